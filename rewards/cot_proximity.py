@@ -1,0 +1,45 @@
+"""R4, chain-of-thought proximity: did guidance bring the solver's reasoning nearer to the gold reasoning?
+
+c_j = cos(S_j, Ŝ_j) and c0_j = cos(S_j, S0_j) over steps aligned by position: gold S, guided Ŝ, initial S0.
+No gold solution: absent. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewards.modes import Part
+from rewards.text import TextResources, steps
+from rollout.records import Episode
+
+
+def cot_proximity(guided: Sequence[float], initial: Sequence[float], mode: str) -> float:
+    """From c_j and c0_j, one entry a step: the sums of paper and authors_code, or the mean gain clipped to
+    [-1, 1] (bounded). No steps: 0."""
+    pairs = list(zip(guided, initial, strict=True))
+    if not pairs:
+        return 0.0
+    if mode == "paper":
+        return sum(c if c > c0 else -1 - c0 for c, c0 in pairs)
+    if mode == "authors_code":
+        return sum(0.5 * c0 if c > c0 else -1 - 0.5 * c0 for c, c0 in pairs)
+    return max(-1.0, min(1.0, sum(c - c0 for c, c0 in pairs) / len(pairs)))
+
+
+def score(episode: Episode, resources: TextResources, mode: str) -> Part:
+    """The part of one episode. Steps are aligned up to the shortest of the three texts; in bounded mode every
+    gold step counts, one without a counterpart with similarity 0."""
+    if episode.problem.solution is None:
+        return Part(None, None)
+    gold, guided = steps(episode.problem.solution), steps(episode.final.text)
+    initial = steps(episode.initial.text) if episode.initial else []
+    if mode == "bounded":
+        count = len(gold)
+    else:
+        count = min(len(gold), len(guided), len(initial))
+
+    def similarity(other: list[str]) -> list[float]:
+        shared = min(count, len(other))
+        return resources.cosine(gold[:shared], other[:shared]) + [0.0] * (count - shared)
+
+    return Part(cot_proximity(similarity(guided), similarity(initial), mode), None)

@@ -1,0 +1,59 @@
+"""What a reward is made of: the names of the five parts, the four modes, and one part's value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
+MODES = ("paper", "authors_code", "bounded", "outcome")
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part's value, None where it is absent, and each sub-question's share where it has shares."""
+
+    value: float | None
+    by_subquestion: list[float] | None
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """The Hydra group ``rewards``: mode, weights and clips a part, penalties, the correctness baseline.
+
+    ``clip[part]`` is (low, high) or absent. Penalties are taken off the total under their own names.
+    """
+
+    mode: str = "bounded"
+    weights: dict[str, float] = field(default_factory=dict)
+    clip: dict[str, tuple[float, float]] = field(default_factory=dict)
+    penalty: dict[str, float] = field(default_factory=dict)
+    correctness_baseline: str = "none"
+
+    @classmethod
+    def for_mode(cls, mode: str) -> RewardSettings:
+        """The mode's own settings, as conf/rewards has them."""
+        if mode not in MODES:
+            raise ValueError(f"unknown rewards mode {mode!r}; allowed: {', '.join(MODES)}")
+        if mode == "bounded":
+            weights = dict.fromkeys(PARTS, 0.15) | {"correctness": 1.0}
+            clip = dict.fromkeys(PARTS, (0.0, 1.0)) | {"cot_proximity": (-1.0, 1.0), "correctness": (-1.0, 1.0)}
+            return cls(mode, weights, clip, {"copy": 0.1, "invalid": 0.2})
+        if mode == "outcome":
+            return cls(mode, dict.fromkeys(PARTS, 0.0) | {"correctness": 1.0}, penalty={"invalid": 0.2})
+        return cls(mode, dict.fromkeys(PARTS, 1.0))
+
+
+@dataclass(frozen=True)
+class Reward:
+    """A scored episode: every part (None where absent), the total, penalties, and what each sub-question earned.
+
+    ``by_subquestion[i]`` is sub-question i's share of the total; the rest of the total is earned at the end.
+    """
+
+    parts: dict[str, float | None]
+    total: float
+    penalties: dict[str, float]
+    by_subquestion: list[float]
+    correct: float
+    correct_initial: float | None
+    error: str | None = None

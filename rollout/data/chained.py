@@ -1,0 +1,293 @@
+"""Generated word problems of chained quantities: the embedded default task.
+
+A problem names a few people who each hold a number of one thing. Some numbers are given, the others are
+told relative to another person's ("Tom has 2 more pens than Amy."), facts are shuffled, and some of them
+lead nowhere. A problem of n steps needs n computed quantities; the last is the one asked for, the n - 1
+before it are the gold sub-questions, and only one order of them can be answered one at a time.
+
+Invariants: a (seed, index) pair always gives the same problem; the split is a property of the question's
+text, so train and held-out can never share a question; the gold answer equals no other number in the text
+or the solution, so it cannot be hit by repeating one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rollout.records import Problem
+
+NAMES = (
+    "Amy Tom Max Eva Ben Zoe Sam Lily Jack Nora Paul Rosa Alan Jane Mark Lucy Adam Ella Kate Luke Anna Oscar Emma Henry"
+).split()
+ITEMS = "pens cups coins books shells stamps marbles apples ribbons cards".split()
+ASIDES = (
+    "{x} likes music.",
+    "{x} lives near the sea.",
+    "{x} is eight years old.",
+    "It was a sunny day.",
+    "{x} and {y} are friends.",
+    "{x} walks to school.",
+)
+GIVEN = ("{x} has {v} {i}.", "{x} owns {v} {i}.", "There are {v} {i} in the box of {x}.")
+MORE = ("{x} has {k} more {i} than {y}.", "{x} has {k} {i} more than {y}.", "Compared with {y}, {x} has {k} more {i}.")
+FEWER = (
+    "{x} has {k} fewer {i} than {y}.",
+    "{x} has {k} {i} fewer than {y}.",
+    "Compared with {y}, {x} has {k} fewer {i}.",
+)
+TIMES = ("{x} has {w} as many {i} as {y}.", "Compared with {y}, {x} has {w} as many {i}.")
+HALF = ("{x} has half as many {i} as {y}.", "Compared with {y}, {x} has half as many {i}.")
+TOGETHER = ("{x} has as many {i} as {y} and {z} together.", "{y} and {z} together have as many {i} as {x}.")
+ASK = ("How many {i} does {x} have?", "What is the number of {i} that {x} has?")
+SUBQUESTION = "How many {i} does {x} have?"
+TIMES_WORDS = {2: "twice", 3: "three times", 4: "four times"}
+LARGEST = 99
+HELD_OUT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """How many things ``name`` holds: given, or computed from ``operands`` by ``op`` and ``k``."""
+
+    name: str
+    value: int
+    op: str = "given"
+    k: int = 0
+    operands: tuple[str, ...] = ()
+
+
+def computation(quantity: Quantity, values: dict[str, int], item: str) -> str:
+    """The one-line statement of a quantity, with its arithmetic where it is computed."""
+    if quantity.op == "given":
+        return f"{quantity.name} has {quantity.value} {item}."
+    left = values[quantity.operands[0]]
+    right = values[quantity.operands[1]] if quantity.op == "together" else quantity.k
+    sign = {"more": "+", "fewer": "-", "times": "*", "half": "/", "together": "+"}[quantity.op]
+    return f"{quantity.name} has {left} {sign} {right} = {quantity.value} {item}."
+
+
+def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
+    """A quantity told relative to ``base`` (and, for ``together``, one of ``pool``), or None if out of range."""
+    op = rng.choices(("more", "fewer", "times", "half", "together"), (30, 25, 18, 9, 18))[0]
+    if op == "more":
+        k = rng.randint(2, 12)
+        quantity = Quantity(name, base.value + k, op, k, (base.name,))
+    elif op == "fewer":
+        k = rng.randint(2, 12)
+        quantity = Quantity(name, base.value - k, op, k, (base.name,))
+    elif op == "times":
+        k = rng.choice((2, 2, 3, 4))
+        quantity = Quantity(name, base.value * k, op, k, (base.name,))
+    elif op == "half":
+        if base.value % 2:
+            return None
+        quantity = Quantity(name, base.value // 2, op, 2, (base.name,))
+    else:
+        others = [other for other in pool if other.name != base.name]
+        if not others:
+            return None
+        other = rng.choice(others)
+        operands = (base.name, other.name) if rng.random() < 0.5 else (other.name, base.name)
+        quantity = Quantity(name, base.value + other.value, op, 0, operands)
+    return quantity if 2 <= quantity.value <= LARGEST else None
+
+
+def _sentence(rng: random.Random, quantity: Quantity, item: str) -> str:
+    forms = {"given": GIVEN, "more": MORE, "fewer": FEWER, "times": TIMES, "half": HALF, "together": TOGETHER}
+    operands = (*quantity.operands, "", "")
+    return rng.choice(forms[quantity.op]).format(
+        x=quantity.name,
+        y=operands[0],
+        z=operands[1],
+        v=quantity.value,
+        k=quantity.k,
+        w=TIMES_WORDS.get(quantity.k, ""),
+        i=item,
+    )
+
+
+def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity], str] | None:
+    """Quantities on the way to the answer (given ones first), distractors, and the item; None to draw again."""
+    names = rng.sample(NAMES, steps + 5)
+    item = rng.choice(ITEMS)
+    needed = [Quantity(names.pop(), rng.randint(3, 40))]
+    spare = Quantity(names.pop(), rng.randint(3, 40))
+    chain = [needed[0]]
+    for _ in range(steps):
+        quantity = _derive(rng, names.pop(), chain[-1], [*chain, spare])
+        if quantity is None:
+            return None
+        chain.append(quantity)
+    derived = chain[1:]
+    if any(spare.name in quantity.operands for quantity in derived):
+        needed.append(spare)
+    distractors: list[Quantity] = []
+    for _ in range(rng.choice((0, 1, 1, 2))):
+        name = names.pop()
+        if rng.random() < 0.4:
+            distractors.append(Quantity(name, rng.randint(3, 40)))
+            continue
+        quantity = _derive(rng, name, rng.choice([*needed, *chain[1:]]), [*needed, *chain[1:]])
+        if quantity is None:
+            return None
+        distractors.append(quantity)
+    every = [*needed, *derived, *distractors]
+    numbers = [q.value for q in every] + [q.k for q in every if q.op in ("more", "fewer", "times", "half")]
+    values = [q.value for q in every]
+    if len(set(values)) < len(values) or numbers.count(derived[-1].value) > 1:
+        return None
+    return [*needed, *derived], distractors, item
+
+
+def make_problem(seed: int, index: int, steps: int) -> Problem:
+    """The problem of this seed, index and number of steps (1 or more)."""
+    rng = random.Random(f"chained {seed} {index} {steps}")
+    drawn = None
+    while drawn is None:
+        drawn = _draw(rng, steps)
+    needed, distractors, item = drawn
+    every = [*needed, *distractors]
+    sentences = [_sentence(rng, quantity, item) for quantity in every]
+    if rng.random() < 0.3:
+        x, y = rng.sample([quantity.name for quantity in every], 2)
+        sentences.append(rng.choice(ASIDES).format(x=x, y=y))
+    rng.shuffle(sentences)
+    derived = [quantity for quantity in needed if quantity.op != "given"]
+    target = derived[-1]
+    ask = rng.choice(ASK).format(i=item, x=target.name)
+    values = {quantity.name: quantity.value for quantity in every}
+    return Problem(
+        id=f"chained-{seed}-{steps}-{index}",
+        question=" ".join([*sentences, ask]),
+        answer=str(target.value),
+        answer_type="number",
+        solution="\n".join(computation(quantity, values, item) for quantity in derived),
+        subquestions=[SUBQUESTION.format(i=item, x=quantity.name) for quantity in derived[:-1]],
+        source="chained",
+        meta={
+            "steps": steps,
+            "item": item,
+            "target": target.name,
+            "ask": ask,
+            "quantities": [[q.name, q.value, q.op, q.k, list(q.operands)] for q in every],
+            "needed": [q.name for q in derived],
+        },
+    )
+
+
+def is_held_out(question: str) -> bool:
+    """Which split a question belongs to: a fixed share of all texts, by hash, is held out for ever."""
+    digest = hashlib.sha256(question.encode()).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT_SHARE
+
+
+def generate(seed: int, split: str, steps_weights: dict[int, float]) -> Iterator[Problem]:
+    """An endless stream of problems of one split (``train`` or ``held_out``) without repeats of a text."""
+    rng = random.Random(f"chained steps {seed} {split}")
+    steps, weights = list(steps_weights), list(steps_weights.values())
+    seen: set[str] = set()
+    index = 0
+    while True:
+        problem = make_problem(seed, index, rng.choices(steps, weights)[0])
+        index += 1
+        if is_held_out(problem.question) == (split == "held_out") and problem.question not in seen:
+            seen.add(problem.question)
+            yield problem
+
+
+# -- what the graph knows: answers, the right order, whether a plan is right --------------------------------
+
+
+class Graph:
+    """The generator's own view of a problem, rebuilt from ``Problem.meta``."""
+
+    def __init__(self, problem: Problem) -> None:
+        meta: dict[str, Any] = problem.meta
+        self.item: str = meta["item"]
+        self.target: str = meta["target"]
+        self.needed: list[str] = meta["needed"]
+        self.quantities = {row[0]: Quantity(row[0], row[1], row[2], row[3], tuple(row[4])) for row in meta["quantities"]}
+        self.values = {name: quantity.value for name, quantity in self.quantities.items()}
+
+    @property
+    def given(self) -> set[str]:
+        """Names whose number the text states."""
+        return {name for name, quantity in self.quantities.items() if quantity.op == "given"}
+
+    def line(self, name: str) -> str:
+        """The statement of one quantity with its arithmetic."""
+        return computation(self.quantities[name], self.values, self.item)
+
+    def in_view(self, name: str, known: set[str]) -> bool:
+        """Whether ``name`` is one step away: given, or all its operands known."""
+        return set(self.quantities[name].operands) <= known
+
+    def ask(self, name: str) -> str:
+        """The sub-question that asks for ``name``."""
+        return SUBQUESTION.format(i=self.item, x=name)
+
+    def asked_name(self, question: str) -> str | None:
+        """Whom a sub-question asks about: the one name of this problem in it; None if none or several."""
+        found = [name for name in self.quantities if re.search(rf"\b{name}\b", question)]
+        return found[0] if len(found) == 1 and self.item in question else None
+
+    def check_plan(self, subquestions: Sequence[str]) -> dict[str, bool]:
+        """Judge a plan by the graph alone.
+
+        ``solves``: after it, the target is one step away. ``ordered``: every question could be answered when
+        it was asked. ``repeats``: some quantity was asked twice. ``needless``: some quantity asked is not on
+        the way (given ones, distractors, the target itself). ``right``: solves, ordered, no repeats, and no
+        question that asks for nothing in the problem.
+        """
+        known = set(self.given)
+        names = [self.asked_name(question) for question in subquestions]
+        ordered = True
+        for name in names:
+            if name is not None and self.in_view(name, known):
+                known.add(name)
+            else:
+                ordered = False
+        solves = self.in_view(self.target, known)
+        repeats = len(set(names)) < len(names)
+        needless = any(name not in self.needed[:-1] for name in names)
+        return {
+            "solves": solves,
+            "ordered": ordered,
+            "repeats": repeats,
+            "needless": needless,
+            "right": solves and ordered and not repeats,
+        }
+
+    def filler_plan(self, rng: random.Random) -> list[str]:
+        """As many sub-questions as the gold plan has, that establish too little: given facts, repeats, reversals."""
+        gold = self.needed[:-1]
+        while True:
+            kind = rng.choice(("given", "repeat", "shuffled"))
+            if kind == "given":
+                names = [rng.choice(sorted(self.given)) for _ in gold]
+            elif kind == "repeat":
+                names = [rng.choice([gold[0], *sorted(self.given)])] * len(gold)
+            else:
+                names = rng.sample(gold, len(gold))
+            plan = [self.ask(name) for name in names]
+            if not self.check_plan(plan)["solves"]:
+                return plan
+
+
+def imperfect_plan(problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
+    """A plan as an automatic teacher might write it: each gold sub-question is dropped with probability
+    ``drop``, the rest put in random order with probability ``swap``, and with probability ``redundant`` one
+    needless question (given fact, distractor, repeat) is put in. May be empty."""
+    graph = Graph(problem)
+    names = [name for name in graph.needed[:-1] if rng.random() >= drop]
+    if rng.random() < swap:
+        rng.shuffle(names)
+    if rng.random() < redundant:
+        needless = [name for name in graph.quantities if name not in graph.needed]
+        names.insert(rng.randint(0, len(names)), rng.choice(needless + names))
+    return [graph.ask(name) for name in names]

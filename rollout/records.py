@@ -1,0 +1,190 @@
+"""The records that travel between roles: problems, episodes and their parts.
+
+Nothing here imports Ray, torch or vLLM, so a strategy, a reward or a test can be read and run alone.
+``Episode.to_json`` is the line format of ``episodes.jsonl`` and the input of ``rewards.score``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
+
+
+class RecordError(ValueError):
+    """A row or line that is not a valid record; the message names the field."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One data-set row.
+
+    ``solution`` holds one reasoning step a line; it and ``subquestions`` are None where nobody wrote them.
+    ``meta`` carries what only one data set knows (the generator's graph, a subject, a level).
+    """
+
+    id: str
+    question: str
+    answer: str
+    answer_type: str = "number"
+    choices: dict[str, str] | list[str] | None = None
+    solution: str | None = None
+    subquestions: list[str] | None = None
+    source: str = ""
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_json(cls, row: Any) -> Problem:
+        """Build a problem from a decoded JSON object; raises RecordError naming the offending field."""
+        if not isinstance(row, dict):
+            raise RecordError(f"expected an object, found {type(row).__name__}")
+        known = {name: row[name] for name in cls.__dataclass_fields__ if name in row and name != "meta"}
+        for name in ("id", "question", "answer"):
+            if not isinstance(known.get(name), str) or not known[name].strip():
+                raise RecordError(f"field '{name}' must be a non-empty string, found {known.get(name)!r}")
+        if known.get("answer_type", "number") not in ANSWER_TYPES:
+            raise RecordError(f"field 'answer_type' is {known['answer_type']!r}; allowed: {', '.join(ANSWER_TYPES)}")
+        solution = known.get("solution")
+        if solution is not None and not isinstance(solution, str):
+            raise RecordError(f"field 'solution' must be a string or null, found {type(solution).__name__}")
+        subquestions = known.get("subquestions")
+        if subquestions is not None and not (
+            isinstance(subquestions, list) and all(isinstance(item, str) for item in subquestions)
+        ):
+            raise RecordError("field 'subquestions' must be a list of strings or null")
+        choices = known.get("choices")
+        if choices is not None and not isinstance(choices, (list, dict)):
+            raise RecordError(f"field 'choices' must be a list, an object or null, found {type(choices).__name__}")
+        meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
+        extra = {k: v for k, v in row.items() if k not in cls.__dataclass_fields__ and v is not None}
+        return cls(**known, meta={**extra, **meta})
+
+
+@dataclass
+class Attempt:
+    """A solver text and the answer that was read from it (None where none was found)."""
+
+    text: str
+    answer: str | None = None
+
+
+@dataclass
+class Turn:
+    """One sub-question put to the solver, and its reply."""
+
+    question: str
+    text: str
+    answer: str | None = None
+
+
+@dataclass
+class PolicySample:
+    """What the policy engine sampled, exactly: ids travel, text is never tokenised again.
+
+    ``logprobs`` and ``versions`` have one entry a completion token: the behaviour log-probability and the
+    weight version that produced the token. ``subquestion_ends`` are indices into ``token_ids`` of the last
+    token of each kept sub-question. ``finish_reason`` is vLLM's (``stop`` or ``length``).
+    """
+
+    prompt_ids: list[int]
+    token_ids: list[int]
+    logprobs: list[float]
+    versions: list[int]
+    finish_reason: str = "stop"
+    subquestion_ends: list[int] = field(default_factory=list)
+
+
+@dataclass
+class Decomposition:
+    """The policy's text and the sub-questions parsed from it; ``invalid`` holds a reason or None."""
+
+    text: str
+    subquestions: list[str]
+    invalid: str | None = None
+
+
+@dataclass
+class Episode:
+    """One whole exchange on one problem.
+
+    ``outcome`` is ``ok`` or the name of what the solver did wrong (``solver_timeout``, ``solver_refused``,
+    ``prompt_too_long``); an infrastructure error is never stored here, it is raised and retried.
+    """
+
+    problem: Problem
+    strategy: str
+    initial: Attempt | None = None
+    decomposition: Decomposition | None = None
+    turns: list[Turn] = field(default_factory=list)
+    final: Attempt = field(default_factory=lambda: Attempt(""))
+    weight_version: int = 0
+    outcome: str = "ok"
+    policy: PolicySample | None = None
+    solver_tokens: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """The episode record; token-level data stays out of it."""
+        record = asdict(self)
+        del record["policy"]
+        return record
+
+    @classmethod
+    def from_json(cls, row: Any) -> Episode:
+        """Read an episode record; raises RecordError naming the offending field."""
+        if not isinstance(row, dict):
+            raise RecordError(f"expected an object, found {type(row).__name__}")
+        if "problem" not in row:
+            raise RecordError("field 'problem' is missing")
+        problem = Problem.from_json(row["problem"])
+        return cls(
+            problem=problem,
+            strategy=str(row.get("strategy", "")),
+            initial=_attempt(row, "initial"),
+            decomposition=_decomposition(row),
+            turns=_turns(row),
+            final=_attempt(row, "final") or Attempt(""),
+            weight_version=int(row.get("weight_version") or 0),
+            outcome=str(row.get("outcome", "ok")),
+        )
+
+
+def _attempt(row: dict[str, Any], name: str) -> Attempt | None:
+    value = row.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
+        raise RecordError(f"field '{name}' must be an object with a string 'text'")
+    return Attempt(value["text"], _answer(value, name))
+
+
+def _answer(value: dict[str, Any], name: str) -> str | None:
+    answer = value.get("answer")
+    if answer is not None and not isinstance(answer, str):
+        raise RecordError(f"field '{name}.answer' must be a string or null, found {type(answer).__name__}")
+    return answer
+
+
+def _decomposition(row: dict[str, Any]) -> Decomposition | None:
+    value = row.get("decomposition")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        raise RecordError("field 'decomposition' must be an object")
+    subquestions = value.get("subquestions")
+    if not isinstance(subquestions, list) or not all(isinstance(item, str) for item in subquestions):
+        raise RecordError("field 'decomposition.subquestions' must be a list of strings")
+    return Decomposition(str(value.get("text", "")), subquestions, value.get("invalid"))
+
+
+def _turns(row: dict[str, Any]) -> list[Turn]:
+    turns = row.get("turns", [])
+    if not isinstance(turns, list):
+        raise RecordError("field 'turns' must be a list")
+    parsed = []
+    for index, turn in enumerate(turns):
+        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("question", "text")):
+            raise RecordError(f"field 'turns[{index}]' must be an object with string 'question' and 'text'")
+        parsed.append(Turn(turn["question"], turn["text"], _answer(turn, f"turns[{index}]")))
+    return parsed

@@ -1,0 +1,244 @@
+"""The making of the two tiny models that ship: the frozen solver and the decomposer's base.
+
+Both are Llama models of 1.4 M parameters over a byte-level tokenizer whose merges cover the embedded task's
+words, one token a digit. They are trained from nothing on generated problems of the train split.
+
+The solver learns to answer one step when its operands are in view (stated in the text, or answered in an
+earlier turn) and to say that it cannot tell otherwise. Which turns come before is drawn at random, filler,
+repeats and unanswerable ones included, so that its skill depends on what earlier turns establish, not on how
+many there are. Asked to solve the problem, it restates what was computed and adds one step.
+
+The base learns the language of the task and of worked solutions; it has never seen a decomposition.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from rollout.data.chained import Graph, generate, imperfect_plan
+from rollout.prompts import Prompts
+from rollout.records import Problem, Turn
+
+CANNOT_TELL = "I cannot tell."
+END = "<|end|>"
+STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
+# A piece of text and whether its tokens are trained on.
+Piece = tuple[str, bool]
+
+
+# -- texts ---------------------------------------------------------------------------------------------------
+
+
+class SolverView:
+    """What the solver can see as a conversation goes on: an exact statement of the skill it is taught."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.known = set(graph.given)
+        self.computed: list[str] = []
+
+    def answer(self, name: str) -> str:
+        """The reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
+        if not self.graph.in_view(name, self.known):
+            return CANNOT_TELL
+        if name not in self.known:
+            self.known.add(name)
+            self.computed.append(name)
+        return self.graph.line(name)
+
+    def solve(self) -> str:
+        """The reply to the whole problem: every computed quantity once, then the target or ``CANNOT_TELL``."""
+        target = self.graph.target
+        lines = [self.graph.line(name) for name in self.computed if name != target]
+        lines.append(self.graph.line(target) if self.graph.in_view(target, self.known) else CANNOT_TELL)
+        return "\n".join(lines)
+
+
+def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:
+    """Names to ask about before the whole problem: gold, imperfect, arbitrary or none."""
+    draw = rng.random()
+    everyone = list(graph.quantities)
+    if draw < 0.15:
+        return []
+    if draw < 0.4:
+        names = list(graph.needed[:-1])
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            names.insert(rng.randint(0, len(names)), rng.choice(everyone))
+        return names
+    if draw < 0.65:
+        plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
+        return [name for question in plan if (name := graph.asked_name(question))]
+    return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
+
+
+def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """One conversation: random turns, then the whole problem; every reply is supervised."""
+    graph = Graph(problem)
+    view = SolverView(graph)
+    turns: list[Turn] = []
+    pieces: list[Piece] = []
+    written = ""
+    for name in random_turns(problem, graph, rng):
+        prompt = prompts.subquestion(problem, turns, graph.ask(name))
+        reply = view.answer(name)
+        pieces += [(prompt[len(written) :], False), (f" {reply}\n", True)]
+        written = f"{prompt} {reply}\n"
+        turns.append(Turn(graph.ask(name), reply))
+    prompt = prompts.solve(problem, turns)
+    return [*pieces, (prompt[len(written) :], False), (f" {view.solve()}{END}", True)]
+
+
+def base_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with its worked solution, or with questions and answers about it, as running text."""
+    graph = Graph(problem)
+    if rng.random() < 0.6:
+        return [(problem.question, False), (f"\n{problem.solution}{END}", True)]
+    view, remaining, text = SolverView(graph), list(graph.quantities), ""
+    rng.shuffle(remaining)
+    while remaining:
+        name = next(name for name in remaining if graph.in_view(name, view.known))
+        remaining.remove(name)
+        text += f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}"
+    return [(problem.question, False), (text + END, True)]
+
+
+# -- tokenizer -----------------------------------------------------------------------------------------------
+
+
+def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over the task's text: any text round-trips, every task word is one token, and a digit
+    is always a token of its own."""
+    rng = random.Random(seed)
+    problems = generate(seed, "train", STEPS)
+    texts = []
+    for _ in range(4000):
+        problem = next(problems)
+        texts.append("".join(text for text, _ in solver_pieces(problem, prompts, rng)).replace(END, ""))
+        texts.append(prompts.decompose(problem, CANNOT_TELL))
+    tokenizer = Tokenizer(models.BPE())
+    words = Regex(r" ?\d| ?[A-Za-z]+|\s| ?[^\sA-Za-z\d]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        min_frequency=5,
+        special_tokens=[END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
+    )
+
+
+# -- training ------------------------------------------------------------------------------------------------
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """A freshly initialised tiny Llama."""
+    torch.manual_seed(seed)
+    return LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=6,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            max_position_embeddings=512,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+
+
+def batches(
+    pieces_of: Callable[[Problem, Prompts, random.Random], list[Piece]],
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Prompts,
+    seed: int,
+    size: int,
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless ``(ids, labels)`` of shape ``[size, time]``; labels are -100 where nothing is supervised.
+
+    Texts are drawn a few batches at a time and sorted by length, so that little of a batch is padding.
+    """
+    rng = random.Random(seed)
+    problems = generate(seed, "train", STEPS)
+    while True:
+        rows = []
+        for _ in range(8 * size):
+            ids: list[int] = []
+            labels: list[int] = []
+            for text, supervised in pieces_of(next(problems), prompts, rng):
+                piece = tokenizer.encode(text, add_special_tokens=False)
+                ids += piece
+                labels += piece if supervised else [-100] * len(piece)
+            rows.append((ids, labels))
+        rows.sort(key=lambda row: len(row[0]))
+        groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+        rng.shuffle(groups)
+        for group in groups:
+            width = max(len(ids) for ids, _ in group)
+            yield (
+                torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in group]),
+                torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in group]),
+            )
+
+
+def train(
+    model: LlamaForCausalLM,
+    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    lr: float,
+    report: Callable[[int, float, float], None],
+) -> None:
+    """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay.
+
+    ``report(step, loss, exact)`` gets the mean loss and the share of rows whose every supervised token was the
+    most likely one; rows are always fresh, so both are held-out figures.
+    """
+    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers = [
+        torch.optim.Muon(hidden, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, lr, total_steps=steps, pct_start=0.05, cycle_momentum=False, final_div_factor=100
+        )
+        for optimizer in optimizers
+    ]
+    model.train()
+    for step in range(1, steps + 1):
+        ids, labels = next(stream)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(ids).logits[:, :-1].float()
+        targets = labels[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        exact = ((logits.argmax(-1) == targets) | (targets == -100)).all(1).float().mean()
+        report(step, loss.item(), exact.item())
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write an ordinary Hugging Face folder with bfloat16 weights."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
