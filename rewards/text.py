@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rollout.records import Episode
+
 Value = TypeVar("Value")
 MAX_CHARS = 20_000
 
@@ -63,6 +65,19 @@ class TextResources:
             frozenset(token.lemma_.lower() for token in doc if token.pos_ in ("NOUN", "PROPN") and token.is_alpha)
             for doc in self._tagger.pipe(texts)
         ]
+
+    def warm(self, episodes: Sequence[Episode]) -> None:
+        """Compute in two batches what scoring these episodes will look up."""
+        nouns, vectors = [], []
+        for episode in episodes:
+            asked = episode.decomposition.subquestions if episode.decomposition else []
+            nouns += [episode.problem.question, *asked]
+            nouns += [sentence for turn in episode.turns for sentence in sentences(turn.text)]
+            vectors += [*asked, *(turn.text for turn in episode.turns)]
+            for text in (episode.problem.solution, episode.final.text, episode.initial and episode.initial.text):
+                vectors += steps(text or "")
+        self.nouns(nouns)
+        self.vectors(vectors)
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any token."""

@@ -25,9 +25,11 @@ from rollout.data.chained import Graph, generate, imperfect_plan
 from rollout.prompts import Prompts
 from rollout.records import Problem, Turn
 
-CANNOT_TELL = "I cannot tell."
 END = "<|end|>"
 STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
+# The first third of the training sees only short problems: the look-ups form sooner on them.
+FIRST_STEPS = {1: 0.6, 2: 0.4}
+LAYERS = 4
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
 
@@ -36,7 +38,9 @@ Piece = tuple[str, bool]
 
 
 class SolverView:
-    """What the solver can see as a conversation goes on: an exact statement of the skill it is taught."""
+    """What the solver can see as a conversation goes on: an exact statement of the skill it is taught.
+
+    A reply names the operands before it uses them, so that each token is one look-up away from the last."""
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -46,18 +50,20 @@ class SolverView:
     def answer(self, name: str) -> str:
         """The reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
         if not self.graph.in_view(name, self.known):
-            return CANNOT_TELL
-        if name not in self.known:
+            return self._cannot_tell(name)
+        if self.graph.quantities[name].op != "given":
             self.known.add(name)
-            self.computed.append(name)
+            self.computed.append(self.graph.line(name))
         return self.graph.line(name)
 
     def solve(self) -> str:
-        """The reply to the whole problem: every computed quantity once, then the target or ``CANNOT_TELL``."""
+        """The reply to the whole problem: everything computed so far, then the target if it is one step away."""
         target = self.graph.target
-        lines = [self.graph.line(name) for name in self.computed if name != target]
-        lines.append(self.graph.line(target) if self.graph.in_view(target, self.known) else CANNOT_TELL)
-        return "\n".join(lines)
+        last = self.graph.line(target) if self.graph.in_view(target, self.known) else self._cannot_tell(target)
+        return "\n".join([*self.computed, last])
+
+    def _cannot_tell(self, name: str) -> str:
+        return f"From {' and '.join(self.graph.quantities[name].operands)}, I cannot tell."
 
 
 def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:
@@ -74,7 +80,7 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
     if draw < 0.65:
         plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
         return [name for question in plan if (name := graph.asked_name(question))]
-    return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
+    return [rng.choice(everyone) for _ in range(rng.randint(2, 7))]
 
 
 def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
@@ -120,7 +126,7 @@ def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
     for _ in range(4000):
         problem = next(problems)
         texts.append("".join(text for text, _ in solver_pieces(problem, prompts, rng)).replace(END, ""))
-        texts.append(prompts.decompose(problem, CANNOT_TELL))
+        texts.append(prompts.decompose(problem, SolverView(Graph(problem)).solve()))
     tokenizer = Tokenizer(models.BPE())
     words = Regex(r" ?\d| ?[A-Za-z]+|\s| ?[^\sA-Za-z\d]")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -151,7 +157,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
             vocab_size=len(tokenizer),
             hidden_size=128,
             intermediate_size=384,
-            num_hidden_layers=6,
+            num_hidden_layers=LAYERS,
             num_attention_heads=4,
             num_key_value_heads=4,
             max_position_embeddings=512,
@@ -169,13 +175,14 @@ def batches(
     prompts: Prompts,
     seed: int,
     size: int,
+    steps: dict[int, float],
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Endless ``(ids, labels)`` of shape ``[size, time]``; labels are -100 where nothing is supervised.
 
     Texts are drawn a few batches at a time and sorted by length, so that little of a batch is padding.
     """
     rng = random.Random(seed)
-    problems = generate(seed, "train", STEPS)
+    problems = generate(seed, "train", steps)
     while True:
         rows = []
         for _ in range(8 * size):

@@ -68,7 +68,7 @@ def computation(quantity: Quantity, values: dict[str, int], item: str) -> str:
     left = values[quantity.operands[0]]
     right = values[quantity.operands[1]] if quantity.op == "together" else quantity.k
     sign = {"more": "+", "fewer": "-", "times": "*", "half": "/", "together": "+"}[quantity.op]
-    return f"{quantity.name} has {left} {sign} {right} = {quantity.value} {item}."
+    return f"From {' and '.join(quantity.operands)}, {quantity.name} has {left} {sign} {right} = {quantity.value} {item}."
 
 
 def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
@@ -282,12 +282,12 @@ class Graph:
 def imperfect_plan(problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
     """A plan as an automatic teacher might write it: each gold sub-question is dropped with probability
     ``drop``, the rest put in random order with probability ``swap``, and with probability ``redundant`` one
-    needless question (given fact, distractor, repeat) is put in. May be empty."""
+    needless question (given fact, distractor, repeat) is put in, as it is when nothing else is left."""
     graph = Graph(problem)
     names = [name for name in graph.needed[:-1] if rng.random() >= drop]
     if rng.random() < swap:
         rng.shuffle(names)
-    if rng.random() < redundant:
+    if rng.random() < redundant or not names:
         needless = [name for name in graph.quantities if name not in graph.needed]
         names.insert(rng.randint(0, len(names)), rng.choice(needless + names))
     return [graph.ask(name) for name in names]

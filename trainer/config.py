@@ -1,0 +1,332 @@
+"""The configuration's schema: every key, its type and what is allowed. Hydra composes, this validates.
+
+Nothing heavy is imported here, so a bad value is refused in a second, before any actor starts.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Share = Field(ge=0.0, le=1.0)
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be run; the message is one line that names key, value and what is allowed."""
+
+
+class Group(BaseModel):
+    """A Hydra group: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Lora(Group):
+    """Low-rank adapters through PEFT instead of full fine-tuning."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class Model(Group):
+    """The decomposer. ``path`` is a folder, a Hugging Face name, or ``package:NAME`` for a shipped model."""
+
+    path: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: Lora | None = None
+
+
+class Solver(Group):
+    """The frozen solver and its limits."""
+
+    backend: Literal["vllm"] = "vllm"
+    path: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    workers: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    gpus: float = Field(0.0, ge=0)
+    max_model_len: int = Field(512, ge=16)
+    max_num_seqs: int = Field(128, ge=1)
+    kv_cache_gib: float = Field(0.25, gt=0)
+    max_tokens_subquestion: int = Field(40, ge=1)
+    max_tokens_solve: int = Field(160, ge=1)
+    stop_subquestion: list[str] = ["\n"]
+    stop_solve: list[str] = ["\nQ:"]
+    temperature: float = Field(0.0, ge=0)
+    timeout_s: float = Field(120.0, gt=0)
+
+
+class Data(Group):
+    """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root``."""
+
+    source: Literal["chained", "files"]
+    steps: dict[int, float] = {}
+    eval_steps: dict[int, float] = {}
+    root: str | None = None
+    train: str | None = None
+    held_out: str | None = None
+    limit: int | None = Field(None, ge=1)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Data:
+        if self.source == "chained":
+            for name, value in (("steps", self.steps), ("eval_steps", self.eval_steps)):
+                if not value or min(value) < 1 or max(value) > 8 or min(value.values()) < 0 or not sum(value.values()):
+                    raise ValueError(f"{name} must map 1 to 8 reasoning steps to weights of at least 0, found {value}")
+        elif None in (self.root, self.train, self.held_out):
+            raise ValueError("root, train and held_out must be given when source is files")
+        return self
+
+    def file(self, name: str) -> Path:
+        """The path of the ``train`` or ``held_out`` file."""
+        return Path(str(self.root)).expanduser() / str(getattr(self, name))
+
+
+class Strategy(Group):
+    """How an episode goes, its prompts and limits."""
+
+    name: Literal["daslam", "direct"] = "daslam"
+    decompose_template: str
+    turn_template: str
+    subquestion_template: str
+    solve_template: str
+    max_subquestions: int = Field(8, ge=1)
+    max_subquestion_chars: int = Field(300, ge=1)
+    max_tokens: int = Field(96, ge=1)
+    stop: list[str] = []
+
+
+class Rewards(Group):
+    """The five parts: mode, weights and clips by part, penalties."""
+
+    mode: Literal["paper", "authors_code", "bounded", "outcome"] = "bounded"
+    weights: dict[str, float]
+    clip: dict[str, tuple[float, float] | None]
+    penalty: dict[str, float]
+    correctness_baseline: Literal["none", "gain"] = "none"
+    vectors: str = "wordllama"
+    workers: int = Field(1, ge=1)
+
+    @field_validator("weights", "clip")
+    @classmethod
+    def _parts(cls, value: dict[str, Any]) -> dict[str, Any]:
+        from rewards.modes import PARTS
+
+        unknown = sorted(set(value) - set(PARTS))
+        if unknown:
+            raise ValueError(f"unknown part {unknown[0]!r}; allowed: {', '.join(PARTS)}")
+        return value
+
+    @field_validator("penalty")
+    @classmethod
+    def _penalties(cls, value: dict[str, float]) -> dict[str, float]:
+        unknown = sorted(set(value) - {"copy", "invalid"})
+        if unknown:
+            raise ValueError(f"unknown penalty {unknown[0]!r}; allowed: copy, invalid")
+        return value
+
+
+class Algorithm(Group):
+    """PPO; the terms are those of docs/learning.md."""
+
+    steps: int = Field(ge=0)
+    batch_size: int = Field(ge=1)
+    epochs: int = Field(1, ge=1)
+    minibatches: int = Field(1, ge=1)
+    advantage: Literal["gae"] = "gae"
+    gamma: float = Field(1.0, gt=0, le=1)
+    lam: float = Share
+    credit: Literal["terminal", "subquestion"] = "terminal"
+    whiten: bool = True
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_high: float = Field(0.2, gt=0)
+    decoupled: bool = True
+    behaviour_weight_cap: float = Field(5.0, ge=1)
+    loss_aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
+    kl_coef: float = Field(0.02, ge=0)
+    kl: Literal["reward", "loss"] = "reward"
+    entropy_coef: float = Field(0.0, ge=0)
+    value_coef: float = Field(0.5, ge=0)
+    value_clip: float = Field(0.2, gt=0)
+    temperature: float = Field(1.0, gt=0)
+
+
+class Sft(Group):
+    """Stage 1: how many problems, how imperfect the teacher's plans are, and the optimisation.
+
+    ``drop``, ``swap`` and ``redundant`` are probabilities: of leaving out each sub-question, of putting the rest
+    in random order, of putting one needless question in.
+    """
+
+    problems: int = Field(ge=1)
+    epochs: int = Field(1, ge=1)
+    batch_size: int = Field(32, ge=1)
+    lr: float = Field(gt=0)
+    drop: float = Share
+    swap: float = Share
+    redundant: float = Share
+
+
+class Learner(Group):
+    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo."""
+
+    ranks: int = Field(1, ge=1)
+    gpus_per_rank: float = Field(0.0, ge=0)
+    threads: int = Field(1, ge=1)
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lr: float = Field(gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    critic_lr: float = Field(gt=0)
+    betas: tuple[float, float] = (0.9, 0.95)
+    weight_decay: float = Field(0.0, ge=0)
+    grad_clip: float = Field(1.0, gt=0)
+    max_tokens_per_microbatch: int = Field(8192, ge=16)
+    gradient_checkpointing: bool = False
+    critic: Literal["shared"] = "shared"
+    critic_warmup_steps: int = Field(0, ge=0)
+    checkpoint_every: int = Field(50, ge=1)
+    keep_checkpoints: int = Field(2, ge=1)
+
+
+class Rollout(Group):
+    """The rollout workers and their policy engines."""
+
+    workers: int = Field(1, ge=1)
+    gpus: float = Field(0.0, ge=0)
+    threads: int = Field(1, ge=1)
+    concurrency: int = Field(128, ge=1)
+    max_model_len: int = Field(512, ge=16)
+    max_num_seqs: int = Field(128, ge=1)
+    kv_cache_gib: float = Field(0.25, gt=0)
+    tensor_parallel_size: int = Field(1, ge=1)
+
+
+class Controller(Group):
+    """Admission, waiting and retrying. ``max_staleness`` is in weight versions; 0 is synchronous."""
+
+    max_staleness: int = Field(1, ge=0)
+    start_timeout_s: float = Field(600.0, gt=0)
+    wait_timeout_s: float = Field(600.0, gt=0)
+    max_tries: int = Field(3, ge=1)
+
+
+class Evaluation(Group):
+    """Stage 3, on held-out problems."""
+
+    problems: int = Field(ge=1)
+    gold: bool = True
+    filler: bool = True
+
+
+class Cluster(Group):
+    """Where Ray runs: ``address`` null starts it here, ``auto`` joins a running cluster."""
+
+    address: str | None = None
+    num_cpus: int | None = Field(None, ge=1)
+    object_store_gib: float = Field(0.5, gt=0)
+    dashboard: bool = False
+    dashboard_host: str = "127.0.0.1"
+
+
+class Tracking(Group):
+    """W&B and what is kept of the episodes."""
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "decomposer"
+    group: str | None = None
+    name: str | None = None
+    episodes_per_step: int = Field(4, ge=0)
+
+
+class Config(Group):
+    """The whole configuration of ``launch.train``."""
+
+    seed: int = Field(0, ge=0)
+    run_dir: str | None = None
+    stages: list[Literal["sft", "ppo", "evaluate"]] = ["sft", "ppo", "evaluate"]
+    start_from: str | None = None
+    model: Model
+    solver: Solver
+    data: Data
+    strategy: Strategy
+    rewards: Rewards
+    algorithm: Algorithm
+    sft: Sft
+    learner: Learner
+    rollout: Rollout
+    controller: Controller
+    evaluation: Evaluation
+    cluster: Cluster
+    tracking: Tracking
+
+    @model_validator(mode="after")
+    def _together(self) -> Config:
+        if self.algorithm.minibatches > self.algorithm.batch_size:
+            raise ValueError("algorithm.minibatches must be at most algorithm.batch_size")
+        if self.learner.dtype == "bfloat16" and self.learner.gpus_per_rank == 0:
+            raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
+        if self.rewards.weights.get("correctness", 0) <= 0:
+            raise ValueError("rewards.weights.correctness must be above 0")
+        return self
+
+
+def shipped(name: str) -> Path:
+    """The folder of a model that ships with the package."""
+    return Path(__file__).resolve().parent.parent / "rollout" / "assets" / name
+
+
+def model_path(path: str) -> str:
+    """What Hugging Face loads for a configured path: ``package:NAME`` becomes the shipped folder."""
+    return str(shipped(path.removeprefix("package:"))) if path.startswith("package:") else path
+
+
+def validate(values: dict[str, Any]) -> Config:
+    """Check a composed configuration; raises ConfigError with one line that names the key."""
+    try:
+        config = Config.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "configuration"
+        raise ConfigError(_line(key, first)) from None
+    for key, path in (("model.path", config.model.path), ("solver.path", config.solver.path)):
+        _check_model(key, path)
+    if config.data.source == "files":
+        for name in ("train", "held_out"):
+            if not config.data.file(name).is_file():
+                raise ConfigError(f"data.{name}: '{config.data.file(name)}' does not exist; set data.root to the folder")
+    if config.start_from is not None:
+        _check_model("start_from", config.start_from)
+    return config
+
+
+def _line(key: str, error: Any) -> str:
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        group, _, name = key.rpartition(".")
+        fields: Any = Config
+        for part in group.split(".") if group else []:
+            fields = fields.model_fields[part].annotation
+        return f"{key}: unknown key '{name}'; allowed: {', '.join(fields.model_fields)}"
+    if error["type"] == "missing":
+        return f"{key}: missing; it must be given"
+    value = error["input"]
+    shown = "" if isinstance(value, dict) else f" {value!r} is not allowed:"
+    return f"{key}:{shown} {message[0].lower()}{message[1:]}"
+
+
+def _check_model(key: str, path: str) -> None:
+    """A local folder must hold a model; a bare ``owner/name`` is left to the hub."""
+    folder = Path(model_path(path)).expanduser()
+    looks_local = path.startswith(("package:", "/", ".", "~")) or path.count("/") != 1
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{key}: '{path}' holds no config.json; allowed: a Hugging Face model folder")
+    elif looks_local:
+        raise ConfigError(
+            f"{key}: '{path}' does not exist; allowed: a Hugging Face model folder, owner/name on the hub, "
+            "package:tiny_solver, package:tiny_decomposer"
+        )

@@ -1,0 +1,112 @@
+"""Experience: the token-level training record made from a scored episode, and batches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rewards.modes import Reward
+from rollout.records import Episode
+from trainer.advantages import token_rewards
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the learner needs of one sample. ``rewards``, ``logprobs``, ``versions``: one entry a policy token."""
+
+    problem_id: str
+    prompt_ids: list[int]
+    token_ids: list[int]
+    logprobs: list[float]
+    versions: list[int]
+    rewards: list[float]
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.token_ids)
+
+
+def make_experience(episode: Episode, reward: Reward, credit: str) -> Experience:
+    """The training record of a scored episode; raises ValueError if nothing was sampled in it."""
+    sample = episode.policy
+    if sample is None or not sample.token_ids:
+        raise ValueError(f"episode of problem {episode.problem.id} holds no policy tokens")
+    return Experience(
+        problem_id=episode.problem.id,
+        prompt_ids=sample.prompt_ids,
+        token_ids=sample.token_ids,
+        logprobs=sample.logprobs,
+        versions=sample.versions,
+        rewards=token_rewards(
+            reward.total, reward.by_subquestion, sample.subquestion_ends, len(sample.token_ids), credit
+        ),
+    )
+
+
+@dataclass
+class Sequences:
+    """Token sequences as tensors: prompts padded on the left, completions on the right, so that all
+    completions begin in one column.
+
+    ``ids``, ``attention``, ``positions``: ``[batch, prompt + completion]``; ``mask``: ``[batch, completion]``.
+    """
+
+    ids: Tensor
+    attention: Tensor
+    positions: Tensor
+    mask: Tensor
+
+    @property
+    def completion(self) -> Tensor:
+        """The completion's ids ``[batch, completion]``."""
+        return self.ids[:, -self.mask.shape[1] :]
+
+
+def pad(rows: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device | str = "cpu") -> Sequences:
+    """Make tensors of (prompt ids, completion ids) pairs."""
+    width = max(len(prompt) for prompt, _ in rows)
+    length = max(len(completion) for _, completion in rows)
+    ids = torch.zeros(len(rows), width + length, dtype=torch.long)
+    attention = torch.zeros_like(ids)
+    for row, (prompt, completion) in enumerate(rows):
+        start, end = width - len(prompt), width + len(completion)
+        ids[row, start:end] = torch.tensor([*prompt, *completion])
+        attention[row, start:end] = 1
+    positions = (attention.cumsum(1) - 1).clamp_min(0)
+    return Sequences(
+        ids.to(device), attention.to(device), positions.to(device), attention[:, width:].bool().to(device)
+    )
+
+
+def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.device | str = "cpu") -> Tensor:
+    """Right-padded float tensor ``[batch, length]``."""
+    values = torch.zeros(len(rows), length)
+    for row, items in enumerate(rows):
+        values[row, : len(items)] = torch.tensor(list(items), dtype=torch.float32)
+    return values.to(device)
+
+
+def microbatches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
+    """Cut indices into groups of similar length, each at most ``max_tokens`` when padded (one item at least)."""
+    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and (len(groups[-1]) + 1) * lengths[index] <= max_tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def shards(experiences: Sequence[Experience], ranks: int) -> list[list[Experience]]:
+    """Share a batch out over ranks in equal numbers and nearly equal tokens: longest first, to and fro."""
+    parts: list[list[Experience]] = [[] for _ in range(ranks)]
+    order = sorted(experiences, key=len, reverse=True)
+    for start in range(0, len(order), ranks):
+        row = order[start : start + ranks]
+        turn = range(ranks) if (start // ranks) % 2 == 0 else reversed(range(ranks))
+        for rank, experience in zip(turn, row, strict=False):
+            parts[rank].append(experience)
+    return parts

@@ -1,0 +1,52 @@
+"""The learner's ranks as one: every call goes to all of them, together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from trainer.experience import Experience, shards
+
+
+class LearnerGroup:
+    """Ray actors, one a rank."""
+
+    def __init__(self, ranks: Sequence[Any]) -> None:
+        self.ranks = list(ranks)
+
+    async def connect(self) -> list[int]:
+        """Bring the ranks together; their process ids."""
+        host, port = await self.ranks[0].address.remote()
+        return await asyncio.gather(*(rank.connect.remote(host, port) for rank in self.ranks))
+
+    async def setup(self, path: str, stage: str) -> None:
+        """Load a model folder on every rank for a stage."""
+        await asyncio.gather(*(rank.setup.remote(path, stage) for rank in self.ranks))
+
+    async def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
+        """One step of stage 1 at ``decay`` times the learning rate; the first rank's metrics, which are of all."""
+        parts = [rows[rank :: len(self.ranks)] for rank in range(len(self.ranks))]
+        calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
+        return (await asyncio.gather(*calls))[0]
+
+    async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+        """One PPO step on a batch; metrics of the whole batch."""
+        parts = shards(batch, len(self.ranks))
+        calls = [rank.train_step.remote(part) for rank, part in zip(self.ranks, parts, strict=True)]
+        return (await asyncio.gather(*calls))[0]
+
+    async def weights(self, batch: Sequence[Experience]) -> tuple[Any, Any, Any]:
+        """References to the gathered weights, and to probe sequences with their log-probabilities.
+
+        The weights stay in the object store; only references come here.
+        """
+        gathered = [rank.weights.remote() for rank in self.ranks]
+        probes = [rank.probe.remote(list(batch[:8])) for rank in self.ranks]
+        rows, expected = await probes[0]
+        await asyncio.gather(*probes[1:])
+        return gathered[0], rows, expected
+
+    async def save(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder."""
+        await asyncio.gather(*(rank.save.remote(folder) for rank in self.ranks))

@@ -1,0 +1,362 @@
+"""A learner rank: a Ray actor around one DeepSpeed engine. It fine-tunes (stage 1) and runs PPO (stage 2).
+
+Numbers do not depend on how a batch is cut: losses are divided by the token counts of the whole batch over all
+ranks, and a step is taken when its last micro-batch is in.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from rollout.logs import actor_log
+from trainer import losses
+from trainer.advantages import gae, moments, whiten
+from trainer.config import Config, model_path
+from trainer.experience import Experience, microbatches, pad, pad_values
+from trainer.policy import ActorCritic
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PROBES = 8
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss or gradient was NaN or infinite; the weights are those before the step."""
+
+
+class Learner:
+    """One rank of the learner; ``LearnerRank`` is the same class as a Ray actor."""
+
+    def __init__(self, config: Config, rank: int, log_folder: str | None = None) -> None:
+        if log_folder is not None:
+            actor_log(log_folder, f"learner-{rank}")
+        self.config = config
+        self.rank, self.ranks = rank, config.learner.ranks
+        self.cuda = config.learner.gpus_per_rank > 0
+        if not self.cuda:
+            os.environ["DS_ACCELERATOR"] = "cpu"
+        torch.set_num_threads(config.learner.threads)
+        torch.manual_seed(config.seed)
+        self.version = 0
+        self.frozen: Any = None
+
+    def address(self) -> tuple[str, int]:
+        """A host and free port for the ranks to meet at."""
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+        return ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1", port
+
+    def connect(self, host: str, port: int) -> int:
+        """Join the process group of all ranks; the process id."""
+        os.environ |= {
+            "MASTER_ADDR": host,
+            "MASTER_PORT": str(port),
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.ranks),
+            "LOCAL_RANK": "0",
+        }
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend="nccl" if self.cuda else "gloo", verbose=False)
+        return os.getpid()
+
+    # -- set-up of a stage -----------------------------------------------------------------------------------
+
+    def setup(self, path: str, stage: str) -> None:
+        """Build model, optimiser and engine from a model folder for ``sft`` or ``ppo``."""
+        from transformers import AutoTokenizer
+
+        path = model_path(path)
+        settings = self.config.learner
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        model = ActorCritic(
+            path,
+            DTYPES[settings.dtype],
+            self.config.model.lora,
+            gradient_checkpointing=settings.gradient_checkpointing,
+        )
+        lr = self.config.sft.lr if stage == "sft" else settings.lr
+        self._initialize(model, lr, stage)
+        self.frozen = model.reference() if stage == "ppo" else None
+        if self.frozen is not None:
+            self.frozen.to(self.engine.device)
+
+    def _initialize(self, model: ActorCritic, lr: float, stage: str) -> None:
+        import deepspeed
+
+        settings = self.config.learner
+        actor, critic = model.trained()
+        optimizer = torch.optim.AdamW(
+            [{"params": actor, "lr": lr}, {"params": critic, "lr": settings.critic_lr}],
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        warmup = settings.warmup_steps
+        schedule = None
+        if stage == "ppo":
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+        self.engine, *_ = deepspeed.initialize(
+            model=model,
+            optimizer=optimizer,
+            lr_scheduler=schedule,
+            config={
+                "train_micro_batch_size_per_gpu": 1,
+                "gradient_accumulation_steps": 1,
+                "gradient_clipping": settings.grad_clip,
+                "zero_optimization": {"stage": settings.zero_stage},
+                "bf16": {"enabled": settings.dtype == "bfloat16"},
+                "zero_allow_untested_optimizer": True,
+                "steps_per_print": 10**9,
+            },
+        )
+        self.model: ActorCritic = self.engine.module
+
+    # -- stage 1 ---------------------------------------------------------------------------------------------
+
+    def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
+        """One optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning
+        rate; the mean loss a token."""
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = self.config.sft.lr * decay
+        pairs = []
+        for prompt, completion in rows:
+            ids = self.tokenizer.encode(completion, add_special_tokens=False)
+            pairs.append((self.tokenizer.encode(prompt), [*ids, self.tokenizer.eos_token_id]))
+        total = self._sum(float(sum(len(completion) for _, completion in pairs)))
+        groups = self._equal(microbatches([len(p) + len(c) for p, c in pairs], self._budget()))
+        loss_sum = 0.0
+        for index, (group, weight) in enumerate(groups):
+            batch = pad([pairs[i] for i in group], self.engine.device)
+            outputs = self.engine(batch, entropy="none")
+            nll = torch.where(batch.mask, -outputs.logprobs, 0.0).sum() * weight / total
+            loss = nll + 0.0 * outputs.values.sum()
+            self._backward(loss * self.ranks, last=index == len(groups) - 1)
+            loss_sum += nll.item()
+        return {"sft/loss": self._sum(loss_sum), "sft/tokens": total}
+
+    # -- stage 2 ---------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+        """PPO on this rank's share of a batch; afterwards the weights are of the next version.
+
+        Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
+        learner's weights at take-up. Raises NonFiniteLoss.
+        """
+        started = time.perf_counter()
+        algorithm = self.config.algorithm
+        record = self._take_up(batch)
+        totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
+        steps = 0
+        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
+        for _ in range(algorithm.epochs):
+            order = torch.randperm(len(batch), generator=generator).tolist()
+            size = -(-len(order) // algorithm.minibatches)
+            for start in range(0, len(order), size):
+                self._minibatch(record, order[start : start + size], totals)
+                steps += 1
+        self.version += 1
+        metrics = self._metrics(record, totals, steps)
+        seconds = time.perf_counter() - started
+        tokens = self._sum(float(sum(len(experience) for experience in batch)))
+        return metrics | {"throughput/learner_tokens_s": tokens / seconds, "time/learn": seconds}
+
+    def _take_up(self, batch: Sequence[Experience]) -> dict[str, Any]:
+        """What the losses need, one row an experience, padded to the longest completion ``[batch, time]``."""
+        algorithm = self.config.algorithm
+        device = self.engine.device
+        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
+        length = max(len(completion) for _, completion in rows)
+        old = torch.zeros(4, len(rows), length, device=device)
+        self.model.eval()
+        for group, _ in self._equal(microbatches([len(experience) for experience in batch], self._budget())):
+            part = pad([rows[i] for i in group], device)
+            width = part.mask.shape[1]
+            with torch.no_grad():
+                outputs = self.engine(part, algorithm.temperature)
+            reference = self.model.reference_logprobs(self.frozen, part, algorithm.temperature)
+            for kind, values in enumerate((outputs.logprobs, outputs.values, reference, outputs.entropies)):
+                old[kind, group, :width] = values
+        self.model.train()
+        mask = pad_values([[1.0] * len(completion) for _, completion in rows], length, device).bool()
+        proximal, values, reference, entropies = torch.where(mask, old, 0.0)
+        behaviour = pad_values([experience.logprobs for experience in batch], length, device)
+        rewards = pad_values([experience.rewards for experience in batch], length, device)
+        kl = losses.kl_k1(proximal, reference, mask)
+        if algorithm.kl == "reward":
+            rewards = rewards - algorithm.kl_coef * kl
+        advantages, returns = gae(rewards, values, mask, algorithm.gamma, algorithm.lam)
+        total = self._sum_tensor(moments(advantages, mask))
+        if algorithm.whiten:
+            advantages = whiten(advantages, mask, total)
+        return {
+            "rows": rows,
+            "mask": mask,
+            "proximal": proximal,
+            "values": values,
+            "reference": reference,
+            "behaviour": behaviour,
+            "advantages": advantages,
+            "returns": returns,
+            "kl": kl,
+            "entropies": entropies,
+            "versions": pad_values([experience.versions for experience in batch], length, device),
+        }
+
+    def _minibatch(self, record: dict[str, Any], chosen: list[int], totals: dict[str, float]) -> None:
+        """One optimiser step on the chosen rows."""
+        algorithm = self.config.algorithm
+        rows, mask = record["rows"], record["mask"]
+        tokens = self._sum(float(mask[chosen].sum()))
+        sequences = self._sum(float(len(chosen)))
+        groups = self._equal(microbatches([len(rows[i][0]) + len(rows[i][1]) for i in chosen], self._budget()))
+        for index, (group, weight) in enumerate(groups):
+            picked = [chosen[i] for i in group]
+            part = pad([rows[i] for i in picked], self.engine.device)
+            width = part.mask.shape[1]
+            names = ("proximal", "behaviour", "advantages", "values", "returns", "reference")
+            proximal, behaviour, advantages, values, returns, reference = (
+                record[name][picked, :width] for name in names
+            )
+            outputs = self.engine(
+                part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none"
+            )
+            policy, statistics = losses.policy_loss(
+                outputs.logprobs,
+                proximal,
+                behaviour,
+                advantages,
+                part.mask,
+                clip_low=algorithm.clip_low,
+                clip_high=algorithm.clip_high,
+                behaviour_weight_cap=algorithm.behaviour_weight_cap,
+                decoupled=algorithm.decoupled,
+            )
+            value = losses.value_loss(outputs.values, values, returns, part.mask, algorithm.value_clip)
+            each = policy + algorithm.value_coef * value
+            if algorithm.kl == "loss":
+                each = each + algorithm.kl_coef * losses.kl_k3(outputs.logprobs, reference, part.mask)
+            if algorithm.entropy_coef:
+                each = each - algorithm.entropy_coef * torch.where(part.mask, outputs.entropies, 0.0)
+            loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
+            # DeepSpeed averages over ranks; the loss is already divided by the counts of all of them.
+            self._backward(loss * weight * self.ranks, last=index == len(groups) - 1)
+            totals["tokens"] += weight * float(part.mask.sum())
+            totals["clipped"] += weight * float(statistics["clipped"])
+            totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
+            totals["policy"] += weight * float(policy.detach().sum())
+            totals["value"] += weight * float(value.detach().sum())
+        totals["norm"] += float(self.engine.get_global_grad_norm() or 0.0)
+
+    def _backward(self, loss: Tensor, *, last: bool) -> None:
+        if not torch.isfinite(loss):
+            raise NonFiniteLoss(f"loss is {loss.item()} at version {self.version}")
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss)
+        self.engine.step()
+
+    def _metrics(self, record: dict[str, Any], totals: dict[str, float], steps: int) -> dict[str, float]:
+        """Means over all ranks' tokens, under the catalogue's names."""
+        mask = record["mask"]
+        weights = torch.where(mask, (record["proximal"] - record["behaviour"]).exp(), 0.0)
+        staleness = (self.version - 1 - record["versions"])[mask]
+        count = self._sum(float(mask.sum()))
+        trained = self._sum(totals["tokens"])
+        residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
+        spread = self._sum_tensor(moments(record["returns"], mask))
+        variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
+        fresh = mask & (record["versions"] == self.version - 1)
+        gap = (record["proximal"] - record["behaviour"]).abs()[fresh]
+        metrics = {
+            "policy/kl": self._sum(float(record["kl"].sum())) / count,
+            "policy/entropy": self._sum(float(record["entropies"].sum())) / count,
+            "policy/clip_fraction": self._sum(totals["clipped"]) / trained,
+            "policy/ratio_max": self._max(totals["ratio_max"]),
+            "policy/behaviour_weight_capped": self._sum(
+                float((weights > self.config.algorithm.behaviour_weight_cap).sum())
+            )
+            / count,
+            "policy/loss": self._sum(totals["policy"]) / trained,
+            "policy/grad_norm": totals["norm"] / steps,
+            "value/loss": self._sum(totals["value"]) / trained,
+            "value/explained_variance": 1 - variances[0] / variances[1] if variances[1] > 0 else 0.0,
+            "staleness/mean": self._sum(float(staleness.sum())) / count,
+            "staleness/max": self._max(float(staleness.max())),
+        }
+        if self._sum(float(fresh.sum())) > 0:
+            metrics["policy/engine_logprob_gap"] = self._max(float(gap.max()) if gap.numel() else 0.0)
+        return metrics
+
+    # -- weights ---------------------------------------------------------------------------------------------
+
+    def weights(self) -> list[tuple[str, Tensor]]:
+        """The policy's tensors on the CPU, gathered from all ranks; to be called on every rank."""
+        with self._gathered():
+            return [(name, value.detach().cpu().clone()) for name, value in self.model.weights()]
+
+    def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
+        """A few sequences and their log-probabilities under the present weights: what an engine that loaded
+        them has to find as well."""
+        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
+        part = pad(rows, self.engine.device)
+        with torch.no_grad():
+            logprobs = self.engine(part, 1.0, entropy="none").logprobs
+        return rows, [logprobs[row, : len(completion)].tolist() for row, (_, completion) in enumerate(rows)]
+
+    def save(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder (rank 0); to be called on every rank. Complete or absent."""
+        with self._gathered():
+            if self.rank == 0:
+                from trainer.checkpoints import complete_folder
+
+                with complete_folder(Path(folder)) as partial:
+                    self.model.save(str(partial), self.tokenizer)
+        if self.ranks > 1:
+            dist.barrier()
+
+    def _gathered(self) -> Any:
+        import deepspeed
+
+        return deepspeed.zero.GatheredParameters(
+            list(self.model.parameters()), enabled=self.config.learner.zero_stage == 3
+        )
+
+    # -- ranks -----------------------------------------------------------------------------------------------
+
+    def _budget(self) -> int:
+        return self.config.learner.max_tokens_per_microbatch
+
+    def _equal(self, groups: list[list[int]]) -> list[tuple[list[int], float]]:
+        """The groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        most = int(self._max(float(len(groups))))
+        return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
+
+    def _sum_tensor(self, values: Tensor) -> Tensor:
+        if self.ranks > 1:
+            dist.all_reduce(values)
+        return values
+
+    def _sum(self, value: float) -> float:
+        return float(self._sum_tensor(torch.tensor([value], dtype=torch.float64, device=self._device()))[0])
+
+    def _max(self, value: float) -> float:
+        tensor = torch.tensor([value], dtype=torch.float64, device=self._device())
+        if self.ranks > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return float(tensor[0])
+
+    def _device(self) -> torch.device:
+        return self.engine.device if self.cuda else torch.device("cpu")
+
+
+LearnerRank = ray.remote(Learner)

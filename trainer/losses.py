@@ -1,0 +1,76 @@
+"""PPO's losses, as pure functions of tensors ``[batch, time]``. Imports only torch.
+
+Every loss is returned a token; ``aggregate`` makes the number that is differentiated. Masked positions are
+removed with ``where``, never by multiplying with zero.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def policy_loss(
+    current: Tensor,
+    proximal: Tensor,
+    behaviour: Tensor,
+    advantages: Tensor,
+    mask: Tensor,
+    *,
+    clip_low: float,
+    clip_high: float,
+    behaviour_weight_cap: float,
+    decoupled: bool,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Decoupled clipped objective (AReaL, arXiv 2505.24298, eq. 5): -w min(u A, clip(u) A) a token.
+
+    The first three are log-probabilities. w = p/b, without gradient and truncated at ``behaviour_weight_cap``;
+    u = c/p. With ``decoupled`` False it is plain PPO: u = c/b and w = 1. The statistics are sums over policy
+    tokens, to be divided by their number: ``clipped``, ``capped``, ``kl`` (k3 of proximal to current), and
+    ``ratio_max``, a maximum.
+    """
+    zero = torch.zeros_like(current)
+    anchor = proximal if decoupled else behaviour
+    ratio = torch.where(mask, current - anchor, zero).exp()
+    weight = torch.where(mask, proximal - behaviour, zero).exp().detach() if decoupled else torch.ones_like(current)
+    capped = weight > behaviour_weight_cap
+    weight = weight.clamp(max=behaviour_weight_cap)
+    clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
+    loss = -weight * torch.minimum(ratio * advantages, clipped_ratio * advantages)
+    with torch.no_grad():
+        statistics = {
+            "clipped": (mask & (clipped_ratio * advantages < ratio * advantages)).sum(),
+            "capped": (mask & capped).sum(),
+            "ratio_max": torch.where(mask, torch.maximum(ratio, 1 / ratio), 1.0).max(),
+        }
+    return torch.where(mask, loss, zero), statistics
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
+    """Squared error, clipped around the old values (Schulman et al. 2017 code), half, a token."""
+    near = old_values + (values - old_values).clamp(-clip, clip)
+    loss = 0.5 * torch.maximum((values - returns).square(), (near - returns).square())
+    return torch.where(mask, loss, torch.zeros_like(loss))
+
+
+def kl_k1(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """log p - log r a token: unbiased, high variance; what a reward is charged with."""
+    return torch.where(mask, policy - reference, torch.zeros_like(policy))
+
+
+def kl_k3(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """r/p - 1 - log(r/p) a token (Schulman 2020): unbiased, never negative; what a loss is made of."""
+    log_ratio = torch.where(mask, reference - policy, torch.zeros_like(policy))
+    return log_ratio.exp() - 1 - log_ratio
+
+
+def aggregate(losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: float) -> Tensor:
+    """One number from token losses; ``tokens`` and ``sequences`` count the whole batch over all ranks and
+    micro-batches, so that the gradient does not depend on how it is cut.
+
+    ``token_mean``: the mean over tokens. ``sequence_mean``: the mean over sequences of each one's token mean.
+    """
+    if how == "token_mean":
+        return losses.sum() / tokens
+    lengths = mask.sum(1).clamp_min(1)
+    return (losses.sum(1) / lengths).sum() / sequences

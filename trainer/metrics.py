@@ -1,0 +1,83 @@
+"""The catalogue of metrics: name, unit and meaning, written once. The x axis is the learner's step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+
+from rewards.modes import PARTS, Reward
+from rollout.records import Episode
+
+CATALOGUE: dict[str, tuple[str, str]] = {
+    **{f"reward/{part}/mean": ("", f"mean of {part} over the batch, before weight and clip") for part in PARTS},
+    **{f"reward/{part}/std": ("", f"standard deviation of {part} over the batch") for part in PARTS},
+    **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in PARTS},
+    "reward/total": ("", "mean total reward, without the KL charge"),
+    "reward/errors": ("episodes", "episodes that could not be scored, since the start"),
+    "episode/accuracy_initial": ("share", "initial attempts that are right"),
+    "episode/accuracy_final": ("share", "final answers that are right"),
+    "episode/rescued": ("share", "wrong at first, right in the end"),
+    "episode/broken": ("share", "right at first, wrong in the end"),
+    "episode/subquestions": ("", "sub-questions an episode"),
+    "episode/invalid": ("share", "decompositions that could not be used as written"),
+    "episode/solver_failures": ("episodes", "episodes that a solver failure ended, since the start"),
+    "episode/retried": ("episodes", "episodes run again after an infrastructure error, since the start"),
+    "tokens/policy": ("tokens", "policy tokens in the batch"),
+    "tokens/solver": ("tokens", "solver tokens spent on the batch"),
+    "throughput/episodes_s": ("1/s", "episodes trained on a second"),
+    "throughput/policy_tokens_s": ("1/s", "policy tokens trained on a second"),
+    "throughput/learner_tokens_s": ("1/s", "tokens a second while the learner works, prompts included"),
+    "staleness/mean": ("versions", "learner's version minus token's version, mean over tokens"),
+    "staleness/max": ("versions", "the same, largest"),
+    "staleness/refused": ("episodes", "refused at take-up and put back, since the start"),
+    "policy/kl": ("nats", "log-probability over the reference's, mean over tokens"),
+    "policy/entropy": ("nats", "entropy, mean over tokens"),
+    "policy/clip_fraction": ("share", "tokens whose ratio was clipped"),
+    "policy/ratio_max": ("", "largest ratio of current to proximal, either way"),
+    "policy/behaviour_weight_capped": ("share", "tokens whose proximal ratio was truncated"),
+    "policy/engine_logprob_gap": ("nats", "largest difference of engine and learner, same tokens and version"),
+    "policy/loss": ("", "clipped objective, mean over tokens"),
+    "policy/grad_norm": ("", "norm of the gradient before clipping"),
+    "value/loss": ("", "clipped value loss, mean over tokens"),
+    "value/explained_variance": ("", "1 - var(returns - values) / var(returns)"),
+    "time/rollout_wait": ("s", "the learner waited for a full batch"),
+    "time/learner_wait": ("s", "admission was closed: the rollouts waited for the learner"),
+    "time/learn": ("s", "take-up and optimiser steps"),
+    "time/weight_push": ("s", "from the gathering of the weights to the last worker's acknowledgement"),
+    "time/pause": ("s", "generation paused for the load, mean over workers"),
+    "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
+}
+
+
+def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float]:
+    """Means over a batch of scored episodes, under the catalogue's names."""
+    count = len(scored)
+    metrics: dict[str, float] = {}
+    for part in PARTS:
+        values = [value for _, reward in scored if (value := reward.parts.get(part)) is not None]
+        metrics[f"reward/{part}/missing"] = 1 - len(values) / count
+        if values:
+            metrics[f"reward/{part}/mean"] = fmean(values)
+            metrics[f"reward/{part}/std"] = pstdev(values)
+    first = [reward.correct_initial or 0.0 for _, reward in scored]
+    last = [reward.correct for _, reward in scored]
+    plans = [episode.decomposition for episode, _ in scored if episode.decomposition]
+    return metrics | {
+        "reward/total": fmean(reward.total for _, reward in scored),
+        "episode/accuracy_initial": fmean(first),
+        "episode/accuracy_final": fmean(last),
+        "episode/rescued": sum(a < 1 <= b for a, b in zip(first, last, strict=True)) / count,
+        "episode/broken": sum(b < 1 <= a for a, b in zip(first, last, strict=True)) / count,
+        "episode/subquestions": fmean(len(plan.subquestions) for plan in plans) if plans else 0.0,
+        "episode/invalid": sum(plan.invalid is not None for plan in plans) / count,
+        "tokens/policy": float(sum(len(episode.policy.token_ids) for episode, _ in scored if episode.policy)),
+        "tokens/solver": float(sum(episode.solver_tokens for episode, _ in scored)),
+    }
+
+
+def wilson(successes: float, count: int, z: float = 1.959964) -> dict[str, float]:
+    """Mean and 95 % interval of a share (Wilson 1927)."""
+    mean = successes / count
+    centre = (mean + z * z / (2 * count)) / (1 + z * z / count)
+    half = z / (1 + z * z / count) * (mean * (1 - mean) / count + z * z / (4 * count * count)) ** 0.5
+    return {"mean": mean, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}

@@ -1,0 +1,220 @@
+"""Jobs in, scored episodes out: the rollout workers and reward actors seen as one.
+
+Invariant: every submitted job comes out exactly once, scored; an infrastructure error is retried, a bounded
+number of times, and then ends the run. A worker that Ray restarted gets the current weights and its jobs again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from rewards.modes import Reward
+from rollout.records import Episode
+from rollout.worker import Job, Outcome
+
+
+class WaitTimeout(RuntimeError):
+    """Nothing came within the configured limit; the message says what was waited for."""
+
+
+class InfrastructureError(RuntimeError):
+    """A job failed as often as is allowed, for reasons that are not the episode's."""
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A finished job."""
+
+    job: Job
+    episode: Episode
+    reward: Reward
+
+
+@dataclass
+class Push:
+    """What became of one weight push."""
+
+    version: int
+    seconds: float
+    gap: float
+
+
+def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
+    """The last lines of an actor's log."""
+    file = log_folder / f"{name}.log"
+    text = file.read_text(errors="replace").splitlines() if file.is_file() else []
+    return "\n".join(text[-lines:])
+
+
+class Pipeline:
+    """Runs jobs over the workers. ``start`` its loops before, ``stop`` them after."""
+
+    def __init__(
+        self, workers: Sequence[Any], rewarders: Sequence[Any], log_folder: Path, wait_timeout_s: float, max_tries: int
+    ) -> None:
+        self._workers = list(workers)
+        self._rewarders = itertools.cycle(rewarders)
+        self._log_folder = log_folder
+        self._wait_timeout_s = wait_timeout_s
+        self._max_tries = max_tries
+        self._running: list[dict[int, Job]] = [{} for _ in workers]
+        self._done: asyncio.Queue[list[Scored] | BaseException] = asyncio.Queue()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._published: tuple[Any, int] | None = None
+        self.versions = [0] * len(self._workers)
+        self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "solver_failures": 0}
+
+    @property
+    def running(self) -> int:
+        """Jobs that have not come out yet."""
+        return sum(len(jobs) for jobs in self._running)
+
+    @property
+    def version(self) -> int:
+        """The version that every worker has acknowledged."""
+        return min(self.versions)
+
+    def start(self) -> None:
+        """Begin to collect from every worker."""
+        for index in range(len(self._workers)):
+            self._spawn(self._collect(index))
+
+    async def stop(self) -> None:
+        """End all loops."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def submit(self, jobs: Sequence[Job]) -> None:
+        """Hand jobs to the workers with the least to do."""
+        shares: dict[int, list[Job]] = {}
+        for job in jobs:
+            index = min(range(len(self._workers)), key=lambda i: len(self._running[i]))
+            self._running[index][job.id] = job
+            shares.setdefault(index, []).append(job)
+        for index, share in shares.items():
+            try:
+                await self._workers[index].submit.remote(share)
+            except RayActorError:
+                continue  # its collecting loop sees the same error and hands the jobs in again
+
+    async def next(self) -> list[Scored]:
+        """Scored episodes as they come. Raises WaitTimeout, InfrastructureError."""
+        try:
+            item = await asyncio.wait_for(self._done.get(), self._wait_timeout_s)
+        except TimeoutError:
+            raise WaitTimeout(
+                f"no episode finished in {self._wait_timeout_s:g} s with {self.running} running "
+                "(controller.wait_timeout_s)"
+            ) from None
+        if isinstance(item, BaseException):
+            raise item
+        return item
+
+    async def run(self, jobs: Sequence[Job]) -> list[Scored]:
+        """Run exactly these jobs; results in their order."""
+        await self.submit(jobs)
+        found: dict[int, Scored] = {}
+        while len(found) < len(jobs):
+            found |= {scored.job.id: scored for scored in await self.next()}
+        return [found[job.id] for job in jobs]
+
+    async def publish(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
+        """Have every worker load ``weights`` (an object reference) and prove it on the probe sequences."""
+        started = time.perf_counter()
+        self._published = (weights, version)
+        replies = [worker.load_weights.remote(weights, version, probe, expected) for worker in self._workers]
+        gaps = []
+        for index, reply in enumerate(replies):
+            try:
+                self.versions[index], gap = await asyncio.wait_for(reply, self._wait_timeout_s)
+                gaps.append(gap)
+            except RayActorError:
+                continue  # it gets the published weights when it is back
+            except TimeoutError:
+                raise WaitTimeout(
+                    f"rollout-{index} did not load version {version} in {self._wait_timeout_s:g} s; the end of its "
+                    f"log:\n{log_tail(self._log_folder, f'rollout-{index}')}"
+                ) from None
+        return Push(version, time.perf_counter() - started, max(gaps, default=0.0))
+
+    def _spawn(self, coroutine: Any) -> None:
+        task = asyncio.create_task(self._guard(coroutine))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, coroutine: Any) -> None:
+        try:
+            await coroutine
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            self._done.put_nowait(error)
+
+    async def _collect(self, index: int) -> None:
+        """Take outcomes from one worker for ever."""
+        worker = self._workers[index]
+        while True:
+            try:
+                outcomes = await worker.collect.remote(5.0)
+            except RayActorError:
+                await self._bring_back(index)
+                continue
+            if outcomes:
+                self._spawn(self._finish(index, outcomes))
+
+    async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
+        """Score what came; hand in again what an infrastructure error stopped."""
+        good = [outcome for outcome in outcomes if outcome.episode is not None and outcome.job.id in self._running[index]]
+        failed = [outcome for outcome in outcomes if outcome.episode is None]
+        scored: list[Scored] = []
+        if good:
+            pairs = await next(self._rewarders).score.remote([outcome.episode for outcome in good])
+            scored = [Scored(outcome.job, *pair) for outcome, pair in zip(good, pairs, strict=True)]
+        again = []
+        for outcome in failed:
+            self._running[index].pop(outcome.job.id, None)
+            if outcome.job.tries + 1 >= self._max_tries:
+                raise InfrastructureError(
+                    f"problem {outcome.job.problem.id} failed {self._max_tries} times, at last with: {outcome.error}"
+                )
+            again.append(replace(outcome.job, tries=outcome.job.tries + 1))
+        for item in scored:
+            self._running[index].pop(item.job.id, None)
+            self.counts["reward_errors"] += item.reward.error is not None
+            self.counts["solver_failures"] += item.episode.outcome != "ok"
+        if scored:
+            self._done.put_nowait(scored)
+        if again:
+            self.counts["retried"] += len(again)
+            await self.submit(again)
+
+    async def _bring_back(self, index: int) -> None:
+        """Wait for Ray to restart a worker; then its weights and jobs again."""
+        worker = self._workers[index]
+        try:
+            await asyncio.wait_for(worker.ready.remote(), self._wait_timeout_s)
+        except (RayActorError, TimeoutError) as error:
+            raise InfrastructureError(
+                f"rollout-{index} died and did not come back ({type(error).__name__}); the end of its log:\n"
+                f"{log_tail(self._log_folder, f'rollout-{index}')}"
+            ) from None
+        self.counts["restarts"] += 1
+        if self._published is not None:
+            self.versions[index], _ = await worker.load_weights.remote(*self._published)
+        await worker.submit.remote(list(self._running[index].values()))
+
+
+def put(value: Any) -> Any:
+    """Store a value once for all workers. Wrapped so that callers need not import Ray."""
+    return ray.put(value)

@@ -1,0 +1,136 @@
+"""The actor and critic: a causal language model with a value head on its trunk."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from trainer.config import Lora
+from trainer.experience import Sequences
+
+
+@dataclass
+class Outputs:
+    """Of each completion token ``[batch, completion]``: its log-probability, the value of the state before it,
+    and the entropy of the distribution it was drawn from (zeros where not asked for)."""
+
+    logprobs: Tensor
+    values: Tensor
+    entropies: Tensor
+
+
+class ActorCritic(nn.Module):
+    """A Hugging Face causal LM and a linear value head over its last hidden state (the paper's shared trunk)."""
+
+    def __init__(self, path: str, dtype: torch.dtype, lora: Lora | None, *, gradient_checkpointing: bool = False) -> None:
+        super().__init__()
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        lm: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+        hidden = AutoConfig.from_pretrained(path).get_text_config().hidden_size
+        if gradient_checkpointing:
+            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            lm.enable_input_require_grads()
+        if lora is not None:
+            from peft import LoraConfig, get_peft_model
+
+            lm = get_peft_model(
+                lm,
+                LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"),
+            )
+        self.lm = lm
+        self.lora = lora is not None
+        self.value_head = nn.Linear(hidden, 1, dtype=dtype)
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+
+    def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
+        """Score the completions of a batch. ``entropy``: ``none``, its ``value``, or with its ``gradient``."""
+        length = batch.mask.shape[1]
+        output = self.lm(
+            input_ids=batch.ids,
+            attention_mask=batch.attention,
+            position_ids=batch.positions,
+            logits_to_keep=length + 1,
+            output_hidden_states=True,
+            use_cache=False,
+        )
+        logits = output.logits[:, :-1].float() / temperature
+        hidden = output.hidden_states[-1][:, -length - 1 : -1]
+        logprobs, entropies = _logprobs(logits, batch.completion, entropy)
+        return Outputs(logprobs, self.value_head(hidden).squeeze(-1).float(), entropies)
+
+    def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Trainable parameters of the actor and of the critic's head."""
+        return [p for p in self.lm.parameters() if p.requires_grad], list(self.value_head.parameters())
+
+    def reference(self) -> nn.Module | None:
+        """A frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
+        gives it."""
+        if self.lora:
+            return None
+        frozen = copy.deepcopy(self.lm)
+        return frozen.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
+        """Log-probabilities of the completions under the reference ``[batch, completion]``."""
+        arguments = {
+            "input_ids": batch.ids,
+            "attention_mask": batch.attention,
+            "position_ids": batch.positions,
+            "logits_to_keep": batch.mask.shape[1] + 1,
+            "use_cache": False,
+        }
+        if frozen is not None:
+            logits = frozen(**arguments).logits
+        else:
+            with self.lm.disable_adapter():
+                logits = self.lm(**arguments).logits
+        return _logprobs(logits[:, :-1].float() / temperature, batch.completion, "none")[0]
+
+    @torch.no_grad()
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
+        if not self.lora:
+            yield from self.lm.named_parameters()
+            return
+        merged = self.lm.get_base_model()
+        adapted: dict[str, Tensor] = {}
+        for name, module in merged.named_modules():
+            if hasattr(module, "get_delta_weight") and "default" in module.lora_A:
+                adapted[f"{name}.base_layer.weight"] = module.get_delta_weight("default")
+        for name, parameter in merged.named_parameters():
+            if "lora_" in name:
+                continue
+            value = parameter + adapted[name] if name in adapted else parameter
+            yield name.replace(".base_layer", ""), value
+
+    def save(self, folder: str, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
+        """Write an ordinary Hugging Face folder, adapters merged."""
+        lm = self.lm.get_base_model() if self.lora else self.lm
+        state = {name: value.to(dtype or value.dtype).contiguous() for name, value in self.weights()}
+        plain = copy.deepcopy(lm.config)
+        plain.dtype = dtype or next(self.parameters()).dtype
+        from safetensors.torch import save_file
+
+        plain.save_pretrained(folder)
+        if getattr(lm, "generation_config", None) is not None:
+            lm.generation_config.save_pretrained(folder)
+        save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
+        tokenizer.save_pretrained(folder)
+
+
+def _logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
+    log_z = logits.logsumexp(-1)
+    chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - log_z
+    if entropy == "none":
+        return chosen, torch.zeros_like(chosen)
+    with torch.set_grad_enabled(entropy == "gradient" and torch.is_grad_enabled()):
+        spread = log_z - (logits.softmax(-1) * logits).sum(-1)
+    return chosen, spread

@@ -1,0 +1,176 @@
+"""The run's actors: started together, waited for with a limit, and ended with the run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+
+from rewards.actor import RewardActor
+from rewards.modes import RewardSettings
+from rollout.engine import EngineSettings
+from rollout.parsing import ParseLimits
+from rollout.prompts import Prompts
+from rollout.solvers.vllm import SolverActor, SolverSettings
+from rollout.worker import RolloutWorker, WorkerSettings
+from trainer.config import Config, model_path
+from trainer.group import LearnerGroup
+from trainer.learner import LearnerRank
+from trainer.pipeline import Pipeline, log_tail
+
+
+class StartError(RuntimeError):
+    """A role did not start; the message holds the end of its log."""
+
+
+@dataclass
+class Roles:
+    """The running actors, in order of their indices."""
+
+    solvers: list[Any]
+    workers: list[Any]
+    rewarders: list[Any]
+    learners: list[Any]
+    log_folder: Path
+
+    def pipeline(self, config: Config) -> Pipeline:
+        """The rollout workers and reward actors as a pipeline."""
+        limits = config.controller
+        return Pipeline(self.workers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries)
+
+    def group(self) -> LearnerGroup:
+        """The learner's ranks as one."""
+        return LearnerGroup(self.learners)
+
+
+def start_ray(config: Config, root: Path) -> None:
+    """Start Ray here, or join the configured cluster; workers import the project from ``root``."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ["RAY_DEDUP_LOGS"] = "0"
+    cluster = config.cluster
+    local = cluster.address is None
+    # Actors say themselves how many cores they use; more of them than cores is fine on a laptop.
+    arguments: dict[str, Any] = (
+        {
+            "num_cpus": cluster.num_cpus or 64,
+            "object_store_memory": int(cluster.object_store_gib * 2**30),
+            "include_dashboard": cluster.dashboard,
+            "dashboard_host": cluster.dashboard_host,
+        }
+        if local
+        else {"address": cluster.address}
+    )
+    ray.init(
+        **arguments,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env={"env_vars": {"PYTHONPATH": str(root)}} if local else None,
+    )
+
+
+def worker_settings(config: Config) -> WorkerSettings:
+    """What a rollout worker is started with."""
+    strategy, rollout = config.strategy, config.rollout
+    return WorkerSettings(
+        engine=EngineSettings(
+            path=model_path(config.start_from or config.model.path),
+            dtype=config.model.dtype,
+            max_model_len=rollout.max_model_len,
+            max_num_seqs=rollout.max_num_seqs,
+            kv_cache_gib=rollout.kv_cache_gib,
+            tensor_parallel_size=rollout.tensor_parallel_size,
+            threads=rollout.threads,
+            seed=config.seed,
+        ),
+        prompts=prompts(config),
+        limits=ParseLimits(strategy.max_subquestions, strategy.max_subquestion_chars),
+        max_tokens=strategy.max_tokens,
+        stop=tuple(strategy.stop),
+        concurrency=rollout.concurrency,
+    )
+
+
+def prompts(config: Config) -> Prompts:
+    """The configured templates."""
+    strategy = config.strategy
+    return Prompts(
+        strategy.decompose_template, strategy.turn_template, strategy.subquestion_template, strategy.solve_template
+    )
+
+
+def solver_settings(config: Config) -> SolverSettings:
+    """What a solver actor is started with."""
+    solver = config.solver
+    return SolverSettings(
+        engine=EngineSettings(
+            path=model_path(solver.path),
+            dtype=solver.dtype,
+            max_model_len=solver.max_model_len,
+            max_num_seqs=solver.max_num_seqs,
+            kv_cache_gib=solver.kv_cache_gib,
+            prefix_caching=True,
+            threads=solver.threads,
+            seed=config.seed,
+        ),
+        max_tokens={"subquestion": solver.max_tokens_subquestion, "solve": solver.max_tokens_solve},
+        stop={"subquestion": tuple(solver.stop_subquestion), "solve": tuple(solver.stop_solve)},
+        temperature=solver.temperature,
+        timeout_s=solver.timeout_s,
+    )
+
+
+def reward_settings(config: Config) -> RewardSettings:
+    """What a reward actor is started with."""
+    rewards = config.rewards
+    clip = {name: bounds for name, bounds in rewards.clip.items() if bounds is not None}
+    return RewardSettings(rewards.mode, dict(rewards.weights), clip, dict(rewards.penalty), rewards.correctness_baseline)
+
+
+def start_roles(config: Config, log_folder: Path) -> Roles:
+    """Create every actor; they load their models side by side."""
+    logs = str(log_folder)
+    solver, rollout, learner = config.solver, config.rollout, config.learner
+    solvers = [
+        SolverActor.options(
+            num_cpus=solver.threads, num_gpus=solver.gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
+        ).remote(solver_settings(config), index, logs)
+        for index in range(solver.workers)
+    ]
+    workers = [
+        RolloutWorker.options(
+            num_cpus=rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
+        ).remote(worker_settings(config), solvers, index, logs)
+        for index in range(rollout.workers)
+    ]
+    rewarders = [
+        RewardActor.options(num_cpus=1, max_restarts=3, max_task_retries=3).remote(
+            reward_settings(config), config.rewards.vectors, index, logs
+        )
+        for index in range(config.rewards.workers)
+    ]
+    learners = [
+        LearnerRank.options(num_cpus=learner.threads, num_gpus=learner.gpus_per_rank).remote(config, rank, logs)
+        for rank in range(learner.ranks)
+    ]
+    return Roles(solvers, workers, rewarders, learners, log_folder)
+
+
+async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float) -> None:
+    """Wait until actors are loaded; raises StartError with the end of the log of the first that is not."""
+    for index, actor in enumerate(actors):
+        try:
+            await asyncio.wait_for(actor.ready.remote(), timeout_s)
+        except TimeoutError:
+            problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
+        except RayError as error:
+            problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
+        else:
+            continue
+        raise StartError(f"{name}-{index} {problem}; the end of its log:\n{log_tail(log_folder, f'{name}-{index}')}")

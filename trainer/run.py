@@ -1,0 +1,266 @@
+"""The main job: fine-tune, run PPO, evaluate. The stages hand their results on as model folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from rich.console import Console
+
+from rollout.data.source import Chained, Files, Source
+from rollout.records import Problem
+from trainer.checkpoints import prune
+from trainer.config import Config
+from trainer.controller import Controller
+from trainer.evaluation import evaluate
+from trainer.group import LearnerGroup
+from trainer.pipeline import Pipeline, Scored
+from trainer.report import learning_curve, write_report
+from trainer.roles import Roles, prompts, start_ray, start_roles, wait_ready
+from trainer.sft import run_sft
+from trainer.tracking import Tracker, resident_gib
+from trainer.view import View, result_table
+
+EPISODES_KEPT = 20
+
+
+def make_source(config: Config) -> Source:
+    """The configured data set. Raises RecordError for rows that are no problems."""
+    data = config.data
+    if data.source == "chained":
+        return Chained(dict(data.steps), dict(data.eval_steps))
+    return Files(data.file("train"), data.file("held_out"), data.limit)
+
+
+class Run:
+    """One run and its folder."""
+
+    def __init__(self, config: Config, folder: Path, console: Console, overrides: list[str]) -> None:
+        self.config = config
+        self.folder = folder
+        self.console = console
+        self.overrides = overrides
+        self.source = make_source(config)
+        self.seconds: dict[str, float] = {}
+        self.summary: dict[str, Any] = {
+            "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
+            "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
+        }  # fmt: skip
+        self.decomposer = config.start_from or config.model.path
+
+    def execute(self) -> int:
+        """Do everything; returns the exit status: 0, 1 after an error, 130 after Ctrl-C."""
+        (self.folder / "logs").mkdir(parents=True)
+        (self.folder / "checkpoints").mkdir()
+        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        code = 1
+        tracker: Tracker | None = None
+        try:
+            with View(self.console) as view:
+                tracker = Tracker(self.config, self.folder)
+                asyncio.run(self._stages(view, tracker))
+            code = 0
+            self.summary["status"] = "finished"
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            code = 130
+            self.summary["status"] = "interrupted"
+        except Exception as error:
+            self.summary["status"] = "failed"
+            self.summary["error"] = f"{type(error).__name__}: {error}"
+            (self.folder / "logs" / "error.log").write_text(_traceback(error))
+        finally:
+            self._end(tracker, code)
+        return code
+
+    def _end(self, tracker: Tracker | None, code: int) -> None:
+        """Stop the actors, write what there is, and say how it went."""
+        ray.shutdown()
+        if tracker is not None:
+            tracker.summary(self.summary)
+            picture = learning_curve(self.folder)
+            write_report(self.folder)
+            tracker.image("learning_curve", picture)
+            tracker.close(code)
+        say = self.console.print
+        if code == 0 and self.summary["accuracy"]:
+            say(result_table(self.summary["accuracy"], self.summary["n_eval"]))
+            say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}", highlight=False)
+        elif code == 130:
+            say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}", highlight=False)
+        elif code == 1:
+            say(f"[red]failed[/red] {self.summary['error']}", highlight=False)
+            say(f"details in {self.folder / 'logs'}", highlight=False)
+        say(str(self.folder), highlight=False)
+
+    def resume_command(self) -> str:
+        """The command that goes on from the newest checkpoint."""
+        found = sorted((self.folder / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
+        kept = [text for text in self.overrides if not text.startswith(("run_dir=", "stages=", "start_from="))]
+        command = ["python", "-m", "launch.train", *map(shlex.quote, kept)]
+        sft = self.folder / "checkpoints" / "sft"
+        if found:
+            done = int(found[-1].name[5:])
+            steps = max(1, self.config.algorithm.steps - done)
+            kept_steps = [text for text in command if not text.startswith("algorithm.steps=")]
+            return " ".join([*kept_steps, "'stages=[ppo,evaluate]'", f"start_from={found[-1]}", f"algorithm.steps={steps}"])
+        if sft.is_dir():
+            return " ".join([*command, "'stages=[ppo,evaluate]'", f"start_from={sft}"])
+        return " ".join(command)
+
+    # -- stages ----------------------------------------------------------------------------------------------
+
+    async def _stages(self, view: View, tracker: Tracker) -> None:
+        config, logs = self.config, self.folder / "logs"
+        view.stage("starting Ray, two engines, the reward actor and the learner", 4)
+        with self._timed("start"):
+            roles, pipeline, learner = await self._start(view, logs)
+        stages = set(config.stages)
+        training = self.source.train(config.seed)
+        try:
+            held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
+            if "sft" in stages:
+                with self._timed("sft"):
+                    await self._sft(view, pipeline, learner, training)
+            elif stages & {"ppo"} or config.start_from:
+                await learner.setup(self.decomposer, "ppo")
+            before: list[tuple[str, Scored]] = []
+            if held_out:
+                with self._timed("evaluate"):
+                    before = await self._evaluate(view, pipeline, held_out, self._kinds_before())
+            if "ppo" in stages:
+                with self._timed("ppo"):
+                    await self._ppo(view, tracker, pipeline, learner, training)
+                if held_out:
+                    with self._timed("evaluate"):
+                        before += await self._evaluate(view, pipeline, held_out, ["ppo"])
+            self._keep_evaluation(tracker, before)
+        finally:
+            await pipeline.stop()
+            self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
+
+    async def _start(self, view: View, logs: Path) -> tuple[Roles, Pipeline, LearnerGroup]:
+        """Ray and every actor, ready."""
+        await asyncio.to_thread(start_ray, self.config, Path(__file__).resolve().parent.parent)
+        roles = start_roles(self.config, logs)
+        limit = self.config.controller.start_timeout_s
+        learner = roles.group()
+        connecting = asyncio.create_task(learner.connect())
+        for done, (actors, name) in enumerate(
+            ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward"))
+        ):
+            await wait_ready(actors, name, logs, limit)
+            view.advance(done + 1, 4, {})
+        await asyncio.wait_for(connecting, limit)
+        pipeline = roles.pipeline(self.config)
+        pipeline.start()
+        return roles, pipeline, learner
+
+    async def _sft(self, view: View, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]) -> None:
+        """Stage 1; afterwards engines and learner hold the SFT policy."""
+        view.stage("stage 1, supervised fine-tuning", None)
+        rows: list[dict[str, float]] = []
+
+        def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
+            rows.append({"step": step, **metrics})
+            view.advance(step, steps or 1, metrics)
+
+        await learner.setup(self.decomposer, "sft")
+        await run_sft(self.config, training, self.source, prompts(self.config), pipeline, learner, progress)
+        folder = self.folder / "checkpoints" / "sft"
+        await learner.save(str(folder))
+        (self.folder / "logs" / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row) > 1))
+        self.decomposer = str(folder)
+        await learner.setup(self.decomposer, "ppo")
+        weights, _, _ = await self._present_weights(learner)
+        # Version 0 is what the workers started with; -1 makes sure that the fine-tuned weights are loaded.
+        await pipeline.publish(weights, -1, [], [])
+        await pipeline.publish(weights, 0, [], [])
+
+    async def _present_weights(self, learner: LearnerGroup) -> tuple[Any, Any, Any]:
+        return [rank.weights.remote() for rank in learner.ranks][0], [], []
+
+    async def _ppo(
+        self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]
+    ) -> None:
+        """Stage 2."""
+        config = self.config
+        steps, every = config.algorithm.steps, config.learner.checkpoint_every
+        view.stage("stage 2, asynchronous PPO", steps)
+        checkpoints = self.folder / "checkpoints"
+
+        async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
+            if step == 1 or step % 5 == 0:
+                metrics["system/resident_gib"] = await asyncio.to_thread(resident_gib)
+                self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), metrics["system/resident_gib"])
+            tracker.step(step, metrics, batch)
+            view.advance(step, steps, metrics)
+            self.summary |= {
+                "steps": step,
+                "weight_version": pipeline.version,
+                "max_staleness_seen": max(self.summary["max_staleness_seen"], metrics["staleness/max"]),
+            }
+            if step % every == 0 and step < steps:
+                await learner.save(str(checkpoints / f"step-{step}"))
+                prune(checkpoints, "step-", config.learner.keep_checkpoints)
+
+        controller = Controller(config, pipeline, learner, training, on_step)
+        result = await controller.run()
+        await learner.save(str(checkpoints / "ppo"))
+        self.summary |= {
+            "steps": result.steps,
+            "weight_version": pipeline.version,
+            "max_staleness_seen": result.max_staleness,
+            "refused": result.refused,
+            "dropped": result.dropped,
+        }
+
+    # -- evaluation ------------------------------------------------------------------------------------------
+
+    def _kinds_before(self) -> list[str]:
+        evaluation = self.config.evaluation
+        gold = evaluation.gold and all(problem.subquestions is not None for problem in self.source.held_out(20))
+        filler = evaluation.filler and self.config.data.source == "chained"
+        kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
+        return [*kinds, "sft"] if self.config.strategy.name != "direct" else ["direct"]
+
+    async def _evaluate(
+        self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]
+    ) -> list[tuple[str, Scored]]:
+        """Stage 3 for some kinds; a sample of the episodes."""
+        view.stage(f"stage 3, {len(problems)} held-out problems: {', '.join(kinds)}", len(kinds))
+        kept: list[tuple[str, Scored]] = []
+        for index, kind in enumerate(kinds):
+            result, scored = await evaluate(pipeline, problems, kind)
+            self.summary["accuracy"][kind] = result
+            self.summary["n_eval"] = len(problems)
+            kept += [(kind, item) for item in scored[:EPISODES_KEPT]]
+            view.advance(index + 1, len(kinds), {})
+            self.summary |= {name: result[name] for name in ("rescued", "broken") if kind in ("sft", "ppo") and name in result}
+        return kept
+
+    def _keep_evaluation(self, tracker: Tracker, kept: list[tuple[str, Scored]]) -> None:
+        for kind, item in kept:
+            tracker.episode(item, kind, self.summary["steps"])
+        tracker.episodes_table([(kind, item) for kind, item in kept if kind in ("sft", "ppo")])
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
+
+
+def _traceback(error: BaseException) -> str:
+    import traceback
+
+    return "".join(traceback.format_exception(error))

@@ -1,0 +1,33 @@
+"""How far rollouts may run ahead of the learner: one small class, no I/O. The unit is the weight version."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class StalenessManager:
+    """Holds ``admitted <= (version + max_staleness + 1) * batch_size``.
+
+    ``admitted`` counts every problem accepted and not given up: running, scored, waiting and trained on.
+    """
+
+    def __init__(self, batch_size: int, max_staleness: int) -> None:
+        self.batch_size = batch_size
+        self.max_staleness = max_staleness
+        self.admitted = 0
+
+    def capacity(self, version: int) -> int:
+        """How many more problems may be admitted while the rollouts hold weights of ``version``."""
+        return max(0, (version + self.max_staleness + 1) * self.batch_size - self.admitted)
+
+    def admit(self, count: int = 1) -> None:
+        """Count problems in."""
+        self.admitted += count
+
+    def give_up(self, count: int = 1) -> None:
+        """Count problems out that were admitted and will not be trained on."""
+        self.admitted -= count
+
+    def too_stale(self, token_versions: Sequence[int], version: int) -> bool:
+        """Whether a sample must not be trained on by weights of ``version``: its oldest token decides."""
+        return version - min(token_versions, default=version) > self.max_staleness
