@@ -14,6 +14,7 @@ import itertools
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -121,7 +122,8 @@ class Engine:
         device: dict[str, Any] = (
             {"gpu_memory_utilization": settings.gpu_memory_utilization}
             if torch.cuda.is_available()
-            else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30)}
+            # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
+            else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
         )
         arguments = EngineArgs(
             model=settings.path,
@@ -204,9 +206,7 @@ class Engine:
 
     async def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
         """Load named tensors as ``version`` at the next token boundary; requests in flight go on with them."""
-        import time
-
-        named = list(weights)
+        named = _with_tied_head(list(weights))
 
         def load(engine: Any) -> None:
             started = time.perf_counter()
@@ -296,3 +296,13 @@ class Engine:
                 prompt_logprobs=scored,
             )
         )
+
+
+def _with_tied_head(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:
+    """Weights without an output head have it tied to the embedding. vLLM's reload treats the two as layers of
+    their own, and would go on with the old head if it were not named."""
+    names = [name for name, _ in named]
+    embedding = [tensor for name, tensor in named if name.endswith("embed_tokens.weight")]
+    if "lm_head.weight" in names or not embedding:
+        return named
+    return [*named, ("lm_head.weight", embedding[0])]

@@ -17,7 +17,7 @@ from typing import Any
 import ray
 import torch
 
-from rollout.engine import Engine, EngineSettings, PromptTooLong, Sampling
+from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong, Sampling
 from rollout.logs import actor_log
 from rollout.parsing import ParseLimits, parse, token_ends
 from rollout.prompts import Prompts
@@ -178,7 +178,11 @@ class RolloutWorker:
             decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
             try:
                 episode = await STRATEGIES[job.strategy](job.problem, decomposer, self._solver, self.settings.prompts)
-            except Exception as error:
+            except EngineError:
+                # Nothing works in this process any more: end it, so that Ray starts a new one.
+                traceback.print_exc()
+                os._exit(1)
+            except Exception as error:  # noqa: BLE001 - every failure of a job is its outcome
                 traceback.print_exc()
                 self._progress.done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))
                 return

@@ -158,7 +158,7 @@ class Pipeline:
             await coroutine
         except asyncio.CancelledError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - raised again by next()
             self._done.put_nowait(error)
 
     async def _collect(self, index: int) -> None:

@@ -56,10 +56,9 @@ def start_ray(config: Config, root: Path) -> None:
     os.environ["RAY_DEDUP_LOGS"] = "0"
     cluster = config.cluster
     local = cluster.address is None
-    # Actors say themselves how many cores they use; more of them than cores is fine on a laptop.
     arguments: dict[str, Any] = (
         {
-            "num_cpus": cluster.num_cpus or 64,
+            "num_cpus": cluster.num_cpus or os.cpu_count(),
             "object_store_memory": int(cluster.object_store_gib * 2**30),
             "include_dashboard": cluster.dashboard,
             "dashboard_host": cluster.dashboard_host,
@@ -136,27 +135,29 @@ def reward_settings(config: Config) -> RewardSettings:
 def start_roles(config: Config, log_folder: Path) -> Roles:
     """Create every actor; they load their models side by side."""
     logs = str(log_folder)
+    # On a laptop there are more roles than cores: they share them. On a cluster each role reserves its own.
+    share = 0 if config.cluster.address is None else 1
     solver, rollout, learner = config.solver, config.rollout, config.learner
     solvers = [
         SolverActor.options(
-            num_cpus=solver.threads, num_gpus=solver.gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
+            num_cpus=share * solver.threads, num_gpus=solver.gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
         ).remote(solver_settings(config), index, logs)
         for index in range(solver.workers)
     ]
     workers = [
         RolloutWorker.options(
-            num_cpus=rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
+            num_cpus=share * rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
         ).remote(worker_settings(config), solvers, index, logs)
         for index in range(rollout.workers)
     ]
     rewarders = [
-        RewardActor.options(num_cpus=1, max_restarts=3, max_task_retries=3).remote(
+        RewardActor.options(num_cpus=share, max_restarts=3, max_task_retries=3).remote(
             reward_settings(config), config.rewards.vectors, index, logs
         )
         for index in range(config.rewards.workers)
     ]
     learners = [
-        LearnerRank.options(num_cpus=learner.threads, num_gpus=learner.gpus_per_rank).remote(config, rank, logs)
+        LearnerRank.options(num_cpus=share * learner.threads, num_gpus=learner.gpus_per_rank).remote(config, rank, logs)
         for rank in range(learner.ranks)
     ]
     return Roles(solvers, workers, rewarders, learners, log_folder)

@@ -98,7 +98,7 @@ class Tracker:
         self._metrics.close()
         self._episodes.close()
         if self._run is not None:
-            self._run.finish(exit_code=exit_code, quiet=True)
+            self._run.finish(exit_code=exit_code)
             self._run = None
 
 

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from rollout.engine import Engine, EngineSettings, PromptTooLong, Sampling
+from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong, Sampling
 from rollout.logs import actor_log
 from rollout.strategies.base import Reply, SolverFailure
 
@@ -28,25 +30,41 @@ class SolverSettings:
     temperature: float = 0.0
     timeout_s: float = 120.0
 
-    def sampling(self, purpose: str, seed: int | None) -> Sampling:
+    def sampling(self, purpose: str) -> Sampling:
         """How a reply to this purpose is sampled."""
-        return Sampling(self.max_tokens[purpose], self.temperature, self.stop[purpose], seed)
+        return Sampling(self.max_tokens[purpose], self.temperature, self.stop[purpose])
 
 
-@ray.remote
-class SolverActor:
-    """One frozen engine."""
+class EngineSolver:
+    """A solver over an engine of this process."""
 
-    def __init__(self, settings: SolverSettings, index: int, log_folder: str) -> None:
-        actor_log(log_folder, f"solver-{index}")
+    def __init__(self, settings: SolverSettings) -> None:
         self.settings = settings
         self.engine = Engine(settings.engine)
         self.engine.start()
 
+    async def ask(self, prompt: str, *, purpose: str) -> Reply:
+        """Answer one prompt; raises SolverFailure."""
+        sampling = self.settings.sampling(purpose)
+        try:
+            generation = await asyncio.wait_for(self.engine.generate(prompt, sampling), self.settings.timeout_s)
+        except PromptTooLong as error:
+            raise SolverFailure("prompt_too_long", str(error)) from None
+        except TimeoutError:
+            raise SolverFailure("solver_timeout", f"no reply in {self.settings.timeout_s:g} s") from None
+        return Reply(generation.text.strip(), len(generation.token_ids))
+
+
+@ray.remote
+class SolverActor:
+    """One frozen engine of the pool."""
+
+    def __init__(self, settings: SolverSettings, index: int, log_folder: str) -> None:
+        actor_log(log_folder, f"solver-{index}")
+        self.solver = EngineSolver(settings)
+
     async def ready(self) -> int:
         """Return once the model is loaded; the process id."""
-        import os
-
         return os.getpid()
 
     async def ask_many(self, prompts: list[str], purposes: list[str]) -> list[tuple[str, str, int]]:
@@ -55,14 +73,13 @@ class SolverActor:
 
     async def _ask(self, prompt: str, purpose: str) -> tuple[str, str, int]:
         try:
-            generation = await asyncio.wait_for(
-                self.engine.generate(prompt, self.settings.sampling(purpose, None)), self.settings.timeout_s
-            )
-        except PromptTooLong:
-            return "prompt_too_long", "", 0
-        except TimeoutError:
-            return "solver_timeout", "", 0
-        return "ok", generation.text.strip(), len(generation.token_ids)
+            reply = await self.solver.ask(prompt, purpose=purpose)
+        except SolverFailure as failure:
+            return failure.outcome, "", 0
+        except EngineError:
+            traceback.print_exc()
+            os._exit(1)  # Ray starts a new process and asks again
+        return "ok", reply.text, reply.tokens
 
 
 class SolverClient:

@@ -1,0 +1,81 @@
+"""Make the two models that ship again: ``python -m launch.tiny_models [--folder DIR] [--seed 0]``.
+
+Solver and decomposer base are trained side by side, one thread each; then the solver's skill is measured and
+written into its model card.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import queue
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+STEPS = {"solver": 3400, "decomposer": 2600}
+
+
+def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
+    from trainer.tiny_models import make
+
+    recent: list[float] = []
+
+    def report(step: int, loss: float, exact: float) -> None:
+        recent.append(loss)
+        if step % 10 == 0 or step == steps:
+            reports.put((kind, step, sum(recent) / len(recent)))
+            recent.clear()
+
+    make(kind, seed, steps, folder, report)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
+    default = Path(__file__).resolve().parent.parent / "rollout" / "assets"
+    parser.add_argument("--folder", type=Path, default=default, help="where tiny_solver and tiny_decomposer go")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
+    options = parser.parse_args(arguments)
+    console = Console()
+    context = multiprocessing.get_context("spawn")
+    reports = context.Queue()
+    started = time.perf_counter()
+    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
+        tasks, processes = {}, {}
+        for kind, full in STEPS.items():
+            steps = max(10, int(full * options.scale))
+            tasks[kind] = progress.add_task(kind, total=steps, loss="")
+            processes[kind] = context.Process(
+                target=_train, args=(kind, options.seed, steps, options.folder / f"tiny_{kind}", reports), daemon=True
+            )
+            processes[kind].start()
+        while any(process.is_alive() for process in processes.values()) or not reports.empty():
+            try:
+                kind, step, loss = reports.get(timeout=1.0)
+            except queue.Empty:
+                continue
+            progress.update(tasks[kind], completed=step, loss=f"loss {loss:.4f}")
+    failed = [kind for kind, process in processes.items() if process.exitcode]
+    if failed:
+        console.print(f"[red]failed[/red] {', '.join(failed)}")
+        return 1
+    console.print("measuring the solver …")
+    from trainer.solver_skill import measure
+    from trainer.tiny_models import model_card
+
+    table = measure(options.folder / "tiny_solver")
+    model_card(options.folder, options.seed, table, {kind: int(full * options.scale) for kind, full in STEPS.items()})
+    console.print(table)
+    console.print(f"made in {(time.perf_counter() - started) / 60:.1f} minutes; models in {options.folder}", highlight=False)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,81 @@
+"""What the shipped solver can and cannot do, measured: the figures of its model card."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from rewards import answers
+from rollout.data.chained import Graph, generate
+from rollout.engine import EngineSettings
+from rollout.prompts import Prompts
+from rollout.records import Episode, Problem
+from rollout.solvers.vllm import EngineSolver, SolverSettings
+from rollout.strategies import STRATEGIES
+from rollout.worker import GivenPlan
+from trainer.metrics import wilson
+
+
+def _given(graph: Graph, rng: random.Random, count: int) -> list[str]:
+    return [graph.ask(rng.choice(sorted(graph.given))) for _ in range(count)]
+
+
+def _repeated(graph: Graph, rng: random.Random, count: int) -> list[str]:
+    return [graph.ask(graph.needed[0])] * count if count > 1 else _given(graph, rng, count)
+
+
+def _shuffled(graph: Graph, rng: random.Random, count: int) -> list[str]:
+    names = graph.needed[:-1]
+    orders = [list(order) for order in itertools.permutations(names)]
+    wrong = [order for order in orders if not graph.check_plan([graph.ask(name) for name in order])["solves"]]
+    return [graph.ask(name) for name in rng.choice(wrong)] if wrong else _given(graph, rng, count)
+
+
+PLANS: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
+    "nothing asked": lambda graph, rng, count: None,
+    "gold sub-questions": lambda graph, rng, count: [graph.ask(name) for name in graph.needed[:-1]],
+    "given facts asked": _given,
+    "one sub-question repeated": _repeated,
+    "gold in an order that fails": _shuffled,
+}
+
+
+async def _accuracy(solver: EngineSolver, problems: list[Problem], plans: list[list[str] | None]) -> dict[str, float]:
+    prompts = Prompts()
+
+    async def run(problem: Problem, plan: list[str] | None) -> Episode:
+        strategy = STRATEGIES["direct" if plan is None else "daslam"]
+        return await strategy(problem, GivenPlan(plan or []), solver, prompts)
+
+    episodes = await asyncio.gather(*(run(*pair) for pair in zip(problems, plans, strict=True)))
+    right = sum(
+        answers.score(episode.problem, answers.extract(episode.final.text, "number").answer) for episode in episodes
+    )
+    return wilson(right, len(episodes))
+
+
+def measure(folder: Path, count: int = 250) -> str:
+    """A Markdown table: accuracy by reasoning steps (rows of ``count`` held-out problems) and what was asked."""
+    settings = SolverSettings(
+        EngineSettings(str(folder), max_num_seqs=128, prefix_caching=True),
+        {"subquestion": 40, "solve": 160},
+        {"subquestion": ("\n",), "solve": ("\nQ:",)},
+    )
+    solver = EngineSolver(settings)
+    lines = [
+        "| before the question | " + " | ".join(f"{steps} steps" for steps in (1, 2, 3, 4)) + " |",
+        "|---|" + "---|" * 4,
+    ]
+    for name, plan in PLANS.items():
+        cells = []
+        for steps in (1, 2, 3, 4):
+            problems = list(itertools.islice(generate(7, "held_out", {steps: 1.0}), count))
+            plans = [plan(Graph(problem), random.Random(problem.id), steps - 1) for problem in problems]
+            result = asyncio.run(_accuracy(solver, problems, plans))
+            cells.append(f"{result['mean']:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    solver.engine.stop()
+    return "\n".join(lines)
