@@ -13,6 +13,11 @@ from rollout.records import Problem
 
 _NUMBER = r"[-+]?\$?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+(?:\.\d+)?)?|[-+]?\.\d+"
 _ALTERNATIVES = re.compile(r"\b(?:or|either)\b|/\s*or\b", re.IGNORECASE)
+_REFUSAL = re.compile(
+    r"\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to)\s+(?:be\s+)?"
+    r"(?:tell|told|say|answer|answered|determine|determined|know|known|solve|solved)[^.?!\n]*[.?!]?\s*$",
+    re.IGNORECASE,
+)
 _BOOLEAN = {"yes": True, "true": True, "no": False, "false": False}
 RELATIVE_TOLERANCE = 1e-6
 JEEBENCH_TOLERANCE = 0.01
@@ -41,7 +46,8 @@ def extract(text: str, answer_type: str = "number") -> Extracted:
     """Find the final answer in ``text``.
 
     Order: ``#### x``, the last balanced ``\\boxed{}``, ``[[Answer: x]]``, "the answer is x", then the last
-    number, letter or yes/no, by ``answer_type``.
+    number, letter or yes/no, by ``answer_type``. A text that marks no answer and ends in saying that it cannot
+    be told gives none (rule ``refused``).
     """
     marked = re.findall(r"####\s*([^\n]+)", text)
     if marked:
@@ -57,6 +63,8 @@ def extract(text: str, answer_type: str = "number") -> Extracted:
         found = _fallback(stated[-1], answer_type, first=True)
         if found is not None:
             return Extracted(found, "answer_is")
+    if _REFUSAL.search(text):
+        return Extracted(None, "refused")
     found = _fallback(text, answer_type, first=False)
     return Extracted(found, "last" if found is not None else "none")
 

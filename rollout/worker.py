@@ -109,19 +109,18 @@ class _Progress:
 class RolloutWorker:
     """One policy engine and the episodes over it."""
 
-    def __init__(self, settings: WorkerSettings, solvers: list[Any], index: int, log_folder: str) -> None:
+    def __init__(self, settings: WorkerSettings, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"rollout-{index}")
         self.settings = settings
         self.engine = Engine(settings.engine)
         self.engine.start()
-        self._solvers = solvers
         self._solver: SolverClient | None = None
         self._limit: asyncio.Semaphore | None = None
         self._progress: _Progress | None = None
 
-    async def ready(self) -> int:
-        """Return once the engine is loaded; the process id."""
-        self._solver = SolverClient(self._solvers)
+    async def ready(self, solvers: list[Any]) -> int:
+        """Take up the solver pool; returns, once the engine is loaded, the process id."""
+        self._solver = SolverClient(solvers)
         self._limit = asyncio.Semaphore(self.settings.concurrency)
         self._progress = _Progress()
         return os.getpid()

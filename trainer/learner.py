@@ -87,8 +87,9 @@ class Learner:
             gradient_checkpointing=settings.gradient_checkpointing,
         )
         lr = self.config.sft.lr if stage == "sft" else settings.lr
-        self._initialize(model, lr, stage)
+        # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" else None
+        self._initialize(model, lr, stage)
         if self.frozen is not None:
             self.frozen.to(self.engine.device)
 

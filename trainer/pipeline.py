@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray.exceptions import RayActorError
 
 from rewards.modes import Reward
@@ -59,9 +58,16 @@ class Pipeline:
     """Runs jobs over the workers. ``start`` its loops before, ``stop`` them after."""
 
     def __init__(
-        self, workers: Sequence[Any], rewarders: Sequence[Any], log_folder: Path, wait_timeout_s: float, max_tries: int
+        self,
+        workers: Sequence[Any],
+        solvers: Sequence[Any],
+        rewarders: Sequence[Any],
+        log_folder: Path,
+        wait_timeout_s: float,
+        max_tries: int,
     ) -> None:
         self._workers = list(workers)
+        self._solvers = list(solvers)
         self._rewarders = itertools.cycle(rewarders)
         self._log_folder = log_folder
         self._wait_timeout_s = wait_timeout_s
@@ -203,7 +209,7 @@ class Pipeline:
         """Wait for Ray to restart a worker; then its weights and jobs again."""
         worker = self._workers[index]
         try:
-            await asyncio.wait_for(worker.ready.remote(), self._wait_timeout_s)
+            await asyncio.wait_for(worker.ready.remote(self._solvers), self._wait_timeout_s)
         except (RayActorError, TimeoutError) as error:
             raise InfrastructureError(
                 f"rollout-{index} died and did not come back ({type(error).__name__}); the end of its log:\n"
@@ -214,7 +220,3 @@ class Pipeline:
             self.versions[index], _ = await worker.load_weights.remote(*self._published)
         await worker.submit.remote(list(self._running[index].values()))
 
-
-def put(value: Any) -> Any:
-    """Store a value once for all workers. Wrapped so that callers need not import Ray."""
-    return ray.put(value)

@@ -43,7 +43,7 @@ class Roles:
     def pipeline(self, config: Config) -> Pipeline:
         """The rollout workers and reward actors as a pipeline."""
         limits = config.controller
-        return Pipeline(self.workers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries)
+        return Pipeline(self.workers, self.solvers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries)
 
     def group(self) -> LearnerGroup:
         """The learner's ranks as one."""
@@ -147,7 +147,7 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
     workers = [
         RolloutWorker.options(
             num_cpus=share * rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
-        ).remote(worker_settings(config), solvers, index, logs)
+        ).remote(worker_settings(config), index, logs)
         for index in range(rollout.workers)
     ]
     rewarders = [
@@ -163,11 +163,11 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
     return Roles(solvers, workers, rewarders, learners, log_folder)
 
 
-async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float) -> None:
+async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float, *arguments: Any) -> None:
     """Wait until actors are loaded; raises StartError with the end of the log of the first that is not."""
     for index, actor in enumerate(actors):
         try:
-            await asyncio.wait_for(actor.ready.remote(), timeout_s)
+            await asyncio.wait_for(actor.ready.remote(*arguments), timeout_s)
         except TimeoutError:
             problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
         except RayError as error:

@@ -156,7 +156,8 @@ class Run:
         for done, (actors, name) in enumerate(
             ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward"))
         ):
-            await wait_ready(actors, name, logs, limit)
+            arguments = [roles.solvers] if name == "rollout" else []
+            await wait_ready(actors, name, logs, limit, *arguments)
             view.advance(done + 1, 4, {})
         await asyncio.wait_for(connecting, limit)
         pipeline = roles.pipeline(self.config)

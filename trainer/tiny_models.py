@@ -33,6 +33,7 @@ FIRST_STEPS = {1: 0.6, 2: 0.4}
 LAYERS = 4
 BATCH = 32
 LEARNING_RATE = 3e-3
+MUON_FACTOR = 1.0
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
 
@@ -43,7 +44,8 @@ Piece = tuple[str, bool]
 class SolverView:
     """What the solver can see as a conversation goes on: an exact statement of the skill it is taught.
 
-    A reply names the operands before it uses them, so that each token is one look-up away from the last."""
+    A reply restates before it computes, so that each token is one look-up away from the last.
+    """
 
     def __init__(self, graph: Graph) -> None:
         self.graph = graph
@@ -52,21 +54,15 @@ class SolverView:
 
     def answer(self, name: str) -> str:
         """The reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
-        if not self.graph.in_view(name, self.known):
-            return self._cannot_tell(name)
-        if self.graph.quantities[name].op != "given":
+        reply = self.graph.reply(name, self.known)
+        if self.graph.in_view(name, self.known) and self.graph.quantities[name].op != "given":
             self.known.add(name)
             self.computed.append(self.graph.line(name))
-        return self.graph.line(name)
+        return reply
 
     def solve(self) -> str:
-        """The reply to the whole problem: everything computed so far, then the target if it is one step away."""
-        target = self.graph.target
-        last = self.graph.line(target) if self.graph.in_view(target, self.known) else self._cannot_tell(target)
-        return "\n".join([*self.computed, last])
-
-    def _cannot_tell(self, name: str) -> str:
-        return f"From {' and '.join(self.graph.quantities[name].operands)}, I cannot tell."
+        """The reply to the whole problem: everything computed so far, then the target as if asked for."""
+        return "\n".join([*self.computed, self.graph.reply(self.graph.target, self.known)])
 
 
 def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:
@@ -83,7 +79,7 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
     if draw < 0.65:
         plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
         return [name for question in plan if (name := graph.asked_name(question))]
-    return [rng.choice(everyone) for _ in range(rng.randint(2, 7))]
+    return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
 
 
 def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
@@ -106,15 +102,17 @@ def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> lis
 def base_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
     """A problem with its worked solution, or with questions and answers about it, as running text."""
     graph = Graph(problem)
+    view = SolverView(graph)
     if rng.random() < 0.6:
-        return [(problem.question, False), (f"\n{problem.solution}{END}", True)]
-    view, remaining, text = SolverView(graph), list(graph.quantities), ""
+        return [(problem.question, False), ("\n" + "\n".join(map(view.answer, graph.needed)) + END, True)]
+    remaining = list(graph.quantities)
     rng.shuffle(remaining)
+    pieces: list[Piece] = [(problem.question, False)]
     while remaining:
         name = next(name for name in remaining if graph.in_view(name, view.known))
         remaining.remove(name)
-        text += f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}"
-    return [(problem.question, False), (text + END, True)]
+        pieces.append((f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}", True))
+    return [*pieces, (END, True)]
 
 
 # -- tokenizer -----------------------------------------------------------------------------------------------
@@ -222,12 +220,12 @@ def train(
     hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
     optimizers = [
-        torch.optim.Muon(hidden, lr=lr, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.Muon(hidden, lr=lr * MUON_FACTOR, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
     ]
     schedules = [
         torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, lr, total_steps=steps, pct_start=0.05, cycle_momentum=False, final_div_factor=100
+            optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps, pct_start=0.05, cycle_momentum=False, final_div_factor=100
         )
         for optimizer in optimizers
     ]

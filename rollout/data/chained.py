@@ -46,6 +46,7 @@ TOGETHER = ("{x} has as many {i} as {y} and {z} together.", "{y} and {z} togethe
 ASK = ("How many {i} does {x} have?", "What is the number of {i} that {x} has?")
 SUBQUESTION = "How many {i} does {x} have?"
 TIMES_WORDS = {2: "twice", 3: "three times", 4: "four times"}
+CANNOT_TELL = "I cannot tell."
 LARGEST = 99
 HELD_OUT_SHARE = 0.1
 
@@ -61,14 +62,27 @@ class Quantity:
     operands: tuple[str, ...] = ()
 
 
-def computation(quantity: Quantity, values: dict[str, int], item: str) -> str:
-    """The one-line statement of a quantity, with its arithmetic where it is computed."""
+def arithmetic(quantity: Quantity, values: dict[str, int], item: str) -> str:
+    """The computation of a quantity and its value: "12 + 10 = 22. Eva has 22 pens."; a given one's value alone."""
+    stated = f"{quantity.name} has {quantity.value} {item}."
     if quantity.op == "given":
-        return f"{quantity.name} has {quantity.value} {item}."
+        return stated
     left = values[quantity.operands[0]]
     right = values[quantity.operands[1]] if quantity.op == "together" else quantity.k
     sign = {"more": "+", "fewer": "-", "times": "*", "half": "/", "together": "+"}[quantity.op]
-    return f"From {' and '.join(quantity.operands)}, {quantity.name} has {left} {sign} {right} = {quantity.value} {item}."
+    return f"{left} {sign} {right} = {quantity.value}. {stated}"
+
+
+def relation(quantity: Quantity) -> str:
+    """How a computed quantity is told: "Eva has 10 more than Jack."."""
+    name, others = quantity.name, " and ".join(quantity.operands)
+    return {
+        "more": f"{name} has {quantity.k} more than {others}.",
+        "fewer": f"{name} has {quantity.k} fewer than {others}.",
+        "times": f"{name} has {TIMES_WORDS.get(quantity.k)} as many as {others}.",
+        "half": f"{name} has half as many as {others}.",
+        "together": f"{name} has as many as {others}.",
+    }[quantity.op]
 
 
 def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
@@ -166,7 +180,7 @@ def make_problem(seed: int, index: int, steps: int) -> Problem:
         question=" ".join([*sentences, ask]),
         answer=str(target.value),
         answer_type="number",
-        solution="\n".join(computation(quantity, values, item) for quantity in derived),
+        solution="\n".join(arithmetic(quantity, values, item) for quantity in derived),
         subquestions=[SUBQUESTION.format(i=item, x=quantity.name) for quantity in derived[:-1]],
         source="chained",
         meta={
@@ -220,8 +234,21 @@ class Graph:
         return {name for name, quantity in self.quantities.items() if quantity.op == "given"}
 
     def line(self, name: str) -> str:
-        """The statement of one quantity with its arithmetic."""
-        return computation(self.quantities[name], self.values, self.item)
+        """The computation of one quantity and its value."""
+        return arithmetic(self.quantities[name], self.values, self.item)
+
+    def reply(self, name: str, known: set[str]) -> str:
+        """A careful answer to "how many does ``name`` have?" by one who knows the values of ``known``: the
+        relation, its operands' values, the computation; or that it cannot be told."""
+        quantity = self.quantities[name]
+        if quantity.op == "given":
+            return self.line(name)
+        said = [relation(quantity)]
+        for operand in quantity.operands:
+            if operand not in known:
+                return " ".join([*said, f"{operand} is unknown.", CANNOT_TELL])
+            said.append(f"{operand} has {self.values[operand]}.")
+        return " ".join([*said, self.line(name)])
 
     def in_view(self, name: str, known: set[str]) -> bool:
         """Whether ``name`` is one step away: given, or all its operands known."""

@@ -1,0 +1,69 @@
+import itertools
+import random
+import re
+
+import pytest
+
+from rollout.data.chained import Graph, generate, imperfect_plan, make_problem
+
+STEPS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
+
+
+def first(split, count, seed=0):
+    return list(itertools.islice(generate(seed, split, STEPS), count))
+
+
+def test_problems_are_the_same_for_the_same_seed_and_differ_between_seeds():
+    assert [p.question for p in first("train", 50)] == [p.question for p in first("train", 50)]
+    assert {p.question for p in first("train", 50)}.isdisjoint(p.question for p in first("train", 50, seed=1))
+
+
+def test_splits_share_no_question():
+    train = {problem.question for problem in first("train", 4000)}
+    assert train.isdisjoint(problem.question for problem in first("held_out", 800))
+    assert len(train) == 4000
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 4])
+def test_every_solution_line_is_right_and_ends_in_the_answer(steps):
+    for index in range(200):
+        problem = make_problem(0, index, steps)
+        lines = problem.solution.splitlines()
+        assert len(lines) == steps == len(problem.subquestions) + 1
+        for line in lines:
+            left, sign, right, value = re.match(r"(\d+) ([-+*/]) (\d+) = (\d+)\.", line).groups()
+            expected = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}
+            assert int(value) == (int(left) / int(right) if sign == "/" else expected[sign])
+        assert f"= {problem.answer}." in lines[-1]
+        assert not re.search(rf"\b{problem.answer}\b", problem.question)
+
+
+def test_gold_plans_are_right_and_fillers_are_not():
+    for problem in first("held_out", 300):
+        graph = Graph(problem)
+        assert graph.check_plan(problem.subquestions)["right"]
+        if problem.meta["steps"] > 1:
+            filler = graph.filler_plan(random.Random(0))
+            assert len(filler) == len(problem.subquestions)
+            assert not graph.check_plan(filler)["solves"]
+
+
+def test_a_plan_is_judged_by_order_repeats_and_need():
+    problem = next(p for p in first("train", 500) if p.meta["steps"] == 3)
+    graph = Graph(problem)
+    one, two = problem.subquestions
+    assert not graph.check_plan([one])["solves"]
+    assert graph.check_plan([one, one, two]) == {
+        "solves": True, "ordered": True, "repeats": True, "needless": False, "right": False,
+    }  # fmt: skip
+    given = graph.ask(sorted(graph.given)[0])
+    assert graph.check_plan([given, one, two])["needless"]
+    assert not graph.check_plan(["How are you?", one, two])["ordered"]
+
+
+def test_imperfect_plans_are_never_empty_and_sometimes_gold():
+    problems = [p for p in first("train", 600) if p.meta["steps"] > 1]
+    plans = [imperfect_plan(p, random.Random(p.id), 0.3, 0.3, 0.3) for p in problems]
+    assert all(plans)
+    right = sum(Graph(p).check_plan(plan)["right"] for p, plan in zip(problems, plans, strict=True)) / len(plans)
+    assert 0.2 < right < 0.6
