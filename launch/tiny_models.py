@@ -46,7 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     started = time.perf_counter()
-    columns = (TextColumn("{task.description:<12}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[loss]}"))
+    columns = (
+        TextColumn("{task.description:<12}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[loss]}"),
+    )
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         tasks, processes = {}, {}
         for kind, full in STEPS.items():
@@ -73,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     table = measure(options.folder / "tiny_solver")
     model_card(options.folder, options.seed, table, {kind: int(full * options.scale) for kind, full in STEPS.items()})
     console.print(table)
-    console.print(f"made in {(time.perf_counter() - started) / 60:.1f} minutes; models in {options.folder}", highlight=False)
+    console.print(
+        f"made in {(time.perf_counter() - started) / 60:.1f} minutes; models in {options.folder}", highlight=False
+    )
     return 0
 
 

@@ -1,0 +1,1 @@
+"""The five parts of the reward, their sum, what they share, and the reward actor."""

@@ -168,11 +168,11 @@ def score(problem: Problem, answer: str | None) -> float:
     if kind in ("integer", "numeric"):
         return float(_numbers_equal(gold, answer, JEEBENCH_TOLERANCE, relative=False))
     if kind == "boolean":
-        left, right = (_BOOLEAN.get(text.strip().lower()) for text in (gold, answer))
-        return float(left is not None and left == right)
+        truth = [_BOOLEAN.get(text.strip().lower()) for text in (gold, answer)]
+        return float(truth[0] is not None and truth[0] == truth[1])
     if kind == "choice":
-        left, right = _letter(gold, problem.choices), _letter(answer, problem.choices)
-        return float(left is not None and left == right)
+        letters = [_letter(text, problem.choices) for text in (gold, answer)]
+        return float(letters[0] is not None and letters[0] == letters[1])
     if kind == "multi_choice":
         want, have = set(re.findall("[A-D]", gold.upper())), set(re.findall("[A-D]", answer.upper()))
         if not have or not have <= want:

@@ -33,10 +33,7 @@ def score(episode: Episode, resources: TextResources, mode: str) -> Part:
         return Part(None, None)
     gold, guided = steps(episode.problem.solution), steps(episode.final.text)
     initial = steps(episode.initial.text) if episode.initial else []
-    if mode == "bounded":
-        count = len(gold)
-    else:
-        count = min(len(gold), len(guided), len(initial))
+    count = len(gold) if mode == "bounded" else min(len(gold), len(guided), len(initial))
 
     def similarity(other: list[str]) -> list[float]:
         shared = min(count, len(other))

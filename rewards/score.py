@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 from rewards.modes import MODES, PARTS, RewardSettings
 from rewards.text import TextResources
@@ -38,11 +39,10 @@ def main(arguments: list[str] | None = None) -> int:
     settings = replace(settings, weights=settings.weights | dict(options.weights))
     resources = TextResources()
     status = 0
-    try:
-        stream = open(options.episodes, encoding="utf-8")
-    except OSError as error:
-        parser.error(f"cannot read {options.episodes}: {error.strerror}")
-    with stream:
+    path = Path(options.episodes)
+    if not path.is_file():
+        parser.error(f"cannot read {path}: no such file")
+    with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue

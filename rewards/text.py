@@ -26,7 +26,7 @@ class Cache(OrderedDict[str, Any]):
         super().__init__()
         self.size = size
 
-    def many(self, texts: Sequence[str], compute: Callable[[list[str]], Sequence[Any]]) -> list[Any]:
+    def many(self, texts: Sequence[str], compute: Callable[[list[str]], Any]) -> list[Any]:
         """Values of ``texts``; those not held are computed in one call."""
         missing = [text for text in dict.fromkeys(texts) if text not in self]
         fresh = dict(zip(missing, compute(missing), strict=True)) if missing else {}
@@ -90,7 +90,8 @@ class TextResources:
             self._embed = _load_vectors(self.vectors_name)
         raw = np.nan_to_num(np.asarray(self._embed([text or " " for text in texts]), dtype=np.float32))
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
-        return np.divide(raw, norms, out=np.zeros_like(raw), where=norms > 0)
+        unit: np.ndarray = np.divide(raw, norms, out=np.zeros_like(raw), where=norms > 0)
+        return unit
 
     def cosine(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
         """Cosine of each pair of texts, in [-1, 1]."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 
-from rewards import answer_consistency, answers, cot_proximity, correctness, entity_coverage, operation_order
+from rewards import answer_consistency, answers, correctness, cot_proximity, entity_coverage, operation_order
 from rewards.modes import Part, Reward, RewardSettings
 from rewards.text import TextResources
 from rollout.records import Episode
@@ -39,7 +39,9 @@ def score_episode(episode: Episode, resources: TextResources, settings: RewardSe
         clipped = _clip(part.value, settings.clip.get(name))
         total += weight * clipped
         if part.by_subquestion and clipped == part.value:
-            by_subquestion = [have + weight * share for have, share in zip(by_subquestion, part.by_subquestion, strict=True)]
+            by_subquestion = [
+                have + weight * share for have, share in zip(by_subquestion, part.by_subquestion, strict=True)
+            ]
     return Reward(
         parts={name: part.value for name, part in parts.items()},
         total=total,

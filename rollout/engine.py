@@ -198,7 +198,7 @@ class Engine:
         def command() -> None:
             try:
                 future.set_result(function(self._engine))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - belongs to whoever asked
                 future.set_exception(error)
 
         self._put(command, future)
@@ -253,7 +253,7 @@ class Engine:
                     if output.finished:
                         self._deliver(output)
                 self.stats.steps += 1
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - every waiting request is told
             self._failure = error
         else:
             self._failure = EngineError("stopped")
@@ -283,7 +283,10 @@ class Engine:
         for span in completion.weight_versions or ():
             versions[span.start : span.end] = [int(span.version)] * (span.end - span.start)
         prompt_ids = list(output.prompt_token_ids)
-        scored = [0.0 if step is None else step[token].logprob for step, token in zip(output.prompt_logprobs or (), prompt_ids, strict=False)]
+        scored = [
+            0.0 if step is None else step[token].logprob
+            for step, token in zip(output.prompt_logprobs or (), prompt_ids, strict=False)
+        ]
         self.stats.generated_tokens += len(ids)
         request.future.set_result(
             Generation(

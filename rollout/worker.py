@@ -171,10 +171,14 @@ class RolloutWorker:
         return {"policy_tokens": stats.generated_tokens, "loads": stats.loads, "pause_s": stats.pause_s}
 
     async def _run(self, job: Job) -> None:
-        assert self._limit is not None and self._solver is not None and self._progress is not None
+        assert self._limit is not None
+        assert self._solver is not None
+        assert self._progress is not None
         async with self._limit:
             started = time.perf_counter()
-            decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
+            decomposer = (
+                GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
+            )
             try:
                 episode = await STRATEGIES[job.strategy](job.problem, decomposer, self._solver, self.settings.prompts)
             except EngineError:

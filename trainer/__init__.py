@@ -1,0 +1,1 @@
+"""The controller, the PPO learner, fine-tuning, evaluation and tracking."""

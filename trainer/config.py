@@ -297,7 +297,9 @@ def validate(values: dict[str, Any]) -> Config:
     if config.data.source == "files":
         for name in ("train", "held_out"):
             if not config.data.file(name).is_file():
-                raise ConfigError(f"data.{name}: '{config.data.file(name)}' does not exist; set data.root to the folder")
+                raise ConfigError(
+                    f"data.{name}: '{config.data.file(name)}' does not exist; set data.root to the folder"
+                )
     if config.start_from is not None:
         _check_model("start_from", config.start_from)
     return config

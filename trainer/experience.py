@@ -75,9 +75,7 @@ def pad(rows: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.devic
         ids[row, start:end] = torch.tensor([*prompt, *completion])
         attention[row, start:end] = 1
     positions = (attention.cumsum(1) - 1).clamp_min(0)
-    return Sequences(
-        ids.to(device), attention.to(device), positions.to(device), attention[:, width:].bool().to(device)
-    )
+    return Sequences(ids.to(device), attention.to(device), positions.to(device), attention[:, width:].bool().to(device))
 
 
 def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.device | str = "cpu") -> Tensor:

@@ -18,7 +18,7 @@ class LearnerGroup:
     async def connect(self) -> list[int]:
         """Bring the ranks together; their process ids."""
         host, port = await self.ranks[0].address.remote()
-        return await asyncio.gather(*(rank.connect.remote(host, port) for rank in self.ranks))
+        return list(await asyncio.gather(*(rank.connect.remote(host, port) for rank in self.ranks)))
 
     async def setup(self, path: str, stage: str) -> None:
         """Load a model folder on every rank for a stage."""
@@ -28,20 +28,22 @@ class LearnerGroup:
         """One step of stage 1 at ``decay`` times the learning rate; the first rank's metrics, which are of all."""
         parts = [rows[rank :: len(self.ranks)] for rank in range(len(self.ranks))]
         calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
-        return (await asyncio.gather(*calls))[0]
+        return dict((await asyncio.gather(*calls))[0])
 
     async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
         """One PPO step on a batch; metrics of the whole batch."""
         parts = shards(batch, len(self.ranks))
         calls = [rank.train_step.remote(part) for rank, part in zip(self.ranks, parts, strict=True)]
-        return (await asyncio.gather(*calls))[0]
+        return dict((await asyncio.gather(*calls))[0])
 
-    async def weights(self, batch: Sequence[Experience]) -> tuple[Any, Any, Any]:
-        """References to the gathered weights, and to probe sequences with their log-probabilities.
+    async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Any, Any, Any]:
+        """A reference to the gathered weights, and probe sequences of the batch with their log-probabilities.
 
-        The weights stay in the object store; only references come here.
+        The weights stay in the object store; only the reference comes here.
         """
         gathered = [rank.weights.remote() for rank in self.ranks]
+        if not batch:
+            return gathered[0], [], []
         probes = [rank.probe.remote(list(batch[:8])) for rank in self.ranks]
         rows, expected = await probes[0]
         await asyncio.gather(*probes[1:])

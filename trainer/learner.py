@@ -229,9 +229,7 @@ class Learner:
             proximal, behaviour, advantages, values, returns, reference = (
                 record[name][picked, :width] for name in names
             )
-            outputs = self.engine(
-                part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none"
-            )
+            outputs = self.engine(part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none")
             policy, statistics = losses.policy_loss(
                 outputs.logprobs,
                 proximal,

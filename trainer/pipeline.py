@@ -181,7 +181,9 @@ class Pipeline:
 
     async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
         """Score what came; hand in again what an infrastructure error stopped."""
-        good = [outcome for outcome in outcomes if outcome.episode is not None and outcome.job.id in self._running[index]]
+        good = [
+            outcome for outcome in outcomes if outcome.episode is not None and outcome.job.id in self._running[index]
+        ]
         failed = [outcome for outcome in outcomes if outcome.episode is None]
         scored: list[Scored] = []
         if good:
@@ -219,4 +221,3 @@ class Pipeline:
         if self._published is not None:
             self.versions[index], _ = await worker.load_weights.remote(*self._published)
         await worker.submit.remote(list(self._running[index].values()))
-

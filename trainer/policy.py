@@ -27,7 +27,9 @@ class Outputs:
 class ActorCritic(nn.Module):
     """A Hugging Face causal LM and a linear value head over its last hidden state (the paper's shared trunk)."""
 
-    def __init__(self, path: str, dtype: torch.dtype, lora: Lora | None, *, gradient_checkpointing: bool = False) -> None:
+    def __init__(
+        self, path: str, dtype: torch.dtype, lora: Lora | None, *, gradient_checkpointing: bool = False
+    ) -> None:
         super().__init__()
         from transformers import AutoConfig, AutoModelForCausalLM
 

@@ -105,9 +105,11 @@ def write_report(folder: Path) -> Path:
     ]
     style = (
         "body{font:15px/1.5 system-ui,sans-serif;max-width:1100px;margin:2em auto;padding:0 1em;color:#202124}"
-        "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;border-bottom:1px solid #ddd;text-align:left}"
+        "table{border-collapse:collapse;margin:1em 0}td,th{padding:.25em .8em;"
+        "border-bottom:1px solid #ddd;text-align:left}"
         "img{max-width:100%}.pair{display:grid;grid-template-columns:1fr 1fr;gap:1em}.pair>div{background:#f6f7f8;"
-        "padding:.7em;border-radius:6px}pre{white-space:pre-wrap;margin:0;font-size:13px}.no{color:#b3261e}.yes{color:#188038}"
+        "padding:.7em;border-radius:6px}pre{white-space:pre-wrap;margin:0;font-size:13px}"
+        ".no{color:#b3261e}.yes{color:#188038}"
     )
     page = f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{html.escape(folder.name)}</title>'
     path = folder / "report.html"
@@ -123,7 +125,8 @@ def _accuracy_table(summary: dict[str, Any]) -> str:
         f"<td>{format(entry['plans']['right'], '.2f') if entry.get('plans') else ''}</td></tr>"
         for key, entry in summary.get("accuracy", {}).items()
     )
-    head = "<tr><th>sub-questions from</th><th>accuracy</th><th>95 %</th><th>rescued</th><th>broken</th><th>plans right</th></tr>"
+    columns = ("sub-questions from", "accuracy", "95 %", "rescued", "broken", "plans right")
+    head = f"<tr>{''.join(f'<th>{column}</th>' for column in columns)}</tr>"
     return f"<h2>Held-out accuracy, {summary['n_eval']} problems</h2><table>{head}{cells}</table>"
 
 
@@ -147,7 +150,9 @@ def _episode_pairs(episodes: list[dict[str, Any]]) -> list[str]:
     blocks = []
     for pair in by_problem.values():
         question = next(iter(pair.values()))["problem"]["question"]
-        sides = "".join(f"<div><b>{NAMES[split]}</b>{_episode(pair[split])}</div>" for split in ("sft", "ppo") if split in pair)
+        sides = "".join(
+            f"<div><b>{NAMES[split]}</b>{_episode(pair[split])}</div>" for split in ("sft", "ppo") if split in pair
+        )
         blocks.append(f'<p>{html.escape(question)}</p><div class="pair">{sides}</div>')
     return blocks
 
@@ -156,4 +161,5 @@ def _episode(row: dict[str, Any]) -> str:
     turns = "\n".join(f"Q: {turn['question']}\nA: {turn['text']}" for turn in row["turns"])
     mark = '<span class="yes">right</span>' if row["correct"] >= 1 else '<span class="no">wrong</span>'
     text = html.escape(f"{turns}\n\n{row['final']['text']}")
-    return f"<pre>{text}</pre>answer {html.escape(str(row['final']['answer']))}, gold {html.escape(row['problem']['answer'])}: {mark}"
+    found, gold = html.escape(str(row["final"]["answer"])), html.escape(row["problem"]["answer"])
+    return f"<pre>{text}</pre>answer {found}, gold {gold}: {mark}"

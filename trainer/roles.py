@@ -43,7 +43,9 @@ class Roles:
     def pipeline(self, config: Config) -> Pipeline:
         """The rollout workers and reward actors as a pipeline."""
         limits = config.controller
-        return Pipeline(self.workers, self.solvers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries)
+        return Pipeline(
+            self.workers, self.solvers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries
+        )
 
     def group(self) -> LearnerGroup:
         """The learner's ranks as one."""
@@ -129,7 +131,9 @@ def reward_settings(config: Config) -> RewardSettings:
     """What a reward actor is started with."""
     rewards = config.rewards
     clip = {name: bounds for name, bounds in rewards.clip.items() if bounds is not None}
-    return RewardSettings(rewards.mode, dict(rewards.weights), clip, dict(rewards.penalty), rewards.correctness_baseline)
+    return RewardSettings(
+        rewards.mode, dict(rewards.weights), clip, dict(rewards.penalty), rewards.correctness_baseline
+    )
 
 
 def start_roles(config: Config, log_folder: Path) -> Roles:
@@ -139,21 +143,25 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
     share = 0 if config.cluster.address is None else 1
     solver, rollout, learner = config.solver, config.rollout, config.learner
     solvers = [
-        SolverActor.options(
-            num_cpus=share * solver.threads, num_gpus=solver.gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
+        SolverActor.options(  # type: ignore[attr-defined]
+            num_cpus=share * solver.threads,
+            num_gpus=solver.gpus,
+            max_concurrency=10_000,
+            max_restarts=3,
+            max_task_retries=3,
         ).remote(solver_settings(config), index, logs)
         for index in range(solver.workers)
     ]
     workers = [
-        RolloutWorker.options(
+        RolloutWorker.options(  # type: ignore[attr-defined]
             num_cpus=share * rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
         ).remote(worker_settings(config), index, logs)
         for index in range(rollout.workers)
     ]
     rewarders = [
-        RewardActor.options(num_cpus=share, max_restarts=3, max_task_retries=3).remote(
-            reward_settings(config), config.rewards.vectors, index, logs
-        )
+        RewardActor.options(  # type: ignore[attr-defined]
+            num_cpus=share, max_restarts=3, max_task_retries=3
+        ).remote(reward_settings(config), config.rewards.vectors, index, logs)
         for index in range(config.rewards.workers)
     ]
     learners = [

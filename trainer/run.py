@@ -24,7 +24,7 @@ from trainer.evaluation import evaluate
 from trainer.group import LearnerGroup
 from trainer.pipeline import Pipeline, Scored
 from trainer.report import learning_curve, write_report
-from trainer.roles import Roles, prompts, start_ray, start_roles, wait_ready
+from trainer.roles import prompts, start_ray, start_roles, wait_ready
 from trainer.sft import run_sft
 from trainer.tracking import Tracker, resident_gib
 from trainer.view import View, result_table
@@ -72,7 +72,7 @@ class Run:
         except (KeyboardInterrupt, asyncio.CancelledError):
             code = 130
             self.summary["status"] = "interrupted"
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the run's end: said on the screen, kept in logs/error.log
             self.summary["status"] = "failed"
             self.summary["error"] = f"{type(error).__name__}: {error}"
             (self.folder / "logs" / "error.log").write_text(_traceback(error))
@@ -110,7 +110,9 @@ class Run:
             done = int(found[-1].name[5:])
             steps = max(1, self.config.algorithm.steps - done)
             kept_steps = [text for text in command if not text.startswith("algorithm.steps=")]
-            return " ".join([*kept_steps, "'stages=[ppo,evaluate]'", f"start_from={found[-1]}", f"algorithm.steps={steps}"])
+            return " ".join(
+                [*kept_steps, "'stages=[ppo,evaluate]'", f"start_from={found[-1]}", f"algorithm.steps={steps}"]
+            )
         if sft.is_dir():
             return " ".join([*command, "'stages=[ppo,evaluate]'", f"start_from={sft}"])
         return " ".join(command)
@@ -121,7 +123,7 @@ class Run:
         config, logs = self.config, self.folder / "logs"
         view.stage("starting Ray, two engines, the reward actor and the learner", 4)
         with self._timed("start"):
-            roles, pipeline, learner = await self._start(view, logs)
+            pipeline, learner = await self._start(view, logs)
         stages = set(config.stages)
         training = self.source.train(config.seed)
         try:
@@ -146,7 +148,7 @@ class Run:
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
 
-    async def _start(self, view: View, logs: Path) -> tuple[Roles, Pipeline, LearnerGroup]:
+    async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Ray and every actor, ready."""
         await asyncio.to_thread(start_ray, self.config, Path(__file__).resolve().parent.parent)
         roles = start_roles(self.config, logs)
@@ -162,7 +164,7 @@ class Run:
         await asyncio.wait_for(connecting, limit)
         pipeline = roles.pipeline(self.config)
         pipeline.start()
-        return roles, pipeline, learner
+        return pipeline, learner
 
     async def _sft(self, view: View, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]) -> None:
         """Stage 1; afterwards engines and learner hold the SFT policy."""
@@ -180,13 +182,10 @@ class Run:
         (self.folder / "logs" / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row) > 1))
         self.decomposer = str(folder)
         await learner.setup(self.decomposer, "ppo")
-        weights, _, _ = await self._present_weights(learner)
+        weights, _, _ = await learner.weights()
         # Version 0 is what the workers started with; -1 makes sure that the fine-tuned weights are loaded.
         await pipeline.publish(weights, -1, [], [])
         await pipeline.publish(weights, 0, [], [])
-
-    async def _present_weights(self, learner: LearnerGroup) -> tuple[Any, Any, Any]:
-        return [rank.weights.remote() for rank in learner.ranks][0], [], []
 
     async def _ppo(
         self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]
@@ -200,7 +199,9 @@ class Run:
         async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
             if step == 1 or step % 5 == 0:
                 metrics["system/resident_gib"] = await asyncio.to_thread(resident_gib)
-                self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), metrics["system/resident_gib"])
+                self.summary["resident_gib"] = max(
+                    self.summary.get("resident_gib", 0.0), metrics["system/resident_gib"]
+                )
             tracker.step(step, metrics, batch)
             view.advance(step, steps, metrics)
             self.summary |= {
@@ -244,7 +245,9 @@ class Run:
             self.summary["n_eval"] = len(problems)
             kept += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
-            self.summary |= {name: result[name] for name in ("rescued", "broken") if kind in ("sft", "ppo") and name in result}
+            self.summary |= {
+                name: result[name] for name in ("rescued", "broken") if kind in ("sft", "ppo") and name in result
+            }
         return kept
 
     def _keep_evaluation(self, tracker: Tracker, kept: list[tuple[str, Scored]]) -> None:

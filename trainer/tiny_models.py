@@ -225,7 +225,12 @@ def train(
     ]
     schedules = [
         torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, [group["lr"] for group in optimizer.param_groups], total_steps=steps, pct_start=0.05, cycle_momentum=False, final_div_factor=100
+            optimizer,
+            [group["lr"] for group in optimizer.param_groups],
+            total_steps=steps,
+            pct_start=0.05,
+            cycle_momentum=False,
+            final_div_factor=100,
         )
         for optimizer in optimizers
     ]

@@ -7,7 +7,15 @@ from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
@@ -103,7 +111,8 @@ class View:
             return Text(f"  {self._line()}", style="dim")
         table = Table(show_header=False, box=None, padding=(0, 2))
         table.add_row(
-            "accuracy", f"{smooth['episode/accuracy_final']:.3f}", "initial", f"{smooth['episode/accuracy_initial']:.3f}",
+            "accuracy", f"{smooth['episode/accuracy_final']:.3f}",
+            "initial", f"{smooth['episode/accuracy_initial']:.3f}",
             "reward", f"{smooth['reward/total']:.3f}", "sub-questions", f"{smooth['episode/subquestions']:.2f}",
         )  # fmt: skip
         parts = [(part, smooth.get(f"reward/{part}/mean")) for part in PARTS[:4]]

@@ -22,9 +22,11 @@ from typing import Any
 from rollout.records import Problem
 
 NAMES = (
-    "Amy Tom Max Eva Ben Zoe Sam Lily Jack Nora Paul Rosa Alan Jane Mark Lucy Adam Ella Kate Luke Anna Oscar Emma Henry"
-).split()
-ITEMS = "pens cups coins books shells stamps marbles apples ribbons cards".split()
+    "Amy", "Tom", "Max", "Eva", "Ben", "Zoe", "Sam", "Lily",
+    "Jack", "Nora", "Paul", "Rosa", "Alan", "Jane", "Mark", "Lucy",
+    "Adam", "Ella", "Kate", "Luke", "Anna", "Oscar", "Emma", "Henry",
+)  # fmt: skip
+ITEMS = ("pens", "cups", "coins", "books", "shells", "stamps", "marbles", "apples", "ribbons", "cards")
 ASIDES = (
     "{x} likes music.",
     "{x} lives near the sea.",
@@ -225,7 +227,9 @@ class Graph:
         self.item: str = meta["item"]
         self.target: str = meta["target"]
         self.needed: list[str] = meta["needed"]
-        self.quantities = {row[0]: Quantity(row[0], row[1], row[2], row[3], tuple(row[4])) for row in meta["quantities"]}
+        self.quantities = {
+            row[0]: Quantity(row[0], row[1], row[2], row[3], tuple(row[4])) for row in meta["quantities"]
+        }
         self.values = {name: quantity.value for name, quantity in self.quantities.items()}
 
     @property

@@ -24,7 +24,9 @@ class Source(Protocol):
         """The first ``count`` held-out problems; always the same ones."""
         ...
 
-    def imperfect_plan(self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
+    def imperfect_plan(
+        self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
+    ) -> list[str]:
         """A plan as an automatic teacher might write it."""
         ...
 
@@ -43,7 +45,9 @@ class Chained:
         """The evaluation set is one, whatever the run's seed."""
         return list(itertools.islice(chained.generate(0, "held_out", self._eval_steps), count))
 
-    def imperfect_plan(self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
+    def imperfect_plan(
+        self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
+    ) -> list[str]:
         """See ``chained.imperfect_plan``."""
         return chained.imperfect_plan(problem, rng, drop, swap, redundant)
 
@@ -70,7 +74,9 @@ class Files:
         """The first rows of the held-out file."""
         return self._held_out[:count]
 
-    def imperfect_plan(self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
+    def imperfect_plan(
+        self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
+    ) -> list[str]:
         """The row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice."""
         plan = [question for question in problem.subquestions or [] if rng.random() >= drop]
         if rng.random() < swap:

@@ -12,7 +12,12 @@ LIMITS = ParseLimits(max_subquestions=4, max_chars=40)
 
 @pytest.mark.parametrize(
     "text",
-    ["How many?\nHow much?", "1. How many?\n2) How much?", "- How many?\n* How much?", "Q: How many?\n\nQ: How much?\n"],
+    [
+        "How many?\nHow much?",
+        "1. How many?\n2) How much?",
+        "- How many?\n* How much?",
+        "Q: How many?\n\nQ: How much?\n",
+    ],
 )
 def test_forms_of_lists_give_the_same_subquestions(text):
     parsed = parse(text, LIMITS)
@@ -55,7 +60,9 @@ def test_no_text_breaks_the_parser(text, truncated):
 def test_random_bytes_as_tokens_have_ends_within_the_completion():
     rng = random.Random(0)
     for _ in range(500):
-        tokens = ["".join(rng.choices(string.printable + "é\n\n", k=rng.randint(0, 6))) for _ in range(rng.randint(1, 30))]
+        tokens = [
+            "".join(rng.choices(string.printable + "é\n\n", k=rng.randint(0, 6))) for _ in range(rng.randint(1, 30))
+        ]
         parsed = parse("".join(tokens), LIMITS)
         ends = token_ends(parsed.char_ends, range(len(tokens)), lambda ids, t=tokens: "".join(t[i] for i in ids))
         assert ends == sorted(ends)

@@ -35,7 +35,10 @@ def test_policy_loss_and_gradient_are_those_of_a_slow_loop(decoupled):
                 assert loss[row, t] == 0
                 assert current.grad[row, t] == 0
                 continue
-            c, rest = current[row, t].item(), (proximal[row, t].item(), behaviour[row, t].item(), advantages[row, t].item())
+            c, rest = (
+                current[row, t].item(),
+                (proximal[row, t].item(), behaviour[row, t].item(), advantages[row, t].item()),
+            )
             assert loss[row, t].item() == pytest.approx(reference_policy_loss(c, *rest, decoupled), abs=1e-12)
             slope = (
                 reference_policy_loss(c + step, *rest, decoupled) - reference_policy_loss(c - step, *rest, decoupled)
