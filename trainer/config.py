@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+GEMMA = "./models/gemma-3-270m"
 Share = Field(ge=0.0, le=1.0)
 
 
@@ -327,6 +328,11 @@ def _check_model(key: str, path: str) -> None:
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{key}: '{path}' holds no config.json; allowed: a Hugging Face model folder")
+    elif path == GEMMA:
+        raise ConfigError(
+            f"{key}: '{path}' does not exist; fetch it with: python -m launch.get_gemma "
+            "(about 253 MB to download, 536 MB on disk, Gemma Terms of Use)"
+        )
     elif looks_local:
         raise ConfigError(
             f"{key}: '{path}' does not exist; allowed: a Hugging Face model folder, owner/name on the hub, "
