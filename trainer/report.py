@@ -15,9 +15,17 @@ NAMES = {
     "filler": "filler sub-questions",
     "sft": "SFT decomposer",
     "ppo": "PPO decomposer",
+    "policy": "decomposer",
     "gold": "gold sub-questions",
 }
-COLOURS = {"direct": "#9aa0a6", "filler": "#c9b458", "sft": "#5b8def", "ppo": "#188038", "gold": "#333333"}
+COLOURS = {
+    "direct": "#9aa0a6",
+    "filler": "#c9b458",
+    "sft": "#5b8def",
+    "ppo": "#188038",
+    "policy": "#188038",
+    "gold": "#333333",
+}
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

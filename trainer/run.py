@@ -131,7 +131,7 @@ class Run:
             if "sft" in stages:
                 with self._timed("sft"):
                     await self._sft(view, pipeline, learner, training)
-            elif stages & {"ppo"} or config.start_from:
+            elif "ppo" in stages:
                 await learner.setup(self.decomposer, "ppo")
             before: list[tuple[str, Scored]] = []
             if held_out:
@@ -231,7 +231,10 @@ class Run:
         gold = evaluation.gold and all(problem.subquestions is not None for problem in self.source.held_out(20))
         filler = evaluation.filler and self.config.data.source == "chained"
         kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
-        return [*kinds, "sft"] if self.config.strategy.name != "direct" else ["direct"]
+        if self.config.strategy.name == "direct":
+            return ["direct"]
+        # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
+        return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]
 
     async def _evaluate(
         self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]

@@ -31,7 +31,7 @@ STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
 # The first third of the training sees only short problems: the look-ups form sooner on them.
 FIRST_STEPS = {1: 0.6, 2: 0.4}
 LAYERS = 4
-BATCH = 32
+BATCH = 16
 LEARNING_RATE = 3e-3
 MUON_FACTOR = 1.0
 # A piece of text and whether its tokens are trained on.
@@ -79,7 +79,7 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
     if draw < 0.65:
         plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
         return [name for question in plan if (name := graph.asked_name(question))]
-    return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
+    return [rng.choice(everyone) for _ in range(rng.randint(2, 6))]
 
 
 def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
@@ -151,9 +151,9 @@ def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A freshly initialised tiny Llama."""
+    """A freshly initialised tiny Llama, its attention begun as in ``mimetic_init``."""
     torch.manual_seed(seed)
-    return LlamaForCausalLM(
+    model = LlamaForCausalLM(
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=128,
@@ -161,13 +161,48 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
             num_hidden_layers=LAYERS,
             num_attention_heads=4,
             num_key_value_heads=4,
+            attention_bias=True,
             max_position_embeddings=512,
+            initializer_range=0.08,
             tie_word_embeddings=True,
             bos_token_id=None,
             eos_token_id=tokenizer.eos_token_id,
             pad_token_id=tokenizer.pad_token_id,
         )
     )
+    mimetic_init(model)
+    return model
+
+
+@torch.no_grad()
+def mimetic_init(model: LlamaForCausalLM) -> None:
+    """Begin near what look-ups by name need, so that they form in minutes and not in hours.
+
+    After the idea of Trockman and Kolter (2023, Mimetic initialization of self-attention layers): keys equal
+    queries, so a token attends to what resembles it; output is the transpose of value, so what is attended to is
+    copied. Three heads of the first layer attend one, two and three tokens back, through biases that the rotary
+    embedding turns into a peak at that distance.
+    """
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    half = size // 2
+    frequency = 1.0 / (10_000.0 ** (torch.arange(0, size, 2) / size))[:8]
+    model.model.embed_tokens.weight.normal_(0.0, 0.1)
+    for index, layer in enumerate(model.model.layers):
+        attention = layer.self_attn
+        attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+        layer.mlp.down_proj.weight.mul_(0.5)
+        if index > 0:
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
+            continue
+        for head in range(3):
+            rows = slice(head * size, (head + 1) * size)
+            back = head + 1
+            attention.q_proj.weight[rows] *= 0.2
+            attention.k_proj.weight[rows] *= 0.2
+            attention.q_proj.bias[rows][:8] = 5.0
+            attention.k_proj.bias[rows][:8] = 5.0 * torch.cos(back * frequency)
+            attention.k_proj.bias[rows][half : half + 8] = 5.0 * torch.sin(back * frequency)
 
 
 def batches(

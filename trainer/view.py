@@ -138,6 +138,7 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
         "filler": "with filler sub-questions",
         "sft": "with the SFT decomposer",
         "ppo": "with the PPO decomposer",
+        "policy": "with the decomposer",
         "gold": "with gold sub-questions",
     }
     table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")

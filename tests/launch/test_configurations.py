@@ -90,7 +90,12 @@ def test_bad_values_are_refused_by_name(override):
 def test_the_command_says_one_line_and_exits_with_2_at_once(override):
     started = time.perf_counter()
     done = subprocess.run(
-        [sys.executable, "-m", "launch.train", override], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "launch.train", override],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.returncode == 2
     assert done.stdout == ""

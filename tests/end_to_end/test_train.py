@@ -1,0 +1,130 @@
+"""The real thing, small: Ray, two vLLM engines, the reward actor, DeepSpeed, W&B offline."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from launch.compose import CONF
+from trainer.metrics import CATALOGUE
+
+ROOT = CONF.parent
+SMALL = ["sft.problems=96", "algorithm.batch_size=16", "evaluation.problems=16"]
+
+
+def command(*overrides: str) -> list[str]:
+    return [sys.executable, "-m", "launch.train", *SMALL, *overrides]
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    done = subprocess.run(
+        command("algorithm.steps=4", "learner.checkpoint_every=2", f"run_dir={folder}"),
+        cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder, done
+
+
+def test_the_run_folder_is_as_promised(finished):
+    folder, done = finished
+    for name in ("config.yaml", "metrics.jsonl", "episodes.jsonl", "summary.json", "learning_curve.png", "report.html"):
+        assert (folder / name).stat().st_size > 0, name
+    assert any((folder / "wandb").iterdir())
+    assert {path.name for path in (folder / "logs").glob("*.log")} >= {
+        "solver-0.log", "rollout-0.log", "reward-0.log", "learner-0.log",
+    }  # fmt: skip
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"sft", "step-2", "ppo"}
+    assert done.stdout.strip().splitlines()[-1] == str(folder)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stderr.strip() == ""
+
+
+def test_the_summary_has_what_other_tools_read(finished):
+    summary = json.loads((finished[0] / "summary.json").read_text())
+    assert summary["status"] == "finished"
+    assert (summary["seed"], summary["steps"], summary["n_eval"], summary["weight_version"]) == (0, 4, 16, 4)
+    assert set(summary["seconds"]) >= {"start", "sft", "ppo", "evaluate"}
+    for key in ("direct", "sft", "ppo", "gold", "filler"):
+        entry = summary["accuracy"][key]
+        assert 0 <= entry["low"] <= entry["mean"] <= entry["high"] <= 1
+    assert {"rescued", "broken", "max_staleness_seen"} <= set(summary)
+
+
+def test_metrics_are_the_catalogues_and_within_their_bounds(finished):
+    rows = lines(finished[0] / "metrics.jsonl")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    for row in rows:
+        assert set(row) - {"step"} <= set(CATALOGUE)
+        assert row["policy/engine_logprob_gap"] < 1e-3
+        assert row["staleness/max"] <= 1
+    assert max(row["staleness/max"] for row in rows) > 0
+    missing = set(CATALOGUE) - set().union(*rows)
+    assert not missing
+
+
+def test_episodes_can_be_scored_again(finished):
+    folder, _ = finished
+    episodes = folder / "episodes.jsonl"
+    done = subprocess.run(
+        [sys.executable, "-m", "rewards.score", str(episodes)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    again = [json.loads(line) for line in done.stdout.splitlines()]
+    recorded = lines(episodes)
+    assert len(again) == len(recorded) > 16
+    for now, then in zip(again, recorded, strict=True):
+        assert now["total"] == pytest.approx(then["reward"]["total"], abs=1e-6)
+
+
+def test_a_stage_can_start_from_a_checkpoint(finished, tmp_path):
+    folder = tmp_path / "evaluated"
+    checkpoint = finished[0] / "checkpoints" / "ppo"
+    done = subprocess.run(
+        command("stages=[evaluate]", f"start_from={checkpoint}", f"run_dir={folder}"),
+        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    now = json.loads((folder / "summary.json").read_text())["accuracy"]
+    then = json.loads((finished[0] / "summary.json").read_text())["accuracy"]
+    # The same policy under another name: the engine's batches may differ, the counts hardly.
+    assert now["policy"]["mean"] == pytest.approx(then["ppo"]["mean"], abs=0.07)
+
+
+def test_ctrl_c_in_stage_2_leaves_nothing_behind_and_says_how_to_go_on(tmp_path):
+    folder = tmp_path / "stopped"
+    process = subprocess.Popen(
+        command("algorithm.steps=500", f"run_dir={folder}", "evaluation.problems=2"),
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 300
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 2):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.5)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > 5
+    os.killpg(process.pid, signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    stopped = time.monotonic()
+    _, alive = psutil.wait_procs(family, timeout=20)
+    assert not alive, [(p.pid, p.name()) for p in alive]
+    assert time.monotonic() - stopped < 20
+    assert process.returncode == 130
+    assert "To go on: python -m launch.train" in output
+    assert "start_from=" in output
+    assert "Traceback" not in output
+    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"

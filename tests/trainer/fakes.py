@@ -1,0 +1,130 @@
+"""Stand-ins for actors: the same methods behind ``.remote``, in this process. tests/end_to_end has the real ones."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Any
+
+from ray.exceptions import RayActorError
+
+from rewards.modes import PARTS, Reward
+from rollout.records import Attempt, Decomposition, Episode, PolicySample
+from rollout.worker import Outcome
+
+
+class Actor:
+    """``actor.method.remote(...)`` runs ``target.method(...)`` as a task."""
+
+    def __init__(self, target: Any) -> None:
+        self._target = target
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._target, name)
+
+        class Method:
+            @staticmethod
+            def remote(*arguments: Any) -> Any:
+                return asyncio.ensure_future(method(*arguments))
+
+        return Method
+
+
+class Worker:
+    """A rollout worker whose episodes take a random moment, some of which fail, and which dies when told to."""
+
+    def __init__(self, seed: int = 0, fail: float = 0.0, delay: float = 0.01) -> None:
+        self.rng = random.Random(seed)
+        self.fail, self.delay = fail, delay
+        self.version = 0
+        self.done: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.dead = False
+        self.restarts = 0
+        self.seen: list[int] = []
+        self.life = 0
+
+    def die(self) -> None:
+        self.dead = True
+        self.life += 1
+        self.version = 0
+        self.done = asyncio.Queue()
+
+    async def ready(self, solvers: list[Any]) -> int:
+        self.dead = False
+        self.restarts += 1
+        return 1
+
+    async def submit(self, jobs: list[Any]) -> None:
+        if self.dead:
+            raise RayActorError
+        for job in jobs:
+            self.seen.append(job.id)
+            asyncio.ensure_future(self._run(job, self.life))  # noqa: RUF006
+
+    async def _run(self, job: Any, life: int) -> None:
+        first = self.version
+        await asyncio.sleep(self.delay * self.rng.random())
+        if life != self.life:
+            return
+        if self.rng.random() < self.fail:
+            self.done.put_nowait(Outcome(job, None, "ConnectionError: gone"))
+            return
+        sample = PolicySample([1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
+        episode = Episode(job.problem, "daslam", Attempt("?"), Decomposition("a?", ["a?"]), policy=sample)
+        self.done.put_nowait(Outcome(job, episode))
+
+    async def collect(self, wait_s: float) -> list[Outcome]:
+        if self.dead:
+            raise RayActorError
+        done = self.done
+        try:
+            outcomes = [await asyncio.wait_for(done.get(), 0.05)]
+        except TimeoutError:
+            return []
+        while not done.empty():
+            outcomes.append(done.get_nowait())
+        if done is not self.done:
+            raise RayActorError
+        return outcomes
+
+    async def load_weights(self, weights: Any, version: int, probe: Any = (), expected: Any = ()) -> tuple[int, float]:
+        if self.dead:
+            raise RayActorError
+        await asyncio.sleep(self.delay / 4)
+        self.version = version
+        return version, 0.0
+
+
+class Rewarder:
+    """Pays 1 for every second problem; cannot score a problem whose id holds "poison"."""
+
+    async def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
+        return [(episode, self._reward(episode)) for episode in episodes]
+
+    def _reward(self, episode: Episode) -> Reward:
+        if "poison" in episode.problem.id:
+            return Reward({}, float("nan"), {}, [], 0.0, None, error="ValueError: poison")
+        right = float(int(episode.problem.id.split("-")[-1]) % 2)
+        return Reward(dict.fromkeys(PARTS, right), right, {}, [0.0], right, 0.0)
+
+
+class Group:
+    """A learner that only looks at what it is given."""
+
+    def __init__(self, delay: float = 0.01) -> None:
+        self.delay = delay
+        self.version = 0
+        self.batches: list[list[Any]] = []
+        self.staleness: list[int] = []
+
+    async def train_step(self, batch: list[Any]) -> dict[str, float]:
+        await asyncio.sleep(self.delay)
+        self.batches.append(list(batch))
+        ages = [self.version - min(item.versions) for item in batch]
+        assert min(ages) >= 0, "a sample is newer than the weights"
+        self.staleness.append(max(ages))
+        self.version += 1
+        return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages)}
+
+    async def weights(self, batch: Any = ()) -> tuple[Any, Any, Any]:
+        return "weights", [], []
