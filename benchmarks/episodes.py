@@ -24,6 +24,7 @@ from trainer.run import make_source
 
 
 async def measure(episodes: int, alone: int, console: Console) -> None:
+    """Start the actors of the default configuration and time them."""
     config = compose(["learner.threads=1"])
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)

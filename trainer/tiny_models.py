@@ -28,8 +28,9 @@ from rollout.records import Problem, Turn
 
 END = "<|end|>"
 STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
-# The first third of the training sees only short problems: the look-ups form sooner on them.
+# Training begins with short problems in small batches: the look-ups form sooner so.
 FIRST_STEPS = {1: 0.6, 2: 0.4}
+FIRST_SHARE = 0.4
 LAYERS = 4
 BATCH = 16
 LEARNING_RATE = 3e-3
@@ -69,17 +70,20 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
     """Names to ask about before the whole problem: gold, imperfect, arbitrary or none."""
     draw = rng.random()
     everyone = list(graph.quantities)
-    if draw < 0.15:
+    if draw < 0.1:
         return []
-    if draw < 0.4:
+    if draw < 0.3:
         names = list(graph.needed[:-1])
         for _ in range(rng.choice((0, 0, 1, 2))):
             names.insert(rng.randint(0, len(names)), rng.choice(everyone))
         return names
-    if draw < 0.65:
+    if draw < 0.5:
         plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
         return [name for question in plan if (name := graph.asked_name(question))]
-    return [rng.choice(everyone) for _ in range(rng.randint(2, 6))]
+    if draw < 0.6:
+        return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
+    rng.shuffle(everyone)
+    return everyone[: rng.randint(2, 7)]
 
 
 def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
@@ -176,33 +180,46 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
 
 @torch.no_grad()
 def mimetic_init(model: LlamaForCausalLM) -> None:
-    """Begin near what look-ups by name need, so that they form in minutes and not in hours.
+    """Begin with the look-ups by name half made, so that they form in minutes and not in hours.
 
-    After the idea of Trockman and Kolter (2023, Mimetic initialization of self-attention layers): keys equal
-    queries, so a token attends to what resembles it; output is the transpose of value, so what is attended to is
-    copied. Three heads of the first layer attend one, two and three tokens back, through biases that the rotary
-    embedding turns into a peak at that distance.
+    After the idea of Trockman and Kolter (2023, Mimetic initialization of self-attention layers), for induction:
+    three heads of the first layer attend one, two and three tokens back, through biases that the rotary embedding
+    turns into a peak at that distance, and copy what they find into a subspace of their own. Heads of the next
+    two layers match a token, or the one before it, against those subspaces; so "Eva has" already looks at what
+    followed "Eva has".
     """
     config = model.config
     size = config.hidden_size // config.num_attention_heads
     half = size // 2
     frequency = 1.0 / (10_000.0 ** (torch.arange(0, size, 2) / size))[:8]
+    basis = torch.linalg.qr(torch.randn(config.hidden_size, config.hidden_size))[0].T
+    space = [basis[index * size : (index + 1) * size] for index in range(4)]
     model.model.embed_tokens.weight.normal_(0.0, 0.1)
     for index, layer in enumerate(model.model.layers):
         attention = layer.self_attn
-        attention.o_proj.weight.copy_(attention.v_proj.weight.T)
-        layer.mlp.down_proj.weight.mul_(0.5)
-        if index > 0:
+        layer.mlp.down_proj.weight.normal_(0.0, 0.02)
+        if index > 2:
             attention.k_proj.weight.copy_(attention.q_proj.weight)
+            attention.o_proj.weight.copy_(attention.v_proj.weight.T)
             continue
-        for head in range(3):
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
+            projection.weight.normal_(0.0, 0.02 if index < 2 else 0.08)
+        for head in range(4):
             rows = slice(head * size, (head + 1) * size)
-            back = head + 1
-            attention.q_proj.weight[rows] *= 0.2
-            attention.k_proj.weight[rows] *= 0.2
-            attention.q_proj.bias[rows][:8] = 5.0
-            attention.k_proj.bias[rows][:8] = 5.0 * torch.cos(back * frequency)
-            attention.k_proj.bias[rows][half : half + 8] = 5.0 * torch.sin(back * frequency)
+            if index == 0 and head < 3:
+                back = head + 1
+                attention.q_proj.bias[rows][:8] = 5.0
+                attention.k_proj.bias[rows][:8] = 5.0 * torch.cos(back * frequency)
+                attention.k_proj.bias[rows][half : half + 8] = 5.0 * torch.sin(back * frequency)
+                attention.v_proj.weight[rows] += space[0]
+                attention.o_proj.weight[:, rows] += 0.1 * space[back].T
+            elif index > 0:
+                seeks, finds = ((0, 1), (1, 2), (0, 2), (0, 0))[head]
+                attention.q_proj.weight[rows] += 1.6 * space[seeks]
+                attention.k_proj.weight[rows] += 1.6 * space[finds]
+                value = 0.08 * torch.randn(size, config.hidden_size)
+                attention.v_proj.weight[rows] += value
+                attention.o_proj.weight[:, rows] += 0.5 * value.T
 
 
 def batches(
@@ -299,9 +316,9 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Callable[[int, 
     tokenizer = make_tokenizer(prompts, seed)
     model = make_model(tokenizer, seed)
     pieces = solver_pieces if kind == "solver" else base_pieces
-    first = batches(pieces, tokenizer, prompts, seed + 1, BATCH, FIRST_STEPS)
+    first = batches(pieces, tokenizer, prompts, seed + 1, BATCH // 2, FIRST_STEPS)
     rest = batches(pieces, tokenizer, prompts, seed + 2, BATCH, STEPS)
-    train(model, itertools.chain(itertools.islice(first, steps // 3), rest), steps, LEARNING_RATE, report)
+    train(model, itertools.chain(itertools.islice(first, int(steps * FIRST_SHARE)), rest), steps, LEARNING_RATE, report)
     save(model, tokenizer, folder)
 
 

@@ -35,7 +35,7 @@ ASIDES = (
     "{x} and {y} are friends.",
     "{x} walks to school.",
 )
-GIVEN = ("{x} has {v} {i}.", "{x} owns {v} {i}.", "There are {v} {i} in the box of {x}.")
+GIVEN = ("{x} has {v} {i}.", "{x} owns {v} {i}.", "In the box of {x} are {v} {i}.")
 MORE = ("{x} has {k} more {i} than {y}.", "{x} has {k} {i} more than {y}.", "Compared with {y}, {x} has {k} more {i}.")
 FEWER = (
     "{x} has {k} fewer {i} than {y}.",
@@ -44,7 +44,7 @@ FEWER = (
 )
 TIMES = ("{x} has {w} as many {i} as {y}.", "Compared with {y}, {x} has {w} as many {i}.")
 HALF = ("{x} has half as many {i} as {y}.", "Compared with {y}, {x} has half as many {i}.")
-TOGETHER = ("{x} has as many {i} as {y} and {z} together.", "{y} and {z} together have as many {i} as {x}.")
+TOGETHER = ("{x} has as many {i} as {y} and {z} together.", "{x} has as many {i} as {y} and {z} have together.")
 ASK = ("How many {i} does {x} have?", "What is the number of {i} that {x} has?")
 SUBQUESTION = "How many {i} does {x} have?"
 TIMES_WORDS = {2: "twice", 3: "three times", 4: "four times"}
