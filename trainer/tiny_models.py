@@ -22,21 +22,21 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rollout.data.chained import Graph, generate, imperfect_plan
+from rollout.data.chained import GIVEN, NAMES, SUBQUESTION, Graph, generate, imperfect_plan, relation
 from rollout.prompts import Prompts
 from rollout.records import Problem, Turn
 
 END = "<|end|>"
 STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
-# Training begins with short problems in small batches: the look-ups form sooner so.
-FIRST_STEPS = {1: 0.6, 2: 0.4}
-FIRST_SHARE = 0.4
+SHORT_STEPS = {1: 0.6, 2: 0.4}
 LAYERS = 4
 BATCH = 16
 LEARNING_RATE = 3e-3
 MUON_FACTOR = 1.0
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
+Pieces = Callable[[Problem, Prompts, random.Random], list[Piece]]
+BLANK = Problem("", "", "")
 
 
 # -- texts ---------------------------------------------------------------------------------------------------
@@ -117,6 +117,32 @@ def base_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[
         remaining.remove(name)
         pieces.append((f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}", True))
     return [*pieces, (END, True)]
+
+
+def fact_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """Stated numbers alone, everybody asked about: the look-up by name, bare."""
+    item, names = problem.meta["item"], rng.sample(NAMES, rng.randint(2, 6))
+    numbers = {name: rng.randint(2, 99) for name in names}
+    text = " ".join(rng.choice(GIVEN).format(x=name, v=numbers[name], i=item) for name in names)
+    pieces: list[Piece] = [(text, False)]
+    rng.shuffle(names)
+    for name in names:
+        pieces.append((prompts.subquestion(BLANK, [], SUBQUESTION.format(i=item, x=name)), False))
+        pieces.append((f" {name} has {numbers[name]} {item}.", True))
+    return pieces
+
+
+def relation_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem and everybody asked about, each answered with how it was told: the look-up of relations."""
+    graph = Graph(problem)
+    names = list(graph.quantities)
+    rng.shuffle(names)
+    pieces: list[Piece] = [(problem.question, False)]
+    for name in names:
+        quantity = graph.quantities[name]
+        reply = graph.line(name) if quantity.op == "given" else relation(quantity)
+        pieces += [(prompts.subquestion(BLANK, [], graph.ask(name)), False), (f" {reply}", True)]
+    return pieces
 
 
 # -- tokenizer -----------------------------------------------------------------------------------------------
@@ -223,7 +249,7 @@ def mimetic_init(model: LlamaForCausalLM) -> None:
 
 
 def batches(
-    pieces_of: Callable[[Problem, Prompts, random.Random], list[Piece]],
+    pieces_of: Pieces,
     tokenizer: PreTrainedTokenizerFast,
     prompts: Prompts,
     seed: int,
@@ -255,6 +281,26 @@ def batches(
                 torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in group]),
                 torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in group]),
             )
+
+
+def curriculum(
+    kind: str, tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches for ``steps`` steps: bare look-ups first, then relations, short problems, and the whole task.
+
+    Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
+    for most of its training.
+    """
+    pieces = solver_pieces if kind == "solver" else base_pieces
+    stages: list[tuple[float, Pieces, int, dict[int, float]]] = [
+        (0.12, fact_pieces, BATCH // 2, SHORT_STEPS),
+        (0.12, relation_pieces, BATCH // 2, SHORT_STEPS),
+        (0.16, pieces, BATCH // 2, SHORT_STEPS),
+        (1.0, pieces, BATCH, STEPS),
+    ]
+    for number, (share, pieces_of, size, weights) in enumerate(stages):
+        count = int(share * steps) if share < 1 else steps
+        yield from itertools.islice(batches(pieces_of, tokenizer, prompts, seed + number, size, weights), count)
 
 
 def train(
@@ -315,10 +361,7 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Callable[[int, 
     prompts = Prompts()
     tokenizer = make_tokenizer(prompts, seed)
     model = make_model(tokenizer, seed)
-    pieces = solver_pieces if kind == "solver" else base_pieces
-    first = batches(pieces, tokenizer, prompts, seed + 1, BATCH // 2, FIRST_STEPS)
-    rest = batches(pieces, tokenizer, prompts, seed + 2, BATCH, STEPS)
-    train(model, itertools.chain(itertools.islice(first, int(steps * FIRST_SHARE)), rest), steps, LEARNING_RATE, report)
+    train(model, curriculum(kind, tokenizer, prompts, seed, steps), steps, LEARNING_RATE, report)
     save(model, tokenizer, folder)
 
 
