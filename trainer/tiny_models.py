@@ -22,7 +22,7 @@ import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rollout.data.chained import GIVEN, NAMES, SUBQUESTION, Graph, generate, imperfect_plan, relation
+from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, generate, imperfect_plan
 from rollout.prompts import Prompts
 from rollout.records import Problem, Turn
 
@@ -56,7 +56,7 @@ class SolverView:
     def answer(self, name: str) -> str:
         """The reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
         reply = self.graph.reply(name, self.known)
-        if self.graph.in_view(name, self.known) and self.graph.quantities[name].op != "given":
+        if name not in self.known and self.graph.in_view(name, self.known):
             self.known.add(name)
             self.computed.append(self.graph.line(name))
         return reply
@@ -123,12 +123,12 @@ def fact_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[
     """Stated numbers alone, everybody asked about: the look-up by name, bare."""
     item, names = problem.meta["item"], rng.sample(NAMES, rng.randint(2, 6))
     numbers = {name: rng.randint(2, 99) for name in names}
-    text = " ".join(rng.choice(GIVEN).format(x=name, v=numbers[name], i=item) for name in names)
+    text = " ".join(f"{rng.choice(OPENINGS)}{name} owns {numbers[name]} {item}." for name in names)
     pieces: list[Piece] = [(text, False)]
     rng.shuffle(names)
     for name in names:
         pieces.append((prompts.subquestion(BLANK, [], SUBQUESTION.format(i=item, x=name)), False))
-        pieces.append((f" {name} has {numbers[name]} {item}.", True))
+        pieces.append((f" {name} owns {numbers[name]} {item}.", True))
     return pieces
 
 
@@ -140,8 +140,7 @@ def relation_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> l
     pieces: list[Piece] = [(problem.question, False)]
     for name in names:
         quantity = graph.quantities[name]
-        reply = graph.line(name) if quantity.op == "given" else relation(quantity)
-        pieces += [(prompts.subquestion(BLANK, [], graph.ask(name)), False), (f" {reply}", True)]
+        pieces += [(prompts.subquestion(BLANK, [], graph.ask(name)), False), (f" {quantity.clause}.", True)]
     return pieces
 
 
@@ -293,9 +292,9 @@ def curriculum(
     """
     pieces = solver_pieces if kind == "solver" else base_pieces
     stages: list[tuple[float, Pieces, int, dict[int, float]]] = [
-        (0.12, fact_pieces, BATCH // 2, SHORT_STEPS),
-        (0.12, relation_pieces, BATCH // 2, SHORT_STEPS),
-        (0.16, pieces, BATCH // 2, SHORT_STEPS),
+        (0.15, fact_pieces, BATCH // 2, SHORT_STEPS),
+        (0.15, relation_pieces, BATCH // 2, SHORT_STEPS),
+        (0.2, pieces, BATCH // 2, SHORT_STEPS),
         (1.0, pieces, BATCH, STEPS),
     ]
     for number, (share, pieces_of, size, weights) in enumerate(stages):

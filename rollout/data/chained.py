@@ -16,7 +16,7 @@ import hashlib
 import random
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout.records import Problem
@@ -35,16 +35,14 @@ ASIDES = (
     "{x} and {y} are friends.",
     "{x} walks to school.",
 )
-GIVEN = ("{x} has {v} {i}.", "{x} owns {v} {i}.", "In the box of {x} are {v} {i}.")
-MORE = ("{x} has {k} more {i} than {y}.", "{x} has {k} {i} more than {y}.", "Compared with {y}, {x} has {k} more {i}.")
-FEWER = (
-    "{x} has {k} fewer {i} than {y}.",
-    "{x} has {k} {i} fewer than {y}.",
-    "Compared with {y}, {x} has {k} fewer {i}.",
-)
-TIMES = ("{x} has {w} as many {i} as {y}.", "Compared with {y}, {x} has {w} as many {i}.")
-HALF = ("{x} has half as many {i} as {y}.", "Compared with {y}, {x} has half as many {i}.")
-TOGETHER = ("{x} has as many {i} as {y} and {z} together.", "{x} has as many {i} as {y} and {z} have together.")
+# A number is owned, a relation is had: "Amy owns 9 pens.", "Tom has 2 more pens than Amy.".
+GIVEN = ("{x} owns {v} {i}",)
+MORE = ("{x} has {k} more {i} than {y}", "{x} has {k} {i} more than {y}")
+FEWER = ("{x} has {k} fewer {i} than {y}", "{x} has {k} {i} fewer than {y}")
+TIMES = ("{x} has {w} as many {i} as {y}", "{x} has {w} the {i} of {y}")
+HALF = ("{x} has half as many {i} as {y}", "{x} has half the {i} of {y}")
+TOGETHER = ("{x} has as many {i} as {y} and {z} together", "{x} has the {i} of {y} and {z} together")
+OPENINGS = ("", "", "", "By now ", "We know that ", "It is said that ", "At the end of the day ", "As it happens, ")
 ASK = ("How many {i} does {x} have?", "What is the number of {i} that {x} has?")
 SUBQUESTION = "How many {i} does {x} have?"
 TIMES_WORDS = {2: "twice", 3: "three times", 4: "four times"}
@@ -55,36 +53,26 @@ HELD_OUT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Quantity:
-    """How many things ``name`` holds: given, or computed from ``operands`` by ``op`` and ``k``."""
+    """How many things ``name`` holds: given, or computed from ``operands`` by ``op`` and ``k``; and how the text
+    tells it."""
 
     name: str
     value: int
     op: str = "given"
     k: int = 0
     operands: tuple[str, ...] = ()
+    clause: str = ""
 
 
 def arithmetic(quantity: Quantity, values: dict[str, int], item: str) -> str:
-    """The computation of a quantity and its value: "12 + 10 = 22. Eva has 22 pens."; a given one's value alone."""
-    stated = f"{quantity.name} has {quantity.value} {item}."
+    """The computation of a quantity and its value: "12 + 10 = 22. Eva owns 22 pens."; a given one's value alone."""
+    stated = f"{quantity.name} owns {quantity.value} {item}."
     if quantity.op == "given":
         return stated
     left = values[quantity.operands[0]]
     right = values[quantity.operands[1]] if quantity.op == "together" else quantity.k
     sign = {"more": "+", "fewer": "-", "times": "*", "half": "/", "together": "+"}[quantity.op]
     return f"{left} {sign} {right} = {quantity.value}. {stated}"
-
-
-def relation(quantity: Quantity) -> str:
-    """How a computed quantity is told: "Eva has 10 more than Jack."."""
-    name, others = quantity.name, " and ".join(quantity.operands)
-    return {
-        "more": f"{name} has {quantity.k} more than {others}.",
-        "fewer": f"{name} has {quantity.k} fewer than {others}.",
-        "times": f"{name} has {TIMES_WORDS.get(quantity.k)} as many as {others}.",
-        "half": f"{name} has half as many as {others}.",
-        "together": f"{name} has as many as {others}.",
-    }[quantity.op]
 
 
 def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
@@ -113,7 +101,7 @@ def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quanti
     return quantity if 2 <= quantity.value <= LARGEST else None
 
 
-def _sentence(rng: random.Random, quantity: Quantity, item: str) -> str:
+def _clause(rng: random.Random, quantity: Quantity, item: str) -> str:
     forms = {"given": GIVEN, "more": MORE, "fewer": FEWER, "times": TIMES, "half": HALF, "together": TOGETHER}
     operands = (*quantity.operands, "", "")
     return rng.choice(forms[quantity.op]).format(
@@ -167,8 +155,12 @@ def make_problem(seed: int, index: int, steps: int) -> Problem:
     while drawn is None:
         drawn = _draw(rng, steps)
     needed, distractors, item = drawn
+    needed, distractors = (
+        [replace(quantity, clause=_clause(rng, quantity, item)) for quantity in group]
+        for group in (needed, distractors)
+    )
     every = [*needed, *distractors]
-    sentences = [_sentence(rng, quantity, item) for quantity in every]
+    sentences = [f"{rng.choice(OPENINGS)}{quantity.clause}." for quantity in every]
     if rng.random() < 0.3:
         x, y = rng.sample([quantity.name for quantity in every], 2)
         sentences.append(rng.choice(ASIDES).format(x=x, y=y))
@@ -190,7 +182,7 @@ def make_problem(seed: int, index: int, steps: int) -> Problem:
             "item": item,
             "target": target.name,
             "ask": ask,
-            "quantities": [[q.name, q.value, q.op, q.k, list(q.operands)] for q in every],
+            "quantities": [[q.name, q.value, q.op, q.k, list(q.operands), q.clause] for q in every],
             "needed": [q.name for q in derived],
         },
     )
@@ -228,7 +220,7 @@ class Graph:
         self.target: str = meta["target"]
         self.needed: list[str] = meta["needed"]
         self.quantities = {
-            row[0]: Quantity(row[0], row[1], row[2], row[3], tuple(row[4])) for row in meta["quantities"]
+            row[0]: Quantity(row[0], row[1], row[2], row[3], tuple(row[4]), row[5]) for row in meta["quantities"]
         }
         self.values = {name: quantity.value for name, quantity in self.quantities.items()}
 
@@ -242,16 +234,17 @@ class Graph:
         return arithmetic(self.quantities[name], self.values, self.item)
 
     def reply(self, name: str, known: set[str]) -> str:
-        """A careful answer to "how many does ``name`` have?" by one who knows the values of ``known``: the
-        relation, its operands' values, the computation; or that it cannot be told."""
+        """A careful answer to "how many does ``name`` have?" by one who knows the values of ``known``: the value
+        if it is among them; else how it is told, its operands' values and the computation; or that it cannot be
+        told."""
         quantity = self.quantities[name]
-        if quantity.op == "given":
-            return self.line(name)
-        said = [relation(quantity)]
+        if name in known:
+            return f"{name} owns {quantity.value} {self.item}."
+        said = [f"{quantity.clause}."]
         for operand in quantity.operands:
             if operand not in known:
                 return " ".join([*said, f"{operand} is unknown.", CANNOT_TELL])
-            said.append(f"{operand} has {self.values[operand]}.")
+            said.append(f"{operand} owns {self.values[operand]}.")
         return " ".join([*said, self.line(name)])
 
     def in_view(self, name: str, known: set[str]) -> bool:

@@ -1,0 +1,124 @@
+import itertools
+import random
+
+import pytest
+
+from rollout.data.chained import CANNOT_TELL, Graph, generate
+from rollout.prompts import Prompts
+from trainer.config import shipped
+from trainer.tiny_models import (
+    END,
+    SolverView,
+    base_pieces,
+    batches,
+    curriculum,
+    fact_pieces,
+    make,
+    make_model,
+    make_tokenizer,
+    relation_pieces,
+    solver_pieces,
+)
+
+PIECES = [fact_pieces, relation_pieces, solver_pieces, base_pieces]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer(Prompts())
+
+
+def some(count, steps=None):
+    return list(itertools.islice(generate(3, "train", steps or {2: 1, 3: 1, 4: 1}), count))
+
+
+def test_the_solver_is_taught_to_answer_what_is_in_view_and_nothing_else():
+    for problem in some(200):
+        graph = Graph(problem)
+        view = SolverView(graph)
+        assert view.solve().endswith(CANNOT_TELL)
+        for name in reversed(graph.needed[1:]):
+            assert view.answer(name).endswith(CANNOT_TELL)
+        for name in graph.needed[:-1]:
+            assert view.answer(name).endswith(f"{name} owns {graph.values[name]} {graph.item}.")
+        assert view.solve().endswith(f"{graph.target} owns {problem.answer} {graph.item}.")
+        assert all(line in view.solve() for line in problem.solution.splitlines())
+
+
+def test_filler_tells_the_solver_nothing():
+    for problem in some(100):
+        graph = Graph(problem)
+        view = SolverView(graph)
+        for question in graph.filler_plan(random.Random(0)):
+            view.answer(graph.asked_name(question))
+        assert view.solve().endswith(CANNOT_TELL)
+
+
+def test_any_text_comes_back_from_the_tokenizer_and_digits_stand_alone(tokenizer):
+    for text in ("Amy has 35 pens.\nHow many?", "Straße 12,5 € 漢字 \t x", ""):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    tokens = [tokenizer.decode([index]).strip() for index in tokenizer.encode(" Eva has 1234 stamps.")]
+    assert tokens == ["Eva", "has", "1", "2", "3", "4", "stamps", "."]
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=lambda pieces: pieces.__name__)
+def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
+    rng = random.Random(0)
+    for problem in some(200, {4: 1.0}):
+        parts = pieces(problem, Prompts(), rng)
+        ids = [tokenizer.encode(text) for text, _ in parts]
+        assert sum(map(len, ids)) <= 512
+        assert any(taught for _, taught in parts)
+        assert not parts[0][1]
+
+
+def test_the_base_reads_no_decomposition():
+    rng = random.Random(0)
+    for problem in some(200):
+        text = "".join(part for part, _ in base_pieces(problem, Prompts(), rng))
+        assert "Sub-questions:" not in text
+        assert "First attempt" not in text
+
+
+def test_batches_supervise_replies_only(tokenizer):
+    ids, labels = next(batches(solver_pieces, tokenizer, Prompts(), 0, 8, {2: 1.0}))
+    taught = labels != -100
+    assert ids.shape == labels.shape
+    assert (ids[taught] == labels[taught]).all()
+    for row in range(8):
+        text = tokenizer.decode(labels[row][taught[row]])
+        assert END in text
+        assert "Q:" not in text
+
+
+def test_a_curriculum_has_as_many_batches_as_asked_for(tokenizer):
+    assert len(list(itertools.islice(curriculum("solver", tokenizer, Prompts(), 0, 20), 20))) == 20
+
+
+def test_a_model_begins_with_heads_that_look_back(tokenizer):
+    import torch
+
+    model = make_model(tokenizer, 0)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        attention = model(torch.arange(300, 340)[None], output_attentions=True).attentions[0][0]
+    for head in range(3):
+        assert float(attention[head].diagonal(-head - 1)[10:].mean()) > 0.5
+
+
+def test_making_reports_progress_and_saves_what_loads(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    reports = []
+    make("decomposer", 0, 10, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
+    assert [step for step, _ in reports] == list(range(1, 11))
+    assert reports[-1][1] < reports[0][1] + 1
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "model"))
+
+
+def test_the_shipped_models_are_small_and_have_cards():
+    for name in ("tiny_solver", "tiny_decomposer"):
+        folder = shipped(name)
+        assert (folder / "model.safetensors").stat().st_size < 4_000_000
+        assert "Measured" in (folder / "README.md").read_text() or name == "tiny_decomposer"
