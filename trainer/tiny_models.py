@@ -104,18 +104,25 @@ def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> lis
 
 
 def base_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with its worked solution, or with questions and answers about it, as running text."""
+    """A problem with its worked solution; with questions and answers about everything that can be worked out; or
+    with the names of what can be worked out in turn. The last two go beyond what is asked for, in random order
+    where there is a choice."""
     graph = Graph(problem)
     view = SolverView(graph)
-    if rng.random() < 0.6:
+    if rng.random() < 0.35:
         return [(problem.question, False), ("\n" + "\n".join(map(view.answer, graph.needed)) + END, True)]
-    remaining = list(graph.quantities)
+    names, known = [], set(graph.given)
+    remaining = [name for name in graph.quantities if name not in known]
     rng.shuffle(remaining)
-    pieces: list[Piece] = [(problem.question, False)]
     while remaining:
-        name = next(name for name in remaining if graph.in_view(name, view.known))
+        name = next(name for name in remaining if graph.in_view(name, known))
         remaining.remove(name)
-        pieces.append((f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}", True))
+        known.add(name)
+        names.append(name)
+    if rng.random() < 0.6:
+        return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
+    pieces: list[Piece] = [(problem.question, False)]
+    pieces += [(f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}", True) for name in names]
     return [*pieces, (END, True)]
 
 
