@@ -152,14 +152,16 @@ class RolloutWorker:
         version: int,
         probe: Sequence[tuple[list[int], list[int]]] = (),
         expected: Sequence[list[float]] = (),
-    ) -> tuple[int, float]:
-        """Load a version between two tokens; returns the version that is loaded now and the largest gap between
-        the expected log-probabilities of the probe sequences and the engine's."""
+    ) -> tuple[int, float, float]:
+        """Load a version between two tokens; returns the version that is loaded now, the largest gap between the
+        expected log-probabilities of the probe sequences and the engine's, and the seconds of the pause."""
+        paused = self.engine.stats.pause_s
         if version != self.engine.version:
             await self.engine.load_weights(weights, version)
+        pause = self.engine.stats.pause_s - paused
         found = await asyncio.gather(*(self.engine.score(prompt, completion) for prompt, completion in probe))
         gaps = [abs(a - b) for want, have in zip(expected, found, strict=True) for a, b in zip(want, have, strict=True)]
-        return self.engine.version, max(gaps, default=0.0)
+        return self.engine.version, max(gaps, default=0.0), pause
 
     async def checksum(self) -> Any:
         """vLLM's checksums of the loaded weights."""

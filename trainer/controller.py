@@ -219,6 +219,7 @@ class Controller:
         async def later() -> None:
             result = await push
             metrics["time/weight_push"] = gathered + result.seconds
+            metrics["time/pause"] = result.pause
             metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
             await self.on_step(step, metrics, batch)
 

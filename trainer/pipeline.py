@@ -45,6 +45,7 @@ class Push:
     version: int
     seconds: float
     gap: float
+    pause: float
 
 
 def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
@@ -140,11 +141,12 @@ class Pipeline:
         started = time.perf_counter()
         self._published = (weights, version)
         replies = [worker.load_weights.remote(weights, version, probe, expected) for worker in self._workers]
-        gaps = []
+        gaps, pauses = [], []
         for index, reply in enumerate(replies):
             try:
-                self.versions[index], gap = await asyncio.wait_for(reply, self._wait_timeout_s)
+                self.versions[index], gap, pause = await asyncio.wait_for(reply, self._wait_timeout_s)
                 gaps.append(gap)
+                pauses.append(pause)
             except RayActorError:
                 continue  # it gets the published weights when it is back
             except TimeoutError:
@@ -152,7 +154,8 @@ class Pipeline:
                     f"rollout-{index} did not load version {version} in {self._wait_timeout_s:g} s; the end of its "
                     f"log:\n{log_tail(self._log_folder, f'rollout-{index}')}"
                 ) from None
-        return Push(version, time.perf_counter() - started, max(gaps, default=0.0))
+        mean_pause = sum(pauses) / len(pauses) if pauses else 0.0
+        return Push(version, time.perf_counter() - started, max(gaps, default=0.0), mean_pause)
 
     def _spawn(self, coroutine: Any) -> None:
         task = asyncio.create_task(self._guard(coroutine))
@@ -219,5 +222,5 @@ class Pipeline:
             ) from None
         self.counts["restarts"] += 1
         if self._published is not None:
-            self.versions[index], _ = await worker.load_weights.remote(*self._published)
+            self.versions[index], *_ = await worker.load_weights.remote(*self._published)
         await worker.submit.remote(list(self._running[index].values()))

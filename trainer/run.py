@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shlex
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,7 +58,7 @@ class Run:
         self.decomposer = config.start_from or config.model.path
 
     def execute(self) -> int:
-        """Do everything; returns the exit status: 0, 1 after an error, 130 after Ctrl-C."""
+        """Do everything; returns the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
         (self.folder / "logs").mkdir(parents=True)
         (self.folder / "checkpoints").mkdir()
         (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
@@ -151,6 +152,10 @@ class Run:
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Ray and every actor, ready."""
         await asyncio.to_thread(start_ray, self.config, Path(__file__).resolve().parent.parent)
+        # A cluster stops a job with SIGTERM: that ends it as Ctrl-C does. Set after Ray, which has a handler too.
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         roles = start_roles(self.config, logs)
         limit = self.config.controller.start_timeout_s
         learner = roles.group()
