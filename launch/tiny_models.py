@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-STEPS = {"solver": 3400, "decomposer": 2600}
+STEPS = {"solver": 8000, "decomposer": 7000}
 
 
 def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
