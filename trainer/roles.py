@@ -6,10 +6,12 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import ray
 from ray.exceptions import RayError
 
@@ -74,6 +76,21 @@ def start_ray(config: Config, root: Path) -> None:
         logging_level=logging.ERROR,
         runtime_env={"env_vars": {"PYTHONPATH": str(root)}} if local else None,
     )
+
+
+def stop_ray(config: Config) -> None:
+    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger."""
+    family = psutil.Process().children(recursive=True) if config.cluster.address is None else []
+    family = [process for process in family if "wandb" not in process.name()]
+    ray.shutdown()
+    _, alive = psutil.wait_procs(family, timeout=3)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(alive, timeout=3)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
 
 
 def worker_settings(config: Config) -> WorkerSettings:

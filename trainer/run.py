@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import ray
 import yaml
 from rich.console import Console
 
@@ -25,7 +24,7 @@ from trainer.evaluation import evaluate
 from trainer.group import LearnerGroup
 from trainer.pipeline import Pipeline, Scored
 from trainer.report import learning_curve, write_report
-from trainer.roles import prompts, start_ray, start_roles, wait_ready
+from trainer.roles import prompts, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
 from trainer.tracking import Tracker, resident_gib
 from trainer.view import View, result_table
@@ -83,7 +82,7 @@ class Run:
 
     def _end(self, tracker: Tracker | None, code: int) -> None:
         """Stop the actors, write what there is, and say how it went."""
-        ray.shutdown()
+        stop_ray(self.config)
         if tracker is not None:
             tracker.summary(self.summary)
             picture = learning_curve(self.folder)
