@@ -78,10 +78,19 @@ def start_ray(config: Config, root: Path) -> None:
     )
 
 
-def stop_ray(config: Config) -> None:
-    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger."""
-    family = psutil.Process().children(recursive=True) if config.cluster.address is None else []
-    family = [process for process in family if "wandb" not in process.name()]
+def ray_processes(config: Config) -> list[psutil.Process]:
+    """The processes of a cluster that was started here; none of one that was joined."""
+    if config.cluster.address is not None:
+        return []
+    return [process for process in psutil.Process().children(recursive=True) if "wandb" not in process.name()]
+
+
+def stop_ray(config: Config, known: Sequence[psutil.Process]) -> None:
+    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger.
+
+    ``known`` are processes seen earlier: a child whose parent is gone can no longer be found from here.
+    """
+    family = list({*known, *ray_processes(config)})
     ray.shutdown()
     _, alive = psutil.wait_procs(family, timeout=3)
     for process in alive:

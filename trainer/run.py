@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import yaml
 from rich.console import Console
 
@@ -24,7 +25,7 @@ from trainer.evaluation import evaluate
 from trainer.group import LearnerGroup
 from trainer.pipeline import Pipeline, Scored
 from trainer.report import learning_curve, write_report
-from trainer.roles import prompts, start_ray, start_roles, stop_ray, wait_ready
+from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
 from trainer.tracking import Tracker, resident_gib
 from trainer.view import View, result_table
@@ -50,6 +51,7 @@ class Run:
         self.overrides = overrides
         self.source = make_source(config)
         self.seconds: dict[str, float] = {}
+        self.processes: list[psutil.Process] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
@@ -82,7 +84,7 @@ class Run:
 
     def _end(self, tracker: Tracker | None, code: int) -> None:
         """Stop the actors, write what there is, and say how it went."""
-        stop_ray(self.config)
+        stop_ray(self.config, self.processes)
         if tracker is not None:
             tracker.summary(self.summary)
             picture = learning_curve(self.folder)
@@ -156,6 +158,7 @@ class Run:
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         roles = start_roles(self.config, logs)
+        self.processes = ray_processes(self.config)
         limit = self.config.controller.start_timeout_s
         learner = roles.group()
         connecting = asyncio.create_task(learner.connect())
@@ -166,6 +169,7 @@ class Run:
             await wait_ready(actors, name, logs, limit, *arguments)
             view.advance(done + 1, 4, {})
         await asyncio.wait_for(connecting, limit)
+        self.processes += ray_processes(self.config)
         pipeline = roles.pipeline(self.config)
         pipeline.start()
         return pipeline, learner
