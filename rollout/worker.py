@@ -138,7 +138,8 @@ class RolloutWorker:
         assert self._progress is not None
         done = self._progress.done
         try:
-            outcomes = [await asyncio.wait_for(done.get(), wait_s)]
+            async with asyncio.timeout(wait_s):
+                outcomes = [await done.get()]
         except TimeoutError:
             return []
         await asyncio.sleep(0.02)

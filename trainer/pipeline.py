@@ -2,6 +2,9 @@
 
 Invariant: every submitted job comes out exactly once, scored; an infrastructure error is retried, a bounded
 number of times, and then ends the run. A worker that Ray restarted gets the current weights and its jobs again.
+
+Limits are set with ``asyncio.timeout``: Python 3.11's ``wait_for`` loses a cancellation that comes together with
+the result, and a loop that lost it never ends.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -93,7 +96,7 @@ class Pipeline:
     def start(self) -> None:
         """Begin to collect from every worker."""
         for index in range(len(self._workers)):
-            self._spawn(self._collect(index))
+            self._spawn(self._collect, index)
 
     async def stop(self) -> None:
         """End all loops."""
@@ -118,7 +121,8 @@ class Pipeline:
     async def next(self) -> list[Scored]:
         """Scored episodes as they come. Raises WaitTimeout, InfrastructureError."""
         try:
-            item = await asyncio.wait_for(self._done.get(), self._wait_timeout_s)
+            async with asyncio.timeout(self._wait_timeout_s):
+                item = await self._done.get()
         except TimeoutError:
             raise WaitTimeout(
                 f"no episode finished in {self._wait_timeout_s:g} s with {self.running} running "
@@ -144,7 +148,8 @@ class Pipeline:
         gaps, pauses = [], []
         for index, reply in enumerate(replies):
             try:
-                self.versions[index], gap, pause = await asyncio.wait_for(reply, self._wait_timeout_s)
+                async with asyncio.timeout(self._wait_timeout_s):
+                    self.versions[index], gap, pause = await reply
                 gaps.append(gap)
                 pauses.append(pause)
             except RayActorError:
@@ -157,14 +162,14 @@ class Pipeline:
         mean_pause = sum(pauses) / len(pauses) if pauses else 0.0
         return Push(version, time.perf_counter() - started, max(gaps, default=0.0), mean_pause)
 
-    def _spawn(self, coroutine: Any) -> None:
-        task = asyncio.create_task(self._guard(coroutine))
+    def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        task = asyncio.create_task(self._guard(function, *arguments))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _guard(self, coroutine: Any) -> None:
+    async def _guard(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         try:
-            await coroutine
+            await function(*arguments)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - raised again by next()
@@ -180,7 +185,7 @@ class Pipeline:
                 await self._bring_back(index)
                 continue
             if outcomes:
-                self._spawn(self._finish(index, outcomes))
+                self._spawn(self._finish, index, outcomes)
 
     async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
         """Score what came; hand in again what an infrastructure error stopped."""
@@ -214,7 +219,8 @@ class Pipeline:
         """Wait for Ray to restart a worker; then its weights and jobs again."""
         worker = self._workers[index]
         try:
-            await asyncio.wait_for(worker.ready.remote(self._solvers), self._wait_timeout_s)
+            async with asyncio.timeout(self._wait_timeout_s):
+                await worker.ready.remote(self._solvers)
         except (RayActorError, TimeoutError) as error:
             raise InfrastructureError(
                 f"rollout-{index} died and did not come back ({type(error).__name__}); the end of its log:\n"

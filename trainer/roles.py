@@ -201,7 +201,8 @@ async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout
     """Wait until actors are loaded; raises StartError with the end of the log of the first that is not."""
     for index, actor in enumerate(actors):
         try:
-            await asyncio.wait_for(actor.ready.remote(*arguments), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await actor.ready.remote(*arguments)
         except TimeoutError:
             problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
         except RayError as error:

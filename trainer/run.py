@@ -168,7 +168,8 @@ class Run:
             arguments = [roles.solvers] if name == "rollout" else []
             await wait_ready(actors, name, logs, limit, *arguments)
             view.advance(done + 1, 4, {})
-        await asyncio.wait_for(connecting, limit)
+        async with asyncio.timeout(limit):
+            await connecting
         self.processes += ray_processes(self.config)
         pipeline = roles.pipeline(self.config)
         pipeline.start()

@@ -47,7 +47,8 @@ class EngineSolver:
         """Answer one prompt; raises SolverFailure."""
         sampling = self.settings.sampling(purpose)
         try:
-            generation = await asyncio.wait_for(self.engine.generate(prompt, sampling), self.settings.timeout_s)
+            async with asyncio.timeout(self.settings.timeout_s):
+                generation = await self.engine.generate(prompt, sampling)
         except PromptTooLong as error:
             raise SolverFailure("prompt_too_long", str(error)) from None
         except TimeoutError:

@@ -78,7 +78,8 @@ class Worker:
             raise RayActorError
         done = self.done
         try:
-            outcomes = [await asyncio.wait_for(done.get(), 0.05)]
+            async with asyncio.timeout(0.05):
+                outcomes = [await done.get()]
         except TimeoutError:
             return []
         while not done.empty():

@@ -43,7 +43,8 @@ async def train(workers, staleness, steps=12, batch=8, poison_every=0, learner_d
     controller = Controller(config, pipeline, group, problems(poison_every), on_step)
     tasks = [asyncio.create_task(disturb())] if disturb else []
     try:
-        result = await asyncio.wait_for(controller.run(), 60)
+        async with asyncio.timeout(60):
+            result = await controller.run()
     finally:
         for task in tasks:
             task.cancel()
