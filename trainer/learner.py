@@ -274,8 +274,9 @@ class Learner:
         residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
         spread = self._sum_tensor(moments(record["returns"], mask))
         variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
-        fresh = mask & (record["versions"] == self.version - 1)
-        gap = (record["proximal"] - record["behaviour"]).abs()[fresh]
+        gap = losses.engine_gap(
+            record["proximal"], record["behaviour"], mask, record["versions"] == self.version - 1
+        )
         metrics = {
             "policy/kl": self._sum(float(record["kl"].sum())) / count,
             "policy/entropy": self._sum(float(record["entropies"].sum())) / count,
@@ -292,7 +293,7 @@ class Learner:
             "staleness/mean": self._sum(float(staleness.sum())) / count,
             "staleness/max": self._max(float(staleness.max())),
         }
-        if self._sum(float(fresh.sum())) > 0:
+        if self._sum(float(gap.numel())) > 0:
             metrics["policy/engine_logprob_gap"] = self._max(float(gap.max()) if gap.numel() else 0.0)
         return metrics
 

@@ -26,8 +26,7 @@ def policy_loss(
 
     The first three are log-probabilities. w = p/b, without gradient and truncated at ``behaviour_weight_cap``;
     u = c/p. With ``decoupled`` False it is plain PPO: u = c/b and w = 1. The statistics are sums over policy
-    tokens, to be divided by their number: ``clipped``, ``capped``, ``kl`` (k3 of proximal to current), and
-    ``ratio_max``, a maximum.
+    tokens, to be divided by their number: ``clipped``, ``capped``, and ``ratio_max``, a maximum.
     """
     zero = torch.zeros_like(current)
     anchor = proximal if decoupled else behaviour
@@ -74,3 +73,13 @@ def aggregate(losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: 
         return losses.sum() / tokens
     lengths = mask.sum(1).clamp_min(1)
     return (losses.sum(1) / lengths).sum() / sequences
+
+
+def engine_gap(learner: Tensor, engine: Tensor, mask: Tensor, current: Tensor) -> Tensor:
+    """Differences of log-probability ``[tokens]`` that engine and learner give to the same tokens.
+
+    Only completions whose every token is ``current`` (made by the weights the learner has now) are compared: one
+    that a push fell into goes on from keys and values of the weights before, and differs for that reason.
+    """
+    whole = (current | ~mask).all(1, keepdim=True)
+    return (learner - engine).abs()[mask & whole]

@@ -84,3 +84,10 @@ def test_aggregate_does_not_depend_on_how_the_batch_is_cut(how):
     whole = losses.aggregate(each, mask, how, **counts)
     cut = sum(losses.aggregate(each[rows], mask[rows], how, **counts) for rows in ([0, 3], [1], [2, 4, 5]))
     assert float(whole) == pytest.approx(float(cut), abs=1e-6)
+
+
+def test_engine_gap_leaves_out_completions_that_a_push_fell_into():
+    learner, engine = torch.zeros(3, 3), torch.tensor([[0.0, 1e-6, 5.0], [0.2, 0.3, 0.4], [9.0, 9.0, 9.0]])
+    mask = torch.tensor([[True, True, False], [True, True, True], [True, False, False]])
+    current = torch.tensor([[True, True, False], [False, True, True], [False, False, True]])
+    assert losses.engine_gap(learner, engine, mask, current).tolist() == pytest.approx([0.0, 1e-6])
