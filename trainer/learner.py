@@ -274,9 +274,7 @@ class Learner:
         residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
         spread = self._sum_tensor(moments(record["returns"], mask))
         variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
-        gap = losses.engine_gap(
-            record["proximal"], record["behaviour"], mask, record["versions"] == self.version - 1
-        )
+        gap = losses.engine_gap(record["proximal"], record["behaviour"], mask, record["versions"] == self.version - 1)
         metrics = {
             "policy/kl": self._sum(float(record["kl"].sum())) / count,
             "policy/entropy": self._sum(float(record["entropies"].sum())) / count,
