@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import os
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,13 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
     folder = run_folder(config, job).resolve()
     if (folder / "config.yaml").exists():
         sys.stderr.write(f"run_dir: '{folder}' already holds a run; allowed: a new folder\n")
+        return 2
+    compiler = os.environ.get("CXX", "c++")
+    if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
+        sys.stderr.write(
+            f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
+            "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX\n"
+        )
         return 2
     console.print(f"run folder {folder}", highlight=False)
     from trainer.run import Run

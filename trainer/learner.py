@@ -7,6 +7,7 @@ ranks, and a step is taken when its last micro-batch is in.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -65,6 +66,8 @@ class Learner:
             "RANK": str(self.rank),
             "WORLD_SIZE": str(self.ranks),
             "LOCAL_RANK": "0",
+            # DeepSpeed builds an extension with the ninja of this environment, activated or not.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         }
         import deepspeed
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from launch.compose import CONF, compose
+from launch.compose import CONF, compose, main
 from rewards.modes import MODES, RewardSettings
 from rollout.prompts import Prompts
 from trainer.config import Config, ConfigError
@@ -111,3 +111,11 @@ def test_composing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_machine_without_a_compiler_is_told_so_before_anything_starts(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("CXX", "/no/such/c++")
+    folder = tmp_path / "run"
+    assert main([f"run_dir={folder}"]) == 2
+    assert "'/no/such/c++' is not on this machine" in capsys.readouterr().err
+    assert not folder.exists()
