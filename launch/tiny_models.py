@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
+import os
 import queue
 import sys
 import time
@@ -17,17 +18,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-STEPS = {"solver": 8000, "decomposer": 7000}
+STEPS = {"solver": 6000, "decomposer": 5500}
 
 
 def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
-    from trainer.tiny_models import make
+    from trainer.tiny_models import make, total_steps
 
     recent: list[float] = []
 
     def report(step: int, loss: float, exact: float) -> None:
         recent.append(loss)
-        if step % 10 == 0 or step == steps:
+        if step % 10 == 0 or step == total_steps(steps):
             reports.put((kind, step, sum(recent) / len(recent)))
             recent.clear()
 
@@ -43,6 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
     console = Console()
+    from trainer.tiny_models import total_steps
+
     context = multiprocessing.get_context("spawn")
     reports = context.Queue()
     started = time.perf_counter()
@@ -56,7 +59,7 @@ def main(arguments: list[str] | None = None) -> int:
         tasks, processes = {}, {}
         for kind, full in STEPS.items():
             steps = max(10, int(full * options.scale))
-            tasks[kind] = progress.add_task(kind, total=steps, loss="")
+            tasks[kind] = progress.add_task(kind, total=total_steps(steps), loss="")
             processes[kind] = context.Process(
                 target=_train, args=(kind, options.seed, steps, options.folder / f"tiny_{kind}", reports), daemon=True
             )
@@ -72,6 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         console.print(f"[red]failed[/red] {', '.join(failed)}")
         return 1
     console.print("measuring the solver …")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     from trainer.solver_skill import measure
     from trainer.tiny_models import model_card
 

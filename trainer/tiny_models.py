@@ -8,15 +8,18 @@ earlier turn) and to say that it cannot tell otherwise. Which turns come before 
 repeats and unanswerable ones included, so that its skill depends on what earlier turns establish, not on how
 many there are. Asked to solve the problem, it restates what was computed and adds one step.
 
-The base learns the language of the task and of worked solutions; it has never seen a decomposition.
+The base learns the language of the task and what can be worked out in turn; it has never seen a sub-question in use
+nor a decomposition.
 """
 
 from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -33,9 +36,13 @@ LAYERS = 4
 BATCH = 16
 LEARNING_RATE = 3e-3
 MUON_FACTOR = 1.0
+BEGINNINGS = 3
+BEGINNING_STEPS = 200
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
 Pieces = Callable[[Problem, Prompts, random.Random], list[Piece]]
+# Step, mean loss, share of rows whose every supervised token was the most likely one.
+Report = Callable[[int, float, float], None]
 BLANK = Problem("", "", "")
 
 
@@ -103,27 +110,48 @@ def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> lis
     return [*pieces, (prompt[len(written) :], False), (f" {view.solve()}{END}", True)]
 
 
+def in_turn(graph: Graph, rng: random.Random) -> list[str]:
+    """Everything that can be worked out, in an order in which it can be; what follows from the last comes next where
+    there is a choice."""
+    names: list[str] = []
+    known = set(graph.given)
+    while ready := [name for name in graph.quantities if name not in known and graph.in_view(name, known)]:
+        following = [name for name in ready if names and names[-1] in graph.quantities[name].operands]
+        names.append(rng.choice(following or ready))
+        known.add(names[-1])
+    return names
+
+
+def listing_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with the names of what can be worked out, in turn."""
+    names = in_turn(Graph(problem), rng)
+    return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
+
+
 def base_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with its worked solution; with questions and answers about everything that can be worked out; or
-    with the names of what can be worked out in turn. The last two go beyond what is asked for, in random order
-    where there is a choice."""
+    """A problem with the names of what can be worked out in turn, or with its facts in such an order."""
+    if rng.random() < 0.65:
+        return listing_pieces(problem, prompts, rng)
     graph = Graph(problem)
-    view = SolverView(graph)
-    if rng.random() < 0.35:
-        return [(problem.question, False), ("\n" + "\n".join(map(view.answer, graph.needed)) + END, True)]
-    names, known = [], set(graph.given)
-    remaining = [name for name in graph.quantities if name not in known]
-    rng.shuffle(remaining)
-    while remaining:
-        name = next(name for name in remaining if graph.in_view(name, known))
-        remaining.remove(name)
-        known.add(name)
-        names.append(name)
-    if rng.random() < 0.6:
-        return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
+    told: list[str] = []
+    for name in in_turn(graph, rng):
+        told += [given for given in graph.quantities[name].operands if given in graph.given and given not in told]
+        told.append(name)
+    facts = " ".join(f"{graph.quantities[name].clause}." for name in told)
+    return [(problem.question, False), (f"\nIn order: {facts}{END}", True)]
+
+
+def dependent_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem and who is told relative to whom: the look-up of relations from their other end."""
+    graph = Graph(problem)
+    names = list(graph.quantities)
+    rng.shuffle(names)
     pieces: list[Piece] = [(problem.question, False)]
-    pieces += [(f"\nQ: {graph.ask(name)}\nA: {view.answer(name)}", True) for name in names]
-    return [*pieces, (END, True)]
+    for name in names:
+        after = [other for other, quantity in graph.quantities.items() if name in quantity.operands]
+        after.sort(key=lambda other: problem.question.index(graph.quantities[other].clause))
+        pieces += [(f"\nFrom {name}:", False), (f" {', '.join(after) or 'none'}.", True)]
+    return pieces
 
 
 def fact_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
@@ -217,8 +245,8 @@ def mimetic_init(model: LlamaForCausalLM) -> None:
     After the idea of Trockman and Kolter (2023, Mimetic initialization of self-attention layers), for induction:
     three heads of the first layer attend one, two and three tokens back, through biases that the rotary embedding
     turns into a peak at that distance, and copy what they find into a subspace of their own. Heads of the next
-    two layers match a token, or the one before it, against those subspaces; so "Eva has" already looks at what
-    followed "Eva has".
+    two layers match a token, the one before it, or the last three against those subspaces; so "Eva has" already looks
+    at what followed "Eva has", and "9 more than" at what followed "9 more than".
     """
     config = model.config
     size = config.hidden_size // config.num_attention_heads
@@ -246,9 +274,9 @@ def mimetic_init(model: LlamaForCausalLM) -> None:
                 attention.v_proj.weight[rows] += space[0]
                 attention.o_proj.weight[:, rows] += 0.1 * space[back].T
             elif index > 0:
-                seeks, finds = ((0, 1), (1, 2), (0, 2), (0, 0))[head]
-                attention.q_proj.weight[rows] += 1.6 * space[seeks]
-                attention.k_proj.weight[rows] += 1.6 * space[finds]
+                seeks, finds = (((0,), (1,)), ((1,), (2,)), ((0, 1, 2), (1, 2, 3)), ((0,), (0,)))[head]
+                attention.q_proj.weight[rows] += 1.6 * sum(space[place] for place in seeks)
+                attention.k_proj.weight[rows] += 1.6 * sum(space[place] for place in finds)
                 value = 0.08 * torch.randn(size, config.hidden_size)
                 attention.v_proj.weight[rows] += value
                 attention.o_proj.weight[:, rows] += 0.5 * value.T
@@ -297,13 +325,18 @@ def curriculum(
     Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
     for most of its training.
     """
-    pieces = solver_pieces if kind == "solver" else base_pieces
-    stages: list[tuple[float, Pieces, int, dict[int, float]]] = [
-        (0.15, fact_pieces, BATCH // 2, SHORT_STEPS),
-        (0.15, relation_pieces, BATCH // 2, SHORT_STEPS),
-        (0.2, pieces, BATCH // 2, SHORT_STEPS),
-        (1.0, pieces, BATCH, STEPS),
+    look_ups: list[tuple[float, Pieces, int, dict[int, float]]] = [
+        (0.1, fact_pieces, BATCH // 2, SHORT_STEPS),
+        (0.1, relation_pieces, BATCH // 2, SHORT_STEPS),
     ]
+    stages = [*look_ups, (0.15, solver_pieces, BATCH // 2, SHORT_STEPS), (1.0, solver_pieces, BATCH, STEPS)]
+    if kind == "decomposer":
+        stages = [
+            *look_ups,
+            (0.1, dependent_pieces, BATCH, SHORT_STEPS),
+            (0.1, base_pieces, BATCH, SHORT_STEPS),
+            (1.0, base_pieces, 2 * BATCH, STEPS),
+        ]
     for number, (share, pieces_of, size, weights) in enumerate(stages):
         count = int(share * steps) if share < 1 else steps
         yield from itertools.islice(batches(pieces_of, tokenizer, prompts, seed + number, size, weights), count)
@@ -314,7 +347,7 @@ def train(
     stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
     steps: int,
     lr: float,
-    report: Callable[[int, float, float], None],
+    report: Report,
 ) -> None:
     """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay.
 
@@ -361,13 +394,45 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
     tokenizer.save_pretrained(folder)
 
 
-def make(kind: str, seed: int, steps: int, folder: Path, report: Callable[[int, float, float], None]) -> None:
-    """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it."""
+def beginning_steps(steps: int) -> int:
+    """Steps that each beginning is tried for before a training of ``steps``."""
+    return min(BEGINNING_STEPS, steps)
+
+
+def begin(
+    tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int, report: Report
+) -> LlamaForCausalLM:
+    """The best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the draw of
+    the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
+    found = []
+    for number in range(BEGINNINGS):
+        model, losses = make_model(tokenizer, seed + number), deque[float](maxlen=50)
+
+        def note(step: int, loss: float, exact: float, before: int = number * steps, kept: Any = losses) -> None:
+            kept.append(loss)
+            report(before + step, loss, exact)
+
+        stream = batches(fact_pieces, tokenizer, prompts, seed, BATCH // 2, SHORT_STEPS)
+        train(model, stream, steps, LEARNING_RATE, note)
+        found.append((sum(losses), number, model))
+    return min(found)[2]
+
+
+def total_steps(steps: int) -> int:
+    """Steps that ``make`` takes and reports in all."""
+    return BEGINNINGS * beginning_steps(steps) + steps
+
+
+def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None:
+    """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it; the beginnings are
+    reported as the first steps."""
     torch.set_num_threads(1)
     prompts = Prompts()
     tokenizer = make_tokenizer(prompts, seed)
-    model = make_model(tokenizer, seed)
-    train(model, curriculum(kind, tokenizer, prompts, seed, steps), steps, LEARNING_RATE, report)
+    model = begin(tokenizer, prompts, seed, beginning_steps(steps), report)
+    before = total_steps(steps) - steps
+    stream = curriculum(kind, tokenizer, prompts, seed, steps)
+    train(model, stream, steps, LEARNING_RATE, lambda step, loss, exact: report(before + step, loss, exact))
     save(model, tokenizer, folder)
 
 
@@ -380,7 +445,7 @@ def model_card(folder: Path, seed: int, table: str, steps: dict[str, int]) -> No
     )
     (folder / "tiny_solver" / "README.md").write_text(
         "# tiny_solver\n\nThe frozen solver of the embedded default. It answers one step if the operands are in "
-        f"view, and says that it cannot tell otherwise. {shared}\nTrained for {steps['solver']} steps of {BATCH} "
+        f"view, and says that it cannot tell otherwise. {shared}\nTrained for {steps['solver']} steps of up to {BATCH} "
         "conversations with random sub-questions before the problem: gold, missing, misordered, repeated, needless "
         "or none.\n\n## Measured\n\nFinal accuracy on held-out problems, 250 a cell, greedy:\n\n"
         f"{table}\n\nWith one step there is nothing to ask first, so every row but the third is the same problem "
@@ -389,8 +454,8 @@ def model_card(folder: Path, seed: int, table: str, steps: dict[str, int]) -> No
         encoding="utf-8",
     )
     (folder / "tiny_decomposer" / "README.md").write_text(
-        "# tiny_decomposer\n\nThe decomposer's base of the embedded default: it has read problems, worked solutions, "
-        f"and questions with answers; it has never seen a decomposition. {shared}\nTrained for {steps['decomposer']} "
-        f"steps of {BATCH} texts.\n",
+        "# tiny_decomposer\n\nThe decomposer's base of the embedded default: it has read problems with what can be "
+        f"worked out in turn; it has never seen a decomposition. {shared}\nTrained for {steps['decomposer']} "
+        f"steps of up to {2 * BATCH} texts.\n",
         encoding="utf-8",
     )

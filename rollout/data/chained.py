@@ -1,7 +1,7 @@
 """Generated word problems of chained quantities: the embedded default task.
 
 A problem names a few people who each hold a number of one thing. Some numbers are given, the others are
-told relative to another person's ("Tom has 2 more pens than Amy."), facts are shuffled, and some of them
+told relative to another person's ("Tom has 2 more than Amy."), facts are shuffled, and some of them
 lead nowhere. A problem of n steps needs n computed quantities; the last is the one asked for, the n - 1
 before it are the gold sub-questions, and only one order of them can be answered one at a time.
 
@@ -35,13 +35,15 @@ ASIDES = (
     "{x} and {y} are friends.",
     "{x} walks to school.",
 )
-# A number is owned, a relation is had: "Amy owns 9 pens.", "Tom has 2 more pens than Amy.".
-GIVEN = ("{x} owns {v} {i}",)
-MORE = ("{x} has {k} more {i} than {y}", "{x} has {k} {i} more than {y}")
-FEWER = ("{x} has {k} fewer {i} than {y}", "{x} has {k} {i} fewer than {y}")
-TIMES = ("{x} has {w} as many {i} as {y}", "{x} has {w} the {i} of {y}")
-HALF = ("{x} has half as many {i} as {y}", "{x} has half the {i} of {y}")
-TOGETHER = ("{x} has as many {i} as {y} and {z} together", "{x} has the {i} of {y} and {z} together")
+# A number is owned, a relation is had: "Amy owns 9 pens.", "Tom has 2 more than Amy.". The words that tell a relation
+# stand right before whom it refers to, and no two relations of a problem are of one kind, so that a model of the
+# shipped size can keep them apart. A problem keeps to one of the two wordings.
+GIVEN = "{x} owns {v} {i}"
+MORE = ("{x} has {k} more than {y}", "{x} has {k} more than {y} does")
+FEWER = ("{x} has {k} fewer than {y}", "{x} has {k} fewer than {y} does")
+TIMES = ("{x} has {w} what {y} holds", "{x} has {w} what {y} does")
+HALF = ("{x} has half what {y} holds", "{x} has half what {y} does")
+TOGETHER = ("{x} has what {y} and {z} hold together", "{x} has what {y} and {z} do together")
 OPENINGS = ("", "", "", "By now ", "We know that ", "It is said that ", "At the end of the day ", "As it happens, ")
 ASK = ("How many {i} does {x} have?", "What is the number of {i} that {x} has?")
 SUBQUESTION = "How many {i} does {x} have?"
@@ -79,10 +81,10 @@ def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quanti
     """A quantity told relative to ``base`` (and, for ``together``, one of ``pool``), or None if out of range."""
     op = rng.choices(("more", "fewer", "times", "half", "together"), (30, 25, 18, 9, 18))[0]
     if op == "more":
-        k = rng.randint(2, 12)
+        k = rng.randint(2, 9)
         quantity = Quantity(name, base.value + k, op, k, (base.name,))
     elif op == "fewer":
-        k = rng.randint(2, 12)
+        k = rng.randint(2, 9)
         quantity = Quantity(name, base.value - k, op, k, (base.name,))
     elif op == "times":
         k = rng.choice((2, 2, 3, 4))
@@ -101,10 +103,11 @@ def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quanti
     return quantity if 2 <= quantity.value <= LARGEST else None
 
 
-def _clause(rng: random.Random, quantity: Quantity, item: str) -> str:
-    forms = {"given": GIVEN, "more": MORE, "fewer": FEWER, "times": TIMES, "half": HALF, "together": TOGETHER}
+def _clause(wording: int, quantity: Quantity, item: str) -> str:
+    forms = {"more": MORE, "fewer": FEWER, "times": TIMES, "half": HALF, "together": TOGETHER}
+    form = GIVEN if quantity.op == "given" else forms[quantity.op][wording]
     operands = (*quantity.operands, "", "")
-    return rng.choice(forms[quantity.op]).format(
+    return form.format(
         x=quantity.name,
         y=operands[0],
         z=operands[1],
@@ -143,7 +146,10 @@ def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity
     every = [*needed, *derived, *distractors]
     numbers = [q.value for q in every] + [q.k for q in every if q.op in ("more", "fewer", "times", "half")]
     values = [q.value for q in every]
-    if len(set(values)) < len(values) or numbers.count(derived[-1].value) > 1:
+    kinds = [(q.op, q.k if q.op == "times" else 0) for q in every if q.op != "given"]
+    if len(set(values)) < len(values) or len(set(kinds)) < len(kinds):
+        return None
+    if numbers.count(derived[-1].value) > 1:
         return None
     return [*needed, *derived], distractors, item
 
@@ -155,8 +161,9 @@ def make_problem(seed: int, index: int, steps: int) -> Problem:
     while drawn is None:
         drawn = _draw(rng, steps)
     needed, distractors, item = drawn
+    wording = rng.randrange(2)
     needed, distractors = (
-        [replace(quantity, clause=_clause(rng, quantity, item)) for quantity in group]
+        [replace(quantity, clause=_clause(wording, quantity, item)) for quantity in group]
         for group in (needed, distractors)
     )
     every = [*needed, *distractors]

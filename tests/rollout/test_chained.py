@@ -67,3 +67,9 @@ def test_imperfect_plans_are_never_empty_and_sometimes_gold():
     assert all(plans)
     right = sum(Graph(p).check_plan(plan)["right"] for p, plan in zip(problems, plans, strict=True)) / len(plans)
     assert 0.2 < right < 0.6
+
+
+def test_no_two_relations_of_a_problem_are_of_one_kind():
+    for problem in itertools.islice(generate(0, "train", {3: 1, 4: 1}), 300):
+        told = [(q.op, q.k if q.op == "times" else 0) for q in Graph(problem).quantities.values() if q.op != "given"]
+        assert len(set(told)) == len(told)

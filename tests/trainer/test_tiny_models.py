@@ -12,15 +12,19 @@ from trainer.tiny_models import (
     base_pieces,
     batches,
     curriculum,
+    dependent_pieces,
     fact_pieces,
+    in_turn,
+    listing_pieces,
     make,
     make_model,
     make_tokenizer,
     relation_pieces,
     solver_pieces,
+    total_steps,
 )
 
-PIECES = [fact_pieces, relation_pieces, solver_pieces, base_pieces]
+PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, solver_pieces, base_pieces]
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +115,7 @@ def test_making_reports_progress_and_saves_what_loads(tmp_path):
 
     reports = []
     make("decomposer", 0, 10, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
-    assert [step for step, _ in reports] == list(range(1, 11))
+    assert [step for step, _ in reports] == list(range(1, total_steps(10) + 1))
     assert reports[-1][1] < reports[0][1] + 1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "model"))
@@ -122,3 +126,14 @@ def test_the_shipped_models_are_small_and_have_cards():
         folder = shipped(name)
         assert (folder / "model.safetensors").stat().st_size < 4_000_000
         assert "Measured" in (folder / "README.md").read_text() or name == "tiny_decomposer"
+
+
+def test_listings_name_everything_once_in_an_order_that_can_be_worked_out():
+    rng = random.Random(0)
+    for problem in some(200):
+        graph = Graph(problem)
+        known, names = set(graph.given), in_turn(graph, rng)
+        assert sorted([*names, *known]) == sorted(graph.quantities)
+        for name in names:
+            assert graph.in_view(name, known)
+            known.add(name)
