@@ -6,22 +6,17 @@ import pytest
 from rollout.data.chained import CANNOT_TELL, Graph, generate
 from rollout.prompts import Prompts
 from trainer.config import shipped
-from trainer.tiny_models import (
+from trainer.tiny_models import batches, curriculum, make, make_model, make_tokenizer, total_steps
+from trainer.tiny_texts import (
     END,
     SolverView,
     base_pieces,
-    batches,
-    curriculum,
     dependent_pieces,
     fact_pieces,
     in_turn,
     listing_pieces,
-    make,
-    make_model,
-    make_tokenizer,
     relation_pieces,
     solver_pieces,
-    total_steps,
 )
 
 PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, solver_pieces, base_pieces]
