@@ -18,7 +18,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-STEPS = {"solver": 6000, "decomposer": 5500}
+STEPS = {"solver": 5200, "decomposer": 5000}
+LINE_EVERY = 500
 
 
 def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
@@ -70,6 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
             except queue.Empty:
                 continue
             progress.update(tasks[kind], completed=step, loss=f"loss {loss:.4f}")
+            # A log file gets lines where a screen has a bar.
+            if not console.is_terminal and (step % LINE_EVERY == 0 or step == progress.tasks[tasks[kind]].total):
+                minutes = (time.perf_counter() - started) / 60
+                console.print(f"{minutes:5.1f} min  {kind} {step}  loss {loss:.4f}", highlight=False)
     failed = [kind for kind, process in processes.items() if process.exitcode]
     if failed:
         console.print(f"[red]failed[/red] {', '.join(failed)}")

@@ -77,11 +77,13 @@ def is_copy(subquestion: str, question: str) -> bool:
 
 
 def _penalties(episode: Episode, subquestions: list[str], settings: RewardSettings) -> dict[str, float]:
-    """``copy``: charged once if any sub-question repeats the question; ``invalid``: charged for a decomposition
-    that could not be used as written."""
+    """``copy``: charged once if any sub-question repeats the question; ``repeat``: charged once if any repeats an
+    earlier one; ``invalid``: charged for a decomposition that could not be used as written."""
     charged: dict[str, float] = {}
     if any(is_copy(text, episode.problem.question) for text in subquestions):
         charged["copy"] = settings.penalty.get("copy", 0.0)
+    if len({tuple(_words(text)) for text in subquestions}) < len(subquestions):
+        charged["repeat"] = settings.penalty.get("repeat", 0.0)
     if episode.decomposition and episode.decomposition.invalid:
         charged["invalid"] = settings.penalty.get("invalid", 0.0)
     return charged

@@ -124,9 +124,11 @@ class Rewards(Group):
     @field_validator("penalty")
     @classmethod
     def _penalties(cls, value: dict[str, float]) -> dict[str, float]:
-        unknown = sorted(set(value) - {"copy", "invalid"})
+        from rewards.modes import PENALTIES
+
+        unknown = sorted(set(value) - set(PENALTIES))
         if unknown:
-            raise ValueError(f"unknown penalty {unknown[0]!r}; allowed: copy, invalid")
+            raise ValueError(f"unknown penalty {unknown[0]!r}; allowed: {', '.join(PENALTIES)}")
         return value
 
 

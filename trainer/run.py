@@ -83,10 +83,11 @@ class Run:
         return code
 
     def _end(self, tracker: Tracker | None, code: int) -> None:
-        """Stop the actors, write what there is, and say how it went."""
-        stop_ray(self.config, self.processes)
+        """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended."""
         if tracker is not None:
             tracker.summary(self.summary)
+        stop_ray(self.config, self.processes)
+        if tracker is not None:
             picture = learning_curve(self.folder)
             write_report(self.folder)
             tracker.image("learning_curve", picture)

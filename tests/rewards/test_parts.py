@@ -140,6 +140,14 @@ def test_repeating_the_question_is_charged_under_its_own_key(resources):
     assert asked.penalties == {}
 
 
+def test_asking_again_is_charged_once_however_often(resources):
+    settings = RewardSettings.for_mode("bounded")
+    subquestions, replies, final = GOOD
+    for times in (2, 5):
+        again = score_episode(episode(subquestions * times, replies * times, final), resources, settings)
+        assert again.penalties == {"repeat": 0.1}
+
+
 def test_an_echo_does_not_win_consistency(resources):
     settings = RewardSettings.for_mode("bounded")
     question = GOOD[0][0]
