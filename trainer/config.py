@@ -183,6 +183,7 @@ class Learner(Group):
     dtype: Literal["float32", "bfloat16"] = "float32"
     lr: float = Field(gt=0)
     warmup_steps: int = Field(0, ge=0)
+    lr_schedule: Literal["constant", "linear"] = "linear"
     critic_lr: float = Field(gt=0)
     betas: tuple[float, float] = (0.9, 0.95)
     weight_decay: float = Field(0.0, ge=0)

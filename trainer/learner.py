@@ -29,6 +29,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
 
 
+def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
+    """Share of the learning rate at optimiser step ``step`` (from 0) of ``total``: linear warm-up, then constant or
+    falling linearly to 0 at the end."""
+    factor = min(1.0, (step + 1) / (warmup + 1))
+    return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
+
+
 class NonFiniteLoss(RuntimeError):
     """A loss or gradient was NaN or infinite; the weights are those before the step."""
 
@@ -106,10 +113,13 @@ class Learner:
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
-        warmup = settings.warmup_steps
         schedule = None
         if stage == "ppo":
-            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: min(1.0, (step + 1) / (warmup + 1)))
+            algorithm = self.config.algorithm
+            total = algorithm.steps * algorithm.epochs * algorithm.minibatches
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: lr_factor(step, settings.warmup_steps, total, settings.lr_schedule)
+            )
         self.engine, *_ = deepspeed.initialize(
             model=model,
             optimizer=optimizer,

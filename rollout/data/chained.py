@@ -1,9 +1,10 @@
 """Generated word problems of chained quantities: the embedded default task.
 
 A problem names a few people who each hold a number of one thing. Some numbers are given, the others are
-told relative to another person's ("Tom has 2 more than Amy."), facts are shuffled, and some of them
-lead nowhere. A problem of n steps needs n computed quantities; the last is the one asked for, the n - 1
-before it are the gold sub-questions, and only one order of them can be answered one at a time.
+told relative to another person's ("Tom has 2 more than Amy."). What is owned comes before what refers to
+it; otherwise facts are shuffled, and some of them lead nowhere. A problem of n steps needs n computed
+quantities; the last is the one asked for, the n - 1 before it are the gold sub-questions, and only one
+order of them can be answered one at a time.
 
 Invariants: a (seed, index) pair always gives the same problem; the split is a property of the question's
 text, so train and held-out can never share a question; the gold answer equals no other number in the text

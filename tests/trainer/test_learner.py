@@ -11,7 +11,7 @@ import torch
 
 from launch.compose import compose
 from trainer.experience import Experience, shards
-from trainer.learner import Learner, NonFiniteLoss
+from trainer.learner import Learner, NonFiniteLoss, lr_factor
 
 PORT = 29_611
 
@@ -27,6 +27,12 @@ def make_batch(count: int = 12, seed: int = 0) -> list[Experience]:
         prompt = [rng.randint(1, 500) for _ in range(rng.randint(4, 40))]
         batch.append(Experience(f"p{index}", prompt, tokens, logprobs, [0] * length, rewards))
     return batch
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing():
+    linear = [lr_factor(step, 1, 4, "linear") for step in range(5)]
+    assert linear == [0.5, 0.75, 0.5, 0.25, 0.0]
+    assert [lr_factor(step, 1, 4, "constant") for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
 
 
 def configure(model: Path, *overrides: str):
