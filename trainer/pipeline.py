@@ -17,11 +17,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rewards.modes import Reward
 from rollout.records import Episode
 from rollout.worker import Job, Outcome
+
+RESTART_POLL_S = 0.5
 
 
 class WaitTimeout(RuntimeError):
@@ -215,12 +217,21 @@ class Pipeline:
             self.counts["retried"] += len(again)
             await self.submit(again)
 
+    async def _ready(self, worker: Any) -> None:
+        """Wait for a worker that Ray restarts: until its process is there, Ray answers that it is unavailable."""
+        while True:
+            try:
+                await worker.ready.remote(self._solvers)
+                return
+            except ActorUnavailableError:
+                await asyncio.sleep(RESTART_POLL_S)
+
     async def _bring_back(self, index: int) -> None:
         """Wait for Ray to restart a worker; then its weights and jobs again."""
         worker = self._workers[index]
         try:
             async with asyncio.timeout(self._wait_timeout_s):
-                await worker.ready.remote(self._solvers)
+                await self._ready(worker)
         except (RayActorError, TimeoutError) as error:
             raise InfrastructureError(
                 f"rollout-{index} died and did not come back ({type(error).__name__}); the end of its log:\n"

@@ -103,18 +103,28 @@ def test_a_stage_can_start_from_a_checkpoint(finished, tmp_path):
     assert now["policy"]["mean"] == pytest.approx(then["ppo"]["mean"], abs=0.07)
 
 
-def test_ctrl_c_in_stage_2_leaves_nothing_behind_and_says_how_to_go_on(tmp_path):
+def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> None:
+    deadline = time.monotonic() + 300
+    metrics = folder / "metrics.jsonl"
+    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= count):
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.5)
+
+
+def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
         command("algorithm.steps=500", f"run_dir={folder}", "evaluation.problems=2"),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
-    deadline = time.monotonic() + 300
-    metrics = folder / "metrics.jsonl"
-    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= 2):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.5)
+    wait_for_steps(folder, process, 2)
+    worker = next(p for p in psutil.Process(process.pid).children(recursive=True) if "RolloutWorker" in p.cmdline()[0])
+    worker.kill()
+    before = len(lines(folder / "metrics.jsonl"))
+    # More than what was waiting in the buffer: these episodes come from the worker's second life.
+    wait_for_steps(folder, process, before + 6)
+    assert max(row["staleness/max"] for row in lines(folder / "metrics.jsonl")) <= 1
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 5
     os.killpg(process.pid, signal.SIGINT)

@@ -6,7 +6,7 @@ import asyncio
 import random
 from typing import Any
 
-from ray.exceptions import RayActorError
+from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Decomposition, Episode, PolicySample
@@ -42,14 +42,19 @@ class Worker:
         self.restarts = 0
         self.seen: list[int] = []
         self.life = 0
+        self.absent = 0
 
     def die(self) -> None:
         self.dead = True
         self.life += 1
+        self.absent = 2
         self.version = 0
         self.done = asyncio.Queue()
 
     async def ready(self, solvers: list[Any]) -> int:
+        if self.absent:
+            self.absent -= 1
+            raise ActorUnavailableError("its new process is not there yet", bytes(16))
         self.dead = False
         self.restarts += 1
         return 1

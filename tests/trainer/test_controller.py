@@ -92,7 +92,9 @@ def test_a_job_that_always_fails_ends_the_run_by_name():
         asyncio.run(train([Worker(fail=1.0)], 1))
 
 
-def test_a_worker_that_dies_gets_its_weights_and_jobs_again():
+def test_a_worker_that_dies_gets_its_weights_and_jobs_again(monkeypatch):
+    monkeypatch.setattr("trainer.pipeline.RESTART_POLL_S", 0.001)
+
     async def both():
         workers = [Worker(5, delay=0.02), Worker(6, delay=0.02)]
 
