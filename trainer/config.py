@@ -51,6 +51,7 @@ class Solver(Group):
     gpus: float = Field(0.0, ge=0)
     max_model_len: int = Field(512, ge=16)
     max_num_seqs: int = Field(128, ge=1)
+    max_num_batched_tokens: int = Field(4096, ge=1)
     kv_cache_gib: float = Field(0.25, gt=0)
     max_tokens_subquestion: int = Field(40, ge=1)
     max_tokens_solve: int = Field(160, ge=1)
@@ -205,6 +206,7 @@ class Rollout(Group):
     concurrency: int = Field(128, ge=1)
     max_model_len: int = Field(512, ge=16)
     max_num_seqs: int = Field(128, ge=1)
+    max_num_batched_tokens: int = Field(4096, ge=1)
     kv_cache_gib: float = Field(0.25, gt=0)
     tensor_parallel_size: int = Field(1, ge=1)
 

@@ -25,6 +25,7 @@ from trainer.tiny_texts import (
     END,
     Pieces,
     SolverView,
+    asking_pieces,
     base_pieces,
     dependent_pieces,
     fact_pieces,
@@ -200,7 +201,9 @@ def curriculum(
             *look_ups,
             (0.1, dependent_pieces, BATCH, SHORT_STEPS),
             (0.1, base_pieces, BATCH, SHORT_STEPS),
-            (1.0, base_pieces, 2 * BATCH, STEPS),
+            (0.3, base_pieces, 2 * BATCH, STEPS),
+            # The form that a plan has comes last: begun with it, the order was not learned in the same time.
+            (1.0, asking_pieces, 2 * BATCH, STEPS),
         ]
     for number, (share, pieces_of, size, weights) in enumerate(stages):
         count = int(share * steps) if share < 1 else steps

@@ -99,12 +99,17 @@ def in_turn(graph: Graph, rng: random.Random) -> list[str]:
 
 
 def listing_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with what can be worked out, in turn: as names, or as questions."""
-    graph = Graph(problem)
-    names = in_turn(graph, rng)
+    """A problem with the names of what can be worked out, in turn."""
+    names = in_turn(Graph(problem), rng)
+    return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
+
+
+def asking_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with what can be worked out in turn, as names or as questions."""
     if rng.random() < 0.4:
-        return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
-    questions = "\n".join(graph.ask(name) for name in names)
+        return listing_pieces(problem, prompts, rng)
+    graph = Graph(problem)
+    questions = "\n".join(graph.ask(name) for name in in_turn(graph, rng))
     return [(f"{problem.question}\nWhat can be told, in turn:\n", False), (f"{questions}{END}", True)]
 
 

@@ -10,6 +10,7 @@ from trainer.tiny_models import batches, curriculum, make, make_model, make_toke
 from trainer.tiny_texts import (
     END,
     SolverView,
+    asking_pieces,
     base_pieces,
     dependent_pieces,
     fact_pieces,
@@ -19,7 +20,7 @@ from trainer.tiny_texts import (
     solver_pieces,
 )
 
-PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, solver_pieces, base_pieces]
+PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, asking_pieces, solver_pieces, base_pieces]
 
 
 @pytest.fixture(scope="module")
