@@ -14,6 +14,7 @@ from typing import Any
 
 import psutil
 import yaml
+from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
 
 from rollout.data.source import Chained, Files, Source
@@ -76,7 +77,7 @@ class Run:
             self.summary["status"] = "interrupted"
         except Exception as error:  # noqa: BLE001 - the run's end: said on the screen, kept in logs/error.log
             self.summary["status"] = "failed"
-            self.summary["error"] = f"{type(error).__name__}: {error}"
+            self.summary["error"] = reason(error)
             (self.folder / "logs" / "error.log").write_text(_traceback(error))
         finally:
             self._end(tracker, code)
@@ -275,6 +276,17 @@ class Run:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in a line: of an error in an actor its cause, of the rest of Ray's errors what they begin with;
+    their stacks and advice are for the log."""
+    if isinstance(error, RayTaskError) and error.cause is not None:
+        error = error.cause
+    text = str(error).strip()
+    if isinstance(error, RayError):
+        text = text.splitlines()[0] if text else ""
+    return f"{type(error).__name__}: {text}"
 
 
 def _traceback(error: BaseException) -> str:
