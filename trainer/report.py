@@ -28,6 +28,10 @@ COLOURS = {
 }
 
 
+# Share of the accuracy axis that a line of text takes.
+LABEL_HEIGHT = 0.045
+
+
 def read_lines(path: Path) -> list[dict[str, Any]]:
     """All objects of a JSON-lines file; none if it is not there."""
     if not path.is_file():
@@ -63,17 +67,19 @@ def learning_curve(folder: Path) -> Path:
             axis.plot(x, y, color=line.get_color(), alpha=0.2, linewidth=1)
 
     draw(axes[0], "episode/accuracy_final", "training batches (sampled plans)", "#e8710a")
-    for key, entry in accuracy.items():
+    beneath = -1.0
+    for key, entry in sorted(accuracy.items(), key=lambda item: item[1]["mean"]):
         axes[0].axhline(entry["mean"], color=COLOURS.get(key), linestyle="--", linewidth=1.2)
         axes[0].axhspan(entry["low"], entry["high"], color=COLOURS.get(key), alpha=0.12, linewidth=0)
-        right = steps[-1] if steps else 1
+        # Right of the axes, each label clear of the one beneath it.
+        beneath = max(entry["mean"], beneath + LABEL_HEIGHT)
         axes[0].annotate(
-            f"{NAMES.get(key, key)} {entry['mean']:.2f}", (right, entry["mean"]), xytext=(4, 0),
-            textcoords="offset points", va="center", fontsize=8, color=COLOURS.get(key), annotation_clip=False,
+            f"{NAMES.get(key, key)} {entry['mean']:.2f}", (1, beneath), xycoords=axes[0].get_yaxis_transform(),
+            xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=COLOURS.get(key),
         )  # fmt: skip
     axes[0].set(title="Solver's accuracy", xlabel="learner step", ylim=(0, 1.02))
     if steps:
-        axes[0].legend(loc="upper left", fontsize=8, frameon=False)
+        axes[0].legend(loc="upper left", bbox_to_anchor=(0, 0.93), fontsize=8, frameon=False)
     for part in PARTS[:4]:
         draw(axes[1], f"reward/{part}/mean", part.replace("_", " "))
     axes[1].set(title="Reward parts, before weights", xlabel="learner step")
@@ -86,7 +92,7 @@ def learning_curve(folder: Path) -> Path:
         axis.grid(alpha=0.2)
     for axis in axes[1:]:
         if axis.lines:
-            axis.legend(fontsize=8, frameon=False)
+            axis.legend(fontsize=8, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     path = folder / "learning_curve.png"
     figure.savefig(path, dpi=120)
     plt.close(figure)

@@ -11,7 +11,6 @@ from trainer.tiny_texts import (
     END,
     SolverView,
     asking_pieces,
-    base_pieces,
     dependent_pieces,
     fact_pieces,
     in_turn,
@@ -20,7 +19,7 @@ from trainer.tiny_texts import (
     solver_pieces,
 )
 
-PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, asking_pieces, solver_pieces, base_pieces]
+PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, asking_pieces, solver_pieces]
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +74,7 @@ def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
 def test_the_base_reads_no_decomposition():
     rng = random.Random(0)
     for problem in some(200):
-        text = "".join(part for part, _ in base_pieces(problem, Prompts(), rng))
+        text = "".join(part for part, _ in asking_pieces(problem, Prompts(), rng))
         assert "Sub-questions:" not in text
         assert "First attempt" not in text
 
