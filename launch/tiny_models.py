@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-STEPS = {"solver": 5200, "decomposer": 5500}
+STEPS = {"solver": 5200, "decomposer": 6875}
 LINE_EVERY = 500
 
 

@@ -113,6 +113,19 @@ def asking_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> lis
     return [(f"{problem.question}\nWhat can be told, in turn:\n", False), (f"{questions}{END}", True)]
 
 
+def ordering_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with the names of what can be worked out in turn, or with its facts in such an order."""
+    if rng.random() < 0.8:
+        return listing_pieces(problem, prompts, rng)
+    graph = Graph(problem)
+    told: list[str] = []
+    for name in in_turn(graph, rng):
+        told += [given for given in graph.quantities[name].operands if given in graph.given and given not in told]
+        told.append(name)
+    facts = " ".join(f"{graph.quantities[name].clause}." for name in told)
+    return [(problem.question, False), (f"\nIn order: {facts}{END}", True)]
+
+
 def dependent_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
     """A problem and who is told relative to whom: the look-up of relations from their other end."""
     graph = Graph(problem)

@@ -6,7 +6,7 @@ import pytest
 from rollout.data.chained import CANNOT_TELL, Graph, generate
 from rollout.prompts import Prompts
 from trainer.config import shipped
-from trainer.tiny_models import batches, curriculum, make, make_model, make_tokenizer, total_steps
+from trainer.tiny_models import batches, cycles, make, make_model, make_tokenizer, stream, total_steps
 from trainer.tiny_texts import (
     END,
     SolverView,
@@ -15,11 +15,12 @@ from trainer.tiny_texts import (
     fact_pieces,
     in_turn,
     listing_pieces,
+    ordering_pieces,
     relation_pieces,
     solver_pieces,
 )
 
-PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, asking_pieces, solver_pieces]
+PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces]
 
 
 @pytest.fixture(scope="module")
@@ -90,8 +91,11 @@ def test_batches_supervise_replies_only(tokenizer):
         assert "Q:" not in text
 
 
-def test_a_curriculum_has_as_many_batches_as_asked_for(tokenizer):
-    assert len(list(itertools.islice(curriculum("solver", tokenizer, Prompts(), 0, 20), 20))) == 20
+@pytest.mark.parametrize("kind", ["solver", "decomposer"])
+def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
+    assert cycles(kind)[-1][0] == 1.0
+    for _, _, stages in cycles(kind):
+        assert len(list(itertools.islice(stream(stages, tokenizer, Prompts(), 0, 20), 20))) == 20
 
 
 def test_a_model_begins_with_heads_that_look_back(tokenizer):
