@@ -38,7 +38,7 @@ class RewardSettings:
         if mode == "bounded":
             weights = dict.fromkeys(PARTS, 0.15) | {"correctness": 1.0}
             clip = dict.fromkeys(PARTS, (0.0, 1.0)) | {"cot_proximity": (-1.0, 1.0), "correctness": (-1.0, 1.0)}
-            return cls(mode, weights, clip, {"copy": 0.1, "repeat": 0.2, "invalid": 0.2})
+            return cls(mode, weights, clip, {"copy": 0.1, "repeat": 0.5, "invalid": 0.2})
         if mode == "outcome":
             return cls(mode, dict.fromkeys(PARTS, 0.0) | {"correctness": 1.0}, penalty={"invalid": 0.2})
         return cls(mode, dict.fromkeys(PARTS, 1.0))

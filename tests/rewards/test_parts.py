@@ -145,7 +145,7 @@ def test_asking_again_is_charged_once_however_often(resources):
     subquestions, replies, final = GOOD
     for times in (2, 5):
         again = score_episode(episode(subquestions * times, replies * times, final), resources, settings)
-        assert again.penalties == {"repeat": 0.2}
+        assert again.penalties == {"repeat": 0.5}
 
 
 def test_an_echo_does_not_win_consistency(resources):
