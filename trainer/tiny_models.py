@@ -215,7 +215,7 @@ def cycles(kind: str) -> list[Cycle]:
         # The form that a plan has comes last: begun with it, the order was not learned in the same time.
         (1.0, asking_pieces, 2 * BATCH, STEPS),
     ]
-    again: list[Stage] = [(0.65, listing_pieces, 2 * BATCH, LONG_STEPS), (1.0, asking_pieces, 2 * BATCH, PLAN_STEPS)]
+    again: list[Stage] = [(0.6, listing_pieces, 2 * BATCH, LONG_STEPS), (1.0, asking_pieces, 2 * BATCH, PLAN_STEPS)]
     return [(0.8, LEARNING_RATE, first), (0.1, LEARNING_RATE * 2 / 3, again), (1.0, LEARNING_RATE * 2 / 3, again)]
 
 

@@ -23,6 +23,10 @@ END = "<|end|>"
 Piece = tuple[str, bool]
 Pieces = Callable[[Problem, Prompts, random.Random], list[Piece]]
 BLANK = Problem("", "", "")
+HEADINGS = (
+    "What can be told, in turn", "In turn", "Told in turn", "Questions", "To be asked", "Asked in turn",
+    "One after another", "Steps", "First", "Next", "List", "What follows", "Q", "So", "Then ask", "By turns",
+)  # fmt: skip
 
 
 class SolverView:
@@ -105,12 +109,14 @@ def listing_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> li
 
 
 def asking_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with what can be worked out in turn, as names or as questions."""
-    if rng.random() < 0.4:
+    """A problem with what can be worked out in turn, as names or as questions; before questions mostly the solver's
+    attempt, and a heading that tells nothing. Always under the same heading, the order was lost under another one."""
+    if rng.random() < 0.3:
         return listing_pieces(problem, prompts, rng)
     graph = Graph(problem)
+    attempt = f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
     questions = "\n".join(graph.ask(name) for name in in_turn(graph, rng))
-    return [(f"{problem.question}\nWhat can be told, in turn:\n", False), (f"{questions}{END}", True)]
+    return [(f"{problem.question}{attempt}\n{rng.choice(HEADINGS)}:\n", False), (f"{questions}{END}", True)]
 
 
 def ordering_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
