@@ -1,4 +1,4 @@
-"""Episodes a second, as ratios of one run: ``python benchmarks/episodes.py [--episodes 200]``.
+"""Episodes a second, as ratios of one run: ``python -m benchmarks.episodes [--episodes 200]``.
 
 Many episodes in flight over continuously batching engines against one after another over the same engines, and
 the reward actor's rate against the rollouts'. Nothing is trained.
@@ -13,19 +13,18 @@ import tempfile
 import time
 from pathlib import Path
 
-import ray
 from rich.console import Console
 from rich.table import Table
 
 from launch.compose import compose
 from rollout.worker import Job
-from trainer.roles import start_ray, start_roles, wait_ready
+from trainer.config import Config
+from trainer.roles import ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.run import make_source
 
 
-async def measure(episodes: int, alone: int, console: Console) -> None:
+async def measure(config: Config, episodes: int, alone: int, console: Console) -> None:
     """Start the actors of the default configuration and time them."""
-    config = compose(["learner.threads=1"])
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
@@ -62,7 +61,8 @@ if __name__ == "__main__":
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--alone", type=int, default=20)
     options = parser.parse_args()
+    settings = compose([])
     try:
-        asyncio.run(measure(options.episodes, options.alone, Console()))
+        asyncio.run(measure(settings, options.episodes, options.alone, Console()))
     finally:
-        ray.shutdown()
+        stop_ray(settings, ray_processes(settings))
