@@ -111,6 +111,7 @@ class Rewards(Group):
     correctness_baseline: Literal["none", "gain"] = "none"
     vectors: str = "wordllama"
     workers: int = Field(1, ge=1)
+    episode_seconds: float = Field(10.0, gt=0)
 
     @field_validator("weights", "clip")
     @classmethod
@@ -275,8 +276,8 @@ class Config(Group):
             raise ValueError("algorithm.minibatches must be at most algorithm.batch_size")
         if self.learner.dtype == "bfloat16" and self.learner.gpus_per_rank == 0:
             raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
-        if self.rewards.weights.get("correctness", 0) <= 0:
-            raise ValueError("rewards.weights.correctness must be above 0")
+        if not any(weight > 0 for weight in self.rewards.weights.values()):
+            raise ValueError(f"rewards.weights must have a part above 0, found {dict(self.rewards.weights)}")
         return self
 
 

@@ -188,6 +188,7 @@ class Controller:
                 "episode/retried": self.pipeline.counts["retried"],
                 "episode/solver_failures": self.pipeline.counts["solver_failures"],
                 "reward/errors": self.pipeline.counts["reward_errors"],
+                "reward/retries": self.pipeline.counts["reward_retries"],
             }
             self._closed_s = 0.0
             await self._report(step, metrics, batch, push, gathered)

@@ -14,6 +14,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in PARTS},
     "reward/total": ("", "mean total reward, without the KL charge"),
     "reward/errors": ("episodes", "episodes that could not be scored, since the start"),
+    "reward/retries": ("calls", "calls of a reward actor repeated because its process ended or hung, since the start"),
     "episode/accuracy_initial": ("share", "initial attempts that are right"),
     "episode/accuracy_final": ("share", "final answers that are right"),
     "episode/rescued": ("share", "wrong at first, right in the end"),

@@ -46,7 +46,13 @@ class Roles:
         """The rollout workers and reward actors as a pipeline."""
         limits = config.controller
         return Pipeline(
-            self.workers, self.solvers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries
+            self.workers,
+            self.solvers,
+            self.rewarders,
+            self.log_folder,
+            limits.wait_timeout_s,
+            limits.max_tries,
+            config.rewards.episode_seconds,
         )
 
     def group(self) -> LearnerGroup:
@@ -187,9 +193,10 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
         for index in range(rollout.workers)
     ]
     rewarders = [
-        RewardActor.options(  # type: ignore[attr-defined]
-            num_cpus=share, max_restarts=3, max_task_retries=3
-        ).remote(reward_settings(config), config.rewards.vectors, index, logs)
+        # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
+        RewardActor.options(num_cpus=share, max_restarts=-1).remote(  # type: ignore[attr-defined]
+            reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
+        )
         for index in range(config.rewards.workers)
     ]
     learners = [

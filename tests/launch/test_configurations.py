@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from launch.compose import CONF, compose, main
-from rewards.modes import MODES, RewardSettings
+from rewards.modes import MODES, PARTS, RewardSettings
 from rollout.prompts import Prompts
 from trainer.config import Config, ConfigError
 from trainer.roles import prompts, reward_settings
@@ -55,6 +57,22 @@ def test_the_modes_of_the_command_line_are_those_of_the_configuration(mode):
     assert reward_settings(compose([f"rewards={mode}"])) == RewardSettings.for_mode(mode)
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_an_ablation_changes_one_part_of_the_whole_reward(part):
+    whole = compose([]).rewards
+    without, only = (compose([f"rewards={kind}_{part}"]).rewards for kind in ("without", "only"))
+    assert without.weights == whole.weights | {part: 0.0}
+    assert only.weights == dict.fromkeys(PARTS, 0.0) | {part: 1.0}
+    assert without.clip == only.clip == whole.clip
+
+
+def test_the_reward_ablation_runs_the_whole_each_part_off_and_each_part_alone():
+    sweep = OmegaConf.load(CONF / "sweep" / "reward_ablation.yaml")
+    override = OverridesParser.create().parse_override(f"rewards={sweep.hydra.sweeper.params.rewards}")
+    trials = override.value().filter([path.stem for path in (CONF / "rewards").glob("*.yaml")])
+    assert sorted(trials) == sorted(["bounded", *(f"{kind}_{part}" for kind in ("without", "only") for part in PARTS)])
+
+
 BAD = {
     "data=nonsense": "data:",
     "learner.lr=-1": "learner.lr:",
@@ -65,7 +83,8 @@ BAD = {
     "algorithm.batch_size=many": "algorithm.batch_size:",
     "algorithm.lam=2": "algorithm.lam:",
     "controller.max_staleness=-1": "controller.max_staleness:",
-    "rewards.weights.correctness=0": "rewards.weights.correctness",
+    f"rewards.weights={{{', '.join(f'{part}: 0' for part in PARTS)}}}": "rewards.weights",
+    "rewards.episode_seconds=0": "rewards.episode_seconds:",
     "+rewards.weights.style=1": "style",
     "data.steps={9: 1.0}": "data",
     "learner.dtype=bfloat16": "learner.dtype",
