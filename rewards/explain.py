@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rewards import answer_consistency, answers, cot_proximity, operation_order
-from rewards.actor import OverTime, time_limit
+from rewards.actor import time_limit
 from rewards.modes import PARTS, Reward, RewardSettings
 from rewards.operations import aligned
 from rewards.score import arguments_of, read_episodes, settings_of
@@ -179,16 +179,12 @@ def main(arguments: list[str] | None = None) -> int:
         try:
             with time_limit(60):
                 Console().print(explain(episode, TextResources(), settings_of(options)))
-        except (ValueError, OverTime) as error:
+        except ValueError as error:
             sys.stderr.write(f"line {number}: {error}\n")
             return 1
         return 0
-    wanted = f"line {options.line}" if options.line is not None else f"problem {options.problem!r}"
-    sys.stderr.write(
-        f"no episode of {wanted} in {options.episodes}\n"
-        if options.line or options.problem
-        else f"no episode in {options.episodes}\n"
-    )
+    wanted = f"problem {options.problem!r}" if options.problem is not None else f"line {options.line or 1}"
+    sys.stderr.write(f"{options.episodes} holds no episode of {wanted}\n")
     return 1
 
 

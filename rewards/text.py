@@ -64,6 +64,10 @@ class TextResources:
             for doc in self._tagger.pipe(texts)
         ]
 
+    def pipeline(self) -> list[str]:
+        """Names of the loaded components of the language pipeline; none before its first use."""
+        return list(self._tagger.pipe_names) if self._tagger else []
+
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
         """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any word."""
         if not texts:

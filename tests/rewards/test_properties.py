@@ -16,7 +16,8 @@ from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 RESOURCES = TextResources()
 # Text that looks like a solver's as often as text that looks like nothing.
-LEXICON = r"""Tom|Ann|B-12|pens|box|has|3|7|12.5|+|*|=|-|x|x-5|is|The answer is|#### 7|How many|?|.|twice|half of|times 4|
+LEXICON = r"""Tom|Ann|B-12|pens|box|has|3|7|12.5|+|*|=|-|x|x-5|is|The answer is|#### 7|How many|?|.|twice|half of|
+times 4|
 \frac{1}{2}|\boxed{|}|(B)|(3 + x)|I cannot tell.|
 """
 WORDS = st.sampled_from(LEXICON.split("|"))
