@@ -24,6 +24,7 @@ from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
 from rollout.solvers.vllm import SolverClient
 from rollout.strategies import STRATEGIES
+from rollout.strategies.base import DEFAULTS, Options
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class WorkerSettings:
     max_tokens: int
     stop: tuple[str, ...] = ()
     concurrency: int = 128
+    options: Options = DEFAULTS
 
 
 class PolicyDecomposer:
@@ -183,7 +185,10 @@ class RolloutWorker:
                 GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
             )
             try:
-                episode = await STRATEGIES[job.strategy](job.problem, decomposer, self._solver, self.settings.prompts)
+                strategy = STRATEGIES[job.strategy]
+                episode = await strategy(
+                    job.problem, decomposer, self._solver, self.settings.prompts, self.settings.options
+                )
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
                 traceback.print_exc()

@@ -8,20 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from trainer.config_base import ConfigError, Group
+from trainer.config_strategy import UNTRAINED, Strategy
+
+__all__ = ["Config", "ConfigError", "model_path", "shipped", "validate"]
 
 GEMMA = "./models/gemma-3-270m"
 Share = Field(ge=0.0, le=1.0)
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message is one line that names key, value and what is allowed."""
-
-
-class Group(BaseModel):
-    """A Hydra group: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Lora(Group):
@@ -55,8 +50,8 @@ class Solver(Group):
     kv_cache_gib: float = Field(0.25, gt=0)
     max_tokens_subquestion: int = Field(40, ge=1)
     max_tokens_solve: int = Field(160, ge=1)
-    stop_subquestion: list[str] = ["\n"]
-    stop_solve: list[str] = ["\nQ:"]
+    stop_subquestion: list[str] = Field(["\n"])
+    stop_solve: list[str] = Field(["\nQ:"])
     temperature: float = Field(0.0, ge=0)
     timeout_s: float = Field(120.0, gt=0)
 
@@ -65,8 +60,8 @@ class Data(Group):
     """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root``."""
 
     source: Literal["chained", "files"]
-    steps: dict[int, float] = {}
-    eval_steps: dict[int, float] = {}
+    steps: dict[int, float] = Field({})
+    eval_steps: dict[int, float] = Field({})
     root: str | None = None
     train: str | None = None
     held_out: str | None = None
@@ -85,20 +80,6 @@ class Data(Group):
     def file(self, name: str) -> Path:
         """The path of the ``train`` or ``held_out`` file."""
         return Path(str(self.root)).expanduser() / str(getattr(self, name))
-
-
-class Strategy(Group):
-    """How an episode goes, its prompts and limits."""
-
-    name: Literal["daslam", "direct"] = "daslam"
-    decompose_template: str
-    turn_template: str
-    subquestion_template: str
-    solve_template: str
-    max_subquestions: int = Field(8, ge=1)
-    max_subquestion_chars: int = Field(300, ge=1)
-    max_tokens: int = Field(96, ge=1)
-    stop: list[str] = []
 
 
 class Rewards(Group):
@@ -253,7 +234,7 @@ class Config(Group):
 
     seed: int = Field(0, ge=0)
     run_dir: str | None = None
-    stages: list[Literal["sft", "ppo", "evaluate"]] = ["sft", "ppo", "evaluate"]
+    stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
     start_from: str | None = None
     model: Model
     solver: Solver
@@ -277,6 +258,11 @@ class Config(Group):
             raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
         if self.rewards.weights.get("correctness", 0) <= 0:
             raise ValueError("rewards.weights.correctness must be above 0")
+        if self.strategy.name in UNTRAINED and "ppo" in self.stages:
+            raise ValueError(
+                f"stages: ppo has nothing to train with strategy.name '{self.strategy.name}', which asks no "
+                "decomposer; allowed with it: sft, evaluate"
+            )
         return self
 
 
@@ -317,13 +303,20 @@ def _line(key: str, error: Any) -> str:
         group, _, name = key.rpartition(".")
         fields: Any = Config
         for part in group.split(".") if group else []:
-            fields = fields.model_fields[part].annotation
+            if not part.isdigit():
+                fields = _group(fields.model_fields[part].annotation)
         return f"{key}: unknown key '{name}'; allowed: {', '.join(fields.model_fields)}"
     if error["type"] == "missing":
         return f"{key}: missing; it must be given"
     value = error["input"]
     shown = "" if isinstance(value, dict) else f" {value!r} is not allowed:"
     return f"{key}:{shown} {message[0].lower()}{message[1:]}"
+
+
+def _group(annotation: Any) -> Any:
+    """The group that a key holds, in a list or not, optional or not."""
+    members = getattr(annotation, "__args__", ())
+    return next((member for member in members if hasattr(member, "model_fields")), annotation)
 
 
 def _check_model(key: str, path: str) -> None:

@@ -17,10 +17,12 @@ from ray.exceptions import RayError
 
 from rewards.actor import RewardActor
 from rewards.modes import RewardSettings
+from rollout.chat import model_chat
 from rollout.engine import EngineSettings
 from rollout.parsing import ParseLimits
-from rollout.prompts import Prompts
+from rollout.prompts import Example, Prompts
 from rollout.solvers.vllm import SolverActor, SolverSettings
+from rollout.strategies.base import Options
 from rollout.worker import RolloutWorker, WorkerSettings
 from trainer.config import Config, model_path
 from trainer.group import LearnerGroup
@@ -105,6 +107,7 @@ def stop_ray(config: Config, known: Sequence[psutil.Process]) -> None:
 def worker_settings(config: Config) -> WorkerSettings:
     """What a rollout worker is started with."""
     strategy, rollout = config.strategy, config.rollout
+    limits = ParseLimits(strategy.max_subquestions, strategy.max_subquestion_chars, strategy.drop_repeats)
     return WorkerSettings(
         engine=EngineSettings(
             path=model_path(config.start_from or config.model.path),
@@ -118,18 +121,42 @@ def worker_settings(config: Config) -> WorkerSettings:
             seed=config.seed,
         ),
         prompts=prompts(config),
-        limits=ParseLimits(strategy.max_subquestions, strategy.max_subquestion_chars),
+        limits=limits,
         max_tokens=strategy.max_tokens,
         stop=tuple(strategy.stop),
         concurrency=rollout.concurrency,
+        options=Options(
+            limits=limits,
+            samples=strategy.samples or 1,
+            token_budget=strategy.token_budget,
+            gate=strategy.gate,
+            gate_samples=strategy.gate_samples,
+        ),
     )
 
 
 def prompts(config: Config) -> Prompts:
-    """The configured templates."""
-    strategy = config.strategy
+    """The configured templates and examples, in the chat formats of the models that have one."""
+    strategy, solver = config.strategy, config.solver
+    chat = strategy.chat == "auto"
     return Prompts(
-        strategy.decompose_template, strategy.turn_template, strategy.subquestion_template, strategy.solve_template
+        decompose_template=strategy.decompose_template,
+        turn_template=strategy.turn_template,
+        subquestion_template=strategy.subquestion_template,
+        solve_template=strategy.solve_template,
+        plan_template=strategy.plan_template,
+        examples=tuple(
+            Example(
+                example.question,
+                tuple(example.subquestions),
+                tuple(example.subanswers),
+                example.attempt,
+                example.solution,
+            )
+            for example in strategy.examples
+        ),
+        decomposer_chat=model_chat(model_path(config.start_from or config.model.path)) if chat else None,
+        solver_chat=model_chat(model_path(solver.path)) if chat and solver.backend == "vllm" else None,
     )
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from launch.compose import CONF, compose, main
 from rewards.modes import MODES, RewardSettings
+from rollout.parsing import ParseLimits
 from rollout.prompts import Prompts
+from rollout.strategies import STRATEGIES
+from rollout.strategies.base import Options
 from trainer.config import Config, ConfigError
-from trainer.roles import prompts, reward_settings
+from trainer.roles import prompts, reward_settings, worker_settings
 
 ROOT = CONF.parent
 OPTIONS = [
@@ -25,6 +28,9 @@ NEEDS = {
     "gpu": ["rollout.gpus=1", "learner.gpus_per_rank=1"],
     "gsm8k": ["data.root={data}", "data.train=train.jsonl", "data.held_out=train.jsonl"],
     "gemma270m": ["model.path=package:tiny_decomposer", "solver.path=package:tiny_solver"],
+    "direct": ["stages=[evaluate]"],
+    "self_consistency": ["stages=[evaluate]"],
+    "least_to_most": ["stages=[evaluate]"],
 }
 
 
@@ -50,6 +56,58 @@ def test_the_shipped_templates_are_the_ones_the_tiny_models_were_made_with():
     assert prompts(compose([])) == Prompts()
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_has_an_option_that_is_passed_on(name):
+    config = compose([f"strategy={name}", "stages=[sft,evaluate]", "strategy.drop_repeats=true"])
+    assert config.strategy.name == name
+    settings = worker_settings(config)
+    assert settings.options == Options(limits=ParseLimits(8, 300, True), samples=config.strategy.samples or 1)
+    assert settings.limits == settings.options.limits
+
+
+def test_gate_and_budget_are_passed_on():
+    gated = worker_settings(compose(["strategy.gate=disagree", "strategy.gate_samples=4"])).options
+    assert (gated.gate, gated.gate_samples) == ("disagree", 4)
+    overrides = ["strategy=self_consistency", "stages=[evaluate]", "strategy.samples=null", "strategy.token_budget=250"]
+    assert worker_settings(compose(overrides)).options.token_budget == 250
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["strategy=self_consistency", "strategy.samples=0"], ["strategy.samples: 0", "1"]),
+        (["strategy=self_consistency", "strategy.token_budget=9"], ["strategy.token_budget: 9", "samples is 5"]),
+        (["strategy=self_consistency", "strategy.samples=null"], ["strategy.token_budget: None", "samples is None"]),
+        (["strategy=self_consistency", "strategy.gate=disagree"], ["strategy.gate: 'disagree'", "'always'"]),
+        (["strategy.samples=5"], ["strategy.samples: 5", "'daslam'", "null"]),
+        (["strategy.token_budget=5"], ["strategy.token_budget: 5", "'daslam'", "null"]),
+        (["strategy.gate=sometimes"], ["strategy.gate: 'sometimes'", "'always' or 'disagree'"]),
+        (["strategy.gate_samples=1"], ["strategy.gate_samples: 1", "2"]),
+        (["strategy.chat=always"], ["strategy.chat: 'always'", "'auto' or 'never'"]),
+        (["strategy.name=socratic"], ["strategy.name: 'socratic'", "'least_to_most'", "'dependency_graph'"]),
+        (["strategy.solve_template='{question} {answer}'"], ["strategy.solve_template", "{answer}", "{ask}"]),
+        (["strategy.subquestion_template='{question}'"], ["strategy.subquestion_template", "{subquestion} must"]),
+        (["strategy.turn_template='{answer'"], ["strategy.turn_template", "allowed fields: {answer}"]),
+        (["strategy.name=daslam_no_feedback"], ["strategy.decompose_template", "{attempt}", "daslam_no_feedback"]),
+        (["strategy.examples=[{question: a, answer: b}]"], ["strategy.examples.0.answer", "subanswers"]),
+        (["strategy.examples=[{question: a, subanswers: [b]}]"], ["strategy.examples.0", "1 subanswers for 0"]),
+    ],
+    ids=lambda value: value[-1] if "strategy" in value[0] else "",
+)
+def test_bad_strategies_are_refused_with_key_value_and_what_is_allowed(overrides, named):
+    with pytest.raises(ConfigError) as error:
+        compose([*overrides, "stages=[evaluate]"])
+    assert all(text in str(error.value) for text in named), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["direct", "self_consistency", "least_to_most"])
+def test_what_asks_no_decomposer_cannot_be_trained(name):
+    with pytest.raises(ConfigError, match=f"stages: .*'{name}'.*allowed with it: sft, evaluate"):
+        compose([f"strategy={name}"])
+    assert compose([f"strategy={name}", "stages=[sft,evaluate]"]).strategy.name == name
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_modes_of_the_command_line_are_those_of_the_configuration(mode):
     assert reward_settings(compose([f"rewards={mode}"])) == RewardSettings.for_mode(mode)
@@ -71,6 +129,7 @@ BAD = {
     "learner.dtype=bfloat16": "learner.dtype",
     "stages=[sft,dream]": "stages",
     "no_such_group=1": "no_such_group",
+    "strategy.no_such_key=1": "strategy.no_such_key",
 }
 
 
