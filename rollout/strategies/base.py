@@ -20,17 +20,21 @@ class SolverFailure(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A solver's text and how many tokens it wrote."""
+    """A solver's text, how many tokens it wrote, and how many it read."""
 
     text: str
     tokens: int
+    prompt_tokens: int = 0
 
 
 class Solver(Protocol):
     """The frozen second model: only its text is seen."""
 
-    async def ask(self, prompt: str, *, purpose: str) -> Reply:
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt. ``purpose`` is ``subquestion`` or ``solve``: they differ in length and stop.
+
+        ``sample`` 0 is the configured, normally greedy reply; k > 0 is the k-th independent draw at
+        ``solver.sample_temperature``, the same whenever the same prompt and k are asked again.
 
         Raises SolverFailure for what the solver did wrong; any other exception is an infrastructure error.
         """
