@@ -77,13 +77,12 @@ class OpenAISolver(Backend):
         self.settings = settings
         self._key = os.environ.get(settings.api_key_env, "")
         # A local server asks for no key: then no header is sent, not an empty one.
-        headers: Any = {} if self._key else {"Authorization": openai.Omit()}
+        self._headers: dict[str, Any] = {} if self._key else {"Authorization": openai.Omit()}
         self._client = openai.AsyncOpenAI(
             api_key=self._key or "none",
             base_url=settings.base_url,
             max_retries=0,
             timeout=None,
-            default_headers=headers,
             http_client=openai.DefaultAsyncHttpxClient(
                 limits=openai.DEFAULT_CONNECTION_LIMITS, timeout=None, follow_redirects=False
             ),
@@ -177,12 +176,14 @@ class OpenAISolver(Backend):
             body["stop"] = list(sampling.stop)
         if sampling.seed is not None:
             body["seed"] = sampling.seed
+        create: Any = self._client.completions.create
+        body["prompt"] = prompt
+        if settings.api == "chat":
+            create = self._client.chat.completions.create
+            body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
         try:
             async with asyncio.timeout(settings.request_timeout_s):
-                if settings.api == "chat":
-                    messages = [{"role": "user", "content": prompt}]
-                    return await self._client.chat.completions.create(messages=messages, **body)  # type: ignore[call-overload]
-                return await self._client.completions.create(prompt=prompt, **body)  # type: ignore[call-overload]
+                return await create(**body, extra_headers=self._headers)
         except TimeoutError:
             text = f"no reply in {settings.request_timeout_s:g} s (solver.request_timeout_s)"
             raise _Trouble(text, timed_out=True) from None
@@ -225,7 +226,8 @@ class OpenAISolver(Backend):
         choice = choices[0] if choices else None
         message = getattr(choice, "message", None)
         text = getattr(message, "content", None) if self.settings.api == "chat" else getattr(choice, "text", None)
-        reply = Reply(self._hide(text).strip() if isinstance(text, str) else "", *self._tokens(completion, prompt, text))
+        written = self._hide(text).strip() if isinstance(text, str) else ""
+        reply = Reply(written, *self._tokens(completion, prompt, written))
         self.usage.count(reply)
         self.usage.cost += (
             reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
@@ -236,14 +238,13 @@ class OpenAISolver(Backend):
             raise SolverFailure("solver_empty", "the reply holds no text")
         return reply
 
-    def _tokens(self, completion: Any, prompt: str, text: Any) -> tuple[int, int]:
+    def _tokens(self, completion: Any, prompt: str, text: str) -> tuple[int, int]:
         """Tokens written and read; estimated from the texts where the server does not tell."""
         usage = getattr(completion, "usage", None)
         counts = [getattr(usage, name, None) for name in ("completion_tokens", "prompt_tokens")]
-        texts = (text if isinstance(text, str) else "", prompt)
         written, read = (
             count if isinstance(count, int) else -(-len(said.encode(errors="replace")) // BYTES_A_TOKEN)
-            for count, said in zip(counts, texts, strict=True)
+            for count, said in zip(counts, (text, prompt), strict=True)
         )
         return written, read
 

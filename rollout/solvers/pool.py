@@ -15,7 +15,7 @@ import time
 import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ray
 
@@ -124,8 +124,8 @@ class SolverClient:
         raise SolverUnavailable(answer.detail)
 
     async def _alone(self, ask: Ask) -> Answer:
-        answers, self.spent = await next(self._actors).ask_many.remote([ask])
-        return answers[0]
+        (answer,), self.spent = await next(self._actors).ask_many.remote([ask])
+        return cast(Answer, answer)
 
     async def _with_neighbours(self, ask: Ask) -> Answer:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()

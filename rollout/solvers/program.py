@@ -56,9 +56,7 @@ def _relation(pattern: str, read: Callable[[Any], tuple[str, tuple[str, ...], in
 RELATIONS = (
     _relation(rf"{NAME} has (\d+) more than {NAME}(?: does)?", lambda m: ("+", (m[3],), int(m[2]))),
     _relation(rf"{NAME} has (\d+) fewer than {NAME}(?: does)?", lambda m: ("-", (m[3],), int(m[2]))),
-    _relation(
-        rf"{NAME} has ({'|'.join(TIMES)}) what {NAME} (?:holds|does)", lambda m: ("*", (m[3],), TIMES[m[2]])
-    ),
+    _relation(rf"{NAME} has ({'|'.join(TIMES)}) what {NAME} (?:holds|does)", lambda m: ("*", (m[3],), TIMES[m[2]])),
     _relation(rf"{NAME} has half what {NAME} (?:holds|does)", lambda m: ("/", (m[2],), 2)),
     _relation(rf"{NAME} has what {NAME} and {NAME} (?:hold|do) together", lambda m: ("+", (m[2], m[3]), 0)),
 )
