@@ -109,7 +109,8 @@ class Episode:
     """One whole exchange on one problem.
 
     ``outcome`` is ``ok`` or the name of what the solver did wrong (``solver_timeout``, ``solver_refused``,
-    ``solver_empty``, ``prompt_too_long``), or ``solver_budget`` for one that was not begun; an infrastructure error is never stored here, it is raised and retried.
+    ``solver_empty``, ``prompt_too_long``), or ``solver_budget`` for one that was not begun; an infrastructure error
+    is never stored here, it is raised and retried.
     """
 
     problem: Problem
