@@ -112,7 +112,8 @@ class Episode:
     """One whole exchange on one problem.
 
     ``outcome`` is ``ok`` or the name of what the solver did wrong (``solver_timeout``, ``solver_refused``,
-    ``prompt_too_long``); an infrastructure error is never stored here, it is raised and retried. ``gate`` is
+    ``solver_empty``, ``prompt_too_long``), or ``solver_budget`` for one that was not begun; an infrastructure error
+    is never stored here, it is raised and retried. ``gate`` is
     ``open`` if the solver's draws disagreed and the question was decomposed, ``closed`` if their majority answered
     it, None where there is no gate. ``draws`` are the solver's independent attempts, of the gate or of
     self-consistency. ``note`` says what the strategy did that the rest does not show. ``solver_tokens`` and

@@ -16,7 +16,7 @@ from rollout.prompts import Prompts
 from rollout.strategies import STRATEGIES
 from rollout.strategies.base import Options
 from trainer.config import Config, ConfigError
-from trainer.roles import prompts, reward_settings, worker_settings
+from trainer.roles import prompts, reward_settings, solver_settings, worker_settings
 
 ROOT = CONF.parent
 OPTIONS = [
@@ -27,6 +27,7 @@ OPTIONS = [
 NEEDS = {
     "gpu": ["rollout.gpus=1", "learner.gpus_per_rank=1"],
     "gsm8k": ["data.root={data}", "data.train=train.jsonl", "data.held_out=train.jsonl"],
+    "openai": ["solver.model=some-model"],
     "gemma270m": ["model.path=package:tiny_decomposer", "solver.path=package:tiny_solver"],
     "direct": ["stages=[evaluate]"],
     "self_consistency": ["stages=[evaluate]"],
@@ -141,6 +142,69 @@ def test_bad_values_are_refused_by_name(override):
     assert BAD[override] in message
     assert "\n" not in message
     assert "allowed" in message or "must" in message
+
+
+# Overrides on top of solver=openai: what the message must name, and what it must not say.
+BAD_SERVERS = {
+    "solver.model=null": "solver.model: None is not allowed: must be given",
+    "solver.model=": "solver.model: '' is not allowed: must be given",
+    "solver.api=assistants": "solver.api:",
+    "solver.base_url=api.example.org": "solver.base_url: must be http",
+    "solver.base_url=https://me:planted@api.example.org/v1": "solver.base_url: must be http",
+    "solver.base_url='https://api.example.org/v1?key=planted'": "solver.base_url: must be http",
+    "solver.api_key_env=sk-planted": "solver.api_key_env: must be the name of an environment variable",
+    "+solver.api_key=planted": "solver.api_key: unknown key 'api_key'; allowed: ",
+    "solver.path=package:tiny_solver": "solver.path: unknown key 'path'; allowed: ",
+    "+solver.workers=2": "solver.workers: unknown key 'workers'; allowed: ",
+    "solver.requests_per_minute=0": "solver.requests_per_minute: 0 is not allowed",
+    "solver.cache=some": "solver.cache: 'some' is not allowed",
+    "solver.budget_cost=5": "solver: budget_cost needs price_prompt or price_completion",
+    "solver.timeout_s=10": "solver: request_timeout_s must be at most timeout_s",
+    "solver.backend=vllama": "solver.backend: 'vllama' is not allowed: must be one of vllm, openai, program",
+}
+
+
+@pytest.mark.parametrize("override", BAD_SERVERS, ids=list(BAD_SERVERS))
+def test_bad_servers_are_refused_by_name_and_no_key_is_repeated(override):
+    with pytest.raises(ConfigError) as error:
+        compose(["solver=openai", "solver.model=m", override])
+    message = str(error.value)
+    assert message.startswith(BAD_SERVERS[override])
+    assert "\n" not in message
+    assert "planted" not in message
+
+
+def test_an_unknown_key_is_told_the_keys_of_the_chosen_backend():
+    allowed = {}
+    for option in ("tiny", "openai", "program"):
+        with pytest.raises(ConfigError) as error:
+            compose([f"solver={option}", "solver.no_such_key=1"])
+        allowed[option] = set(str(error.value).partition("allowed: ")[2].split(", "))
+    assert "base_url" not in allowed["tiny"]
+    assert "kv_cache_gib" in allowed["tiny"]
+    assert "kv_cache_gib" not in allowed["openai"]
+    assert "base_url" in allowed["openai"]
+    assert allowed["program"] == {"backend"}
+
+
+def test_every_key_of_a_server_reaches_its_backend():
+    values = {
+        "api": "completions", "api_key_env": "OTHER_KEY", "max_tokens_field": "max_completion_tokens",
+        "concurrency": 3, "requests_per_minute": 4, "tokens_per_minute": 5, "max_retries": 6, "backoff_s": 0.7,
+        "backoff_max_s": 8.0, "request_timeout_s": 9.0, "timeout_s": 10.0, "price_prompt": 11.0,
+        "price_completion": 12.0, "budget_cost": 13.0, "budget_tokens": 14, "base_url": "http://127.0.0.1:1/v1",
+        "model": "m",
+    }  # fmt: skip
+    made = solver_settings(compose(["solver=openai", *(f"solver.{key}={value}" for key, value in values.items())]))
+    assert made.backend == "openai"
+    assert made.cache.mode == "deterministic"
+    assert Path(made.cache.path).is_absolute()
+    assert {key: getattr(made.settings, key) for key in values} == values
+    assert made.settings.replies.max_tokens == {"subquestion": 128, "solve": 512}
+
+
+def test_a_bare_off_in_yaml_is_no_cache():
+    assert compose(["solver.cache=false"]).solver.cache == "off"
 
 
 @pytest.mark.parametrize(
