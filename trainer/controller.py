@@ -168,8 +168,6 @@ class Controller:
                 solver_failed = scored.episode.outcome not in ("ok", "prompt_too_long")
                 if scored.episode.outcome == BUDGET:
                     self.out_of_budget = True
-                    self._again.append(scored.job)
-                    self.staleness.give_up()
                 elif scored.reward.error or solver_failed or sample is None or not sample.token_ids:
                     self.dropped += 1
                     self.staleness.give_up()

@@ -10,6 +10,8 @@ from typing import Any
 
 from aiohttp import web
 
+from rollout.solvers import program
+
 # Given the number of the request and its body: how to answer it.
 Plan = Callable[[int, dict[str, Any]], str]
 
@@ -99,6 +101,8 @@ class Server:
             return web.json_response(completion(body, "half of", finish="length"))
         if kind == "no_usage":
             return web.json_response(completion(body, "one two three four") | {"usage": None})
+        if kind == "program":
+            return web.json_response(completion(body, program.answer(prompt)))
         if kind == "echo_key":
             return web.json_response(completion(body, f"your key is {key}"))
         return web.json_response(completion(body, f" reply to {prompt}\n"))
