@@ -22,6 +22,7 @@ from rollout.data.source import Chained, Files, Source
 from rollout.records import Problem
 from trainer.checkpoints import prune
 from trainer.config import Config
+from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
 from trainer.evaluation import evaluate
 from trainer.group import LearnerGroup
@@ -264,8 +265,9 @@ class Run:
         gold = evaluation.gold and all(problem.subquestions is not None for problem in self.source.held_out(20))
         filler = evaluation.filler and self.config.data.source == "chained"
         kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
-        if self.config.strategy.name == "direct":
-            return ["direct"]
+        name = self.config.strategy.name
+        if name in UNTRAINED:  # there is no plan to be given, nor a decomposer to be judged
+            return list(dict.fromkeys(["direct", name]))
         # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
         return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]
 
@@ -273,7 +275,7 @@ class Run:
         """Stage 3 for some kinds; a sample of the episodes is kept."""
         view.stage(f"stage 3, {len(problems)} held-out problems: {', '.join(kinds)}", len(kinds))
         for index, kind in enumerate(kinds):
-            result, scored = await evaluate(pipeline, problems, kind)
+            result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
             self.summary["accuracy"][kind] = result
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
