@@ -12,7 +12,7 @@ import pytest
 from rollout.records import Problem
 from rollout.solvers import pool
 from rollout.solvers.base import Backend, ReplySettings, SolverMisconfigured, SolverUnavailable, Usage
-from rollout.strategies.base import Reply, SolverFailure
+from rollout.strategies.base import DEFAULTS, Reply, SolverFailure
 from rollout.worker import BUDGET, Job, RolloutWorker, _Progress
 from tests.trainer.fakes import Actor
 from trainer.pipeline import Pipeline
@@ -116,7 +116,7 @@ def run_jobs(client, jobs):
     """Jobs with given plans through a rollout worker without an engine."""
     worker = WORKER.__new__(WORKER)
     worker.engine = SimpleNamespace(version=4)
-    worker.settings = SimpleNamespace(prompts=_Echo())
+    worker.settings = SimpleNamespace(prompts=_Echo(), options=DEFAULTS)
     worker._solver, worker._limit, worker._progress = client, asyncio.Semaphore(1), _Progress()
 
     async def go():
