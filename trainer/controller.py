@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout.records import Problem
-from rollout.worker import Job
+from rollout.worker import BUDGET, Job
 from trainer.config import Config
 from trainer.experience import make_experience
 from trainer.group import LearnerGroup
@@ -41,6 +41,7 @@ class Buffer:
     def __init__(self) -> None:
         self._items: dict[int, Scored] = {}
         self._changed = asyncio.Event()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -50,14 +51,22 @@ class Buffer:
         self._items[scored.job.id] = scored
         self._changed.set()
 
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed = True
+        self._changed.set()
+
     async def take(self, count: int, refuse: Callable[[Scored], bool]) -> tuple[list[Scored], list[Scored]]:
-        """Wait until ``count`` episodes are there that need not be refused; those, and the refused ones so far."""
+        """Wait until ``count`` episodes are there that need not be refused; those, and the refused ones so far.
+        Neither, once the buffer is closed and holds too few."""
         refused: list[Scored] = []
         while True:
             for key in [key for key, item in self._items.items() if refuse(item)]:
                 refused.append(self._items.pop(key))
             if refused or len(self._items) >= count:
                 break
+            if self._closed:
+                return [], []
             self._changed.clear()
             await self._changed.wait()
         if refused:
@@ -74,6 +83,7 @@ class PpoResult:
     max_staleness: float
     refused: int
     dropped: int
+    out_of_budget: bool
 
 
 class Controller:
@@ -93,6 +103,7 @@ class Controller:
         self.dropped = 0
         self.refused = 0
         self.max_staleness = 0.0
+        self.out_of_budget = False
         self._problems = problems
         self._again: deque[Job] = deque()
         self._ids = itertools.count()
@@ -101,7 +112,7 @@ class Controller:
         self._reporting: asyncio.Task[None] | None = None
 
     async def run(self) -> PpoResult:
-        """All steps of the configuration."""
+        """All steps of the configuration, or as many as the solver's budget allows."""
         tasks = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -111,16 +122,17 @@ class Controller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped)
+        return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped, self.out_of_budget)
 
     # -- rollouts --------------------------------------------------------------------------------------------
 
     async def _admit(self) -> None:
-        """Admit problems whenever the staleness bound leaves room; never more than the steps need."""
+        """Admit problems whenever the staleness bound leaves room; never more than the steps need, and none once
+        the solver's budget is spent."""
         needed = self.config.algorithm.steps * self.batch_size
         while True:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
-            if room > 0:
+            if room > 0 and not self.out_of_budget:
                 self.staleness.admit(room)
                 await self.pipeline.submit([self._next_job() for _ in range(room)])
                 continue
@@ -144,17 +156,26 @@ class Controller:
         )
 
     async def _receive(self) -> None:
-        """Scored episodes into the buffer; what holds nothing to train on is given up and counted."""
-        while True:
+        """Scored episodes into the buffer; what holds nothing to train on is given up and counted.
+
+        The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
+        full batches that they make, and no more come.
+        """
+        while not (self.out_of_budget and self.pipeline.idle):
             for scored in await self.pipeline.next():
                 sample = scored.episode.policy
-                solver_failed = scored.episode.outcome in ("solver_timeout", "solver_refused")
-                if scored.reward.error or solver_failed or sample is None or not sample.token_ids:
+                # A prompt that was too long is the plan's doing; every other failure is the solver's own.
+                solver_failed = scored.episode.outcome not in ("ok", "prompt_too_long")
+                if scored.episode.outcome == BUDGET:
+                    self.out_of_budget = True
+                elif scored.reward.error or solver_failed or sample is None or not sample.token_ids:
                     self.dropped += 1
                     self.staleness.give_up()
                     self._room.set()
                 else:
                     self.buffer.add(scored)
+        self.buffer.close()
+        await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
 
     # -- training --------------------------------------------------------------------------------------------
 
@@ -164,6 +185,8 @@ class Controller:
         for step in range(1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
             batch = await self._take()
+            if not batch:
+                break
             waited = time.perf_counter() - began
             experiences = [make_experience(item.episode, item.reward, self.config.algorithm.credit) for item in batch]
             metrics = await self.learner.train_step(experiences)
@@ -192,9 +215,13 @@ class Controller:
             }
             self._closed_s = 0.0
             await self._report(step, metrics, batch, push, gathered)
+        for task in (push, self._reporting):
+            if task is not None:
+                await task
 
     async def _take(self) -> list[Scored]:
-        """The oldest full batch. What is too stale for the learner's weights is refused and put back."""
+        """The oldest full batch, or none if there will be no more. What is too stale for the learner's weights is
+        refused and put back."""
         while True:
             batch, refused = await self.buffer.take(
                 self.batch_size,

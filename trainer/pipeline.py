@@ -23,7 +23,8 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 from rewards.actor import failed
 from rewards.modes import Reward
 from rollout.records import Episode
-from rollout.worker import Job, Outcome
+from rollout.solvers.base import Usage
+from rollout.worker import BUDGET, Job, Outcome
 
 RESTART_POLL_S = 0.5
 
@@ -34,6 +35,10 @@ class WaitTimeout(RuntimeError):
 
 class InfrastructureError(RuntimeError):
     """A job failed as often as is allowed, for reasons that are not the episode's."""
+
+
+class BudgetSpent(RuntimeError):
+    """The solver's budget is spent: jobs that were not begun came back as they were."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +100,11 @@ class Pipeline:
         return sum(len(jobs) for jobs in self._running)
 
     @property
+    def idle(self) -> bool:
+        """Whether every submitted job has been handed out by ``next``."""
+        return not self.running and self._done.empty()
+
+    @property
     def version(self) -> int:
         """The version that every worker has acknowledged."""
         return min(self.versions)
@@ -139,12 +149,26 @@ class Pipeline:
         return item
 
     async def run(self, jobs: Sequence[Job]) -> list[Scored]:
-        """Run exactly these jobs; results in their order."""
+        """Run exactly these jobs; results in their order. Raises BudgetSpent, once all are back, if some were not
+        begun."""
         await self.submit(jobs)
         found: dict[int, Scored] = {}
         while len(found) < len(jobs):
             found |= {scored.job.id: scored for scored in await self.next()}
+        if any(scored.episode.outcome == BUDGET for scored in found.values()):
+            raise BudgetSpent
         return [found[job.id] for job in jobs]
+
+    async def solver_usage(self) -> Usage:
+        """What the solvers were asked since the start, summed."""
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                every = await asyncio.gather(*(solver.usage.remote() for solver in self._solvers))
+        except TimeoutError:
+            raise WaitTimeout(
+                f"the solver did not tell its usage in {self._wait_timeout_s:g} s (controller.wait_timeout_s)"
+            ) from None
+        return sum(every, Usage())
 
     async def publish(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         """Have every worker load ``weights`` (an object reference) and prove it on the probe sequences."""
@@ -214,7 +238,7 @@ class Pipeline:
         for item in scored:
             self._running[index].pop(item.job.id, None)
             self.counts["reward_errors"] += item.reward.error is not None
-            self.counts["solver_failures"] += item.episode.outcome != "ok"
+            self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
         if scored:
             self._done.put_nowait(scored)
         if again:

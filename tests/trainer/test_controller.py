@@ -13,7 +13,7 @@ from rollout.records import Problem
 from rollout.worker import Job
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker
 from trainer.controller import Controller, sampling_seed
-from trainer.pipeline import InfrastructureError, Pipeline, WaitTimeout
+from trainer.pipeline import BudgetSpent, InfrastructureError, Pipeline, WaitTimeout
 
 
 def problems(poison_every: int = 0):
@@ -85,6 +85,37 @@ def test_infrastructure_errors_are_retried_and_lose_nothing():
     trained = Counter(item.problem_id for batch in group.batches for item in batch)
     assert len(trained) == 12 * 8
     assert set(trained.values()) == {1}
+
+
+@pytest.mark.parametrize("staleness", [0, 1])
+@pytest.mark.parametrize("budget", [0, 5, 8, 44])
+def test_with_the_budget_spent_full_batches_are_trained_on_and_the_run_ends_in_order(staleness, budget):
+    result, group, rows, _, pipeline = asyncio.run(train([Worker(1, budget=budget)], staleness))
+    assert result.out_of_budget
+    assert result.steps == result.version == len(rows) == budget // 8
+    trained = Counter(item.problem_id for batch in group.batches for item in batch)
+    assert set(trained.values()) <= {1}
+    assert pipeline.idle
+    assert pipeline.counts["solver_failures"] == result.dropped == 0
+
+
+def test_a_budget_that_suffices_changes_nothing():
+    result, *_ = asyncio.run(train([Worker(1, budget=12 * 8)], 1))
+    assert (result.steps, result.out_of_budget) == (12, False)
+
+
+def test_a_budget_that_ends_an_evaluation_gives_no_figure():
+    async def go():
+        pipeline = make_pipeline([Worker(budget=3)])
+        pipeline.start()
+        try:
+            with pytest.raises(BudgetSpent):
+                await pipeline.run([Job(index, next(problems()), "daslam", 0) for index in range(6)])
+            return pipeline.idle
+        finally:
+            await pipeline.stop()
+
+    assert asyncio.run(go())
 
 
 def test_a_job_that_always_fails_ends_the_run_by_name():
