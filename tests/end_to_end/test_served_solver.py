@@ -1,4 +1,4 @@
-"""The same solver asked in two ways: on an engine of our own, and through ``vllm serve`` and the official client."""
+"""The same solver asked in two ways: on an engine of our own, and through vLLM's server and the official client."""
 
 from __future__ import annotations
 
@@ -40,13 +40,16 @@ def address(tmp_path_factory):
         port = found.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "server.log"
     settings = {
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",
         "VLLM_NO_USAGE_STATS": "1", "HF_HUB_OFFLINE": "1",
     }  # fmt: skip
+    # The command ``vllm serve`` asks for the version of a package named vllm, which the CPU build is not.
     command = [
-        str(Path(sys.executable).parent / "vllm"), "serve", str(shipped("tiny_solver")), "--host", "127.0.0.1",
-        "--port", str(port), "--served-model-name", "tiny", "--dtype", "float32", "--max-model-len", "512",
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(shipped("tiny_solver")),
+        "--host", "127.0.0.1", "--port", str(port), "--served-model-name", "tiny", "--dtype", "float32",
+        "--max-model-len", "512",
         "--max-num-seqs", "128", "--enforce-eager", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "4096",
+        "--kv-cache-memory-bytes", str(2**28),
     ]  # fmt: skip
     with log.open("w") as stream:
         process = subprocess.Popen(

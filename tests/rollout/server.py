@@ -29,7 +29,7 @@ def completion(body: dict[str, Any], text: str | None, finish: str = "stop", **m
 class Server:
     """``async with Server(plan) as server``; what it saw is in ``requests`` (monotonic time, body) and ``headers``."""
 
-    def __init__(self, plan: Plan, retry_after: str = "0.1", hang_s: float = 5.0) -> None:
+    def __init__(self, plan: Plan, retry_after: str = "0.1", hang_s: float = 30.0) -> None:
         self.plan, self.retry_after, self.hang_s = plan, retry_after, hang_s
         self.requests: list[tuple[float, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []

@@ -12,9 +12,11 @@ import pytest
 
 from rollout.sampling import draw_seed
 from rollout.solvers.base import ReplySettings, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.limits import Permit
 from rollout.solvers.openai import OpenAISettings, OpenAISolver, retry_after
 from rollout.strategies.base import Reply, SolverFailure
 from tests.rollout.server import Server
+from tests.rollout.test_limits import most
 
 REPLIES = ReplySettings({"subquestion": 8, "solve": 16}, {"subquestion": ("\n",), "solve": ()})
 KEY = "sk-planted-4711"
@@ -28,9 +30,22 @@ def _key(monkeypatch):
 def make(server: Server, **changes) -> OpenAISolver:
     settings = {
         "api": "completions", "concurrency": 16, "max_retries": 6, "backoff_s": 0.01, "backoff_max_s": 0.05,
-        "request_timeout_s": 0.3, "timeout_s": 5.0, "replies": REPLIES,
+        "request_timeout_s": 20.0, "timeout_s": 60.0, "replies": REPLIES,
     } | changes  # fmt: skip
     return OpenAISolver(OpenAISettings(server.url, "m", **settings))
+
+
+def permits_of(solver: OpenAISolver) -> list[Permit]:
+    """A list that every permit of the solver's limits goes into."""
+    permits: list[Permit] = []
+    admit = solver._limits.admit
+
+    async def noting(tokens: int) -> Permit:
+        permits.append(await admit(tokens))
+        return permits[-1]
+
+    solver._limits.admit = noting
+    return permits
 
 
 async def outcome(solver: OpenAISolver, prompt: str) -> str:
@@ -92,17 +107,22 @@ def test_without_a_key_no_header_is_sent(monkeypatch):
 
 @pytest.mark.parametrize("kind", ["429", "500", "closed", "half", "hang", "garbage", "page", "no_choices"])
 def test_a_server_that_fails_three_calls_in_ten_loses_and_doubles_nothing(kind):
-    count = 100
+    count = 40 if kind == "hang" else 100
 
     async def go():
         # The first request is the start's; of the others those whose number ends in 1, 4 or 7 go wrong.
         async with Server(lambda number, body: kind if number % 10 in (1, 4, 7) else "ok") as server:
-            solver = make(server, requests_per_minute=60, minute_s=0.25)
+            # What hangs is given up soon; whatever else is slow is only the machine.
+            limit = 2.0 if kind == "hang" else 20.0
+            solver = make(server, requests_per_minute=60, minute_s=0.25, request_timeout_s=limit, timeout_s=60.0)
+            permits = permits_of(solver)
             await solver.start()
             found = await asyncio.gather(*(outcome(solver, f"question {index}") for index in range(count)))
-            return found, solver, server
+            return found, solver, server, permits
 
-    found, solver, server = asyncio.run(go())
+    found, solver, server, permits = asyncio.run(go())
+    assert len(permits) == len(server.requests)
+    assert most(permits, 0.25)[0] <= 60
     del server.requests[0], server.kinds[0]
     wrong = sum(each == kind for each in server.kinds)
     assert wrong >= 0.25 * len(server.requests)
@@ -118,9 +138,6 @@ def test_a_server_that_fails_three_calls_in_ten_loses_and_doubles_nothing(kind):
     answered = [body["prompt"] for (_, body), each in zip(server.requests, server.kinds, strict=True) if each == "ok"]
     assert len(answered) == len(set(answered)), "answered and paid twice"
     assert server.most_running <= 16
-    times = [at for at, _ in server.requests]
-    # Requests arrive closer together or farther apart than they were sent; test_limits has the exact bound.
-    assert all(later - first > 0.15 for first, later in zip(times, times[60:], strict=False))
 
 
 def test_tokens_a_minute_hold_with_what_was_really_used():
@@ -128,13 +145,15 @@ def test_tokens_a_minute_hold_with_what_was_really_used():
         async with Server(lambda number, body: "ok") as server:
             # A request reserves 9 bytes + 32 + 16 tokens, and uses 10.
             solver = make(server, tokens_per_minute=200, minute_s=0.3, concurrency=50)
-            await solver.start()
-            await asyncio.gather(*(outcome(solver, "How many?") for _ in range(50)))
-            return [at for at, _ in server.requests[1:]]
+            permits = permits_of(solver)
+            await asyncio.gather(*(solver.ask("How many?", purpose="solve") for _ in range(50)))
+            return permits
 
-    times = asyncio.run(go())
-    assert all(later - first > 0.2 for first, later in zip(times, times[20:], strict=False))
-    assert times[-1] - times[0] < 2.5, "what is not used is given back"
+    permits = asyncio.run(go())
+    assert [permit.tokens for permit in permits] == [10] * 50
+    assert most(permits, 0.3)[1] <= 200
+    # With nothing given back three fit into a window.
+    assert most(permits, 0.3)[0] > 3
 
 
 @pytest.mark.parametrize("api", ["completions", "chat"])
@@ -150,13 +169,13 @@ def test_retry_after_holds_back_everybody(api):
     found, times = asyncio.run(go())
     assert all(each.startswith("ok") for each in found)
     assert min(times[1:]) - times[0] >= 0.4
-    assert max(times) - times[0] < 1.0
+    assert max(times) - times[0] < 10.0
 
 
 def test_a_wait_beyond_the_limit_is_not_begun_and_the_next_question_keeps_to_it():
     async def go():
-        async with Server(lambda number, body: "429" if number == 0 else "ok", retry_after="0.6") as server:
-            solver = make(server, timeout_s=0.3)
+        async with Server(lambda number, body: "429" if number == 0 else "ok", retry_after="2") as server:
+            solver = make(server, timeout_s=0.5)
             began = time.monotonic()
             found = [await outcome(solver, "first")]
             gave_up = time.monotonic() - began
@@ -164,8 +183,8 @@ def test_a_wait_beyond_the_limit_is_not_begun_and_the_next_question_keeps_to_it(
 
     found, gave_up, times = asyncio.run(go())
     assert found == ["unavailable", "ok: reply to second"]
-    assert gave_up < 0.3
-    assert times[1] - times[0] >= 0.6
+    assert gave_up < 0.6
+    assert times[1] - times[0] >= 2
 
 
 @pytest.mark.parametrize("kind", ["500", "closed", "half", "garbage", "page", "429"])
@@ -191,7 +210,7 @@ def test_a_server_that_hangs_is_a_named_outcome_in_time():
 
     found, seconds = asyncio.run(go())
     assert found == "solver_timeout"
-    assert seconds < 0.6
+    assert seconds < 3
 
 
 def test_nobody_at_the_address_is_an_infrastructure_error_and_refused_at_the_start():
