@@ -20,6 +20,9 @@ __all__ = ["Extracted", "extract", "last_boxed", "parse_number", "score"]
 JEEBENCH_TOLERANCE = 0.01
 # Answers come last: of a longer text only the end is read.
 MAX_TEXT = 20_000
+MAX_SENTENCE = 1_000
+MAX_STATEMENT = 300
+MAX_STATEMENTS = 10
 
 _NUMERIC = ("number", "integer", "numeric")
 _BOOLEAN = {"yes": True, "true": True, "no": False, "false": False, "not true": False, "not false": True}
@@ -39,23 +42,32 @@ _REFUSAL = re.compile(
     r"|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts|details|solution|answer)\b",
     re.IGNORECASE,
 )
-_REASON = re.compile(r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given)\b|[;(]")
+_REASON = re.compile(r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given)\b|\(")
 _SENTENCE = re.compile(r"\n+|(?<=[.!?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\bMrs.)\s+")
+# An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
+_UNSOLVED = re.compile(
+    r"\d[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?="
+    r"|^\s*-?\d+\s?=\s?-?\d+\W*$"
+)
 _BULLET = re.compile(r"(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
-_BOLD = re.compile(r"\*\*([^*\n]{1,100})\*\*")
+_BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
-    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus)\s{1,3}(?:[A-Za-z]+\s)?|to\s)[\s$*_(]{0,4}"
-    r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:[-−+*/x×÷:^,;&–—]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
+    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?|to\s)[\s$*_(]{0,4}"
+    r"|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?|days?|m|km|kg)\.?\s{1,3}"
+    r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
 )
+# What stands before a number and changes what it says: not 12, more than 12, minus 12, > 12, x^12, f(12), log 12.
 _HEDGED = re.compile(
-    r"\b(?:not|isn't|never|n't|except|(?:more|less|fewer|greater|other|rather) than|at least|at most|up to)\s+$",
+    r"(?:\b(?:not|isn't|never|n't|except|neither|nor|minus|negative|(?:more|less|fewer|greater|other|rather) than|at least"
+    r"|at most|up to|log|ln|sqrt|sin|cos|tan)\s+|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\()$",
     re.IGNORECASE,
 )
 # What belongs to a number that ends here: a unit or variable written onto it, a percent sign, a scale word.
 _BELONGING = re.compile(
     r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]|[-(](?=\w))(?!\\[,;!]))*"
-    r"(?:[\s-](?:hundred|thousand|lakhs?|million|crores?|billion|trillion)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b)*"
+    r"(?:[\s-](?:hundred|thousand|lakhs?|million|crores?|billion|trillion)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b"
+    r"|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])|!(?=[.\w^+*/-]))*"
 )
 _EXPLICIT = re.compile(
     r"\byes\b|\b(?:not )?(?:true|false)\b(?=\W*$|[*_\"')]*[.,;:!?\n]|\s(?:because|since|as)\b)"
@@ -65,7 +77,7 @@ _EXPLICIT = re.compile(
 _ONE = r"(?:[(\[]\s?[A-Ja-j]\s?[)\]]|[A-J]{1,6}\b[)\]]?)"
 _LETTER_RUN = re.compile(
     r"(?<![A-Za-z(\[])[\s*_:$]{0,6}(?:(?:[Oo]ption|[Cc]hoice)s?[\s*:]{1,3})?(?!A\s(?!and\b|or\b|is\b)[a-z])"
-    rf"({_ONE}(?:\s?(?:,\s?and\b|and\b|or\b|[,;&/])\s?{_ONE}){{0,9}})(?![\w'’]|\s?[=+*/^]|\s?-\s?\w*\d)"
+    rf"(?<!not )(?<!except )({_ONE}(?:\s?(?:,\s?and\b|and\b|or\b|[,;&/])\s?{_ONE}){{0,9}})(?![\w'’?]|\s?[=+*/^]|\s?-\s?\w*\d)"
 )
 _OPTION = re.compile(
     r"(?i:\b(?:option|choice|alternative))[\s:*]{0,3}\(?([A-J])\b|(?<!\w)\(([A-Ja-j])\)"
@@ -130,8 +142,8 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
     if bracketed:
         return Extracted(bracketed[-1].strip(), "brackets")
     letters = options(choices)
-    for match in reversed(list(_STATED.finditer(text))):
-        stated = text[match.end() :].partition("\n")[0]
+    for match in reversed(list(_STATED.finditer(text))[-MAX_STATEMENTS:]):
+        stated = text[match.end() : match.end() + MAX_STATEMENT].partition("\n")[0]
         found = _stated(stated, answer_type, letters)
         if found is not None:
             return Extracted(found, "answer_is")
@@ -171,7 +183,7 @@ def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
 
 def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     """What an unmarked text ends in. Questions are passed over: who asks does not answer."""
-    sentences = [part.strip() for part in _SENTENCE.split(text) if part.strip()]
+    sentences = [part.strip()[-MAX_SENTENCE:] for part in _SENTENCE.split(text) if part.strip()]
     refused = bool(sentences) and _REFUSAL.search(sentences[-1]) is not None
     if answer_type == "choice" and sentences and (not refused or named_by_value(sentences[-1], letters)):
         return _ending_choice(sentences, letters)
@@ -214,6 +226,8 @@ def _number(text: str, *, first: bool) -> str | None:
     if first:
         ends = [match.end() for match in EQUALS.finditer(text)]
         start = next((end for end in reversed(ends) if any(char.isdecimal() for char in text[end:])), 0)
+    if start and _UNSOLVED.search(text):
+        return _clean(text)
     found = [number for number in numbers(text) if number.start >= start]
     if not found:
         return None
@@ -235,7 +249,7 @@ def _are_joined(text: str, left: Found, right: Found) -> bool:
 
 def _boolean(text: str, *, first: bool) -> str | None:
     """The first or last yes, no, true or false that stands as an answer; "yes or no" is none."""
-    text = re.sub(r"\b(?:yes|no|true|false)\s?(?:/|or)\s?(?:yes|no|true|false)\b", " ", text, flags=re.IGNORECASE)
+    text = re.sub(r"\b(?:yes|no|true|false)\s?(?:/|or|and)\s?(?:yes|no|true|false)\b", " ", text, flags=re.IGNORECASE)
     found = [match[0] for match in _EXPLICIT.finditer(text)]
     return found[0 if first else -1] if found else None
 
@@ -247,7 +261,7 @@ def _last_letter_run(text: str) -> str | None:
 
 def _read_letters(text: str) -> set[str]:
     """The option letters a text consists of; none where it consists of anything else."""
-    bare = re.sub(r"\b(?:and|options?|choices?)\b|[\s,;&+(){}\[\].*$:]", "", untexted(text))
+    bare = re.sub(r"(?i:\b(?:and|options?|choices?)\b)|[\s,;&(){}\[\].*$:]", "", untexted(text))
     upper = bare.upper()
     return set(upper) if re.fullmatch(r"[A-J]{1,10}", upper) and bare in (upper, bare.lower()) else set()
 
@@ -255,7 +269,7 @@ def _read_letters(text: str) -> set[str]:
 def _stated_choice(text: str, letters: dict[str, str]) -> str | None:
     run = _LETTER_RUN.match(text)
     if run:
-        return run[1]
+        return text.strip() if _contradicted(run[1], text[run.end() :], letters) else run[1]
     sentence = _SENTENCE.split(text.strip())[0]
     return _option_of(sentence, letters, first=True) if letters else _number(sentence, first=True) or _clean(sentence)
 
@@ -268,6 +282,12 @@ def _option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | 
         if value and (named := named_by_value(value, letters)):
             return min(named)
     return None
+
+
+def _contradicted(letter: str, after: str, letters: dict[str, str]) -> bool:
+    """Whether what follows an option's letter is another option's value."""
+    value = named_by_value(after.strip(" ).:*-$\n"), letters)
+    return bool(value) and letter.strip("()[] ").upper() not in value
 
 
 def _mentioned(sentence: str, letters: dict[str, str]) -> set[str]:
@@ -289,9 +309,10 @@ def _has_words(sentence: str, words: str) -> bool:
 
 def _ending_choice(sentences: list[str], letters: dict[str, str]) -> Extracted:
     last = sentences[-1]
-    named = [next(filter(None, match.groups())) for match in _OPTION.finditer(last)]
+    named = list(_OPTION.finditer(last))
     if named:
-        return Extracted(named[-1].upper(), "option")
+        letter = next(filter(None, named[-1].groups())).upper()
+        return Extracted(last if _contradicted(letter, last[named[-1].end() :], letters) else letter, "option")
     alone = re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"([A-J])[.:]\s", last)
     if alone:
         return Extracted(alone[1], "letter")
@@ -316,7 +337,9 @@ def score(problem: Problem, answer: str | None) -> float:
         jeebench = kind != "number" or problem.meta.get("raw_type") in ("Integer", "Numeric")
         return float(_same_number(parse_number(gold), parse_number(answer), jeebench=jeebench))
     if kind == "boolean":
-        truth = [_BOOLEAN.get(re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower()) for text in (gold, answer)]
+        truth = [
+            _BOOLEAN.get(re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower()) for text in (gold, answer)
+        ]
         return float(truth[0] is not None and truth[0] == truth[1])
     if kind == "choice":
         letters = options(problem.choices)

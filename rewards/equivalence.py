@@ -24,6 +24,8 @@ DEADLINE_SECONDS = 5.0
 START_SECONDS = 60.0
 
 _HELPER = Path(__file__).with_name("equivalence_helper.py")
+
+
 class TimeLimitError(ValueError):
     """Two texts whose comparison took longer than allowed; the message names both."""
 
@@ -117,7 +119,6 @@ class _Helper:
         """End the process, if there is one."""
         with self._lock:
             self._close()
-
 
     def forget(self) -> None:
         """In a forked child: the process is the parent's, and so may the lock be."""

@@ -14,7 +14,7 @@ from decimal import Decimal
 from rewards.equivalence import math_equal
 from rewards.values import parse_number, plain, untexted
 
-MAX_EXPRESSION = 1_000
+MAX_EXPRESSION = 400
 RELATIVE_TOLERANCE = 1e-6
 
 _FUNCTIONS = (
@@ -55,6 +55,7 @@ def numbers_equal(gold: Decimal, found: Decimal, tolerance: float) -> bool:
 def _tidy(text: str) -> str:
     """One spelling for what LaTeX writes in many ways; text in words is put between ⟦ and ⟧."""
     text = plain(text).replace("\\$", "⟦dollar⟧").replace("$", "").replace("\\%", "%").replace("\n", " ")
+    text = re.sub(r"\\[()\[\]]", " ", text.replace("\\\\", "⏎"))
     text = re.sub(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s?\{([^{}]*)\}", r"⟦\1⟧", text)
     text = re.sub(r"⟦\s*(and|or)\s*⟧|\b(and|or)\b", ",", text)
     text = re.sub(r"\\v?phantom\s?(?:\{[^{}]*\}|.)|\\(?:displaystyle|boxed|approx)(?![A-Za-z])|\*\*", " ", text)
@@ -130,11 +131,18 @@ def _same_in_some_order(gold: list[str], found: list[str], same: Callable[[str, 
 
 
 def _without_name(gold: str, found: str) -> tuple[str, str]:
-    """Both without ``x =`` where one names what it gives and the other does not, or both name the same."""
-    named = re.compile(r"(\\?[A-Za-z]+(?:_\w|'|_\{\w+\})?|[A-Za-z]\([A-Za-z](?:,[A-Za-z])*\)|\([a-z](?:,[a-z])+\))(?:=|\\in )")
+    """Both without ``x =`` where one names what it gives and the other does not, or both name the same.
+
+    Where they name different things ``found`` comes back empty, equal to nothing.
+    """
+    named = re.compile(
+        r"(\\?[A-Za-z]+(?:_\w|'|_\{\w+\})?|[A-Za-z]\([A-Za-z](?:,[A-Za-z])*\)|\([a-z](?:,[a-z])+\))(?:=|\\in )"
+    )
     left, right = named.match(gold), named.match(found)
     plain_left, plain_right = (not re.search(r"=|\\in ", text) for text in (gold, found))
-    if left and right and left[1] == right[1] or left and plain_right or right and plain_left:
+    if left and right and left[1] != right[1]:
+        return gold, ""
+    if left and right or left and plain_right or right and plain_left:
         return gold[left.end() if left else 0 :].strip(), found[right.end() if right else 0 :].strip()
     return gold, found
 
@@ -182,7 +190,7 @@ def _matrix(text: str) -> tuple[str, list[list[str]]] | None:
         return None
     # Round and square brackets mean the same matrix; bars mean its determinant.
     kind = match[1] if match[1] in ("v", "V") else "p"
-    rows = [row for row in re.split(r"\\\\", match[2]) if row.strip()]
+    rows = [row for row in match[2].split("⏎") if row.strip()]
     return kind, [[cell.strip() for cell in row.split("&")] for row in rows]
 
 
@@ -253,15 +261,15 @@ def _same_values(gold: str, found: str) -> bool:
     """Two texts without shape, unit or name: as numbers, else by math-verify where that can be trusted."""
     if not gold or not found:
         return False
-    if _bare(gold) == _bare(found) and not _case_differs(gold, found):
+    if re.sub(r"[\s⟦⟧]", "", gold) == re.sub(r"[\s⟦⟧]", "", found):
         return True
+    relations = [bool(re.search(r"[=<>]|\\(?:le|ge|ne)(?![A-Za-z])", text)) for text in (gold, found)]
+    if relations[0] != relations[1]:
+        return False
     left, right = parse_number(gold), parse_number(found)
-    if left is not None and right is not None:
+    if left is not None and right is not None and not relations[0]:
         return numbers_equal(left, right, RELATIVE_TOLERANCE)
     if any(_not_mathematics(text) for text in (gold, found)) or _case_differs(gold, found):
-        return False
-    relations = [sorted(re.findall(r"[=<>]|\\(?:le|ge|ne)(?![A-Za-z])", text)) for text in (gold, found)]
-    if bool(relations[0]) != bool(relations[1]):
         return False
     return math_equal(gold, found)
 

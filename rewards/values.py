@@ -34,7 +34,9 @@ SCALES = {
 }
 
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|(?<![\w.])\.\d+)"
-_POWER = r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}|[-+]?\d+))"
+_POWER = (
+    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}|[-+]?\d+))"
+)
 _FRACTION = r"\\[dt]?frac\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)"
 _OVER = r"\s{0,2}[/⁄∕]\s{0,2}\d+(?:\.\d+)?(?![\d,.]*[/⁄∕])"
 _HALVES = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
@@ -62,7 +64,7 @@ _CHANGED_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
-    r"[\d^_!({²³⁰¹⁴-⁹]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()|:|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])",
+    r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()|:|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])",
 )
 
 
@@ -81,7 +83,9 @@ def plain(text: str) -> str:
 def untexted(text: str) -> str:
     r"""``text`` without LaTeX that says nothing about its value: ``$``, ``\left``, spacing, ``\text{}`` wrappers."""
     text = _SEPARATOR.sub(",", plain(text))
-    text = re.sub(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " ", text)
+    text = re.sub(
+        r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " ", text
+    )
     text = re.sub(rf"{_WORDED}\s?\{{([^{{}}]*)\}}", r"\1", text)
     text = re.sub(_WORDED, "", text)
     return text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
@@ -128,14 +132,18 @@ def _worth(token: str) -> Decimal | None:
 
 
 def _unsigned(token: str) -> Decimal | None:
-    fraction = re.fullmatch(r"(\d*)\s?[dt]?frac\s?\{?\s?(-?\d+?(?:\.\d+)?)\s?\}?\s?\{?\s?(-?\d+(?:\.\d+)?)\s?\}?", token)
+    fraction = re.fullmatch(
+        r"(\d*)\s?[dt]?frac\s?\{?\s?(-?\d+?(?:\.\d+)?)\s?\}?\s?\{?\s?(-?\d+(?:\.\d+)?)\s?\}?", token
+    )
     if fraction:
         whole, top, bottom = fraction.groups()
         return Decimal(whole or 0) + Decimal(top) / Decimal(bottom)
     mixed = _MIXED.fullmatch(token)
     if mixed:
         return Decimal(mixed[1]) + Decimal(mixed[2]) / Decimal(mixed[3])
-    power = re.fullmatch(r"([\d.,]+)(?:[eE]|\s*(?:[x×*·]|times|cdot)\s*10\s?(?:\^|\*\*)\s?\{?\s?)([-+]?\d+)\s?\}?", token)
+    power = re.fullmatch(
+        r"([\d.,]+)(?:[eE]|\s*(?:[x×*·]|times|cdot)\s*10\s?(?:\^|\*\*)\s?\{?\s?)([-+]?\d+)\s?\}?", token
+    )
     if power:
         exponent = power[2]
         if len(exponent) > 4 or abs(int(exponent)) > MAX_EXPONENT:
@@ -205,7 +213,9 @@ def options(choices: Choices) -> dict[str, str]:
     pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
     # Some sets write an option's own letter before its text: "B) 11", "E=4/9".
     return {
-        letter.strip().upper(): re.sub(rf"^\(?{re.escape(letter.strip())}\s?[).:=]\s*(?=\S)", "", value, flags=re.IGNORECASE)
+        letter.strip().upper(): re.sub(
+            rf"^\(?{re.escape(letter.strip())}\s?[).:=]\s*(?=\S)", "", value, flags=re.IGNORECASE
+        )
         for letter, value in pairs
     }
 
