@@ -30,7 +30,8 @@ _HASHES = re.compile(r"(?<!#)####(?!#)([^\n]*)")
 _BRACKETS = re.compile(r"\[\[\s{0,3}answer\s{0,3}:([^\]]{0,1000})\]\]", re.IGNORECASE)
 _STATED = re.compile(
     r"\b(?:answer|ans)\b(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}"
-    r"(?:(?:is|are|was|(?:will|would|should|must) be|equals|comes to)\b|[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))[*_:=,\s]{0,4}"
+    r"(?:(?:is|are|was|(?:will|would|should|must) be|equals|comes to)\b|[:=]|[-–—]\s"
+    r"|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))[*_:=,\s]{0,4}"
     r"|\b(?:correct|right) (?:option|choice) is[*_:\s]{0,4}",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -42,8 +43,14 @@ _REFUSAL = re.compile(
     r"|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts|details|solution|answer)\b",
     re.IGNORECASE,
 )
+_UNANSWERED = re.compile(
+    r"\W*(?:unknown|unclear|undefined|undetermined|not (?:known|clear|given|possible|stated))\b", re.IGNORECASE
+)
 _REASON = re.compile(r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given)\b|\(")
-_SENTENCE = re.compile(r"\n+|(?<=[.!?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\bMrs.)\s+")
+# A full stop after an initial, a title or a line's number ends no sentence.
+_SENTENCE = re.compile(
+    r"\n+|(?<=[.!?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\bMrs.)(?<!\n\d\.)(?<!\n\d\d\.)[^\S\n]+"
+)
 # An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
 _UNSOLVED = re.compile(
     r"\d[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?="
@@ -53,14 +60,16 @@ _BULLET = re.compile(r"(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
-    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?|to\s)[\s$*_(]{0,4}"
+    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?|to\s)"
+    r"[\s$*_(]{0,4}"
     r"|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?|days?|m|km|kg)\.?\s{1,3}"
     r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
 )
 # What stands before a number and changes what it says: not 12, more than 12, minus 12, > 12, x^12, f(12), log 12.
 _HEDGED = re.compile(
-    r"(?:\b(?:not|isn't|never|n't|except|neither|nor|minus|negative|(?:more|less|fewer|greater|other|rather) than|at least"
-    r"|at most|up to|log|ln|sqrt|sin|cos|tan)\s+|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\()$",
+    r"(?:\b(?:not|isn't|never|n't|except|neither|nor|minus|negative|(?:more|less|fewer|greater|other|rather) than"
+    r"|at least|at most|up to|log|ln|sqrt|sin|cos|tan)\s+"
+    r"|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\()$",
     re.IGNORECASE,
 )
 # What belongs to a number that ends here: a unit or variable written onto it, a percent sign, a scale word.
@@ -77,7 +86,8 @@ _EXPLICIT = re.compile(
 _ONE = r"(?:[(\[]\s?[A-Ja-j]\s?[)\]]|[A-J]{1,6}\b[)\]]?)"
 _LETTER_RUN = re.compile(
     r"(?<![A-Za-z(\[])[\s*_:$]{0,6}(?:(?:[Oo]ption|[Cc]hoice)s?[\s*:]{1,3})?(?!A\s(?!and\b|or\b|is\b)[a-z])"
-    rf"(?<!not )(?<!except )({_ONE}(?:\s?(?:,\s?and\b|and\b|or\b|[,;&/])\s?{_ONE}){{0,9}})(?![\w'’?]|\s?[=+*/^]|\s?-\s?\w*\d)"
+    rf"(?<!not )(?<!except )({_ONE}(?:\s?(?:,\s?and\b|and\b|or\b|[,;&/])\s?{_ONE}){{0,9}})"
+    r"(?![\w'’?]|\s?[=+*/^]|\s?-\s?\w*\d)"
 )
 _OPTION = re.compile(
     r"(?i:\b(?:option|choice|alternative))[\s:*]{0,3}\(?([A-J])\b|(?<!\w)\(([A-Ja-j])\)"
@@ -112,15 +122,16 @@ def last_boxed(text: str) -> str | None:
 
 def _boxes(text: str) -> list[tuple[int, int]]:
     r"""Start and end of the content of every balanced ``\boxed{}``, in one pass; escaped braces do not count."""
-    boxes, opened = [], []
+    boxes: list[tuple[int, int]] = []
+    opened: list[int | None] = []
     for match in re.finditer(r"\\boxed\s{0,3}\{|\\[\\{}]|[{}]", text):
         if match[0] == "}" and opened:
             start = opened.pop()
-            if start is not None:
+            if start is not None and text[start : match.start()].strip():
                 boxes.append((start, match.start()))
         elif match[0].endswith("{") and match[0] != "\\{":
             opened.append(match.end() if match[0].startswith("\\boxed") else None)
-    return boxes
+    return sorted(boxes)
 
 
 def extract(text: str, answer_type: str = "number", choices: Choices = None) -> Extracted:
@@ -133,7 +144,11 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
     """
     text = text[-MAX_TEXT:]
     marked = _HASHES.findall(text)
-    if marked and (_is_value(marked[-1], answer_type) or text.rstrip().endswith(marked[-1].strip())):
+    if (
+        marked
+        and marked[-1].strip()
+        and (_is_value(marked[-1], answer_type) or text.rstrip().endswith(marked[-1].strip()))
+    ):
         return Extracted(_clean(marked[-1]), "hashes")
     boxed = last_boxed(text)
     if boxed is not None:
@@ -144,10 +159,12 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
     letters = options(choices)
     for match in reversed(list(_STATED.finditer(text))[-MAX_STATEMENTS:]):
         stated = text[match.end() : match.end() + MAX_STATEMENT].partition("\n")[0]
+        if _UNANSWERED.match(stated):
+            return Extracted(None, "refused")
         found = _stated(stated, answer_type, letters)
         if found is not None:
             return Extracted(found, "answer_is")
-        if _REFUSAL.search(stated) or re.match(r"\W*(?:unknown|unclear|undefined|none|not|there)\b", stated, re.I):
+        if _REFUSAL.search(stated):
             return Extracted(None, "refused")
     return _ending(text, answer_type, letters)
 
@@ -269,7 +286,7 @@ def _read_letters(text: str) -> set[str]:
 def _stated_choice(text: str, letters: dict[str, str]) -> str | None:
     run = _LETTER_RUN.match(text)
     if run:
-        return text.strip() if _contradicted(run[1], text[run.end() :], letters) else run[1]
+        return _with_value(run[1], text[run.end() :], letters)
     sentence = _SENTENCE.split(text.strip())[0]
     return _option_of(sentence, letters, first=True) if letters else _number(sentence, first=True) or _clean(sentence)
 
@@ -284,10 +301,11 @@ def _option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | 
     return None
 
 
-def _contradicted(letter: str, after: str, letters: dict[str, str]) -> bool:
-    """Whether what follows an option's letter is another option's value."""
-    value = named_by_value(after.strip(" ).:*-$\n"), letters)
-    return bool(value) and letter.strip("()[] ").upper() not in value
+def _with_value(letter: str, after: str, letters: dict[str, str]) -> str:
+    """An option's letter; together with what follows it where that is another option's value."""
+    after = after.strip(" ).:*-$\n")
+    value = named_by_value(after, letters)
+    return f"{letter}) {after}" if value and letter.strip("()[] ").upper() not in value else letter
 
 
 def _mentioned(sentence: str, letters: dict[str, str]) -> set[str]:
@@ -312,10 +330,10 @@ def _ending_choice(sentences: list[str], letters: dict[str, str]) -> Extracted:
     named = list(_OPTION.finditer(last))
     if named:
         letter = next(filter(None, named[-1].groups())).upper()
-        return Extracted(last if _contradicted(letter, last[named[-1].end() :], letters) else letter, "option")
+        return Extracted(_with_value(letter, last[named[-1].end() :], letters), "option")
     alone = re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"([A-J])[.:]\s", last)
     if alone:
-        return Extracted(alone[1], "letter")
+        return Extracted(_with_value(alone[1], last[alone.end() :], letters), "letter")
     if letters and (found := _option_of(last, letters, first=False)):
         return Extracted(found, "value")
     mentioned = _mentioned(last, letters)

@@ -58,7 +58,7 @@ class _Helper:
                     stderr=subprocess.DEVNULL,
                 )
                 try:
-                    self._exchange(process, "1", "1", START_SECONDS)
+                    self._exchange(process, "x+1", "1+x", START_SECONDS)
                 except TimeoutError:
                     self._close()
                     raise EquivalenceError(f"the math-verify process gave no sign within {START_SECONDS:g} s") from None
@@ -95,7 +95,7 @@ class _Helper:
             while not reply.endswith(b"\n"):
                 if not selector.select(max(0.0, end - time.monotonic())):
                     raise TimeoutError
-                piece = process.stdout.read1(65536)
+                piece = os.read(process.stdout.fileno(), 65536)
                 if not piece:
                     raise ConnectionResetError("it closed its output")
                 reply += piece

@@ -43,6 +43,7 @@ def main() -> None:
         request = json.loads(line)
         # Should the caller die in the middle, nobody is left to end a computation that never ends.
         signal.alarm(request["seconds"])
+        reply: dict[str, bool | str]
         try:
             reply = {"equal": equal(request["gold"], request["found"])}
         except Exception as error:  # noqa: BLE001 - sympy raises anything; the caller decides what it means

@@ -17,9 +17,9 @@ from rewards.values import parse_number, plain, untexted
 MAX_EXPRESSION = 400
 RELATIVE_TOLERANCE = 1e-6
 
-_FUNCTIONS = (
-    "sin cos tan cot sec csc arcsin arccos arctan sinh cosh tanh log ln exp max min gcd lcm mod det arg lim sup inf deg"
-).split()
+_FUNCTIONS = re.compile(
+    "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|max|min|gcd|lcm|mod|det"
+)
 _NO_VALUE = re.compile(r"[-+]?(?:nan|inf|infinity|[\d.]+/0+|\\frac\{[^{}]*\}\{0+\}|[\d.]+e[-+]?\d{4,})", re.IGNORECASE)
 # Units written in more than one way: those of one entry are the same unit, those of two are not.
 _UNITS = {
@@ -142,7 +142,7 @@ def _without_name(gold: str, found: str) -> tuple[str, str]:
     plain_left, plain_right = (not re.search(r"=|\\in ", text) for text in (gold, found))
     if left and right and left[1] != right[1]:
         return gold, ""
-    if left and right or left and plain_right or right and plain_left:
+    if (left and right) or (left and plain_right) or (right and plain_left):
         return gold[left.end() if left else 0 :].strip(), found[right.end() if right else 0 :].strip()
     return gold, found
 
@@ -167,7 +167,7 @@ def _same_one(gold: str, found: str) -> bool:
         return True
     unions = [_split(text, r"\\cup(?![A-Za-z])") for text in (gold, found)]
     if len(unions[0]) > 1 or len(unions[1]) > 1:
-        return len(unions[0]) == len(unions[1]) and _same_in_some_order(*unions, _same_one)
+        return len(unions[0]) == len(unions[1]) and _same_in_some_order(unions[0], unions[1], _same_one)
     matrices = [_matrix(text) for text in (gold, found)]
     if matrices[0] or matrices[1]:
         return _same_matrices(matrices[0], matrices[1])
@@ -284,7 +284,7 @@ def _not_mathematics(text: str) -> bool:
     """Whether a text is a word or code, whose letters are no factors to be reordered, or has a base or a name's
     index that math-verify would drop."""
     names = re.sub(r"\\[A-Za-z]+", " ", text)
-    words = [word for word in re.findall(r"[A-Za-z]+", names) if word not in _FUNCTIONS]
+    words = [word for word in re.findall(r"[A-Za-z]+", names) if not _FUNCTIONS.fullmatch(word)]
     return (
         any(len(word) > 3 or (len(word) > 1 and word.isupper()) for word in words)
         or len(words) > 12

@@ -50,8 +50,8 @@ _THOUSANDS = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
 _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?")
 _VULGAR = {char: " " + unicodedata.normalize("NFKC", char).replace("⁄", "/") for char in _HALVES}
 _MARKS = str.maketrans(
-    {"−": "-", "–": "-", "—": "-", "‒": "-", "﹣": "-", "－": "-", "＋": "+", "％": "%", "＄": "$", "．": ".", "，": ",",
-     "＝": "=", "（": "(", "）": ")", "∕": "/", "⁄": "/", "’": "'", "\u200b": "", "\ufeff": "", "\u2060": ""} | _VULGAR
+    {"−": "-", "–": "-", "—": "-", "‒": "-", "﹣": "-", "－": "-", "＋": "+", "％": "%", "＄": "$", "．": ".",
+     "，": ",", "＝": "=", "（": "(", "）": ")", "∕": "/", "⁄": "/", "’": "'", "\u200b": "", "\ufeff": "", "\u2060": ""} | _VULGAR
 )  # fmt: skip
 _WORDED = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox|rm|bf)(?![A-Za-z])"
 _SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d{3}(?!\d))")
@@ -60,7 +60,7 @@ _SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\
 _CHANGED = re.compile(r"\b(?:or|either|neither|nor|between)\b|[±<>≤≥≠√∞]")
 _CHANGED_BEFORE = re.compile(
     r"(?:[-+*/^_×÷:,√]|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"
-    r"|\b(?:not|n't|never|except|(?:more|less|fewer|greater|other|rather|higher|lower) than|at least|at most|up to)\s*$",
+    r"|\b(?:not|n't|never|except|(?:more|less|fewer|greater|other|rather) than|at least|at most|up to)\s*$",
     re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
