@@ -51,7 +51,8 @@ _INDIAN = re.compile(r"\d{1,2}(?:,\d{2})+,\d{3}(?:\.\d+)?")
 _VULGAR = {char: " " + unicodedata.normalize("NFKC", char).replace("⁄", "/") for char in _HALVES}
 _MARKS = str.maketrans(
     {"−": "-", "–": "-", "—": "-", "‒": "-", "﹣": "-", "－": "-", "＋": "+", "％": "%", "＄": "$", "．": ".",
-     "，": ",", "＝": "=", "（": "(", "）": ")", "∕": "/", "⁄": "/", "’": "'", "\u200b": "", "\ufeff": "", "\u2060": ""} | _VULGAR
+     "，": ",", "＝": "=", "（": "(", "）": ")", "∕": "/", "⁄": "/", "’": "'",
+     "\u200b": "", "\ufeff": "", "\u2060": ""} | _VULGAR
 )  # fmt: skip
 _WORDED = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox|rm|bf)(?![A-Za-z])"
 _SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d{3}(?!\d))")
