@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from rewards.expressions import RELATIVE_TOLERANCE, numbers_equal, same_expression
 from rewards.values import EQUALS, Choices, Found, named_by_value, numbers, option_text, options, parse_number, untexted
+from rewards.values import letters as letters_of
 from rollout.records import Problem
 
 __all__ = ["Extracted", "extract", "last_boxed", "parse_number", "score"]
@@ -212,7 +213,8 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     if answer_type == "boolean":
         found = _boolean(" ".join(said), first=False)
     elif answer_type == "multi_choice":
-        found = next((run for sentence in reversed(said) if (run := _last_letter_run(sentence))), None)
+        runs = [match[1] for sentence in said for match in _LETTER_RUN.finditer(sentence)]
+        found = runs[-1] if runs else None
     else:
         found = _clean(said[-1]) if said else None
     return Extracted(found, "last" if found else "none")
@@ -269,18 +271,6 @@ def _boolean(text: str, *, first: bool) -> str | None:
     text = re.sub(r"\b(?:yes|no|true|false)\s?(?:/|or|and)\s?(?:yes|no|true|false)\b", " ", text, flags=re.IGNORECASE)
     found = [match[0] for match in _EXPLICIT.finditer(text)]
     return found[0 if first else -1] if found else None
-
-
-def _last_letter_run(text: str) -> str | None:
-    runs = [match[1] for match in _LETTER_RUN.finditer(text)]
-    return runs[-1] if runs else None
-
-
-def _read_letters(text: str) -> set[str]:
-    """The option letters a text consists of; none where it consists of anything else."""
-    bare = re.sub(r"(?i:\b(?:and|options?|choices?)\b)|[\s,;&(){}\[\].*$:]", "", untexted(text))
-    upper = bare.upper()
-    return set(upper) if re.fullmatch(r"[A-J]{1,10}", upper) and bare in (upper, bare.lower()) else set()
 
 
 def _stated_choice(text: str, letters: dict[str, str]) -> str | None:
@@ -364,7 +354,7 @@ def score(problem: Problem, answer: str | None) -> float:
         named = _named(answer, letters)
         return float(bool(named) and named <= _twins(gold.strip().upper(), letters))
     if kind == "multi_choice":
-        want, have = _read_letters(gold), _read_letters(answer) or _named(answer, options(problem.choices))
+        want, have = letters_of(gold), letters_of(answer) or _named(answer, options(problem.choices))
         if not have or not have <= want:
             return 0.0
         return 1.0 if have == want else 0.25 * len(have)
@@ -385,7 +375,7 @@ def _same_number(gold: Decimal | None, found: Decimal | None, *, jeebench: bool)
 
 def _named(text: str, letters: dict[str, str]) -> set[str]:
     """The option a text names by its letter or its value; a letter with another option's value names none."""
-    read = _read_letters(text)
+    read = letters_of(text)
     if len(read) == 1 and (not letters or read <= set(letters)):
         return read
     both = re.match(r"[\s(\[*$]*([A-Ja-j])[)\].:]+\s*(\S.*)", text, re.DOTALL)

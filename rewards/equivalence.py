@@ -47,26 +47,10 @@ class _Helper:
 
     def ask(self, gold: str, found: str) -> bool:
         """Whether math-verify finds both the same. Raises TimeLimitError or EquivalenceError."""
+        named = f"{_shortened(gold)!r} and {_shortened(found)!r}"
         with self._lock:
-            process, limit = self._process, DEADLINE_SECONDS
-            if process is None or process.poll() is not None:
-                self._close()
-                process = self._process = subprocess.Popen(
-                    [sys.executable, "-P", str(_HELPER)],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                )
-                try:
-                    self._exchange(process, "x+1", "1+x", START_SECONDS)
-                except TimeoutError:
-                    self._close()
-                    raise EquivalenceError(f"the math-verify process gave no sign within {START_SECONDS:g} s") from None
-                except OSError as error:
-                    self._close()
-                    raise EquivalenceError(f"the math-verify process did not start: {error}") from error
-            named = f"{_shortened(gold)!r} and {_shortened(found)!r}"
             try:
+                process, limit = self._started(), DEADLINE_SECONDS
                 reply = self._exchange(process, gold, found, limit)
             except TimeoutError:
                 self._close()
@@ -81,6 +65,22 @@ class _Helper:
         if "error" in reply:
             raise EquivalenceError(f"comparing {named} failed: {reply['error']}")
         return bool(reply["equal"])
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        if self._process is not None and self._process.poll() is None:
+            return self._process
+        self._close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", str(_HELPER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            self._exchange(self._process, "x+1", "1+x", START_SECONDS)
+        except TimeoutError:
+            raise EquivalenceError(f"the math-verify process gave no sign within {START_SECONDS:g} s") from None
+        return self._process
 
     @staticmethod
     def _exchange(process: subprocess.Popen[bytes], gold: str, found: str, limit: float) -> dict[str, Any]:

@@ -8,7 +8,6 @@ their text, then as numbers, and only then by math-verify, which knows no differ
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from decimal import Decimal
 
 from rewards.equivalence import math_equal
@@ -117,13 +116,13 @@ def _same_lists(gold: list[str], found: list[str]) -> bool:
     if len(gold) == 1:
         # One value written several ways ("1/2 or 0.5") is that value; two values are not.
         return all(_same_one(gold[0], item) for item in found)
-    return len(gold) == len(found) and _same_in_some_order(gold, found, _same_one)
+    return len(gold) == len(found) and _same_in_some_order(gold, found)
 
 
-def _same_in_some_order(gold: list[str], found: list[str], same: Callable[[str, str], bool]) -> bool:
+def _same_in_some_order(gold: list[str], found: list[str]) -> bool:
     left = list(found)
     for item in gold:
-        match = next((other for other in left if same(item, other)), None)
+        match = next((other for other in left if _same_one(item, other)), None)
         if match is None:
             return False
         left.remove(match)
@@ -167,7 +166,7 @@ def _same_one(gold: str, found: str) -> bool:
         return True
     unions = [_split(text, r"\\cup(?![A-Za-z])") for text in (gold, found)]
     if len(unions[0]) > 1 or len(unions[1]) > 1:
-        return len(unions[0]) == len(unions[1]) and _same_in_some_order(unions[0], unions[1], _same_one)
+        return len(unions[0]) == len(unions[1]) and _same_in_some_order(*unions)
     matrices = [_matrix(text) for text in (gold, found)]
     if matrices[0] or matrices[1]:
         return _same_matrices(matrices[0], matrices[1])

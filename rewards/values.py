@@ -65,7 +65,8 @@ _CHANGED_BEFORE = re.compile(
     re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
-    r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()|:|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])",
+    r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω:]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()"
+    r"|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])"
 )
 
 
@@ -120,7 +121,7 @@ def _subtracts(before: str, spaced: bool) -> bool:
 
 
 def _worth(token: str) -> Decimal | None:
-    token = re.sub(r"[$€£₹\\]|\s(?=[-+$€£₹\d.\\])(?<=[-+$€£₹] )", "", plain(token)).strip()
+    token = re.sub(r"[$€£₹\\]", "", plain(token)).strip()
     sign = -1 if token.startswith("-") else 1
     token = token.lstrip("+-").strip()
     if len(token) > MAX_DIGITS:
@@ -205,6 +206,13 @@ def _lone(text: str) -> Decimal | None:
     while (word := re.match(r"[\s-]?([A-Za-z]+)", after)) and word[1] in SCALES:
         value, after = value * SCALES[word[1]], after[word.end() :]
     return -value if re.search(r"\b(?:minus|negative)\s*$", before, re.IGNORECASE) else value
+
+
+def letters(text: str) -> set[str]:
+    """The option letters a text consists of; none where it consists of anything else."""
+    bare = re.sub(r"(?i:\b(?:and|options?|choices?)\b)|[\s,;&(){}\[\].*$:]", "", untexted(text))
+    upper = bare.upper()
+    return set(upper) if re.fullmatch(r"[A-J]{1,10}", upper) and bare in (upper, bare.lower()) else set()
 
 
 def options(choices: Choices) -> dict[str, str]:
