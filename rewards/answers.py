@@ -76,7 +76,7 @@ _HEDGED = re.compile(
 # What belongs to a number that ends here: a unit or variable written onto it, a percent sign, a scale word.
 _BELONGING = re.compile(
     r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]|[-(](?=\w))(?!\\[,;!]))*"
-    r"(?:[\s-](?:hundred|thousand|lakhs?|million|crores?|billion|trillion)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b"
+    r"(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b"
     r"|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])|!(?=[.\w^+*/-]))*"
 )
 _EXPLICIT = re.compile(

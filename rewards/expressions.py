@@ -64,7 +64,7 @@ def _tidy(text: str) -> str:
     text = re.sub(r"(\\frac\{[^{}]*\})\s?(\w)", r"\1{\2}", text)
     text = re.sub(r"\\sqrt\s?(\w)", r"\\sqrt{\1}", text)
     text = re.sub(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ)", "°", text)
-    text = re.sub(r"([_^])\s?\{\s?(\w)\s?\}", r"\1\2", text)
+    text = re.sub(r"([_^])\s?\{\s?(\w)\s?\}(?!\w)", r"\1\2", text)
     text = re.sub(r"\\(le|ge|ne)q(?![A-Za-z])", r"\\\1", text)
     text = text.replace("≤", "\\le ").replace("≥", "\\ge ").replace("π", "\\pi ").replace("∞", "\\infty ")
     text = text.replace("∪", "\\cup ").replace("√", "\\sqrt").replace("\\lbrace", "\\{").replace("\\rbrace", "\\}")

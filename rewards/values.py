@@ -203,8 +203,11 @@ def _lone(text: str) -> Decimal | None:
     half = re.match(r"\s+and\s+(?:a\s+|one\s+)?half\b", after)
     if half:
         value, after = value + Decimal("0.5"), after[half.end() :]
-    while (word := re.match(r"[\s-]?([A-Za-z]+)", after)) and word[1] in SCALES:
-        value, after = value * SCALES[word[1]], after[word.end() :]
+    # "K" is a unit of temperature, "k" a thousand; of longer words the case says nothing.
+    while (word := re.match(r"[\s-]?([A-Za-z]+)", after)) and (
+        scale := SCALES.get(word[1] if len(word[1]) < 3 else word[1].lower())
+    ):
+        value, after = value * scale, after[word.end() :]
     return -value if re.search(r"\b(?:minus|negative)\s*$", before, re.IGNORECASE) else value
 
 
