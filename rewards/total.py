@@ -79,10 +79,10 @@ def _clip(value: float, bounds: tuple[float, float] | None) -> float:
 
 def fill_answers(episode: Episode) -> None:
     """Read the answers that the record lacks from its texts."""
-    kind = episode.problem.answer_type
+    kind, choices = episode.problem.answer_type, episode.problem.choices
     for attempt in (episode.initial, episode.final):
         if attempt is not None and attempt.answer is None:
-            attempt.answer = answers.extract(attempt.text, kind).answer
+            attempt.answer = answers.extract(attempt.text, kind, choices).answer
     for turn in episode.turns:
         if turn.answer is None:
             turn.answer = answers.extract(turn.text, "number").answer

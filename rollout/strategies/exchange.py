@@ -45,7 +45,7 @@ class Exchange:
     async def draw(self, sample: int) -> Attempt:
         """The solver's ``sample``-th independent attempt at the whole question, and the answer found in it."""
         text = await self.ask(self.prompts.solve(self.problem, []), "solve", sample)
-        return Attempt(text, extract(text, self.problem.answer_type).answer)
+        return Attempt(text, extract(text, self.problem.answer_type, self.problem.choices).answer)
 
     async def decompose(self, decomposer: Decomposer, attempt: str = "") -> list[str]:
         """The decomposer's sub-questions."""
