@@ -131,7 +131,11 @@ def _correctness(episode: Episode, given: Sequence[Attempt | None], reward: Rewa
     ):
         if attempt is None or before is None:
             continue
-        rule = "given in the record" if before.answer else answers.extract(attempt.text, problem.answer_type, problem.choices).rule
+        rule = (
+            "given in the record"
+            if before.answer
+            else answers.extract(attempt.text, problem.answer_type, problem.choices).rule
+        )
         table.add_row(name, Text(attempt.answer or "none"), rule, f"{mark:g}")
     return _panel(f"correctness {_value(reward, 'correctness')}", table)
 

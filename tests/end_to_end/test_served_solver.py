@@ -99,7 +99,7 @@ def test_a_server_gives_the_replies_of_an_engine(address):
     asked = prompts()
     overrides = [
         "solver=openai", f"solver.base_url={address}", "solver.model=tiny", "solver.api=completions",
-        'solver.stop_subquestion=["\\n"]', "solver.max_tokens_subquestion=40", "solver.max_tokens_solve=160",
+        'solver.stop_subquestion=["\n"]', "solver.max_tokens_subquestion=40", "solver.max_tokens_solve=160",
     ]  # fmt: skip
     remote = OpenAISolver(solver_settings(compose(overrides)).settings)
     served = asyncio.run(ask_all(remote, asked))
