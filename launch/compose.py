@@ -87,7 +87,7 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX\n"
         )
         return 2
-    console.print(f"run folder {folder}", highlight=False)
+    console.print(f"run folder {folder}", highlight=False, soft_wrap=True, markup=False)
     from trainer.run import Run
 
     return Run(config, folder, console, overrides).execute()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import psutil
 import yaml
 from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
+from rich.text import Text
 
 from rollout.data.source import Chained, Files, Source
 from rollout.records import Problem
@@ -98,16 +100,17 @@ class Run:
             write_report(self.folder)
             tracker.image("learning_curve", picture)
             tracker.close(code)
-        say = self.console.print
+        # Paths, commands and errors are for copying: a terminal may wrap them, we do not; nor is anything markup.
+        say = partial(self.console.print, highlight=False, soft_wrap=True, markup=False)
         if code == 0 and self.summary["accuracy"]:
-            say(result_table(self.summary["accuracy"], self.summary["n_eval"]))
-            say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}", highlight=False)
+            self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
+            say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
         elif code == 130:
-            say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}", highlight=False)
+            say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}")
         elif code == 1:
-            say(f"[red]failed[/red] {self.summary['error']}", highlight=False)
-            say(f"details in {self.folder / 'logs'}", highlight=False)
-        say(str(self.folder), highlight=False)
+            say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
+            say(f"details in {self.folder / 'logs'}")
+        say(str(self.folder))
 
     def resume_command(self) -> str:
         """The command that goes on from the newest checkpoint."""

@@ -60,7 +60,7 @@ class View:
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self.console.print(text, highlight=False)
+        self.console.print(text, highlight=False, soft_wrap=True)
 
     def stage(self, name: str, total: int | None) -> None:
         """Begin a stage of ``total`` steps (None: unknown)."""
