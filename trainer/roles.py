@@ -22,9 +22,8 @@ from rollout.engine import EngineSettings
 from rollout.parsing import ParseLimits
 from rollout.prompts import Example, Prompts
 from rollout.solvers import SolverSettings
-from rollout.solvers.base import ReplySettings, SolverMisconfigured
+from rollout.solvers.base import OpenAISettings, ReplySettings, SolverMisconfigured
 from rollout.solvers.cache import CacheSettings
-from rollout.solvers.openai import OpenAISettings
 from rollout.solvers.pool import SolverActor
 from rollout.solvers.vllm import VllmSettings
 from rollout.strategies.base import Options

@@ -42,6 +42,35 @@ class ReplySettings:
         return Sampling(self.max_tokens[purpose], self.sample_temperature, self.stop[purpose], seed)
 
 
+@dataclass(frozen=True)
+class OpenAISettings:
+    """Server, limits and prices of the ``openai`` backend: the keys of conf/solver/openai.yaml. Times in seconds,
+    prices a million tokens.
+
+    It stands here and not with the backend, so that whoever starts the actors does not load the client.
+    """
+
+    base_url: str
+    model: str
+    replies: ReplySettings
+    api: str = "chat"
+    api_key_env: str = "OPENAI_API_KEY"
+    max_tokens_field: str = "max_tokens"
+    concurrency: int = 32
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_retries: int = 5
+    backoff_s: float = 0.5
+    backoff_max_s: float = 30.0
+    request_timeout_s: float = 60.0
+    timeout_s: float = 300.0
+    price_prompt: float = 0.0
+    price_completion: float = 0.0
+    budget_cost: float | None = None
+    budget_tokens: int | None = None
+    minute_s: float = 60.0
+
+
 @dataclass
 class Usage:
     """What a solver was asked, since the start. ``cost`` is in the currency of the configured prices.

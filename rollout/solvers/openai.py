@@ -15,13 +15,12 @@ import logging
 import os
 import random
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import openai
 
 from rollout.sampling import Sampling
-from rollout.solvers.base import Backend, ReplySettings, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.base import Backend, OpenAISettings, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.limits import RateLimits
 from rollout.strategies.base import Reply, SolverFailure
 
@@ -34,31 +33,6 @@ FILTERED = ("content_filter", "content policy", "content management policy")
 TEMPLATE_TOKENS = 32
 BYTES_A_TOKEN = 4
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class OpenAISettings:
-    """Server, limits and prices: the keys of conf/solver/openai.yaml. Times in seconds, prices a million tokens."""
-
-    base_url: str
-    model: str
-    replies: ReplySettings
-    api: str = "chat"
-    api_key_env: str = "OPENAI_API_KEY"
-    max_tokens_field: str = "max_tokens"
-    concurrency: int = 32
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    max_retries: int = 5
-    backoff_s: float = 0.5
-    backoff_max_s: float = 30.0
-    request_timeout_s: float = 60.0
-    timeout_s: float = 300.0
-    price_prompt: float = 0.0
-    price_completion: float = 0.0
-    budget_cost: float | None = None
-    budget_tokens: int | None = None
-    minute_s: float = 60.0
 
 
 class _Trouble(Exception):

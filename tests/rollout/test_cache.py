@@ -11,9 +11,8 @@ import pytest
 
 from rollout.sampling import Sampling
 from rollout.solvers import SolverSettings, make_solver
-from rollout.solvers.base import Backend, ReplySettings, SolverMisconfigured
+from rollout.solvers.base import Backend, OpenAISettings, ReplySettings, SolverMisconfigured
 from rollout.solvers.cache import CachedSolver, CacheSettings, ReplyCache, cache_key
-from rollout.solvers.openai import OpenAISettings
 from rollout.solvers.program import ProgramSolver
 from rollout.strategies.base import Reply, SolverFailure
 from tests.rollout.server import Server

@@ -11,9 +11,9 @@ from collections import Counter
 import pytest
 
 from rollout.sampling import draw_seed
-from rollout.solvers.base import ReplySettings, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.base import OpenAISettings, ReplySettings, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.limits import Permit
-from rollout.solvers.openai import OpenAISettings, OpenAISolver, retry_after
+from rollout.solvers.openai import OpenAISolver, retry_after
 from rollout.strategies.base import Reply, SolverFailure
 from tests.rollout.server import Server
 from tests.rollout.test_limits import most
