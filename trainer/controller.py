@@ -108,6 +108,7 @@ class Controller:
         self._again: deque[Job] = deque()
         self._ids = itertools.count()
         self._room = asyncio.Event()
+        pipeline.on_version = self._room.set
         self._closed_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
 

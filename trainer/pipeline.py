@@ -91,6 +91,8 @@ class Pipeline:
         self._done: asyncio.Queue[list[Scored] | BaseException] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._published: tuple[Any, int] | None = None
+        # Called when a worker that was brought back has caught up, outside of any publishing.
+        self.on_version: Callable[[], None] = lambda: None
         self.versions = [0] * len(self._workers)
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
 
@@ -295,4 +297,5 @@ class Pipeline:
         self.counts["restarts"] += 1
         if self._published is not None:
             self.versions[index], *_ = await worker.load_weights.remote(*self._published)
+            self.on_version()
         await worker.submit.remote(list(self._running[index].values()))

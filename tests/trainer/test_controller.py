@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayActorError
 
 from launch.compose import compose
 from rollout.records import Problem
@@ -163,3 +164,23 @@ def test_sampling_seeds_depend_on_run_problem_and_epoch_alone():
     seeds = {sampling_seed(run, problem, epoch) for run in (0, 1) for problem in ("a", "b") for epoch in (0, 1)}
     assert len(seeds) == 8
     assert sampling_seed(0, "a", 0) == sampling_seed(0, "a", 0) < 2**31
+
+
+class DiesAtPush(Worker):
+    """Dies while it takes its first weights up."""
+
+    async def load_weights(self, weights, version, probe=(), expected=()):
+        if version == 1 and not self.restarts - 1:
+            await asyncio.sleep(0)
+            self.die()
+            raise RayActorError
+        return await super().load_weights(weights, version, probe, expected)
+
+
+def test_a_worker_that_dies_at_a_push_does_not_hold_admission_up():
+    """The version that all workers have rises when it is back, with nothing else to wake who waits for that."""
+    worker = DiesAtPush()
+    worker.restarts = 1
+    result, group, *_ = asyncio.run(train([worker], 0, steps=4))
+    assert result.steps == 4
+    assert set(group.staleness) == {0}
