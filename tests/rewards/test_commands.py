@@ -92,7 +92,7 @@ def test_an_account_shows_what_every_part_looked_at(mixed, capsys, monkeypatch):
         "missed bag",
         "box, pen box, pen yes",
         "add add",
-        "guided 7 last 1",
+        "guided 7 equation 1",
         "correctness 1.000",
         "total (bounded)",
     ):
