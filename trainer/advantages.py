@@ -41,7 +41,7 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
 
 
 def reinforce_plus_plus(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
-    """The discounted return from each policy token on ``[batch, time]`` (Hu et al. 2025, arXiv 2501.03262, eq. 4-5);
+    """The discounted return from each policy token on ``[batch, time]`` (Hu et al. 2025, arXiv 2501.03262);
     its baseline and scale are the whole batch's: to be whitened over all ranks. Gaps do not discount."""
     return gae(rewards, torch.zeros_like(rewards), mask, gamma, 1.0)[0]
 
@@ -66,7 +66,7 @@ def grpo(scores: Tensor, groups: Tensor, number: int, *, scale: bool = True, add
 
 def rloo(scores: Tensor, groups: Tensor, number: int, *, add: Add = alone) -> Tensor:
     """Each sequence's score less the mean of the others of its group ``[batch]`` (Ahmadian et al. 2024,
-    arXiv 2402.14740, eq. 6). Arguments as ``grpo``'s; a group of one has nothing to compare with: advantage 0."""
+    arXiv 2402.14740). Arguments as ``grpo``'s; a group of one has nothing to compare with: advantage 0."""
     counts, sums = (values[groups] for values in _group_sums(scores, groups, number, add))
     others = (sums - scores.double()) / (counts - 1).clamp_min(1)
     return torch.where(counts > 1, scores.double() - others, 0.0).to(scores.dtype)

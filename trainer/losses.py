@@ -68,7 +68,7 @@ def kl_k3(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
 
 
 def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:
-    """The next KL coefficient (Ziegler et al. 2019, arXiv 1909.08593, section 2.2; TRL's AdaptiveKLController).
+    """The next KL coefficient (Ziegler et al. 2019, arXiv 1909.08593; TRL's AdaptiveKLController).
 
     ``kl`` and ``target`` in nats a sequence. The relative error counts up to 0.2, and ``horizon`` episodes at such
     an error change the coefficient by about 20 %.
