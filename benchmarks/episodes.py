@@ -11,44 +11,68 @@ import asyncio
 import itertools
 import tempfile
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from launch.compose import compose
+from rollout.records import Problem
 from rollout.worker import Job
 from trainer.config import Config
-from trainer.roles import ray_processes, start_ray, start_roles, stop_ray, wait_ready
+from trainer.pipeline import Pipeline, Scored
+from trainer.roles import Roles, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.run import make_source
 
 
-async def measure(config: Config, episodes: int, alone: int, console: Console) -> None:
-    """Start the actors of the default configuration and time them."""
+@asynccontextmanager
+async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipeline, Roles]]:
+    """The rollouts and reward actors of a configuration, started and ended; no learner is waited for."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
-    roles = start_roles(config, logs)
-    for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
-        await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
-    pipeline = roles.pipeline(config)
-    pipeline.start()
-    problems = list(itertools.islice(make_source(config).train(99), 2 * episodes + alone))
-    jobs = [Job(index, problem, "daslam", seed=index) for index, problem in enumerate(problems)]
-    await pipeline.run(jobs[:episodes])  # warm
+    try:
+        roles = start_roles(config, logs)
+        for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
+            await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
+        pipeline = roles.pipeline(config)
+        pipeline.start()
+        yield pipeline, roles
+        await pipeline.stop()
+    finally:
+        stop_ray(config, ray_processes(config))
+
+
+def training_problems(config: Config, count: int) -> list[Problem]:
+    """Problems of the configured data, of an epoch that no run reaches."""
+    return list(itertools.islice(make_source(config).train(99), count))
+
+
+async def rate(pipeline: Pipeline, problems: list[Problem], first_id: int) -> tuple[float, list[Scored]]:
+    """Episodes a second with all in flight at once, and the episodes."""
+    jobs = [Job(first_id + index, problem, "daslam", seed=index) for index, problem in enumerate(problems)]
     started = time.perf_counter()
-    scored = await pipeline.run(jobs[episodes : 2 * episodes])
-    together = episodes / (time.perf_counter() - started)
-    started = time.perf_counter()
-    for job in jobs[2 * episodes :]:
-        await pipeline.run([job])
-    single = alone / (time.perf_counter() - started)
-    records = [item.episode for item in scored]
-    started = time.perf_counter()
-    for start in range(0, episodes, 32):
-        await roles.rewarders[0].score.remote(records[start : start + 32])
-    rewards = episodes / (time.perf_counter() - started)
-    await pipeline.stop()
+    scored = await pipeline.run(jobs)
+    return len(jobs) / (time.perf_counter() - started), scored
+
+
+async def measure(config: Config, episodes: int, alone: int, console: Console) -> None:
+    """Time the actors of the configuration."""
+    problems = training_problems(config, 2 * episodes + alone)
+    async with running(config, console) as (pipeline, roles):
+        await rate(pipeline, problems[:episodes], 0)  # warm
+        together, scored = await rate(pipeline, problems[episodes : 2 * episodes], episodes)
+        started = time.perf_counter()
+        for index, problem in enumerate(problems[2 * episodes :], 2 * episodes):
+            await pipeline.run([Job(index, problem, "daslam", seed=index)])
+        single = alone / (time.perf_counter() - started)
+        records = [item.episode for item in scored]
+        started = time.perf_counter()
+        for start in range(0, episodes, 32):
+            await roles.rewarders[0].score.remote(records[start : start + 32])
+        rewards = episodes / (time.perf_counter() - started)
     table = Table("", "episodes/s", "ratio")
     table.add_row("one after another", f"{single:.1f}", "1")
     table.add_row("many in flight", f"{together:.1f}", f"{together / single:.1f} × one after another")
@@ -61,8 +85,4 @@ if __name__ == "__main__":
     parser.add_argument("--episodes", type=int, default=200)
     parser.add_argument("--alone", type=int, default=20)
     options = parser.parse_args()
-    settings = compose([])
-    try:
-        asyncio.run(measure(settings, options.episodes, options.alone, Console()))
-    finally:
-        stop_ray(settings, ray_processes(settings))
+    asyncio.run(measure(compose([]), options.episodes, options.alone, Console()))

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from trainer.config import Config, ConfigError, validate
+from trainer.config import Config, ConfigError, group_keys, validate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -25,13 +25,17 @@ def compose(overrides: list[str]) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     _known_options(overrides)
+    backend = ""
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
+            # Which keys the solver has depends on its backend, which the chosen options alone tell.
+            options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
+            backend = hydra_compose("config", overrides=options).solver.backend
             composed = hydra_compose("config", overrides=overrides)
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error, overrides)) from None
+        raise ConfigError(_one_line(error, str(backend))) from None
     return validate(values)
 
 
@@ -47,17 +51,15 @@ def _known_options(overrides: list[str]) -> None:
                     raise ConfigError(f"{key}: '{name}' is unknown; allowed: {', '.join(options)}")
 
 
-def _one_line(error: Exception, overrides: list[str]) -> str:
+def _one_line(error: Exception, backend: str) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip()
     missing = re.search(r"Could not override '([^']+)'", text)
     if missing:
         group, _, name = missing[1].rpartition(".")
-        fields: Any = Config
-        for part in group.split(".") if group else []:
-            fields = getattr(fields.model_fields.get(part), "annotation", None)
-            if not hasattr(fields, "model_fields"):
-                return f"{missing[1]}: unknown key; allowed groups: {', '.join(Config.model_fields)}"
-        return f"{missing[1]}: unknown key '{name}'; allowed: {', '.join(fields.model_fields)}"
+        allowed = group_keys(group, backend)
+        if not allowed:
+            return f"{missing[1]}: unknown key; allowed groups: {', '.join(Config.model_fields)}"
+        return f"{missing[1]}: unknown key '{name}'; allowed: {', '.join(allowed)}"
     return text
 
 

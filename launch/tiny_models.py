@@ -1,14 +1,13 @@
 """Make the two models that ship again: ``python -m launch.tiny_models [--folder DIR] [--seed 0]``.
 
-Solver and decomposer base are trained side by side, one thread each; then the solver's skill is measured and
-written into its model card.
+Solver and decomposer base are trained side by side, one thread each. The solver is ready first; its skill is
+measured while the base goes on, and written into its model card.
 """
 
 from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import queue
 import sys
 import time
@@ -16,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 STEPS = {"solver": 5200, "decomposer": 6875}
 LINE_EVERY = 500
@@ -36,6 +43,14 @@ def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None
     make(kind, seed, steps, folder, report)
 
 
+def _measure(folder: Path, tables: Any) -> None:
+    from rollout.logs import actor_log
+    from trainer.solver_skill import measure
+
+    actor_log("runs/tiny_models", "measuring")
+    tables.put(measure(folder))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
@@ -48,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     from trainer.tiny_models import total_steps
 
     context = multiprocessing.get_context("spawn")
-    reports = context.Queue()
+    reports, tables = context.Queue(), context.Queue()
     started = time.perf_counter()
     columns = (
         TextColumn("{task.description:<12}"),
@@ -57,7 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
         TextColumn("{task.fields[loss]}"),
     )
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        tasks, processes = {}, {}
+        tasks: dict[str, TaskID] = {}
+        processes: dict[str, Any] = {}
         for kind, full in STEPS.items():
             steps = max(10, int(full * options.scale))
             tasks[kind] = progress.add_task(kind, total=total_steps(steps), loss="")
@@ -65,7 +81,16 @@ def main(arguments: list[str] | None = None) -> int:
                 target=_train, args=(kind, options.seed, steps, options.folder / f"tiny_{kind}", reports), daemon=True
             )
             processes[kind].start()
-        while any(process.is_alive() for process in processes.values()) or not reports.empty():
+        while (
+            "measuring" not in processes
+            or any(process.is_alive() for process in processes.values())
+            or not reports.empty()
+        ):
+            if processes["solver"].exitcode:
+                break
+            if processes["solver"].exitcode == 0 and "measuring" not in processes:
+                processes["measuring"] = context.Process(target=_measure, args=(options.folder / "tiny_solver", tables))
+                processes["measuring"].start()
             try:
                 kind, step, loss = reports.get(timeout=1.0)
             except queue.Empty:
@@ -77,14 +102,13 @@ def main(arguments: list[str] | None = None) -> int:
                 console.print(f"{minutes:5.1f} min  {kind} {step}  loss {loss:.4f}", highlight=False)
     failed = [kind for kind, process in processes.items() if process.exitcode]
     if failed:
+        for process in processes.values():
+            process.terminate()
         console.print(f"[red]failed[/red] {', '.join(failed)}")
         return 1
-    console.print("measuring the solver …")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    from trainer.solver_skill import measure
     from trainer.tiny_models import model_card
 
-    table = measure(options.folder / "tiny_solver")
+    table = tables.get()
     model_card(options.folder, options.seed, table, {kind: int(full * options.scale) for kind, full in STEPS.items()})
     console.print(table)
     console.print(

@@ -1,34 +1,95 @@
-"""The reward actor: whole episodes in, every part out, off the rollout's critical path."""
+"""The reward actor: whole episodes in, every part out, off the rollout's critical path.
+
+One episode that cannot be scored, or not in time, gives an error for itself alone. Should the process hang or die
+all the same, ``trainer.pipeline`` ends it and asks again for each episode alone.
+"""
 
 from __future__ import annotations
 
 import math
 import os
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import FrameType
 
 import ray
 
 from rewards.modes import Reward, RewardSettings
 from rewards.text import TextResources
-from rewards.total import score_episode
+from rewards.total import score_episode, warm
 from rollout.logs import actor_log
 from rollout.records import Episode
 
 
-def score_or_error(episode: Episode, resources: TextResources, settings: RewardSettings) -> Reward:
+class OverTime(ValueError):
+    """An episode took longer to score than it may."""
+
+
+@contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """Raise OverTime in what runs here once ``seconds`` are over; in the main thread only, where signals arrive.
+
+    An actor's methods run there. What hangs in a library's own code beyond signals is ended from outside.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        raise OverTime(f"took longer than {seconds:g} s (rewards.episode_seconds)")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def failed(reason: str) -> Reward:
+    """The reward of an episode that could not be scored: no part, no total, the reason."""
+    return Reward({}, math.nan, {}, [], 0.0, None, error=reason)
+
+
+def score_or_error(
+    episode: Episode, resources: TextResources, settings: RewardSettings, seconds: float = 10.0
+) -> Reward:
     """Score one episode; what goes wrong with it stays with it, as ``Reward.error``."""
     try:
-        return score_episode(episode, resources, settings)
-    except (ValueError, ArithmeticError, RecursionError) as error:
-        return Reward({}, math.nan, {}, [], 0.0, None, error=f"{type(error).__name__}: {error}")
+        with time_limit(seconds):
+            return score_episode(episode, resources, settings)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this episode alone
+        return failed(f"{type(error).__name__}: {error}")
+
+
+def score_batch(
+    episodes: Sequence[Episode], resources: TextResources, settings: RewardSettings, seconds: float = 10.0
+) -> list[Reward]:
+    """A reward for each episode. The texts of all are prepared together, or, if that fails, with each episode."""
+    try:
+        with time_limit(seconds):
+            warm(episodes, resources)
+    except Exception as error:  # noqa: BLE001 - the episode at fault is found when each is scored
+        print(f"scored one by one: {type(error).__name__}: {error}")  # noqa: T201 - the actor's log
+    rewards = [score_or_error(episode, resources, settings, seconds) for episode in episodes]
+    for episode, reward in zip(episodes, rewards, strict=True):
+        if reward.error:
+            print(f"problem {episode.problem.id} not scored: {reward.error}")  # noqa: T201 - the actor's log
+    return rewards
 
 
 @ray.remote
 class RewardActor:
     """Scores batches of episodes."""
 
-    def __init__(self, settings: RewardSettings, vectors: str, index: int, log_folder: str) -> None:
+    def __init__(
+        self, settings: RewardSettings, vectors: str, index: int, log_folder: str, episode_seconds: float = 10.0
+    ) -> None:
         actor_log(log_folder, f"reward-{index}")
-        self.settings = settings
+        self.settings, self.episode_seconds = settings, episode_seconds
         self.resources = TextResources(vectors)
         self.resources.nouns(["a pen"])
         self.resources.vectors(["a pen"])
@@ -39,5 +100,5 @@ class RewardActor:
 
     def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
         """Each episode with its answers filled in, and its reward."""
-        self.resources.warm(episodes)
-        return [(episode, score_or_error(episode, self.resources, self.settings)) for episode in episodes]
+        rewards = score_batch(episodes, self.resources, self.settings, self.episode_seconds)
+        return list(zip(episodes, rewards, strict=True))

@@ -8,9 +8,10 @@ it; so an echo of the sub-question, or a refusal, gives none. No sub-questions: 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rewards.modes import Part
-from rewards.text import TextResources, sentences
+from rewards.text import TextResources, sentences, words
 from rollout.records import Episode, Turn
 
 
@@ -32,24 +33,49 @@ def valued_sentence(turn: Turn) -> str:
 
 
 def score(episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str) -> Part:
-    """The part and each sub-question's share of it. A repeated sub-question counts once, as first answered,
-    in bounded mode."""
-    turns = {turn.question: turn for turn in reversed(episode.turns)}
-    asked = list(dict.fromkeys(subquestions)) if mode == "bounded" else list(subquestions)
-    pairs = [(question, turns.get(question, Turn(question, ""))) for question in asked]
-    if not pairs:
-        return Part(0.0, [])
-    nouns = resources.nouns([*(question for question, _ in pairs), *(valued_sentence(turn) for _, turn in pairs)])
-    half = len(pairs)
-    matches = [bool(nouns[half + i]) and nouns[i] <= nouns[half + i] for i in range(half)]
+    """The part and each sub-question's share of it. In bounded mode a repeated sub-question counts once, as first
+    answered."""
+    entries = consistency_entries(episode, subquestions, resources, mode)
+    if mode != "bounded":
+        return Part(sum(entry.value for entry in entries), [entry.value for entry in entries])
+    shares, owed = [], {_key(entry.question): entry.value / len(entries) for entry in entries}
+    for question in subquestions:
+        shares.append(owed.pop(_key(question), 0.0))
+    return Part(sum(shares), shares)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sub-question's account: nouns asked for and answered, whether they match, cosine, value before the mean."""
+
+    question: str
+    reply: str
+    asked: frozenset[str]
+    answered: frozenset[str]
+    match: bool
+    cosine: float
+    value: float
+
+
+def _key(question: str) -> tuple[str, ...]:
+    return tuple(words(question))
+
+
+def consistency_entries(
+    episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str
+) -> list[Entry]:
+    """One entry a sub-question, in bounded mode one a distinct sub-question."""
+    turns = {_key(turn.question): turn for turn in reversed(episode.turns)}
+    distinct = {_key(question): question for question in reversed(subquestions)}
+    asked = [q for q in subquestions if distinct.pop(_key(q), None)] if mode == "bounded" else list(subquestions)
+    replies = [turns.get(_key(question), Turn(question, "")) for question in asked]
+    nouns = resources.nouns([*asked, *(valued_sentence(turn) for turn in replies)])
+    wanted, given = nouns[: len(asked)], nouns[len(asked) :]
+    matches = [bool(found) and want <= found for want, found in zip(wanted, given, strict=True)]
     context = ""
     if mode == "authors_code":
         context = " ".join(sentences(episode.problem.question)[:-1]) + " "
-    cosines = resources.cosine([context + question for question, _ in pairs], [turn.text for _, turn in pairs])
+    cosines = resources.cosine([context + question for question in asked], [turn.text for turn in replies])
     values = answer_consistency(matches, cosines, mode)
-    if mode != "bounded":
-        return Part(sum(values), None)
-    shares, owed = [], dict(zip(asked, values, strict=True))
-    for question in subquestions:
-        shares.append(owed.pop(question, 0.0) / half)
-    return Part(sum(values) / half, shares)
+    texts = [turn.text for turn in replies]
+    return [Entry(*row) for row in zip(asked, texts, wanted, given, matches, cosines, values, strict=True)]

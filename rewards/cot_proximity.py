@@ -7,6 +7,7 @@ No gold solution: absent. After Juneja et al. (EMNLP 2023), reconstructed; ``aut
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from rewards.modes import Part
 from rewards.text import TextResources, steps
@@ -26,17 +27,39 @@ def cot_proximity(guided: Sequence[float], initial: Sequence[float], mode: str) 
     return max(-1.0, min(1.0, sum(c - c0 for c, c0 in pairs) / len(pairs)))
 
 
-def score(episode: Episode, resources: TextResources, mode: str) -> Part:
-    """The part of one episode. Steps are aligned up to the shortest of the three texts; in bounded mode every
-    gold step counts, one without a counterpart with similarity 0."""
+@dataclass(frozen=True)
+class Step:
+    """One gold step beside its counterparts, and the similarity c_j and c0_j of each (0 where there is none)."""
+
+    gold: str
+    guided: str
+    initial: str
+    cosine: float
+    cosine_initial: float
+
+
+def aligned_steps(episode: Episode, resources: TextResources, mode: str) -> list[Step] | None:
+    """Steps aligned by position, up to the shortest of the three texts; in bounded mode every gold step counts.
+    None without a gold solution."""
     if episode.problem.solution is None:
-        return Part(None, None)
+        return None
     gold, guided = steps(episode.problem.solution), steps(episode.final.text)
     initial = steps(episode.initial.text) if episode.initial else []
     count = len(gold) if mode == "bounded" else min(len(gold), len(guided), len(initial))
 
-    def similarity(other: list[str]) -> list[float]:
+    def side(other: list[str]) -> tuple[list[str], list[float]]:
         shared = min(count, len(other))
-        return resources.cosine(gold[:shared], other[:shared]) + [0.0] * (count - shared)
+        missing = count - shared
+        return other[:shared] + [""] * missing, resources.cosine(gold[:shared], other[:shared]) + [0.0] * missing
 
-    return Part(cot_proximity(similarity(guided), similarity(initial), mode), None)
+    (texts, cosines), (texts0, cosines0) = side(guided), side(initial)
+    return [Step(*row) for row in zip(gold[:count], texts, texts0, cosines, cosines0, strict=True)]
+
+
+def score(episode: Episode, resources: TextResources, mode: str) -> Part:
+    """The part of one episode."""
+    found = aligned_steps(episode, resources, mode)
+    if found is None:
+        return Part(None, None)
+    value = cot_proximity([step.cosine for step in found], [step.cosine_initial for step in found], mode)
+    return Part(value, None)

@@ -2,6 +2,7 @@
 
 N(x) is the set of distinct noun lemmas of x; N(Q') is over all sub-questions together. With no noun in Q the
 part is 1. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as their published code computes.
+Texts are read in lower case and with single spaces, so that neither changes what counts as a noun.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewards.modes import Part
-from rewards.text import TextResources
+from rewards.text import TextResources, plain
 from rollout.records import Episode
 
 
@@ -25,11 +26,11 @@ def entity_coverage(asked: frozenset[str], covered: frozenset[str], mode: str) -
 
 
 def score(episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str) -> Part:
-    """The part and, a sub-question, what it newly covers (bounded mode; the shares add up to the part)."""
-    asked, *each = resources.nouns([episode.problem.question, *subquestions])
-    value = entity_coverage(asked, frozenset().union(*each), mode)
-    shares, seen = [], frozenset[str]()
+    """The part and, a sub-question, what it adds to that of the ones before; the shares add up to the part."""
+    asked, *each = resources.nouns([plain(text) for text in (episode.problem.question, *subquestions)])
+    shares, covered, value = [], frozenset[str](), entity_coverage(asked, frozenset(), mode)
     for nouns in each:
-        shares.append(len((nouns & asked) - seen) / len(asked) if asked else 0.0)
-        seen |= nouns
-    return Part(value, shares if mode == "bounded" else None)
+        covered |= nouns
+        before, value = value, entity_coverage(asked, covered, mode)
+        shares.append(value - before)
+    return Part(value, shares)

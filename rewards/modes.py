@@ -38,7 +38,7 @@ class RewardSettings:
         if mode == "bounded":
             weights = dict.fromkeys(PARTS, 0.15) | {"correctness": 1.0}
             clip = dict.fromkeys(PARTS, (0.0, 1.0)) | {"cot_proximity": (-1.0, 1.0), "correctness": (-1.0, 1.0)}
-            return cls(mode, weights, clip, {"copy": 0.1, "repeat": 0.5, "invalid": 0.2})
+            return cls(mode, weights, clip, {"copy": 0.3, "repeat": 0.5, "invalid": 0.2})
         if mode == "outcome":
             return cls(mode, dict.fromkeys(PARTS, 0.0) | {"correctness": 1.0}, penalty={"invalid": 0.2})
         return cls(mode, dict.fromkeys(PARTS, 1.0))
@@ -48,7 +48,9 @@ class RewardSettings:
 class Reward:
     """A scored episode: every part (None where absent), the total, penalties, and what each sub-question earned.
 
-    ``by_subquestion[i]`` is sub-question i's share of the total; the rest of the total is earned at the end.
+    ``by_subquestion[i]`` is sub-question i's share of the total, weights and clips applied and its penalties taken
+    off; the rest of the total is earned at the end. ``shares[part][i]`` is its share of a part's value, for the
+    parts that belong to sub-questions.
     """
 
     parts: dict[str, float | None]
@@ -58,3 +60,4 @@ class Reward:
     correct: float
     correct_initial: float | None
     error: str | None = None
+    shares: dict[str, list[float]] = field(default_factory=dict)

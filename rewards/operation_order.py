@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from rewards.modes import Part
 from rewards.operations import longest_common_subsequence, operations
+from rewards.text import MAX_CHARS
 from rollout.records import Episode
 
 AUTHORS_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", "sqrt", "sin", "cos", "tan", "log", "times", "frac")
@@ -28,7 +29,7 @@ def operation_order(gold: Sequence[str], guided: Sequence[str], mode: str) -> fl
         return sum(same) / len(gold)
     if mode == "authors_code":
         return sum(0.5 if equal else -0.5 for equal in same)
-    return longest_common_subsequence(list(gold), list(guided)) / max(len(gold), len(guided))
+    return longest_common_subsequence(gold, guided) / max(len(gold), len(guided))
 
 
 def authors_operators(text: str) -> list[str]:
@@ -36,10 +37,16 @@ def authors_operators(text: str) -> list[str]:
     return [operator for operator in AUTHORS_OPERATORS for _ in range(text.count(operator))]
 
 
-def score(episode: Episode, mode: str) -> Part:
-    """The part of one episode."""
+def sequences(episode: Episode, mode: str) -> tuple[list[str], list[str]] | None:
+    """Gold and guided operations of an episode; None without a gold solution."""
     gold = episode.problem.solution
     if gold is None:
-        return Part(None, None)
+        return None
     read = authors_operators if mode == "authors_code" else operations
-    return Part(operation_order(read(gold), read(episode.final.text), mode), None)
+    return read(gold[:MAX_CHARS]), read(episode.final.text[:MAX_CHARS])
+
+
+def score(episode: Episode, mode: str) -> Part:
+    """The part of one episode."""
+    both = sequences(episode, mode)
+    return Part(None if both is None else operation_order(*both, mode), None)

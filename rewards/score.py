@@ -1,7 +1,7 @@
 """Score saved episodes: ``python -m rewards.score EPISODES.jsonl --mode paper [--weights key=value ...]``.
 
-Prints one JSON object a line. A malformed line is reported by its number on standard error and the exit
-status is 1; the good lines are still scored.
+Prints one JSON object a line. A malformed line is reported by its number on standard error and the exit status is
+1; the good lines are still scored.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from rewards.actor import score_or_error
 from rewards.modes import MODES, PARTS, RewardSettings
 from rewards.text import TextResources
-from rewards.total import score_episode
 from rollout.records import Episode, RecordError
 
 
@@ -28,32 +29,54 @@ def _weight(text: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(f"weight of {key} must be a number, found {value!r}") from None
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="rewards.score", description="Score saved episodes.")
-    parser.add_argument("episodes", help="a file of episode records, one JSON object a line")
+def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
+    """What the commands over saved episodes have in common: the file, the mode, the weights."""
+    parser = argparse.ArgumentParser(prog=name, description=description)
+    parser.add_argument("episodes", type=Path, help="a file of episode records, one JSON object a line")
     parser.add_argument("--mode", choices=MODES, default="bounded")
     parser.add_argument("--weights", nargs="*", type=_weight, default=[], metavar="PART=VALUE")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def settings_of(options: argparse.Namespace) -> RewardSettings:
+    """The mode's settings with the weights that were given."""
     settings = RewardSettings.for_mode(options.mode)
-    settings = replace(settings, weights=settings.weights | dict(options.weights))
-    resources = TextResources()
-    status = 0
-    path = Path(options.episodes)
-    if not path.is_file():
-        parser.error(f"cannot read {path}: no such file")
-    with path.open(encoding="utf-8") as stream:
+    return replace(settings, weights=settings.weights | dict(options.weights))
+
+
+def read_episodes(path: Path) -> Iterator[tuple[int, Episode | str]]:
+    """Line number, and the episode or what is wrong with the line; empty lines are left out."""
+    with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():
                 continue
             try:
-                reward = score_episode(Episode.from_json(json.loads(line)), resources, settings)
-            except (RecordError, ValueError) as error:
-                sys.stderr.write(f"line {number}: {error}\n")
-                status = 1
-                continue
-            record = {"problem_id": json.loads(line)["problem"]["id"], **reward.parts, "total": reward.total}
-            sys.stdout.write(json.dumps(record) + "\n")
+                yield number, Episode.from_json(json.loads(line))
+            except RecordError as error:
+                yield number, str(error)
+            except (ValueError, RecursionError) as error:
+                yield number, f"not a JSON object in UTF-8: {error}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = arguments_of("rewards.score", "Score saved episodes.")
+    parser.add_argument("--seconds", type=float, default=10.0, help="limit of one episode (default 10)")
+    options = parser.parse_args(arguments)
+    if not options.episodes.is_file():
+        parser.error(f"cannot read {options.episodes}: no such file")
+    settings, resources, status = settings_of(options), TextResources(), 0
+    for number, episode in read_episodes(options.episodes):
+        problem = episode if isinstance(episode, str) else None
+        if isinstance(episode, Episode):
+            reward = score_or_error(episode, resources, settings, options.seconds)
+            problem = reward.error
+        if problem is not None or isinstance(episode, str):
+            sys.stderr.write(f"line {number}: {problem}\n")
+            status = 1
+            continue
+        record = {"problem_id": episode.problem.id, **reward.parts, "total": reward.total}
+        sys.stdout.write(json.dumps(record) + "\n")
     return status
 
 

@@ -13,8 +13,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from rollout.records import Episode
-
 Value = TypeVar("Value")
 MAX_CHARS = 20_000
 
@@ -66,21 +64,12 @@ class TextResources:
             for doc in self._tagger.pipe(texts)
         ]
 
-    def warm(self, episodes: Sequence[Episode]) -> None:
-        """Compute in two batches what scoring these episodes will look up."""
-        nouns, vectors = [], []
-        for episode in episodes:
-            asked = episode.decomposition.subquestions if episode.decomposition else []
-            nouns += [episode.problem.question, *asked]
-            nouns += [sentence for turn in episode.turns for sentence in sentences(turn.text)]
-            vectors += [*asked, *(turn.text for turn in episode.turns)]
-            for text in (episode.problem.solution, episode.final.text, episode.initial and episode.initial.text):
-                vectors += steps(text or "")
-        self.nouns(nouns)
-        self.vectors(vectors)
+    def pipeline(self) -> list[str]:
+        """Names of the loaded components of the language pipeline; none before its first use."""
+        return list(self._tagger.pipe_names) if self._tagger else []
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any token."""
+        """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any word."""
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
         return np.stack(self._vectors.many([text[:MAX_CHARS] for text in texts], self._embed_texts))
@@ -89,6 +78,7 @@ class TextResources:
         if self._embed is None:
             self._embed = _load_vectors(self.vectors_name)
         raw = np.nan_to_num(np.asarray(self._embed([text or " " for text in texts]), dtype=np.float32))
+        raw[[not re.search(r"\w", text) for text in texts]] = 0
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         unit: np.ndarray = np.divide(raw, norms, out=np.zeros_like(raw), where=norms > 0)
         return unit
@@ -122,3 +112,13 @@ def steps(text: str) -> list[str]:
 def sentences(text: str) -> list[str]:
     """Sentences of a text, split after ., ? or ! and at line ends."""
     return [part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", text) if part.strip()]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text in lower case, punctuation left out."""
+    return re.findall(r"\w+", text.casefold())
+
+
+def plain(text: str) -> str:
+    """A text in lower case with single spaces."""
+    return " ".join(text.casefold().split())

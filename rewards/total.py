@@ -7,17 +7,17 @@ A non-finite value raises ValueError: it is an error, not a reward.
 from __future__ import annotations
 
 import math
-import re
+from collections.abc import Sequence
 
 from rewards import answer_consistency, answers, correctness, cot_proximity, entity_coverage, operation_order
 from rewards.modes import Part, Reward, RewardSettings
-from rewards.text import TextResources
+from rewards.text import TextResources, plain, sentences, steps, words
 from rollout.records import Episode
 
 
 def score_episode(episode: Episode, resources: TextResources, settings: RewardSettings) -> Reward:
     """Score one episode. Answers missing from the record are read from the texts first."""
-    _fill_answers(episode)
+    fill_answers(episode)
     mode = "bounded" if settings.mode == "outcome" else settings.mode
     subquestions = episode.decomposition.subquestions if episode.decomposition else []
     parts: dict[str, Part] = {
@@ -27,9 +27,13 @@ def score_episode(episode: Episode, resources: TextResources, settings: RewardSe
         "cot_proximity": cot_proximity.score(episode, resources, mode),
         "correctness": correctness.score(episode, mode, settings.correctness_baseline),
     }
-    penalties = _penalties(episode, subquestions, settings)
+    charged = _penalties(episode, subquestions)
+    penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
     total = -sum(penalties.values())
     by_subquestion = [0.0] * len(subquestions)
+    for name, index in charged.items():
+        if index is not None:
+            by_subquestion[index] -= penalties[name]
     for name, part in parts.items():
         if part.value is None:
             continue
@@ -38,10 +42,10 @@ def score_episode(episode: Episode, resources: TextResources, settings: RewardSe
         weight = settings.weights.get(name, 0.0)
         clipped = _clip(part.value, settings.clip.get(name))
         total += weight * clipped
-        if part.by_subquestion and clipped == part.value:
-            by_subquestion = [
-                have + weight * share for have, share in zip(by_subquestion, part.by_subquestion, strict=True)
-            ]
+        # A clipped part's shares shrink with it, so that they still add up to what is paid.
+        paid = weight * (clipped / part.value if part.value else 0.0)
+        for index, share in enumerate(part.by_subquestion or ()):
+            by_subquestion[index] += paid * share
     return Reward(
         parts={name: part.value for name, part in parts.items()},
         total=total,
@@ -49,14 +53,32 @@ def score_episode(episode: Episode, resources: TextResources, settings: RewardSe
         by_subquestion=by_subquestion,
         correct=answers.score(episode.problem, episode.final.answer),
         correct_initial=answers.score(episode.problem, episode.initial.answer) if episode.initial else None,
+        shares={name: part.by_subquestion for name, part in parts.items() if part.by_subquestion is not None},
     )
+
+
+def warm(episodes: Sequence[Episode], resources: TextResources) -> None:
+    """Compute in two batches what scoring these episodes will look up."""
+    nouns, vectors = [], []
+    for episode in episodes:
+        fill_answers(episode)
+        asked = episode.decomposition.subquestions if episode.decomposition else []
+        nouns += [plain(text) for text in (episode.problem.question, *asked)]
+        nouns += [*asked, *(answer_consistency.valued_sentence(turn) for turn in episode.turns)]
+        vectors += [*asked, *(turn.text for turn in episode.turns)]
+        if episode.problem.solution is not None:
+            for text in (episode.problem.solution, episode.final.text, episode.initial and episode.initial.text):
+                vectors += steps(text or "")
+    resources.nouns(nouns)
+    resources.vectors(vectors)
 
 
 def _clip(value: float, bounds: tuple[float, float] | None) -> float:
     return value if bounds is None else min(max(value, bounds[0]), bounds[1])
 
 
-def _fill_answers(episode: Episode) -> None:
+def fill_answers(episode: Episode) -> None:
+    """Read the answers that the record lacks from its texts."""
     kind = episode.problem.answer_type
     for attempt in (episode.initial, episode.final):
         if attempt is not None and attempt.answer is None:
@@ -66,24 +88,23 @@ def _fill_answers(episode: Episode) -> None:
             turn.answer = answers.extract(turn.text, "number").answer
 
 
-def _words(text: str) -> list[str]:
-    return re.findall(r"\w+", text.lower())
-
-
 def is_copy(subquestion: str, question: str) -> bool:
     """Whether a sub-question only repeats the question or what it asks (its last sentence)."""
-    last = re.split(r"(?<=[.?!])\s+", question.strip())[-1]
-    return _words(subquestion) in (_words(question), _words(last))
+    return words(subquestion) in (words(question), words((sentences(question) or [""])[-1]))
 
 
-def _penalties(episode: Episode, subquestions: list[str], settings: RewardSettings) -> dict[str, float]:
-    """``copy``: charged once if any sub-question repeats the question; ``repeat``: charged once if any repeats an
-    earlier one; ``invalid``: charged for a decomposition that could not be used as written."""
-    charged: dict[str, float] = {}
-    if any(is_copy(text, episode.problem.question) for text in subquestions):
-        charged["copy"] = settings.penalty.get("copy", 0.0)
-    if len({tuple(_words(text)) for text in subquestions}) < len(subquestions):
-        charged["repeat"] = settings.penalty.get("repeat", 0.0)
+def _penalties(episode: Episode, subquestions: Sequence[str]) -> dict[str, int | None]:
+    """What is charged, each once, and the first sub-question that earned it: ``copy`` for repeating the question,
+    ``repeat`` for repeating an earlier one, ``invalid`` (of no one sub-question) for a decomposition that could
+    not be used as written."""
+    charged: dict[str, int | None] = {}
+    seen: set[tuple[str, ...]] = set()
+    for index, text in enumerate(subquestions):
+        if is_copy(text, episode.problem.question):
+            charged.setdefault("copy", index)
+        if tuple(words(text)) in seen:
+            charged.setdefault("repeat", index)
+        seen.add(tuple(words(text)))
     if episode.decomposition and episode.decomposition.invalid:
-        charged["invalid"] = settings.penalty.get("invalid", 0.0)
+        charged["invalid"] = None
     return charged

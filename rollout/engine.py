@@ -22,6 +22,8 @@ from typing import Any
 
 import torch
 
+from rollout.sampling import Sampling
+
 
 class EngineError(RuntimeError):
     """The engine stopped; the work in it has to be done elsewhere or again."""
@@ -46,17 +48,6 @@ class EngineSettings:
     gpu_memory_utilization: float = 0.8
     threads: int = 1
     seed: int = 0
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How to sample one completion. Plain temperature sampling only: truncation would make importance weights
-    wrong. ``temperature`` 0 is greedy."""
-
-    max_tokens: int
-    temperature: float = 0.0
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
 
 
 @dataclass(frozen=True)

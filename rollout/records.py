@@ -6,6 +6,7 @@ Nothing here imports Ray, torch or vLLM, so a strategy, a reward or a test can b
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -71,11 +72,13 @@ class Attempt:
 
 @dataclass
 class Turn:
-    """One sub-question put to the solver, and its reply."""
+    """One sub-question, and the solver's reply. ``asked`` is what was put to the solver where that is not the
+    sub-question as written: its references replaced by answers."""
 
     question: str
     text: str
     answer: str | None = None
+    asked: str | None = None
 
 
 @dataclass
@@ -109,7 +112,12 @@ class Episode:
     """One whole exchange on one problem.
 
     ``outcome`` is ``ok`` or the name of what the solver did wrong (``solver_timeout``, ``solver_refused``,
-    ``prompt_too_long``); an infrastructure error is never stored here, it is raised and retried.
+    ``solver_empty``, ``prompt_too_long``), or ``solver_budget`` for one that was not begun; an infrastructure error
+    is never stored here, it is raised and retried. ``gate`` is
+    ``open`` if the solver's draws disagreed and the question was decomposed, ``closed`` if their majority answered
+    it, None where there is no gate. ``draws`` are the solver's independent attempts, of the gate or of
+    self-consistency. ``note`` says what the strategy did that the rest does not show. ``solver_tokens`` and
+    ``policy_tokens`` were generated, ``solver_prompt_tokens`` read; replies that were not waited for are in none.
     """
 
     problem: Problem
@@ -123,6 +131,11 @@ class Episode:
     policy: PolicySample | None = None
     solver_tokens: int = 0
     seconds: float = 0.0
+    solver_prompt_tokens: int = 0
+    policy_tokens: int = 0
+    draws: list[Attempt] = field(default_factory=list)
+    gate: str | None = None
+    note: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The episode record; token-level data stays out of it."""
@@ -145,25 +158,52 @@ class Episode:
             decomposition=_decomposition(row),
             turns=_turns(row),
             final=_attempt(row, "final") or Attempt(""),
-            weight_version=int(row.get("weight_version") or 0),
+            weight_version=int(_number(row, "weight_version")),
             outcome=str(row.get("outcome", "ok")),
+            solver_tokens=int(_number(row, "solver_tokens")),
+            seconds=_number(row, "seconds"),
+            solver_prompt_tokens=int(_number(row, "solver_prompt_tokens")),
+            policy_tokens=int(_number(row, "policy_tokens")),
+            draws=_draws(row),
+            gate=_optional_text(row, "gate", "gate"),
+            note=_optional_text(row, "note", "note"),
         )
+
+
+def _number(row: dict[str, Any], name: str) -> float:
+    value = row.get(name) or 0.0
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise RecordError(f"field '{name}' must be a finite number, found {value!r}")
+    return value
 
 
 def _attempt(row: dict[str, Any], name: str) -> Attempt | None:
     value = row.get(name)
-    if value is None:
-        return None
+    return None if value is None else _as_attempt(value, name)
+
+
+def _as_attempt(value: Any, name: str) -> Attempt:
     if not isinstance(value, dict) or not isinstance(value.get("text"), str):
         raise RecordError(f"field '{name}' must be an object with a string 'text'")
     return Attempt(value["text"], _answer(value, name))
 
 
+def _draws(row: dict[str, Any]) -> list[Attempt]:
+    draws = row.get("draws") or []
+    if not isinstance(draws, list):
+        raise RecordError(f"field 'draws' must be a list, found {type(draws).__name__}")
+    return [_as_attempt(draw, f"draws[{index}]") for index, draw in enumerate(draws)]
+
+
 def _answer(value: dict[str, Any], name: str) -> str | None:
-    answer = value.get("answer")
-    if answer is not None and not isinstance(answer, str):
-        raise RecordError(f"field '{name}.answer' must be a string or null, found {type(answer).__name__}")
-    return answer
+    return _optional_text(value, "answer", f"{name}.answer")
+
+
+def _optional_text(row: dict[str, Any], key: str, name: str) -> str | None:
+    value = row.get(key)
+    if value is not None and not isinstance(value, str):
+        raise RecordError(f"field '{name}' must be a string or null, found {type(value).__name__}")
+    return value
 
 
 def _decomposition(row: dict[str, Any]) -> Decomposition | None:
@@ -186,5 +226,7 @@ def _turns(row: dict[str, Any]) -> list[Turn]:
     for index, turn in enumerate(turns):
         if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("question", "text")):
             raise RecordError(f"field 'turns[{index}]' must be an object with string 'question' and 'text'")
-        parsed.append(Turn(turn["question"], turn["text"], _answer(turn, f"turns[{index}]")))
+        name = f"turns[{index}]"
+        asked = _optional_text(turn, "asked", f"{name}.asked")
+        parsed.append(Turn(turn["question"], turn["text"], _answer(turn, name), asked))
     return parsed

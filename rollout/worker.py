@@ -17,13 +17,18 @@ from typing import Any
 import ray
 import torch
 
-from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong, Sampling
+from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong
 from rollout.logs import actor_log
 from rollout.parsing import ParseLimits, parse, token_ends
 from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
-from rollout.solvers.vllm import SolverClient
+from rollout.sampling import Sampling
+from rollout.solvers.pool import SolverClient
 from rollout.strategies import STRATEGIES
+from rollout.strategies.base import DEFAULTS, Options, SolverFailure
+
+# The outcome of a job that was not begun, since the solver's budget is spent.
+BUDGET = "solver_budget"
 
 
 @dataclass(frozen=True)
@@ -51,7 +56,8 @@ class Outcome:
 
 @dataclass(frozen=True)
 class WorkerSettings:
-    """What a rollout worker runs with."""
+    """What a rollout worker runs with. ``solver_window_s``: prompts put within it go to the solver in one call, and
+    come back together; 0 sends each alone, for a solver whose replies take very different times."""
 
     engine: EngineSettings
     prompts: Prompts
@@ -59,6 +65,8 @@ class WorkerSettings:
     max_tokens: int
     stop: tuple[str, ...] = ()
     concurrency: int = 128
+    solver_window_s: float = 0.004
+    options: Options = DEFAULTS
 
 
 class PolicyDecomposer:
@@ -120,7 +128,7 @@ class RolloutWorker:
 
     async def ready(self, solvers: list[Any]) -> int:
         """Take up the solver pool; returns, once the engine is loaded, the process id."""
-        self._solver = SolverClient(solvers)
+        self._solver = SolverClient(solvers, self.settings.solver_window_s)
         self._limit = asyncio.Semaphore(self.settings.concurrency)
         self._progress = _Progress()
         return os.getpid()
@@ -178,16 +186,24 @@ class RolloutWorker:
         assert self._solver is not None
         assert self._progress is not None
         async with self._limit:
+            if self._solver.spent:
+                self._progress.done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
+                return
             started = time.perf_counter()
             decomposer = (
                 GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
             )
             try:
-                episode = await STRATEGIES[job.strategy](job.problem, decomposer, self._solver, self.settings.prompts)
+                strategy = STRATEGIES[job.strategy]
+                episode = await strategy(
+                    job.problem, decomposer, self._solver, self.settings.prompts, self.settings.options
+                )
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
                 traceback.print_exc()
                 os._exit(1)
+            except SolverFailure as failure:
+                episode = Episode(job.problem, job.strategy, outcome=failure.outcome)
             except Exception as error:  # noqa: BLE001 - every failure of a job is its outcome
                 traceback.print_exc()
                 self._progress.done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))

@@ -8,20 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from trainer.config_base import ConfigError, Group
+from trainer.config_solver import BACKENDS, NOT_SHOWN, Solver, VllmSolver
+from trainer.config_strategy import UNTRAINED, Strategy
+
+__all__ = ["Config", "ConfigError", "group_keys", "model_path", "shipped", "validate"]
 
 GEMMA = "./models/gemma-3-270m"
 Share = Field(ge=0.0, le=1.0)
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be run; the message is one line that names key, value and what is allowed."""
-
-
-class Group(BaseModel):
-    """A Hydra group: unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Lora(Group):
@@ -40,33 +36,12 @@ class Model(Group):
     lora: Lora | None = None
 
 
-class Solver(Group):
-    """The frozen solver and its limits."""
-
-    backend: Literal["vllm"] = "vllm"
-    path: str
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    workers: int = Field(1, ge=1)
-    threads: int = Field(1, ge=1)
-    gpus: float = Field(0.0, ge=0)
-    max_model_len: int = Field(512, ge=16)
-    max_num_seqs: int = Field(128, ge=1)
-    max_num_batched_tokens: int = Field(4096, ge=1)
-    kv_cache_gib: float = Field(0.25, gt=0)
-    max_tokens_subquestion: int = Field(40, ge=1)
-    max_tokens_solve: int = Field(160, ge=1)
-    stop_subquestion: list[str] = ["\n"]
-    stop_solve: list[str] = ["\nQ:"]
-    temperature: float = Field(0.0, ge=0)
-    timeout_s: float = Field(120.0, gt=0)
-
-
 class Data(Group):
     """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root``."""
 
     source: Literal["chained", "files"]
-    steps: dict[int, float] = {}
-    eval_steps: dict[int, float] = {}
+    steps: dict[int, float] = Field({})
+    eval_steps: dict[int, float] = Field({})
     root: str | None = None
     train: str | None = None
     held_out: str | None = None
@@ -87,20 +62,6 @@ class Data(Group):
         return Path(str(self.root)).expanduser() / str(getattr(self, name))
 
 
-class Strategy(Group):
-    """How an episode goes, its prompts and limits."""
-
-    name: Literal["daslam", "direct"] = "daslam"
-    decompose_template: str
-    turn_template: str
-    subquestion_template: str
-    solve_template: str
-    max_subquestions: int = Field(8, ge=1)
-    max_subquestion_chars: int = Field(300, ge=1)
-    max_tokens: int = Field(96, ge=1)
-    stop: list[str] = []
-
-
 class Rewards(Group):
     """The five parts: mode, weights and clips by part, penalties."""
 
@@ -111,6 +72,7 @@ class Rewards(Group):
     correctness_baseline: Literal["none", "gain"] = "none"
     vectors: str = "wordllama"
     workers: int = Field(1, ge=1)
+    episode_seconds: float = Field(10.0, gt=0)
 
     @field_validator("weights", "clip")
     @classmethod
@@ -279,7 +241,7 @@ class Config(Group):
 
     seed: int = Field(0, ge=0)
     run_dir: str | None = None
-    stages: list[Literal["sft", "ppo", "evaluate"]] = ["sft", "ppo", "evaluate"]
+    stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
     start_from: str | None = None
     model: Model
     solver: Solver
@@ -316,8 +278,13 @@ class Config(Group):
             )
         if self.learner.dtype == "bfloat16" and self.learner.gpus_per_rank == 0:
             raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
-        if self.rewards.weights.get("correctness", 0) <= 0:
-            raise ValueError("rewards.weights.correctness must be above 0")
+        if not any(weight > 0 for weight in self.rewards.weights.values()):
+            raise ValueError(f"rewards.weights must have a part above 0, found {dict(self.rewards.weights)}")
+        if self.strategy.name in UNTRAINED and "ppo" in self.stages:
+            raise ValueError(
+                f"stages: ppo has nothing to train with strategy.name '{self.strategy.name}', which asks no "
+                "decomposer; allowed with it: sft, evaluate"
+            )
         return self
 
 
@@ -337,10 +304,10 @@ def validate(values: dict[str, Any]) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"]) or "configuration"
-        raise ConfigError(_line(key, first)) from None
-    for key, path in (("model.path", config.model.path), ("solver.path", config.solver.path)):
-        _check_model(key, path)
+        raise ConfigError(_line(first)) from None
+    _check_model("model.path", config.model.path)
+    if isinstance(config.solver, VllmSolver):
+        _check_model("solver.path", config.solver.path)
     if config.data.source == "files":
         for name in ("train", "held_out"):
             if not config.data.file(name).is_file():
@@ -352,19 +319,41 @@ def validate(values: dict[str, Any]) -> Config:
     return config
 
 
-def _line(key: str, error: Any) -> str:
+def group_keys(group: str, backend: str) -> list[str]:
+    """The keys of a group (dotted, "" is the top; empty if there is none), with the solver of this backend."""
+    fields: Any = Config
+    for part in group.split(".") if group else []:
+        if part.isdigit():  # a place in a list of groups
+            continue
+        known = _group(getattr(fields.model_fields.get(part), "annotation", None))
+        fields = BACKENDS.get(backend) if part == "solver" else known
+        if not hasattr(fields, "model_fields"):
+            return []
+    return list(fields.model_fields)
+
+
+def _line(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
+    location = [str(part) for part in error["loc"]]
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        found = error["ctx"].get("tag")
+        return f"solver.backend: {found!r} is not allowed: must be one of {', '.join(BACKENDS)}"
+    backend = location.pop(1) if location[0:1] == ["solver"] and len(location) > 1 else ""
+    key = ".".join(location) or "configuration"
     if error["type"] == "extra_forbidden":
         group, _, name = key.rpartition(".")
-        fields: Any = Config
-        for part in group.split(".") if group else []:
-            fields = fields.model_fields[part].annotation
-        return f"{key}: unknown key '{name}'; allowed: {', '.join(fields.model_fields)}"
+        return f"{key}: unknown key '{name}'; allowed: {', '.join(group_keys(group, backend))}"
     if error["type"] == "missing":
         return f"{key}: missing; it must be given"
     value = error["input"]
-    shown = "" if isinstance(value, dict) else f" {value!r} is not allowed:"
+    shown = "" if isinstance(value, dict) or key in NOT_SHOWN else f" {value!r} is not allowed:"
     return f"{key}:{shown} {message[0].lower()}{message[1:]}"
+
+
+def _group(annotation: Any) -> Any:
+    """The group that a key holds, in a list or not, optional or not."""
+    members = getattr(annotation, "__args__", ())
+    return next((member for member in members if hasattr(member, "model_fields")), annotation)
 
 
 def _check_model(key: str, path: str) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rollout.records import Problem
-from rollout.worker import Job
+from rollout.worker import BUDGET, Job
 from trainer.config import Config
 from trainer.experience import make_experience
 from trainer.group import LearnerGroup
@@ -44,6 +44,7 @@ class Buffer:
     def __init__(self) -> None:
         self._items: dict[int, list[Scored]] = {}
         self._changed = asyncio.Event()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._items)
@@ -53,16 +54,24 @@ class Buffer:
         self._items[group[0].job.id] = group
         self._changed.set()
 
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed = True
+        self._changed.set()
+
     async def take(
         self, count: int, refuse: Callable[[list[Scored]], bool]
     ) -> tuple[list[list[Scored]], list[list[Scored]]]:
-        """Wait until ``count`` groups are there that need not be refused; those, and the refused ones so far."""
+        """Wait until ``count`` groups are there that need not be refused; those, and the refused ones so far.
+        Neither, once the buffer is closed and holds too few."""
         refused: list[list[Scored]] = []
         while True:
             for key in [key for key, item in self._items.items() if refuse(item)]:
                 refused.append(self._items.pop(key))
             if refused or len(self._items) >= count:
                 break
+            if self._closed:
+                return [], []
             self._changed.clear()
             await self._changed.wait()
         if refused:
@@ -79,6 +88,7 @@ class PpoResult:
     max_staleness: float
     refused: int
     dropped: int
+    out_of_budget: bool
 
 
 class Controller:
@@ -101,6 +111,7 @@ class Controller:
         self.refused = 0
         self.flat_groups = 0
         self.max_staleness = 0.0
+        self.out_of_budget = False
         self._problems = problems
         self._again: deque[list[Job]] = deque()
         self._groups = itertools.count()
@@ -110,7 +121,7 @@ class Controller:
         self._reporting: asyncio.Task[None] | None = None
 
     async def run(self) -> PpoResult:
-        """All steps of the configuration."""
+        """All steps of the configuration, or as many as the solver's budget allows."""
         tasks = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -120,16 +131,17 @@ class Controller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-        return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped)
+        return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped, self.out_of_budget)
 
     # -- rollouts --------------------------------------------------------------------------------------------
 
     async def _admit(self) -> None:
-        """Admit problems whenever the staleness bound leaves room; never more than the steps need."""
+        """Admit problems whenever the staleness bound leaves room; never more than the steps need, and none once
+        the solver's budget is spent."""
         needed = self.config.algorithm.steps * self.batch_size
         while True:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
-            if room > 0:
+            if room > 0 and not self.out_of_budget:
                 self.staleness.admit(room)
                 # Groups come and go whole and a batch is a whole number of them, so the room is one too.
                 groups = [self._next_group() for _ in range(room // self.group_size)]
@@ -159,11 +171,16 @@ class Controller:
         ]
 
     async def _receive(self) -> None:
-        """Whole groups into the buffer; what holds nothing to train on is given up and counted."""
-        while True:
+        """Whole groups into the buffer; what holds nothing to train on is given up and counted.
+
+        The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
+        full batches that they make, and no more come.
+        """
+        while not (self.out_of_budget and self.pipeline.idle):
             for scored in await self.pipeline.next():
+                self.out_of_budget |= scored.episode.outcome == BUDGET
                 group = self.assembler.add(scored)
-                if group is None:
+                if group is None or any(item.episode.outcome == BUDGET for item in group):
                     continue
                 if not usable(group):
                     self.dropped += len(group)
@@ -175,12 +192,16 @@ class Controller:
                     continue
                 self.staleness.give_up(len(group))
                 self._room.set()
+        self.buffer.close()
+        await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
 
     def _to_resample(self, group: list[Scored]) -> bool:
         """Whether others are to be admitted in a flat group's place; beyond the limit it is trained on as it is."""
         algorithm = self.config.algorithm
+        if not algorithm.resample_flat_groups or self.out_of_budget:
+            return False
         limit = algorithm.resample_limit * self.batch_size // self.group_size
-        return algorithm.resample_flat_groups and self._flat_since_step < limit and flat(group)
+        return self._flat_since_step < limit and flat(group)
 
     # -- training --------------------------------------------------------------------------------------------
 
@@ -190,6 +211,8 @@ class Controller:
         for step in range(1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
             groups = await self._take()
+            if not groups:
+                break
             waited = time.perf_counter() - began
             batch = [item for group in groups for item in group]
             experiences = [
@@ -220,12 +243,17 @@ class Controller:
                 "episode/retried": self.pipeline.counts["retried"],
                 "episode/solver_failures": self.pipeline.counts["solver_failures"],
                 "reward/errors": self.pipeline.counts["reward_errors"],
+                "reward/retries": self.pipeline.counts["reward_retries"],
             }
             self._closed_s = 0.0
             await self._report(step, metrics, batch, push, gathered)
+        for task in (push, self._reporting):
+            if task is not None:
+                await task
 
     async def _take(self) -> list[list[Scored]]:
-        """The oldest full batch. What is too stale for the learner's weights is refused and put back."""
+        """The oldest full batch, or none if there will be no more. What is too stale for the learner's weights is
+        refused and put back."""
         while True:
             batch, refused = await self.buffer.take(self.batch_size // self.group_size, self._too_stale)
             if not refused:

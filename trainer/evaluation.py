@@ -13,8 +13,8 @@ from trainer.metrics import wilson
 from trainer.pipeline import Pipeline, Scored
 
 
-def eval_jobs(problems: Sequence[Problem], kind: str) -> list[Job]:
-    """Greedy jobs: ``direct``, ``gold`` and ``filler`` plans, or the ``policy``'s own."""
+def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:
+    """Greedy jobs: ``direct``, or the configured strategy with ``gold`` or ``filler`` plans or the policy's own."""
     jobs = []
     for index, problem in enumerate(problems):
         plan = None
@@ -22,14 +22,16 @@ def eval_jobs(problems: Sequence[Problem], kind: str) -> list[Job]:
             plan = list(problem.subquestions or [])
         elif kind == "filler":
             plan = Graph(problem).filler_plan(random.Random(f"filler {problem.id}"))
-        strategy = "direct" if kind == "direct" else "daslam"
-        jobs.append(Job(index, problem, strategy, seed=index, temperature=0.0, plan=plan))
+        name = "direct" if kind == "direct" else strategy
+        jobs.append(Job(index, problem, name, seed=index, temperature=0.0, plan=plan))
     return jobs
 
 
-async def evaluate(pipeline: Pipeline, problems: Sequence[Problem], kind: str) -> tuple[dict[str, Any], list[Scored]]:
+async def evaluate(
+    pipeline: Pipeline, problems: Sequence[Problem], kind: str, strategy: str
+) -> tuple[dict[str, Any], list[Scored]]:
     """Run one kind over all problems: accuracy with its 95 % interval, and what else can be counted."""
-    scored = await pipeline.run(eval_jobs(problems, kind))
+    scored = await pipeline.run(eval_jobs(problems, kind, strategy))
     return summarize(scored), scored
 
 
@@ -42,6 +44,10 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         pairs = [(value or 0.0, item.reward.correct) for value, item in zip(first, scored, strict=True)]
         result["rescued"] = sum(a < 1 <= b for a, b in pairs)
         result["broken"] = sum(b < 1 <= a for a, b in pairs)
+    result["solver_tokens"] = sum(item.episode.solver_tokens for item in scored) / len(scored)
+    gates = [item.episode.gate for item in scored if item.episode.gate is not None]
+    if gates:
+        result["gate_closed"] = gates.count("closed") / len(gates)
     plans = [item for item in scored if item.episode.decomposition is not None]
     if plans and all(item.episode.problem.source == "chained" for item in plans):
         checks = [

@@ -7,6 +7,7 @@ from statistics import fmean, pstdev
 
 from rewards.modes import PARTS, Reward
 from rollout.records import Episode
+from rollout.solvers.base import Usage
 
 CATALOGUE: dict[str, tuple[str, str]] = {
     **{f"reward/{part}/mean": ("", f"mean of {part} over the batch, before weight and clip") for part in PARTS},
@@ -14,6 +15,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in PARTS},
     "reward/total": ("", "mean total reward, without the KL charge"),
     "reward/errors": ("episodes", "episodes that could not be scored, since the start"),
+    "reward/retries": ("calls", "calls of a reward actor repeated because its process ended or hung, since the start"),
     "episode/accuracy_initial": ("share", "initial attempts that are right"),
     "episode/accuracy_final": ("share", "final answers that are right"),
     "episode/rescued": ("share", "wrong at first, right in the end"),
@@ -25,6 +27,12 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "episode/flat_groups": ("groups", "given up because all their rewards were the same, since the start"),
     "tokens/policy": ("tokens", "policy tokens in the batch"),
     "tokens/solver": ("tokens", "solver tokens spent on the batch"),
+    "solver/prompt_tokens": ("tokens", "read by the solver, since the start; what the cache answered not counted"),
+    "solver/completion_tokens": ("tokens", "written by the solver, likewise"),
+    "solver/cost": ("", "cost of the solver at the configured prices, since the start"),
+    "solver/retries": ("requests", "requests to the solver's server tried again, since the start"),
+    "solver/cache_hits": ("replies", "replies taken from the cache, since the start"),
+    "solver/cache_misses": ("replies", "replies looked for in the cache and not found, since the start"),
     "throughput/episodes_s": ("1/s", "episodes trained on a second"),
     "throughput/policy_tokens_s": ("1/s", "policy tokens trained on a second"),
     "throughput/learner_tokens_s": ("1/s", "tokens a second while the learner works, prompts included"),
@@ -75,6 +83,11 @@ def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float
         "tokens/policy": float(sum(len(episode.policy.token_ids) for episode, _ in scored if episode.policy)),
         "tokens/solver": float(sum(episode.solver_tokens for episode, _ in scored)),
     }
+
+
+def solver_metrics(usage: Usage) -> dict[str, float]:
+    """A solver's usage under the catalogue's names."""
+    return {name: getattr(usage, name.removeprefix("solver/")) for name in CATALOGUE if name.startswith("solver/")}
 
 
 def wilson(successes: float, count: int, z: float = 1.959964) -> dict[str, float]:

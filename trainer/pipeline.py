@@ -17,11 +17,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray.exceptions import ActorUnavailableError, RayActorError
 
+from rewards.actor import failed
 from rewards.modes import Reward
 from rollout.records import Episode
-from rollout.worker import Job, Outcome
+from rollout.solvers.base import Usage
+from rollout.worker import BUDGET, Job, Outcome
 
 RESTART_POLL_S = 0.5
 
@@ -32,6 +35,10 @@ class WaitTimeout(RuntimeError):
 
 class InfrastructureError(RuntimeError):
     """A job failed as often as is allowed, for reasons that are not the episode's."""
+
+
+class BudgetSpent(RuntimeError):
+    """The solver's budget is spent: jobs that were not begun came back as they were."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,7 @@ class Pipeline:
         log_folder: Path,
         wait_timeout_s: float,
         max_tries: int,
+        episode_seconds: float = 10.0,
     ) -> None:
         self._workers = list(workers)
         self._solvers = list(solvers)
@@ -78,17 +86,23 @@ class Pipeline:
         self._log_folder = log_folder
         self._wait_timeout_s = wait_timeout_s
         self._max_tries = max_tries
+        self._episode_seconds = episode_seconds
         self._running: list[dict[int, Job]] = [{} for _ in workers]
         self._done: asyncio.Queue[list[Scored] | BaseException] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
         self._published: tuple[Any, int] | None = None
         self.versions = [0] * len(self._workers)
-        self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "solver_failures": 0}
+        self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
 
     @property
     def running(self) -> int:
         """Jobs that have not come out yet."""
         return sum(len(jobs) for jobs in self._running)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every submitted job has been handed out by ``next``."""
+        return not self.running and self._done.empty()
 
     @property
     def version(self) -> int:
@@ -135,12 +149,26 @@ class Pipeline:
         return item
 
     async def run(self, jobs: Sequence[Job]) -> list[Scored]:
-        """Run exactly these jobs; results in their order."""
+        """Run exactly these jobs; results in their order. Raises BudgetSpent, once all are back, if some were not
+        begun."""
         await self.submit(jobs)
         found: dict[int, Scored] = {}
         while len(found) < len(jobs):
             found |= {scored.job.id: scored for scored in await self.next()}
+        if any(scored.episode.outcome == BUDGET for scored in found.values()):
+            raise BudgetSpent
         return [found[job.id] for job in jobs]
+
+    async def solver_usage(self) -> Usage:
+        """What the solvers were asked since the start, summed."""
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                every = await asyncio.gather(*(solver.usage.remote() for solver in self._solvers))
+        except TimeoutError:
+            raise WaitTimeout(
+                f"the solver did not tell its usage in {self._wait_timeout_s:g} s (controller.wait_timeout_s)"
+            ) from None
+        return sum(every, Usage())
 
     async def publish(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         """Have every worker load ``weights`` (an object reference) and prove it on the probe sequences."""
@@ -197,7 +225,7 @@ class Pipeline:
         failed = [outcome for outcome in outcomes if outcome.episode is None]
         scored: list[Scored] = []
         if good:
-            pairs = await next(self._rewarders).score.remote([outcome.episode for outcome in good])
+            pairs = await self._score([outcome.episode for outcome in good if outcome.episode is not None])
             scored = [Scored(outcome.job, *pair) for outcome, pair in zip(good, pairs, strict=True)]
         again = []
         for outcome in failed:
@@ -210,18 +238,45 @@ class Pipeline:
         for item in scored:
             self._running[index].pop(item.job.id, None)
             self.counts["reward_errors"] += item.reward.error is not None
-            self.counts["solver_failures"] += item.episode.outcome != "ok"
+            self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
         if scored:
             self._done.put_nowait(scored)
         if again:
             self.counts["retried"] += len(again)
             await self.submit(again)
 
-    async def _ready(self, worker: Any) -> None:
+    async def _score(self, episodes: list[Episode], tries: int = 2) -> list[tuple[Episode, Reward]]:
+        """Score episodes together. If that ends or hangs the actor's process, each is scored alone, in a new one;
+        the one that does it again gets an error as its reward, and no other does."""
+        rewarder = next(self._rewarders)
+        try:
+            # The actor has a limit an episode of its own; this one is for a process that no longer obeys it.
+            async with asyncio.timeout((len(episodes) + 2) * self._episode_seconds):
+                return list(await rewarder.score.remote(episodes))
+        except TimeoutError:
+            reason = f"the reward actor did not answer within {self._episode_seconds:g} s an episode and was ended"
+            ray.kill(rewarder, no_restart=False)
+        except RayActorError as error:
+            reason = f"the reward actor died ({type(error).__name__})"
+        self.counts["reward_retries"] += 1
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                await self._ready(rewarder)
+        except (RayActorError, TimeoutError) as error:
+            raise InfrastructureError(
+                f"a reward actor died and did not come back ({type(error).__name__}); its log is in {self._log_folder}"
+            ) from None
+        if len(episodes) > 1:
+            return [pair for episode in episodes for pair in await self._score([episode], tries)]
+        if tries > 1:
+            return await self._score(episodes, tries - 1)
+        return [(episodes[0], failed(reason))]
+
+    async def _ready(self, worker: Any, *arguments: Any) -> None:
         """Wait for a worker that Ray restarts: until its process is there, Ray answers that it is unavailable."""
         while True:
             try:
-                await worker.ready.remote(self._solvers)
+                await worker.ready.remote(*arguments)
                 return
             except ActorUnavailableError:
                 await asyncio.sleep(RESTART_POLL_S)
@@ -231,7 +286,7 @@ class Pipeline:
         worker = self._workers[index]
         try:
             async with asyncio.timeout(self._wait_timeout_s):
-                await self._ready(worker)
+                await self._ready(worker, self._solvers)
         except (RayActorError, TimeoutError) as error:
             raise InfrastructureError(
                 f"rollout-{index} died and did not come back ({type(error).__name__}); the end of its log:\n"

@@ -12,6 +12,8 @@ from rewards.modes import PARTS
 
 NAMES = {
     "direct": "solver alone",
+    "self_consistency": "solver alone, majority",
+    "least_to_most": "solver's own sub-questions",
     "filler": "filler sub-questions",
     "sft": "SFT decomposer",
     "ppo": "PPO decomposer",

@@ -13,16 +13,24 @@ from typing import Any
 
 import psutil
 import ray
-from ray.exceptions import RayError
+from ray.exceptions import RayError, RayTaskError
 
 from rewards.actor import RewardActor
 from rewards.modes import RewardSettings
+from rollout.chat import model_chat
 from rollout.engine import EngineSettings
 from rollout.parsing import ParseLimits
-from rollout.prompts import Prompts
-from rollout.solvers.vllm import SolverActor, SolverSettings
+from rollout.prompts import Example, Prompts
+from rollout.solvers import SolverSettings
+from rollout.solvers.base import ReplySettings, SolverMisconfigured
+from rollout.solvers.cache import CacheSettings
+from rollout.solvers.openai import OpenAISettings
+from rollout.solvers.pool import SolverActor
+from rollout.solvers.vllm import VllmSettings
+from rollout.strategies.base import Options
 from rollout.worker import RolloutWorker, WorkerSettings
 from trainer.config import Config, model_path
+from trainer.config_solver import ModelSolver, OpenAISolver, VllmSolver
 from trainer.group import LearnerGroup
 from trainer.learner import LearnerRank
 from trainer.pipeline import Pipeline, log_tail
@@ -46,7 +54,13 @@ class Roles:
         """The rollout workers and reward actors as a pipeline."""
         limits = config.controller
         return Pipeline(
-            self.workers, self.solvers, self.rewarders, self.log_folder, limits.wait_timeout_s, limits.max_tries
+            self.workers,
+            self.solvers,
+            self.rewarders,
+            self.log_folder,
+            limits.wait_timeout_s,
+            limits.max_tries,
+            config.rewards.episode_seconds,
         )
 
     def group(self) -> LearnerGroup:
@@ -105,6 +119,7 @@ def stop_ray(config: Config, known: Sequence[psutil.Process]) -> None:
 def worker_settings(config: Config) -> WorkerSettings:
     """What a rollout worker is started with."""
     strategy, rollout = config.strategy, config.rollout
+    limits = ParseLimits(strategy.max_subquestions, strategy.max_subquestion_chars, strategy.drop_repeats)
     return WorkerSettings(
         engine=EngineSettings(
             path=model_path(config.start_from or config.model.path),
@@ -118,25 +133,69 @@ def worker_settings(config: Config) -> WorkerSettings:
             seed=config.seed,
         ),
         prompts=prompts(config),
-        limits=ParseLimits(strategy.max_subquestions, strategy.max_subquestion_chars),
+        limits=limits,
         max_tokens=strategy.max_tokens,
         stop=tuple(strategy.stop),
         concurrency=rollout.concurrency,
+        # A server's replies take very different times, retries among them: none waits for its neighbours.
+        solver_window_s=0.0 if config.solver.backend == "openai" else WorkerSettings.solver_window_s,
+        options=Options(
+            limits=limits,
+            samples=strategy.samples or 1,
+            token_budget=strategy.token_budget,
+            gate=strategy.gate,
+            gate_samples=strategy.gate_samples,
+        ),
     )
 
 
 def prompts(config: Config) -> Prompts:
-    """The configured templates."""
-    strategy = config.strategy
+    """The configured templates and examples, in the chat formats of the models that have one."""
+    strategy, solver = config.strategy, config.solver
+    chat = strategy.chat == "auto"
     return Prompts(
-        strategy.decompose_template, strategy.turn_template, strategy.subquestion_template, strategy.solve_template
+        decompose_template=strategy.decompose_template,
+        turn_template=strategy.turn_template,
+        subquestion_template=strategy.subquestion_template,
+        solve_template=strategy.solve_template,
+        plan_template=strategy.plan_template,
+        examples=tuple(
+            Example(
+                example.question,
+                tuple(example.subquestions),
+                tuple(example.subanswers),
+                example.attempt,
+                example.solution,
+            )
+            for example in strategy.examples
+        ),
+        decomposer_chat=model_chat(model_path(config.start_from or config.model.path)) if chat else None,
+        solver_chat=model_chat(model_path(solver.path)) if chat and solver.backend == "vllm" else None,
     )
 
 
 def solver_settings(config: Config) -> SolverSettings:
     """What a solver actor is started with."""
     solver = config.solver
-    return SolverSettings(
+    if not isinstance(solver, ModelSolver):
+        return SolverSettings(solver.backend, ReplySettings({}, {}), CacheSettings())
+    replies = ReplySettings(
+        max_tokens={"subquestion": solver.max_tokens_subquestion, "solve": solver.max_tokens_solve},
+        stop={"subquestion": tuple(solver.stop_subquestion), "solve": tuple(solver.stop_solve)},
+        temperature=solver.temperature,
+        sample_temperature=solver.sample_temperature,
+    )
+    # The actor may run in another working directory.
+    cache = CacheSettings(solver.cache, str(Path(solver.cache_path).expanduser().absolute()))
+    if isinstance(solver, OpenAISolver):
+        shared = solver.model_dump(exclude=set(ModelSolver.model_fields) | {"backend"})
+        return SolverSettings("openai", OpenAISettings(replies=replies, **shared), cache)
+    assert isinstance(solver, VllmSolver)
+    return SolverSettings("vllm", _engine_solver(config, solver, replies), cache)
+
+
+def _engine_solver(config: Config, solver: VllmSolver, replies: ReplySettings) -> VllmSettings:
+    return VllmSettings(
         engine=EngineSettings(
             path=model_path(solver.path),
             dtype=solver.dtype,
@@ -148,9 +207,7 @@ def solver_settings(config: Config) -> SolverSettings:
             threads=solver.threads,
             seed=config.seed,
         ),
-        max_tokens={"subquestion": solver.max_tokens_subquestion, "solve": solver.max_tokens_solve},
-        stop={"subquestion": tuple(solver.stop_subquestion), "solve": tuple(solver.stop_solve)},
-        temperature=solver.temperature,
+        replies=replies,
         timeout_s=solver.timeout_s,
     )
 
@@ -170,15 +227,13 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
     # On a laptop there are more roles than cores: they share them. On a cluster each role reserves its own.
     share = 0 if config.cluster.address is None else 1
     solver, rollout, learner = config.solver, config.rollout, config.learner
+    # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
+    count, cores, gpus = (solver.workers, solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
     solvers = [
         SolverActor.options(  # type: ignore[attr-defined]
-            num_cpus=share * solver.threads,
-            num_gpus=solver.gpus,
-            max_concurrency=10_000,
-            max_restarts=3,
-            max_task_retries=3,
+            num_cpus=share * cores, num_gpus=gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
         ).remote(solver_settings(config), index, logs)
-        for index in range(solver.workers)
+        for index in range(count)
     ]
     workers = [
         RolloutWorker.options(  # type: ignore[attr-defined]
@@ -187,9 +242,10 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
         for index in range(rollout.workers)
     ]
     rewarders = [
-        RewardActor.options(  # type: ignore[attr-defined]
-            num_cpus=share, max_restarts=3, max_task_retries=3
-        ).remote(reward_settings(config), config.rewards.vectors, index, logs)
+        # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
+        RewardActor.options(num_cpus=share, max_restarts=-1).remote(  # type: ignore[attr-defined]
+            reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
+        )
         for index in range(config.rewards.workers)
     ]
     learners = [
@@ -207,6 +263,10 @@ async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout
                 await actor.ready.remote(*arguments)
         except TimeoutError:
             problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
+        except RayTaskError as error:
+            if isinstance(error.cause, SolverMisconfigured):
+                raise StartError(str(error.cause)) from None
+            problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
         except RayError as error:
             problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
         else:

@@ -9,6 +9,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from rollout.data.source import Chained, Files, Source
 from rollout.records import Problem
 from trainer.checkpoints import prune
 from trainer.config import Config
+from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
 from trainer.evaluation import evaluate
 from trainer.group import LearnerGroup
-from trainer.pipeline import Pipeline, Scored
+from trainer.metrics import solver_metrics
+from trainer.pipeline import BudgetSpent, Pipeline, Scored
 from trainer.report import learning_curve, write_report
 from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
@@ -53,6 +56,7 @@ class Run:
         self.source = make_source(config)
         self.seconds: dict[str, float] = {}
         self.processes: list[psutil.Process] = []
+        self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
@@ -71,7 +75,8 @@ class Run:
                 tracker = Tracker(self.config, self.folder)
                 asyncio.run(self._stages(view, tracker))
             code = 0
-            self.summary["status"] = "finished"
+            if self.summary["status"] == "running":
+                self.summary["status"] = "finished"
         except (KeyboardInterrupt, asyncio.CancelledError):
             code = 130
             self.summary["status"] = "interrupted"
@@ -137,20 +142,35 @@ class Run:
                     await self._sft(view, pipeline, learner, training)
             elif "ppo" in stages:
                 await learner.setup(self.decomposer, "ppo")
-            before: list[tuple[str, Scored]] = []
             if held_out:
                 with self._timed("evaluate"):
-                    before = await self._evaluate(view, pipeline, held_out, self._kinds_before())
+                    await self._evaluate(view, pipeline, held_out, self._kinds_before())
             if "ppo" in stages:
                 with self._timed("ppo"):
                     await self._ppo(view, tracker, pipeline, learner, training)
                 if held_out:
                     with self._timed("evaluate"):
-                        before += await self._evaluate(view, pipeline, held_out, ["ppo"])
-            self._keep_evaluation(tracker, before)
+                        await self._evaluate(view, pipeline, held_out, ["ppo"])
+        except BudgetSpent:
+            await self._out_of_budget(view, pipeline)
+        else:
+            self.summary["solver"] = asdict(await pipeline.solver_usage())
         finally:
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
+        self._keep_evaluation(tracker)
+
+    async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
+        """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
+        begun."""
+        usage = await pipeline.solver_usage()
+        self.summary |= {"status": "out_of_budget", "solver": asdict(usage)}
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        view.finish()
+        view.say(
+            f"the solver's budget is spent (cost {usage.cost:.4g}, {tokens:,} tokens; solver.budget_cost, "
+            f"solver.budget_tokens): stopped after {self.summary['steps']} learner steps"
+        )
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Ray and every actor, ready."""
@@ -213,6 +233,7 @@ class Run:
                 self.summary["resident_gib"] = max(
                     self.summary.get("resident_gib", 0.0), metrics["system/resident_gib"]
                 )
+            metrics |= solver_metrics(await pipeline.solver_usage())
             tracker.step(step, metrics, batch)
             view.advance(step, steps, metrics)
             self.summary |= {
@@ -234,6 +255,8 @@ class Run:
             "refused": result.refused,
             "dropped": result.dropped,
         }
+        if result.out_of_budget:
+            raise BudgetSpent
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
@@ -242,32 +265,29 @@ class Run:
         gold = evaluation.gold and all(problem.subquestions is not None for problem in self.source.held_out(20))
         filler = evaluation.filler and self.config.data.source == "chained"
         kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
-        if self.config.strategy.name == "direct":
-            return ["direct"]
+        name = self.config.strategy.name
+        if name in UNTRAINED:  # there is no plan to be given, nor a decomposer to be judged
+            return list(dict.fromkeys(["direct", name]))
         # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
         return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]
 
-    async def _evaluate(
-        self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]
-    ) -> list[tuple[str, Scored]]:
-        """Stage 3 for some kinds; a sample of the episodes."""
+    async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
+        """Stage 3 for some kinds; a sample of the episodes is kept."""
         view.stage(f"stage 3, {len(problems)} held-out problems: {', '.join(kinds)}", len(kinds))
-        kept: list[tuple[str, Scored]] = []
         for index, kind in enumerate(kinds):
-            result, scored = await evaluate(pipeline, problems, kind)
+            result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
             self.summary["accuracy"][kind] = result
             self.summary["n_eval"] = len(problems)
-            kept += [(kind, item) for item in scored[:EPISODES_KEPT]]
+            self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
             self.summary |= {
                 name: result[name] for name in ("rescued", "broken") if kind in ("sft", "ppo") and name in result
             }
-        return kept
 
-    def _keep_evaluation(self, tracker: Tracker, kept: list[tuple[str, Scored]]) -> None:
-        for kind, item in kept:
+    def _keep_evaluation(self, tracker: Tracker) -> None:
+        for kind, item in self.evaluated:
             tracker.episode(item, kind, self.summary["steps"])
-        tracker.episodes_table([(kind, item) for kind, item in kept if kind in ("sft", "ppo")])
+        tracker.episodes_table([(kind, item) for kind, item in self.evaluated if kind in ("sft", "ppo")])
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -13,7 +13,8 @@ from rollout.data.chained import Graph, generate
 from rollout.engine import EngineSettings
 from rollout.prompts import Prompts
 from rollout.records import Episode, Problem
-from rollout.solvers.vllm import EngineSolver, SolverSettings
+from rollout.solvers.base import ReplySettings
+from rollout.solvers.vllm import EngineSolver, VllmSettings
 from rollout.strategies import STRATEGIES
 from rollout.worker import GivenPlan
 from trainer.metrics import wilson
@@ -59,10 +60,9 @@ async def _accuracy(solver: EngineSolver, problems: list[Problem], plans: list[l
 
 def measure(folder: Path, count: int = 250) -> str:
     """A Markdown table: accuracy by reasoning steps (rows of ``count`` held-out problems) and what was asked."""
-    settings = SolverSettings(
+    settings = VllmSettings(
         EngineSettings(str(folder), max_num_seqs=128, prefix_caching=True),
-        {"subquestion": 40, "solve": 160},
-        {"subquestion": ("\n",), "solve": ("\nQ:",)},
+        ReplySettings({"subquestion": 40, "solve": 160}, {"subquestion": ("\n",), "solve": ("\nQ:",)}),
     )
     solver = EngineSolver(settings)
     lines = [

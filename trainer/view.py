@@ -135,6 +135,8 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
     """The end of a run: held-out accuracy by who wrote the sub-questions."""
     names = {
         "direct": "solver alone",
+        "self_consistency": "solver alone, majority",
+        "least_to_most": "with the solver's own sub-questions",
         "filler": "with filler sub-questions",
         "sft": "with the SFT decomposer",
         "ppo": "with the PPO decomposer",

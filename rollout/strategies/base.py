@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from rollout.parsing import ParseLimits
 from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
 
@@ -20,17 +20,40 @@ class SolverFailure(Exception):
 
 @dataclass(frozen=True)
 class Reply:
-    """A solver's text and how many tokens it wrote."""
+    """A solver's text, how many tokens it wrote, and how many it read."""
 
     text: str
     tokens: int
+    prompt_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a strategy is told besides its prompts; each reads what concerns it.
+
+    ``limits`` are for decompositions that the solver writes. Self-consistency takes ``samples`` draws, or as many as
+    ``token_budget`` solver tokens pay for. ``gate``: ``always`` decomposes every question, ``disagree`` only those
+    on which the solver's own ``gate_samples`` draws disagree.
+    """
+
+    limits: ParseLimits = field(default_factory=ParseLimits)
+    samples: int = 5
+    token_budget: int | None = None
+    gate: str = "always"
+    gate_samples: int = 3
+
+
+DEFAULTS = Options()
 
 
 class Solver(Protocol):
     """The frozen second model: only its text is seen."""
 
-    async def ask(self, prompt: str, *, purpose: str) -> Reply:
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt. ``purpose`` is ``subquestion`` or ``solve``: they differ in length and stop.
+
+        ``sample`` 0 is the configured, normally greedy reply; k > 0 is the k-th independent draw at
+        ``solver.sample_temperature``, the same whenever the same prompt and k are asked again.
 
         Raises SolverFailure for what the solver did wrong; any other exception is an infrastructure error.
         """
@@ -45,4 +68,11 @@ class Decomposer(Protocol):
         ...
 
 
-Strategy = Callable[[Problem, Decomposer, Solver, Prompts], Awaitable[Episode]]
+class Strategy(Protocol):
+    """Runs one episode. A solver failure ends it early: its name is the outcome, and what there was so far stays."""
+
+    async def __call__(
+        self, problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts, options: Options = ...
+    ) -> Episode:
+        """The episode."""
+        ...

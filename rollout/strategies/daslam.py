@@ -7,28 +7,22 @@ in view.
 from __future__ import annotations
 
 from rollout.prompts import Prompts
-from rollout.records import Attempt, Episode, Problem, Turn
-from rollout.strategies.base import Decomposer, Solver, SolverFailure
+from rollout.records import Episode, Problem
+from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.exchange import Exchange
+from rollout.strategies.votes import gate_closed
 
 
-async def run(problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts) -> Episode:
-    """Run one episode. A solver failure ends it early, with its name as the outcome and what there was so far."""
-    episode = Episode(problem=problem, strategy="daslam")
-    try:
-        reply = await solver.ask(prompts.solve(problem, []), purpose="solve")
-        episode.solver_tokens += reply.tokens
-        episode.initial = Attempt(reply.text)
-
-        episode.decomposition, episode.policy = await decomposer.decompose(problem, reply.text)
-
-        for question in episode.decomposition.subquestions:
-            reply = await solver.ask(prompts.subquestion(problem, episode.turns, question), purpose="subquestion")
-            episode.solver_tokens += reply.tokens
-            episode.turns.append(Turn(question, reply.text))
-
-        reply = await solver.ask(prompts.solve(problem, episode.turns), purpose="solve")
-        episode.solver_tokens += reply.tokens
-        episode.final = Attempt(reply.text)
-    except SolverFailure as failure:
-        episode.outcome = failure.outcome
-    return episode
+async def run(
+    problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts, options: Options = DEFAULTS
+) -> Episode:
+    """Run one episode."""
+    exchange = Exchange("daslam", problem, solver, prompts)
+    with exchange.until_failure() as episode:
+        if await gate_closed(exchange, options):
+            return episode
+        episode.initial = await exchange.solve()
+        for question in await exchange.decompose(decomposer, episode.initial.text):
+            episode.turns.append(await exchange.answer(question, episode.turns))
+        episode.final = await exchange.solve()
+    return exchange.episode

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from rollout.prompts import Prompts
-from rollout.records import Attempt, Episode, Problem
-from rollout.strategies.base import Decomposer, Solver
+from rollout.records import Episode, Problem
+from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.exchange import Exchange
 
 
-async def run(problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts) -> Episode:
+async def run(
+    problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts, options: Options = DEFAULTS
+) -> Episode:
     """Ask the question once; the decomposer is not used."""
-    reply = await solver.ask(prompts.solve(problem, []), purpose="solve")
-    return Episode(
-        problem=problem,
-        strategy="direct",
-        final=Attempt(reply.text),
-        solver_tokens=reply.tokens,
-    )
+    exchange = Exchange("direct", problem, solver, prompts)
+    with exchange.until_failure() as episode:
+        episode.final = await exchange.solve()
+    return exchange.episode

@@ -8,12 +8,17 @@ import time
 from pathlib import Path
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from launch.compose import CONF, compose, main
-from rewards.modes import MODES, RewardSettings
+from rewards.modes import MODES, PARTS, RewardSettings
+from rollout.parsing import ParseLimits
 from rollout.prompts import Prompts
+from rollout.strategies import STRATEGIES
+from rollout.strategies.base import Options
 from trainer.config import Config, ConfigError
-from trainer.roles import prompts, reward_settings
+from trainer.roles import prompts, reward_settings, solver_settings, worker_settings
 
 ROOT = CONF.parent
 OPTIONS = [
@@ -24,7 +29,11 @@ OPTIONS = [
 NEEDS = {
     "gpu": ["rollout.gpus=1", "learner.gpus_per_rank=1"],
     "gsm8k": ["data.root={data}", "data.train=train.jsonl", "data.held_out=train.jsonl"],
+    "openai": ["solver.model=some-model"],
     "gemma270m": ["model.path=package:tiny_decomposer", "solver.path=package:tiny_solver"],
+    "direct": ["stages=[evaluate]"],
+    "self_consistency": ["stages=[evaluate]"],
+    "least_to_most": ["stages=[evaluate]"],
 }
 
 
@@ -61,9 +70,77 @@ def test_the_shipped_templates_are_the_ones_the_tiny_models_were_made_with():
     assert prompts(compose([])) == Prompts()
 
 
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_has_an_option_that_is_passed_on(name):
+    config = compose([f"strategy={name}", "stages=[sft,evaluate]", "strategy.drop_repeats=true"])
+    assert config.strategy.name == name
+    settings = worker_settings(config)
+    assert settings.options == Options(limits=ParseLimits(8, 300, True), samples=config.strategy.samples or 1)
+    assert settings.limits == settings.options.limits
+
+
+def test_gate_and_budget_are_passed_on():
+    gated = worker_settings(compose(["strategy.gate=disagree", "strategy.gate_samples=4"])).options
+    assert (gated.gate, gated.gate_samples) == ("disagree", 4)
+    overrides = ["strategy=self_consistency", "stages=[evaluate]", "strategy.samples=null", "strategy.token_budget=250"]
+    assert worker_settings(compose(overrides)).options.token_budget == 250
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["strategy=self_consistency", "strategy.samples=0"], ["strategy.samples: 0", "1"]),
+        (["strategy=self_consistency", "strategy.token_budget=9"], ["strategy.token_budget: 9", "samples is 5"]),
+        (["strategy=self_consistency", "strategy.samples=null"], ["strategy.token_budget: None", "samples is None"]),
+        (["strategy=self_consistency", "strategy.gate=disagree"], ["strategy.gate: 'disagree'", "'always'"]),
+        (["strategy.samples=5"], ["strategy.samples: 5", "'daslam'", "null"]),
+        (["strategy.token_budget=5"], ["strategy.token_budget: 5", "'daslam'", "null"]),
+        (["strategy.gate=sometimes"], ["strategy.gate: 'sometimes'", "'always' or 'disagree'"]),
+        (["strategy.gate_samples=1"], ["strategy.gate_samples: 1", "2"]),
+        (["strategy.chat=always"], ["strategy.chat: 'always'", "'auto' or 'never'"]),
+        (["strategy.name=socratic"], ["strategy.name: 'socratic'", "'least_to_most'", "'dependency_graph'"]),
+        (["strategy.solve_template='{question} {answer}'"], ["strategy.solve_template", "{answer}", "{ask}"]),
+        (["strategy.subquestion_template='{question}'"], ["strategy.subquestion_template", "{subquestion} must"]),
+        (["strategy.turn_template='{answer'"], ["strategy.turn_template", "allowed fields: {answer}"]),
+        (["strategy.name=daslam_no_feedback"], ["strategy.decompose_template", "{attempt}", "daslam_no_feedback"]),
+        (["strategy.examples=[{question: a, answer: b}]"], ["strategy.examples.0.answer", "subanswers"]),
+        (["strategy.examples=[{question: a, subanswers: [b]}]"], ["strategy.examples.0", "1 subanswers for 0"]),
+    ],
+    ids=lambda value: value[-1] if "strategy" in value[0] else "",
+)
+def test_bad_strategies_are_refused_with_key_value_and_what_is_allowed(overrides, named):
+    with pytest.raises(ConfigError) as error:
+        compose([*overrides, "stages=[evaluate]"])
+    assert all(text in str(error.value) for text in named), error.value
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["direct", "self_consistency", "least_to_most"])
+def test_what_asks_no_decomposer_cannot_be_trained(name):
+    with pytest.raises(ConfigError, match=f"stages: .*'{name}'.*allowed with it: sft, evaluate"):
+        compose([f"strategy={name}"])
+    assert compose([f"strategy={name}", "stages=[sft,evaluate]"]).strategy.name == name
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_the_modes_of_the_command_line_are_those_of_the_configuration(mode):
     assert reward_settings(compose([f"rewards={mode}"])) == RewardSettings.for_mode(mode)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_ablation_changes_one_part_of_the_whole_reward(part):
+    whole = compose([]).rewards
+    without, only = (compose([f"rewards={kind}_{part}"]).rewards for kind in ("without", "only"))
+    assert without.weights == whole.weights | {part: 0.0}
+    assert only.weights == dict.fromkeys(PARTS, 0.0) | {part: 1.0}
+    assert without.clip == only.clip == whole.clip
+
+
+def test_the_reward_ablation_runs_the_whole_each_part_off_and_each_part_alone():
+    sweep = OmegaConf.load(CONF / "sweep" / "reward_ablation.yaml")
+    override = OverridesParser.create().parse_override(f"rewards={sweep.hydra.sweeper.params.rewards}")
+    trials = override.value().filter([path.stem for path in (CONF / "rewards").glob("*.yaml")])
+    assert sorted(trials) == sorted(["bounded", *(f"{kind}_{part}" for kind in ("without", "only") for part in PARTS)])
 
 
 BAD = {
@@ -76,7 +153,8 @@ BAD = {
     "algorithm.batch_size=many": "algorithm.batch_size:",
     "algorithm.lam=2": "algorithm.lam:",
     "controller.max_staleness=-1": "controller.max_staleness:",
-    "rewards.weights.correctness=0": "rewards.weights.correctness",
+    f"rewards.weights={{{', '.join(f'{part}: 0' for part in PARTS)}}}": "rewards.weights",
+    "rewards.episode_seconds=0": "rewards.episode_seconds:",
     "+rewards.weights.style=1": "style",
     "data.steps={9: 1.0}": "data",
     "learner.dtype=bfloat16": "learner.dtype",
@@ -94,6 +172,7 @@ BAD = {
     "algorithm=grpo learner.critic=separate": "learner.critic: 'separate' cannot go with algorithm.advantage grpo",
     "learner.critic_warmup_steps=1": "learner.critic_warmup_steps must be 0 with learner.critic shared",
     "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",
+    "strategy.no_such_key=1": "strategy.no_such_key",
 }
 
 
@@ -105,6 +184,69 @@ def test_bad_values_are_refused_by_name(override):
     assert BAD[override] in message
     assert "\n" not in message
     assert "allowed" in message or "must" in message
+
+
+# Overrides on top of solver=openai: what the message must name, and what it must not say.
+BAD_SERVERS = {
+    "solver.model=null": "solver.model: None is not allowed: must be given",
+    "solver.model=": "solver.model: '' is not allowed: must be given",
+    "solver.api=assistants": "solver.api:",
+    "solver.base_url=api.example.org": "solver.base_url: must be http",
+    "solver.base_url=https://me:planted@api.example.org/v1": "solver.base_url: must be http",
+    "solver.base_url='https://api.example.org/v1?key=planted'": "solver.base_url: must be http",
+    "solver.api_key_env=sk-planted": "solver.api_key_env: must be the name of an environment variable",
+    "+solver.api_key=planted": "solver.api_key: unknown key 'api_key'; allowed: ",
+    "solver.path=package:tiny_solver": "solver.path: unknown key 'path'; allowed: ",
+    "+solver.workers=2": "solver.workers: unknown key 'workers'; allowed: ",
+    "solver.requests_per_minute=0": "solver.requests_per_minute: 0 is not allowed",
+    "solver.cache=some": "solver.cache: 'some' is not allowed",
+    "solver.budget_cost=5": "solver: budget_cost needs price_prompt or price_completion",
+    "solver.timeout_s=10": "solver: request_timeout_s must be at most timeout_s",
+    "solver.backend=vllama": "solver.backend: 'vllama' is not allowed: must be one of vllm, openai, program",
+}
+
+
+@pytest.mark.parametrize("override", BAD_SERVERS, ids=list(BAD_SERVERS))
+def test_bad_servers_are_refused_by_name_and_no_key_is_repeated(override):
+    with pytest.raises(ConfigError) as error:
+        compose(["solver=openai", "solver.model=m", override])
+    message = str(error.value)
+    assert message.startswith(BAD_SERVERS[override])
+    assert "\n" not in message
+    assert "planted" not in message
+
+
+def test_an_unknown_key_is_told_the_keys_of_the_chosen_backend():
+    allowed = {}
+    for option in ("tiny", "openai", "program"):
+        with pytest.raises(ConfigError) as error:
+            compose([f"solver={option}", "solver.no_such_key=1"])
+        allowed[option] = set(str(error.value).partition("allowed: ")[2].split(", "))
+    assert "base_url" not in allowed["tiny"]
+    assert "kv_cache_gib" in allowed["tiny"]
+    assert "kv_cache_gib" not in allowed["openai"]
+    assert "base_url" in allowed["openai"]
+    assert allowed["program"] == {"backend"}
+
+
+def test_every_key_of_a_server_reaches_its_backend():
+    values = {
+        "api": "completions", "api_key_env": "OTHER_KEY", "max_tokens_field": "max_completion_tokens",
+        "concurrency": 3, "requests_per_minute": 4, "tokens_per_minute": 5, "max_retries": 6, "backoff_s": 0.7,
+        "backoff_max_s": 8.0, "request_timeout_s": 9.0, "timeout_s": 10.0, "price_prompt": 11.0,
+        "price_completion": 12.0, "budget_cost": 13.0, "budget_tokens": 14, "base_url": "http://127.0.0.1:1/v1",
+        "model": "m",
+    }  # fmt: skip
+    made = solver_settings(compose(["solver=openai", *(f"solver.{key}={value}" for key, value in values.items())]))
+    assert made.backend == "openai"
+    assert made.cache.mode == "deterministic"
+    assert Path(made.cache.path).is_absolute()
+    assert {key: getattr(made.settings, key) for key in values} == values
+    assert made.settings.replies.max_tokens == {"subquestion": 128, "solve": 512}
+
+
+def test_a_bare_off_in_yaml_is_no_cache():
+    assert compose(["solver.cache=false"]).solver.cache == "off"
 
 
 @pytest.mark.parametrize(

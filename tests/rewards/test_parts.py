@@ -135,7 +135,7 @@ def test_a_hundred_copies_gain_nothing(resources):
 def test_repeating_the_question_is_charged_under_its_own_key(resources):
     settings = RewardSettings.for_mode("bounded")
     copied = score_episode(episode([QUESTION], ["Bob has 10 pens."], "10"), resources, settings)
-    assert copied.penalties == {"copy": 0.1}
+    assert copied.penalties == {"copy": 0.3}
     asked = score_episode(episode(*GOOD), resources, settings)
     assert asked.penalties == {}
 
@@ -162,8 +162,8 @@ def test_shares_of_subquestions_add_up_to_their_parts(resources):
     replies = ["Tom has 3 pens.", "Ann has 6 pens.", "Ann has 6 pens."]
     reward = score_episode(episode(subquestions, replies, GOOD[2]), resources, settings)
     shared = 0.15 * (reward.parts["entity_coverage"] + reward.parts["answer_consistency"])
-    assert sum(reward.by_subquestion) == pytest.approx(shared)
-    assert reward.by_subquestion[2] == 0.0
+    assert sum(reward.by_subquestion) == pytest.approx(shared - reward.penalties["repeat"])
+    assert reward.by_subquestion[2] == -reward.penalties["repeat"]
 
 
 def test_no_subquestions_give_no_consistency(resources):

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 import torch
 
-from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong, Sampling
+from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong
+from rollout.sampling import Sampling
 
 PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
 

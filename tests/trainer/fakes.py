@@ -10,7 +10,7 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Decomposition, Episode, PolicySample
-from rollout.worker import Outcome
+from rollout.worker import BUDGET, Outcome
 
 
 class Actor:
@@ -31,9 +31,13 @@ class Actor:
 
 
 class Worker:
-    """A rollout worker whose episodes take a random moment, some of which fail, and which dies when told to."""
+    """A rollout worker whose episodes take a random moment, some of which fail, and which dies when told to.
 
-    def __init__(self, seed: int = 0, fail: float = 0.0, delay: float = 0.01) -> None:
+    After ``budget`` episodes the solver's budget is spent.
+    """
+
+    def __init__(self, seed: int = 0, fail: float = 0.0, delay: float = 0.01, budget: float = float("inf")) -> None:
+        self.budget = budget
         self.rng = random.Random(seed)
         self.fail, self.delay = fail, delay
         self.version = 0
@@ -67,6 +71,10 @@ class Worker:
             asyncio.ensure_future(self._run(job, self.life))  # noqa: RUF006
 
     async def _run(self, job: Any, life: int) -> None:
+        if self.budget <= 0:
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", outcome=BUDGET)))
+            return
+        self.budget -= 1
         first = self.version
         await asyncio.sleep(self.delay * self.rng.random())
         if life != self.life:

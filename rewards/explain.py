@@ -1,0 +1,192 @@
+"""An account of a reward: ``python -m rewards.explain EPISODES.jsonl [--problem ID | --line N] [--mode MODE]``.
+
+For one episode of the file, the first unless told otherwise: what each part looked at and what it made of it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from rewards import answer_consistency, answers, cot_proximity, operation_order
+from rewards.actor import time_limit
+from rewards.modes import PARTS, Reward, RewardSettings
+from rewards.operations import aligned
+from rewards.score import arguments_of, read_episodes, settings_of
+from rewards.text import TextResources, plain
+from rewards.total import score_episode
+from rollout.records import Attempt, Episode
+
+ROWS = 40  # of a sequence or a list of steps; more is no account
+
+
+def explain(episode: Episode, resources: TextResources, settings: RewardSettings) -> RenderableType:
+    """The account of one episode, to be printed by rich. Raises ValueError where the episode cannot be scored."""
+    given = [
+        None if attempt is None else Attempt(attempt.text, attempt.answer)
+        for attempt in (episode.initial, episode.final)
+    ]
+    reward = score_episode(episode, resources, settings)
+    mode = "bounded" if settings.mode == "outcome" else settings.mode
+    asked = episode.decomposition.subquestions if episode.decomposition else []
+    sections = [
+        _panel(
+            "problem",
+            Text(f"{episode.problem.id} ({episode.problem.source or 'no source'})\n{episode.problem.question}"),
+        ),
+        _entities(episode, asked, resources, reward),
+        _consistency(episode, asked, resources, mode, reward),
+        _order(episode, mode, reward),
+        _proximity(episode, resources, mode, reward),
+        _correctness(episode, given, reward),
+        _total(asked, reward, settings),
+    ]
+    return Group(*sections)
+
+
+def _value(reward: Reward, part: str) -> str:
+    value = reward.parts[part]
+    return "absent" if value is None else f"{value:.3f}"
+
+
+def _panel(title: str, *content: RenderableType) -> Panel:
+    return Panel(Group(*content), title=title, title_align="left")
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _words(nouns: frozenset[str]) -> Text:
+    return Text(", ".join(sorted(nouns)) or "none")
+
+
+def _entities(episode: Episode, asked: Sequence[str], resources: TextResources, reward: Reward) -> Panel:
+    wanted, *each = resources.nouns([plain(text) for text in (episode.problem.question, *asked)])
+    found: frozenset[str] = frozenset().union(*each)
+    table = _table("", "nouns")
+    table.add_row("in the question", _words(wanted))
+    table.add_row("covered", _words(wanted & found))
+    table.add_row("missed", _words(wanted - found))
+    table.add_row("only in sub-questions", _words(found - wanted))
+    return _panel(f"entity_coverage {_value(reward, 'entity_coverage')}", table)
+
+
+def _consistency(episode: Episode, asked: Sequence[str], resources: TextResources, mode: str, reward: Reward) -> Panel:
+    table = _table("sub-question", "reply", "entity asked", "entity answered", "same", "cosine", "value")
+    for entry in answer_consistency.consistency_entries(episode, asked, resources, mode):
+        table.add_row(
+            Text(entry.question),
+            Text(entry.reply),
+            _words(entry.asked),
+            _words(entry.answered),
+            "yes" if entry.match else "no",
+            f"{entry.cosine:.2f}",
+            f"{entry.value:.3f}",
+        )
+    return _panel(f"answer_consistency {_value(reward, 'answer_consistency')}", table if asked else "no sub-questions")
+
+
+def _order(episode: Episode, mode: str, reward: Reward) -> Panel:
+    both = operation_order.sequences(episode, mode)
+    title = f"operation_order {_value(reward, 'operation_order')}"
+    if both is None:
+        return _panel(title, "no gold solution")
+    table = _table("gold solution", "guided solution")
+    pairs = aligned(*(side[:ROWS] for side in both))
+    for gold, guided in pairs:
+        table.add_row(gold or "-", guided or "-", style="" if gold and guided else "yellow")
+    return _panel(title, table if pairs else "no operations on either side")
+
+
+def _proximity(episode: Episode, resources: TextResources, mode: str, reward: Reward) -> Panel:
+    found = cot_proximity.aligned_steps(episode, resources, mode)
+    title = f"cot_proximity {_value(reward, 'cot_proximity')}"
+    if found is None:
+        return _panel(title, "no gold solution")
+    table = _table("gold step", "guided", "cosine", "initial", "cosine")
+    for step in found[:ROWS]:
+        table.add_row(
+            Text(step.gold), Text(step.guided or "-"), f"{step.cosine:.2f}",
+            Text(step.initial or "-"), f"{step.cosine_initial:.2f}",
+        )  # fmt: skip
+    return _panel(title, table if found else "no step has a counterpart")
+
+
+def _correctness(episode: Episode, given: Sequence[Attempt | None], reward: Reward) -> Panel:
+    table = _table("", "answer", "found by", "right")
+    problem = episode.problem
+    table.add_row("gold", Text(problem.answer), problem.answer_type, "")
+    marks = (reward.correct_initial, reward.correct)
+    for name, attempt, before, mark in zip(
+        ("initial", "guided"), (episode.initial, episode.final), given, marks, strict=True
+    ):
+        if attempt is None or before is None:
+            continue
+        rule = "given in the record" if before.answer else answers.extract(attempt.text, problem.answer_type).rule
+        table.add_row(name, Text(attempt.answer or "none"), rule, f"{mark:g}")
+    return _panel(f"correctness {_value(reward, 'correctness')}", table)
+
+
+def _total(asked: Sequence[str], reward: Reward, settings: RewardSettings) -> Panel:
+    table = _table("part", "value", "clip", "weight", "adds")
+    for part in PARTS:
+        value, bounds, weight = reward.parts[part], settings.clip.get(part), settings.weights.get(part, 0.0)
+        if value is None:
+            table.add_row(part, "absent", "", f"{weight:g}", "left out")
+            continue
+        paid = value if bounds is None else min(max(value, bounds[0]), bounds[1])
+        limits = "" if bounds is None else f"[{bounds[0]:g}, {bounds[1]:g}]"
+        table.add_row(part, f"{value:.3f}", limits, f"{weight:g}", f"{weight * paid:+.3f}")
+    for name, charge in reward.penalties.items():
+        table.add_row(f"penalty: {name}", "", "", "", f"{-charge:+.3f}")
+    table.add_row("total", "", "", "", f"{reward.total:+.3f}", style="bold")
+    if not asked:
+        return _panel(f"total ({settings.mode})", table)
+    shares = _table("sub-question", "its share of the total")
+    for question, share in zip(asked, reward.by_subquestion, strict=True):
+        shares.add_row(Text(question), f"{share:+.3f}")
+    return _panel(f"total ({settings.mode})", table, "", shares)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = arguments_of("rewards.explain", "Explain the reward of one saved episode.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--problem", help="the first episode of this problem id")
+    which.add_argument("--line", type=int, help="the episode of this line")
+    options = parser.parse_args(arguments)
+    if not options.episodes.is_file():
+        parser.error(f"cannot read {options.episodes}: no such file")
+    for number, episode in read_episodes(options.episodes):
+        if options.line is not None and number != options.line:
+            continue
+        if isinstance(episode, str):
+            if options.problem is not None:
+                continue
+            sys.stderr.write(f"line {number}: {episode}\n")
+            return 1
+        if options.problem not in (None, episode.problem.id):
+            continue
+        try:
+            with time_limit(60):
+                Console().print(explain(episode, TextResources(), settings_of(options)))
+        except ValueError as error:
+            sys.stderr.write(f"line {number}: {error}\n")
+            return 1
+        return 0
+    wanted = f"problem {options.problem!r}" if options.problem is not None else f"line {options.line or 1}"
+    sys.stderr.write(f"{options.episodes} holds no episode of {wanted}\n")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""Replies kept on disk, by solver, prompt and sampling.
+
+One SQLite file serves any number of processes of a machine (write-ahead log) and of runs. It holds hashes of
+prompts, and replies as the solver gave them; failures are never kept. A file that cannot be read or written in
+the middle of a run costs replies, not episodes: the solver is asked, and the log says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import sqlite3
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rollout.sampling import Sampling
+from rollout.solvers.base import Backend, SolverMisconfigured
+from rollout.strategies.base import Reply
+
+LOCK_WAIT_S = 10.0
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CacheSettings:
+    """``mode``: ``off``, ``deterministic`` (greedy replies only) or ``all`` (draws too); ``path`` of the file."""
+
+    mode: str = "off"
+    path: str = ""
+
+
+def cache_key(identity: dict[str, Any], prompt: str, sampling: Sampling, sample: int) -> str:
+    """The name of a reply: the same exactly where the same request would be sent."""
+    request = {"solver": identity, "prompt": prompt, "sampling": asdict(sampling), "sample": sample}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+class ReplyCache:
+    """A table of replies. Raises SolverMisconfigured if the file cannot be opened as one."""
+
+    def __init__(self, path: str) -> None:
+        file = Path(path)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            self._table = sqlite3.connect(file, timeout=LOCK_WAIT_S, isolation_level=None)
+            self._table.execute("PRAGMA journal_mode=WAL")
+            self._table.execute("PRAGMA synchronous=NORMAL")
+            self._table.execute(
+                "CREATE TABLE IF NOT EXISTS replies "
+                "(key TEXT PRIMARY KEY, text TEXT NOT NULL, tokens INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL) "
+                "WITHOUT ROWID"
+            )
+        except (sqlite3.Error, OSError) as error:
+            raise SolverMisconfigured(
+                f"solver.cache_path: '{path}' cannot be used ({error}); allowed: a file of its own on a local disk"
+            ) from None
+
+    def get(self, key: str) -> Reply | None:
+        """The reply under a key, None if there is none."""
+        try:
+            row = self._table.execute(
+                "SELECT text, tokens, prompt_tokens FROM replies WHERE key = ?", (key,)
+            ).fetchone()
+        except sqlite3.Error as error:
+            _LOG.warning("a cached reply could not be read: %s", error)
+            return None
+        return None if row is None else Reply(*row)
+
+    def put(self, key: str, reply: Reply) -> None:
+        """Keep a reply; of two under one key the first stays."""
+        try:
+            self._table.execute(
+                "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)",
+                (key, reply.text, reply.tokens, reply.prompt_tokens),
+            )
+        except sqlite3.Error as error:
+            _LOG.warning("a reply could not be cached: %s", error)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._table.close()
+
+
+class CachedSolver(Backend):
+    """Any solver behind the cache. A hit has the tokens of the reply when it was written; it counts as no request."""
+
+    def __init__(self, solver: Backend, settings: CacheSettings) -> None:
+        super().__init__(solver.replies)
+        self.solver = solver
+        self.usage = solver.usage
+        self.cache = ReplyCache(settings.path)
+        self._identity = solver.identity
+        self._all = settings.mode == "all"
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The solver's."""
+        return self._identity
+
+    @property
+    def spent(self) -> bool:
+        """The solver's."""
+        return self.solver.spent
+
+    async def start(self) -> None:
+        """Check the solver: what is not in the cache it will be asked."""
+        await self.solver.start()
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """The kept reply, or the solver's; raises what the solver raises."""
+        sampling = self.replies.sampling(prompt, purpose, sample)
+        if sampling.temperature > 0 and not self._all:
+            return await self.solver.ask(prompt, purpose=purpose, sample=sample)
+        key = cache_key(self._identity, prompt, sampling, sample)
+        reply = self.cache.get(key)
+        if reply is not None:
+            self.usage.cache_hits += 1
+            return reply
+        self.usage.cache_misses += 1
+        reply = await self.solver.ask(prompt, purpose=purpose, sample=sample)
+        self.cache.put(key, reply)
+        return reply

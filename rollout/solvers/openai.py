@@ -1,0 +1,273 @@
+"""The frozen solver behind an OpenAI-compatible server, paid or local.
+
+One actor holds the account: concurrency, requests and tokens a minute, retries, budget. The client's own retries
+are off, since they would bypass the limits. What the server got wrong is tried again within bounds and then raised;
+what the solver got wrong has a name (docs/solvers.md).
+
+The key comes from the environment, and is taken out of every text that leaves this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import os
+import random
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from rollout.sampling import Sampling
+from rollout.solvers.base import Backend, ReplySettings, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.limits import RateLimits
+from rollout.strategies.base import Reply, SolverFailure
+
+RETRIED = (408, 409, 425, 429)
+# Of one prompt, once others were answered.
+REFUSED = (400, 403, 413, 422)
+TOO_LONG = ("context_length", "context length", "maximum context", "too long")
+FILTERED = ("content_filter", "content policy", "content management policy")
+# What a chat template adds to a prompt, in tokens, generously.
+TEMPLATE_TOKENS = 32
+BYTES_A_TOKEN = 4
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class OpenAISettings:
+    """Server, limits and prices: the keys of conf/solver/openai.yaml. Times in seconds, prices a million tokens."""
+
+    base_url: str
+    model: str
+    replies: ReplySettings
+    api: str = "chat"
+    api_key_env: str = "OPENAI_API_KEY"
+    max_tokens_field: str = "max_tokens"
+    concurrency: int = 32
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    max_retries: int = 5
+    backoff_s: float = 0.5
+    backoff_max_s: float = 30.0
+    request_timeout_s: float = 60.0
+    timeout_s: float = 300.0
+    price_prompt: float = 0.0
+    price_completion: float = 0.0
+    budget_cost: float | None = None
+    budget_tokens: int | None = None
+    minute_s: float = 60.0
+
+
+class _Trouble(Exception):
+    """Something of the server's that may be gone the next time. ``wait_s``: what the server asked for."""
+
+    def __init__(self, text: str, wait_s: float | None = None, timed_out: bool = False) -> None:
+        super().__init__(text)
+        self.wait_s, self.timed_out = wait_s, timed_out
+
+
+class OpenAISolver(Backend):
+    """A solver over HTTP."""
+
+    def __init__(self, settings: OpenAISettings) -> None:
+        super().__init__(settings.replies)
+        self.settings = settings
+        self._key = os.environ.get(settings.api_key_env, "")
+        # A local server asks for no key: then no header is sent, not an empty one.
+        self._headers: dict[str, Any] = {} if self._key else {"Authorization": openai.Omit()}
+        self._client = openai.AsyncOpenAI(
+            api_key=self._key or "none",
+            base_url=settings.base_url,
+            max_retries=0,
+            timeout=None,
+            http_client=openai.DefaultAsyncHttpxClient(
+                limits=openai.DEFAULT_CONNECTION_LIMITS, timeout=None, follow_redirects=False
+            ),
+        )
+        self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, settings.minute_s)
+        self._slots = asyncio.Semaphore(settings.concurrency)
+        self._answered = False
+        # A line a request, with nothing in it that the run does not count anyway.
+        for name in ("httpx", "httpx2", "openai"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Server, interface and model."""
+        settings = self.settings
+        return {"backend": "openai", "base_url": settings.base_url, "api": settings.api, "model": settings.model}
+
+    @property
+    def spent(self) -> bool:
+        """Whether cost or tokens have reached the budget."""
+        usage, settings = self.usage, self.settings
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        return (settings.budget_cost is not None and usage.cost >= settings.budget_cost) or (
+            settings.budget_tokens is not None and tokens >= settings.budget_tokens
+        )
+
+    async def start(self) -> None:
+        """Ask one short question, which finds a wrong address, key or model before the run begins."""
+        try:
+            await self.ask("Q: What is 1 + 1?\nA:", purpose="subquestion")
+        except SolverUnavailable as error:
+            raise SolverMisconfigured(f"solver.base_url: no reply from {self.settings.base_url}: {error}") from None
+        except SolverFailure as failure:
+            if failure.outcome == "solver_timeout":
+                raise SolverMisconfigured(f"solver.request_timeout_s, solver.timeout_s: {failure}") from None
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """Answer one prompt; raises SolverFailure, SolverUnavailable, SolverMisconfigured.
+
+        ``timeout_s`` counts from the first request on: neither the wait for a free place nor that for the limits
+        before it is the solver's doing.
+        """
+        sampling = self.replies.sampling(prompt, purpose, sample)
+        reserve = len(prompt.encode(errors="replace")) + TEMPLATE_TOKENS + sampling.max_tokens
+        async with self._slots:
+            permit = await self._limits.admit(reserve)
+            deadline = time.monotonic() + self.settings.timeout_s
+            trouble = _Trouble(f"no reply in {self.settings.timeout_s:g} s (solver.timeout_s)", timed_out=True)
+            try:
+                async with asyncio.timeout(self.settings.timeout_s):
+                    for attempt in range(self.settings.max_retries + 1):
+                        if attempt:
+                            await self._wait(attempt, trouble, deadline)
+                            permit = await self._limits.admit(reserve)
+                            self.usage.retries += 1
+                        try:
+                            reply = self._read(await self._send(prompt, sampling), prompt)
+                        except _Trouble as error:
+                            trouble = error
+                            self._limits.pause(error.wait_s or 0.0)
+                            continue
+                        self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
+                        return reply
+            except TimeoutError:
+                pass
+        if trouble.timed_out:
+            raise SolverFailure("solver_timeout", str(trouble))
+        raise SolverUnavailable(str(trouble))
+
+    async def _wait(self, attempt: int, trouble: _Trouble, deadline: float) -> None:
+        """Hold back before an attempt: as long as the server said, else exponentially; both with jitter."""
+        settings = self.settings
+        step = min(settings.backoff_max_s, settings.backoff_s * 2 ** (attempt - 1))
+        seconds = step * (0.5 + random.random() / 2)
+        if trouble.wait_s is not None:
+            # Those who wait for the same moment do not all come at once.
+            seconds = trouble.wait_s + settings.backoff_s * random.random()
+        if time.monotonic() + seconds > deadline:
+            raise TimeoutError
+        await asyncio.sleep(seconds)
+
+    async def _send(self, prompt: str, sampling: Sampling) -> Any:
+        """One request; raises _Trouble, SolverFailure, SolverMisconfigured."""
+        settings = self.settings
+        body: dict[str, Any] = {
+            "model": settings.model,
+            settings.max_tokens_field: sampling.max_tokens,
+            "temperature": sampling.temperature,
+        }
+        if sampling.stop:
+            body["stop"] = list(sampling.stop)
+        if sampling.seed is not None:
+            body["seed"] = sampling.seed
+        create: Any = self._client.completions.create
+        body["prompt"] = prompt
+        if settings.api == "chat":
+            create = self._client.chat.completions.create
+            body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
+        try:
+            async with asyncio.timeout(settings.request_timeout_s):
+                return await create(**body, extra_headers=self._headers)
+        except TimeoutError:
+            text = f"no reply in {settings.request_timeout_s:g} s (solver.request_timeout_s)"
+            raise _Trouble(text, timed_out=True) from None
+        except openai.APIStatusError as error:
+            raise self._status(error) from None
+        except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
+            # A ValueError is a body that is no JSON.
+            cause = error.__cause__ or error
+            raise _Trouble(self._clean(f"{type(cause).__name__}: {cause}")) from None
+
+    def _status(self, error: openai.APIStatusError) -> Exception:
+        """What a status of 400 and above means."""
+        settings, status = self.settings, error.status_code
+        text = self._clean(f"the server answered {status}: {error.message}")
+        said = f"{error.code} {error.message}".lower()
+        if status == 401 or (status == 403 and not self._answered):
+            held = "is not accepted" if self._key else "is not set"
+            return SolverMisconfigured(f"solver.api_key_env: the key in {settings.api_key_env} {held}; {text}")
+        if status == 402 or "insufficient_quota" in said:
+            return SolverMisconfigured(f"solver.api_key_env: the account of the key in {settings.api_key_env}: {text}")
+        if status in RETRIED or status >= 500:
+            return _Trouble(text, retry_after(error.response.headers))
+        if any(word in said for word in TOO_LONG):
+            return SolverFailure("prompt_too_long", text)
+        if status == 404:
+            return SolverMisconfigured(
+                f"solver.model: '{settings.model}' is not known at {settings.base_url}, or solver.api: "
+                f"'{settings.api}' is not served there; {text}"
+            )
+        if any(word in said for word in FILTERED) or (self._answered and status in REFUSED):
+            return SolverFailure("solver_refused", text)
+        return SolverMisconfigured(f"solver: {settings.base_url} does not take the request; {text}")
+
+    def _read(self, completion: Any, prompt: str) -> Reply:
+        """The reply in a response, counted; raises _Trouble, SolverFailure."""
+        choices = getattr(completion, "choices", None)
+        if not isinstance(choices, list):
+            raise _Trouble("the server's response is no completion")
+        self._answered = True
+        choice = choices[0] if choices else None
+        message = getattr(choice, "message", None)
+        text = getattr(message, "content", None) if self.settings.api == "chat" else getattr(choice, "text", None)
+        written = self._hide(text).strip() if isinstance(text, str) else ""
+        reply = Reply(written, *self._tokens(completion, prompt, written))
+        self.usage.count(reply)
+        self.usage.cost += (
+            reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
+        ) / 1e6
+        if getattr(message, "refusal", None) or getattr(choice, "finish_reason", None) == "content_filter":
+            raise SolverFailure("solver_refused", self._clean(str(getattr(message, "refusal", None) or "filtered")))
+        if not isinstance(text, str):
+            raise SolverFailure("solver_empty", "the reply holds no text")
+        return reply
+
+    def _tokens(self, completion: Any, prompt: str, text: str) -> tuple[int, int]:
+        """Tokens written and read; estimated from the texts where the server does not tell."""
+        usage = getattr(completion, "usage", None)
+        counts = [getattr(usage, name, None) for name in ("completion_tokens", "prompt_tokens")]
+        written, read = (
+            count if isinstance(count, int) else -(-len(said.encode(errors="replace")) // BYTES_A_TOKEN)
+            for count, said in zip(counts, (text, prompt), strict=True)
+        )
+        return written, read
+
+    def _hide(self, text: str) -> str:
+        return text.replace(self._key, "[key]") if self._key else text
+
+    def _clean(self, text: str) -> str:
+        """One short line without the key."""
+        return " ".join(self._hide(text).split())[:300]
+
+
+def retry_after(headers: Any) -> float | None:
+    """Seconds that a response asks to wait (Retry-After as seconds or date, RFC 9110; or in milliseconds)."""
+    for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
+        value = headers.get(name)
+        if value is None:
+            continue
+        try:
+            return max(0.0, float(value) * unit)
+        except ValueError:
+            pass
+        try:
+            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+        except ValueError:
+            continue
+    return None

@@ -1,0 +1,152 @@
+"""The solver as a pool of Ray actors, shared by all rollout workers.
+
+A rollout worker's client gathers the prompts that its episodes put within a few milliseconds of each other
+into one actor call, since a call costs about as much as a token of a small model. Limits, cache and accounting
+of a paid API are its one actor's, so they hold over all workers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import time
+import traceback
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import ray
+
+from rollout.logs import actor_log
+from rollout.solvers import SolverSettings, make_solver
+from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage
+from rollout.strategies.base import Reply, SolverFailure
+
+USAGE_EVERY_S = 0.5
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One prompt; see ``Solver.ask``."""
+
+    prompt: str
+    purpose: str
+    sample: int = 0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of it: a reply, the name of the solver's failure, or an error to be tried again."""
+
+    reply: Reply | None = None
+    failure: str | None = None
+    detail: str = ""
+
+
+class Accounts:
+    """A solver's usage, kept in a file so that a restarted actor goes on counting; at most the last
+    ``USAGE_EVERY_S`` seconds are lost with a process."""
+
+    def __init__(self, file: Path, usage: Usage) -> None:
+        self.file, self.usage = file, usage
+        self._written = 0.0
+        if file.is_file():
+            for name, value in json.loads(file.read_text()).items():
+                setattr(usage, name, value)
+
+    def write(self) -> None:
+        """Write what was counted, unless that was done a moment ago."""
+        if time.monotonic() - self._written < USAGE_EVERY_S:
+            return
+        partial = self.file.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(self.usage)))
+        partial.rename(self.file)
+        self._written = time.monotonic()
+
+
+@ray.remote
+class SolverActor:
+    """One solver of the pool."""
+
+    def __init__(self, settings: SolverSettings, index: int, log_folder: str) -> None:
+        actor_log(log_folder, f"solver-{index}")
+        self.solver = make_solver(settings)
+        self.accounts = Accounts(Path(log_folder) / f"solver-{index}.usage.json", self.solver.usage)
+
+    async def ready(self) -> int:
+        """Return once the solver can answer; the process id. Raises SolverMisconfigured, SolverUnavailable."""
+        await self.solver.start()
+        return os.getpid()
+
+    async def ask_many(self, asks: list[Ask]) -> tuple[list[Answer], bool]:
+        """Answer prompts at once, in their order, and whether the budget is spent."""
+        answers = await asyncio.gather(*(self._ask(ask) for ask in asks))
+        self.accounts.write()
+        return answers, self.solver.spent
+
+    async def usage(self) -> Usage:
+        """What was asked since the start of the run."""
+        return self.solver.usage
+
+    async def _ask(self, ask: Ask) -> Answer:
+        try:
+            return Answer(await self.solver.ask(ask.prompt, purpose=ask.purpose, sample=ask.sample))
+        except SolverFailure as failure:
+            return Answer(failure=failure.outcome, detail=str(failure))
+        except (SolverUnavailable, SolverMisconfigured) as error:
+            return Answer(detail=str(error))
+        except SolverBroken:
+            traceback.print_exc()
+            os._exit(1)  # Ray starts a new process and asks again
+
+
+class SolverClient:
+    """A rollout worker's view of the pool: ``ask`` one prompt, sent together with its neighbours, or at once if
+    ``window_s`` is 0. ``spent``: the budget was, when the last reply came."""
+
+    def __init__(self, actors: list[Any], window_s: float = 0.004) -> None:
+        self._actors = itertools.cycle(actors)
+        self._window_s = window_s
+        self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
+        self._sends: set[asyncio.Task[None]] = set()
+        self.spent = False
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """Answer one prompt; raises SolverFailure, SolverUnavailable, or the Ray error of a dead actor."""
+        ask = Ask(prompt, purpose, sample)
+        answer = await (self._with_neighbours(ask) if self._window_s else self._alone(ask))
+        if answer.reply is not None:
+            return answer.reply
+        if answer.failure is not None:
+            raise SolverFailure(answer.failure, answer.detail)
+        raise SolverUnavailable(answer.detail)
+
+    async def _alone(self, ask: Ask) -> Answer:
+        (answer,), self.spent = await next(self._actors).ask_many.remote([ask])
+        return cast(Answer, answer)
+
+    async def _with_neighbours(self, ask: Ask) -> Answer:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((ask, future))
+        if len(self._waiting) == 1:
+            task = asyncio.create_task(self._send())
+            self._sends.add(task)
+            task.add_done_callback(self._sends.discard)
+        return await future
+
+    async def _send(self) -> None:
+        await asyncio.sleep(self._window_s)
+        batch, self._waiting = self._waiting, []
+        asks, futures = zip(*batch, strict=True)
+        try:
+            answers, self.spent = await next(self._actors).ask_many.remote(list(asks))
+        except Exception as error:  # noqa: BLE001 - belongs to every episode that waits
+            for future in futures:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for future, answer in zip(futures, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)

@@ -1,0 +1,93 @@
+"""Sub-questions that refer to earlier ones as ``#k``, counted from 1, and are answered as soon as those are.
+
+The notation is that of StrategyQA's human decompositions (Geva et al., TACL 2021, arXiv 2101.02235). What is put to
+the solver has the answers in place of the references, and in view the turns referred to. A sub-question that
+refers to itself, to a later one or to one that is not there leaves no order to rely on: then all are answered in
+sequence as in ``daslam``, and the episode's note says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+
+from rewards.answers import extract
+from rollout.prompts import Prompts
+from rollout.records import Episode, Problem, Turn
+from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.exchange import Exchange, together
+from rollout.strategies.votes import NUMERIC, gate_closed
+
+_REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
+
+
+async def run(
+    problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts, options: Options = DEFAULTS
+) -> Episode:
+    """Run one episode."""
+    exchange = Exchange("dependency_graph", problem, solver, prompts)
+    with exchange.until_failure() as episode:
+        if await gate_closed(exchange, options):
+            return episode
+        episode.initial = await exchange.solve()
+        questions = await exchange.decompose(decomposer, episode.initial.text)
+        episode.note = out_of_order(questions)
+        if episode.note is None:
+            await _by_dependency(exchange, questions)
+        else:
+            for question in questions:
+                asked = with_answers(question, episode.turns, problem.answer_type)
+                episode.turns.append(await exchange.answer(question, episode.turns, asked))
+        episode.final = await exchange.solve()
+    return exchange.episode
+
+
+async def _by_dependency(exchange: Exchange, questions: Sequence[str]) -> None:
+    """Answer each sub-question as soon as those it refers to are answered."""
+    turns: list[Turn | None] = [None] * len(questions)
+    answered = [asyncio.Event() for _ in questions]
+
+    async def answer(index: int) -> Turn:
+        needed = references(questions[index])
+        for number in needed:
+            await answered[number - 1].wait()
+        in_view = [turn for number, turn in enumerate(turns, 1) if turn is not None and number in needed]
+        asked = with_answers(questions[index], turns, exchange.problem.answer_type)
+        turn = turns[index] = await exchange.answer(questions[index], in_view, asked)
+        answered[index].set()
+        return turn
+
+    await together([answer(index) for index in range(len(questions))], exchange.episode.turns)
+
+
+def references(question: str) -> set[int]:
+    """The numbers of the sub-questions that one refers to."""
+    return {int(number) for number in _REFERENCE.findall(question)}
+
+
+def out_of_order(questions: Sequence[str]) -> str | None:
+    """What is wrong with the references; None if every one is to an earlier sub-question."""
+    for number, question in enumerate(questions, 1):
+        wrong = [other for other in sorted(references(question)) if other >= number]
+        if wrong:
+            return f"answered in sequence: sub-question {number} refers to #{wrong[0]}, which is not before it"
+    return None
+
+
+def with_answers(question: str, turns: Sequence[Turn | None], answer_type: str) -> str | None:
+    """The sub-question with answers in place of its references; None where that changes nothing.
+
+    An answer is the number found in the reply if the problem asks for a number, else its stated answer or last line.
+    A reference without one stays as written.
+    """
+    kind = "number" if answer_type in NUMERIC else "text"
+
+    def value(match: re.Match[str]) -> str:
+        number = int(match[1])
+        turn = turns[number - 1] if number <= len(turns) else None
+        found = extract(turn.text, kind).answer if turn else None
+        return " ".join((found or (turn.text if turn else "")).split()) or match[0]
+
+    asked = _REFERENCE.sub(value, question)
+    return None if asked == question else asked

@@ -1,0 +1,78 @@
+"""The moves strategies are made of. Every reply comes in here, so none is left out of the episode's account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from rewards.answers import extract
+from rollout.prompts import Prompts
+from rollout.records import Attempt, Episode, Problem, Turn
+from rollout.strategies.base import Decomposer, Solver, SolverFailure
+
+Result = TypeVar("Result")
+
+
+class Exchange:
+    """One episode in the making."""
+
+    def __init__(self, strategy: str, problem: Problem, solver: Solver, prompts: Prompts) -> None:
+        self.episode = Episode(problem=problem, strategy=strategy)
+        self.problem, self.prompts = problem, prompts
+        self._solver = solver
+
+    @contextmanager
+    def until_failure(self) -> Iterator[Episode]:
+        """The episode; a solver failure in the block ends it, with the failure's name as its outcome."""
+        try:
+            yield self.episode
+        except SolverFailure as failure:
+            self.episode.outcome = failure.outcome
+
+    async def ask(self, prompt: str, purpose: str, sample: int = 0) -> str:
+        """The solver's text, its tokens accounted for."""
+        reply = await self._solver.ask(prompt, purpose=purpose, sample=sample)
+        self.episode.solver_tokens += reply.tokens
+        self.episode.solver_prompt_tokens += reply.prompt_tokens
+        return reply.text
+
+    async def solve(self) -> Attempt:
+        """The solver's answer to the whole question, with the turns so far in view."""
+        return Attempt(await self.ask(self.prompts.solve(self.problem, self.episode.turns), "solve"))
+
+    async def draw(self, sample: int) -> Attempt:
+        """The solver's ``sample``-th independent attempt at the whole question, and the answer found in it."""
+        text = await self.ask(self.prompts.solve(self.problem, []), "solve", sample)
+        return Attempt(text, extract(text, self.problem.answer_type).answer)
+
+    async def decompose(self, decomposer: Decomposer, attempt: str = "") -> list[str]:
+        """The decomposer's sub-questions."""
+        episode = self.episode
+        episode.decomposition, episode.policy = await decomposer.decompose(self.problem, attempt)
+        episode.policy_tokens = len(episode.policy.token_ids) if episode.policy else 0
+        return episode.decomposition.subquestions
+
+    async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:
+        """One sub-question answered with the ``earlier`` turns in view; ``asked`` is put instead of it if given."""
+        prompt = self.prompts.subquestion(self.problem, earlier, asked or question)
+        return Turn(question, await self.ask(prompt, "subquestion"), asked=asked)
+
+
+async def together(work: Sequence[Coroutine[Any, Any, Result]], results: list[Result]) -> None:
+    """Run coroutines at once; what they return is put into ``results`` in their order.
+
+    The first failure cancels the others and is raised once they have ended; the results there are by then stay. An
+    error that is not the solver's comes before a solver failure: such an episode is tried again, not counted.
+    """
+    tasks: list[asyncio.Task[Result]] = []
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks += [group.create_task(coroutine) for coroutine in work]
+    except ExceptionGroup as failures:
+        raise next(
+            (e for e in failures.exceptions if not isinstance(e, SolverFailure)), failures.exceptions[0]
+        ) from None
+    finally:
+        results += [task.result() for task in tasks if not task.cancelled() and task.exception() is None]

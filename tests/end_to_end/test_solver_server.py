@@ -1,0 +1,96 @@
+"""A whole run whose solver is a server that misbehaves, in small: what is counted, and that no key is written."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from launch.compose import CONF
+from tests.rollout.server import Plan, Server
+
+ROOT = CONF.parent
+KEY = "sk-planted-4711"
+
+
+@contextmanager
+def serving(plan: Plan) -> Iterator[Server]:
+    """A server on a thread of its own."""
+    server, ready, stop = Server(plan, retry_after="0.2"), threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with server:
+            ready.set()
+            while not stop.is_set():
+                await asyncio.sleep(0.05)
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()))
+    thread.start()
+    assert ready.wait(10)
+    try:
+        yield server
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def evaluate(server: Server, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    command = [
+        sys.executable, "-m", "launch.evaluate", "solver=openai", f"solver.base_url={server.url}", "solver.model=m",
+        "solver.api=completions", "solver.backoff_s=0.05", "evaluation.problems=12", "tracking=offline",
+        f"solver.cache_path={folder.parent / 'cache.sqlite'}", f"run_dir={folder}", *overrides,
+    ]  # fmt: skip
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"OPENAI_API_KEY": KEY},
+    )  # fmt: skip
+
+
+def written(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_run_survives_a_bad_server_and_writes_no_key(tmp_path):
+    bad = {3: "429", 8: "500", 13: "closed", 18: "garbage"}
+    with serving(lambda number, body: bad.get(number % 20, "program")) as server:
+        done = evaluate(server, tmp_path / "run", "solver.max_retries=9")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["accuracy"]["gold"]["mean"] == 1
+    assert summary["accuracy"]["direct"]["mean"] == summary["accuracy"]["filler"]["mean"] == 0
+    solver = summary["solver"]
+    assert solver["retries"] == sum(kind != "program" for kind in server.kinds) > 0
+    assert solver["requests"] == server.kinds.count("program")
+    assert solver["cache_hits"] > 0, "direct, gold and filler begin with the same question"
+    assert server.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert KEY.encode() not in written(tmp_path)
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_a_refused_key_ends_the_start_in_one_line_without_the_key(tmp_path):
+    with serving(lambda number, body: "401") as server:
+        done = evaluate(server, tmp_path / "run")
+    assert done.returncode == 1
+    said = done.stdout + done.stderr
+    assert "solver.api_key_env: the key in OPENAI_API_KEY is not accepted" in said
+    assert "Traceback" not in said
+    assert KEY not in said
+    assert KEY.encode() not in written(tmp_path)
+
+
+def test_a_spent_budget_ends_the_run_in_order(tmp_path):
+    with serving(lambda number, body: "program") as server:
+        done = evaluate(server, tmp_path / "run", "solver.budget_tokens=150", "rollout.concurrency=4")
+    assert done.returncode == 0, done.stdout + done.stderr
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "out_of_budget"
+    assert set(summary["accuracy"]) == {"direct"}
+    tokens = summary["solver"]["prompt_tokens"] + summary["solver"]["completion_tokens"]
+    # Ten a request: the budget, and what the four episodes that were running had still to ask.
+    assert 150 <= tokens <= 150 + 4 * 10 * 10

@@ -1,0 +1,109 @@
+"""Whatever is in a batch, every episode of it comes back, and only what is wrong with one concerns that one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import ray
+
+import rewards.total
+from rewards.actor import RewardActor, score_batch
+from rewards.modes import RewardSettings
+from rewards.text import TextResources
+from rollout.records import Attempt, Episode, Problem
+from rollout.worker import Job, Outcome
+from trainer.pipeline import Pipeline
+
+SETTINGS = RewardSettings.for_mode("bounded")
+
+
+def episode(name: str, kind: str = "number", final: str = "The answer is 7.") -> Episode:
+    return Episode(Problem(name, "How many pens?", "7", kind, solution="3 + 4 = 7"), "daslam", final=Attempt(final))
+
+
+@pytest.fixture(scope="module")
+def resources() -> TextResources:
+    return TextResources()
+
+
+def test_one_episode_that_cannot_be_scored_stays_alone(resources, capsys):
+    rewards = score_batch([episode("a"), episode("b", kind="sonnet"), episode("c")], resources, SETTINGS)
+    assert [math.isnan(reward.total) for reward in rewards] == [False, True, False]
+    assert "unknown answer type 'sonnet'" in (rewards[1].error or "")
+    assert "problem b not scored" in capsys.readouterr().out
+
+
+def test_one_episode_that_takes_too_long_is_stopped(resources, monkeypatch):
+    real = rewards.total.operation_order.score
+
+    def slow(item: Episode, mode: str):
+        while item.problem.id == "slow":
+            pass
+        return real(item, mode)
+
+    monkeypatch.setattr(rewards.total.operation_order, "score", slow)
+    started = time.perf_counter()
+    found = score_batch([episode("a"), episode("slow"), episode("c")], resources, SETTINGS, seconds=0.3)
+    assert time.perf_counter() - started < 5
+    assert [reward.error is None for reward in found] == [True, False, True]
+    assert "rewards.episode_seconds" in (found[1].error or "")
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+class Poison(str):
+    """A text that ends the process, or hangs in it beyond signals, as soon as it travels there."""
+
+    def __new__(cls, how: str) -> Poison:
+        return super().__new__(cls, how)
+
+    def __reduce__(self):
+        return (_ends if self == "ends" else _hangs), ()
+
+
+def _ends() -> None:
+    if os.environ.get("REWARD_TEST_DRIVER") != str(os.getpid()):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _hangs() -> None:
+    if os.environ.get("REWARD_TEST_DRIVER") != str(os.getpid()):
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+        time.sleep(3600)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    os.environ["REWARD_TEST_DRIVER"] = str(os.getpid())
+    root = str(Path(__file__).parents[2])
+    ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": root}})
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("how", ["ends", "hangs"])
+def test_an_episode_that_takes_its_actor_along_costs_no_other_one(how, cluster, tmp_path):
+    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(SETTINGS, "wordllama", 0, str(tmp_path), 1.0)
+    ray.get(actor.ready.remote())
+    poisoned = episode("poisoned")
+    poisoned.problem.meta["poison"] = Poison(how)
+
+    async def run() -> tuple[list, dict[str, int]]:
+        pipeline = Pipeline([None], [], [actor], tmp_path, 60, 3, episode_seconds=1.0)
+        batch = [episode("a"), poisoned, episode("c")]
+        jobs = [Job(index, item.problem, "daslam", seed=0) for index, item in enumerate(batch)]
+        pipeline._running[0].update({job.id: job for job in jobs})
+        await pipeline._finish(0, [Outcome(job, item) for job, item in zip(jobs, batch, strict=True)])
+        return await pipeline.next(), pipeline.counts
+
+    scored, counts = asyncio.run(run())
+    assert [item.episode.problem.id for item in scored] == ["a", "poisoned", "c"]
+    assert [item.reward.error is None for item in scored] == [True, False, True]
+    assert counts["reward_errors"] == 1
+    assert counts["reward_retries"] == 3  # the batch, then the poisoned episode twice
+    ray.kill(actor)

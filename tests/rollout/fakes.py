@@ -1,0 +1,86 @@
+"""A solver that follows a script, a decomposer with one plan, and an episode of theirs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from rollout.prompts import Prompts
+from rollout.records import Decomposition, Episode, PolicySample, Problem
+from rollout.strategies import STRATEGIES
+from rollout.strategies.base import DEFAULTS, Options, Reply
+
+PROBLEM = Problem("p", "Ann has 3 pens. Bob has twice as many. How many do they have?", "9")
+SOLVE = (
+    "Ann has 3 pens. Bob has twice as many. How many do they have?{}\nQ: Solve step by step: How many do they have?\nA:"
+)
+SUB = "Ann has 3 pens. Bob has twice as many. How many do they have?{}\nQ: {}\nA:"
+PLAN = ["How many has Ann?", "How many has Bob?"]
+
+
+class Scripted:
+    """A solver that replies as told and writes down what it was asked. A reply's tokens are its words, a prompt's its
+    lines. With ``wait_for`` every call waits until so many are in flight at once."""
+
+    def __init__(self, reply: Callable[[str, int], str], wait_for: int = 1) -> None:
+        self.reply = reply
+        self.asked: list[tuple[str, str, int]] = []
+        self.tokens = self.prompt_tokens = self.in_flight = self.most_in_flight = self.cancelled = 0
+        self.barrier = asyncio.Barrier(wait_for)
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        self.asked.append((prompt, purpose, sample))
+        self.in_flight += 1
+        self.most_in_flight = max(self.in_flight, self.most_in_flight)
+        try:
+            async with asyncio.timeout(5):
+                await self.barrier.wait()
+            text = self.reply(prompt, sample)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.in_flight -= 1
+        reply = Reply(text, len(text.split()), prompt.count("\n"))
+        self.tokens += reply.tokens
+        self.prompt_tokens += reply.prompt_tokens
+        return reply
+
+
+class Planner:
+    """A decomposer with one plan; remembers the attempts it was shown."""
+
+    def __init__(self, plan: list[str]) -> None:
+        self.plan = plan
+        self.attempts: list[str] = []
+
+    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
+        self.attempts.append(attempt)
+        sample = PolicySample([1, 2], [3, 4, 5], [-1.0] * 3, [0] * 3)
+        return Decomposition("\n".join(self.plan), list(self.plan)), sample
+
+
+def by_question(prompt: str, sample: int) -> str:
+    """What a solver would say that knows Ann and Bob."""
+    last = prompt.rsplit("\nQ: ", 1)[1]
+    if "Solve" in last:
+        return "3 + 6 = 9. The answer is 9." if "has Bob" in prompt else "The answer is 5."
+    return "Ann has 3 pens." if "Ann" in last else "Bob has 6 pens."
+
+
+def run(
+    name: str,
+    solver: Scripted | Callable[[str, int], str] = by_question,
+    plan: list[str] | None = None,
+    problem: Problem = PROBLEM,
+    options: Options = DEFAULTS,
+    decomposer: Planner | None = None,
+) -> tuple[Episode, Scripted]:
+    async def episode() -> tuple[Episode, Scripted]:
+        fake = solver if isinstance(solver, Scripted) else Scripted(solver)
+        planner = decomposer or Planner(PLAN if plan is None else plan)
+        done = await STRATEGIES[name](problem, planner, fake, Prompts(), options)
+        assert asyncio.all_tasks() == {asyncio.current_task()}, "work was left behind"
+        return done, fake
+
+    return asyncio.run(episode())

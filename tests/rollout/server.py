@@ -1,0 +1,108 @@
+"""An OpenAI-compatible server on 127.0.0.1 that misbehaves as told."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+from aiohttp import web
+
+from rollout.solvers import program
+
+# Given the number of the request and its body: how to answer it.
+Plan = Callable[[int, dict[str, Any]], str]
+
+
+def completion(body: dict[str, Any], text: str | None, finish: str = "stop", **message: Any) -> dict[str, Any]:
+    chat = "messages" in body
+    choice = {"message": {"role": "assistant", "content": text, **message}} if chat else {"text": text}
+    return {
+        "id": "c", "object": "chat.completion" if chat else "text_completion", "created": 1, "model": body["model"],
+        "choices": [{"index": 0, "finish_reason": finish, **choice}],
+        "usage": {"prompt_tokens": 7, "completion_tokens": 3, "total_tokens": 10},
+    }  # fmt: skip
+
+
+class Server:
+    """``async with Server(plan) as server``; what it saw is in ``requests`` (monotonic time, body) and ``headers``."""
+
+    def __init__(self, plan: Plan, retry_after: str = "0.1", hang_s: float = 30.0) -> None:
+        self.plan, self.retry_after, self.hang_s = plan, retry_after, hang_s
+        self.requests: list[tuple[float, dict[str, Any]]] = []
+        self.headers: list[dict[str, str]] = []
+        self.kinds: list[str] = []
+        self.running = self.most_running = 0
+        self.url = ""
+
+    async def __aenter__(self) -> Server:
+        application = web.Application()
+        application.router.add_post("/v1/{path:.*}", self._answer)
+        self._runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._runner.cleanup()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read())
+        kind = self.plan(len(self.requests), body)
+        self.requests.append((time.monotonic(), body))
+        self.headers.append(dict(request.headers))
+        self.kinds.append(kind)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            await asyncio.sleep(0.005)
+            return await self._respond(kind, request, body)
+        finally:
+            self.running -= 1
+
+    async def _respond(self, kind: str, request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+        prompt = body["messages"][-1]["content"] if "messages" in body else body["prompt"]
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if kind == "429":
+            error = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
+            return web.json_response(error, status=429, headers={"Retry-After": self.retry_after})
+        if kind.isdigit():
+            # A server that repeats the key, as some do in part.
+            error = {"error": {"message": f"no: Bearer {key} and {prompt}", "code": None}}
+            return web.json_response(error, status=int(kind))
+        if kind in ("context_length_exceeded", "content_filter", "insufficient_quota"):
+            error = {"error": {"message": "no", "code": kind}}
+            return web.json_response(error, status=429 if kind == "insufficient_quota" else 400)
+        if kind in ("closed", "half"):
+            if kind == "half":
+                response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "500"})
+                await response.prepare(request)
+                await response.write(b'{"id": "c", "choices": [{"te')
+            assert request.transport is not None
+            request.transport.abort()
+            return web.Response()
+        if kind == "hang":
+            await asyncio.sleep(self.hang_s)
+        if kind == "garbage":
+            return web.Response(text="<html>not here", content_type="application/json")
+        if kind == "page":
+            return web.Response(text="<html>not here", content_type="text/html")
+        if kind == "no_choices":
+            return web.json_response(completion(body, "") | {"choices": []})
+        if kind == "refusal":
+            return web.json_response(completion(body, None, refusal="I would rather not."))
+        if kind == "filtered":
+            return web.json_response(completion(body, "", finish="content_filter"))
+        if kind == "cut":
+            return web.json_response(completion(body, "half of", finish="length"))
+        if kind == "no_usage":
+            return web.json_response(completion(body, "one two three four") | {"usage": None})
+        if kind == "program":
+            return web.json_response(completion(body, program.answer(prompt)))
+        if kind == "echo_key":
+            return web.json_response(completion(body, f"your key is {key}"))
+        return web.json_response(completion(body, f" reply to {prompt}\n"))
