@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rollout.logs import actor_log
 from trainer import losses
-from trainer.advantages import estimate, moments, whiten
+from trainer.advantages import estimate, group_moments, moments, scores, whiten
 from trainer.config import Config, model_path
 from trainer.experience import Experience, microbatches, minibatches, pad, pad_values, shards
 from trainer.policy import ActorCritic
@@ -220,18 +220,10 @@ class Learner:
         kl = losses.kl_k1(proximal, reference, mask)
         if algorithm.kl == "reward":
             rewards = rewards - self.kl_coef * kl
-        advantages, returns = estimate(
-            algorithm.advantage,
-            rewards,
-            values,
-            mask,
-            torch.tensor([experience.group for experience in batch], device=device),
-            groups,
-            gamma=algorithm.gamma,
-            lam=algorithm.lam,
-            scale=algorithm.group_std,
-            add=self._sum_tensor,
-        )
+        group = torch.tensor([experience.group for experience in batch], device=device)
+        total = self._sum_tensor(group_moments(scores(rewards, mask), group, groups))
+        settings: dict[str, Any] = {"gamma": algorithm.gamma, "lam": algorithm.lam, "scale": algorithm.group_std}
+        advantages, returns = estimate(algorithm.advantage, rewards, values, mask, group, total, **settings)
         if algorithm.whiten:
             advantages = whiten(advantages, mask, self._sum_tensor(moments(advantages, mask)))
         return {

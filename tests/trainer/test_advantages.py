@@ -8,7 +8,17 @@ import statistics
 import pytest
 import torch
 
-from trainer.advantages import estimate, gae, grpo, moments, reinforce_plus_plus, rloo, token_rewards, whiten
+from trainer.advantages import (
+    estimate,
+    gae,
+    group_moments,
+    grpo,
+    moments,
+    reinforce_plus_plus,
+    rloo,
+    token_rewards,
+    whiten,
+)
 
 
 def reference_gae(rewards, values, mask, gamma, lam):
@@ -64,6 +74,11 @@ GROUPS = [2, 0, 1, 0, 2, 0, 1, 0, 3]  # of four, two, two and one
 SCORES = [0.3, 1.0, -2.0, 0.5, 0.3, -0.25, 5.0, 0.0, 7.0]  # group 2 has no variance
 
 
+def of_groups(how, scores, groups, number, **settings):
+    function = {"grpo": grpo, "rloo": rloo}[how]
+    return function(scores, groups, group_moments(scores, groups, number), **settings)
+
+
 def members(group):
     return [score for score, other in zip(SCORES, GROUPS, strict=True) if other == group]
 
@@ -84,13 +99,13 @@ def reference_rloo(place):
 
 @pytest.mark.parametrize("scale", [True, False])
 def test_grpo_is_that_of_a_slow_loop(scale):
-    found = grpo(torch.tensor(SCORES, dtype=torch.float64), torch.tensor(GROUPS), 4, scale=scale)
+    found = of_groups("grpo", torch.tensor(SCORES, dtype=torch.float64), torch.tensor(GROUPS), 4, scale=scale)
     expected = [reference_grpo(score, group, scale) for score, group in zip(SCORES, GROUPS, strict=True)]
     assert found.tolist() == pytest.approx(expected, abs=1e-9)
 
 
 def test_rloo_is_that_of_a_slow_loop():
-    found = rloo(torch.tensor(SCORES, dtype=torch.float64), torch.tensor(GROUPS), 4)
+    found = of_groups("rloo", torch.tensor(SCORES, dtype=torch.float64), torch.tensor(GROUPS), 4)
     assert found.tolist() == pytest.approx([reference_rloo(place) for place in range(9)], abs=1e-12)
 
 
@@ -99,37 +114,19 @@ def test_rloo_is_that_of_a_slow_loop():
 @pytest.mark.parametrize("how", ["grpo", "rloo"])
 def test_a_group_without_variance_teaches_nothing(how, size, score):
     scores, groups = torch.full((size,), score), torch.zeros(size, dtype=torch.long)
-    found = grpo(scores, groups, 1) if how == "grpo" else rloo(scores, groups, 1)
+    found = of_groups(how, scores, groups, 1)
     assert found.abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("how", ["grpo", "rloo"])
 def test_groups_cut_over_ranks_are_as_whole_ones(how):
-    """Two ranks run in step: each ``add`` of the one is met by the same one of the other."""
     scores, groups = torch.tensor(SCORES, dtype=torch.float64), torch.tensor(GROUPS)
-    function = {"grpo": grpo, "rloo": rloo}[how]
-    parts = [torch.tensor([0, 2, 5, 8]), torch.tensor([1, 3, 4, 6, 7])]
-    sums = [[], []]
-
-    def run(rank, replies):
-        given = iter(replies)
-
-        def add(values):
-            sums[rank].append(values.clone())
-            return next(given, values)
-
-        return function(scores[parts[rank]], groups[parts[rank]], 4, add=add)
-
-    # Each round of replies makes one more of the ranks' own sums right.
-    replies: list[torch.Tensor] = []
-    for _ in range(3):
-        sums = [[], []]
-        for rank in range(2):
-            run(rank, replies)
-        replies = [first + second for first, second in zip(*sums, strict=True)]
-    whole = function(scores, groups, 4)
-    for rank in range(2):
-        assert run(rank, replies).tolist() == pytest.approx(whole[parts[rank]].tolist(), abs=1e-12)
+    ranks = [torch.tensor([0, 2, 5, 8]), torch.tensor([1, 3, 4, 6, 7])]
+    total = sum(group_moments(scores[rows], groups[rows], 4) for rows in ranks)
+    whole = of_groups(how, scores, groups, 4)
+    for rows in ranks:
+        found = {"grpo": grpo, "rloo": rloo}[how](scores[rows], groups[rows], total)
+        assert found.tolist() == pytest.approx(whole[rows].tolist(), abs=1e-12)
 
 
 @pytest.mark.parametrize("how", ["gae", "grpo", "rloo", "reinforce_plus_plus"])
@@ -141,7 +138,9 @@ def test_estimate_pays_policy_tokens_only(how):
     rewards = torch.where(mask, share[:, None], math.nan)
     values = torch.where(mask, torch.randn(9, 6, dtype=torch.float64), math.nan)
     settings = {"gamma": 0.9, "lam": 0.8, "scale": False}
-    advantages, targets = estimate(how, rewards, values, mask, torch.tensor(GROUPS), 4, **settings)
+    groups = torch.tensor(GROUPS)
+    total = group_moments(torch.tensor(SCORES, dtype=torch.float64), groups, 4)
+    advantages, targets = estimate(how, rewards, values, mask, groups, total, **settings)
     assert advantages[~mask].abs().max() == 0
     for row in range(9):
         expected = {
@@ -161,7 +160,7 @@ def test_estimate_pays_policy_tokens_only(how):
 def test_an_unknown_estimator_is_refused_by_name():
     one = torch.ones(1, 1)
     with pytest.raises(ValueError, match="'gea'; allowed: gae, grpo, rloo, reinforce_plus_plus"):
-        estimate("gea", one, one, one.bool(), torch.zeros(1, dtype=torch.long), 1, gamma=1.0, lam=1.0, scale=True)
+        estimate("gea", one, one, one.bool(), torch.zeros(1, dtype=torch.long), one, gamma=1.0, lam=1.0, scale=True)
 
 
 @pytest.mark.parametrize("credit", ["terminal", "subquestion"])
