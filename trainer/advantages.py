@@ -1,6 +1,7 @@
-"""Advantages from token rewards and values. Imports only torch.
+"""Advantages from token rewards: with a critic (``gae``), or from samples alone. Imports only torch.
 
 A sequence may hold tokens the policy did not write (a prompt, a solver's turn); ``mask`` is True where it did.
+What spans ranks is formed of sums (``moments``, ``group_moments``) that are added over them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,82 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
         next_advantage = torch.where(here, advantage, next_advantage)
     returns = torch.where(mask, advantages + values, 0.0)
     return advantages, returns
+
+
+def reinforce_plus_plus(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
+    """The discounted return from each policy token on ``[batch, time]`` (Hu et al. 2025, arXiv 2501.03262);
+    its baseline and scale are the whole batch's: to be whitened over all ranks. Gaps do not discount."""
+    return gae(rewards, torch.zeros_like(rewards), mask, gamma, 1.0)[0]
+
+
+def group_moments(scores: Tensor, groups: Tensor, number: int) -> Tensor:
+    """``[count, sum, sum of squares]`` of each group's scores ``[number, 3]``, in float64: add those of all ranks.
+
+    ``scores`` ``[batch]``; ``groups`` ``[batch]``: indices below ``number``, the same on all ranks.
+    """
+    scores = scores.double()
+    rows = torch.stack([torch.ones_like(scores), scores, scores.square()], 1)
+    return rows.new_zeros(number, 3).index_add(0, groups, rows)
+
+
+def grpo(scores: Tensor, groups: Tensor, total: Tensor, *, scale: bool = True) -> Tensor:
+    """Each sequence's score less its group's mean, over its group's standard deviation ``[batch]`` (Shao et al. 2024,
+    arXiv 2402.03300, section 4.1.2); ``total`` are the groups' moments over all ranks.
+
+    Not divided (``scale`` False) it is Dr. GRPO's (Liu et al. 2025, arXiv 2503.20783). The deviation is a sample's
+    (n - 1). A group of one, and one without variance, has advantage 0.
+    """
+    counts, sums, squares = total[groups].unbind(1)
+    means = sums / counts
+    advantages = scores.double() - means
+    if scale:
+        variances = (squares - counts * means.square()).clamp_min(0.0) / (counts - 1).clamp_min(1)
+        # Rounding leaves a flat group a little above and below zero: the constant keeps that from becoming 1.
+        advantages = advantages / (variances.sqrt() + 1e-6)
+    return advantages.to(scores.dtype)
+
+
+def rloo(scores: Tensor, groups: Tensor, total: Tensor) -> Tensor:
+    """Each sequence's score less the mean of the others of its group ``[batch]`` (Ahmadian et al. 2024,
+    arXiv 2402.14740). Arguments as ``grpo``'s; a group of one has nothing to compare with: advantage 0."""
+    counts, sums, _ = total[groups].unbind(1)
+    others = (sums - scores.double()) / (counts - 1).clamp_min(1)
+    return torch.where(counts > 1, scores.double() - others, 0.0).to(scores.dtype)
+
+
+def estimate(
+    how: str,
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    groups: Tensor,
+    total: Tensor,
+    *,
+    gamma: float,
+    lam: float,
+    scale: bool,
+) -> tuple[Tensor, Tensor]:
+    """Advantages and the critic's targets ``[batch, time]`` by ``algorithm.advantage``; zero off the mask, and the
+    targets zero where no critic is used. A sequence's one advantage is that of all its policy tokens.
+
+    ``groups`` and ``total`` as ``grpo``'s, of the sequences' ``scores``.
+    """
+    if how == "gae":
+        return gae(rewards, values, mask, gamma, lam)
+    if how == "reinforce_plus_plus":
+        return reinforce_plus_plus(rewards, mask, gamma), torch.zeros_like(rewards)
+    if how == "grpo":
+        advantages = grpo(scores(rewards, mask), groups, total, scale=scale)
+    elif how == "rloo":
+        advantages = rloo(scores(rewards, mask), groups, total)
+    else:
+        raise ValueError(f"unknown advantage {how!r}; allowed: gae, grpo, rloo, reinforce_plus_plus")
+    return torch.where(mask, advantages[:, None], 0.0), torch.zeros_like(rewards)
+
+
+def scores(rewards: Tensor, mask: Tensor) -> Tensor:
+    """What each sequence was paid in all ``[batch]``."""
+    return torch.where(mask, rewards, 0.0).sum(1)
 
 
 def token_rewards(total: float, by_subquestion: list[float], ends: list[int], length: int, credit: str) -> list[float]:

@@ -102,7 +102,11 @@ class Algorithm(Group):
     batch_size: int = Field(ge=1)
     epochs: int = Field(1, ge=1)
     minibatches: int = Field(1, ge=1)
-    advantage: Literal["gae"] = "gae"
+    advantage: Literal["gae", "grpo", "rloo", "reinforce_plus_plus"] = "gae"
+    group_size: int = Field(1, ge=1)
+    group_std: bool = True
+    resample_flat_groups: bool = False
+    resample_limit: int = Field(3, ge=1)
     gamma: float = Field(1.0, gt=0, le=1)
     lam: float = Share
     credit: Literal["terminal", "subquestion"] = "terminal"
@@ -114,10 +118,32 @@ class Algorithm(Group):
     loss_aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
     kl_coef: float = Field(0.02, ge=0)
     kl: Literal["reward", "loss"] = "reward"
+    kl_control: Literal["fixed", "adaptive"] = "fixed"
+    kl_target: float = Field(6.0, gt=0)
+    kl_horizon: float = Field(10_000, gt=0)
     entropy_coef: float = Field(0.0, ge=0)
     value_coef: float = Field(0.5, ge=0)
     value_clip: float = Field(0.2, gt=0)
     temperature: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _sensible(self) -> Algorithm:
+        one_score = self.advantage in ("grpo", "rloo")
+        if one_score and self.group_size < 2:
+            raise ValueError(f"group_size must be at least 2 for advantage {self.advantage}, found {self.group_size}")
+        if self.batch_size % self.group_size:
+            raise ValueError(f"batch_size ({self.batch_size}) must be divisible by group_size ({self.group_size})")
+        if self.resample_flat_groups and self.group_size < 2:
+            raise ValueError("resample_flat_groups must be false where group_size is 1: one sample has no variance")
+        if one_score and self.credit != "terminal":
+            raise ValueError(f"credit must be terminal for advantage {self.advantage}, which has one score a sequence")
+        if one_score and self.gamma != 1:
+            raise ValueError(f"gamma must be 1 for advantage {self.advantage}, which has one score a sequence")
+        if self.advantage == "reinforce_plus_plus" and not self.whiten:
+            raise ValueError("whiten must be true for advantage reinforce_plus_plus: it is its only baseline")
+        if self.kl_control == "adaptive" and self.kl_coef == 0:
+            raise ValueError("kl_coef must be above 0 for kl_control adaptive, which multiplies it")
+        return self
 
 
 class Sft(Group):
@@ -153,7 +179,7 @@ class Learner(Group):
     grad_clip: float = Field(1.0, gt=0)
     max_tokens_per_microbatch: int = Field(8192, ge=16)
     gradient_checkpointing: bool = False
-    critic: Literal["shared"] = "shared"
+    critic: Literal["shared", "separate", "none"] = "shared"
     critic_warmup_steps: int = Field(0, ge=0)
     checkpoint_every: int = Field(50, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
@@ -233,8 +259,23 @@ class Config(Group):
 
     @model_validator(mode="after")
     def _together(self) -> Config:
-        if self.algorithm.minibatches > self.algorithm.batch_size:
-            raise ValueError("algorithm.minibatches must be at most algorithm.batch_size")
+        algorithm, learner = self.algorithm, self.learner
+        if algorithm.minibatches * learner.ranks > algorithm.batch_size:
+            raise ValueError(
+                "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size: "
+                "every rank needs a sequence of every minibatch"
+            )
+        if (algorithm.advantage == "gae") != (learner.critic != "none"):
+            allowed = "shared, separate" if algorithm.advantage == "gae" else "none"
+            raise ValueError(
+                f"learner.critic: '{learner.critic}' cannot go with algorithm.advantage {algorithm.advantage}; "
+                f"allowed: {allowed}"
+            )
+        if learner.critic_warmup_steps and learner.critic != "separate":
+            raise ValueError(
+                f"learner.critic_warmup_steps must be 0 with learner.critic {learner.critic}: "
+                "only a critic of its own can learn while the policy stands still"
+            )
         if self.learner.dtype == "bfloat16" and self.learner.gpus_per_rank == 0:
             raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
         if not any(weight > 0 for weight in self.rewards.weights.values()):

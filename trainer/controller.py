@@ -1,8 +1,9 @@
 """Stage 2: asynchronous PPO as two coroutines, rollouts and training, around a buffer with an age limit.
 
 Invariants: ``admitted <= (version + max_staleness + 1) * batch_size`` with the version that every worker has
-acknowledged; nothing older than ``max_staleness`` versions is trained on; every admitted problem is trained on
-once, or given up and counted, or put back.
+acknowledged, counted in episodes; nothing older than ``max_staleness`` versions is trained on; every admitted group
+(the ``group_size`` samples of one problem) is trained on once, whole and in one batch, or given up and counted, or put
+back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rollout.worker import BUDGET, Job
 from trainer.config import Config
 from trainer.experience import make_experience
 from trainer.group import LearnerGroup
+from trainer.groups import Assembler, flat, usable
 from trainer.metrics import episode_metrics
 from trainer.pipeline import Pipeline, Push, Scored
 from trainer.staleness import StalenessManager
@@ -29,26 +31,27 @@ from trainer.staleness import StalenessManager
 OnStep = Callable[[int, dict[str, float], list[Scored]], Any]
 
 
-def sampling_seed(run_seed: int, problem_id: str, epoch: int) -> int:
-    """The seed of one sampling request."""
-    digest = hashlib.sha256(f"{run_seed} {problem_id} {epoch}".encode()).digest()
+def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -> int:
+    """The seed of one sampling request; ``sample`` counts those of a group."""
+    text = f"{run_seed} {problem_id} {epoch}" + (f" {sample}" if sample else "")
+    digest = hashlib.sha256(text.encode()).digest()
     return int.from_bytes(digest[:4], "big") >> 1
 
 
 class Buffer:
-    """Scored episodes that wait, oldest admission first."""
+    """Scored groups that wait, oldest admission first."""
 
     def __init__(self) -> None:
-        self._items: dict[int, Scored] = {}
+        self._items: dict[int, list[Scored]] = {}
         self._changed = asyncio.Event()
         self._closed = False
 
     def __len__(self) -> int:
         return len(self._items)
 
-    def add(self, scored: Scored) -> None:
+    def add(self, group: list[Scored]) -> None:
         """Put one in."""
-        self._items[scored.job.id] = scored
+        self._items[group[0].job.id] = group
         self._changed.set()
 
     def close(self) -> None:
@@ -56,10 +59,12 @@ class Buffer:
         self._closed = True
         self._changed.set()
 
-    async def take(self, count: int, refuse: Callable[[Scored], bool]) -> tuple[list[Scored], list[Scored]]:
-        """Wait until ``count`` episodes are there that need not be refused; those, and the refused ones so far.
+    async def take(
+        self, count: int, refuse: Callable[[list[Scored]], bool]
+    ) -> tuple[list[list[Scored]], list[list[Scored]]]:
+        """Wait until ``count`` groups are there that need not be refused; those, and the refused ones so far.
         Neither, once the buffer is closed and holds too few."""
-        refused: list[Scored] = []
+        refused: list[list[Scored]] = []
         while True:
             for key in [key for key, item in self._items.items() if refuse(item)]:
                 refused.append(self._items.pop(key))
@@ -97,16 +102,20 @@ class Controller:
         self.learner = learner
         self.on_step = on_step
         self.batch_size = config.algorithm.batch_size
+        self.group_size = config.algorithm.group_size
         self.staleness = StalenessManager(self.batch_size, config.controller.max_staleness)
+        self.assembler = Assembler(self.group_size)
         self.buffer = Buffer()
         self.version = 0
         self.dropped = 0
         self.refused = 0
+        self.flat_groups = 0
         self.max_staleness = 0.0
         self.out_of_budget = False
         self._problems = problems
-        self._again: deque[Job] = deque()
-        self._ids = itertools.count()
+        self._again: deque[list[Job]] = deque()
+        self._groups = itertools.count()
+        self._flat_since_step = 0
         self._room = asyncio.Event()
         pipeline.on_version = self._room.set
         self._closed_s = 0.0
@@ -135,7 +144,9 @@ class Controller:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
             if room > 0 and not self.out_of_budget:
                 self.staleness.admit(room)
-                await self.pipeline.submit([self._next_job() for _ in range(room)])
+                # Groups come and go whole and a batch is a whole number of them, so the room is one too.
+                groups = [self._next_group() for _ in range(room // self.group_size)]
+                await self.pipeline.submit([job for group in groups for job in group])
                 continue
             self._room.clear()
             waiting = time.perf_counter()
@@ -143,40 +154,55 @@ class Controller:
             if not self.pipeline.running:
                 self._closed_s += time.perf_counter() - waiting
 
-    def _next_job(self) -> Job:
+    def _next_group(self) -> list[Job]:
+        number = next(self._groups)
+        ids = range(number * self.group_size, (number + 1) * self.group_size)
         if self._again:
-            return replace(self._again.popleft(), id=next(self._ids))
+            return [replace(job, id=identity) for job, identity in zip(self._again.popleft(), ids, strict=True)]
         problem = next(self._problems)
-        identity = next(self._ids)
-        return Job(
-            id=identity,
-            problem=problem,
-            strategy=self.config.strategy.name,
-            seed=sampling_seed(self.config.seed, problem.id, identity),
-            temperature=self.config.algorithm.temperature,
-        )
+        return [
+            Job(
+                id=identity,
+                problem=problem,
+                strategy=self.config.strategy.name,
+                seed=sampling_seed(self.config.seed, problem.id, number, sample),
+                temperature=self.config.algorithm.temperature,
+            )
+            for sample, identity in enumerate(ids)
+        ]
 
     async def _receive(self) -> None:
-        """Scored episodes into the buffer; what holds nothing to train on is given up and counted.
+        """Whole groups into the buffer; what holds nothing to train on is given up and counted.
 
         The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
         full batches that they make, and no more come.
         """
         while not (self.out_of_budget and self.pipeline.idle):
             for scored in await self.pipeline.next():
-                sample = scored.episode.policy
-                # A prompt that was too long is the plan's doing; every other failure is the solver's own.
-                solver_failed = scored.episode.outcome not in ("ok", "prompt_too_long")
-                if scored.episode.outcome == BUDGET:
-                    self.out_of_budget = True
-                elif scored.reward.error or solver_failed or sample is None or not sample.token_ids:
-                    self.dropped += 1
-                    self.staleness.give_up()
-                    self._room.set()
+                self.out_of_budget |= scored.episode.outcome == BUDGET
+                group = self.assembler.add(scored)
+                if group is None or any(item.episode.outcome == BUDGET for item in group):
+                    continue
+                if not usable(group):
+                    self.dropped += len(group)
+                elif self._to_resample(group):
+                    self.flat_groups += 1
+                    self._flat_since_step += 1
                 else:
-                    self.buffer.add(scored)
+                    self.buffer.add(group)
+                    continue
+                self.staleness.give_up(len(group))
+                self._room.set()
         self.buffer.close()
         await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
+
+    def _to_resample(self, group: list[Scored]) -> bool:
+        """Whether others are to be admitted in a flat group's place; beyond the limit it is trained on as it is."""
+        algorithm = self.config.algorithm
+        if not algorithm.resample_flat_groups or self.out_of_budget:
+            return False
+        limit = algorithm.resample_limit * self.batch_size // self.group_size
+        return self._flat_since_step < limit and flat(group)
 
     # -- training --------------------------------------------------------------------------------------------
 
@@ -185,11 +211,16 @@ class Controller:
         push: asyncio.Task[Push] | None = None
         for step in range(1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
-            batch = await self._take()
-            if not batch:
+            groups = await self._take()
+            if not groups:
                 break
             waited = time.perf_counter() - began
-            experiences = [make_experience(item.episode, item.reward, self.config.algorithm.credit) for item in batch]
+            batch = [item for group in groups for item in group]
+            experiences = [
+                make_experience(item.episode, item.reward, self.config.algorithm.credit, number)
+                for number, group in enumerate(groups)
+                for item in group
+            ]
             metrics = await self.learner.train_step(experiences)
             self.version = step
             self.max_staleness = max(self.max_staleness, metrics["staleness/max"])
@@ -209,6 +240,7 @@ class Controller:
                 "time/rollout_wait": waited,
                 "time/learner_wait": self._closed_s,
                 "staleness/refused": self.refused,
+                "episode/flat_groups": self.flat_groups,
                 "episode/retried": self.pipeline.counts["retried"],
                 "episode/solver_failures": self.pipeline.counts["solver_failures"],
                 "reward/errors": self.pipeline.counts["reward_errors"],
@@ -220,20 +252,24 @@ class Controller:
             if task is not None:
                 await task
 
-    async def _take(self) -> list[Scored]:
+    async def _take(self) -> list[list[Scored]]:
         """The oldest full batch, or none if there will be no more. What is too stale for the learner's weights is
         refused and put back."""
         while True:
-            batch, refused = await self.buffer.take(
-                self.batch_size,
-                lambda item: self.staleness.too_stale(item.episode.policy.versions, self.version),  # type: ignore[union-attr]
-            )
+            batch, refused = await self.buffer.take(self.batch_size // self.group_size, self._too_stale)
             if not refused:
+                self._flat_since_step = 0
                 return batch
-            self.refused += len(refused)
-            self._again.extend(item.job for item in refused)
-            self.staleness.give_up(len(refused))
+            count = len(refused) * self.group_size
+            self.refused += count
+            self._again.extend([item.job for item in group] for group in refused)
+            self.staleness.give_up(count)
             self._room.set()
+
+    def _too_stale(self, group: list[Scored]) -> bool:
+        """A group is as stale as the oldest token of its samples."""
+        samples = (item.episode.policy for item in group)
+        return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
 
     async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         result = await self.pipeline.publish(weights, version, probe, expected)

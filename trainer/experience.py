@@ -15,7 +15,10 @@ from trainer.advantages import token_rewards
 
 @dataclass(frozen=True)
 class Experience:
-    """What the learner needs of one sample. ``rewards``, ``logprobs``, ``versions``: one entry a policy token."""
+    """What the learner needs of one sample. ``rewards``, ``logprobs``, ``versions``: one entry a policy token.
+
+    ``group`` numbers, within the batch, the samples that are compared with one another.
+    """
 
     problem_id: str
     prompt_ids: list[int]
@@ -23,12 +26,13 @@ class Experience:
     logprobs: list[float]
     versions: list[int]
     rewards: list[float]
+    group: int = 0
 
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.token_ids)
 
 
-def make_experience(episode: Episode, reward: Reward, credit: str) -> Experience:
+def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 0) -> Experience:
     """The training record of a scored episode; raises ValueError if nothing was sampled in it."""
     sample = episode.policy
     if sample is None or not sample.token_ids:
@@ -42,6 +46,7 @@ def make_experience(episode: Episode, reward: Reward, credit: str) -> Experience
         rewards=token_rewards(
             reward.total, reward.by_subquestion, sample.subquestion_ends, len(sample.token_ids), credit
         ),
+        group=group,
     )
 
 
@@ -96,6 +101,12 @@ def microbatches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
         else:
             groups.append([index])
     return groups
+
+
+def minibatches(batch: Sequence[Experience], number: int, generator: torch.Generator) -> list[list[Experience]]:
+    """Cut a batch at random into ``number`` parts of nearly equal size; the same parts for the same generator."""
+    order = torch.randperm(len(batch), generator=generator)
+    return [[batch[index] for index in part.tolist()] for part in torch.tensor_split(order, min(number, len(batch)))]
 
 
 def shards(experiences: Sequence[Experience], ranks: int) -> list[list[Experience]]:

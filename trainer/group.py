@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
-from trainer.experience import Experience, shards
+import ray
+
+from trainer.experience import Experience
 
 
 class LearnerGroup:
@@ -31,9 +33,9 @@ class LearnerGroup:
         return dict((await asyncio.gather(*calls))[0])
 
     async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
-        """One PPO step on a batch; metrics of the whole batch."""
-        parts = shards(batch, len(self.ranks))
-        calls = [rank.train_step.remote(part) for rank, part in zip(self.ranks, parts, strict=True)]
+        """One PPO step on a batch, of which every rank takes its share; metrics of the whole batch."""
+        whole = ray.put(list(batch))
+        calls = [rank.train_step.remote(whole) for rank in self.ranks]
         return dict((await asyncio.gather(*calls))[0])
 
     async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Any, Any, Any]:

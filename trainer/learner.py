@@ -1,6 +1,7 @@
 """A learner rank: a Ray actor around one DeepSpeed engine. It fine-tunes (stage 1) and runs PPO (stage 2).
 
-Numbers do not depend on how a batch is cut: losses are divided by the token counts of the whole batch over all
+Numbers do not depend on how a batch is cut: every rank makes the same minibatches of the whole batch and takes its
+share of each, losses are divided by the token counts of a minibatch over all ranks, groups are compared over all
 ranks, and a step is taken when its last micro-batch is in.
 """
 
@@ -20,9 +21,9 @@ from torch import Tensor
 
 from rollout.logs import actor_log
 from trainer import losses
-from trainer.advantages import gae, moments, whiten
+from trainer.advantages import estimate, group_moments, moments, scores, whiten
 from trainer.config import Config, model_path
-from trainer.experience import Experience, microbatches, pad, pad_values
+from trainer.experience import Experience, microbatches, minibatches, pad, pad_values, shards
 from trainer.policy import ActorCritic
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -54,6 +55,7 @@ class Learner:
         torch.set_num_threads(config.learner.threads)
         torch.manual_seed(config.seed)
         self.version = 0
+        self.kl_coef = config.algorithm.kl_coef
         self.frozen: Any = None
 
     def address(self) -> tuple[str, int]:
@@ -94,6 +96,8 @@ class Learner:
             path,
             DTYPES[settings.dtype],
             self.config.model.lora,
+            # Stage 1 has nothing to be judged.
+            critic="none" if stage == "sft" else settings.critic,
             gradient_checkpointing=settings.gradient_checkpointing,
         )
         lr = self.config.sft.lr if stage == "sft" else settings.lr
@@ -109,7 +113,7 @@ class Learner:
         settings = self.config.learner
         actor, critic = model.trained()
         optimizer = torch.optim.AdamW(
-            [{"params": actor, "lr": lr}, {"params": critic, "lr": settings.critic_lr}],
+            [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],
             betas=settings.betas,
             weight_decay=settings.weight_decay,
         )
@@ -154,39 +158,46 @@ class Learner:
             batch = pad([pairs[i] for i in group], self.engine.device)
             outputs = self.engine(batch, entropy="none")
             nll = torch.where(batch.mask, -outputs.logprobs, 0.0).sum() * weight / total
-            loss = nll + 0.0 * outputs.values.sum()
-            self._backward(loss * self.ranks, last=index == len(groups) - 1)
+            self._backward(nll * self.ranks, last=index == len(groups) - 1)
             loss_sum += nll.item()
         return {"sft/loss": self._sum(loss_sum), "sft/tokens": total}
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
-        """PPO on this rank's share of a batch; afterwards the weights are of the next version.
+        """PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
 
         Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
         learner's weights at take-up. Raises NonFiniteLoss.
         """
         started = time.perf_counter()
         algorithm = self.config.algorithm
-        record = self._take_up(batch)
-        totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
-        steps = 0
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
+        share: list[Experience] = []
+        chosen: list[list[int]] = []
+        for part in minibatches(batch, algorithm.minibatches, generator):
+            own = shards(part, self.ranks)[self.rank]
+            chosen.append(list(range(len(share), len(share) + len(own))))
+            share += own
+        record = self._take_up(share, max(experience.group for experience in batch) + 1)
+        totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
         for _ in range(algorithm.epochs):
-            order = torch.randperm(len(batch), generator=generator).tolist()
-            size = -(-len(order) // algorithm.minibatches)
-            for start in range(0, len(order), size):
-                self._minibatch(record, order[start : start + size], totals)
-                steps += 1
+            for place in torch.randperm(len(chosen), generator=generator).tolist():
+                self._minibatch(record, chosen[place], totals)
         self.version += 1
-        metrics = self._metrics(record, totals, steps)
+        metrics = self._metrics(record, totals, algorithm.epochs * len(chosen))
+        if algorithm.kl_control == "adaptive":
+            kl = self._sum(float(record["kl"].sum())) / len(batch)
+            self.kl_coef = losses.adapted_kl_coef(
+                self.kl_coef, kl, algorithm.kl_target, len(batch), algorithm.kl_horizon
+            )
         seconds = time.perf_counter() - started
-        tokens = self._sum(float(sum(len(experience) for experience in batch)))
+        tokens = sum(len(experience) for experience in batch)
         return metrics | {"throughput/learner_tokens_s": tokens / seconds, "time/learn": seconds}
 
-    def _take_up(self, batch: Sequence[Experience]) -> dict[str, Any]:
-        """What the losses need, one row an experience, padded to the longest completion ``[batch, time]``."""
+    def _take_up(self, batch: Sequence[Experience], groups: int) -> dict[str, Any]:
+        """What the losses need of this rank's share, one row an experience, padded to the longest completion
+        ``[batch, time]``; ``groups`` are those of all ranks."""
         algorithm = self.config.algorithm
         device = self.engine.device
         rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
@@ -208,11 +219,13 @@ class Learner:
         rewards = pad_values([experience.rewards for experience in batch], length, device)
         kl = losses.kl_k1(proximal, reference, mask)
         if algorithm.kl == "reward":
-            rewards = rewards - algorithm.kl_coef * kl
-        advantages, returns = gae(rewards, values, mask, algorithm.gamma, algorithm.lam)
-        total = self._sum_tensor(moments(advantages, mask))
+            rewards = rewards - self.kl_coef * kl
+        group = torch.tensor([experience.group for experience in batch], device=device)
+        total = self._sum_tensor(group_moments(scores(rewards, mask), group, groups))
+        settings: dict[str, Any] = {"gamma": algorithm.gamma, "lam": algorithm.lam, "scale": algorithm.group_std}
+        advantages, returns = estimate(algorithm.advantage, rewards, values, mask, group, total, **settings)
         if algorithm.whiten:
-            advantages = whiten(advantages, mask, total)
+            advantages = whiten(advantages, mask, self._sum_tensor(moments(advantages, mask)))
         return {
             "rows": rows,
             "mask": mask,
@@ -229,11 +242,14 @@ class Learner:
 
     def _minibatch(self, record: dict[str, Any], chosen: list[int], totals: dict[str, float]) -> None:
         """One optimiser step on the chosen rows."""
-        algorithm = self.config.algorithm
+        algorithm, settings = self.config.algorithm, self.config.learner
         rows, mask = record["rows"], record["mask"]
+        # While its critic warms up, the policy's part of the gradient is zero.
+        trained = 0.0 if self.version < settings.critic_warmup_steps else 1.0
         tokens = self._sum(float(mask[chosen].sum()))
         sequences = self._sum(float(len(chosen)))
         groups = self._equal(microbatches([len(rows[i][0]) + len(rows[i][1]) for i in chosen], self._budget()))
+        norm = 0.0
         for index, (group, weight) in enumerate(groups):
             picked = [chosen[i] for i in group]
             part = pad([rows[i] for i in picked], self.engine.device)
@@ -254,28 +270,38 @@ class Learner:
                 behaviour_weight_cap=algorithm.behaviour_weight_cap,
                 decoupled=algorithm.decoupled,
             )
-            value = losses.value_loss(outputs.values, values, returns, part.mask, algorithm.value_clip)
-            each = policy + algorithm.value_coef * value
+            each = policy
             if algorithm.kl == "loss":
-                each = each + algorithm.kl_coef * losses.kl_k3(outputs.logprobs, reference, part.mask)
+                each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, reference, part.mask)
             if algorithm.entropy_coef:
                 each = each - algorithm.entropy_coef * torch.where(part.mask, outputs.entropies, 0.0)
+            each = trained * each
+            if settings.critic != "none":
+                value = losses.value_loss(outputs.values, values, returns, part.mask, algorithm.value_clip)
+                each = each + algorithm.value_coef * value
+                totals["value"] += weight * float(value.detach().sum())
             loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
             # DeepSpeed averages over ranks; the loss is already divided by the counts of all of them.
-            self._backward(loss * weight * self.ranks, last=index == len(groups) - 1)
+            norm = self._backward(loss * weight * self.ranks, last=index == len(groups) - 1)
             totals["tokens"] += weight * float(part.mask.sum())
             totals["clipped"] += weight * float(statistics["clipped"])
             totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
             totals["policy"] += weight * float(policy.detach().sum())
-            totals["value"] += weight * float(value.detach().sum())
-        totals["norm"] += float(self.engine.get_global_grad_norm() or 0.0)
+        totals["norm"] += norm
 
-    def _backward(self, loss: Tensor, *, last: bool) -> None:
+    def _backward(self, loss: Tensor, *, last: bool) -> float:
+        """Add a micro-batch's gradient and, with the ``last``, take the step; then the norm of the gradient."""
         if not torch.isfinite(loss):
             raise NonFiniteLoss(f"loss is {loss.item()} at version {self.version}")
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
+        norm = 0.0
+        if last and self.config.learner.zero_stage == 0:
+            # In float32 without ZeRO, DeepSpeed clips by the norm and does not say what it was.
+            gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(gradients))
         self.engine.step()
+        return float(self.engine.get_global_grad_norm() or norm)
 
     def _metrics(self, record: dict[str, Any], totals: dict[str, float], steps: int) -> dict[str, float]:
         """Means over all ranks' tokens, under the catalogue's names."""
@@ -284,12 +310,10 @@ class Learner:
         staleness = (self.version - 1 - record["versions"])[mask]
         count = self._sum(float(mask.sum()))
         trained = self._sum(totals["tokens"])
-        residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
-        spread = self._sum_tensor(moments(record["returns"], mask))
-        variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
         gap = losses.engine_gap(record["proximal"], record["behaviour"], mask, record["versions"] == self.version - 1)
         metrics = {
             "policy/kl": self._sum(float(record["kl"].sum())) / count,
+            "policy/kl_coef": self.kl_coef,
             "policy/entropy": self._sum(float(record["entropies"].sum())) / count,
             "policy/clip_fraction": self._sum(totals["clipped"]) / trained,
             "policy/ratio_max": self._max(totals["ratio_max"]),
@@ -299,11 +323,15 @@ class Learner:
             / count,
             "policy/loss": self._sum(totals["policy"]) / trained,
             "policy/grad_norm": totals["norm"] / steps,
-            "value/loss": self._sum(totals["value"]) / trained,
-            "value/explained_variance": 1 - variances[0] / variances[1] if variances[1] > 0 else 0.0,
             "staleness/mean": self._sum(float(staleness.sum())) / count,
             "staleness/max": self._max(float(staleness.max())),
         }
+        if self.config.learner.critic != "none":
+            residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
+            spread = self._sum_tensor(moments(record["returns"], mask))
+            variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
+            metrics["value/loss"] = self._sum(totals["value"]) / trained
+            metrics["value/explained_variance"] = 1 - variances[0] / variances[1] if variances[1] > 0 else 0.0
         if self._sum(float(gap.numel())) > 0:
             metrics["policy/engine_logprob_gap"] = self._max(float(gap.max()) if gap.numel() else 0.0)
         return metrics
@@ -339,7 +367,7 @@ class Learner:
         import deepspeed
 
         return deepspeed.zero.GatheredParameters(
-            list(self.model.parameters()), enabled=self.config.learner.zero_stage == 3
+            list(self.model.lm.parameters()), enabled=self.config.learner.zero_stage == 3
         )
 
     # -- ranks -----------------------------------------------------------------------------------------------

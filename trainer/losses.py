@@ -1,4 +1,4 @@
-"""PPO's losses, as pure functions of tensors ``[batch, time]``. Imports only torch.
+"""PPO's losses and its KL control, as pure functions of tensors ``[batch, time]``. Imports only torch.
 
 Every loss is returned a token; ``aggregate`` makes the number that is differentiated. Masked positions are
 removed with ``where``, never by multiplying with zero.
@@ -29,7 +29,7 @@ def policy_loss(
     tokens, to be divided by their number: ``clipped``, ``capped``, and ``ratio_max``, a maximum.
     """
     zero = torch.zeros_like(current)
-    anchor = proximal if decoupled else behaviour
+    anchor = (proximal if decoupled else behaviour).detach()
     ratio = torch.where(mask, current - anchor, zero).exp()
     weight = torch.where(mask, proximal - behaviour, zero).exp().detach() if decoupled else torch.ones_like(current)
     capped = weight > behaviour_weight_cap
@@ -47,9 +47,13 @@ def policy_loss(
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
     """Squared error, clipped around the old values (Schulman et al. 2017 code), half, a token."""
-    near = old_values + (values - old_values).clamp(-clip, clip)
-    loss = 0.5 * torch.maximum((values - returns).square(), (near - returns).square())
-    return torch.where(mask, loss, torch.zeros_like(loss))
+    # Masked before anything is squared: a gradient of zero times a NaN that stands there would be NaN.
+    zero = torch.zeros_like(values)
+    error, old_error, moved = (
+        torch.where(mask, difference, zero)
+        for difference in (values - returns, old_values - returns, values - old_values)
+    )
+    return 0.5 * torch.maximum(error.square(), (old_error + moved.clamp(-clip, clip)).square())
 
 
 def kl_k1(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
@@ -61,6 +65,16 @@ def kl_k3(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
     """r/p - 1 - log(r/p) a token (Schulman 2020): unbiased, never negative; what a loss is made of."""
     log_ratio = torch.where(mask, reference - policy, torch.zeros_like(policy))
     return log_ratio.exp() - 1 - log_ratio
+
+
+def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:
+    """The next KL coefficient (Ziegler et al. 2019, arXiv 1909.08593; TRL's AdaptiveKLController).
+
+    ``kl`` and ``target`` in nats a sequence. The relative error counts up to 0.2, and ``horizon`` episodes at such
+    an error change the coefficient by about 20 %.
+    """
+    error = min(max(kl / target - 1.0, -0.2), 0.2)
+    return coef * (1.0 + error * episodes / horizon)
 
 
 def aggregate(losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: float) -> Tensor:

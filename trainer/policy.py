@@ -1,4 +1,4 @@
-"""The actor and critic: a causal language model with a value head on its trunk."""
+"""The actor and critic: a causal language model, and a value head on its trunk, or on one of its own, or none."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainer.experience import Sequences
 
 @dataclass
 class Outputs:
-    """Of each completion token ``[batch, completion]``: its log-probability, the value of the state before it,
-    and the entropy of the distribution it was drawn from (zeros where not asked for)."""
+    """Of each completion token ``[batch, completion]``: its log-probability, the value of the state before it
+    (zeros without a critic), and the entropy of the distribution it was drawn from (zeros where not asked for)."""
 
     logprobs: Tensor
     values: Tensor
@@ -25,51 +25,54 @@ class Outputs:
 
 
 class ActorCritic(nn.Module):
-    """A Hugging Face causal LM and a linear value head over its last hidden state (the paper's shared trunk)."""
+    """A Hugging Face causal LM and its critic.
+
+    ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
+    same over a second trunk loaded from the same folder, adapted as the first is; ``none``.
+    """
 
     def __init__(
-        self, path: str, dtype: torch.dtype, lora: Lora | None, *, gradient_checkpointing: bool = False
+        self,
+        path: str,
+        dtype: torch.dtype,
+        lora: Lora | None,
+        *,
+        critic: str = "shared",
+        gradient_checkpointing: bool = False,
     ) -> None:
         super().__init__()
-        from transformers import AutoConfig, AutoModelForCausalLM
-
-        lm: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
-        hidden = AutoConfig.from_pretrained(path).get_text_config().hidden_size
-        if gradient_checkpointing:
-            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-            lm.enable_input_require_grads()
-        if lora is not None:
-            from peft import LoraConfig, get_peft_model
-
-            lm = get_peft_model(
-                lm,
-                LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"),
-            )
-        self.lm = lm
+        self.lm, hidden = _load(path, dtype, lora, gradient_checkpointing)
         self.lora = lora is not None
-        self.value_head = nn.Linear(hidden, 1, dtype=dtype)
-        nn.init.zeros_(self.value_head.weight)
-        nn.init.zeros_(self.value_head.bias)
+        self.critic = critic
+        if critic == "separate":
+            self.critic_trunk, _ = _load(path, dtype, lora, gradient_checkpointing, trunk=True)
+        if critic != "none":
+            self.value_head = nn.Linear(hidden, 1, dtype=dtype)
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
         """Score the completions of a batch. ``entropy``: ``none``, its ``value``, or with its ``gradient``."""
         length = batch.mask.shape[1]
+        inputs = {"input_ids": batch.ids, "attention_mask": batch.attention, "position_ids": batch.positions}
         output = self.lm(
-            input_ids=batch.ids,
-            attention_mask=batch.attention,
-            position_ids=batch.positions,
-            logits_to_keep=length + 1,
-            output_hidden_states=True,
-            use_cache=False,
+            **inputs, logits_to_keep=length + 1, output_hidden_states=self.critic == "shared", use_cache=False
         )
         logits = output.logits[:, :-1].float() / temperature
-        hidden = output.hidden_states[-1][:, -length - 1 : -1]
         logprobs, entropies = _logprobs(logits, batch.completion, entropy)
-        return Outputs(logprobs, self.value_head(hidden).squeeze(-1).float(), entropies)
+        if self.critic == "none":
+            return Outputs(logprobs, torch.zeros_like(logprobs), entropies)
+        if self.critic == "shared":
+            hidden = output.hidden_states[-1]
+        else:
+            hidden = self.critic_trunk(**inputs, use_cache=False).last_hidden_state
+        values = self.value_head(hidden[:, -length - 1 : -1]).squeeze(-1).float()
+        return Outputs(logprobs, values, entropies)
 
     def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Trainable parameters of the actor and of the critic's head."""
-        return [p for p in self.lm.parameters() if p.requires_grad], list(self.value_head.parameters())
+        """Trainable parameters of the actor, and of the critic's own."""
+        actor = [p for p in self.lm.parameters() if p.requires_grad]
+        return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
 
     def reference(self) -> nn.Module | None:
         """A frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
@@ -126,6 +129,27 @@ class ActorCritic(nn.Module):
             lm.generation_config.save_pretrained(folder)
         save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
+
+
+def _load(
+    path: str, dtype: torch.dtype, lora: Lora | None, gradient_checkpointing: bool, *, trunk: bool = False
+) -> tuple[Any, int]:
+    """A folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden state."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    if trunk:
+        model = model.base_model
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    if lora is not None:
+        from peft import LoraConfig, get_peft_model
+
+        task = "FEATURE_EXTRACTION" if trunk else "CAUSAL_LM"
+        adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
+        model = get_peft_model(model, adapters)
+    return model, AutoConfig.from_pretrained(path).get_text_config().hidden_size
 
 
 def _logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:

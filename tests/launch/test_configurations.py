@@ -55,6 +55,17 @@ def test_every_experiment_is_valid(path, data):
     assert isinstance(compose([f"experiment={path.stem}", *extra]), Config)
 
 
+def test_an_algorithm_brings_its_critic_and_can_be_changed():
+    """The files of conf/algorithm speak of the learner too, and what a person types comes after them."""
+    assert compose(["algorithm=grpo", "learner=gpu", "rollout.gpus=1"]).learner.critic == "none"
+    config = compose(["algorithm=grpo", "algorithm.group_std=false", "algorithm.clip_low=0.1"])
+    assert (config.algorithm.group_std, config.algorithm.clip_low, config.algorithm.group_size) == (False, 0.1, 8)
+    ppo, rloo = compose([]).algorithm, compose(["algorithm=rloo"]).algorithm
+    changed = {name for name, value in ppo.model_dump().items() if getattr(rloo, name) != value}
+    assert changed == {"advantage", "group_size", "whiten"}
+    assert compose(["learner.critic=separate"]).learner.critic == "separate"
+
+
 def test_the_shipped_templates_are_the_ones_the_tiny_models_were_made_with():
     assert prompts(compose([])) == Prompts()
 
@@ -149,6 +160,18 @@ BAD = {
     "learner.dtype=bfloat16": "learner.dtype",
     "stages=[sft,dream]": "stages",
     "no_such_group=1": "no_such_group",
+    "algorithm.advantage=grpo algorithm.group_size=1": "group_size must be at least 2 for advantage grpo, found 1",
+    "algorithm=rloo algorithm.group_size=5": "batch_size (96) must be divisible by group_size (5)",
+    "algorithm.resample_flat_groups=true": "resample_flat_groups must be false where group_size is 1",
+    "algorithm=grpo algorithm.credit=subquestion": "credit must be terminal for advantage grpo",
+    "algorithm=rloo algorithm.gamma=0.9": "gamma must be 1 for advantage rloo",
+    "algorithm=reinforce_plus_plus algorithm.whiten=false": "whiten must be true",
+    "algorithm.kl_control=adaptive algorithm.kl_coef=0": "kl_coef must be above 0",
+    "algorithm.advantage=gea": "algorithm.advantage:",
+    "learner.critic=none": "learner.critic: 'none' cannot go with algorithm.advantage gae; allowed: shared, separate",
+    "algorithm=grpo learner.critic=separate": "learner.critic: 'separate' cannot go with algorithm.advantage grpo",
+    "learner.critic_warmup_steps=1": "learner.critic_warmup_steps must be 0 with learner.critic shared",
+    "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",
     "strategy.no_such_key=1": "strategy.no_such_key",
 }
 
@@ -156,7 +179,7 @@ BAD = {
 @pytest.mark.parametrize("override", BAD, ids=list(BAD))
 def test_bad_values_are_refused_by_name(override):
     with pytest.raises(ConfigError) as error:
-        compose([override])
+        compose(override.split() if "{" not in override else [override])
     message = str(error.value)
     assert BAD[override] in message
     assert "\n" not in message

@@ -82,7 +82,7 @@ class Worker:
         if self.rng.random() < self.fail:
             self.done.put_nowait(Outcome(job, None, "ConnectionError: gone"))
             return
-        sample = PolicySample([1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
+        sample = PolicySample([1, 2], [3, job.seed], [-0.5, -0.5], [first, self.version])
         episode = Episode(job.problem, "daslam", Attempt("?"), Decomposition("a?", ["a?"]), policy=sample)
         self.done.put_nowait(Outcome(job, episode))
 
@@ -110,7 +110,8 @@ class Worker:
 
 
 class Rewarder:
-    """Pays 1 for every second problem; cannot score a problem whose id holds "poison"."""
+    """Pays 1 for every second problem, whatever the sample, but for one whose id holds "varied" something of its
+    own for every sample; cannot score a problem whose id holds "poison"."""
 
     async def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
         return [(episode, self._reward(episode)) for episode in episodes]
@@ -119,6 +120,8 @@ class Rewarder:
         if "poison" in episode.problem.id:
             return Reward({}, float("nan"), {}, [], 0.0, None, error="ValueError: poison")
         right = float(int(episode.problem.id.split("-")[-1]) % 2)
+        if "varied" in episode.problem.id and episode.policy is not None:
+            right = episode.policy.token_ids[1] / 2**31
         return Reward(dict.fromkeys(PARTS, right), right, {}, [0.0], right, 0.0)
 
 

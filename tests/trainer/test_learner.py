@@ -1,110 +1,50 @@
-"""The learner with real DeepSpeed on the CPU: one rank and two, full and LoRA."""
+"""What a learner does beside its gradient, with real DeepSpeed and AdamW on the CPU: LoRA, critics, stage 1."""
 
 from __future__ import annotations
 
 import multiprocessing
-import random
-from pathlib import Path
+import traceback
 
 import pytest
 import torch
 
-from launch.compose import compose
-from trainer.experience import Experience, shards
+from tests.trainer.ranks import configure, free_port, make_batch, parameters
+from trainer.experience import Experience
 from trainer.learner import Learner, NonFiniteLoss, lr_factor
 
-PORT = 29_611
 
-
-def make_batch(count: int = 12, seed: int = 0) -> list[Experience]:
-    rng = random.Random(seed)
-    batch = []
-    for index in range(count):
-        length = rng.randint(3, 12)
-        tokens = [rng.randint(1, 500) for _ in range(length)]
-        rewards = [0.0] * (length - 1) + [rng.random()]
-        logprobs = [-6.0 + 0.3 * rng.random() for _ in tokens]
-        prompt = [rng.randint(1, 500) for _ in range(rng.randint(4, 40))]
-        batch.append(Experience(f"p{index}", prompt, tokens, logprobs, [0] * length, rewards))
-    return batch
-
-
-def test_the_learning_rate_warms_up_and_falls_to_nothing():
-    linear = [lr_factor(step, 1, 4, "linear") for step in range(5)]
-    assert linear == [0.5, 0.75, 0.5, 0.25, 0.0]
-    assert [lr_factor(step, 1, 4, "constant") for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
-
-
-def configure(model: Path, *overrides: str):
-    return compose(
-        [f"model.path={model}", "learner.warmup_steps=0", "learner.lr=1e-3", "algorithm.kl=loss", *overrides]
-    )
-
-
-def run_rank(rank: int, port: int, config, results, batch=None) -> None:
-    learner = Learner(config, rank)
-    learner.connect("127.0.0.1", port)
-    learner.setup(config.model.path, "ppo")
-    whole = batch or make_batch()
-    metrics = learner.train_step(shards(whole, config.learner.ranks)[rank])
-    weights = {name: tensor.numpy() for name, tensor in learner.weights()}
-    if rank == 0:
-        results.put((metrics, weights))
-
-
-def train(port: int, config):
+def in_a_process(function, *arguments):
+    """What ``function(*arguments)`` returns in a process of its own, with real AdamW."""
     context = multiprocessing.get_context("spawn")
     results = context.Queue()
-    ranks = [context.Process(target=run_rank, args=(r, port, config, results)) for r in range(config.learner.ranks)]
-    for process in ranks:
-        process.start()
-    found = results.get(timeout=240)
-    for process in ranks:
-        process.join(60)
-    return found
+    process = context.Process(target=answer, args=(function, arguments, results))
+    process.start()
+    error, result = results.get(timeout=240)
+    process.join(60)
+    assert error is None, error
+    return result
 
 
-@pytest.fixture(scope="module")
-def one_rank(tiny_model: Path):
-    return train(PORT, configure(tiny_model, "algorithm.minibatches=1"))
+def answer(function, arguments, results) -> None:
+    try:
+        results.put((None, function(*arguments)))
+    except Exception:  # noqa: BLE001 - handed to the test
+        results.put((traceback.format_exc(), None))
 
 
-@pytest.mark.parametrize(
-    ("place", "overrides"),
-    [
-        (1, ["learner.ranks=2"]),
-        (2, ["learner.max_tokens_per_microbatch=64"]),
-        (3, ["learner.ranks=2", "learner.zero_stage=3", "learner.max_tokens_per_microbatch=100"]),
-    ],
-)
-def test_one_step_is_the_same_however_the_batch_is_cut(tiny_model, one_rank, place, overrides):
-    metrics, weights = train(PORT + place, configure(tiny_model, "algorithm.minibatches=1", *overrides))
-    alone_metrics, alone = one_rank
-    assert metrics["policy/grad_norm"] == pytest.approx(alone_metrics["policy/grad_norm"], rel=1e-4)
-    assert metrics["value/loss"] == pytest.approx(alone_metrics["value/loss"], rel=1e-4)
-    assert weights.keys() == alone.keys()
-    # AdamW's first step is lr * sign(gradient): where a gradient is about 0 its sign is noise, so compare most.
-    different = sum(int((abs(weights[name] - alone[name]) > 1e-5).sum()) for name in alone)
-    assert different / sum(array.size for array in alone.values()) < 1e-3
-
-
-def test_weights_moved_and_tied_ones_are_named_once(tiny_model, one_rank):
-    from transformers import AutoModelForCausalLM
-
-    _, weights = one_rank
-    before = dict(AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32).named_parameters())
-    assert weights.keys() == before.keys()
-    assert all((abs(weights[name] - before[name].detach().numpy())).max() > 1e-5 for name in before if "proj" in name)
-
-
-def lora_rank(config, folder: str, results) -> None:
+def learner_for(config, port: int) -> Learner:
     learner = Learner(config, 0)
-    learner.connect("127.0.0.1", PORT + 9)
+    learner.connect("127.0.0.1", port)
     learner.setup(config.model.path, "ppo")
+    return learner
+
+
+def lora_rank(config, folder: str):
+    learner = learner_for(config, free_port())
     batch = make_batch()
-    first = learner._take_up(batch)
+    first = learner._take_up(batch, 5)
     learner.train_step(batch)
-    second = learner._take_up(batch)
+    second = learner._take_up(batch, 5)
     learner.save(folder)
     rows, expected = learner.probe(batch)
     try:
@@ -113,27 +53,20 @@ def lora_rank(config, folder: str, results) -> None:
         raised = ""
     except NonFiniteLoss as error:
         raised = str(error)
-    results.put(
-        {
-            "same_reference": torch.allclose(first["reference"], second["reference"], atol=1e-6),
-            "moved": float((first["proximal"] - second["proximal"]).abs().max()),
-            "start_is_reference": torch.allclose(first["reference"], first["proximal"], atol=1e-5),
-            "probe": (rows, expected),
-            "raised": raised,
-        }
-    )
+    return {
+        "same_reference": torch.allclose(first["reference"], second["reference"], atol=1e-6),
+        "moved": float((first["proximal"] - second["proximal"]).abs().max()),
+        "start_is_reference": torch.allclose(first["reference"], first["proximal"], atol=1e-5),
+        "probe": (rows, expected),
+        "raised": raised,
+    }
 
 
 def test_lora_trains_against_the_switched_off_adapter_and_saves_merged(tiny_model, tmp_path):
     from transformers import AutoModelForCausalLM
 
-    context = multiprocessing.get_context("spawn")
-    results = context.Queue()
     config = configure(tiny_model, "+model.lora={rank: 4, alpha: 8}", "learner.lr=1e-2")
-    process = context.Process(target=lora_rank, args=(config, str(tmp_path / "saved"), results))
-    process.start()
-    found = results.get(timeout=240)
-    process.join(60)
+    found = in_a_process(lora_rank, config, str(tmp_path / "saved"))
     assert found["same_reference"]
     assert found["start_is_reference"]
     assert found["moved"] > 1e-3
@@ -145,3 +78,74 @@ def test_lora_trains_against_the_switched_off_adapter_and_saves_merged(tiny_mode
             logprobs = model(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
         have = [logprobs[len(prompt) - 1 + i, token].item() for i, token in enumerate(completion)]
         assert have == pytest.approx(want, abs=1e-4)
+
+
+def fine_tuned(config):
+    """Losses of a few steps of stage 1, and what is trained in it."""
+    learner = Learner(config, 0)
+    learner.connect("127.0.0.1", free_port())
+    learner.setup(config.model.path, "sft")
+    rows = [("Q: How many?\n", "How many pens?"), ("Q: How many stamps does Paul own?\n", "Rosa")]
+    return [learner.sft_step(rows, 1.0)["sft/loss"] for _ in range(4)], list(parameters(learner))
+
+
+def test_stage_1_learns_and_has_no_critic(tiny_model):
+    found, names = in_a_process(fine_tuned, configure(tiny_model, "sft.lr=1e-2", "learner.critic=separate"))
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < found[0] - 0.5
+    assert all(name.startswith("lm.") for name in names)
+
+
+def full_rank(configs):
+    """Of each configuration: the policy's weights after every step, the metrics, the critic's movement."""
+    port, found = free_port(), {}
+    for name, config in configs.items():
+        learner = learner_for(config, port)
+        critic = [value for key, value in learner.model.named_parameters() if not key.startswith("lm.")]
+        steps = []
+        for _ in range(2):
+            before = [value.detach().clone() for value in critic]
+            metrics = learner.train_step(make_batch())
+            moved = [float((a - b).abs().max()) for a, b in zip(before, critic, strict=True)]
+            weights = {key: value.numpy() for key, value in learner.weights()}
+            steps.append((metrics, weights, moved))
+        found[name] = steps
+    return found
+
+
+def test_what_else_a_step_does(tiny_model):
+    """One process for all, to import once: which weights move and are named, critic warm-up, adaptive KL."""
+    from transformers import AutoModelForCausalLM
+
+    overrides = {
+        "shared": [],
+        "none": ["algorithm=grpo", "algorithm.group_size=2"],
+        "separate": ["learner.critic=separate"],
+        "warm-up": ["learner.critic=separate", "learner.critic_warmup_steps=1"],
+        "adaptive": ["algorithm.kl_control=adaptive", "algorithm.kl_target=0.001", "algorithm.kl_horizon=26"],
+    }
+    found = in_a_process(full_rank, {name: configure(tiny_model, *given) for name, given in overrides.items()})
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    start = {name: value.detach().numpy() for name, value in model.named_parameters()}
+    for name, steps in found.items():
+        previous = start
+        for step, (_, weights, critic) in enumerate(steps):
+            # Tied weights are named once; a critic is no part of the policy.
+            assert weights.keys() == start.keys(), name
+            still = name == "warm-up" and step == 0
+            for key in start:
+                if "proj" in key:
+                    assert (abs(weights[key] - previous[key]).max() > 1e-5) != still, (name, step, key)
+            assert all(moved > 0 for moved in critic), (name, step)
+            assert len(critic) == {"none": 0, "shared": 2}.get(name, 2 if name == "adaptive" else len(start) + 2)
+            previous = weights
+    coefs = [metrics["policy/kl_coef"] for metrics, _, _ in found["adaptive"]]
+    # Before the first step the policy is the reference: the error is -1, of which -0.2 counts, half a horizon long.
+    assert coefs == pytest.approx([0.02, 0.02 * 0.9])
+    assert [metrics["policy/kl_coef"] for metrics, _, _ in found["shared"]] == [0.02, 0.02]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_nothing():
+    linear = [lr_factor(step, 1, 4, "linear") for step in range(5)]
+    assert linear == [0.5, 0.75, 0.5, 0.25, 0.0]
+    assert [lr_factor(step, 1, 4, "constant") for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]

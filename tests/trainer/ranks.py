@@ -1,0 +1,51 @@
+"""Learners, and what they are given, for the tests that run them in processes of their own."""
+
+from __future__ import annotations
+
+import random
+import socket
+from pathlib import Path
+
+import torch
+
+from launch.compose import compose
+from trainer.experience import Experience
+from trainer.learner import Learner
+
+
+def make_batch(count: int = 13, seed: int = 0) -> list[Experience]:
+    """Sequences of many lengths, in groups of three and a rest of one that are not neighbours."""
+    rng = random.Random(seed)
+    batch = []
+    for index in range(count):
+        length = rng.randint(3, 12)
+        tokens = [rng.randint(1, 500) for _ in range(length)]
+        rewards = [0.0] * (length - 1) + [rng.random()]
+        logprobs = [-8.0 + 1.5 * rng.random() for _ in tokens]
+        prompt = [rng.randint(1, 500) for _ in range(rng.randint(4, 40))]
+        group = index % (count // 3) if index < count // 3 * 3 else count // 3
+        batch.append(Experience(f"p{index}", prompt, tokens, logprobs, [0] * length, rewards, group))
+    return batch
+
+
+def configure(model: Path, *overrides: str):
+    return compose(
+        [f"model.path={model}", "learner.warmup_steps=0", "learner.lr=1e-3", "algorithm.kl=loss", *overrides]
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def parameters(learner: Learner) -> dict[str, torch.Tensor]:
+    """Everything that is trained, whole and copied."""
+    import deepspeed
+
+    named = [(name, value) for name, value in learner.model.named_parameters() if value.requires_grad]
+    with deepspeed.zero.GatheredParameters(
+        [value for _, value in named], enabled=learner.config.learner.zero_stage == 3
+    ):
+        return {name: value.detach().clone() for name, value in named}
