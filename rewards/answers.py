@@ -14,7 +14,7 @@ from itertools import pairwise
 from rewards.expressions import RELATIVE_TOLERANCE, numbers_equal, same_expression
 from rewards.values import EQUALS, Choices, Found, named_by_value, numbers, option_text, options, parse_number, untexted
 from rewards.values import letters as letters_of
-from rollout.records import Problem
+from rollout.records import NUMERIC_TYPES, Problem
 
 __all__ = ["Extracted", "extract", "last_boxed", "parse_number", "score"]
 
@@ -25,7 +25,6 @@ MAX_SENTENCE = 1_000
 MAX_STATEMENT = 300
 MAX_STATEMENTS = 10
 
-_NUMERIC = ("number", "integer", "numeric")
 _BOOLEAN = {"yes": True, "true": True, "no": False, "false": False, "not true": False, "not false": True}
 _HASHES = re.compile(r"(?<!#)####(?!#)([^\n]*)")
 _BRACKETS = re.compile(r"\[\[\s{0,3}answer\s{0,3}:([^\]]{0,1000})\]\]", re.IGNORECASE)
@@ -182,7 +181,7 @@ def _is_value(text: str, answer_type: str) -> bool:
 
 def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
     """The value at the start of what follows "the answer is", up to the end of the line."""
-    if answer_type in _NUMERIC:
+    if answer_type in NUMERIC_TYPES:
         reason = _REASON.search(text, 1)
         clause = text[: reason.start()] if reason else text
         return _number(_SENTENCE.split(clause)[0], first=True) or _number(text, first=True)
@@ -208,7 +207,7 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     if refused:
         return Extracted(None, "refused")
     said = [sentence for sentence in sentences if not sentence.rstrip("*\"') ").endswith("?")]
-    if answer_type in _NUMERIC:
+    if answer_type in NUMERIC_TYPES:
         return _ending_number(said)
     if answer_type == "boolean":
         found = _boolean(" ".join(said), first=False)
@@ -341,7 +340,7 @@ def score(problem: Problem, answer: str | None) -> float:
     if answer is None or not answer.strip():
         return 0.0
     gold, kind = problem.answer, problem.answer_type
-    if kind in _NUMERIC:
+    if kind in NUMERIC_TYPES:
         jeebench = kind != "number" or problem.meta.get("raw_type") in ("Integer", "Numeric")
         return float(_same_number(parse_number(gold), parse_number(answer), jeebench=jeebench))
     if kind == "boolean":

@@ -32,7 +32,7 @@ def explain(episode: Episode, resources: TextResources, settings: RewardSettings
         for attempt in (episode.initial, episode.final)
     ]
     reward = score_episode(episode, resources, settings)
-    mode = "bounded" if settings.mode == "outcome" else settings.mode
+    mode = settings.formulas
     asked = episode.decomposition.subquestions if episode.decomposition else []
     sections = [
         _panel(
@@ -147,7 +147,7 @@ def _total(asked: Sequence[str], reward: Reward, settings: RewardSettings) -> Pa
         if value is None:
             table.add_row(part, "absent", "", f"{weight:g}", "left out")
             continue
-        paid = value if bounds is None else min(max(value, bounds[0]), bounds[1])
+        paid = settings.clipped(part, value)
         limits = "" if bounds is None else f"[{bounds[0]:g}, {bounds[1]:g}]"
         table.add_row(part, f"{value:.3f}", limits, f"{weight:g}", f"{weight * paid:+.3f}")
     for name, charge in reward.penalties.items():

@@ -30,6 +30,16 @@ class RewardSettings:
     penalty: dict[str, float] = field(default_factory=dict)
     correctness_baseline: str = "none"
 
+    @property
+    def formulas(self) -> str:
+        """The mode whose formulas the parts follow: ``outcome`` is ``bounded`` under other weights."""
+        return "bounded" if self.mode == "outcome" else self.mode
+
+    def clipped(self, part: str, value: float) -> float:
+        """A part's value within its clip."""
+        low, high = self.clip.get(part, (value, value))
+        return min(max(value, low), high)
+
     @classmethod
     def for_mode(cls, mode: str) -> RewardSettings:
         """The mode's own settings, as conf/rewards has them."""

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rewards.actor import score_or_error
+from rewards.actor import failed, score_or_error
 from rewards.modes import MODES, PARTS, RewardSettings
 from rewards.text import TextResources
 from rollout.records import Episode, RecordError
@@ -67,12 +67,12 @@ def main(arguments: list[str] | None = None) -> int:
         parser.error(f"cannot read {options.episodes}: no such file")
     settings, resources, status = settings_of(options), TextResources(), 0
     for number, episode in read_episodes(options.episodes):
-        problem = episode if isinstance(episode, str) else None
-        if isinstance(episode, Episode):
+        if isinstance(episode, str):
+            reward = failed(episode)
+        else:
             reward = score_or_error(episode, resources, settings, options.seconds)
-            problem = reward.error
-        if problem is not None or isinstance(episode, str):
-            sys.stderr.write(f"line {number}: {problem}\n")
+        if isinstance(episode, str) or reward.error is not None:
+            sys.stderr.write(f"line {number}: {reward.error}\n")
             status = 1
             continue
         record = {"problem_id": episode.problem.id, **reward.parts, "total": reward.total}

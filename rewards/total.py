@@ -18,7 +18,7 @@ from rollout.records import Episode
 def score_episode(episode: Episode, resources: TextResources, settings: RewardSettings) -> Reward:
     """Score one episode. Answers missing from the record are read from the texts first."""
     fill_answers(episode)
-    mode = "bounded" if settings.mode == "outcome" else settings.mode
+    mode = settings.formulas
     subquestions = episode.decomposition.subquestions if episode.decomposition else []
     parts: dict[str, Part] = {
         "entity_coverage": entity_coverage.score(episode, subquestions, resources, mode),
@@ -40,7 +40,7 @@ def score_episode(episode: Episode, resources: TextResources, settings: RewardSe
         if not math.isfinite(part.value):
             raise ValueError(f"{name} of problem {episode.problem.id} is {part.value}")
         weight = settings.weights.get(name, 0.0)
-        clipped = _clip(part.value, settings.clip.get(name))
+        clipped = settings.clipped(name, part.value)
         total += weight * clipped
         # A clipped part's shares shrink with it, so that they still add up to what is paid.
         paid = weight * (clipped / part.value if part.value else 0.0)
@@ -71,10 +71,6 @@ def warm(episodes: Sequence[Episode], resources: TextResources) -> None:
                 vectors += steps(text or "")
     resources.nouns(nouns)
     resources.vectors(vectors)
-
-
-def _clip(value: float, bounds: tuple[float, float] | None) -> float:
-    return value if bounds is None else min(max(value, bounds[0]), bounds[1])
 
 
 def fill_answers(episode: Episode) -> None:

@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+NUMERIC_TYPES = ("number", "integer", "numeric")
 ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
 
 

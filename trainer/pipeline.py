@@ -82,7 +82,7 @@ class Pipeline:
     ) -> None:
         self._workers = list(workers)
         self._solvers = list(solvers)
-        self._rewarders = itertools.cycle(rewarders)
+        self._rewarders = itertools.cycle(enumerate(rewarders))
         self._log_folder = log_folder
         self._wait_timeout_s = wait_timeout_s
         self._max_tries = max_tries
@@ -250,7 +250,7 @@ class Pipeline:
     async def _score(self, episodes: list[Episode], tries: int = 2) -> list[tuple[Episode, Reward]]:
         """Score episodes together. If that ends or hangs the actor's process, each is scored alone, in a new one;
         the one that does it again gets an error as its reward, and no other does."""
-        rewarder = next(self._rewarders)
+        index, rewarder = next(self._rewarders)
         try:
             # The actor has a limit an episode of its own; this one is for a process that no longer obeys it.
             async with asyncio.timeout((len(episodes) + 2) * self._episode_seconds):
@@ -261,39 +261,34 @@ class Pipeline:
         except RayActorError as error:
             reason = f"the reward actor died ({type(error).__name__})"
         self.counts["reward_retries"] += 1
-        try:
-            async with asyncio.timeout(self._wait_timeout_s):
-                await self._ready(rewarder)
-        except (RayActorError, TimeoutError) as error:
-            raise InfrastructureError(
-                f"a reward actor died and did not come back ({type(error).__name__}); its log is in {self._log_folder}"
-            ) from None
+        await self._restarted(rewarder, f"reward-{index}")
         if len(episodes) > 1:
             return [pair for episode in episodes for pair in await self._score([episode], tries)]
         if tries > 1:
             return await self._score(episodes, tries - 1)
         return [(episodes[0], failed(reason))]
 
-    async def _ready(self, worker: Any, *arguments: Any) -> None:
-        """Wait for a worker that Ray restarts: until its process is there, Ray answers that it is unavailable."""
-        while True:
-            try:
-                await worker.ready.remote(*arguments)
-                return
-            except ActorUnavailableError:
-                await asyncio.sleep(RESTART_POLL_S)
+    async def _restarted(self, actor: Any, name: str, *arguments: Any) -> None:
+        """Wait for an actor that Ray restarts: until its process is there, Ray answers that it is unavailable. Raises
+        InfrastructureError with the end of its log."""
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                while True:
+                    try:
+                        await actor.ready.remote(*arguments)
+                        return
+                    except ActorUnavailableError:
+                        await asyncio.sleep(RESTART_POLL_S)
+        except (RayActorError, TimeoutError) as error:
+            raise InfrastructureError(
+                f"{name} died and did not come back ({type(error).__name__}); the end of its log:\n"
+                f"{log_tail(self._log_folder, name)}"
+            ) from None
 
     async def _bring_back(self, index: int) -> None:
         """Wait for Ray to restart a worker; then its weights and jobs again."""
         worker = self._workers[index]
-        try:
-            async with asyncio.timeout(self._wait_timeout_s):
-                await self._ready(worker, self._solvers)
-        except (RayActorError, TimeoutError) as error:
-            raise InfrastructureError(
-                f"rollout-{index} died and did not come back ({type(error).__name__}); the end of its log:\n"
-                f"{log_tail(self._log_folder, f'rollout-{index}')}"
-            ) from None
+        await self._restarted(worker, f"rollout-{index}", self._solvers)
         self.counts["restarts"] += 1
         if self._published is not None:
             self.versions[index], *_ = await worker.load_weights.remote(*self._published)

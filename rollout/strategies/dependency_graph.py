@@ -14,10 +14,10 @@ from collections.abc import Sequence
 
 from rewards.answers import extract
 from rollout.prompts import Prompts
-from rollout.records import Episode, Problem, Turn
+from rollout.records import NUMERIC_TYPES, Episode, Problem, Turn
 from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
 from rollout.strategies.exchange import Exchange, together
-from rollout.strategies.votes import NUMERIC, gate_closed
+from rollout.strategies.votes import gate_closed
 
 _REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
 
@@ -81,7 +81,7 @@ def with_answers(question: str, turns: Sequence[Turn | None], answer_type: str) 
     An answer is the number found in the reply if the problem asks for a number, else its stated answer or last line.
     A reference without one stays as written.
     """
-    kind = "number" if answer_type in NUMERIC else "text"
+    kind = "number" if answer_type in NUMERIC_TYPES else "text"
 
     def value(match: re.Match[str]) -> str:
         number = int(match[1])

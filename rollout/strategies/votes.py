@@ -9,11 +9,10 @@ from dataclasses import replace
 from decimal import Decimal
 
 from rewards.answers import parse_number
-from rollout.records import Attempt
+from rollout.records import NUMERIC_TYPES, Attempt
 from rollout.strategies.base import Options
 from rollout.strategies.exchange import Exchange, together
 
-NUMERIC = ("number", "integer", "numeric")
 _BARE_NUMBER = re.compile(r"[\d\s.,/+−$%-]+")
 
 
@@ -24,7 +23,7 @@ def answer_key(answer: str | None, answer_type: str) -> Decimal | str | None:
     """
     if answer is None or not answer.strip():
         return None
-    number = parse_number(answer) if answer_type in NUMERIC or _BARE_NUMBER.fullmatch(answer) else None
+    number = parse_number(answer) if answer_type in NUMERIC_TYPES or _BARE_NUMBER.fullmatch(answer) else None
     return answer.strip().lower() if number is None else number
 
 

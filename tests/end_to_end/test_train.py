@@ -117,6 +117,8 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     process = subprocess.Popen(
         command("algorithm.steps=500", f"run_dir={folder}", "evaluation.problems=2"),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        # Tests that a script started in the background have inherited that Ctrl-C is ignored; a person has not.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     wait_for_steps(folder, process, 2)
     worker = next(p for p in psutil.Process(process.pid).children(recursive=True) if "RolloutWorker" in p.cmdline()[0])
