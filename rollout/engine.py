@@ -90,6 +90,29 @@ def prepare_process(threads: int) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
+def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """vLLM's own arguments for these settings on this machine."""
+    device: dict[str, Any] = (
+        {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        if torch.cuda.is_available()
+        # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
+        else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
+    )
+    return {
+        "model": settings.path,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": max(settings.max_num_batched_tokens, settings.max_model_len),
+        "enable_prefix_caching": settings.prefix_caching,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "enforce_eager": not torch.cuda.is_available(),
+        "logprobs_mode": "processed_logprobs",
+        "seed": settings.seed,
+        **device,
+    }
+
+
 class Engine:
     """A vLLM engine whose calls are awaited. Start it with ``start`` and end it with ``stop``."""
 
@@ -110,29 +133,9 @@ class Engine:
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        settings = self.settings
-        device: dict[str, Any] = (
-            {"gpu_memory_utilization": settings.gpu_memory_utilization}
-            if torch.cuda.is_available()
-            # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
-            else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
-        )
-        arguments = EngineArgs(
-            model=settings.path,
-            dtype=settings.dtype,
-            max_model_len=settings.max_model_len,
-            max_num_seqs=settings.max_num_seqs,
-            max_num_batched_tokens=max(settings.max_num_batched_tokens, settings.max_model_len),
-            enable_prefix_caching=settings.prefix_caching,
-            tensor_parallel_size=settings.tensor_parallel_size,
-            enforce_eager=not torch.cuda.is_available(),
-            logprobs_mode="processed_logprobs",
-            seed=settings.seed,
-            **device,
-        )
-        self._engine = LLMEngine.from_engine_args(arguments)
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(self.settings)))
         if not torch.cuda.is_available():
-            torch.set_num_threads(settings.threads)
+            torch.set_num_threads(self.settings.threads)
         self._engine.set_weight_version("0")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
