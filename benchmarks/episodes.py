@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import ray
 from rich.console import Console
 from rich.table import Table
 
@@ -29,12 +30,14 @@ from trainer.run import make_source
 
 @asynccontextmanager
 async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipeline, Roles]]:
-    """The rollouts and reward actors of a configuration, started and ended; no learner is waited for."""
+    """The rollouts and reward actors of a configuration, started and ended; there is no learner."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
     try:
         roles = start_roles(config, logs)
+        for learner in roles.learners:
+            ray.kill(learner)
         for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
             await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
         pipeline = roles.pipeline(config)

@@ -3,8 +3,9 @@
 Coroutines put requests in and await whole generations; between two tokens the thread runs whatever else was
 asked of it, which is how new weights are loaded while requests stay where they are.
 
-Invariants: a request's result is delivered once, or fails with ``EngineError``; a token is labelled with the
-version of the weights that produced it, by vLLM itself; a load is over before the next token begins.
+Invariants: a request's result is delivered once, or fails with ``EngineError``; one that nobody waits for any more
+leaves the engine; a token is labelled with the version of the weights that produced it, by vLLM itself; a load is
+over before the next token begins.
 """
 
 from __future__ import annotations
@@ -89,6 +90,29 @@ def prepare_process(threads: int) -> None:
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
+def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """vLLM's own arguments for these settings on this machine."""
+    device: dict[str, Any] = (
+        {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        if torch.cuda.is_available()
+        # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
+        else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
+    )
+    return {
+        "model": settings.path,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": max(settings.max_num_batched_tokens, settings.max_model_len),
+        "enable_prefix_caching": settings.prefix_caching,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "enforce_eager": not torch.cuda.is_available(),
+        "logprobs_mode": "processed_logprobs",
+        "seed": settings.seed,
+        **device,
+    }
+
+
 class Engine:
     """A vLLM engine whose calls are awaited. Start it with ``start`` and end it with ``stop``."""
 
@@ -109,29 +133,9 @@ class Engine:
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        settings = self.settings
-        device: dict[str, Any] = (
-            {"gpu_memory_utilization": settings.gpu_memory_utilization}
-            if torch.cuda.is_available()
-            # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
-            else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
-        )
-        arguments = EngineArgs(
-            model=settings.path,
-            dtype=settings.dtype,
-            max_model_len=settings.max_model_len,
-            max_num_seqs=settings.max_num_seqs,
-            max_num_batched_tokens=max(settings.max_num_batched_tokens, settings.max_model_len),
-            enable_prefix_caching=settings.prefix_caching,
-            tensor_parallel_size=settings.tensor_parallel_size,
-            enforce_eager=not torch.cuda.is_available(),
-            logprobs_mode="processed_logprobs",
-            seed=settings.seed,
-            **device,
-        )
-        self._engine = LLMEngine.from_engine_args(arguments)
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(self.settings)))
         if not torch.cuda.is_available():
-            torch.set_num_threads(settings.threads)
+            torch.set_num_threads(self.settings.threads)
         self._engine.set_weight_version("0")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
@@ -165,9 +169,7 @@ class Engine:
             logprobs=0,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        future: Future[Generation] = Future()
-        self._put(lambda: self._add(str(next(self._ids)), ids, parameters, future), future)
-        return await asyncio.wrap_future(future)
+        return await self._complete(ids, parameters)
 
     async def score(self, prompt: list[int], completion: list[int]) -> list[float]:
         """Log-probabilities of a completion's tokens under the loaded weights, at temperature 1."""
@@ -177,16 +179,15 @@ class Engine:
         parameters = SamplingParams(
             max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
         )
-        future: Future[Generation] = Future()
-        ids = [*prompt, *completion]
-        self._put(lambda: self._add(str(next(self._ids)), ids, parameters, future), future)
-        return (await asyncio.wrap_future(future)).prompt_logprobs[len(prompt) :]
+        return (await self._complete([*prompt, *completion], parameters)).prompt_logprobs[len(prompt) :]
 
     async def call(self, function: Callable[[Any], Any]) -> Any:
         """Run ``function(llm_engine)`` on the engine's thread, between two tokens."""
         future: Future[Any] = Future()
 
         def command() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(function(self._engine))
             except Exception as error:  # noqa: BLE001 - belongs to whoever asked
@@ -221,6 +222,17 @@ class Engine:
         if self._thread is not None:
             self._thread.join(timeout=10)
 
+    async def _complete(self, ids: list[int], parameters: Any) -> Generation:
+        """One request; if the caller is cancelled it is taken out of the engine, where it would hold a place."""
+        future: Future[Generation] = Future()
+        request_id = str(next(self._ids))
+        self._put(lambda: self._add(request_id, ids, parameters, future), future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self._commands.put(lambda: self._abort(request_id))
+            raise
+
     def _put(self, command: Callable[[], None], future: Future[Any]) -> None:
         if self._failure is not None:
             future.set_exception(EngineError(f"the engine stopped: {self._failure}"))
@@ -228,12 +240,19 @@ class Engine:
         self._commands.put(command)
 
     def _add(self, request_id: str, ids: list[int], parameters: Any, future: Future[Generation]) -> None:
+        # From here on the future cannot be cancelled from outside, so that its result can always be set.
+        if not future.set_running_or_notify_cancel():
+            return
         self._requests[request_id] = _Request(future, self.version)
         try:
             self._engine.add_request(request_id, {"prompt_token_ids": ids}, parameters)
         except ValueError as error:
             del self._requests[request_id]
             future.set_exception(error)
+
+    def _abort(self, request_id: str) -> None:
+        if self._requests.pop(request_id, None) is not None:
+            self._engine.abort_request([request_id])
 
     def _run(self) -> None:
         try:

@@ -113,12 +113,13 @@ class Episode:
     """One whole exchange on one problem.
 
     ``outcome`` is ``ok`` or the name of what the solver did wrong (``solver_timeout``, ``solver_refused``,
-    ``solver_empty``, ``prompt_too_long``), or ``solver_budget`` for one that was not begun; an infrastructure error
-    is never stored here, it is raised and retried. ``gate`` is
-    ``open`` if the solver's draws disagreed and the question was decomposed, ``closed`` if their majority answered
-    it, None where there is no gate. ``draws`` are the solver's independent attempts, of the gate or of
-    self-consistency. ``note`` says what the strategy did that the rest does not show. ``solver_tokens`` and
-    ``policy_tokens`` were generated, ``solver_prompt_tokens`` read; replies that were not waited for are in none.
+    ``solver_empty``, ``prompt_too_long``), of the episode's own limit that it reached (``episode_timeout``,
+    ``episode_tokens``), or ``solver_budget`` for one that was not begun; an infrastructure error is never stored here,
+    it is raised and retried. ``gate`` is ``open`` if the solver's draws disagreed and the question was decomposed,
+    ``closed`` if their majority answered it, None where there is no gate. ``draws`` are the solver's independent
+    attempts, of the gate or of self-consistency. ``note`` says what the strategy did that the rest does not show.
+    ``solver_tokens`` and ``policy_tokens`` were generated, ``solver_prompt_tokens`` read; replies that were not waited
+    for are in none.
     """
 
     problem: Problem

@@ -17,6 +17,7 @@ from typing import Any
 import ray
 import torch
 
+from rollout.allowance import Allowance, EpisodeLimits
 from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong
 from rollout.logs import actor_log
 from rollout.parsing import ParseLimits, parse, token_ends
@@ -67,20 +68,22 @@ class WorkerSettings:
     concurrency: int = 128
     solver_window_s: float = 0.004
     options: Options = DEFAULTS
+    episode: EpisodeLimits = field(default_factory=EpisodeLimits)
 
 
 class PolicyDecomposer:
     """The policy, sampled once."""
 
-    def __init__(self, engine: Engine, settings: WorkerSettings, job: Job) -> None:
-        self._engine, self._settings, self._job = engine, settings, job
+    def __init__(self, engine: Engine, settings: WorkerSettings, job: Job, allowance: Allowance) -> None:
+        self._engine, self._settings, self._job, self._allowance = engine, settings, job, allowance
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
         """Sample a decomposition and parse it; a prompt beyond the context gives an invalid, empty one."""
         settings = self._settings
         sampling = Sampling(settings.max_tokens, self._job.temperature, settings.stop, self._job.seed)
         try:
-            generation = await self._engine.generate(settings.prompts.decompose(problem, attempt), sampling)
+            prompt = settings.prompts.decompose(problem, attempt)
+            generation = await self._allowance.in_time(self._engine.generate(prompt, sampling))
         except PromptTooLong:
             return Decomposition("", [], invalid="prompt_too_long"), None
         parsed = parse(generation.text, settings.limits, truncated=generation.finish_reason == "length")
@@ -190,13 +193,16 @@ class RolloutWorker:
                 self._progress.done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             started = time.perf_counter()
+            allowance = Allowance(self.settings.episode, self._solver)
             decomposer = (
-                GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
+                GivenPlan(job.plan)
+                if job.plan is not None
+                else PolicyDecomposer(self.engine, self.settings, job, allowance)
             )
             try:
                 strategy = STRATEGIES[job.strategy]
                 episode = await strategy(
-                    job.problem, decomposer, self._solver, self.settings.prompts, self.settings.options
+                    job.problem, decomposer, allowance, self.settings.prompts, self.settings.options
                 )
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.

@@ -186,12 +186,15 @@ class Learner(Group):
 
 
 class Rollout(Group):
-    """The rollout workers and their policy engines."""
+    """The rollout workers and their policy engines. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one
+    episode; null is no limit of tokens."""
 
     workers: int = Field(1, ge=1)
     gpus: float = Field(0.0, ge=0)
     threads: int = Field(1, ge=1)
     concurrency: int = Field(128, ge=1)
+    episode_timeout_s: float = Field(3600.0, gt=0)
+    episode_solver_tokens: int | None = Field(None, ge=1)
     max_model_len: int = Field(512, ge=16)
     max_num_seqs: int = Field(128, ge=1)
     max_num_batched_tokens: int = Field(4096, ge=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -36,9 +37,17 @@ async def evaluate(
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Accuracy, rescued and broken counts, and for problems with a known graph the shares of plans."""
+    """Accuracy, rescued and broken counts, and for problems with a known graph the shares of plans.
+
+    An episode that did not end ``ok`` is not right; such episodes are counted by outcome, and the share of right ones
+    among the others is given beside the accuracy."""
     right = sum(item.reward.correct for item in scored)
     result: dict[str, Any] = wilson(right, len(scored))
+    unanswered = Counter(item.episode.outcome for item in scored if item.episode.outcome != "ok")
+    if unanswered:
+        answered = len(scored) - unanswered.total()
+        result["unanswered"] = dict(unanswered)
+        result["mean_answered"] = right / answered if answered else None
     first = [item.reward.correct_initial for item in scored]
     if all(value is not None for value in first):
         pairs = [(value or 0.0, item.reward.correct) for value, item in zip(first, scored, strict=True)]

@@ -17,6 +17,7 @@ from ray.exceptions import RayError, RayTaskError
 
 from rewards.actor import RewardActor
 from rewards.modes import RewardSettings
+from rollout.allowance import EpisodeLimits
 from rollout.chat import model_chat
 from rollout.engine import EngineSettings
 from rollout.parsing import ParseLimits
@@ -145,6 +146,7 @@ def worker_settings(config: Config) -> WorkerSettings:
             gate=strategy.gate,
             gate_samples=strategy.gate_samples,
         ),
+        episode=EpisodeLimits(rollout.episode_timeout_s, rollout.episode_solver_tokens),
     )
 
 

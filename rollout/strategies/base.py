@@ -11,7 +11,7 @@ from rollout.records import Decomposition, Episode, PolicySample, Problem
 
 
 class SolverFailure(Exception):
-    """The solver gave no usable reply; ``outcome`` is the name it is counted under."""
+    """The solver gave no usable reply, or its episode reached a limit; ``outcome`` is the name it is counted under."""
 
     def __init__(self, outcome: str, detail: str = "") -> None:
         super().__init__(detail or outcome)

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 
 from launch.compose import CONF, compose, main
 from rewards.modes import MODES, PARTS, RewardSettings
+from rollout.allowance import EpisodeLimits
 from rollout.parsing import ParseLimits
 from rollout.prompts import Prompts
 from rollout.strategies import STRATEGIES
@@ -84,6 +85,12 @@ def test_gate_and_budget_are_passed_on():
     assert (gated.gate, gated.gate_samples) == ("disagree", 4)
     overrides = ["strategy=self_consistency", "stages=[evaluate]", "strategy.samples=null", "strategy.token_budget=250"]
     assert worker_settings(compose(overrides)).options.token_budget == 250
+
+
+def test_the_limits_of_an_episode_are_passed_on():
+    assert worker_settings(compose([])).episode == EpisodeLimits()
+    settings = worker_settings(compose(["rollout.episode_timeout_s=7", "rollout.episode_solver_tokens=900"]))
+    assert settings.episode == EpisodeLimits(7.0, 900)
 
 
 @pytest.mark.parametrize(

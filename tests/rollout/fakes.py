@@ -1,14 +1,18 @@
-"""A solver that follows a script, a decomposer with one plan, and an episode of theirs."""
+"""A solver that follows a script, a decomposer with one plan, an episode of theirs, and a worker without an engine."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
+from rollout.allowance import EpisodeLimits
 from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
 from rollout.strategies import STRATEGIES
 from rollout.strategies.base import DEFAULTS, Options, Reply
+from rollout.worker import RolloutWorker, _Progress
 
 PROBLEM = Problem("p", "Ann has 3 pens. Bob has twice as many. How many do they have?", "9")
 SOLVE = (
@@ -84,3 +88,21 @@ def run(
         return done, fake
 
     return asyncio.run(episode())
+
+
+def worker_without_engine(
+    client: Any,
+    prompts: Any = None,
+    concurrency: int = 1,
+    limits: EpisodeLimits | None = None,
+    engine: Any = None,
+) -> Any:
+    """A rollout worker in this process, for jobs with given plans or a stand-in for the engine."""
+    kind = RolloutWorker.__ray_metadata__.modified_class
+    worker = kind.__new__(kind)
+    worker.engine = engine or SimpleNamespace(version=4)
+    worker.settings = SimpleNamespace(
+        prompts=prompts or Prompts(), options=DEFAULTS, episode=limits or EpisodeLimits(), max_tokens=8, stop=()
+    )
+    worker._solver, worker._limit, worker._progress = client, asyncio.Semaphore(concurrency), _Progress()
+    return worker

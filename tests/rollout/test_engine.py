@@ -113,6 +113,28 @@ def test_loaded_weights_are_whole_tied_head_included(engine, models):
         assert scored == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_request_that_is_given_up_leaves_the_engine_and_the_others_go_on(engine):
+    async def go():
+        given_up = asyncio.create_task(engine.generate(PROMPT, Sampling(90, 1.0, seed=1)))
+        other = asyncio.create_task(engine.generate(PROMPT, Sampling(60, 1.0, seed=2)))
+        steps = engine.stats.steps
+        while engine.stats.steps < steps + 5:
+            await asyncio.sleep(0.002)
+        given_up.cancel()
+        never_begun = asyncio.create_task(engine.generate(PROMPT, Sampling(90)))
+        await asyncio.sleep(0)
+        never_begun.cancel()
+        await asyncio.gather(given_up, never_begun, return_exceptions=True)
+        await engine.call(lambda _: None)
+        running = engine.in_flight
+        return given_up.cancelled(), never_begun.cancelled(), running, await other
+
+    first, second, running, generation = asyncio.run(go())
+    assert (first, second, running) == (True, True, 1)
+    assert generation.token_ids
+    assert asyncio.run(engine.generate(PROMPT, Sampling(5))).token_ids, "the engine goes on"
+
+
 def test_what_waits_is_told_when_the_engine_stops(tiny_model, engine):
     async def go():
         waiting = asyncio.create_task(engine.generate(PROMPT, Sampling(80, 1.0, seed=3)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,13 +11,13 @@ import pytest
 from rollout.records import Problem
 from rollout.solvers import pool
 from rollout.solvers.base import Backend, ReplySettings, SolverMisconfigured, SolverUnavailable, Usage
-from rollout.strategies.base import DEFAULTS, Reply, SolverFailure
-from rollout.worker import BUDGET, Job, RolloutWorker, _Progress
+from rollout.strategies.base import Reply, SolverFailure
+from rollout.worker import BUDGET, Job
+from tests.rollout.fakes import worker_without_engine
 from tests.trainer.fakes import Actor
 from trainer.pipeline import Pipeline
 
 ACTOR = pool.SolverActor.__ray_metadata__.modified_class
-WORKER = RolloutWorker.__ray_metadata__.modified_class
 
 
 class Moody(Backend):
@@ -114,10 +113,7 @@ def test_the_pools_usage_is_the_sum(actor, tmp_path):
 
 def run_jobs(client, jobs):
     """Jobs with given plans through a rollout worker without an engine."""
-    worker = WORKER.__new__(WORKER)
-    worker.engine = SimpleNamespace(version=4)
-    worker.settings = SimpleNamespace(prompts=_Echo(), options=DEFAULTS)
-    worker._solver, worker._limit, worker._progress = client, asyncio.Semaphore(1), _Progress()
+    worker = worker_without_engine(client, _Echo())
 
     async def go():
         await worker.submit(jobs)

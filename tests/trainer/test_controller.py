@@ -12,7 +12,7 @@ from ray.exceptions import RayActorError
 from launch.compose import compose
 from rewards.modes import Reward
 from rollout.records import Episode, PolicySample, Problem
-from rollout.worker import Job
+from rollout.worker import Job, Outcome
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker
 from trainer.controller import Buffer, Controller, sampling_seed
 from trainer.groups import Assembler, flat
@@ -170,6 +170,50 @@ def test_sampling_seeds_depend_on_run_problem_and_epoch_alone():
     seeds = {sampling_seed(run, problem, epoch) for run in (0, 1) for problem in ("a", "b") for epoch in (0, 1)}
     assert len(seeds) == 8
     assert sampling_seed(0, "a", 0) == sampling_seed(0, "a", 0) < 2**31
+
+
+class HasSlowEpisode(Worker):
+    """Its fourth job takes until somebody releases it."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.release = asyncio.Event()
+
+    async def _run(self, job, life):
+        first = self.version
+        if job.id == 3:
+            await self.release.wait()
+            sample = PolicySample([1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", policy=sample)))
+        else:
+            await super()._run(job, life)
+
+
+@pytest.mark.parametrize("staleness", [1, 10])
+def test_a_slow_episode_holds_no_batch_and_goes_on_over_weight_changes(staleness):
+    async def go():
+        worker = HasSlowEpisode()
+
+        async def release():
+            while worker.version < 6:
+                await asyncio.sleep(0.001)
+            worker.release.set()
+
+        return await train([worker], staleness, disturb=release)
+
+    result, group, *_ = asyncio.run(go())
+    assert result.steps == 12
+    trained = [item for batch in group.batches for item in batch]
+    assert len({item.problem_id for item in trained}) == len(trained) == 12 * 8
+    (slow,) = (item for item in trained if item.problem_id == "p-3")
+    held_up = [number for number, batch in enumerate(group.batches) if slow in batch]
+    assert held_up[0] >= 6, "six steps were taken without it"
+    if staleness == 1:
+        assert result.refused == 1, "begun with weights too old by then, and done anew"
+        assert min(slow.versions) >= held_up[0] - 1
+    else:
+        assert result.refused == 0
+        assert slow.versions[0] == 0 < 6 <= slow.versions[1], "one episode, weights of two versions"
 
 
 class DiesAtPush(Worker):

@@ -1,0 +1,112 @@
+"""Every strategy on the same held-out problems, its accuracy beside its cost: ``python -m benchmarks.strategies``.
+
+Give the decomposer as an override, ``start_from=RUN_DIR/checkpoints/ppo``. Self-consistency is run with five draws, and
+again with the solver tokens that ``daslam`` took an episode. Prints a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from statistics import fmean
+
+import ray
+from rich.console import Console
+
+from benchmarks.episodes import running
+from launch.compose import compose
+from rollout.records import Problem
+from rollout.strategies import STRATEGIES
+from rollout.worker import RolloutWorker
+from trainer.config import Config
+from trainer.config_strategy import UNTRAINED
+from trainer.evaluation import evaluate
+from trainer.pipeline import Pipeline, Scored
+from trainer.roles import Roles, wait_ready, worker_settings
+from trainer.run import make_source
+
+HEADER = """\
+| strategy | accuracy | 95 % interval | unanswered | solver wrote | solver read | policy wrote | s |
+|---|---|---|---|---|---|---|---|"""
+START_S = 600
+
+
+@asynccontextmanager
+async def workers_of(config: Config, roles: Roles, index: int) -> AsyncIterator[Pipeline]:
+    """A pipeline over a rollout worker of this configuration, which ends with it; the other actors are shared."""
+    worker = RolloutWorker.options(num_cpus=0, max_concurrency=1_000).remote(  # type: ignore[attr-defined]
+        worker_settings(config), index, str(roles.log_folder)
+    )
+    await wait_ready([worker], f"rollout-{index}", roles.log_folder, START_S, roles.solvers)
+    pipeline = replace(roles, workers=[worker], learners=[]).pipeline(config)
+    pipeline.start()
+    try:
+        yield pipeline
+    finally:
+        await pipeline.stop()
+        ray.kill(worker)
+
+
+def row(name: str, result: dict[str, float], scored: Sequence[Scored], seconds: float) -> str:
+    """A line of the table; tokens are means an episode."""
+    unanswered = sum(item.episode.outcome != "ok" for item in scored)
+    means = [
+        fmean(getattr(item.episode, field) for item in scored)
+        for field in ("solver_tokens", "solver_prompt_tokens", "policy_tokens")
+    ]
+    cells = [
+        f"`{name}`" if name in STRATEGIES else name,
+        f"{result['mean']:.3f}",
+        f"{result['low']:.3f} – {result['high']:.3f}",
+        str(unanswered),
+        *(f"{mean:.0f}" for mean in means),
+        f"{seconds:.1f}",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+async def measure(overrides: list[str], count: int, console: Console) -> list[str]:
+    """Run every strategy; returns the table's lines."""
+    base = compose([*overrides, "stages=[evaluate]"])
+    problems: list[Problem] = make_source(base).held_out(count)
+    lines = []
+    budget = 0
+
+    async def line(name: str, extra: Sequence[str], index: int) -> float:
+        strategy = name.partition(" ")[0].strip("`")
+        config = compose([*overrides, "stages=[evaluate]", f"strategy={strategy}", *extra])
+        kind = strategy if strategy in UNTRAINED else "policy"
+        async with workers_of(config, roles, index) as pipeline:
+            # The engine's first step takes seconds that are nobody's; another problem, so that nothing is cached.
+            await evaluate(pipeline, make_source(config).held_out(count + 1)[count:], kind, strategy)
+            started = time.perf_counter()
+            result, scored = await evaluate(pipeline, problems, kind, strategy)
+            seconds = time.perf_counter() - started
+        lines.append(row(name, result, scored, seconds))
+        console.print(lines[-1], highlight=False, soft_wrap=True, markup=False)
+        return result["solver_tokens"]
+
+    async with running(base, console) as (_, roles):
+        console.print(HEADER, highlight=False, soft_wrap=True)
+        for index, name in enumerate(STRATEGIES, 1):
+            tokens = await line(name, [], index)
+            if name == "daslam":
+                budget = round(tokens)
+        await line(
+            f"`self_consistency` with the {budget} tokens of `daslam`",
+            ["strategy.samples=null", f"strategy.token_budget={budget}"],
+            len(STRATEGIES) + 1,
+        )
+    return lines
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--problems", type=int, default=200)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. start_from=RUN_DIR/checkpoints/ppo")
+    chosen = parser.parse_args()
+    asyncio.run(measure(chosen.overrides, chosen.problems, Console()))

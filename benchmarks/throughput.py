@@ -1,0 +1,231 @@
+"""Whole episodes against vLLM alone and against one after another: ``python -m benchmarks.throughput``.
+
+Three things are timed in turn, in one run on one machine, with the same two models, and medians compared.
+
+- *Episodes*: jobs through the rollout worker, policy engine and solver engine, all in flight at once.
+- *vLLM offline*: every prompt of those very episodes, all given at once to ``LLM.generate``, each with the number of
+  tokens that its completion had (``max_tokens`` and ``ignore_eos``, no stop texts, no log-probabilities). Nothing has
+  to wait for what it depends on, so this is what the engines can do at all. Decomposer and solver run side by side in
+  two processes with the engine settings of the episodes.
+- *The loop*: the procedure as a plain script runs it, one episode after another and one Hugging Face ``generate`` after
+  another, on all cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.episodes import running, training_problems
+from launch.compose import compose
+from rollout.engine import EngineSettings, engine_arguments, prepare_process
+from rollout.parsing import parse
+from rollout.prompts import Prompts
+from rollout.records import Decomposition, Episode, Problem
+from rollout.strategies import daslam
+from rollout.strategies.base import Reply
+from rollout.worker import Job, WorkerSettings
+from trainer.config import Config
+from trainer.roles import Roles, prompts, solver_settings, worker_settings
+
+
+@dataclass(frozen=True)
+class Work:
+    """What ``LLM.generate`` is given: a prompt, as text or ids, and how many tokens to write."""
+
+    prompt: str | list[int]
+    tokens: int
+
+
+@ray.remote(num_cpus=0)
+class Offline:
+    """vLLM's own ``LLM`` with the settings of one of our engines."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        prepare_process(settings.threads)
+        import torch
+        from vllm import LLM
+
+        self.llm = LLM(**engine_arguments(settings))
+        if not torch.cuda.is_available():
+            torch.set_num_threads(settings.threads)
+
+    def generate(self, work: Sequence[Work], temperature: float) -> int:
+        """Write it all; returns the number of tokens written."""
+        from vllm import SamplingParams
+
+        sampling = [
+            SamplingParams(max_tokens=item.tokens, ignore_eos=True, temperature=temperature, seed=index)
+            for index, item in enumerate(work)
+        ]
+        given: Any = [
+            item.prompt if isinstance(item.prompt, str) else {"prompt_token_ids": item.prompt} for item in work
+        ]
+        outputs = self.llm.generate(given, sampling, use_tqdm=False)
+        return sum(len(output.outputs[0].token_ids) for output in outputs)
+
+
+def solver_work(episode: Episode, templates: Prompts, tokenizer: Any) -> list[Work]:
+    """The solver's prompts of an episode, with the length of each reply.
+
+    The account of the episode holds the sum of the lengths alone: each text is tokenised again, with one token for its
+    end, and the last reply has the rest of the sum.
+    """
+    problem, turns = episode.problem, episode.turns
+    assert episode.initial is not None
+    asked = [(templates.solve(problem, []), episode.initial.text)]
+    asked += [
+        (templates.subquestion(problem, turns[:index], turn.question), turn.text) for index, turn in enumerate(turns)
+    ]
+    work = [Work(prompt, len(tokenizer.encode(text)) + 1) for prompt, text in asked]
+    rest = episode.solver_tokens - sum(item.tokens for item in work)
+    assert rest > 0, "the lengths do not add up to the account"
+    return [*work, Work(templates.solve(problem, turns), rest)]
+
+
+class Loop:
+    """The two models behind Hugging Face ``generate``, one prompt at a time, as solver and decomposer."""
+
+    def __init__(self, config: Config) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        torch.set_num_threads(os.cpu_count() or 1)
+        self.settings: WorkerSettings = worker_settings(config)
+        self.solver: Any = solver_settings(config).settings
+        self.models = {
+            path: (AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path))
+            for path in (self.settings.engine.path, self.solver.engine.path)
+        }
+
+    def _write(self, path: str, prompt: str, **options: Any) -> tuple[str, int]:
+        model, tokenizer = self.models[path]
+        given = tokenizer(prompt, return_tensors="pt", return_token_type_ids=False)
+        ids = model.generate(**given, tokenizer=tokenizer, pad_token_id=tokenizer.eos_token_id, **options)
+        written = ids[0, given["input_ids"].shape[1] :]
+        return tokenizer.decode(written, skip_special_tokens=True).strip(), len(written)
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """See ``rollout.strategies.base.Solver``."""
+        replies = self.solver.replies
+        return Reply(
+            *self._write(
+                self.solver.engine.path,
+                prompt,
+                do_sample=False,
+                max_new_tokens=replies.max_tokens[purpose],
+                stop_strings=list(replies.stop[purpose]),
+            )
+        )
+
+    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, None]:
+        """See ``rollout.strategies.base.Decomposer``."""
+        prompt = self.settings.prompts.decompose(problem, attempt)
+        text, _ = self._write(
+            self.settings.engine.path, prompt, do_sample=True, temperature=1.0, max_new_tokens=self.settings.max_tokens
+        )
+        parsed = parse(text, self.settings.limits)
+        return Decomposition(text, parsed.subquestions, parsed.invalid), None
+
+    def run(self, problems: Sequence[Problem]) -> float:
+        """Episodes a second."""
+        started = time.perf_counter()
+        for problem in problems:
+            asyncio.run(daslam.run(problem, self, self, self.settings.prompts))
+        return len(problems) / (time.perf_counter() - started)
+
+
+async def episodes_of(worker: Any, problems: Sequence[Problem], first_id: int) -> tuple[list[Episode], float]:
+    """Episodes on these problems, all in flight at once, and the seconds they took."""
+    jobs = [Job(first_id + index, problem, "daslam", seed=index) for index, problem in enumerate(problems)]
+    started = time.perf_counter()
+    await worker.submit.remote(jobs)
+    episodes: list[Episode] = []
+    while len(episodes) < len(jobs):
+        for outcome in await worker.collect.remote(60.0):
+            assert outcome.episode is not None, outcome.error
+            episodes.append(outcome.episode)
+    return episodes, time.perf_counter() - started
+
+
+async def measure(config: Config, roles: Roles, count: int, rounds: int, alone: int, console: Console) -> Table:
+    """Time all three ``rounds`` times, after a round that is not counted."""
+    from transformers import AutoTokenizer
+
+    solver = solver_settings(config).settings.engine
+    tokenizer = AutoTokenizer.from_pretrained(solver.path)
+    offline = [Offline.remote(worker_settings(config).engine), Offline.remote(solver)]  # type: ignore[attr-defined]
+    loop, templates = Loop(config), prompts(config)
+    problems = training_problems(config, (rounds + 1) * (count + alone))
+    seconds: dict[str, list[float]] = {"episodes": [], "offline": []}
+    rates: dict[str, list[float]] = {"episodes": [], "offline": [], "loop": []}
+    for number in range(rounds + 1):
+        mine = problems[number * count : (number + 1) * count]
+        episodes, taken = await episodes_of(roles.workers[0], mine, number * count)
+        samples = [episode.policy for episode in episodes]
+        assert all(episode.outcome == "ok" for episode in episodes)
+        policy = [Work(sample.prompt_ids, len(sample.token_ids)) for sample in samples if sample is not None]
+        replies = [work for episode in episodes for work in solver_work(episode, templates, tokenizer)]
+        tokens = sum(work.tokens for work in (*policy, *replies))
+        started = time.perf_counter()
+        written = await asyncio.gather(
+            offline[0].generate.remote(policy, 1.0), offline[1].generate.remote(replies, 0.0)
+        )
+        at_once = time.perf_counter() - started
+        assert sum(written) == tokens, (sum(written), tokens)
+        start = (rounds + 1) * count + number * alone
+        one_by_one = loop.run(problems[start : start + alone])
+        console.print(
+            f"round {number} of {rounds}{'' if number else ', not counted'}: {count} episodes, {len(replies)} solver "
+            f"replies, {tokens} tokens ({sum(work.tokens for work in policy)} of the policy); episodes {taken:.2f} s, "
+            f"offline {at_once:.2f} s, loop {one_by_one:.2f} episodes/s",
+            highlight=False,
+        )
+        if number:
+            seconds["episodes"].append(taken)
+            seconds["offline"].append(at_once)
+            rates["episodes"].append(tokens / taken)
+            rates["offline"].append(tokens / at_once)
+            rates["loop"].append(one_by_one)
+    a_second = count / median(seconds["episodes"])
+    table = Table("medians of the rounds", "generated tokens/s", "episodes/s", "ratio")
+    table.add_row("vLLM offline, all prompts at once", f"{median(rates['offline']):.0f}", "", "1")
+    ratio = median(a / b for a, b in zip(seconds["offline"], seconds["episodes"], strict=True))
+    table.add_row(
+        "episodes through the rollout worker",
+        f"{median(rates['episodes']):.0f}",
+        f"{a_second:.1f}",
+        f"{ratio:.2f} × vLLM offline",
+    )
+    single = median(rates["loop"])
+    table.add_row(
+        "loop over Hugging Face generate", "", f"{single:.2f}", f"1 / {a_second / single:.0f} of the episodes"
+    )
+    return table
+
+
+async def run(config: Config, count: int, rounds: int, alone: int, console: Console) -> None:
+    """Start the actors, measure, print the table."""
+    async with running(config, console) as (_, roles):
+        table = await measure(config, roles, count, rounds, alone, console)
+    console.print(table)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--episodes", type=int, default=400, help="in flight at once, a round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--alone", type=int, default=5, help="episodes of the loop, a round")
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. start_from=RUN_DIR/checkpoints/ppo")
+    chosen = parser.parse_args()
+    asyncio.run(run(compose(chosen.overrides), chosen.episodes, chosen.rounds, chosen.alone, Console()))

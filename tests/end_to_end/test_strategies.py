@@ -1,0 +1,94 @@
+"""Every strategy with the shipped models on real engines, from its configuration to its evaluation."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from launch.compose import CONF, compose
+from rewards.actor import score_batch
+from rewards.modes import RewardSettings
+from rewards.text import TextResources
+from rollout.solvers import pool
+from rollout.strategies import STRATEGIES
+from rollout.worker import RolloutWorker
+from tests.trainer.fakes import Actor
+from trainer.config_strategy import UNTRAINED
+from trainer.evaluation import evaluate
+from trainer.pipeline import Pipeline, Scored
+from trainer.roles import ray_processes, solver_settings, start_ray, stop_ray, worker_settings
+from trainer.run import make_source
+
+COUNT = 8
+Evaluated = dict[str, tuple[dict[str, Any], list[Scored]]]
+
+
+class Rewarder:
+    """Scores as the reward actor does."""
+
+    def __init__(self) -> None:
+        self.resources = TextResources()
+
+    async def score(self, episodes: list[Any]) -> list[Any]:
+        rewards = score_batch(episodes, self.resources, RewardSettings.for_mode("outcome"))
+        return list(zip(episodes, rewards, strict=True))
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory) -> Evaluated:
+    """What each strategy's evaluation found, and that of the gold plans under ``gold``."""
+    logs = tmp_path_factory.mktemp("logs")
+    config = compose(["stages=[evaluate]", "solver.timeout_s=600"])
+    problems = make_source(config).held_out(COUNT)
+    start_ray(config, CONF.parent)
+    processes = ray_processes(config)
+    try:
+        # The solver has a process of its own: vLLM's engines on the CPU cannot run on two threads of one.
+        solver = pool.SolverActor.options(max_concurrency=1_000).remote(solver_settings(config), 0, str(logs))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("rollout.worker.actor_log", lambda folder, name: None)
+            worker = RolloutWorker.__ray_metadata__.modified_class(worker_settings(config), 0, str(logs))
+
+        async def go() -> Evaluated:
+            await worker.ready([solver])
+            pipeline = Pipeline([Actor(worker)], [solver], [Actor(Rewarder())], logs, 300.0, 1)
+            pipeline.start()
+            found = {"gold": await evaluate(pipeline, problems, "gold", "daslam")}
+            for name in STRATEGIES:
+                worker.settings = worker_settings(compose([f"strategy={name}", "stages=[evaluate]"]))
+                found[name] = await evaluate(pipeline, problems, name if name in UNTRAINED else "policy", name)
+            await pipeline.stop()
+            return found
+
+        found = asyncio.run(go())
+        worker.engine.stop()
+    finally:
+        stop_ray(config, processes)
+    return found
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_runs_whole_on_real_engines(name, evaluated):
+    result, scored = evaluated[name]
+    assert len(scored) == COUNT
+    assert 0 <= result["low"] <= result["mean"] <= result["high"] <= 1
+    assert result["solver_tokens"] > 0
+    for item in scored:
+        episode = item.episode
+        assert episode.strategy == name
+        assert episode.outcome == "ok"
+        assert episode.final.text
+        assert (episode.initial is None) == (name in (*UNTRAINED, "daslam_no_feedback"))
+        assert (episode.decomposition is None) == (name in ("direct", "self_consistency"))
+        assert len(episode.turns) == (len(episode.decomposition.subquestions) if episode.decomposition else 0)
+        assert len(episode.draws) == (5 if name == "self_consistency" else 0)
+        assert (episode.policy is None) == (name in UNTRAINED)
+        if episode.policy is not None:
+            assert episode.policy_tokens == len(episode.policy.token_ids) == len(episode.policy.logprobs) > 0
+
+
+def test_the_shipped_solver_answers_through_gold_plans_and_not_alone(evaluated):
+    assert evaluated["gold"][0]["mean"] >= 0.75
+    assert evaluated["direct"][0]["mean"] <= 0.25
