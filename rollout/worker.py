@@ -11,6 +11,7 @@ import os
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,8 @@ BUDGET = "solver_budget"
 @dataclass(frozen=True)
 class Job:
     """One episode to run. ``plan``: use these sub-questions instead of the policy's. ``temperature`` is the
-    policy's; ``seed`` comes from run seed, problem id and epoch."""
+    policy's; ``seed`` comes from run seed, problem id and epoch. ``lane`` is whose it is, where several hand in jobs
+    side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency."""
 
     id: int
     problem: Problem
@@ -44,6 +46,8 @@ class Job:
     temperature: float = 1.0
     plan: list[str] | None = None
     tries: int = 0
+    lane: int = 0
+    ahead: bool = False
 
 
 @dataclass(frozen=True)
@@ -188,7 +192,7 @@ class RolloutWorker:
         assert self._limit is not None
         assert self._solver is not None
         assert self._progress is not None
-        async with self._limit:
+        async with nullcontext() if job.ahead else self._limit:
             if self._solver.spent:
                 self._progress.done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return

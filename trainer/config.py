@@ -212,9 +212,12 @@ class Controller(Group):
 
 
 class Evaluation(Group):
-    """Stage 3, on held-out problems."""
+    """Stage 3, on held-out problems; and in stage 2, ``every`` learner steps (0: never), on the first ``subset`` of
+    them."""
 
     problems: int = Field(ge=1)
+    every: int = Field(0, ge=0)
+    subset: int = Field(64, ge=1)
     gold: bool = True
     filler: bool = True
 

@@ -20,6 +20,7 @@ from typing import Any
 from rollout.records import Problem
 from rollout.worker import BUDGET, Job
 from trainer.config import Config
+from trainer.evaluation import Evaluator
 from trainer.experience import make_experience
 from trainer.group import LearnerGroup
 from trainer.groups import Assembler, flat, usable
@@ -95,12 +96,19 @@ class Controller:
     """Runs PPO over a pipeline and a learner group."""
 
     def __init__(
-        self, config: Config, pipeline: Pipeline, learner: LearnerGroup, problems: Iterator[Problem], on_step: OnStep
+        self,
+        config: Config,
+        pipeline: Pipeline,
+        learner: LearnerGroup,
+        problems: Iterator[Problem],
+        on_step: OnStep,
+        evaluator: Evaluator | None = None,
     ) -> None:
         self.config = config
         self.pipeline = pipeline
         self.learner = learner
         self.on_step = on_step
+        self.evaluator = evaluator
         self.batch_size = config.algorithm.batch_size
         self.group_size = config.algorithm.group_size
         self.staleness = StalenessManager(self.batch_size, config.controller.max_staleness)
@@ -118,7 +126,6 @@ class Controller:
         self._flat_since_step = 0
         self._room = asyncio.Event()
         pipeline.on_version = self._room.set
-        self._closed_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
 
     async def run(self) -> PpoResult:
@@ -132,6 +139,8 @@ class Controller:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            if self.evaluator is not None:
+                await self.evaluator.stop()
         return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped, self.out_of_budget)
 
     # -- rollouts --------------------------------------------------------------------------------------------
@@ -149,10 +158,7 @@ class Controller:
                 await self.pipeline.submit([job for group in groups for job in group])
                 continue
             self._room.clear()
-            waiting = time.perf_counter()
             await self._room.wait()
-            if not self.pipeline.running:
-                self._closed_s += time.perf_counter() - waiting
 
     def _next_group(self) -> list[Job]:
         number = next(self._groups)
@@ -209,6 +215,7 @@ class Controller:
     async def _train(self) -> None:
         """Take a batch, learn, send the weights off, go on while they travel."""
         push: asyncio.Task[Push] | None = None
+        idle_s = self.pipeline.idle_s
         for step in range(1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
             groups = await self._take()
@@ -230,6 +237,8 @@ class Controller:
             weights, probe, expected = await self.learner.weights(experiences)
             gathered = time.perf_counter() - gathering
             push = asyncio.create_task(self._push(weights, step, probe, expected))
+            if self.evaluator is not None:
+                await self.evaluator.keep(step)
             if step == self.config.algorithm.steps:
                 await push
             seconds = time.perf_counter() - began
@@ -238,7 +247,7 @@ class Controller:
                 "throughput/episodes_s": len(batch) / seconds,
                 "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
                 "time/rollout_wait": waited,
-                "time/learner_wait": self._closed_s,
+                "time/learner_wait": self.pipeline.idle_s - idle_s,
                 "staleness/refused": self.refused,
                 "episode/flat_groups": self.flat_groups,
                 "episode/retried": self.pipeline.counts["retried"],
@@ -246,7 +255,7 @@ class Controller:
                 "reward/errors": self.pipeline.counts["reward_errors"],
                 "reward/retries": self.pipeline.counts["reward_retries"],
             }
-            self._closed_s = 0.0
+            idle_s = self.pipeline.idle_s
             await self._report(step, metrics, batch, push, gathered)
         for task in (push, self._reporting):
             if task is not None:
@@ -274,6 +283,8 @@ class Controller:
     async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         result = await self.pipeline.publish(weights, version, probe, expected)
         self._room.set()
+        if self.evaluator is not None:
+            self.evaluator.begin(version)
         return result
 
     async def _report(
@@ -286,6 +297,8 @@ class Controller:
             metrics["time/weight_push"] = gathered + result.seconds
             metrics["time/pause"] = result.pause
             metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
+            if self.evaluator is not None:
+                metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))
             await self.on_step(step, metrics, batch)
 
         if self._reporting is not None:

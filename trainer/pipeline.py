@@ -1,7 +1,9 @@
 """Jobs in, scored episodes out: the rollout workers and reward actors seen as one.
 
-Invariant: every submitted job comes out exactly once, scored; an infrastructure error is retried, a bounded
-number of times, and then ends the run. A worker that Ray restarted gets the current weights and its jobs again.
+Invariant: every submitted job comes out exactly once, scored, where it was handed in: ``submit`` and ``next`` are the
+training's lane, every ``run`` has one of its own, and they go on side by side. An infrastructure error is retried, a
+bounded number of times, and then ends the run: it is raised in every lane. A worker that Ray restarted gets the current
+weights and its jobs again.
 
 Limits are set with ``asyncio.timeout``: Python 3.11's ``wait_for`` loses a cancellation that comes together with
 the result, and a loop that lost it never ends.
@@ -13,6 +15,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from rollout.solvers.base import Usage
 from rollout.worker import BUDGET, Job, Outcome
 
 RESTART_POLL_S = 0.5
+TRAINING = 0
 
 
 class WaitTimeout(RuntimeError):
@@ -87,8 +91,13 @@ class Pipeline:
         self._wait_timeout_s = wait_timeout_s
         self._max_tries = max_tries
         self._episode_seconds = episode_seconds
-        self._running: list[dict[int, Job]] = [{} for _ in workers]
-        self._done: asyncio.Queue[list[Scored] | BaseException] = asyncio.Queue()
+        # By lane and id.
+        self._running: list[dict[tuple[int, int], Job]] = [{} for _ in workers]
+        self._done: dict[int, asyncio.Queue[list[Scored] | Exception]] = {TRAINING: asyncio.Queue()}
+        self._lanes = itertools.count(TRAINING + 1)
+        self._failure: Exception | None = None
+        self._idle_s = 0.0
+        self._idle_since = time.perf_counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._published: tuple[Any, int] | None = None
         # Called when a worker that was brought back has caught up, outside of any publishing.
@@ -98,13 +107,19 @@ class Pipeline:
 
     @property
     def running(self) -> int:
-        """Jobs that have not come out yet."""
+        """Jobs of all lanes that have not come out yet."""
         return sum(len(jobs) for jobs in self._running)
 
     @property
     def idle(self) -> bool:
-        """Whether every submitted job has been handed out by ``next``."""
-        return not self.running and self._done.empty()
+        """Whether every job of the training has been handed out by ``next``."""
+        running = any(lane == TRAINING for jobs in self._running for lane, _ in jobs)
+        return not running and self._done[TRAINING].empty()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which no job of any lane was running."""
+        return self._idle_s + (0.0 if self.running else time.perf_counter() - self._idle_since)
 
     @property
     def version(self) -> int:
@@ -125,10 +140,11 @@ class Pipeline:
 
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Hand jobs to the workers with the least to do."""
+        self._idle_s, self._idle_since = self.idle_s, time.perf_counter()
         shares: dict[int, list[Job]] = {}
         for job in jobs:
             index = min(range(len(self._workers)), key=lambda i: len(self._running[i]))
-            self._running[index][job.id] = job
+            self._running[index][job.lane, job.id] = job
             shares.setdefault(index, []).append(job)
         for index, share in shares.items():
             try:
@@ -136,27 +152,34 @@ class Pipeline:
             except RayActorError:
                 continue  # its collecting loop sees the same error and hands the jobs in again
 
-    async def next(self) -> list[Scored]:
-        """Scored episodes as they come. Raises WaitTimeout, InfrastructureError."""
+    async def next(self, lane: int = TRAINING) -> list[Scored]:
+        """Scored episodes of a lane as they come. Raises WaitTimeout, InfrastructureError."""
         try:
             async with asyncio.timeout(self._wait_timeout_s):
-                item = await self._done.get()
+                item = await self._done[lane].get()
         except TimeoutError:
             raise WaitTimeout(
                 f"no episode finished in {self._wait_timeout_s:g} s with {self.running} running "
                 "(controller.wait_timeout_s)"
             ) from None
-        if isinstance(item, BaseException):
+        if isinstance(item, Exception):
             raise item
         return item
 
     async def run(self, jobs: Sequence[Job]) -> list[Scored]:
-        """Run exactly these jobs; results in their order. Raises BudgetSpent, once all are back, if some were not
-        begun."""
-        await self.submit(jobs)
+        """Run exactly these jobs, beside any others; results in their order. Raises BudgetSpent, once all are back, if
+        some were not begun."""
+        if self._failure is not None:
+            raise self._failure
+        lane = next(self._lanes)
+        self._done[lane] = asyncio.Queue()
         found: dict[int, Scored] = {}
-        while len(found) < len(jobs):
-            found |= {scored.job.id: scored for scored in await self.next()}
+        try:
+            await self.submit([replace(job, lane=lane) for job in jobs])
+            while len(found) < len(jobs):
+                found |= {scored.job.id: scored for scored in await self.next(lane)}
+        finally:
+            del self._done[lane]
         if any(scored.episode.outcome == BUDGET for scored in found.values()):
             raise BudgetSpent
         return [found[job.id] for job in jobs]
@@ -205,7 +228,9 @@ class Pipeline:
         except asyncio.CancelledError:
             raise
         except Exception as error:  # noqa: BLE001 - raised again by next()
-            self._done.put_nowait(error)
+            self._failure = error
+            for queue in self._done.values():
+                queue.put_nowait(error)
 
     async def _collect(self, index: int) -> None:
         """Take outcomes from one worker for ever."""
@@ -214,7 +239,8 @@ class Pipeline:
             try:
                 outcomes = await worker.collect.remote(5.0)
             except RayActorError:
-                await self._bring_back(index)
+                with suppress(RayActorError):  # it died once more on the way, as the next call will say
+                    await self._bring_back(index)
                 continue
             if outcomes:
                 self._spawn(self._finish, index, outcomes)
@@ -222,7 +248,9 @@ class Pipeline:
     async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
         """Score what came; hand in again what an infrastructure error stopped."""
         good = [
-            outcome for outcome in outcomes if outcome.episode is not None and outcome.job.id in self._running[index]
+            outcome
+            for outcome in outcomes
+            if outcome.episode is not None and (outcome.job.lane, outcome.job.id) in self._running[index]
         ]
         failed = [outcome for outcome in outcomes if outcome.episode is None]
         scored: list[Scored] = []
@@ -231,18 +259,21 @@ class Pipeline:
             scored = [Scored(outcome.job, *pair) for outcome, pair in zip(good, pairs, strict=True)]
         again = []
         for outcome in failed:
-            self._running[index].pop(outcome.job.id, None)
+            self._running[index].pop((outcome.job.lane, outcome.job.id), None)
             if outcome.job.tries + 1 >= self._max_tries:
                 raise InfrastructureError(
                     f"problem {outcome.job.problem.id} failed {self._max_tries} times, at last with: {outcome.error}"
                 )
             again.append(replace(outcome.job, tries=outcome.job.tries + 1))
         for item in scored:
-            self._running[index].pop(item.job.id, None)
+            self._running[index].pop((item.job.lane, item.job.id), None)
             self.counts["reward_errors"] += item.reward.error is not None
             self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
-        if scored:
-            self._done.put_nowait(scored)
+        if scored and not self.running:
+            self._idle_since = time.perf_counter()
+        # Where a ``run`` was cancelled, nobody waits for its lane any more.
+        for lane in self._done.keys() & {item.job.lane for item in scored}:
+            self._done[lane].put_nowait([item for item in scored if item.job.lane == lane])
         if again:
             self.counts["retried"] += len(again)
             await self.submit(again)

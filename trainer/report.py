@@ -69,6 +69,15 @@ def learning_curve(folder: Path) -> Path:
             axis.plot(x, y, color=line.get_color(), alpha=0.2, linewidth=1)
 
     draw(axes[0], "episode/accuracy_final", "training batches (sampled plans)", "#e8710a")
+    scores = [row for row in rows if row.get("eval/accuracy") is not None]
+    if scores:
+        middle = [row["eval/accuracy"] for row in scores]
+        errors = [[row["eval/accuracy"] - row["eval/low"] for row in scores],
+                  [row["eval/high"] - row["eval/accuracy"] for row in scores]]  # fmt: skip
+        axes[0].errorbar(
+            [row["eval/version"] for row in scores], middle, errors, label="held-out subset (greedy plans)",
+            color=COLOURS["ppo"], marker="o", markersize=4, linewidth=1, capsize=2,
+        )  # fmt: skip
     beneath = -1.0
     for key, entry in sorted(accuracy.items(), key=lambda item: item[1]["mean"]):
         axes[0].axhline(entry["mean"], color=COLOURS.get(key), linestyle="--", linewidth=1.2)

@@ -26,7 +26,7 @@ from trainer.checkpoints import prune
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
-from trainer.evaluation import evaluate
+from trainer.evaluation import Evaluator, evaluate
 from trainer.group import LearnerGroup
 from trainer.metrics import solver_metrics
 from trainer.pipeline import BudgetSpent, Pipeline, Scored
@@ -248,8 +248,14 @@ class Run:
                 await learner.save(str(checkpoints / f"step-{step}"))
                 prune(checkpoints, "step-", config.learner.keep_checkpoints)
 
-        controller = Controller(config, pipeline, learner, training, on_step)
+        evaluator = None
+        if config.evaluation.every:
+            problems = self.source.held_out(config.evaluation.subset)
+            evaluator = Evaluator(config, pipeline, learner, problems, checkpoints)
+        controller = Controller(config, pipeline, learner, training, on_step, evaluator)
         result = await controller.run()
+        if evaluator is not None and evaluator.best is not None:
+            self.summary["best"] = evaluator.best
         await learner.save(str(checkpoints / "ppo"))
         self.summary |= {
             "steps": result.steps,

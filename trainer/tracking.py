@@ -36,6 +36,8 @@ class Tracker:
                 config=config.model_dump(mode="json"),
                 settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
             )
+            # A score belongs to the version it is of; its row is that of the step in which it was there.
+            self._run.define_metric("eval/*", step_metric="eval/version")
 
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
         """One learner step's metrics and a few of its episodes."""

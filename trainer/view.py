@@ -31,6 +31,7 @@ class View:
         self._last_line = 0.0
         self._metrics: dict[str, float] = {}
         self._smooth: dict[str, float] = {}
+        self._held_out: dict[str, float] = {}
         self._progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -66,7 +67,7 @@ class View:
         """Begin a stage of ``total`` steps (None: unknown)."""
         self.finish()
         self._name, self._started = name, time.perf_counter()
-        self._metrics, self._smooth = {}, {}
+        self._metrics, self._smooth, self._held_out = {}, {}, {}
         self._task = self._progress.add_task(name, total=total)
         if self._live is None:
             self.say(f"{name} …")
@@ -74,6 +75,7 @@ class View:
     def advance(self, step: int, total: int, metrics: dict[str, float]) -> None:
         """The stage is at ``step`` of ``total``; the newest metrics."""
         self._metrics = metrics
+        self._held_out |= {name: value for name, value in metrics.items() if name.startswith("eval/")}
         for name, value in metrics.items():
             self._smooth[name] = 0.8 * self._smooth.get(name, value) + 0.2 * value
         self._progress.update(self._task, completed=step, total=total)
@@ -101,9 +103,18 @@ class View:
             "policy/kl": "KL {:.3f}",
             "throughput/episodes_s": "{:.1f} episodes/s",
         }
-        return "  ".join(text.format(self._smooth[name]) for name, text in shown.items() if name in self._smooth)
+        parts = [text.format(self._smooth[name]) for name, text in shown.items() if name in self._smooth]
+        return "  ".join([*parts, *([f"held out {self._score()}"] if self._held_out else [])])
 
-    def _figures(self) -> Table | Text:
+    def _score(self) -> str:
+        """The last evaluation, as it was: a mean over several would be of no policy."""
+        score = self._held_out
+        return (
+            f"{score['eval/accuracy']:.2f} [{score['eval/low']:.2f}, {score['eval/high']:.2f}] "
+            f"at version {score['eval/version']:.0f}"
+        )
+
+    def _figures(self) -> Table | Text | Group:
         smooth = self._smooth
         if not self._metrics:
             return Text("")
@@ -128,7 +139,9 @@ class View:
             "learner tokens/s", f"{smooth['throughput/learner_tokens_s']:.0f}",
             "resident GiB", f"{smooth.get('system/resident_gib', 0):.1f}",
         )  # fmt: skip
-        return table
+        if not self._held_out:
+            return table
+        return Group(table, Text(f"  held out {self._score()}"))
 
 
 def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any
 
 from ray.exceptions import ActorUnavailableError, RayActorError
@@ -142,6 +143,12 @@ class Group:
         self.staleness.append(max(ages))
         self.version += 1
         return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages)}
+
+    async def save(self, folder: str) -> None:
+        version = self.version
+        await asyncio.sleep(self.delay)
+        Path(folder).mkdir()
+        (Path(folder) / "version").write_text(str(version))
 
     async def weights(self, batch: Any = ()) -> tuple[Any, Any, Any]:
         return "weights", [], []

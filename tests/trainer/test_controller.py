@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import time
 from collections import Counter
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from rollout.records import Episode, PolicySample, Problem
 from rollout.worker import Job, Outcome
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker
 from trainer.controller import Buffer, Controller, sampling_seed
+from trainer.evaluation import Evaluator
 from trainer.groups import Assembler, flat
 from trainer.pipeline import BudgetSpent, InfrastructureError, Pipeline, Scored, WaitTimeout
 
@@ -36,18 +39,29 @@ def make_pipeline(workers, wait_timeout_s=5.0, max_tries=3):
 
 
 async def train(
-    workers, staleness, steps=12, batch=8, poison_every=0, learner_delay=0.01, disturb=None, varied_every=0, extra=()
+    workers,
+    staleness,
+    steps=12,
+    batch=8,
+    poison_every=0,
+    learner_delay=0.01,
+    disturb=None,
+    varied_every=0,
+    extra=(),
+    checkpoints=None,
 ):
     config = compose(
         [f"algorithm.steps={steps}", f"algorithm.batch_size={batch}", f"controller.max_staleness={staleness}", *extra]
     )
     pipeline, group, rows = make_pipeline(workers), Group(learner_delay), []
+    held_out = [Problem(f"held-out-{index}", "How many?", "1") for index in range(6)]
+    evaluator = Evaluator(config, pipeline, group, held_out, checkpoints) if checkpoints else None
 
     async def on_step(step, metrics, scored):
         rows.append((step, metrics, scored))
 
     pipeline.start()
-    controller = Controller(config, pipeline, group, problems(poison_every, varied_every), on_step)
+    controller = Controller(config, pipeline, group, problems(poison_every, varied_every), on_step, evaluator)
     tasks = [asyncio.create_task(disturb())] if disturb else []
     try:
         async with asyncio.timeout(60):
@@ -234,6 +248,109 @@ def test_a_worker_that_dies_at_a_push_does_not_hold_admission_up():
     result, group, *_ = asyncio.run(train([worker], 0, steps=4))
     assert result.steps == 4
     assert set(group.staleness) == {0}
+
+
+# -- side by side --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("staleness", [0, 1])
+def test_evaluations_go_on_beside_the_training_and_leave_it_as_it_is(staleness, tmp_path):
+    workers = [Worker(1, fail=0.05), Worker(2)]
+    extra = ["evaluation.every=4"]
+    result, group, rows, _, pipeline = asyncio.run(
+        train(workers, staleness, learner_delay=0.02, extra=extra, checkpoints=tmp_path)
+    )
+    assert result.steps == 12
+    assert max(group.staleness) <= staleness
+    trained = Counter(item.problem_id for batch in group.batches for item in batch)
+    assert len(trained) == 12 * 8
+    assert set(trained.values()) == {1}
+    assert not any("held-out" in name for name in trained)
+    assert pipeline.running == 0
+    found = [row for _, row, _ in rows if "eval/accuracy" in row]
+    assert [row["eval/version"] for row in found] == [4, 8, 12]
+    # The stand-in pays every second problem; nothing changes the last policy while it is judged.
+    assert {row["eval/accuracy"] for row in found} == {0.5}
+    assert found[-1]["eval/version_mean"] == 12
+    assert all(row["eval/version_mean"] >= row["eval/version"] for row in found)
+    best = json.loads((tmp_path / "best" / "evaluation.json").read_text())
+    assert (best["mean"], best["problems"]) == (0.5, 6)
+    assert (tmp_path / "best" / "version").read_text() == str(best["version"])
+    assert not (tmp_path / "candidate").exists()
+
+
+def test_a_budget_that_ends_within_an_evaluation_ends_the_training_in_order(tmp_path):
+    # 16 for the first two steps, then some for the evaluation after the second.
+    workers = [Worker(1, budget=19)]
+    result, group, rows, _, pipeline = asyncio.run(
+        train(workers, 0, extra=["evaluation.every=2"], checkpoints=tmp_path)
+    )
+    assert result.out_of_budget
+    assert result.steps == len(group.batches) == len(rows) == 2
+    assert pipeline.idle
+    assert not list(tmp_path.iterdir())
+
+
+def test_jobs_come_out_where_they_were_handed_in(monkeypatch):
+    """Three lanes with the same ids over workers of which one dies."""
+    monkeypatch.setattr("trainer.pipeline.RESTART_POLL_S", 0.001)
+
+    def jobs(name):
+        return [Job(index, Problem(f"{name}-{index}", "How many?", "1"), "daslam", 0) for index in range(20)]
+
+    async def go():
+        workers = [Worker(1, delay=0.1, fail=0.05), Worker(2, delay=0.1)]
+        pipeline = make_pipeline(workers, max_tries=9)
+        pipeline.start()
+        await pipeline.submit(jobs("training"))
+        runs = [asyncio.create_task(pipeline.run(jobs(name))) for name in ("a", "b", "given up")]
+        await asyncio.sleep(0.02)
+        runs.pop().cancel()
+        workers[0].die()
+        training = []
+        while not pipeline.idle:
+            training += await pipeline.next()
+        found = [training, *(await asyncio.gather(*runs))]
+        while pipeline.running:
+            await asyncio.sleep(0.01)
+        await pipeline.stop()
+        return found
+
+    for name, scored in zip(("training", "a", "b"), asyncio.run(go()), strict=True):
+        assert sorted(item.job.problem.id for item in scored) == sorted(job.problem.id for job in jobs(name))
+
+
+def test_an_error_of_the_infrastructure_is_raised_in_every_lane():
+    async def go():
+        pipeline = make_pipeline([Worker(fail=1.0)])
+        pipeline.start()
+        jobs = [Job(0, next(problems()), "daslam", 0)]
+        await pipeline.submit(jobs)
+        found = await asyncio.gather(pipeline.next(), pipeline.run(jobs), return_exceptions=True)
+        late = await asyncio.gather(pipeline.run(jobs), return_exceptions=True)
+        await pipeline.stop()
+        return [*found, *late]
+
+    assert [type(error) for error in asyncio.run(go())] == [InfrastructureError] * 3
+
+
+def test_the_time_without_a_running_episode_is_counted():
+    async def go():
+        pipeline = make_pipeline([Worker(delay=0.2)])
+        pipeline.start()
+        await asyncio.sleep(0.1)
+        jobs = [Job(index, next(problems()), "daslam", 0) for index in range(20)]
+        started = time.perf_counter()
+        await pipeline.run(jobs)
+        busy = time.perf_counter() - started
+        between = pipeline.idle_s
+        await asyncio.sleep(0.1)
+        await pipeline.stop()
+        return between, pipeline.idle_s - between, busy
+
+    before, after, busy = asyncio.run(go())
+    assert before == pytest.approx(0.1, abs=0.05) == after
+    assert busy > 0.1
 
 
 # -- groups --------------------------------------------------------------------------------------------------------

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from rich.console import Console
 
 from launch.compose import compose
 from rewards.modes import Reward
 from rollout.data.source import Chained
-from rollout.records import Attempt, Episode
-from trainer.evaluation import eval_jobs, summarize
+from rollout.records import Attempt, Episode, PolicySample
+from tests.trainer.fakes import Group
+from trainer.evaluation import Evaluator, eval_jobs, summarize
 from trainer.pipeline import Scored
 from trainer.run import Run
 from trainer.view import result_table
@@ -55,3 +59,86 @@ def test_what_was_evaluated_is_in_the_table():
     entry = {"mean": 0.5, "low": 0.4, "high": 0.6}
     kinds = dict.fromkeys(["direct", "self_consistency", "least_to_most", "policy"], entry)
     assert result_table(kinds, 3).row_count == 4
+
+
+class Judged:
+    """A pipeline whose plans are by the versions that are set, and of which so many are right."""
+
+    def __init__(self) -> None:
+        self.versions: list[int] = []
+        self.right = 0
+        self.jobs: list = []
+
+    async def run(self, jobs):
+        self.jobs = list(jobs)
+        samples = [PolicySample([1], [2, 3], [0.0, 0.0], self.versions) for _ in jobs]
+        episodes = [Episode(job.problem, "daslam", policy=sample) for job, sample in zip(jobs, samples, strict=True)]
+        rewards = [Reward({}, 1.0, {}, [], float(index < self.right), None) for index in range(len(jobs))]
+        return [Scored(*item) for item in zip(jobs, episodes, rewards, strict=True)]
+
+
+def test_the_best_policy_is_one_that_was_evaluated_itself(tmp_path):
+    config = compose(["evaluation.every=5"])
+    pipeline, learner = Judged(), Group(0.0)
+    held_out = Chained({2: 1.0}, {2: 1.0}).held_out(8)
+
+    async def evaluate(evaluator, version, right, versions):
+        learner.version, pipeline.versions, pipeline.right = version, versions, right
+        await evaluator.keep(version)
+        learner.version += 1  # the learner goes on
+        evaluator.begin(version)
+        return await evaluator.metrics(wait=True)
+
+    def kept():
+        record = json.loads((tmp_path / "best" / "evaluation.json").read_text())
+        assert (tmp_path / "best" / "version").read_text() == str(record["version"])
+        assert [path.name for path in tmp_path.iterdir()] == ["best"]
+        return record["version"], record["mean"]
+
+    async def go():
+        evaluator = Evaluator(config, pipeline, learner, held_out, tmp_path)
+        assert await evaluate(evaluator, 4, 8, [4, 4]) == {}
+        found = await evaluate(evaluator, 5, 4, [5, 5])
+        assert (found["eval/accuracy"], found["eval/version"], found["eval/version_mean"]) == (0.5, 5, 5)
+        assert kept() == (5, 0.5)
+        # A push reached a plan: what was found is told, but no weights are those that did it.
+        found = await evaluate(evaluator, 10, 6, [10, 11])
+        assert (found["eval/accuracy"], found["eval/version_mean"], found["eval/best"]) == (0.75, 10.5, 0.5)
+        assert kept() == (5, 0.5)
+        await evaluate(evaluator, 15, 4, [15, 15])
+        assert kept() == (5, 0.5)
+        await evaluate(evaluator, 20, 5, [20, 20])
+        assert kept() == (20, 0.625)
+        # A run that goes on in the folder knows what was best.
+        evaluator = Evaluator(config, pipeline, learner, held_out, tmp_path)
+        await evaluate(evaluator, 25, 4, [25, 25])
+        assert kept() == (20, 0.625)
+
+    asyncio.run(go())
+    assert all((job.temperature, job.ahead, job.plan) == (0.0, True, None) for job in pipeline.jobs)
+    assert [job.problem.id for job in pipeline.jobs] == [problem.id for problem in held_out]
+
+
+def test_an_evaluation_is_left_out_while_the_one_before_goes_on(tmp_path):
+    config = compose(["evaluation.every=1"])
+    learner = Group(0.0)
+
+    class Slow(Judged):
+        async def run(self, jobs):
+            await asyncio.sleep(0.05)
+            return await super().run(jobs)
+
+    async def go():
+        pipeline = Slow()
+        evaluator = Evaluator(config, pipeline, learner, PROBLEMS, tmp_path)
+        found = []
+        for version in range(1, 4):
+            learner.version, pipeline.versions = version, [1, 1]
+            await evaluator.keep(version)
+            evaluator.begin(version)
+            found.append(await evaluator.metrics())
+        return [*found, await evaluator.metrics(wait=True), await evaluator.metrics(wait=True)]
+
+    found = asyncio.run(go())
+    assert [row.get("eval/version") for row in found] == [None, None, None, 1.0, None]
+    assert (tmp_path / "best" / "version").read_text() == "1"
