@@ -24,7 +24,8 @@ from trainer.experience import make_experience
 from trainer.group import LearnerGroup
 from trainer.groups import Assembler, flat, usable
 from trainer.metrics import episode_metrics
-from trainer.pipeline import Pipeline, Push, Scored
+from trainer.pipeline import Pipeline, Scored
+from trainer.publisher import Push
 from trainer.staleness import StalenessManager
 
 # Called after every learner step with the step, its metrics and the batch it was made of.
@@ -224,12 +225,10 @@ class Controller:
             metrics = await self.learner.train_step(experiences)
             self.version = step
             self.max_staleness = max(self.max_staleness, metrics["staleness/max"])
-            if push is not None:
-                await push
             gathering = time.perf_counter()
             weights, probe, expected = await self.learner.weights(experiences)
             gathered = time.perf_counter() - gathering
-            push = asyncio.create_task(self._push(weights, step, probe, expected))
+            push = asyncio.create_task(self._push(weights, probe, expected))
             if step == self.config.algorithm.steps:
                 await push
             seconds = time.perf_counter() - began
@@ -271,8 +270,8 @@ class Controller:
         samples = (item.episode.policy for item in group)
         return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
 
-    async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
-        result = await self.pipeline.publish(weights, version, probe, expected)
+    async def _push(self, weights: Any, probe: Any, expected: Any) -> Push:
+        result = await self.pipeline.publish(weights, probe, expected)
         self._room.set()
         return result
 
@@ -285,6 +284,7 @@ class Controller:
             result = await push
             metrics["time/weight_push"] = gathered + result.seconds
             metrics["time/pause"] = result.pause
+            metrics["throughput/weights_mib"] = result.mib
             metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
             await self.on_step(step, metrics, batch)
 

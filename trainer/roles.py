@@ -32,7 +32,8 @@ from trainer.config import Config, model_path
 from trainer.config_solver import ModelSolver, OpenAISolver, VllmSolver
 from trainer.group import LearnerGroup
 from trainer.learner import LearnerRank
-from trainer.pipeline import Pipeline, log_tail
+from trainer.pipeline import Pipeline
+from trainer.waiting import log_tail
 
 
 class StartError(RuntimeError):
@@ -62,9 +63,9 @@ class Roles:
             config.rewards.episode_seconds,
         )
 
-    def group(self) -> LearnerGroup:
+    def group(self, config: Config) -> LearnerGroup:
         """The learner's ranks as one."""
-        return LearnerGroup(self.learners)
+        return LearnerGroup(self.learners, self.workers, config.rollout.weights.transport)
 
 
 def start_ray(config: Config, root: Path) -> None:
@@ -130,6 +131,8 @@ def worker_settings(config: Config) -> WorkerSettings:
             tensor_parallel_size=rollout.tensor_parallel_size,
             threads=rollout.threads,
             seed=config.seed,
+            recompute=rollout.weights.in_flight == "recompute",
+            transfer="nccl" if rollout.weights.transport == "nccl" else None,
         ),
         prompts=prompts(config),
         limits=limits,
@@ -145,6 +148,7 @@ def worker_settings(config: Config) -> WorkerSettings:
             gate=strategy.gate,
             gate_samples=strategy.gate_samples,
         ),
+        load_tries=rollout.weights.tries,
     )
 
 

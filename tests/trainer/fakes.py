@@ -10,7 +10,8 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Decomposition, Episode, PolicySample
-from rollout.worker import BUDGET, Outcome
+from rollout.weights import Update
+from rollout.worker import BUDGET, Loaded, Outcome
 
 
 class Actor:
@@ -45,6 +46,7 @@ class Worker:
         self.dead = False
         self.restarts = 0
         self.seen: list[int] = []
+        self.loaded: list[int] = []
         self.life = 0
         self.absent = 0
 
@@ -101,12 +103,13 @@ class Worker:
             raise RayActorError
         return outcomes
 
-    async def load_weights(self, weights: Any, version: int, probe: Any = (), expected: Any = ()) -> Any:
+    async def load_weights(self, update: Update, probe: Any = (), expected: Any = ()) -> Loaded:
         if self.dead:
             raise RayActorError
         await asyncio.sleep(self.delay / 4)
-        self.version = version
-        return version, 0.0, 0.0
+        self.version = update.version
+        self.loaded.append(update.version)
+        return Loaded(update.version, 0.0)
 
 
 class Rewarder:
@@ -143,5 +146,5 @@ class Group:
         self.version += 1
         return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages)}
 
-    async def weights(self, batch: Any = ()) -> tuple[Any, Any, Any]:
-        return "weights", [], []
+    async def weights(self, batch: Any = ()) -> tuple[Update, Any, Any]:
+        return Update(self.version), [], []
