@@ -246,9 +246,14 @@ class RolloutWorker:
         return sum(bucket.data.nbytes for bucket in buckets)
 
     async def stats(self) -> dict[str, float]:
-        """Counters since the start: generated policy tokens, loads, seconds paused for loads."""
+        """Requests in flight, and since the start generated policy tokens, loads and seconds paused for them."""
         stats = self.engine.stats
-        return {"policy_tokens": stats.generated_tokens, "loads": stats.loads, "pause_s": stats.pause_s}
+        return {
+            "in_flight": self.engine.in_flight,
+            "policy_tokens": stats.generated_tokens,
+            "loads": stats.loads,
+            "pause_s": stats.pause_s,
+        }
 
     async def _run(self, job: Job) -> None:
         assert self._limit is not None

@@ -189,7 +189,7 @@ class Weights(Group):
     """How new weights get to the rollout workers; docs/weights.md."""
 
     transport: Literal["object_store", "nccl"] = "object_store"
-    bucket_mib: int = Field(64, ge=1)
+    bucket_mib: float = Field(64.0, gt=0)
     adapter_only: bool = True
     in_flight: Literal["keep", "recompute"] = "keep"
     verify: bool = False

@@ -350,7 +350,7 @@ class Learner:
         """The tensors in buckets, of which one at a time is gathered and held; to be run through on every rank, and of
         use on the first, the others' being empty."""
         settings = self.config.rollout.weights
-        for chosen in bucketed([source.nbytes for source in sources], settings.bucket_mib * 2**20):
+        for chosen in bucketed([source.nbytes for source in sources], int(settings.bucket_mib * 2**20)):
             part = [sources[index] for index in chosen]
             with self.gathered([value for source in part for value in source.parts]), torch.no_grad():
                 named = [(source.name, source.make()) for source in part] if self.rank == 0 else []

@@ -88,7 +88,7 @@ class Channel:
 
     def __init__(self, learner: Learner, actors: Sequence[Any], host: str, port: int) -> None:
         config = learner.config
-        limit = config.rollout.weights.bucket_mib * 2**20
+        limit = int(config.rollout.weights.bucket_mib * 2**20)
         self._learner = learner
         self._client = Workers(actors, config.rollout.tensor_parallel_size, config.controller.wait_timeout_s)
         self._engine = WeightTransferTrainerFactory.trainer_init(
