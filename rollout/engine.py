@@ -16,14 +16,18 @@ import os
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from rollout.sampling import Sampling
+from rollout.weights import Entry
+
+if TYPE_CHECKING:
+    from rollout.loading import Loader
 
 
 class EngineError(RuntimeError):
@@ -36,7 +40,12 @@ class PromptTooLong(ValueError):
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only."""
+    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only.
+
+    ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
+    instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.
+    ``frozen``: nothing is ever loaded, so that no memory is spent on making it quick.
+    """
 
     path: str
     dtype: str = "float32"
@@ -49,6 +58,9 @@ class EngineSettings:
     gpu_memory_utilization: float = 0.8
     threads: int = 1
     seed: int = 0
+    frozen: bool = False
+    recompute: bool = False
+    transfer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -78,7 +90,22 @@ class EngineStats:
     steps: int = 0
     loads: int = 0
     pause_s: float = 0.0
-    extra: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadTimes:
+    """Where the seconds of a load went: made ready beside generation, waiting for the end of the token in progress,
+    and, the pause, loading and giving up what the old weights left in the caches."""
+
+    staged_s: float
+    waited_s: float
+    loaded_s: float
+    reset_s: float
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds in which nothing was generated."""
+        return self.loaded_s + self.reset_s
 
 
 def prepare_process(threads: int) -> None:
@@ -125,20 +152,42 @@ class Engine:
         self._ids = itertools.count()
         self._failure: BaseException | None = None
         self._engine: Any = None
+        self._loader: Loader | None = None
         self._thread: threading.Thread | None = None
+        self._loading = asyncio.Lock()
+        self._held_since: float | None = None
 
     def start(self) -> None:
         """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
         prepare_process(self.settings.threads)
+        from vllm.config import WeightTransferConfig
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**engine_arguments(self.settings)))
+        arguments = engine_arguments(self.settings)
+        kept = self._keeps_weights()
+        if kept is not None:
+            arguments["quantization"] = kept
+        if self.settings.transfer is not None:
+            arguments["weight_transfer_config"] = WeightTransferConfig(backend=self.settings.transfer)
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.threads)
+        if kept is not None:
+            self._loader = self._prover(self._engine)
         self._engine.set_weight_version("0")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
+
+    def _keeps_weights(self) -> str | None:
+        """The name of the method with which a model keeps its weights beside what is packed of them, where it can."""
+        if self.settings.frozen or torch.cuda.is_available() or self.settings.tensor_parallel_size > 1:
+            return None
+        from transformers import AutoConfig
+
+        from rollout.loading import METHOD, applies
+
+        return METHOD if applies(AutoConfig.from_pretrained(self.settings.path)) else None
 
     @property
     def tokenizer(self) -> Any:
@@ -196,25 +245,101 @@ class Engine:
         self._put(command, future)
         return await asyncio.wrap_future(future)
 
-    async def load_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: int) -> None:
-        """Load named tensors as ``version`` at the next token boundary; requests in flight go on with them."""
+    async def load_weights(
+        self, weights: Iterable[tuple[str, torch.Tensor]], version: int, *, verify: bool = False
+    ) -> LoadTimes:
+        """Load named tensors as ``version`` at the next token boundary; requests in flight go on with them.
+
+        What can be done beside generation is done before. With ``verify``, raises WeightMismatch if a tensor was
+        loaded as other bytes. If ``loads_parts``, tensors that are not named stay as they are.
+        """
+        async with self._loading:
+            started = time.perf_counter()
+            load = await asyncio.to_thread(self._stage, weights, verify)
+            staged = time.perf_counter()
+            times: LoadTimes = await self.call(
+                lambda engine: self._load(engine, load, version, staged - started, staged)
+            )
+            return times
+
+    @property
+    def loads_parts(self) -> bool:
+        """Whether a load may name some of the tensors only."""
+        return self._loader is not None
+
+    async def prove(self, entries: Sequence[Entry]) -> None:
+        """Raise WeightMismatch unless these tensors are what is loaded."""
+
+        def proof(engine: Any) -> None:
+            loader = self._prover(engine)
+            for entry in entries:
+                loader.prove_entry(entry)
+
+        await self.call(proof)
+
+    def _prover(self, engine: Any) -> Loader:
+        from rollout.loading import Loader
+
+        return self._loader or Loader(engine.apply_model(lambda model: model)[0])
+
+    def _stage(self, weights: Iterable[tuple[str, torch.Tensor]], verify: bool) -> Callable[[Any], None]:
+        """Get a load ready; what is left of it, to be run between two tokens."""
+        if self._loader is not None:
+            loader = self._loader
+            staged = loader.stage(weights, verify=verify)
+            return lambda _: loader.commit(staged)
         named = _with_tied_head(list(weights))
 
         def load(engine: Any) -> None:
-            started = time.perf_counter()
             engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(named)})
-            engine.set_weight_version(str(version))
-            if self.settings.prefix_caching:
-                engine.reset_prefix_cache()
-            self.version = version
-            self.stats.loads += 1
-            self.stats.pause_s += time.perf_counter() - started
+            if verify:
+                loader = self._prover(engine)
+                for name, tensor in named:
+                    loader.prove(name, tensor)
 
-        await self.call(load)
+        return load
 
-    async def checksum(self) -> Any:
-        """vLLM's own checksums of what is loaded."""
-        return await self.call(lambda engine: engine.collective_rpc("compute_weight_checksums"))
+    def _load(self, engine: Any, load: Callable[[Any], None], version: int, staged_s: float, ready: float) -> LoadTimes:
+        began = time.perf_counter()
+        load(engine)
+        loaded = time.perf_counter()
+        self._take_up(engine, version)
+        times = LoadTimes(staged_s, began - ready, loaded - began, time.perf_counter() - loaded)
+        self.stats.pause_s += times.pause_s
+        return times
+
+    def _take_up(self, engine: Any, version: int) -> None:
+        """What a load ends with: tokens are of the new version, and no new request finds an old one's states."""
+        engine.set_weight_version(str(version))
+        if self.settings.recompute:
+            engine.reset_prefix_cache(reset_running_requests=True)
+        self.version = version
+        self.stats.loads += 1
+
+    async def transfer(self, step: str, argument: Any = None) -> None:
+        """One step of vLLM's own weight transfer: ``init``, ``start``, ``update``, ``finish``. From ``start`` to
+        ``finish``, whose argument is the version, nothing is generated."""
+        if step == "init":
+            await self.call(_rpc("shutdown_weight_transfer_engine"))
+            await self.call(_rpc("init_weight_transfer_engine", init_info=argument))
+        elif step == "start":
+            await self.call(self._hold)
+        elif step == "update":
+            await self.call(_rpc("update_weights", update_info=argument))
+        else:
+            await self.call(lambda engine: self._release(engine, argument))
+
+    def _hold(self, engine: Any) -> None:
+        began = time.perf_counter()
+        engine.collective_rpc("start_weight_update")
+        self._held_since = began
+
+    def _release(self, engine: Any, version: int) -> None:
+        assert self._held_since is not None
+        engine.collective_rpc("finish_weight_update")
+        self._take_up(engine, version)
+        self.stats.pause_s += time.perf_counter() - self._held_since
+        self._held_since = None
 
     def stop(self) -> None:
         """End the thread; outstanding requests fail with EngineError."""
@@ -245,7 +370,9 @@ class Engine:
             return
         self._requests[request_id] = _Request(future, self.version)
         try:
-            self._engine.add_request(request_id, {"prompt_token_ids": ids}, parameters)
+            # Salted, so that a prompt is never continued from what other weights left in the prefix cache.
+            prompt = {"prompt_token_ids": ids, "cache_salt": str(self.stats.loads)}
+            self._engine.add_request(request_id, prompt, parameters)
         except ValueError as error:
             del self._requests[request_id]
             future.set_exception(error)
@@ -257,7 +384,7 @@ class Engine:
     def _run(self) -> None:
         try:
             while self._commands_done():
-                if not self._engine.has_unfinished_requests():
+                if self._stands_still():
                     continue
                 for output in self._engine.step():
                     if output.finished:
@@ -273,7 +400,7 @@ class Engine:
 
     def _commands_done(self) -> bool:
         """Run the waiting commands, blocking for one when there is nothing to generate; False to stop."""
-        idle = not self._engine.has_unfinished_requests()
+        idle = self._stands_still()
         while True:
             try:
                 command = self._commands.get(block=idle)
@@ -282,7 +409,10 @@ class Engine:
             if command is None:
                 return False
             command()
-            idle = False
+            idle = self._held_since is not None
+
+    def _stands_still(self) -> bool:
+        return self._held_since is not None or not self._engine.has_unfinished_requests()
 
     def _deliver(self, output: Any) -> None:
         request = self._requests.pop(output.request_id)
@@ -309,6 +439,10 @@ class Engine:
                 prompt_logprobs=scored,
             )
         )
+
+
+def _rpc(method: str, **arguments: Any) -> Callable[[Any], Any]:
+    return lambda engine: engine.collective_rpc(method, kwargs=arguments)
 
 
 def _with_tied_head(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:

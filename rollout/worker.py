@@ -10,9 +10,9 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -28,6 +28,7 @@ from rollout.sampling import Sampling
 from rollout.solvers.pool import SolverClient
 from rollout.strategies import STRATEGIES
 from rollout.strategies.base import DEFAULTS, Options, SolverFailure
+from rollout.weights import Bucket, Update, WeightMismatch, check, merged, unpack
 
 # The outcome of a job that was not begun, since the solver's budget is spent.
 BUDGET = "solver_budget"
@@ -62,7 +63,8 @@ class Outcome:
 @dataclass(frozen=True)
 class WorkerSettings:
     """What a rollout worker runs with. ``solver_window_s``: prompts put within it go to the solver in one call, and
-    come back together; 0 sends each alone, for a solver whose replies take very different times."""
+    come back together; 0 sends each alone, for a solver whose replies take very different times. ``load_tries``: how
+    often a load is tried whose weights turn out to be damaged."""
 
     engine: EngineSettings
     prompts: Prompts
@@ -73,6 +75,22 @@ class WorkerSettings:
     solver_window_s: float = 0.004
     options: Options = DEFAULTS
     episode: EpisodeLimits = field(default_factory=EpisodeLimits)
+    load_tries: int = 3
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a load: the version, -1 if it is not there; the largest gap between expected log-probabilities
+    and the engine's; bytes received; the seconds in which nothing was generated, and what the rest took."""
+
+    version: int
+    gap: float
+    nbytes: int = 0
+    pause_s: float = 0.0
+    fetched_s: float = 0.0
+    staged_s: float = 0.0
+    waited_s: float = 0.0
+    reset_s: float = 0.0
 
 
 class PolicyDecomposer:
@@ -132,6 +150,8 @@ class RolloutWorker:
         self._solver: SolverClient | None = None
         self._limit: asyncio.Semaphore | None = None
         self._progress: _Progress | None = None
+        self._base: dict[str, torch.Tensor] = {}
+        self._base_of: Any = None
 
     async def ready(self, solvers: list[Any]) -> int:
         """Take up the solver pool; returns, once the engine is loaded, the process id."""
@@ -164,29 +184,83 @@ class RolloutWorker:
 
     async def load_weights(
         self,
-        weights: list[tuple[str, torch.Tensor]],
-        version: int,
+        update: Update,
         probe: Sequence[tuple[list[int], list[int]]] = (),
         expected: Sequence[list[float]] = (),
-    ) -> tuple[int, float, float]:
-        """Load a version between two tokens; returns the version that is loaded now, the largest gap between the
-        expected log-probabilities of the probe sequences and the engine's, and the seconds of the pause."""
-        paused = self.engine.stats.pause_s
-        if version != self.engine.version:
-            await self.engine.load_weights(weights, version)
-        pause = self.engine.stats.pause_s - paused
+    ) -> Loaded:
+        """Fetch a version, load it between two tokens, and say how that went, with the log-probabilities of the probe
+        sequences as its proof. Raises WeightMismatch if the weights turn out damaged as often as is allowed."""
+        for left in reversed(range(self.settings.load_tries)):
+            try:
+                loaded = await self._load(update)
+                break
+            except WeightMismatch:
+                if not left:
+                    raise
+                traceback.print_exc()
+        if loaded.version < 0:
+            return loaded
         found = await asyncio.gather(*(self.engine.score(prompt, completion) for prompt, completion in probe))
         gaps = [abs(a - b) for want, have in zip(expected, found, strict=True) for a, b in zip(want, have, strict=True)]
-        return self.engine.version, max(gaps, default=0.0), pause
+        return replace(loaded, gap=max(gaps, default=0.0))
 
-    async def checksum(self) -> Any:
-        """vLLM's checksums of the loaded weights."""
-        return await self.engine.checksum()
+    async def transfer(self, step: str, argument: Any = None) -> None:
+        """One step of a transfer that the learner drives; see ``Engine.transfer``."""
+        await self.engine.transfer(step, argument)
+
+    async def _load(self, update: Update) -> Loaded:
+        started = time.perf_counter()
+        if update.sent:
+            # A process that began since then has only the weights it began with, whatever their version.
+            if not self.engine.stats.loads or self.engine.version != update.version:
+                return Loaded(-1, 0.0)
+            if update.proofs:
+                await self.engine.prove(update.proofs)
+            return Loaded(update.version, 0.0, update.nbytes)
+        nbytes = await self._fetch_base(update)
+        buckets = await self._fetch(update.buckets, update.verify)
+        fetched = time.perf_counter()
+        named: Iterator[tuple[str, torch.Tensor]] = (pair for bucket in buckets for pair in unpack(bucket))
+        if update.base:
+            named = merged(named, self._base, update.scales)
+            if not self.engine.loads_parts:
+                named = iter((self._base | dict(named)).items())
+        times = await self.engine.load_weights(named, update.version, verify=update.verify)
+        return Loaded(
+            update.version,
+            0.0,
+            nbytes + sum(bucket.data.nbytes for bucket in buckets),
+            pause_s=times.pause_s,
+            fetched_s=fetched - started,
+            staged_s=times.staged_s,
+            waited_s=times.waited_s,
+            reset_s=times.reset_s,
+        )
+
+    async def _fetch(self, references: Sequence[Any], verify: bool) -> list[Bucket]:
+        buckets = list(await asyncio.gather(*references))
+        if verify:
+            await asyncio.to_thread(check, buckets)
+        return buckets
+
+    async def _fetch_base(self, update: Update) -> int:
+        """What an adapter is merged into, fetched once; the bytes of it if it was now."""
+        if not update.base or self._base_of == update.base[0]:
+            return 0
+        buckets = await self._fetch(update.base, update.verify)
+        self._base = dict(pair for bucket in buckets for pair in unpack(bucket))
+        self._base_of = update.base[0]
+        return sum(bucket.data.nbytes for bucket in buckets)
 
     async def stats(self) -> dict[str, float]:
-        """Counters since the start: generated policy tokens, loads, seconds paused for loads."""
+        """Requests in flight, and since the start generated policy tokens, loads and seconds paused for them."""
         stats = self.engine.stats
-        return {"policy_tokens": stats.generated_tokens, "loads": stats.loads, "pause_s": stats.pause_s}
+        return {
+            "in_flight": self.engine.in_flight,
+            "policy_tokens": stats.generated_tokens,
+            "loads": stats.loads,
+            "pause_s": stats.pause_s,
+        }
 
     async def _run(self, job: Job) -> None:
         assert self._limit is not None

@@ -185,6 +185,17 @@ class Learner(Group):
     keep_checkpoints: int = Field(2, ge=1)
 
 
+class Weights(Group):
+    """How new weights get to the rollout workers; docs/weights.md."""
+
+    transport: Literal["object_store", "nccl"] = "object_store"
+    bucket_mib: float = Field(64.0, gt=0)
+    adapter_only: bool = True
+    in_flight: Literal["keep", "recompute"] = "keep"
+    verify: bool = False
+    tries: int = Field(3, ge=1)
+
+
 class Rollout(Group):
     """The rollout workers and their policy engines. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one
     episode; null is no limit of tokens."""
@@ -200,6 +211,7 @@ class Rollout(Group):
     max_num_batched_tokens: int = Field(4096, ge=1)
     kv_cache_gib: float = Field(0.25, gt=0)
     tensor_parallel_size: int = Field(1, ge=1)
+    weights: Weights
 
 
 class Controller(Group):
@@ -284,6 +296,7 @@ class Config(Group):
             )
         if self.learner.dtype == "bfloat16" and self.learner.gpus_per_rank == 0:
             raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
+        self._transport()
         if not any(weight > 0 for weight in self.rewards.weights.values()):
             raise ValueError(f"rewards.weights must have a part above 0, found {dict(self.rewards.weights)}")
         if self.strategy.name in UNTRAINED and "ppo" in self.stages:
@@ -292,6 +305,27 @@ class Config(Group):
                 "decomposer; allowed with it: sft, evaluate"
             )
         return self
+
+    def _transport(self) -> None:
+        """Refuse a way for the weights that these machines or this model do not have."""
+        weights, key = self.rollout.weights, "rollout.weights"
+        if weights.verify and self.rollout.tensor_parallel_size > 1:
+            raise ValueError(f"{key}.verify: true reads whole tensors back; allowed: rollout.tensor_parallel_size 1")
+        if weights.transport != "nccl":
+            return
+        gpus = (self.rollout.gpus, self.learner.gpus_per_rank)
+        if min(gpus) < 1:
+            raise ValueError(
+                f"{key}.transport: 'nccl' needs a GPU of its own on either side (rollout.gpus and "
+                f"learner.gpus_per_rank at least 1, found {gpus[0]:g} and {gpus[1]:g}); allowed without: object_store"
+            )
+        if self.model.lora is not None and weights.adapter_only:
+            raise ValueError(f"{key}.adapter_only: true is for object_store; allowed with transport nccl: false")
+        if self.model.dtype != self.learner.dtype:
+            raise ValueError(
+                f"{key}.transport: 'nccl' sends weights as they are, and model.dtype is {self.model.dtype} where "
+                f"learner.dtype is {self.learner.dtype}; allowed: the same, or object_store"
+            )
 
 
 def shipped(name: str) -> Path:

@@ -25,7 +25,8 @@ from trainer.experience import make_experience
 from trainer.group import LearnerGroup
 from trainer.groups import Assembler, flat, usable
 from trainer.metrics import episode_metrics
-from trainer.pipeline import Pipeline, Push, Scored
+from trainer.pipeline import Pipeline, Scored
+from trainer.publisher import Push
 from trainer.staleness import StalenessManager
 
 # Called after every learner step with the step, its metrics and the batch it was made of.
@@ -231,8 +232,6 @@ class Controller:
             metrics = await self.learner.train_step(experiences)
             self.version = step
             self.max_staleness = max(self.max_staleness, metrics["staleness/max"])
-            if push is not None:
-                await push
             gathering = time.perf_counter()
             weights, probe, expected = await self.learner.weights(experiences)
             gathered = time.perf_counter() - gathering
@@ -281,7 +280,7 @@ class Controller:
         return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
 
     async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
-        result = await self.pipeline.publish(weights, version, probe, expected)
+        result = await self.pipeline.publish(weights, probe, expected)
         self._room.set()
         if self.evaluator is not None:
             self.evaluator.begin(version)
@@ -296,6 +295,7 @@ class Controller:
             result = await push
             metrics["time/weight_push"] = gathered + result.seconds
             metrics["time/pause"] = result.pause
+            metrics["throughput/weights_mib"] = result.mib
             metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
             if self.evaluator is not None:
                 metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))

@@ -8,14 +8,18 @@ from typing import Any
 
 import ray
 
+from rollout.weights import Update
 from trainer.experience import Experience
 
 
 class LearnerGroup:
     """Ray actors, one a rank."""
 
-    def __init__(self, ranks: Sequence[Any]) -> None:
+    def __init__(self, ranks: Sequence[Any], workers: Sequence[Any] = (), transport: str = "object_store") -> None:
         self.ranks = list(ranks)
+        self._workers = list(workers)
+        self._nccl = transport == "nccl"
+        self._open = False
 
     async def connect(self) -> list[int]:
         """Bring the ranks together; their process ids."""
@@ -38,18 +42,38 @@ class LearnerGroup:
         calls = [rank.train_step.remote(whole) for rank in self.ranks]
         return dict((await asyncio.gather(*calls))[0])
 
-    async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Any, Any, Any]:
-        """A reference to the gathered weights, and probe sequences of the batch with their log-probabilities.
+    async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Update, Any, Any]:
+        """The policy on its way, and probe sequences of the batch with their log-probabilities.
 
-        The weights stay in the object store; only the reference comes here.
+        With the object store the weights lie there, to be loaded by whoever is given the update; with NCCL every
+        rollout worker has loaded them.
         """
-        gathered = [rank.weights.remote() for rank in self.ranks]
+        update = await (self._send() if self._nccl else self._gather())
         if not batch:
-            return gathered[0], [], []
+            return update, [], []
         probes = [rank.probe.remote(list(batch[:8])) for rank in self.ranks]
         rows, expected = await probes[0]
         await asyncio.gather(*probes[1:])
-        return gathered[0], rows, expected
+        return update, rows, expected
+
+    async def refill(self) -> Update:
+        """The whole policy in the object store, for a worker that is back and has no part in the NCCL group. That is
+        formed anew for the next push."""
+        self._open = False
+        return await self._gather(whole=True)
+
+    async def _gather(self, whole: bool = False) -> Update:
+        updates: list[Update] = await asyncio.gather(*(rank.gather.remote(whole=whole) for rank in self.ranks))
+        return updates[0]
+
+    async def _send(self) -> Update:
+        if not self._open:
+            host, port = await self.ranks[0].address.remote()
+            calls = [rank.open_channel.remote(self._workers, host, port) for rank in self.ranks]
+            await asyncio.gather(*calls)
+            self._open = True
+        updates: list[Update] = await asyncio.gather(*(rank.send.remote() for rank in self.ranks))
+        return updates[0]
 
     async def save(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder."""

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
@@ -20,11 +20,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rollout.logs import actor_log
+from rollout.weights import Bucket, Update, bucketed, pack
 from trainer import losses
 from trainer.advantages import estimate, group_moments, moments, scores, whiten
 from trainer.config import Config, model_path
 from trainer.experience import Experience, microbatches, minibatches, pad, pad_values, shards
-from trainer.policy import ActorCritic
+from trainer.policy import ActorCritic, Source
+
+if TYPE_CHECKING:
+    from trainer.nccl import Channel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
@@ -57,6 +61,9 @@ class Learner:
         self.version = 0
         self.kl_coef = config.algorithm.kl_coef
         self.frozen: Any = None
+        # What the adapter is merged into on the workers, once it was put into the object store.
+        self._base: tuple[Any, ...] | None = None
+        self.channel: Channel | None = None
 
     def address(self) -> tuple[str, int]:
         """A host and free port for the ranks to meet at."""
@@ -101,6 +108,7 @@ class Learner:
             gradient_checkpointing=settings.gradient_checkpointing,
         )
         lr = self.config.sft.lr if stage == "sft" else settings.lr
+        self._base = None
         # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" else None
         self._initialize(model, lr, stage)
@@ -338,10 +346,52 @@ class Learner:
 
     # -- weights ---------------------------------------------------------------------------------------------
 
-    def weights(self) -> list[tuple[str, Tensor]]:
-        """The policy's tensors on the CPU, gathered from all ranks; to be called on every rank."""
-        with self._gathered():
-            return [(name, value.detach().cpu().clone()) for name, value in self.model.weights()]
+    def buckets(self, sources: Sequence[Source]) -> Iterator[Bucket]:
+        """The tensors in buckets, of which one at a time is gathered and held; to be run through on every rank, and of
+        use on the first, the others' being empty."""
+        settings = self.config.rollout.weights
+        for chosen in bucketed([source.nbytes for source in sources], int(settings.bucket_mib * 2**20)):
+            part = [sources[index] for index in chosen]
+            with self.gathered([value for source in part for value in source.parts]), torch.no_grad():
+                named = [(source.name, source.make()) for source in part] if self.rank == 0 else []
+                yield pack(named, digests=settings.verify)
+
+    def gather(self, *, whole: bool = False) -> Update:
+        """Put the policy into the object store; to be called on every rank, the first rank's answer counts.
+
+        With an adapter, and unless it is to be ``whole``, only that goes, after the tensors that it changes went once.
+        """
+        settings = self.config.rollout.weights
+        if whole or not (self.model.lora and settings.adapter_only):
+            buckets, nbytes = self._put(self.model.sources())
+            return Update(self.version, buckets, verify=settings.verify, nbytes=nbytes)
+        if self._base is None:
+            self._base, _ = self._put(self.model.sources(merge=False))
+        sources, scales = self.model.adapters()
+        buckets, nbytes = self._put(sources)
+        return Update(self.version, buckets, self._base, scales, verify=settings.verify, nbytes=nbytes)
+
+    def _put(self, sources: Sequence[Source]) -> tuple[tuple[Any, ...], int]:
+        """References to the buckets, on the first rank, and their bytes."""
+        references, nbytes = [], 0
+        for bucket in self.buckets(sources):
+            if self.rank == 0:
+                references.append(ray.put(bucket))
+                nbytes += bucket.data.nbytes
+        return tuple(references), nbytes
+
+    def open_channel(self, workers: Sequence[Any], host: str, port: int) -> None:
+        """Meet the rollout workers for transfers over NCCL; to be called on every rank."""
+        from trainer.nccl import Channel
+
+        if self.channel is not None:
+            self.channel.close()
+        self.channel = Channel(self, workers, host, port)
+
+    def send(self) -> Update:
+        """Have every rollout worker load the policy over NCCL; to be called on every rank."""
+        assert self.channel is not None
+        return self.channel.send(self.version)
 
     def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
         """A few sequences and their log-probabilities under the present weights: what an engine that loaded
@@ -354,7 +404,7 @@ class Learner:
 
     def save(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0); to be called on every rank. Complete or absent."""
-        with self._gathered():
+        with self.gathered(list(self.model.lm.parameters())):
             if self.rank == 0:
                 from trainer.checkpoints import complete_folder
 
@@ -363,12 +413,11 @@ class Learner:
         if self.ranks > 1:
             dist.barrier()
 
-    def _gathered(self) -> Any:
+    def gathered(self, parameters: Sequence[torch.nn.Parameter]) -> Any:
+        """A context in which these are whole, which ZeRO-3 has to put together; on every rank."""
         import deepspeed
 
-        return deepspeed.zero.GatheredParameters(
-            list(self.model.lm.parameters()), enabled=self.config.learner.zero_stage == 3
-        )
+        return deepspeed.zero.GatheredParameters(list(parameters), enabled=self.config.learner.zero_stage == 3)
 
     # -- ranks -----------------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "throughput/episodes_s": ("1/s", "episodes trained on a second"),
     "throughput/policy_tokens_s": ("1/s", "policy tokens trained on a second"),
     "throughput/learner_tokens_s": ("1/s", "tokens a second while the learner works, prompts included"),
+    "throughput/weights_mib": ("MiB", "weights that a worker received in the last push, mean over workers"),
     "staleness/mean": ("versions", "learner's version minus token's version, mean over tokens"),
     "staleness/max": ("versions", "the same, largest"),
     "staleness/refused": ("episodes", "refused at take-up and put back, since the start"),

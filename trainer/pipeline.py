@@ -27,14 +27,13 @@ from rewards.actor import failed
 from rewards.modes import Reward
 from rollout.records import Episode
 from rollout.solvers.base import Usage
+from rollout.weights import Update
 from rollout.worker import BUDGET, Job, Outcome
+from trainer.publisher import Publisher, Push
+from trainer.waiting import WaitTimeout, log_tail
 
 RESTART_POLL_S = 0.5
 TRAINING = 0
-
-
-class WaitTimeout(RuntimeError):
-    """Nothing came within the configured limit; the message says what was waited for."""
 
 
 class InfrastructureError(RuntimeError):
@@ -52,23 +51,6 @@ class Scored:
     job: Job
     episode: Episode
     reward: Reward
-
-
-@dataclass
-class Push:
-    """What became of one weight push."""
-
-    version: int
-    seconds: float
-    gap: float
-    pause: float
-
-
-def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
-    """The last lines of an actor's log."""
-    file = log_folder / f"{name}.log"
-    text = file.read_text(errors="replace").splitlines() if file.is_file() else []
-    return "\n".join(text[-lines:])
 
 
 class Pipeline:
@@ -99,10 +81,9 @@ class Pipeline:
         self._idle_s = 0.0
         self._idle_since = time.perf_counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._published: tuple[Any, int] | None = None
+        self._publisher = Publisher(workers, log_folder, wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
-        self.versions = [0] * len(self._workers)
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
 
     @property
@@ -124,7 +105,7 @@ class Pipeline:
     @property
     def version(self) -> int:
         """The version that every worker has acknowledged."""
-        return min(self.versions)
+        return min(self._publisher.versions)
 
     def start(self) -> None:
         """Begin to collect from every worker."""
@@ -195,27 +176,13 @@ class Pipeline:
             ) from None
         return sum(every, Usage())
 
-    async def publish(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
-        """Have every worker load ``weights`` (an object reference) and prove it on the probe sequences."""
-        started = time.perf_counter()
-        self._published = (weights, version)
-        replies = [worker.load_weights.remote(weights, version, probe, expected) for worker in self._workers]
-        gaps, pauses = [], []
-        for index, reply in enumerate(replies):
-            try:
-                async with asyncio.timeout(self._wait_timeout_s):
-                    self.versions[index], gap, pause = await reply
-                gaps.append(gap)
-                pauses.append(pause)
-            except RayActorError:
-                continue  # it gets the published weights when it is back
-            except TimeoutError:
-                raise WaitTimeout(
-                    f"rollout-{index} did not load version {version} in {self._wait_timeout_s:g} s; the end of its "
-                    f"log:\n{log_tail(self._log_folder, f'rollout-{index}')}"
-                ) from None
-        mean_pause = sum(pauses) / len(pauses) if pauses else 0.0
-        return Push(version, time.perf_counter() - started, max(gaps, default=0.0), mean_pause)
+    async def publish(self, weights: Update, probe: Any = (), expected: Any = ()) -> Push:
+        """Have every worker load the weights and prove them on the probe sequences; see ``Publisher``."""
+        return await self._publisher.publish(weights, probe, expected)
+
+    def refill_from(self, refill: Callable[[], Awaitable[Update]]) -> None:
+        """Whom to ask for weights that a restarted worker cannot get as the others did."""
+        self._publisher.refill = refill
 
     def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         task = asyncio.create_task(self._guard(function, *arguments))
@@ -321,7 +288,6 @@ class Pipeline:
         worker = self._workers[index]
         await self._restarted(worker, f"rollout-{index}", self._solvers)
         self.counts["restarts"] += 1
-        if self._published is not None:
-            self.versions[index], *_ = await worker.load_weights.remote(*self._published)
+        if await self._publisher.catch_up(index):
             self.on_version()
         await worker.submit.remote(list(self._running[index].values()))

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rollout.weights import LORA_A, LORA_B
 from trainer.config import Lora
 from trainer.experience import Sequences
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor that an engine can be given: its name, and what it is made of, which has to be gathered first. It has
+    the shape of the first of its ``parts``."""
+
+    name: str
+    parts: tuple[nn.Parameter, ...]
+    make: Callable[[], Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole tensor's, also where ZeRO-3 keeps a part of it on every rank."""
+        return tuple(getattr(self.parts[0], "ds_shape", self.parts[0].shape))
+
+    @property
+    def nbytes(self) -> int:
+        """The whole tensor's."""
+        return math.prod(self.shape) * int(self.parts[0].dtype.itemsize)
 
 
 @dataclass
@@ -99,22 +121,35 @@ class ActorCritic(nn.Module):
                 logits = self.lm(**arguments).logits
         return _logprobs(logits[:, :-1].float() / temperature, batch.completion, "none")[0]
 
-    @torch.no_grad()
+    def sources(self, *, merge: bool = True) -> list[Source]:
+        """The language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left out
+        without ``merge``."""
+        if not self.lora:
+            return [Source(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
+        adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()}
+        return [
+            _merged(name, value, adapted[name]) if merge and name in adapted else _plain(name, value)
+            for name, value in self.lm.get_base_model().named_parameters()
+            if "lora_" not in name
+        ]
+
+    def adapters(self) -> tuple[list[Source], dict[str, float]]:
+        """The adapter's tensors, named after the weights they change, and each weight's scale."""
+        sources, scales = [], {}
+        for name, module in self._adapted():
+            scales[f"{name}.weight"] = module.scaling["default"]
+            for suffix, part in ((LORA_A, module.lora_A), (LORA_B, module.lora_B)):
+                value = part["default"].weight
+                sources.append(Source(f"{name}.weight{suffix}", (value,), value.detach))
+        return sources, scales
+
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """The language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
-        if not self.lora:
-            yield from self.lm.named_parameters()
-            return
-        merged = self.lm.get_base_model()
-        adapted: dict[str, Tensor] = {}
-        for name, module in merged.named_modules():
-            if hasattr(module, "get_delta_weight") and "default" in module.lora_A:
-                adapted[f"{name}.base_layer.weight"] = module.get_delta_weight("default")
-        for name, parameter in merged.named_parameters():
-            if "lora_" in name:
-                continue
-            value = parameter + adapted[name] if name in adapted else parameter
-            yield name.replace(".base_layer", ""), value
+        return ((source.name, source.make()) for source in self.sources())
+
+    def _adapted(self) -> list[tuple[str, Any]]:
+        modules = self.lm.get_base_model().named_modules()
+        return [(name, module) for name, module in modules if "default" in getattr(module, "lora_A", ())]
 
     def save(self, folder: str, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
         """Write an ordinary Hugging Face folder, adapters merged."""
@@ -129,6 +164,17 @@ class ActorCritic(nn.Module):
             lm.generation_config.save_pretrained(folder)
         save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
+
+
+def _plain(name: str, value: nn.Parameter) -> Source:
+    return Source(name.replace(".base_layer", ""), (value,), value.detach)
+
+
+def _merged(name: str, value: nn.Parameter, module: Any) -> Source:
+    parts = (value, module.lora_A["default"].weight, module.lora_B["default"].weight)
+    return Source(
+        name.replace(".base_layer", ""), parts, lambda: value.detach() + module.get_delta_weight("default").detach()
+    )
 
 
 def _load(

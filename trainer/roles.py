@@ -33,7 +33,8 @@ from trainer.config import Config, model_path
 from trainer.config_solver import ModelSolver, OpenAISolver, VllmSolver
 from trainer.group import LearnerGroup
 from trainer.learner import LearnerRank
-from trainer.pipeline import Pipeline, log_tail
+from trainer.pipeline import Pipeline
+from trainer.waiting import log_tail
 
 
 class StartError(RuntimeError):
@@ -63,9 +64,9 @@ class Roles:
             config.rewards.episode_seconds,
         )
 
-    def group(self) -> LearnerGroup:
+    def group(self, config: Config) -> LearnerGroup:
         """The learner's ranks as one."""
-        return LearnerGroup(self.learners)
+        return LearnerGroup(self.learners, self.workers, config.rollout.weights.transport)
 
 
 def start_ray(config: Config, root: Path) -> None:
@@ -131,6 +132,8 @@ def worker_settings(config: Config) -> WorkerSettings:
             tensor_parallel_size=rollout.tensor_parallel_size,
             threads=rollout.threads,
             seed=config.seed,
+            recompute=rollout.weights.in_flight == "recompute",
+            transfer="nccl" if rollout.weights.transport == "nccl" else None,
         ),
         prompts=prompts(config),
         limits=limits,
@@ -147,6 +150,7 @@ def worker_settings(config: Config) -> WorkerSettings:
             gate_samples=strategy.gate_samples,
         ),
         episode=EpisodeLimits(rollout.episode_timeout_s, rollout.episode_solver_tokens),
+        load_tries=rollout.weights.tries,
     )
 
 
@@ -205,6 +209,7 @@ def _engine_solver(config: Config, solver: VllmSolver, replies: ReplySettings) -
             max_num_batched_tokens=solver.max_num_batched_tokens,
             kv_cache_gib=solver.kv_cache_gib,
             prefix_caching=True,
+            frozen=True,
             threads=solver.threads,
             seed=config.seed,
         ),

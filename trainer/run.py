@@ -185,7 +185,7 @@ class Run:
         roles = start_roles(self.config, logs)
         self.processes = ray_processes(self.config)
         limit = self.config.controller.start_timeout_s
-        learner = roles.group()
+        learner = roles.group(self.config)
         connecting = asyncio.create_task(learner.connect())
         for done, (actors, name) in enumerate(
             ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward"))
@@ -197,6 +197,7 @@ class Run:
             await connecting
         self.processes += ray_processes(self.config)
         pipeline = roles.pipeline(self.config)
+        pipeline.refill_from(learner.refill)
         pipeline.start()
         return pipeline, learner
 
@@ -217,9 +218,7 @@ class Run:
         self.decomposer = str(folder)
         await learner.setup(self.decomposer, "ppo")
         weights, _, _ = await learner.weights()
-        # Version 0 is what the workers started with; -1 makes sure that the fine-tuned weights are loaded.
-        await pipeline.publish(weights, -1, [], [])
-        await pipeline.publish(weights, 0, [], [])
+        await pipeline.publish(weights)
 
     async def _ppo(
         self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]

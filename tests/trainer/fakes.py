@@ -11,7 +11,8 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Decomposition, Episode, PolicySample
-from rollout.worker import BUDGET, Outcome
+from rollout.weights import Update
+from rollout.worker import BUDGET, Loaded, Outcome
 
 
 class Actor:
@@ -46,6 +47,7 @@ class Worker:
         self.dead = False
         self.restarts = 0
         self.seen: list[int] = []
+        self.loaded: list[int] = []
         self.life = 0
         self.absent = 0
 
@@ -102,12 +104,13 @@ class Worker:
             raise RayActorError
         return outcomes
 
-    async def load_weights(self, weights: Any, version: int, probe: Any = (), expected: Any = ()) -> Any:
+    async def load_weights(self, update: Update, probe: Any = (), expected: Any = ()) -> Loaded:
         if self.dead:
             raise RayActorError
         await asyncio.sleep(self.delay / 4)
-        self.version = version
-        return version, 0.0, 0.0
+        self.version = update.version
+        self.loaded.append(update.version)
+        return Loaded(update.version, 0.0)
 
 
 class Rewarder:
@@ -150,5 +153,5 @@ class Group:
         Path(folder).mkdir()
         (Path(folder) / "version").write_text(str(version))
 
-    async def weights(self, batch: Any = ()) -> tuple[Any, Any, Any]:
-        return "weights", [], []
+    async def weights(self, batch: Any = ()) -> tuple[Update, Any, Any]:
+        return Update(self.version), [], []

@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from launch.compose import compose
+from rollout.weights import unpack
 from trainer.experience import Experience
 from trainer.learner import Learner
 
@@ -38,6 +39,13 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def gathered(learner: Learner) -> dict[str, torch.Tensor]:
+    """What an engine would be sent, on the first rank; to be called on every rank."""
+    return {
+        name: value.clone() for bucket in learner.buckets(learner.model.sources()) for name, value in unpack(bucket)
+    }
 
 
 def parameters(learner: Learner) -> dict[str, torch.Tensor]:

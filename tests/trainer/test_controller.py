@@ -233,12 +233,12 @@ def test_a_slow_episode_holds_no_batch_and_goes_on_over_weight_changes(staleness
 class DiesAtPush(Worker):
     """Dies while it takes its first weights up."""
 
-    async def load_weights(self, weights, version, probe=(), expected=()):
-        if version == 1 and not self.restarts - 1:
+    async def load_weights(self, update, probe=(), expected=()):
+        if update.version == 1 and not self.restarts - 1:
             await asyncio.sleep(0)
             self.die()
             raise RayActorError
-        return await super().load_weights(weights, version, probe, expected)
+        return await super().load_weights(update, probe, expected)
 
 
 def test_a_worker_that_dies_at_a_push_does_not_hold_admission_up():

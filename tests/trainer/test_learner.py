@@ -8,7 +8,7 @@ import traceback
 import pytest
 import torch
 
-from tests.trainer.ranks import configure, free_port, make_batch, parameters
+from tests.trainer.ranks import configure, free_port, gathered, make_batch, parameters
 from trainer.experience import Experience
 from trainer.learner import Learner, NonFiniteLoss, lr_factor
 
@@ -107,7 +107,7 @@ def full_rank(configs):
             before = [value.detach().clone() for value in critic]
             metrics = learner.train_step(make_batch())
             moved = [float((a - b).abs().max()) for a, b in zip(before, critic, strict=True)]
-            weights = {key: value.numpy() for key, value in learner.weights()}
+            weights = {key: value.numpy() for key, value in gathered(learner).items()}
             steps.append((metrics, weights, moved))
         found[name] = steps
     return found
