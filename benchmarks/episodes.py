@@ -34,7 +34,7 @@ async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipel
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
     try:
-        roles = start_roles(config, logs)
+        roles = await start_roles(config, logs)
         for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
             await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
         pipeline = roles.pipeline(config)

@@ -13,6 +13,7 @@ from typing import Any
 from trainer.config import Config, ConfigError, group_keys, validate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
+MULTIRUN = {"-m", "--multirun"}
 
 
 def compose(overrides: list[str]) -> Config:
@@ -39,12 +40,34 @@ def compose(overrides: list[str]) -> Config:
     return validate(values)
 
 
+def first_trial(arguments: list[str]) -> list[str]:
+    """The overrides of a sweep's first trial, to be checked before it starts; a single run's are as they are."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+    from hydra.errors import OverrideParseException
+
+    if not MULTIRUN.intersection(arguments):
+        return arguments
+    texts = [text for text in arguments if text not in MULTIRUN]
+    try:
+        parsed = OverridesParser.create().parse_overrides(texts)
+    except OverrideParseException as error:
+        raise ConfigError(_one_line(error, "")) from None
+    first = []
+    for text, override in zip(texts, parsed, strict=True):
+        if not override.is_sweep_override():
+            first.append(text)
+        elif isinstance(override.value(), ChoiceSweep | RangeSweep):
+            first.append(f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}")
+    return first
+
+
 def _known_options(overrides: list[str]) -> None:
     """A group that is given an option it does not have: say which there are."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         folder = CONF / key
-        if folder.is_dir() and value not in ("", "null"):
+        if folder.is_dir() and value != "" and "(" not in value:
             options = sorted(path.stem for path in folder.glob("*.yaml"))
             for name in value.split(","):
                 if name not in options:
@@ -87,20 +110,42 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX\n"
         )
         return 2
+    missing = _missing(config)
+    if missing is not None:
+        sys.stderr.write(f"{missing}\n")
+        return 2
     console.print(f"run folder {folder}", highlight=False, soft_wrap=True, markup=False)
     from trainer.run import Run
 
     return Run(config, folder, console, overrides).execute()
 
 
+def _missing(config: Config) -> str | None:
+    """What there is too little of for the run, in one line; None if nothing."""
+    import ray
+
+    from trainer.placement import shortage
+    from trainer.roles import available
+
+    local = config.cluster.address is None
+    try:
+        missing = shortage(config, available(config, CONF.parent), "this machine" if local else "the cluster")
+    except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
+        line = str(error).strip().partition("\n")[0]
+        return f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {line}"
+    if missing is not None:
+        ray.shutdown()
+    return missing
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    multirun = [text for text in arguments if text in ("-m", "--multirun")]
     if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
         return _hydra(arguments)
-    if multirun:
-        return _hydra(arguments)
     try:
+        if MULTIRUN.intersection(arguments):
+            compose(first_trial(arguments))
+            return _hydra(arguments)
         config = compose(arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
