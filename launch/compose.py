@@ -8,9 +8,12 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import Config, ConfigError, group_keys, validate
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 MULTIRUN = {"-m", "--multirun"}
@@ -110,7 +113,7 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX\n"
         )
         return 2
-    missing = _missing(config)
+    missing = _missing(config, console)
     if missing is not None:
         sys.stderr.write(f"{missing}\n")
         return 2
@@ -120,13 +123,18 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
     return Run(config, folder, console, overrides).execute()
 
 
-def _missing(config: Config) -> str | None:
-    """What there is too little of for the run, in one line; None if nothing."""
+def _missing(config: Config, console: Console) -> str | None:
+    """Show the plan; what there is too little of for it, in one line, or None if nothing."""
     import ray
 
     from trainer.placement import shortage
+    from trainer.plan import gpu_roles, over_full, show
     from trainer.roles import available
 
+    memory = gpu_roles(config)
+    show(config, memory, console)
+    if (full := over_full(config, memory)) is not None:
+        return full
     local = config.cluster.address is None
     try:
         missing = shortage(config, available(config, CONF.parent), "this machine" if local else "the cluster")
