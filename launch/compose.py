@@ -70,7 +70,8 @@ def _known_options(overrides: list[str]) -> None:
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         folder = CONF / key
-        if folder.is_dir() and value != "" and "(" not in value:
+        # Hydra's own groups have options of its own.
+        if folder.is_dir() and not key.startswith("hydra") and value != "" and "(" not in value:
             options = sorted(path.stem for path in folder.glob("*.yaml"))
             for name in value.split(","):
                 if name not in options:
@@ -89,20 +90,13 @@ def _one_line(error: Exception, backend: str) -> str:
     return text
 
 
-def run_folder(config: Config, job: int | None = None) -> Path:
-    """The run's folder: as configured, or runs/<date>_<time>, with the number of the job in a sweep."""
-    if config.run_dir is not None:
-        return Path(config.run_dir).expanduser()
-    stamp = os.environ.setdefault("RUN_STAMP", datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    return Path("runs") / (stamp if job is None else f"{stamp}_{job}")
-
-
-def execute(config: Config, overrides: list[str], job: int | None = None) -> int:
-    """Run the main job with a validated configuration."""
+def execute(config: Config, overrides: list[str]) -> int:
+    """Run the main job with a validated configuration; its folder is ``run_dir``, or runs/<date>_<time>."""
     from rich.console import Console
 
     console = Console()
-    folder = run_folder(config, job).resolve()
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
     if (folder / "config.yaml").exists():
         sys.stderr.write(f"run_dir: '{folder}' already holds a run; allowed: a new folder\n")
         return 2
@@ -152,6 +146,7 @@ def main(arguments: list[str]) -> int:
         return _hydra(arguments)
     try:
         if MULTIRUN.intersection(arguments):
+            _known_options(arguments)
             compose(first_trial(arguments))
             return _hydra(arguments)
         config = compose(arguments)
@@ -165,20 +160,19 @@ def _hydra(arguments: list[str]) -> int:
     """Let Hydra itself handle the command line: help, printing of the configuration, sweeps."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
+
+    from launch.sweep import run_trial
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-    def job(composed: DictConfig) -> int:
-        values: Any = OmegaConf.to_container(composed, resolve=True)
+    def job(_: DictConfig) -> float:
         settings = HydraConfig.get()
-        number = settings.job.num if settings.mode is not None and settings.mode.name == "MULTIRUN" else None
-        try:
-            config = validate(values)
-        except ConfigError as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(2) from None
-        return execute(config, list(settings.overrides.task), number)
+        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num)
 
     sys.argv = [sys.argv[0], *arguments]
-    job()
+    try:
+        job()
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; to go on: the same command with hydra.sweep.dir=FOLDER, the sweep's folder\n")
+        return 130
     return 0
