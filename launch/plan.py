@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--model", metavar="SIZE", help="the decomposer by its size, as 7b, instead of model.path")
     parser.add_argument("--solver", metavar="SIZE", help="the solver by its size instead of solver.path")
     parser.add_argument("overrides", nargs="*", help="what launch.train is given")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     console = Console()
     try:
         config = compose(options.overrides)
