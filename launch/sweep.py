@@ -104,8 +104,9 @@ class SideBySide(Launcher):
                 _say(f"{' '.join(overrides)}: found finished, {score(summary):.3f}")
                 waiting.remove((index, overrides))
         if waiting:
-            before = signal.signal(signal.SIGTERM, _interrupt)
             address, leave = _shared_cluster([overrides for _, overrides in waiting], self.at_once)
+            # Set after Ray, which has a handler too.
+            before = signal.signal(signal.SIGTERM, _interrupt)
             try:
                 results |= self._run(waiting, address, initial_job_idx)
             finally:
