@@ -35,7 +35,7 @@ async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipel
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
     try:
-        roles = start_roles(config, logs)
+        roles = await start_roles(config, logs)
         for learner in roles.learners:
             ray.kill(learner)
         for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):

@@ -8,11 +8,15 @@ import re
 import shutil
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from trainer.config import Config, ConfigError, group_keys, validate
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
+MULTIRUN = {"-m", "--multirun"}
 
 
 def compose(overrides: list[str]) -> Config:
@@ -39,12 +43,35 @@ def compose(overrides: list[str]) -> Config:
     return validate(values)
 
 
+def first_trial(arguments: list[str]) -> list[str]:
+    """The overrides of a sweep's first trial, to be checked before it starts; a single run's are as they are."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+    from hydra.errors import OverrideParseException
+
+    if not MULTIRUN.intersection(arguments):
+        return arguments
+    texts = [text for text in arguments if text not in MULTIRUN]
+    try:
+        parsed = OverridesParser.create().parse_overrides(texts)
+    except OverrideParseException as error:
+        raise ConfigError(_one_line(error, "")) from None
+    first = []
+    for text, override in zip(texts, parsed, strict=True):
+        if not override.is_sweep_override():
+            first.append(text)
+        elif isinstance(override.value(), ChoiceSweep | RangeSweep):
+            first.append(f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}")
+    return first
+
+
 def _known_options(overrides: list[str]) -> None:
     """A group that is given an option it does not have: say which there are."""
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         folder = CONF / key
-        if folder.is_dir() and value not in ("", "null"):
+        # Hydra's own groups have options of its own.
+        if folder.is_dir() and not key.startswith("hydra") and value != "" and "(" not in value:
             options = sorted(path.stem for path in folder.glob("*.yaml"))
             for name in value.split(","):
                 if name not in options:
@@ -63,20 +90,13 @@ def _one_line(error: Exception, backend: str) -> str:
     return text
 
 
-def run_folder(config: Config, job: int | None = None) -> Path:
-    """The run's folder: as configured, or runs/<date>_<time>, with the number of the job in a sweep."""
-    if config.run_dir is not None:
-        return Path(config.run_dir).expanduser()
-    stamp = os.environ.setdefault("RUN_STAMP", datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    return Path("runs") / (stamp if job is None else f"{stamp}_{job}")
-
-
-def execute(config: Config, overrides: list[str], job: int | None = None) -> int:
-    """Run the main job with a validated configuration."""
+def execute(config: Config, overrides: list[str]) -> int:
+    """Run the main job with a validated configuration; its folder is ``run_dir``, or runs/<date>_<time>."""
     from rich.console import Console
 
     console = Console()
-    folder = run_folder(config, job).resolve()
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    folder = Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
     if (folder / "config.yaml").exists():
         sys.stderr.write(f"run_dir: '{folder}' already holds a run; allowed: a new folder\n")
         return 2
@@ -87,20 +107,48 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX\n"
         )
         return 2
+    missing = _missing(config, console)
+    if missing is not None:
+        sys.stderr.write(f"{missing}\n")
+        return 2
     console.print(f"run folder {folder}", highlight=False, soft_wrap=True, markup=False)
     from trainer.run import Run
 
     return Run(config, folder, console, overrides).execute()
 
 
+def _missing(config: Config, console: Console) -> str | None:
+    """Show the plan; what there is too little of for it, in one line, or None if nothing."""
+    import ray
+
+    from trainer.placement import shortage
+    from trainer.plan import gpu_roles, over_full, show
+    from trainer.roles import available
+
+    memory = gpu_roles(config)
+    show(config, memory, console)
+    if (full := over_full(config, memory)) is not None:
+        return full
+    local = config.cluster.address is None
+    try:
+        missing = shortage(config, available(config, CONF.parent), "this machine" if local else "the cluster")
+    except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
+        line = str(error).strip().partition("\n")[0]
+        return f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {line}"
+    if missing is not None:
+        ray.shutdown()
+    return missing
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    multirun = [text for text in arguments if text in ("-m", "--multirun")]
     if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
         return _hydra(arguments)
-    if multirun:
-        return _hydra(arguments)
     try:
+        if MULTIRUN.intersection(arguments):
+            _known_options(arguments)
+            compose(first_trial(arguments))
+            return _hydra(arguments)
         config = compose(arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
@@ -112,20 +160,19 @@ def _hydra(arguments: list[str]) -> int:
     """Let Hydra itself handle the command line: help, printing of the configuration, sweeps."""
     import hydra
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import DictConfig, OmegaConf
+    from omegaconf import DictConfig
+
+    from launch.sweep import run_trial
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-    def job(composed: DictConfig) -> int:
-        values: Any = OmegaConf.to_container(composed, resolve=True)
+    def job(_: DictConfig) -> float:
         settings = HydraConfig.get()
-        number = settings.job.num if settings.mode is not None and settings.mode.name == "MULTIRUN" else None
-        try:
-            config = validate(values)
-        except ConfigError as error:
-            sys.stderr.write(f"{error}\n")
-            raise SystemExit(2) from None
-        return execute(config, list(settings.overrides.task), number)
+        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num)
 
     sys.argv = [sys.argv[0], *arguments]
-    job()
+    try:
+        job()
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; to go on: the same command with hydra.sweep.dir=FOLDER, the sweep's folder\n")
+        return 130
     return 0

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from trainer.config_base import ConfigError, Group
+from trainer.config_cluster import Cluster
 from trainer.config_solver import BACKENDS, NOT_SHOWN, Solver, VllmSolver
 from trainer.config_strategy import UNTRAINED, Strategy
 
@@ -197,8 +198,9 @@ class Weights(Group):
 
 
 class Rollout(Group):
-    """The rollout workers and their policy engines. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one
-    episode; null is no limit of tokens."""
+    """The rollout workers and their policy engines. An engine holds ``kv_cache_gib`` for its cache on the CPU; on a GPU
+    it takes the share ``gpu_memory_utilization`` of the memory, weights included. ``episode_timeout_s`` and
+    ``episode_solver_tokens`` limit one episode; null is no limit of tokens."""
 
     workers: int = Field(1, ge=1)
     gpus: float = Field(0.0, ge=0)
@@ -210,6 +212,7 @@ class Rollout(Group):
     max_num_seqs: int = Field(128, ge=1)
     max_num_batched_tokens: int = Field(4096, ge=1)
     kv_cache_gib: float = Field(0.25, gt=0)
+    gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
     tensor_parallel_size: int = Field(1, ge=1)
     weights: Weights
 
@@ -232,16 +235,6 @@ class Evaluation(Group):
     subset: int = Field(64, ge=1)
     gold: bool = True
     filler: bool = True
-
-
-class Cluster(Group):
-    """Where Ray runs: ``address`` null starts it here, ``auto`` joins a running cluster."""
-
-    address: str | None = None
-    num_cpus: int | None = Field(None, ge=1)
-    object_store_gib: float = Field(0.5, gt=0)
-    dashboard: bool = False
-    dashboard_host: str = "127.0.0.1"
 
 
 class Tracking(Group):
@@ -299,6 +292,13 @@ class Config(Group):
         self._transport()
         if not any(weight > 0 for weight in self.rewards.weights.values()):
             raise ValueError(f"rewards.weights must have a part above 0, found {dict(self.rewards.weights)}")
+        for role in self.cluster.beside:
+            count = getattr(getattr(self, role), "workers", 1)
+            if count > learner.ranks:
+                raise ValueError(
+                    f"cluster.beside: '{role}' has {count} workers, of which each needs a learner rank to lie beside; "
+                    f"allowed with it: {role}.workers up to learner.ranks ({learner.ranks})"
+                )
         if self.strategy.name in UNTRAINED and "ppo" in self.stages:
             raise ValueError(
                 f"stages: ppo has nothing to train with strategy.name '{self.strategy.name}', which asks no "

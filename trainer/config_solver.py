@@ -35,7 +35,7 @@ class ModelSolver(Group):
 
 
 class VllmSolver(ModelSolver):
-    """A model on engines of our own. ``timeout_s`` is the limit of one reply."""
+    """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply."""
 
     backend: Literal["vllm"]
     path: str
@@ -47,6 +47,7 @@ class VllmSolver(ModelSolver):
     max_num_seqs: int = Field(128, ge=1)
     max_num_batched_tokens: int = Field(4096, ge=1)
     kv_cache_gib: float = Field(0.25, gt=0)
+    gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
     timeout_s: float = Field(120.0, gt=0)
 
 

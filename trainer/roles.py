@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,8 @@ from typing import Any
 import psutil
 import ray
 from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from rewards.actor import RewardActor
 from rewards.modes import RewardSettings
@@ -29,12 +31,17 @@ from rollout.solvers.pool import SolverActor
 from rollout.solvers.vllm import VllmSettings
 from rollout.strategies.base import Options
 from rollout.worker import RolloutWorker, WorkerSettings
+from trainer import placement
 from trainer.config import Config, model_path
 from trainer.config_solver import ModelSolver, OpenAISolver, VllmSolver
 from trainer.group import LearnerGroup
 from trainer.learner import LearnerRank
 from trainer.pipeline import Pipeline
+from trainer.placement import Node
 from trainer.waiting import log_tail
+
+# Set by Ray for the process of a submitted job.
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 
 
 class StartError(RuntimeError):
@@ -70,7 +77,12 @@ class Roles:
 
 
 def start_ray(config: Config, root: Path) -> None:
-    """Start Ray here, or join the configured cluster; workers import the project from ``root``."""
+    """Start Ray here, or join the configured cluster, unless that was done; workers import the project from ``root``.
+
+    Raises ConnectionError if there is no cluster to join.
+    """
+    if ray.is_initialized():
+        return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ["RAY_DEDUP_LOGS"] = "0"
     cluster = config.cluster
@@ -85,12 +97,35 @@ def start_ray(config: Config, root: Path) -> None:
         if local
         else {"address": cluster.address}
     )
+    # A job's workers have the copy of the project that came with it.
+    in_job = not local and JOB_VARIABLE in os.environ
     ray.init(
         **arguments,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env={"env_vars": {"PYTHONPATH": str(root)}} if local else None,
+        runtime_env=None if in_job else {"env_vars": {"PYTHONPATH": str(root)}},
     )
+
+
+def available(config: Config, root: Path) -> list[Node]:
+    """The nodes that a run would have: this machine, or those of the cluster, which is joined to see them.
+
+    Raises ConnectionError if there is no cluster to join.
+    """
+    if config.cluster.address is not None:
+        start_ray(config, root)
+        return _cluster_nodes()
+    gpus = 0
+    if any(role.gpus for role in placement.roles(config)):
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return [Node(config.cluster.num_cpus or os.cpu_count() or 1, gpus)]
+
+
+def _cluster_nodes() -> list[Node]:
+    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(total.get("CPU", 0), total.get("GPU", 0)) for total in totals]
 
 
 def ray_processes(config: Config) -> list[psutil.Process]:
@@ -129,6 +164,7 @@ def worker_settings(config: Config) -> WorkerSettings:
             max_num_seqs=rollout.max_num_seqs,
             max_num_batched_tokens=rollout.max_num_batched_tokens,
             kv_cache_gib=rollout.kv_cache_gib,
+            gpu_memory_utilization=rollout.gpu_memory_utilization,
             tensor_parallel_size=rollout.tensor_parallel_size,
             threads=rollout.threads,
             seed=config.seed,
@@ -208,6 +244,7 @@ def _engine_solver(config: Config, solver: VllmSolver, replies: ReplySettings) -
             max_num_seqs=solver.max_num_seqs,
             max_num_batched_tokens=solver.max_num_batched_tokens,
             kv_cache_gib=solver.kv_cache_gib,
+            gpu_memory_utilization=solver.gpu_memory_utilization,
             prefix_caching=True,
             frozen=True,
             threads=solver.threads,
@@ -227,38 +264,69 @@ def reward_settings(config: Config) -> RewardSettings:
     )
 
 
-def start_roles(config: Config, log_folder: Path) -> Roles:
-    """Create every actor; they load their models side by side."""
+async def start_roles(config: Config, log_folder: Path) -> Roles:
+    """Reserve what all need, then create every actor; they load their models side by side. Raises StartError."""
     logs = str(log_folder)
-    # On a laptop there are more roles than cores: they share them. On a cluster each role reserves its own.
-    share = 0 if config.cluster.address is None else 1
-    solver, rollout, learner = config.solver, config.rollout, config.learner
-    # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
-    count, cores, gpus = (solver.workers, solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
-    solvers = [
-        SolverActor.options(  # type: ignore[attr-defined]
-            num_cpus=share * cores, num_gpus=gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
-        ).remote(solver_settings(config), index, logs)
-        for index in range(count)
-    ]
-    workers = [
-        RolloutWorker.options(  # type: ignore[attr-defined]
-            num_cpus=share * rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
-        ).remote(worker_settings(config), index, logs)
-        for index in range(rollout.workers)
-    ]
-    rewarders = [
+    places = await _reserve(config)
+    settings: dict[str, tuple[Any, dict[str, Any], Callable[[int], tuple[Any, ...]]]] = {
+        "solver": (
+            SolverActor,
+            {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3},
+            lambda index: (solver_settings(config), index, logs),
+        ),
+        "rollout": (
+            RolloutWorker,
+            {"max_concurrency": 1_000, "max_restarts": 3},
+            lambda index: (worker_settings(config), index, logs),
+        ),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
-        RewardActor.options(num_cpus=share, max_restarts=-1).remote(  # type: ignore[attr-defined]
-            reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
-        )
-        for index in range(config.rewards.workers)
-    ]
-    learners = [
-        LearnerRank.options(num_cpus=share * learner.threads, num_gpus=learner.gpus_per_rank).remote(config, rank, logs)
-        for rank in range(learner.ranks)
-    ]
-    return Roles(solvers, workers, rewarders, learners, log_folder)
+        "reward": (
+            RewardActor,
+            {"max_restarts": -1},
+            lambda index: (
+                reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
+            ),
+        ),
+        "learner": (LearnerRank, {}, lambda index: (config, index, logs)),
+    }  # fmt: skip
+    started: dict[str, list[Any]] = {}
+    for role in placement.roles(config):
+        actor, options, arguments = settings[role.name]
+        started[role.name] = [
+            actor.options(
+                num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((role.name, index)), **options
+            ).remote(*arguments(index))
+            for index in range(role.count)
+        ]
+    return Roles(started["solver"], started["rollout"], started["reward"], started["learner"], log_folder)
+
+
+async def _reserve(config: Config) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
+    """Reserve the run's bundles, all of them at once; where each actor goes. Raises StartError if the cluster lacks
+    something, or has no room for longer than ``controller.start_timeout_s``."""
+    wanted = placement.bundles(config)
+    if not wanted:
+        return {}
+    missing = placement.shortage(config, _cluster_nodes())
+    if missing is not None:
+        raise StartError(missing)
+    group = placement_group([bundle.resources for bundle in wanted], config.cluster.strategy.upper())
+    limit = config.controller.start_timeout_s
+    try:
+        async with asyncio.timeout(limit):
+            await group.ready()
+    except TimeoutError:
+        free = ray.available_resources()
+        raise StartError(
+            f"the cluster had no room in {limit:g} s (controller.start_timeout_s): the run needs "
+            + " and ".join(f"{sum(one.resources.get(name, 0) for one in wanted):g} {name}" for name in ("CPU", "GPU"))
+            + f", free are now {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU"
+        ) from None
+    return {
+        actor: PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+        for index, bundle in enumerate(wanted)
+        for actor in bundle.actors
+    }
 
 
 async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float, *arguments: Any) -> None:

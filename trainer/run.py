@@ -182,7 +182,7 @@ class Run:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        roles = start_roles(self.config, logs)
+        roles = await start_roles(self.config, logs)
         self.processes = ray_processes(self.config)
         limit = self.config.controller.start_timeout_s
         learner = roles.group(self.config)

@@ -1,0 +1,269 @@
+"""How the controller bears many rollout workers: ``python -m benchmarks.simulate_scale [--workers 8 64 256]``.
+
+Real are the controller, its buffer, the pipeline, the learner group, Ray and its actor calls; simulated, by timers, are
+what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``), but each is
+called on its own, as often as a real one. Their episodes take times from the distribution measured on the embedded
+default, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower than a
+controller's with a core of its own, so the controller's processor time an episode is shown too, and what one core
+would bear.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import itertools
+import random
+import resource
+import tempfile
+import time
+from collections import deque
+from pathlib import Path
+from statistics import quantiles
+from typing import Any
+
+import psutil
+import ray
+from rich.console import Console
+from rich.table import Table
+
+from launch.compose import compose
+from rewards.modes import PARTS, Reward
+from rollout.records import Attempt, Decomposition, Episode, PolicySample, Problem, Turn
+from rollout.worker import Job, Outcome
+from trainer.controller import Controller
+from trainer.group import LearnerGroup
+from trainer.pipeline import Pipeline, Scored
+from trainer.roles import ray_processes, start_ray, stop_ray
+
+# Durations of 260 episodes of a default run on two cores, every twentieth part, over their mean of 6.0 s.
+DURATIONS = (0.49, 0.60, 0.64, 0.70, 0.75, 0.82, 0.86, 0.91, 0.94, 0.96, 0.99, 1.02, 1.06, 1.09, 1.15, 1.22, 1.25,
+             1.26, 1.34, 1.42, 1.61)  # fmt: skip
+SUBQUESTION = "How many pens does Amy have after Tom gives her two of his?"
+SAMPLE_TOKENS = 60
+LEARN_S = 0.5
+LOAD_S = 0.04
+
+
+class SimulatedWorker:
+    """One rollout worker: ``concurrency`` episodes at once, each a timer."""
+
+    def __init__(self, seed: int, concurrency: int, seconds: float) -> None:
+        self.rng = random.Random(seed)
+        self.free, self.seconds = concurrency, seconds
+        self.waiting: deque[Job] = deque()
+        self.done: asyncio.Queue[Outcome] = asyncio.Queue()
+        self.version = 0
+
+    def submit(self, jobs: list[Job]) -> None:
+        """Start jobs, as many at once as may be."""
+        self.waiting.extend(jobs)
+        self._begin()
+
+    def _begin(self) -> None:
+        while self.waiting and self.free:
+            self.free -= 1
+            duration = self.seconds * self.rng.choice(DURATIONS)
+            asyncio.get_running_loop().call_later(duration, self._end, self.waiting.popleft(), self.version)
+
+    def _end(self, job: Job, version: int) -> None:
+        self.free += 1
+        turns = [Turn(SUBQUESTION, "Amy has 3 + 2 = 5 pens.", "5") for _ in range(4)]
+        versions = [version] * (SAMPLE_TOKENS // 2) + [self.version] * (SAMPLE_TOKENS // 2)
+        sample = PolicySample(list(range(80)), list(range(SAMPLE_TOKENS)), [-0.5] * SAMPLE_TOKENS, versions)
+        plan = Decomposition(SUBQUESTION * 4, [SUBQUESTION] * 4)
+        episode = Episode(job.problem, job.strategy, Attempt("?"), plan, turns, Attempt("5", "5"), policy=sample)
+        episode.seconds = time.time()  # of its end, to see how long it travels
+        self.done.put_nowait(Outcome(job, episode))
+        self._begin()
+
+    async def collect(self, wait_s: float) -> list[Outcome]:
+        """As ``RolloutWorker.collect``."""
+        try:
+            async with asyncio.timeout(wait_s):
+                outcomes = [await self.done.get()]
+        except TimeoutError:
+            return []
+        await asyncio.sleep(0.02)
+        while not self.done.empty():
+            outcomes.append(self.done.get_nowait())
+        return outcomes
+
+
+@ray.remote
+class Host:
+    """Several simulated workers in one process; every call names the worker that it is for."""
+
+    def __init__(self, indices: list[int], concurrency: int, seconds: float) -> None:
+        self.workers = {index: SimulatedWorker(index, concurrency, seconds) for index in indices}
+
+    async def submit(self, index: int, jobs: list[Job]) -> None:
+        """Start jobs."""
+        self.workers[index].submit(jobs)
+
+    async def collect(self, index: int, wait_s: float) -> list[Outcome]:
+        """Finished episodes."""
+        return await self.workers[index].collect(wait_s)
+
+    async def load_weights(
+        self, index: int, weights: Any, version: int, probe: Any, expected: Any
+    ) -> tuple[int, float, float]:
+        """Take as long as an engine does."""
+        await asyncio.sleep(LOAD_S)
+        self.workers[index].version = version
+        return version, 0.0, LOAD_S
+
+
+class Handle:
+    """A worker as the pipeline sees it: a method's ``remote`` calls the host with the worker's index."""
+
+    def __init__(self, host: Any, index: int) -> None:
+        self._host, self._index = host, index
+
+    def __getattr__(self, name: str) -> Any:
+        return _Method(getattr(self._host, name), self._index)
+
+
+class _Method:
+    def __init__(self, method: Any, index: int) -> None:
+        self._method, self._index = method, index
+
+    def remote(self, *arguments: Any) -> Any:
+        return self._method.remote(self._index, *arguments)
+
+
+@ray.remote
+class SimulatedRewards:
+    """Pays every episode at once: real scoring is parallel over reward actors and not what is asked here."""
+
+    async def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
+        """Each episode with a reward."""
+        reward = Reward(dict.fromkeys(PARTS, 0.5), 1.0, {}, [0.0] * 4, 1.0, 0.0)
+        return [(episode, reward) for episode in episodes]
+
+
+@ray.remote
+class SimulatedRank:
+    """A learner rank that takes a batch and the time for it."""
+
+    def __init__(self) -> None:
+        self.version = 0
+
+    async def train_step(self, batch: list[Any]) -> dict[str, float]:
+        """Wait; the staleness of what was given."""
+        await asyncio.sleep(LEARN_S)
+        ages = [self.version - min(item.versions) for item in batch]
+        self.version += 1
+        tokens = sum(len(item.token_ids) for item in batch)
+        return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages), "tokens/policy": tokens}
+
+    async def weights(self) -> str:
+        """Nothing that is large: a push's size is the object store's matter."""
+        return "weights"
+
+    async def probe(self, batch: list[Any]) -> tuple[list[Any], list[Any]]:
+        """No sequences."""
+        return [], []
+
+
+class Watched(Pipeline):
+    """The pipeline, which notes how long each episode was under way from its end to the controller."""
+
+    travelled: list[float]
+
+    async def next(self) -> list[Scored]:
+        """As it is, with the clock read."""
+        items = await super().next()
+        now = time.time()
+        self.travelled += [now - item.episode.seconds for item in items]
+        return items
+
+
+async def simulate(workers: int, hosts: int, steps: int, concurrency: int, seconds: float) -> dict[str, float]:
+    """Run PPO's loop over simulated roles; what was seen."""
+    batch = max(1, workers * concurrency // 2)
+    config = compose(
+        [f"algorithm.batch_size={batch}", f"algorithm.steps={steps}", "algorithm.minibatches=1", "stages=[ppo]"]
+    )
+    places = [list(range(host, workers, hosts)) for host in range(min(hosts, workers))]
+    actors = [Host.options(num_cpus=0, max_concurrency=100_000).remote(place, concurrency, seconds) for place in places]
+    handles = [Handle(actors[index % len(actors)], index) for index in range(workers)]
+    rewards = [SimulatedRewards.options(num_cpus=0, max_concurrency=1000).remote() for _ in range(hosts)]
+    learner = LearnerGroup([SimulatedRank.options(num_cpus=0).remote()])
+    pipeline = Watched(handles, [], rewards, Path(tempfile.gettempdir()), 300.0, 3)
+    pipeline.travelled = []
+    problems = (Problem(str(number), "How many pens does Amy have?" * 5, "5") for number in itertools.count())
+    me = psutil.Process()
+    lags: list[float] = []
+    began: list[float] = []
+
+    async def on_step(step: int, metrics: dict[str, float], scored: list[Scored]) -> None:
+        if step == 1:  # what comes before is start-up
+            began[:] = [time.perf_counter(), cpu_seconds(), me.memory_info().rss]
+            pipeline.travelled.clear()
+            lags.clear()
+
+    async def watch() -> None:
+        while True:
+            before = time.perf_counter()
+            await asyncio.sleep(0.05)
+            lags.append(time.perf_counter() - before - 0.05)
+
+    pipeline.start()
+    watching = asyncio.create_task(watch())
+    await Controller(config, pipeline, learner, problems, on_step).run()
+    wall, cpu = time.perf_counter() - began[0], cpu_seconds() - began[1]
+    episodes = len(pipeline.travelled)
+    watching.cancel()
+    await pipeline.stop()
+    for actor in [*actors, *rewards, *learner.ranks]:
+        ray.kill(actor)
+    travelled = quantiles(pipeline.travelled, n=20)
+    return {
+        "workers": workers,
+        "in flight": workers * concurrency,
+        "offered": workers * concurrency / seconds,
+        "taken": episodes / wall,
+        "ms": 1000 * cpu / episodes,
+        "bears": episodes / cpu,
+        "median": travelled[9],
+        "p95": travelled[18],
+        "lag": quantiles(lags, n=20)[18],
+        "rss": me.memory_info().rss / 2**20,
+        "growth": (me.memory_info().rss - began[2]) / 2**20,
+    }
+
+
+def cpu_seconds() -> float:
+    """Processor time of this process, Ray's threads in it included."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    """Run the command."""
+    parser = argparse.ArgumentParser(prog="benchmarks.simulate_scale", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--workers", type=int, nargs="+", default=[8, 64, 256])
+    parser.add_argument("--hosts", type=int, default=4, help="actor processes that the workers share")
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--concurrency", type=int, default=64, help="episodes in flight a worker")
+    parser.add_argument("--seconds", type=float, default=4.0, help="mean duration of an episode")
+    options = parser.parse_args()
+    config = compose(["cluster.num_cpus=4", "cluster.object_store_gib=1"])
+    start_ray(config, Path(__file__).resolve().parent.parent)
+    table = Table(title=f"{options.concurrency} episodes in flight a worker, {options.seconds:g} s each in the mean")
+    columns = ("workers", "in flight", "offered 1/s", "taken 1/s", "CPU ms an episode", "a core bears 1/s",
+               "travel median s", "travel 95 % s", "loop lag 95 % s", "resident MiB", "grown MiB")  # fmt: skip
+    for column in columns:
+        table.add_column(column, justify="right")
+    try:
+        for workers in options.workers:
+            row = asyncio.run(simulate(workers, options.hosts, options.steps, options.concurrency, options.seconds))
+            table.add_row(*(f"{value:.3g}" if value < 10 else f"{value:,.0f}" for value in row.values()))
+            Console(width=200).print(table)
+    finally:
+        stop_ray(config, ray_processes(config))
+
+
+if __name__ == "__main__":
+    main()

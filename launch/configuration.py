@@ -1,0 +1,123 @@
+"""Write docs/configuration.md from the schema and ``conf/``: ``python -m launch.configuration``."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+from pydantic.fields import FieldInfo
+
+from launch.compose import CONF, compose
+from trainer.config import Config
+from trainer.config_base import Group
+from trainer.config_solver import BACKENDS
+
+PAGE = CONF.parent / "docs" / "configuration.md"
+HEAD = """# Configuration
+
+Made by `python -m launch.configuration` from the schema in `trainer/config*.py` and the files of `conf/`; a test holds
+it to them. Every key can be given on the command line as `group.key=value`, every group as `group=option`. What a file
+of `conf/` does not set has the schema's own default; where that is missing too, the key must be given.
+"""
+SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
+# The option of each backend whose values stand in its table.
+SOLVERS = {"vllm": "tiny", "openai": "openai", "program": "program"}
+
+
+def page() -> str:
+    """The whole page."""
+    defaults = compose([]).model_dump(mode="json")
+    plain = {name: field for name, field in Config.model_fields.items() if _group(field.annotation) is None}
+    parts = [HEAD, "## Top level", _table(plain, defaults)]
+    for name, field in Config.model_fields.items():
+        group = _group(field.annotation)
+        if name == "solver":
+            parts += ["## `solver`", _options("solver")]
+            for backend, schema in BACKENDS.items():
+                values = yaml.safe_load((CONF / "solver" / f"{SOLVERS[backend]}.yaml").read_text())
+                parts += [f"### `solver.backend: {backend}`", _text(schema), _table(schema.model_fields, values)]
+        elif group is not None:
+            parts += [f"## `{name}`", _text(group), _options(name), _table(group.model_fields, defaults[name])]
+            for key, inner in group.model_fields.items():
+                nested = _group(inner.annotation)
+                if nested is not None:
+                    parts += [f"### `{name}.{key}`", _text(nested), _table(nested.model_fields, {})]
+    for name, said in (("experiment", "Several groups at once."), ("sweep", "Trials of a sweep, with `-m`.")):
+        parts += [f"## `{name}`", said, _options(name)]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _text(schema: type[Group]) -> str:
+    return " ".join((schema.__doc__ or "").replace("``", "`").split())
+
+
+def _options(group: str) -> str:
+    """The group's files, each with what its first comment says."""
+    lines = []
+    for file in sorted((CONF / group).glob("*.yaml")):
+        comment = []
+        for line in file.read_text(encoding="utf-8").splitlines():
+            if line.startswith("# @package"):
+                continue
+            if not line.startswith("# ") or line.startswith("#  "):
+                break
+            comment.append(line[2:])
+        lines.append(f"- `{group}={file.stem}`" + (f": {' '.join(comment).rstrip(':')}" if comment else ""))
+    return "\n".join(lines)
+
+
+def _table(fields: dict[str, FieldInfo], values: dict[str, Any]) -> str:
+    """A row a key: its type with its limits, and its default."""
+    rows = ["| key | allowed | default |", "|---|---|---|"]
+    for key, field in fields.items():
+        limits = [
+            f"{sign} {value:g}"
+            for entry in field.metadata
+            for name, sign in SIGNS.items()
+            if (value := getattr(entry, name, None)) is not None
+        ]
+        allowed = ", ".join([_type(field.annotation), *limits])
+        default = values[key] if key in values else "must be given" if field.is_required() else field.default
+        shown = default if default == "must be given" else f"`{json.dumps(default, ensure_ascii=False)}`"
+        rows.append(f"| `{key}` | {allowed} | {shown} |")
+    return "\n".join(rows) if fields else ""
+
+
+def _type(annotation: Any) -> str:
+    """An annotation in words."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is type(None):
+        return "null"
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in arguments)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_type(argument) for argument in arguments)
+    if origin in (list, tuple):
+        return f"list of {_type(arguments[0])}"
+    if origin is dict:
+        return f"{_type(arguments[0])} → {_type(arguments[1])}"
+    if hasattr(annotation, "model_fields"):
+        return "see below"
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}[annotation.__name__]
+
+
+def _group(annotation: Any) -> type[Group] | None:
+    """The group that a key holds, in a list or not, optional or not."""
+    if hasattr(annotation, "model_fields"):
+        return annotation  # type: ignore[no-any-return]
+    return next((found for argument in get_args(annotation) if (found := _group(argument)) is not None), None)
+
+
+def main() -> int:
+    """Write the page; the exit status."""
+    PAGE.write_text(page(), encoding="utf-8")
+    sys.stdout.write(f"{Path(PAGE)}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

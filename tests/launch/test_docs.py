@@ -1,0 +1,37 @@
+"""The pages on launching say what is: the reference is the schema's, and their commands are taken."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import pytest
+
+from launch.compose import CONF, compose, first_trial
+from launch.configuration import PAGE, page
+from launch.submit import prepare
+from trainer.config import Config
+
+LAUNCHING = (CONF.parent / "docs" / "launching.md").read_text()
+COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) .*", LAUNCHING, re.MULTILINE)
+
+
+def test_the_configuration_reference_is_current():
+    assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m launch.configuration"
+
+
+def test_the_configuration_reference_has_every_key():
+    text = page()
+    for name, field in Config.model_fields.items():
+        for key in getattr(field.annotation, "model_fields", {}):
+            assert f"| `{key}` |" in text, f"{name}.{key}"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_of_the_page_on_launching_are_taken(command):
+    words = shlex.split(command.partition(" #")[0])
+    overrides = [word for word in words if "=" in word and not word.startswith(("RAY_", "hydra", "http"))]
+    if "launch.submit" in words:
+        assert prepare(overrides)[0].cluster.address == "auto"
+    else:
+        compose(first_trial(["-m", *overrides]))

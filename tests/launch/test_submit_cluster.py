@@ -1,0 +1,58 @@
+"""The command against a real head with token authentication; the whole job on one is in tests/cluster/prove.py."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from launch.compose import CONF
+from tests.cluster.nodes import Cluster, cluster
+
+
+@pytest.fixture(scope="module")
+def head():
+    with cluster(cpus=6) as made:
+        yield made
+
+
+def submit(head: Cluster, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "launch.submit", "--address", head.address, "--python", sys.executable, *arguments],
+        cwd=CONF.parent, env=head.environment | changed, capture_output=True, text=True, timeout=180, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("token", "said"), [(None, "wants a token and none was found"), ("wrong" * 8, "refuses this token")]
+)
+def test_without_the_right_token_nothing_is_submitted(head, tmp_path, token, said):
+    given = {"RAY_AUTH_TOKEN": token} if token else {}
+    # Without this variable Ray looks into the home folder.
+    done = submit(head, "--", "seed=1", RAY_AUTH_TOKEN_PATH="", HOME=str(tmp_path), **given)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_configuration_that_the_cluster_has_no_gpus_for_is_refused(head):
+    done = submit(head, "--", "cluster=node8")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "GPU: the configuration wants 8 (learner 4 × 1, rollout 2 × 1, solver 2 × 1), the cluster has 0\n"
+    )
+
+
+def test_a_job_is_packed_sent_followed_and_its_end_is_the_commands(head, tmp_path):
+    """The job finds its folder taken, which is said by launch.train, in the copy of the project on the cluster."""
+    (tmp_path / "config.yaml").write_text("")
+    done = submit(head, "--name", "taken", "--follow", "--", f"run_dir={tmp_path}")
+    assert done.returncode == 1, done.stderr
+    assert done.stdout.startswith(f"submitted taken\nrun_dir={tmp_path}\nfollow: python -m launch.submit --address")
+    assert "already holds a run; allowed: a new folder\n" in done.stdout
+    assert done.stdout.endswith("taken FAILED\n")
+    assert done.stderr == ""
+    listed = submit(head, "--list").stdout
+    assert listed.startswith("taken  FAILED")
+    assert listed.count("\n") == 1

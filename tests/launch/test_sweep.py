@@ -1,0 +1,155 @@
+"""Sweeps with stand-ins for the run: what is run, what is not run again, and what is made of it at the end."""
+
+from __future__ import annotations
+
+import csv
+import json
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+import launch.sweep
+from launch.compose import CONF, compose, main
+from launch.sweep import trial_folder
+
+FAKE = """#!{python}
+import json, pathlib, sys, time
+folder = pathlib.Path(next(a for a in reversed(sys.argv) if a.startswith("run_dir="))[8:].strip("'"))
+began = time.time()
+time.sleep(0.6)
+if "seed=13" in sys.argv:
+    sys.exit(1)
+seed = int(next(a for a in sys.argv if a.startswith("seed="))[5:])
+summary = {{"status": "finished", "steps": 3, "seconds": {{"ppo": 60.0}}, "span": [began, time.time()],
+           "accuracy": {{"ppo": {{"mean": seed / 10, "low": seed / 10 - 0.05, "high": seed / 10 + 0.05}}}}}}
+(folder / "summary.json").write_text(json.dumps(summary))
+"""
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """Runs that only write a summary: best at a learning rate of 4e-4; the list of what was run."""
+    done = []
+
+    def execute(config, overrides):
+        done.append(overrides)
+        if config.seed == 13:
+            return 1
+        mean = 1 - abs(config.learner.lr - 4e-4) * 1000
+        entry = {"mean": mean, "low": mean - 0.1, "high": mean + 0.1}
+        summary = {"status": "finished", "steps": 60, "seconds": {"ppo": 90.0}, "accuracy": {"ppo": entry}}
+        (Path(config.run_dir) / "summary.json").write_text(json.dumps(summary))
+        return 0
+
+    monkeypatch.setattr(launch.sweep, "execute", execute)
+    monkeypatch.setattr(sys, "argv", ["train"])
+    return done
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    with (folder / "trials.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_sweep_keeps_to_its_folder_and_ends_with_a_table_and_a_picture(ran, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["-m", "learner.lr=2e-4,4e-4", "seed=0,1", "hydra.sweep.dir=swept"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["swept"]
+    assert len(ran) == 4
+    configs = [compose(overrides) for overrides in ran]
+    assert {Path(config.run_dir).parent for config in configs} == {tmp_path / "swept"}
+    assert {config.tracking.group for config in configs} == {"swept"}
+    rows = table(tmp_path / "swept")
+    assert [(row["learner.lr"], row["seed"], row["accuracy"], row["steps"]) for row in rows] == [
+        ("0.0002", "0", "0.8", "60"), ("0.0002", "1", "0.8", "60"), ("0.0004", "0", "1.0", "60"),
+        ("0.0004", "1", "1.0", "60"),
+    ]  # fmt: skip
+    shown = capsys.readouterr().out
+    assert "| learner.lr | seed | accuracy |" in shown
+    assert "Over seeds:" in shown
+    assert (tmp_path / "swept" / "trials.png").stat().st_size > 0
+    assert (tmp_path / "swept" / "trials.md").read_text().strip() in shown
+
+
+def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp_path):
+    arguments = ["-m", "learner.lr=1e-4,2e-4,3e-4", f"hydra.sweep.dir={tmp_path}"]
+    main(arguments)
+    killed = trial_folder(tmp_path, ["learner.lr=0.0002"])
+    (killed / "summary.json").write_text(json.dumps({"status": "interrupted"}))
+    (killed / "metrics.jsonl").write_text("kept")
+    ran.clear()
+    main(arguments)
+    assert [compose(overrides).learner.lr for overrides in ran] == [2e-4]
+    assert (tmp_path / "unfinished" / f"{killed.name}.0" / "metrics.jsonl").read_text() == "kept"
+    assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
+
+
+def test_a_trial_that_fails_fails_the_sweep_after_the_others(ran, tmp_path, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["-m", "seed=13,14", f"hydra.sweep.dir={tmp_path}"])
+    assert end.value.code == 1
+    assert len(ran) == 2
+    assert "seed=13: exit status 1" in capsys.readouterr().err
+    assert launch.sweep.main([str(tmp_path)]) == 0
+    assert [row["status"] for row in table(tmp_path)] == ["unfinished", "finished"]
+
+
+def test_a_bad_sweep_is_refused_before_its_first_trial(ran, tmp_path, capsys):
+    assert main(["-m", "learner.lr=-1,1e-4", f"hydra.sweep.dir={tmp_path}/none"]) == 2
+    assert capsys.readouterr().err == "learner.lr: -1 is not allowed: input should be greater than 0\n"
+    assert main(["-m", "rewards=bounded,nonsense"]) == 2
+    assert "rewards: 'nonsense' is unknown" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+    assert not ran
+
+
+def test_a_search_goes_on_from_its_folder_and_says_its_best_as_overrides(ran, tmp_path, capsys):
+    search = ["-m", "sweep=search", "hydra/launcher=basic", f"hydra.sweep.dir={tmp_path}", "hydra.sweeper.n_trials="]
+    main([*search[:-1], f"{search[-1]}4"])
+    first = [compose(overrides) for overrides in ran]
+    assert len({config.learner.lr for config in first}) == 4
+    assert all(0 <= config.rewards.weights["cot_proximity"] <= 0.5 for config in first)
+    ran.clear()
+    main([*search[:-1], f"{search[-1]}6"])
+    assert len(ran) == 2
+    shown = capsys.readouterr().out
+    best = shown.rpartition("```\n")[0].rpartition("```\n")[2].split()
+    top = max(table(tmp_path), key=lambda row: float(row["accuracy"]))
+    assert compose(best).learner.lr == float(top["learner.lr"])
+
+
+@pytest.fixture
+def fake_python(tmp_path, monkeypatch):
+    script = tmp_path / "python"
+    script.write_text(FAKE.format(python=sys.executable))
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(sys, "argv", ["train"])
+    return tmp_path / "swept"
+
+
+def test_trials_side_by_side_are_so_many_at_once(fake_python, capsys):
+    parallel = ["-m", "hydra/launcher=parallel", "hydra.launcher.at_once=2", "cluster=ray"]
+    assert main([*parallel, "seed=1,2,3,4", f"hydra.sweep.dir={fake_python}"]) == 0
+    assert [(row["seed"], row["accuracy"]) for row in table(fake_python)] == [
+        ("1", "0.1"), ("2", "0.2"), ("3", "0.3"), ("4", "0.4"),
+    ]  # fmt: skip
+    spans = [json.loads(file.read_text())["span"] for file in fake_python.glob("*/summary.json")]
+    overlaps = [sum(a[0] < b[1] and b[0] < a[1] for b in spans) - 1 for a in spans]
+    assert min(overlaps) >= 1
+    assert all(sum(begin <= at < end for begin, end in spans) <= 2 for at, _ in spans)
+    capsys.readouterr()
+    assert main([*parallel, "seed=1,2,3,4,5", f"hydra.sweep.dir={fake_python}"]) == 0
+    assert capsys.readouterr().out.count("found finished") == 4
+    with pytest.raises(SystemExit):
+        main([*parallel, "seed=13,6", f"hydra.sweep.dir={fake_python}"])
+    said = capsys.readouterr()
+    assert "seed=13: failed (1)" in said.out
+    assert "seed=6: 0.600" in said.out
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_shipped_sweep_composes(path):
+    assert compose([f"sweep={path.stem}"]).seed == 0

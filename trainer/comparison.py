@@ -1,0 +1,139 @@
+"""A sweep's trials side by side, from their folders alone: one table (Markdown and CSV) and one picture."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import yaml
+
+# How a trial may end that is not run again.
+DONE = ("finished", "out_of_budget")
+# What a trial is judged by: the first of these that was evaluated.
+JUDGED = ("ppo", "sft", "policy", "self_consistency", "least_to_most", "direct")
+FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")
+
+
+def judged(summary: dict[str, Any]) -> str | None:
+    """The kind of evaluation that a trial is judged by."""
+    return next((kind for kind in JUDGED if kind in summary.get("accuracy", {})), None)
+
+
+def score(summary: dict[str, Any]) -> float:
+    """Held-out accuracy of what the trial made, NaN if it was not evaluated."""
+    kind = judged(summary)
+    return float(summary["accuracy"][kind]["mean"]) if kind is not None else math.nan
+
+
+def rows(sweep: Path) -> tuple[list[str], list[dict[str, Any]]]:
+    """The keys in which the trials differ, and a row a trial in the order they were begun: those keys' values, the
+    held-out accuracy with its 95 % interval, that before PPO, learner steps, minutes and how it ended."""
+    trials = sorted((json.loads(file.read_text()) | {"folder": file.parent} for file in sweep.glob("*/trial.json")),
+                    key=lambda trial: trial["number"])  # fmt: skip
+    made = []
+    for trial in trials:
+        file = trial["folder"] / "summary.json"
+        summary: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"status": "unfinished"}
+        entry = summary.get("accuracy", {}).get(judged(summary), {})
+        before = summary.get("accuracy", {}).get("sft", {}).get("mean") if judged(summary) == "ppo" else None
+        made.append(
+            dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"])
+            | {
+                "accuracy": entry.get("mean"),
+                "low": entry.get("low"),
+                "high": entry.get("high"),
+                "before": before,
+                "kind": judged(summary),
+                "steps": summary.get("steps"),
+                "minutes": sum(summary.get("seconds", {}).values()) / 60,
+                "status": summary["status"],
+            }
+        )
+    keys = list(dict.fromkeys(key for row in made for key in row if key not in FIGURES))
+    return [key for key in keys if len({row.get(key) for row in made}) > 1], made
+
+
+def over_seeds(keys: list[str], trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Where seeds were swept with something else: mean, lowest and highest accuracy of each setting over its seeds."""
+    others = [key for key in keys if key != "seed"]
+    if "seed" not in keys or not others:
+        return []
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for row in trials:
+        if row["accuracy"] is not None:
+            groups.setdefault(tuple(row.get(key, "") for key in others), []).append(row["accuracy"])
+    return [
+        dict(zip(others, setting, strict=True))
+        | {"mean": fmean(found), "lowest": min(found), "highest": max(found), "seeds": len(found)}
+        for setting, found in groups.items()
+    ]
+
+
+def markdown(columns: list[str], table: list[dict[str, Any]]) -> str:
+    """A Markdown table."""
+
+    def cell(value: Any) -> str:
+        return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+
+    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
+    lines += [f"| {' | '.join(cell(row.get(column)) for column in columns)} |" for row in table]
+    return "\n".join(lines)
+
+
+def write_comparison(sweep: Path) -> str:
+    """Write trials.csv, trials.md and trials.png into a sweep's folder; the text of trials.md."""
+    keys, trials = rows(sweep)
+    columns = [*keys, *FIGURES]
+    with (sweep / "trials.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(trials)
+    parts = [markdown(columns, trials)]
+    seeds = over_seeds(keys, trials)
+    if seeds:
+        parts.append("Over seeds:\n\n" + markdown(list(seeds[0]), seeds))
+    best = _best(sweep)
+    if best:
+        parts.append(f"The best of the search, as overrides:\n\n```\n{best}\n```")
+    text = "\n\n".join(parts)
+    (sweep / "trials.md").write_text(text + "\n", encoding="utf-8")
+    _picture(sweep / "trials.png", keys, trials)
+    return text
+
+
+def _best(sweep: Path) -> str:
+    """The best parameters that an Optuna search wrote down."""
+    file = sweep / "optimization_results.yaml"
+    found = yaml.safe_load(file.read_text()).get("best_params", {}) if file.is_file() else {}
+    return " ".join(f"{key}={value}" for key, value in found.items())
+
+
+def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
+    """A line a trial: accuracy and its interval, and the accuracy before PPO."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    shown = [row for row in trials if row["accuracy"] is not None]
+    figure, axis = plt.subplots(figsize=(10, 1.5 + 0.35 * len(shown)), layout="constrained")
+    places = range(len(shown))
+    for place, row in zip(places, shown, strict=True):
+        axis.plot([row["low"], row["high"]], [place, place], color="#188038", linewidth=2)
+        axis.plot(row["accuracy"], place, "o", color="#188038", label="after PPO" if place == 0 else None)
+        if row["before"] is not None:
+            axis.plot(row["before"], place, "|", color="#5b8def", markersize=12, label="SFT" if place == 0 else None)
+    labels = [", ".join(f"{key.rpartition('.')[2]} {row.get(key, '')[:22]}" for key in keys) for row in shown]
+    axis.set_yticks(list(places), labels, fontsize=8 if len(keys) < 3 else 6)
+    axis.invert_yaxis()
+    axis.set(xlabel="held-out accuracy, 95 % interval")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", alpha=0.2)
+    if axis.get_legend_handles_labels()[0]:
+        axis.legend(fontsize=8, frameon=False)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
