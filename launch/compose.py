@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rollout.records import RecordError
 from trainer.config import Config, ConfigError, group_keys, validate
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -90,7 +91,12 @@ def execute(config: Config, overrides: list[str], job: int | None = None) -> int
     console.print(f"run folder {folder}", highlight=False, soft_wrap=True, markup=False)
     from trainer.run import Run
 
-    return Run(config, folder, console, overrides).execute()
+    try:
+        run = Run(config, folder, console, overrides)
+    except RecordError as error:
+        sys.stderr.write(f"data: {error}\n")
+        return 2
+    return run.execute()
 
 
 def main(arguments: list[str]) -> int:
