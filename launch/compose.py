@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from rollout.records import RecordError
 from trainer.config import Config, ConfigError, group_keys, validate
 
@@ -62,6 +64,43 @@ def _one_line(error: Exception, backend: str) -> str:
             return f"{missing[1]}: unknown key; allowed groups: {', '.join(Config.model_fields)}"
         return f"{missing[1]}: unknown key '{name}'; allowed: {', '.join(allowed)}"
     return text
+
+
+# What an episode depends on; the rest of a run's configuration is about training it.
+EPISODE = ("model", "solver", "strategy", "rollout")
+
+
+def trained(run_or_model: str, overrides: list[str]) -> Config:
+    """The configuration to use a trained decomposer with: that of its run, where there is one, under overrides.
+
+    ``run_or_model`` is a run's folder, one of its checkpoints, or any model. Raises ConfigError.
+    """
+    from omegaconf import OmegaConf
+
+    given = Path(run_or_model).expanduser()
+    run = next((folder for folder in (given, *given.resolve().parents[:2]) if (folder / "config.yaml").is_file()), None)
+    model = run_or_model
+    if run is not None and run == given:
+        found = exported(run)
+        if found is None:
+            raise ConfigError(f"'{run_or_model}' holds no trained decomposer; allowed: a run with checkpoints, a model")
+        model = str(found)
+    chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
+    of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen]
+    fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
+    before = {} if run is None else yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    values = fresh | {name: before[name] for name in EPISODE if name in before and name not in chosen}
+    others = [text for text in overrides if text not in of_chosen]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(others)))
+    merged["model"]["path"], merged["start_from"] = model, None
+    return validate(merged)
+
+
+def exported(run: Path) -> Path | None:
+    """A run's newest decomposer: of PPO, of its last step, or of SFT; None if it saved none."""
+    folder = run / "checkpoints"
+    steps = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return next((path for path in (folder / "ppo", *steps, folder / "sft") if (path / "config.json").is_file()), None)
 
 
 def run_folder(config: Config, job: int | None = None) -> Path:

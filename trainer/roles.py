@@ -220,8 +220,11 @@ def reward_settings(config: Config) -> RewardSettings:
     )
 
 
-def start_roles(config: Config, log_folder: Path) -> Roles:
-    """Create every actor; they load their models side by side."""
+ROLES = ("solver", "rollout", "reward", "learner")
+
+
+def start_roles(config: Config, log_folder: Path, only: Sequence[str] = ROLES) -> Roles:
+    """Create the actors of these roles; they load their models side by side."""
     logs = str(log_folder)
     # On a laptop there are more roles than cores: they share them. On a cluster each role reserves its own.
     share = 0 if config.cluster.address is None else 1
@@ -232,24 +235,24 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
         SolverActor.options(  # type: ignore[attr-defined]
             num_cpus=share * cores, num_gpus=gpus, max_concurrency=10_000, max_restarts=3, max_task_retries=3
         ).remote(solver_settings(config), index, logs)
-        for index in range(count)
+        for index in range(count * ("solver" in only))
     ]
     workers = [
         RolloutWorker.options(  # type: ignore[attr-defined]
             num_cpus=share * rollout.threads, num_gpus=rollout.gpus, max_concurrency=1_000, max_restarts=3
         ).remote(worker_settings(config), index, logs)
-        for index in range(rollout.workers)
+        for index in range(rollout.workers * ("rollout" in only))
     ]
     rewarders = [
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
         RewardActor.options(num_cpus=share, max_restarts=-1).remote(  # type: ignore[attr-defined]
             reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
         )
-        for index in range(config.rewards.workers)
+        for index in range(config.rewards.workers * ("reward" in only))
     ]
     learners = [
         LearnerRank.options(num_cpus=share * learner.threads, num_gpus=learner.gpus_per_rank).remote(config, rank, logs)
-        for rank in range(learner.ranks)
+        for rank in range(learner.ranks * ("learner" in only))
     ]
     return Roles(solvers, workers, rewarders, learners, log_folder)
 

@@ -23,9 +23,10 @@ MELANIE = {
     "answer": "How many vacuum cleaners did Melanie have before she visited the orange house? ** First multiply the "
     "five remaining vacuum cleaners by two to find out how many Melanie had before she visited the orange house: 5 * 2 "
     "= <<5*2=10>>10\nHow many vacuum cleaners did Melanie have before visiting the red house? ** Then add two to "
-    "figure out how many vacuum cleaners she had before visiting the red house: 10 + 2 = <<10+2=12>>12\nHow many vacuum "
-    "cleaners did Melanie start with? ** Now we know that 2/3 * x = 12, where x is the number of vacuum cleaners "
-    "Melanie started with. We can find x by dividing each side of the equation by 2/3, which produces x = 18\n#### 18",
+    "figure out how many vacuum cleaners she had before visiting the red house: 10 + 2 = <<10+2=12>>12\nHow many "
+    "vacuum cleaners did Melanie start with? ** Now we know that 2/3 * x = 12, where x is the number of vacuum "
+    "cleaners Melanie started with. We can find x by dividing each side of the equation by 2/3, which produces x = "
+    "18\n#### 18",
 }
 MATH = {"problem": "Add $3\\frac12$ and 1.", "level": "Level 2", "type": "Counting & Probability"}
 JEE = {"description": "JEE Adv 2031 Paper 2", "index": 7, "subject": "chem"}
