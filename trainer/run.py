@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.text import Text
 
 from rollout.records import Problem
+from trainer.card import write_cards
 from trainer.checkpoints import prune
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
@@ -87,6 +88,7 @@ class Run:
         """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended."""
         if tracker is not None:
             tracker.summary(self.summary)
+            write_cards(self.folder)
         stop_ray(self.config, self.processes)
         if tracker is not None:
             picture = learning_curve(self.folder)
