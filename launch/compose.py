@@ -23,22 +23,24 @@ def compose(overrides: list[str]) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
+    from hydra.errors import ConfigCompositionException, HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     _known_options(overrides)
-    backend = ""
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            # Which keys the solver has depends on its backend, which the chosen options alone tell.
-            options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
-            backend = hydra_compose("config", overrides=options).solver.backend
-            composed = hydra_compose("config", overrides=overrides)
+            try:
+                composed = hydra_compose("config", overrides=overrides)
+            except ConfigCompositionException as error:
+                # Which keys the solver has depends on its backend, which the chosen options alone tell.
+                options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
+                backend = hydra_compose("config", overrides=options).solver.backend
+                raise ConfigError(_one_line(error, str(backend))) from None
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error, str(backend))) from None
+        raise ConfigError(_one_line(error, "")) from None
     return validate(values)
 
 
@@ -63,7 +65,8 @@ def _one_line(error: Exception, backend: str) -> str:
         if not allowed:
             return f"{missing[1]}: unknown key; allowed groups: {', '.join(Config.model_fields)}"
         return f"{missing[1]}: unknown key '{name}'; allowed: {', '.join(allowed)}"
-    return text
+    mandatory = re.search(r"Missing mandatory value: (\S+)", text)
+    return f"{mandatory[1]}: missing; it must be given" if mandatory else text
 
 
 # What an episode depends on; the rest of a run's configuration is about training it.

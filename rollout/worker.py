@@ -34,7 +34,8 @@ BUDGET = "solver_budget"
 @dataclass(frozen=True)
 class Job:
     """One episode to run. ``plan``: use these sub-questions instead of the policy's. ``temperature`` is the
-    policy's; ``seed`` comes from run seed, problem id and epoch."""
+    policy's; ``seed`` comes from run seed, problem id and epoch. ``settings``: prompts, limits and options for this
+    episode instead of the worker's own; the engine stays what it is."""
 
     id: int
     problem: Problem
@@ -43,6 +44,7 @@ class Job:
     temperature: float = 1.0
     plan: list[str] | None = None
     tries: int = 0
+    settings: WorkerSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -190,14 +192,11 @@ class RolloutWorker:
                 self._progress.done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             started = time.perf_counter()
-            decomposer = (
-                GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, self.settings, job)
-            )
+            settings = job.settings or self.settings
+            decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, settings, job)
             try:
                 strategy = STRATEGIES[job.strategy]
-                episode = await strategy(
-                    job.problem, decomposer, self._solver, self.settings.prompts, self.settings.options
-                )
+                episode = await strategy(job.problem, decomposer, self._solver, settings.prompts, settings.options)
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
                 traceback.print_exc()

@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from trainer.config_base import ConfigError, Group
 from trainer.config_data import Data
+from trainer.config_matrix import Matrix
 from trainer.config_solver import BACKENDS, NOT_SHOWN, Solver, VllmSolver
 from trainer.config_strategy import UNTRAINED, Strategy
 
@@ -231,6 +232,7 @@ class Config(Group):
     evaluation: Evaluation
     cluster: Cluster
     tracking: Tracking
+    matrix: Matrix | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Config:
