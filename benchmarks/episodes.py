@@ -23,9 +23,9 @@ from launch.compose import compose
 from rollout.records import Problem
 from rollout.worker import Job
 from trainer.config import Config
+from trainer.data import make_source
 from trainer.pipeline import Pipeline, Scored
 from trainer.roles import Roles, ray_processes, start_ray, start_roles, stop_ray, wait_ready
-from trainer.run import make_source
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipel
 
 def training_problems(config: Config, count: int) -> list[Problem]:
     """Problems of the configured data, of an epoch that no run reaches."""
-    return list(itertools.islice(make_source(config).train(99), count))
+    return list(itertools.islice(make_source(config.data).train(99), count))
 
 
 async def rate(pipeline: Pipeline, problems: list[Problem], first_id: int) -> tuple[float, list[Scored]]:

@@ -10,6 +10,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
+from rollout.records import RecordError
 from trainer.config import Config, ConfigError, group_keys, validate
 
 if TYPE_CHECKING:
@@ -24,22 +27,24 @@ def compose(overrides: list[str]) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
+    from hydra.errors import ConfigCompositionException, HydraException
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     _known_options(overrides)
-    backend = ""
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            # Which keys the solver has depends on its backend, which the chosen options alone tell.
-            options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
-            backend = hydra_compose("config", overrides=options).solver.backend
-            composed = hydra_compose("config", overrides=overrides)
+            try:
+                composed = hydra_compose("config", overrides=overrides)
+            except ConfigCompositionException as error:
+                # Which keys the solver has depends on its backend, which the chosen options alone tell.
+                options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
+                backend = hydra_compose("config", overrides=options).solver.backend
+                raise ConfigError(_one_line(error, str(backend))) from None
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(_one_line(error, str(backend))) from None
+        raise ConfigError(_one_line(error, "")) from None
     return validate(values)
 
 
@@ -87,16 +92,58 @@ def _one_line(error: Exception, backend: str) -> str:
         if not allowed:
             return f"{missing[1]}: unknown key; allowed groups: {', '.join(Config.model_fields)}"
         return f"{missing[1]}: unknown key '{name}'; allowed: {', '.join(allowed)}"
-    return text
+    mandatory = re.search(r"Missing mandatory value: (\S+)", text)
+    return f"{mandatory[1]}: missing; it must be given" if mandatory else text
+
+
+# What an episode depends on; the rest of a run's configuration is about training it.
+EPISODE = ("model", "solver", "strategy", "rollout")
+
+
+def trained(run_or_model: str, overrides: list[str]) -> Config:
+    """The configuration to use a trained decomposer with: that of its run, where there is one, under overrides.
+
+    ``run_or_model`` is a run's folder, one of its checkpoints, or any model. Raises ConfigError.
+    """
+    from omegaconf import OmegaConf
+
+    given = Path(run_or_model).expanduser()
+    run = next((folder for folder in (given, *given.resolve().parents[:2]) if (folder / "config.yaml").is_file()), None)
+    model = run_or_model
+    if run is not None and run == given:
+        found = exported(run)
+        if found is None:
+            raise ConfigError(f"'{run_or_model}' holds no trained decomposer; allowed: a run with checkpoints, a model")
+        model = str(found)
+    chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
+    of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen]
+    fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
+    before = {} if run is None else yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    values = fresh | {name: before[name] for name in EPISODE if name in before and name not in chosen}
+    others = [text for text in overrides if text not in of_chosen]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(others)))
+    merged["model"]["path"], merged["start_from"] = model, None
+    return validate(merged)
+
+
+def exported(run: Path) -> Path | None:
+    """A run's newest decomposer: of PPO, of its last step, or of SFT; None if it saved none."""
+    folder = run / "checkpoints"
+    steps = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return next((path for path in (folder / "ppo", *steps, folder / "sft") if (path / "config.json").is_file()), None)
+
+
+def run_folder(config: Config) -> Path:
+    """The run's folder: as configured, or runs/<date>_<time>."""
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    return Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
 
 
 def execute(config: Config, overrides: list[str]) -> int:
-    """Run the main job with a validated configuration; its folder is ``run_dir``, or runs/<date>_<time>."""
+    """Run the main job with a validated configuration; returns the exit status."""
     from rich.console import Console
 
-    console = Console()
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    folder = Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
+    console, folder = Console(), run_folder(config)
     if (folder / "config.yaml").exists():
         sys.stderr.write(f"run_dir: '{folder}' already holds a run; allowed: a new folder\n")
         return 2
@@ -114,7 +161,12 @@ def execute(config: Config, overrides: list[str]) -> int:
     console.print(f"run folder {folder}", highlight=False, soft_wrap=True, markup=False)
     from trainer.run import Run
 
-    return Run(config, folder, console, overrides).execute()
+    try:
+        run = Run(config, folder, console, overrides)
+    except RecordError as error:
+        sys.stderr.write(f"data: {error}\n")
+        return 2
+    return run.execute()
 
 
 def _missing(config: Config, console: Console) -> str | None:

@@ -38,7 +38,8 @@ BUDGET = "solver_budget"
 class Job:
     """One episode to run. ``plan``: use these sub-questions instead of the policy's. ``temperature`` is the
     policy's; ``seed`` comes from run seed, problem id and epoch. ``lane`` is whose it is, where several hand in jobs
-    side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency."""
+    side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency. ``settings``:
+    prompts, limits and options for this episode instead of the worker's own; the engine stays what it is."""
 
     id: int
     problem: Problem
@@ -49,6 +50,7 @@ class Job:
     tries: int = 0
     lane: int = 0
     ahead: bool = False
+    settings: WorkerSettings | None = None
 
 
 @dataclass(frozen=True)
@@ -271,17 +273,14 @@ class RolloutWorker:
                 self._progress.done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             started = time.perf_counter()
-            allowance = Allowance(self.settings.episode, self._solver)
+            settings = job.settings or self.settings
+            allowance = Allowance(settings.episode, self._solver)
             decomposer = (
-                GivenPlan(job.plan)
-                if job.plan is not None
-                else PolicyDecomposer(self.engine, self.settings, job, allowance)
+                GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, settings, job, allowance)
             )
             try:
                 strategy = STRATEGIES[job.strategy]
-                episode = await strategy(
-                    job.problem, decomposer, allowance, self.settings.prompts, self.settings.options
-                )
+                episode = await strategy(job.problem, decomposer, allowance, settings.prompts, settings.options)
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
                 traceback.print_exc()

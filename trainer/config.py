@@ -12,6 +12,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from trainer.config_base import ConfigError, Group
 from trainer.config_cluster import Cluster
+from trainer.config_data import Data
+from trainer.config_matrix import Matrix
 from trainer.config_solver import BACKENDS, NOT_SHOWN, Solver, VllmSolver
 from trainer.config_strategy import UNTRAINED, Strategy
 
@@ -35,32 +37,6 @@ class Model(Group):
     path: str
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora: Lora | None = None
-
-
-class Data(Group):
-    """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root``."""
-
-    source: Literal["chained", "files"]
-    steps: dict[int, float] = Field({})
-    eval_steps: dict[int, float] = Field({})
-    root: str | None = None
-    train: str | None = None
-    held_out: str | None = None
-    limit: int | None = Field(None, ge=1)
-
-    @model_validator(mode="after")
-    def _complete(self) -> Data:
-        if self.source == "chained":
-            for name, value in (("steps", self.steps), ("eval_steps", self.eval_steps)):
-                if not value or min(value) < 1 or max(value) > 8 or min(value.values()) < 0 or not sum(value.values()):
-                    raise ValueError(f"{name} must map 1 to 8 reasoning steps to weights of at least 0, found {value}")
-        elif None in (self.root, self.train, self.held_out):
-            raise ValueError("root, train and held_out must be given when source is files")
-        return self
-
-    def file(self, name: str) -> Path:
-        """The path of the ``train`` or ``held_out`` file."""
-        return Path(str(self.root)).expanduser() / str(getattr(self, name))
 
 
 class Rewards(Group):
@@ -267,6 +243,7 @@ class Config(Group):
     evaluation: Evaluation
     cluster: Cluster
     tracking: Tracking
+    matrix: Matrix | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Config:
@@ -304,6 +281,11 @@ class Config(Group):
                 f"stages: ppo has nothing to train with strategy.name '{self.strategy.name}', which asks no "
                 "decomposer; allowed with it: sft, evaluate"
             )
+        if self.data.source == "files":
+            if not self.data.train and {"sft", "ppo"} & set(self.stages):
+                raise ValueError("stages: data.train is empty, there is nothing to train on; allowed: [evaluate]")
+            if not self.data.held_out and not self.data.held_out_share and "evaluate" in self.stages:
+                raise ValueError("data.held_out: empty; it or data.held_out_share must be given for stage evaluate")
         return self
 
     def _transport(self) -> None:
@@ -350,10 +332,11 @@ def validate(values: dict[str, Any]) -> Config:
         _check_model("solver.path", config.solver.path)
     if config.data.source == "files":
         for name in ("train", "held_out"):
-            if not config.data.file(name).is_file():
-                raise ConfigError(
-                    f"data.{name}: '{config.data.file(name)}' does not exist; set data.root to the folder"
-                )
+            for path in config.data.files(name):
+                if not path.is_file():
+                    raise ConfigError(
+                        f"data.{name}: '{path}' does not exist; data.root must be the folder of data sets"
+                    )
     if config.start_from is not None:
         _check_model("start_from", config.start_from)
     return config

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from trainer.config import Config
 from trainer.config_solver import VllmSolver
 
+ROLES = ("learner", "rollout", "solver", "reward")
+
 
 @dataclass(frozen=True)
 class Role:
@@ -46,25 +48,26 @@ class Node:
     gpus: float
 
 
-def roles(config: Config) -> list[Role]:
-    """The roles of a run. On a laptop there are more of them than cores, so they share those; on a cluster each
-    reserves its own."""
+def roles(config: Config, only: Sequence[str] = ROLES) -> list[Role]:
+    """The roles of a run, or some of them. On a laptop there are more than cores, so they share those; on a cluster
+    each reserves its own."""
     share = 0 if config.cluster.address is None else 1
     learner, rollout, solver = config.learner, config.rollout, config.solver
     # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
     engines = (solver.workers, share * solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
-    return [
+    found = [
         Role("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
         Role("rollout", rollout.workers, share * rollout.threads, rollout.gpus),
         Role("solver", *engines),
         Role("reward", config.rewards.workers, share, 0),
     ]
+    return [role for role in found if role.name in only]
 
 
-def bundles(config: Config) -> list[Bundle]:
-    """The bundles of a run, those of the learner first; an actor that reserves nothing is in none."""
-    found = {role.name: role for role in roles(config)}
-    beside = [found[name] for name in config.cluster.beside]
+def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
+    """The bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
+    found = {role.name: role for role in roles(config, only)}
+    beside = [found[name] for name in config.cluster.beside if name in found and "learner" in found]
     made = []
     for role in found.values():
         if role in beside:
@@ -85,19 +88,23 @@ def bundles(config: Config) -> list[Bundle]:
     return [bundle for bundle in made if bundle.resources]
 
 
-def shortage(config: Config, nodes: Sequence[Node], where: str = "the cluster") -> str | None:
-    """What these nodes lack for a run, in one line; None if nothing.
+def shortage(
+    config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] = ROLES
+) -> str | None:
+    """What these nodes lack for a run's roles, in one line; None if nothing.
 
     Bundles are laid out largest first, each on the first node with room. That finds a place for bundles of whole GPUs
     whenever there is one.
     """
-    wanted = bundles(config)
+    wanted = bundles(config, only)
     for name, kind in (("GPU", "gpus"), ("CPU", "cpus")):
         need = sum(getattr(bundle, kind) for bundle in wanted)
         have = sum(getattr(node, kind) for node in nodes)
         if need > have + 1e-9:
             parts = [
-                f"{role.name} {role.count} × {getattr(role, kind):g}" for role in roles(config) if getattr(role, kind)
+                f"{role.name} {role.count} × {getattr(role, kind):g}"
+                for role in roles(config, only)
+                if getattr(role, kind)
             ]
             return f"{name}: the configuration wants {need:g} ({', '.join(parts)}), {where} has {have:g}"
     room = [[node.gpus, node.cpus] for node in nodes]

@@ -264,10 +264,11 @@ def reward_settings(config: Config) -> RewardSettings:
     )
 
 
-async def start_roles(config: Config, log_folder: Path) -> Roles:
-    """Reserve what all need, then create every actor; they load their models side by side. Raises StartError."""
+async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES) -> Roles:
+    """Reserve what the actors of these roles need, then create them; they load their models side by side. Raises
+    StartError."""
     logs = str(log_folder)
-    places = await _reserve(config)
+    places = await _reserve(config, only)
     settings: dict[str, tuple[Any, dict[str, Any], Callable[[int], tuple[Any, ...]]]] = {
         "solver": (
             SolverActor,
@@ -290,7 +291,7 @@ async def start_roles(config: Config, log_folder: Path) -> Roles:
         "learner": (LearnerRank, {}, lambda index: (config, index, logs)),
     }  # fmt: skip
     started: dict[str, list[Any]] = {}
-    for role in placement.roles(config):
+    for role in placement.roles(config, only):
         actor, options, arguments = settings[role.name]
         started[role.name] = [
             actor.options(
@@ -298,16 +299,19 @@ async def start_roles(config: Config, log_folder: Path) -> Roles:
             ).remote(*arguments(index))
             for index in range(role.count)
         ]
-    return Roles(started["solver"], started["rollout"], started["reward"], started["learner"], log_folder)
+    solvers, workers, rewarders, learners = (
+        started.get(name, []) for name in ("solver", "rollout", "reward", "learner")
+    )
+    return Roles(solvers, workers, rewarders, learners, log_folder)
 
 
-async def _reserve(config: Config) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
+async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
     """Reserve the run's bundles, all of them at once; where each actor goes. Raises StartError if the cluster lacks
     something, or has no room for longer than ``controller.start_timeout_s``."""
-    wanted = placement.bundles(config)
+    wanted = placement.bundles(config, only)
     if not wanted:
         return {}
-    missing = placement.shortage(config, _cluster_nodes())
+    missing = placement.shortage(config, _cluster_nodes(), only=only)
     if missing is not None:
         raise StartError(missing)
     group = placement_group([bundle.resources for bundle in wanted], config.cluster.strategy.upper())

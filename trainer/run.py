@@ -20,12 +20,13 @@ from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
 from rich.text import Text
 
-from rollout.data.source import Chained, Files, Source
 from rollout.records import Problem
+from trainer.card import write_cards
 from trainer.checkpoints import prune
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
+from trainer.data import make_source
 from trainer.evaluation import Evaluator, evaluate
 from trainer.group import LearnerGroup
 from trainer.metrics import solver_metrics
@@ -39,14 +40,6 @@ from trainer.view import View, result_table
 EPISODES_KEPT = 20
 
 
-def make_source(config: Config) -> Source:
-    """The configured data set. Raises RecordError for rows that are no problems."""
-    data = config.data
-    if data.source == "chained":
-        return Chained(dict(data.steps), dict(data.eval_steps))
-    return Files(data.file("train"), data.file("held_out"), data.limit)
-
-
 class Run:
     """One run and its folder."""
 
@@ -55,13 +48,14 @@ class Run:
         self.folder = folder
         self.console = console
         self.overrides = overrides
-        self.source = make_source(config)
+        self.source = make_source(config.data)
         self.seconds: dict[str, float] = {}
         self.processes: list[psutil.Process] = []
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
+            "data": self.source.report,
         }  # fmt: skip
         self.decomposer = config.start_from or config.model.path
 
@@ -94,6 +88,7 @@ class Run:
         """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended."""
         if tracker is not None:
             tracker.summary(self.summary)
+            write_cards(self.folder)
         stop_ray(self.config, self.processes)
         if tracker is not None:
             picture = learning_curve(self.folder)
@@ -133,6 +128,8 @@ class Run:
 
     async def _stages(self, view: View, tracker: Tracker) -> None:
         config, logs = self.config, self.folder / "logs"
+        if self.source.report:
+            view.say("problems: " + ", ".join(f"{name} {count:,}" for name, count in self.source.report.items()))
         view.stage("starting Ray, two engines, the reward actor and the learner", 4)
         with self._timed("start"):
             pipeline, learner = await self._start(view, logs)

@@ -15,7 +15,7 @@ from typing import Any
 
 from rollout.data.source import Source
 from rollout.prompts import Prompts
-from rollout.records import Problem
+from rollout.records import Problem, RecordError
 from rollout.worker import Job
 from trainer.config import Config
 from trainer.group import LearnerGroup
@@ -55,6 +55,8 @@ async def run_sft(
     direct = [Job(index, problem, "direct", 0) for index, problem in enumerate(chosen)]
     attempts = [scored.episode.final.text for scored in await pipeline.run(direct)]
     rows = teacher_rows(chosen, attempts, source, prompts, config)
+    if not rows:
+        raise RecordError(f"none of {len(chosen)} training problems has sub-questions; stage sft needs some that have")
     size = min(recipe.batch_size, len(rows))
     per_epoch = len(rows) // size
     steps = per_epoch * recipe.epochs

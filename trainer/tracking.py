@@ -49,17 +49,7 @@ class Tracker:
 
     def episode(self, item: Scored, split: str, step: int) -> None:
         """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
-        record = item.episode.to_json() | {
-            "split": split,
-            "step": step,
-            "reward": {**item.reward.parts, "total": item.reward.total, "penalties": item.reward.penalties},
-            "correct": item.reward.correct,
-            "correct_initial": item.reward.correct_initial,
-            "error": item.reward.error,
-        }
-        if item.episode.policy is not None:
-            versions = item.episode.policy.versions
-            record["token_versions"] = [min(versions, default=0), max(versions, default=0)]
+        record = episode_record(item) | {"split": split, "step": step}
         self._episodes.write(json.dumps(record) + "\n")
 
     def summary(self, summary: dict[str, Any]) -> None:
@@ -102,6 +92,20 @@ class Tracker:
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
             self._run = None
+
+
+def episode_record(item: Scored) -> dict[str, Any]:
+    """A scored episode as one object: what ``rewards.score`` reads, and what it was paid."""
+    record = item.episode.to_json() | {
+        "reward": {**item.reward.parts, "total": item.reward.total, "penalties": item.reward.penalties},
+        "correct": item.reward.correct,
+        "correct_initial": item.reward.correct_initial,
+        "error": item.reward.error,
+    }
+    if item.episode.policy is not None:
+        versions = item.episode.policy.versions
+        record["token_versions"] = [min(versions, default=0), max(versions, default=0)]
+    return record
 
 
 def write_json(path: Path, value: Any) -> None:

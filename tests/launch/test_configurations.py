@@ -27,9 +27,11 @@ OPTIONS = [
     for path in sorted(CONF.glob("*/*.yaml"))
     if path.parent.name not in ("experiment", "sweep")
 ]
+FILES = ["data.root={data}", "data.train=train.jsonl", "data.held_out=train.jsonl"]
 NEEDS = {
+    **dict.fromkeys(("gsm8k", "gsm8k_socratic", "math", "math500", "aqua", "strategyqa", "jsonl"), FILES),
+    **{name: [FILES[0], FILES[2], "stages=[evaluate]"] for name in ("jeebench", "musique", "svamp")},
     "gpu": ["rollout.gpus=1", "learner.gpus_per_rank=1"],
-    "gsm8k": ["data.root={data}", "data.train=train.jsonl", "data.held_out=train.jsonl"],
     "openai": ["solver.model=some-model"],
     "gemma270m": ["model.path=package:tiny_decomposer", "solver.path=package:tiny_solver"],
     "direct": ["stages=[evaluate]"],
@@ -47,6 +49,8 @@ def data(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(("group", "option"), OPTIONS, ids=lambda value: value)
 def test_every_option_of_every_group_is_valid(group, option, data):
     extra = [text.format(data=data) for text in NEEDS.get(option, [])]
+    if group == "matrix":
+        extra = ["matrix.run=some/run"]
     assert isinstance(compose([f"{group}={option}", *extra]), Config)
 
 
@@ -164,6 +168,11 @@ BAD = {
     "rewards.episode_seconds=0": "rewards.episode_seconds:",
     "+rewards.weights.style=1": "style",
     "data.steps={9: 1.0}": "data",
+    "data=jsonl": "data: root and train, held_out or both must be given",
+    "data=jsonl data.train=[no.jsonl,nor.jsonl]": "data.train: 'no.jsonl' does not exist; data.root must be",
+    "data=svamp": "stages: data.train is empty, there is nothing to train on; allowed: [evaluate]",
+    "data=jsonl data.train=a.jsonl data.held_out_share=0": "data.held_out: empty; it or data.held_out_share",
+    "data=jsonl data.train=a.jsonl data.on_bad_row=ignore": "data.on_bad_row: 'ignore' is not allowed",
     "learner.dtype=bfloat16": "learner.dtype",
     "stages=[sft,dream]": "stages",
     "no_such_group=1": "no_such_group",
