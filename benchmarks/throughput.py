@@ -28,7 +28,7 @@ from rich.table import Table
 
 from benchmarks.episodes import running, training_problems
 from launch.compose import compose
-from rollout.engine import EngineSettings, engine_arguments, prepare_process
+from rollout.engine_settings import EngineSettings, engine_arguments, prepare_process
 from rollout.parsing import parse
 from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, Problem

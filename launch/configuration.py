@@ -41,7 +41,7 @@ def page() -> str:
                 values = yaml.safe_load((CONF / "solver" / f"{SOLVERS[backend]}.yaml").read_text())
                 parts += [f"### `solver.backend: {backend}`", _text(schema), _table(schema.model_fields, values)]
         elif group is not None:
-            parts += [f"## `{name}`", _text(group), _options(name), _table(group.model_fields, defaults[name])]
+            parts += [f"## `{name}`", _text(group), _options(name), _table(group.model_fields, defaults[name] or {})]
             for key, inner in group.model_fields.items():
                 nested = _group(inner.annotation)
                 if nested is not None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import os
 import queue
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from rollout.engine_settings import EngineSettings, engine_arguments, prepare_process
 from rollout.sampling import Sampling
 from rollout.weights import Entry
 
@@ -36,31 +36,6 @@ class EngineError(RuntimeError):
 
 class PromptTooLong(ValueError):
     """A prompt leaves no room for a reply in the model's context."""
-
-
-@dataclass(frozen=True)
-class EngineSettings:
-    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only.
-
-    ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
-    instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.
-    ``frozen``: nothing is ever loaded, so that no memory is spent on making it quick.
-    """
-
-    path: str
-    dtype: str = "float32"
-    max_model_len: int = 512
-    max_num_seqs: int = 128
-    max_num_batched_tokens: int = 4096
-    kv_cache_gib: float = 0.5
-    prefix_caching: bool = False
-    tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.8
-    threads: int = 1
-    seed: int = 0
-    frozen: bool = False
-    recompute: bool = False
-    transfer: str | None = None
 
 
 @dataclass(frozen=True)
@@ -108,38 +83,6 @@ class LoadTimes:
         return self.loaded_s + self.reset_s
 
 
-def prepare_process(threads: int) -> None:
-    """Set what vLLM and torch read from the environment; must run before either is imported in this process."""
-    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
-    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
-    os.environ["VLLM_NO_USAGE_STATS"] = "1"
-    os.environ["OMP_NUM_THREADS"] = str(threads)
-    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
-
-def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """vLLM's own arguments for these settings on this machine."""
-    device: dict[str, Any] = (
-        {"gpu_memory_utilization": settings.gpu_memory_utilization}
-        if torch.cuda.is_available()
-        # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
-        else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
-    )
-    return {
-        "model": settings.path,
-        "dtype": settings.dtype,
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_num_seqs,
-        "max_num_batched_tokens": max(settings.max_num_batched_tokens, settings.max_model_len),
-        "enable_prefix_caching": settings.prefix_caching,
-        "tensor_parallel_size": settings.tensor_parallel_size,
-        "enforce_eager": not torch.cuda.is_available(),
-        "logprobs_mode": "processed_logprobs",
-        "seed": settings.seed,
-        **device,
-    }
-
-
 class Engine:
     """A vLLM engine whose calls are awaited. Start it with ``start`` and end it with ``stop``."""
 
@@ -160,34 +103,18 @@ class Engine:
     def start(self) -> None:
         """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
         prepare_process(self.settings.threads)
-        from vllm.config import WeightTransferConfig
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
         arguments = engine_arguments(self.settings)
-        kept = self._keeps_weights()
-        if kept is not None:
-            arguments["quantization"] = kept
-        if self.settings.transfer is not None:
-            arguments["weight_transfer_config"] = WeightTransferConfig(backend=self.settings.transfer)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.threads)
-        if kept is not None:
+        if "quantization" in arguments:
             self._loader = self._prover(self._engine)
         self._engine.set_weight_version("0")
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
-
-    def _keeps_weights(self) -> str | None:
-        """The name of the method with which a model keeps its weights beside what is packed of them, where it can."""
-        if self.settings.frozen or torch.cuda.is_available() or self.settings.tensor_parallel_size > 1:
-            return None
-        from transformers import AutoConfig
-
-        from rollout.loading import METHOD, applies
-
-        return METHOD if applies(AutoConfig.from_pretrained(self.settings.path)) else None
 
     @property
     def tokenizer(self) -> Any:

@@ -7,7 +7,7 @@ so that a load has two halves: the new weights are copied and packed while gener
 (``stage``); between two tokens the few weights that are read as they are get copied, and the packed ones change
 places (``commit``).
 
-Import it only after ``rollout.engine.prepare_process``: it imports vLLM.
+Import it only after ``rollout.engine_settings.prepare_process``: it imports vLLM.
 """
 
 from __future__ import annotations

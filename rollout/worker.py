@@ -19,7 +19,8 @@ import ray
 import torch
 
 from rollout.allowance import Allowance, EpisodeLimits
-from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong
+from rollout.engine import Engine, EngineError, PromptTooLong
+from rollout.engine_settings import EngineSettings
 from rollout.logs import actor_log
 from rollout.parsing import ParseLimits, parse, token_ends
 from rollout.prompts import Prompts

@@ -21,7 +21,7 @@ from rewards.actor import RewardActor
 from rewards.modes import RewardSettings
 from rollout.allowance import EpisodeLimits
 from rollout.chat import model_chat
-from rollout.engine import EngineSettings
+from rollout.engine_settings import EngineSettings
 from rollout.parsing import ParseLimits
 from rollout.prompts import Example, Prompts
 from rollout.solvers import SolverSettings

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rewards import answers
 from rollout.data.chained import Graph, generate
-from rollout.engine import EngineSettings
+from rollout.engine_settings import EngineSettings
 from rollout.prompts import Prompts
 from rollout.records import Episode, Problem
 from rollout.solvers.base import ReplySettings

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong
+from rollout.engine import Engine, EngineError, PromptTooLong
+from rollout.engine_settings import EngineSettings
 from rollout.solvers.base import Backend, ReplySettings, SolverBroken
 from rollout.strategies.base import Reply, SolverFailure
 

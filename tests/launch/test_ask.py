@@ -106,7 +106,11 @@ def worker(monkeypatch):
     monkeypatch.setattr(asking, "ray_processes", lambda config: [])
     monkeypatch.setattr(asking, "stop_ray", lambda config, known: None)
     monkeypatch.setattr(asking, "wait_ready", ready)
-    monkeypatch.setattr(asking, "start_roles", lambda config, logs, only: Roles([], [Actor(made)], [], [], logs))
+
+    async def roles(config, logs, only):
+        return Roles([], [Actor(made)], [], [], logs)
+
+    monkeypatch.setattr(asking, "start_roles", roles)
     return made
 
 

@@ -9,7 +9,8 @@ from itertools import pairwise
 import pytest
 import torch
 
-from rollout.engine import Engine, EngineError, EngineSettings, PromptTooLong
+from rollout.engine import Engine, EngineError, PromptTooLong
+from rollout.engine_settings import EngineSettings
 from rollout.sampling import Sampling
 from rollout.weights import WeightMismatch, pack
 
@@ -216,7 +217,7 @@ def test_weights_that_are_damaged_on_the_way_in_are_found(engine, models, first_
 @pytest.fixture(scope="module")
 def transferring(tiny_model):
     """A bfloat16 engine, with a backend of vLLM's weight transfer that keeps what it is asked."""
-    from rollout.engine import prepare_process
+    from rollout.engine_settings import prepare_process
 
     prepare_process(1)
     from vllm.distributed.weight_transfer import WeightTransferEngineFactory

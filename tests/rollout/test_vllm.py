@@ -7,7 +7,8 @@ import asyncio
 
 import pytest
 
-from rollout.engine import EngineError, EngineSettings, Generation, PromptTooLong
+from rollout.engine import EngineError, Generation, PromptTooLong
+from rollout.engine_settings import EngineSettings
 from rollout.sampling import Sampling, draw_seed
 from rollout.solvers import vllm
 from rollout.solvers.base import ReplySettings, SolverBroken, Usage

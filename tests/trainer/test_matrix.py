@@ -57,7 +57,7 @@ def started(monkeypatch):
     async def ready(*arguments):
         pass
 
-    def roles(config, logs, only):
+    async def roles(config, logs, only):
         log.append("+".join(only))
         if only == ("rollout",):
             return Roles([], [Actor(Tokens(fail=started.fail))], [], [], logs)
