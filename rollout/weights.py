@@ -82,7 +82,7 @@ def digest(tensor: Tensor) -> str:
     return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
 
 
-def pack(named: Sequence[tuple[str, Tensor]], *, digests: bool = False) -> Bucket:
+def make_bucket(named: Sequence[tuple[str, Tensor]], *, digests: bool = False) -> Bucket:
     """Copy tensors of any device into one bucket."""
     offsets = [0]
     for _, tensor in named:
@@ -97,7 +97,7 @@ def pack(named: Sequence[tuple[str, Tensor]], *, digests: bool = False) -> Bucke
     return Bucket(data, tuple(entries))
 
 
-def unpack(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
+def bucket_tensors(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
     """The tensors by name, in place: they are read only and live as long as they are held."""
     for entry in bucket.entries:
         yield entry.name, _view(bucket.data, entry)

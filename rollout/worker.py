@@ -29,7 +29,7 @@ from rollout.sampling import Sampling
 from rollout.solvers.pool import SolverClient
 from rollout.strategies import STRATEGIES
 from rollout.strategies.base import DEFAULTS, Options, SolverFailure
-from rollout.weights import Bucket, Update, WeightMismatch, check, merged, unpack
+from rollout.weights import Bucket, Update, WeightMismatch, bucket_tensors, check, merged
 
 # The outcome of a job that was not begun, since the solver's budget is spent.
 BUDGET = "solver_budget"
@@ -223,7 +223,7 @@ class RolloutWorker:
         nbytes = await self._fetch_base(update)
         buckets = await self._fetch(update.buckets, update.verify)
         fetched = time.perf_counter()
-        named: Iterator[tuple[str, torch.Tensor]] = (pair for bucket in buckets for pair in unpack(bucket))
+        named: Iterator[tuple[str, torch.Tensor]] = (pair for bucket in buckets for pair in bucket_tensors(bucket))
         if update.base:
             named = merged(named, self._base, update.scales)
             if not self.engine.loads_parts:
@@ -251,7 +251,7 @@ class RolloutWorker:
         if not update.base or self._base_of == update.base[0]:
             return 0
         buckets = await self._fetch(update.base, update.verify)
-        self._base = dict(pair for bucket in buckets for pair in unpack(bucket))
+        self._base = dict(pair for bucket in buckets for pair in bucket_tensors(bucket))
         self._base_of = update.base[0]
         return sum(bucket.data.nbytes for bucket in buckets)
 

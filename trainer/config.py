@@ -155,11 +155,28 @@ class Learner(Group):
     weight_decay: float = Field(0.0, ge=0)
     grad_clip: float = Field(1.0, gt=0)
     max_tokens_per_microbatch: int = Field(8192, ge=16)
+    packing: Literal["padded", "packed"] = "padded"
+    attention: Literal["auto", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False
+    offload_optimizer: bool = False
     critic: Literal["shared", "separate", "none"] = "shared"
     critic_warmup_steps: int = Field(0, ge=0)
     checkpoint_every: int = Field(50, ge=1)
     keep_checkpoints: int = Field(2, ge=1)
+
+    @model_validator(mode="after")
+    def _devices(self) -> Learner:
+        if self.offload_optimizer and self.zero_stage == 0:
+            raise ValueError(
+                "offload_optimizer must be false where zero_stage is 0: DeepSpeed offloads what ZeRO has partitioned; "
+                "allowed with it: zero_stage 1, 2, 3"
+            )
+        if self.attention == "flash_attention_2" and (self.gpus_per_rank == 0 or self.dtype != "bfloat16"):
+            raise ValueError(
+                "attention 'flash_attention_2' needs GPUs and dtype bfloat16, found gpus_per_rank "
+                f"{self.gpus_per_rank:g} and dtype {self.dtype}; allowed with them: auto"
+            )
+        return self
 
 
 class Weights(Group):

@@ -50,27 +50,40 @@ def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 
     )
 
 
+# A prompt's and a completion's token ids.
+Row = tuple[Sequence[int], Sequence[int]]
+
+
 @dataclass
 class Sequences:
-    """Token sequences as tensors: prompts padded on the left, completions on the right, so that all
-    completions begin in one column.
+    """Token sequences as tensors, to score their completions. ``pad`` and ``pack`` make them.
 
-    ``ids``, ``attention``, ``positions``: ``[batch, prompt + completion]``; ``mask``: ``[batch, completion]``.
+    ``ids``, ``positions`` ``[rows, columns]``, ``attention`` likewise or None; ``before`` ``[kept]``: the columns whose
+    outputs predict completion tokens; ``targets`` ``[rows, kept]``: those tokens; ``mask`` ``[batch, completion]``.
     """
 
     ids: Tensor
-    attention: Tensor
+    attention: Tensor | None
     positions: Tensor
+    before: Tensor
+    targets: Tensor
     mask: Tensor
 
     @property
-    def completion(self) -> Tensor:
-        """The completion's ids ``[batch, completion]``."""
-        return self.ids[:, -self.mask.shape[1] :]
+    def inputs(self) -> dict[str, Tensor | None]:
+        """A language model's arguments."""
+        return {"input_ids": self.ids, "attention_mask": self.attention, "position_ids": self.positions}
+
+    def by_sequence(self, values: Tensor) -> Tensor:
+        """What was found for ``targets`` as ``[batch, completion]``: a sequence a row, padded on the right."""
+        if self.attention is not None:
+            return values
+        return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
-def pad(rows: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.device | str = "cpu") -> Sequences:
-    """Make tensors of (prompt ids, completion ids) pairs."""
+def pad(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
+    """A sequence a row: prompts padded on the left, completions on the right, so that all completions begin in one
+    column."""
     width = max(len(prompt) for prompt, _ in rows)
     length = max(len(completion) for _, completion in rows)
     ids = torch.zeros(len(rows), width + length, dtype=torch.long)
@@ -80,7 +93,24 @@ def pad(rows: Sequence[tuple[Sequence[int], Sequence[int]]], device: torch.devic
         ids[row, start:end] = torch.tensor([*prompt, *completion])
         attention[row, start:end] = 1
     positions = (attention.cumsum(1) - 1).clamp_min(0)
-    return Sequences(ids.to(device), attention.to(device), positions.to(device), attention[:, width:].bool().to(device))
+    before = torch.arange(width - 1, width + length - 1)
+    parts = (ids, attention, positions, before, ids[:, width:], attention[:, width:].bool())
+    return Sequences(*(part.to(device) for part in parts))
+
+
+def pack(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
+    """All sequences in one row, without padding. Positions begin anew with each: where there is no attention mask,
+    transformers' attention takes that as the boundary, and no sequence sees another."""
+    ids = torch.tensor([token for prompt, completion in rows for token in (*prompt, *completion)])
+    lengths = torch.tensor([len(prompt) + len(completion) for prompt, completion in rows])
+    completions = torch.tensor([len(completion) for _, completion in rows])
+    positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
+    # A completion is the end of its sequence.
+    targets = positions >= (lengths - completions).repeat_interleave(lengths)
+    mask = torch.arange(int(completions.max())) < completions[:, None]
+    before = targets.nonzero()[:, 0] - 1
+    parts = (positions[None], before, ids[None, targets], mask)
+    return Sequences(ids[None].to(device), None, *(part.to(device) for part in parts))
 
 
 def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.device | str = "cpu") -> Tensor:
@@ -91,16 +121,22 @@ def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.devic
     return values.to(device)
 
 
-def microbatches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
-    """Cut indices into groups of similar length, each at most ``max_tokens`` when padded (one item at least)."""
-    order = sorted(range(len(lengths)), key=lambda index: lengths[index])
+def microbatches(rows: Sequence[Row], max_tokens: int, *, padded: bool) -> list[list[int]]:
+    """Cut indices into groups of similar length, each at most ``max_tokens`` as a tensor (one row at least)."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]) + len(rows[index][1]))
     groups: list[list[int]] = []
     for index in order:
-        if groups and (len(groups[-1]) + 1) * lengths[index] <= max_tokens:
+        if groups and _tokens([rows[i] for i in (*groups[-1], index)], padded) <= max_tokens:
             groups[-1].append(index)
         else:
             groups.append([index])
     return groups
+
+
+def _tokens(rows: Sequence[Row], padded: bool) -> int:
+    """The tokens of a tensor of these rows."""
+    prompts, completions = [len(prompt) for prompt, _ in rows], [len(completion) for _, completion in rows]
+    return len(rows) * (max(prompts) + max(completions)) if padded else sum(prompts) + sum(completions)
 
 
 def minibatches(batch: Sequence[Experience], number: int, generator: torch.Generator) -> list[list[Experience]]:

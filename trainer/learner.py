@@ -20,11 +20,11 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rollout.logs import actor_log
-from rollout.weights import Bucket, Update, bucketed, pack
+from rollout.weights import Bucket, Update, bucketed, make_bucket
 from trainer import losses
 from trainer.advantages import estimate, group_moments, moments, scores, whiten
-from trainer.config import Config, model_path
-from trainer.experience import Experience, microbatches, minibatches, pad, pad_values, shards
+from trainer.config import Config, ConfigError, model_path
+from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values, shards
 from trainer.policy import ActorCritic, Source
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Learner:
             # Stage 1 has nothing to be judged.
             critic="none" if stage == "sft" else settings.critic,
             gradient_checkpointing=settings.gradient_checkpointing,
+            attention=None if settings.attention == "auto" else settings.attention,
         )
         lr = self.config.sft.lr if stage == "sft" else settings.lr
         self._base = None
@@ -114,13 +115,33 @@ class Learner:
         self._initialize(model, lr, stage)
         if self.frozen is not None:
             self.frozen.to(self.engine.device)
+        if settings.packing == "packed":
+            self._check_packing()
+
+    def _check_packing(self) -> None:
+        """Refuse a model that does not keep the sequences of a packed row apart: not every architecture goes by the
+        positions. Raises ConfigError."""
+        second, found = ([6, 7], [8, 9]), []
+        for first in (([1, 2, 3], [4]), ([5, 4, 2], [3])):
+            with torch.no_grad():
+                found.append(self.engine(pack([first, second], self.engine.device), entropy="none").logprobs[1])
+        if not torch.equal(*found):
+            raise ConfigError(
+                "learner.packing: 'packed' is not allowed for this model, whose sequences see each other in a packed "
+                "row; allowed: padded"
+            )
 
     def _initialize(self, model: ActorCritic, lr: float, stage: str) -> None:
         import deepspeed
 
         settings = self.config.learner
         actor, critic = model.trained()
-        optimizer = torch.optim.AdamW(
+        zero: dict[str, Any] = {"stage": settings.zero_stage}
+        adamw: Any = torch.optim.AdamW
+        if settings.offload_optimizer:
+            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": self.cuda}
+            adamw = deepspeed.ops.adam.DeepSpeedCPUAdam  # AdamW too unless told otherwise
+        optimizer = adamw(
             [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],
             betas=settings.betas,
             weight_decay=settings.weight_decay,
@@ -140,7 +161,7 @@ class Learner:
                 "train_micro_batch_size_per_gpu": 1,
                 "gradient_accumulation_steps": 1,
                 "gradient_clipping": settings.grad_clip,
-                "zero_optimization": {"stage": settings.zero_stage},
+                "zero_optimization": zero,
                 "bf16": {"enabled": settings.dtype == "bfloat16"},
                 "zero_allow_untested_optimizer": True,
                 "steps_per_print": 10**9,
@@ -160,10 +181,10 @@ class Learner:
             ids = self.tokenizer.encode(completion, add_special_tokens=False)
             pairs.append((self.tokenizer.encode(prompt), [*ids, self.tokenizer.eos_token_id]))
         total = self._sum(float(sum(len(completion) for _, completion in pairs)))
-        groups = self._equal(microbatches([len(p) + len(c) for p, c in pairs], self._budget()))
+        groups = self._microbatches(pairs)
         loss_sum = 0.0
         for index, (group, weight) in enumerate(groups):
-            batch = pad([pairs[i] for i in group], self.engine.device)
+            batch = self._collate([pairs[i] for i in group])
             outputs = self.engine(batch, entropy="none")
             nll = torch.where(batch.mask, -outputs.logprobs, 0.0).sum() * weight / total
             self._backward(nll * self.ranks, last=index == len(groups) - 1)
@@ -212,8 +233,8 @@ class Learner:
         length = max(len(completion) for _, completion in rows)
         old = torch.zeros(4, len(rows), length, device=device)
         self.model.eval()
-        for group, _ in self._equal(microbatches([len(experience) for experience in batch], self._budget())):
-            part = pad([rows[i] for i in group], device)
+        for group, _ in self._microbatches(rows):
+            part = self._collate([rows[i] for i in group])
             width = part.mask.shape[1]
             with torch.no_grad():
                 outputs = self.engine(part, algorithm.temperature)
@@ -256,11 +277,11 @@ class Learner:
         trained = 0.0 if self.version < settings.critic_warmup_steps else 1.0
         tokens = self._sum(float(mask[chosen].sum()))
         sequences = self._sum(float(len(chosen)))
-        groups = self._equal(microbatches([len(rows[i][0]) + len(rows[i][1]) for i in chosen], self._budget()))
+        groups = self._microbatches([rows[i] for i in chosen])
         norm = 0.0
         for index, (group, weight) in enumerate(groups):
             picked = [chosen[i] for i in group]
-            part = pad([rows[i] for i in picked], self.engine.device)
+            part = self._collate([rows[i] for i in picked])
             width = part.mask.shape[1]
             names = ("proximal", "behaviour", "advantages", "values", "returns", "reference")
             proximal, behaviour, advantages, values, returns, reference = (
@@ -354,7 +375,7 @@ class Learner:
             part = [sources[index] for index in chosen]
             with self.gathered([value for source in part for value in source.parts]), torch.no_grad():
                 named = [(source.name, source.make()) for source in part] if self.rank == 0 else []
-                yield pack(named, digests=settings.verify)
+                yield make_bucket(named, digests=settings.verify)
 
     def gather(self, *, whole: bool = False) -> Update:
         """Put the policy into the object store; to be called on every rank, the first rank's answer counts.
@@ -397,7 +418,7 @@ class Learner:
         """A few sequences and their log-probabilities under the present weights: what an engine that loaded
         them has to find as well."""
         rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
-        part = pad(rows, self.engine.device)
+        part = self._collate(rows)
         with torch.no_grad():
             logprobs = self.engine(part, 1.0, entropy="none").logprobs
         return rows, [logprobs[row, : len(completion)].tolist() for row, (_, completion) in enumerate(rows)]
@@ -421,13 +442,15 @@ class Learner:
 
     # -- ranks -----------------------------------------------------------------------------------------------
 
-    def _budget(self) -> int:
-        return self.config.learner.max_tokens_per_microbatch
-
-    def _equal(self, groups: list[list[int]]) -> list[tuple[list[int], float]]:
-        """The groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+    def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], float]]:
+        """Rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        settings = self.config.learner
+        groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")
         most = int(self._max(float(len(groups))))
         return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
+
+    def _collate(self, rows: Sequence[Row]) -> Sequences:
+        return (pad if self.config.learner.packing == "padded" else pack)(rows, self.engine.device)
 
     def _sum_tensor(self, values: Tensor) -> Tensor:
         if self.ranks > 1:

@@ -6,7 +6,8 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -36,10 +37,12 @@ class Source:
         return math.prod(self.shape) * int(self.parts[0].dtype.itemsize)
 
 
-@dataclass
-class Outputs:
+class Outputs(NamedTuple):
     """Of each completion token ``[batch, completion]``: its log-probability, the value of the state before it
-    (zeros without a critic), and the entropy of the distribution it was drawn from (zeros where not asked for)."""
+    (zeros without a critic), and the entropy of the distribution it was drawn from (zeros where not asked for).
+
+    A tuple, since DeepSpeed hangs its ZeRO-3 hooks on the tensors of outputs, and looks for them in nothing else.
+    """
 
     logprobs: Tensor
     values: Tensor
@@ -50,7 +53,8 @@ class ActorCritic(nn.Module):
     """A Hugging Face causal LM and its critic.
 
     ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
-    same over a second trunk loaded from the same folder, adapted as the first is; ``none``.
+    same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
+    transformers' implementation of it, None its own choice.
     """
 
     def __init__(
@@ -61,13 +65,15 @@ class ActorCritic(nn.Module):
         *,
         critic: str = "shared",
         gradient_checkpointing: bool = False,
+        attention: str | None = None,
     ) -> None:
         super().__init__()
-        self.lm, hidden = _load(path, dtype, lora, gradient_checkpointing)
+        load = partial(_load, path, dtype, lora, gradient_checkpointing, attention)
+        self.lm, hidden = load()
         self.lora = lora is not None
         self.critic = critic
         if critic == "separate":
-            self.critic_trunk, _ = _load(path, dtype, lora, gradient_checkpointing, trunk=True)
+            self.critic_trunk, _ = load(trunk=True)
         if critic != "none":
             self.value_head = nn.Linear(hidden, 1, dtype=dtype)
             nn.init.zeros_(self.value_head.weight)
@@ -75,21 +81,23 @@ class ActorCritic(nn.Module):
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
         """Score the completions of a batch. ``entropy``: ``none``, its ``value``, or with its ``gradient``."""
-        length = batch.mask.shape[1]
-        inputs = {"input_ids": batch.ids, "attention_mask": batch.attention, "position_ids": batch.positions}
         output = self.lm(
-            **inputs, logits_to_keep=length + 1, output_hidden_states=self.critic == "shared", use_cache=False
+            **batch.inputs,
+            logits_to_keep=batch.before,
+            output_hidden_states=self.critic == "shared",
+            use_cache=False,
         )
-        logits = output.logits[:, :-1].float() / temperature
-        logprobs, entropies = _logprobs(logits, batch.completion, entropy)
+        logprobs, entropies = token_logprobs(output.logits.float() / temperature, batch.targets, entropy)
         if self.critic == "none":
-            return Outputs(logprobs, torch.zeros_like(logprobs), entropies)
-        if self.critic == "shared":
-            hidden = output.hidden_states[-1]
+            values = torch.zeros_like(logprobs)
         else:
-            hidden = self.critic_trunk(**inputs, use_cache=False).last_hidden_state
-        values = self.value_head(hidden[:, -length - 1 : -1]).squeeze(-1).float()
-        return Outputs(logprobs, values, entropies)
+            hidden = (
+                output.hidden_states[-1]
+                if self.critic == "shared"
+                else self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state
+            )
+            values = self.value_head(hidden[:, batch.before]).squeeze(-1).float()
+        return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
 
     def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
         """Trainable parameters of the actor, and of the critic's own."""
@@ -107,19 +115,13 @@ class ActorCritic(nn.Module):
     @torch.no_grad()
     def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
         """Log-probabilities of the completions under the reference ``[batch, completion]``."""
-        arguments = {
-            "input_ids": batch.ids,
-            "attention_mask": batch.attention,
-            "position_ids": batch.positions,
-            "logits_to_keep": batch.mask.shape[1] + 1,
-            "use_cache": False,
-        }
+        arguments = {**batch.inputs, "logits_to_keep": batch.before, "use_cache": False}
         if frozen is not None:
             logits = frozen(**arguments).logits
         else:
             with self.lm.disable_adapter():
                 logits = self.lm(**arguments).logits
-        return _logprobs(logits[:, :-1].float() / temperature, batch.completion, "none")[0]
+        return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
 
     def sources(self, *, merge: bool = True) -> list[Source]:
         """The language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left out
@@ -178,12 +180,18 @@ def _merged(name: str, value: nn.Parameter, module: Any) -> Source:
 
 
 def _load(
-    path: str, dtype: torch.dtype, lora: Lora | None, gradient_checkpointing: bool, *, trunk: bool = False
+    path: str,
+    dtype: torch.dtype,
+    lora: Lora | None,
+    gradient_checkpointing: bool,
+    attention: str | None,
+    *,
+    trunk: bool = False,
 ) -> tuple[Any, int]:
     """A folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden state."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype)
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
     if trunk:
         model = model.base_model
     if gradient_checkpointing:
@@ -198,7 +206,9 @@ def _load(
     return model, AutoConfig.from_pretrained(path).get_text_config().hidden_size
 
 
-def _logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
+def token_logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the entropies there
+    (see ``ActorCritic.forward``; zeros for ``none``)."""
     log_z = logits.logsumexp(-1)
     chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - log_z
     if entropy == "none":

@@ -32,7 +32,10 @@ def lines(path: Path) -> list[dict]:
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("runs") / "small"
     done = subprocess.run(
-        command("algorithm.steps=4", "learner.checkpoint_every=2", f"run_dir={folder}"),
+        command(
+            "algorithm.steps=4", "learner.checkpoint_every=2", "evaluation.every=4", "evaluation.subset=8",
+            f"run_dir={folder}",
+        ),
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
@@ -47,7 +50,7 @@ def test_the_run_folder_is_as_promised(finished):
     assert {path.name for path in (folder / "logs").glob("*.log")} >= {
         "solver-0.log", "rollout-0.log", "reward-0.log", "learner-0.log",
     }  # fmt: skip
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"sft", "step-2", "ppo"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"sft", "step-2", "ppo", "best"}
     assert done.stdout.strip().splitlines()[-1] == str(folder)
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stderr.strip() == ""
@@ -74,6 +77,19 @@ def test_metrics_are_the_catalogues_and_within_their_bounds(finished):
     assert max(row["staleness/max"] for row in rows) > 0
     missing = set(CATALOGUE) - set().union(*rows)
     assert not missing
+
+
+def test_the_policy_was_judged_on_the_way(finished):
+    rows = [row for row in lines(finished[0] / "metrics.jsonl") if "eval/accuracy" in row]
+    assert [row["eval/version"] for row in rows] == [4]
+    # No push comes after the last, so every token is by the weights that were judged.
+    assert rows[-1]["eval/version_mean"] == 4
+    summary = json.loads((finished[0] / "summary.json").read_text())
+    best = json.loads((finished[0] / "checkpoints" / "best" / "evaluation.json").read_text())
+    assert summary["best"] == best
+    assert best["problems"] == 8
+    assert best["mean"] == rows[-1]["eval/best"]
+    assert (finished[0] / "checkpoints" / "best" / "model.safetensors").is_file()
 
 
 def test_episodes_can_be_scored_again(finished):

@@ -187,6 +187,10 @@ BAD = {
     "learner.critic=none": "learner.critic: 'none' cannot go with algorithm.advantage gae; allowed: shared, separate",
     "algorithm=grpo learner.critic=separate": "learner.critic: 'separate' cannot go with algorithm.advantage grpo",
     "learner.critic_warmup_steps=1": "learner.critic_warmup_steps must be 0 with learner.critic shared",
+    "learner.offload_optimizer=true learner.zero_stage=0": "offload_optimizer must be false where zero_stage is 0",
+    "learner.attention=flash_attention_2": "attention 'flash_attention_2' needs GPUs and dtype bfloat16, found",
+    "learner.packing=tight": "learner.packing: 'tight' is not allowed",
+    "evaluation.every=-1": "evaluation.every: -1",
     "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",
     "strategy.no_such_key=1": "strategy.no_such_key",
 }

@@ -12,7 +12,7 @@ import torch
 from rollout.engine import Engine, EngineError, PromptTooLong
 from rollout.engine_settings import EngineSettings
 from rollout.sampling import Sampling
-from rollout.weights import WeightMismatch, pack
+from rollout.weights import WeightMismatch, make_bucket
 
 PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
 
@@ -154,7 +154,7 @@ def test_loaded_weights_are_whole_tied_head_included(engine, models):
 
 
 def entries(model, names=""):
-    return pack([pair for pair in model.named_parameters() if names in pair[0]], digests=True).entries
+    return make_bucket([pair for pair in model.named_parameters() if names in pair[0]], digests=True).entries
 
 
 def test_what_is_loaded_can_be_compared_bitwise_with_what_was_sent(engine, models):

@@ -10,7 +10,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout.weights import LORA_A, LORA_B, Bucket, WeightMismatch, bucketed, check, digest, merged, pack, unpack
+from rollout.weights import (
+    LORA_A,
+    LORA_B,
+    Bucket,
+    WeightMismatch,
+    bucket_tensors,
+    bucketed,
+    check,
+    digest,
+    make_bucket,
+    merged,
+)
 
 NAMED = [
     ("float32", torch.randn(3, 5)),
@@ -40,7 +51,7 @@ def received(bucket: Bucket) -> Bucket:
 
 @pytest.mark.filterwarnings("error")
 def test_what_is_unpacked_is_bitwise_what_was_packed():
-    found = dict(unpack(received(pack(NAMED))))
+    found = dict(bucket_tensors(received(make_bucket(NAMED))))
     assert found.keys() == dict(NAMED).keys()
     for name, tensor in NAMED:
         assert found[name].dtype == tensor.dtype
@@ -55,7 +66,7 @@ def test_digests_are_those_of_vllm():
 
 
 def test_one_flipped_bit_is_found_and_its_tensor_and_bucket_are_named():
-    buckets = [received(pack(part, digests=True)) for part in (NAMED[:2], NAMED[2:])]
+    buckets = [received(make_bucket(part, digests=True)) for part in (NAMED[:2], NAMED[2:])]
     check(buckets)
     entry = next(entry for entry in buckets[1].entries if entry.name == "transposed")
     damaged = np.array(buckets[1].data)
@@ -78,7 +89,7 @@ def test_an_adapter_is_merged_as_peft_merges_it(dtype):
         ("0.weight" + LORA_A, layer.lora_A["default"].weight.detach()),
         ("0.weight" + LORA_B, layer.lora_B["default"].weight.detach()),
     ]
-    found = dict(merged(unpack(received(pack(adapter))), base, {"0.weight": layer.scaling["default"]}))
+    found = dict(merged(bucket_tensors(received(make_bucket(adapter))), base, {"0.weight": layer.scaling["default"]}))
     expected = model.merge_and_unload()[0].weight
     assert found.keys() == {"0.weight"}
     assert found["0.weight"].dtype == dtype

@@ -7,6 +7,8 @@ instead of zeros, so that every path carries a gradient. The cases cover, not mu
 
 - ZeRO 0, 1, 2, 3, each with one and with two ranks, with a micro-batch of one sequence (no padding), of some (padding
   by neighbours) and of all (padding by the longest), each at least twice over;
+- sequences packed in one row, with every stage, number of ranks, kind of critic, full and LoRA; activations recomputed
+  instead of kept, packed or padded;
 - shared, separate and no critic; every estimator; both aggregations; KL in the reward and in the loss; full and LoRA,
   those that differ in what DeepSpeed sees (LoRA, a separate critic) with ZeRO 3 too;
 - several minibatches, and a number of sequences that ranks and minibatches do not divide.
@@ -56,7 +58,9 @@ FAMILIES = {
     "minibatches": [*GAE, "algorithm.minibatches=3", "learner.lr=0.01", "learner.critic_lr=0.01"],
 }
 ALL, SOME, ONE = 8192, 100, 16  # tokens a micro-batch
-# Ranks, ZeRO stage, tokens a micro-batch.
+PACKED = ("learner.packing=packed",)
+RECOMPUTED = ("learner.gradient_checkpointing=true",)
+# Ranks, ZeRO stage, tokens a micro-batch, and what else is set.
 CASES = [
     *[("gae", *cut) for cut in [(1, 1, ALL), (1, 0, SOME), (1, 1, ONE), (1, 2, SOME), (1, 3, ONE)]],
     *[("gae", *cut) for cut in [(2, 0, ONE), (2, 1, ALL), (2, 2, ONE), (2, 3, SOME)]],
@@ -67,6 +71,12 @@ CASES = [
     *[("rloo", *cut) for cut in [(1, 1, ALL), (2, 1, SOME)]],
     *[("reinforce++", *cut) for cut in [(1, 1, ALL), (2, 3, ALL)]],
     *[("minibatches", *cut) for cut in [(1, 1, ALL), (1, 2, SOME), (2, 1, ONE), (2, 3, ALL)]],
+    *[("gae", *cut, *PACKED) for cut in [(1, 1, ALL), (1, 0, SOME), (2, 2, ALL), (2, 3, SOME)]],
+    *[("lora", *cut, *PACKED) for cut in [(1, 3, ALL), (2, 1, SOME)]],
+    *[("separate", *cut, *PACKED) for cut in [(1, 2, SOME), (2, 0, ALL)]],
+    *[("grpo", *cut, *PACKED) for cut in [(2, 1, ALL)]],
+    *[("gae", 1, 2, SOME, *RECOMPUTED), ("gae", 2, 3, ALL, *RECOMPUTED, *PACKED)],
+    *[("lora separate", 1, 3, SOME, *RECOMPUTED), ("lora", 2, 2, ALL, *RECOMPUTED, *PACKED)],
 ]
 
 
@@ -116,6 +126,7 @@ def found(tiny_model: Path):
                     f"learner.ranks={ranks}",
                     f"learner.zero_stage={case[2]}",
                     f"learner.max_tokens_per_microbatch={case[3]}",
+                    *case[4:],
                 ),
             )
             for case in CASES

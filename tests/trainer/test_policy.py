@@ -1,4 +1,4 @@
-"""What the policy and its critics say of padded batches, against one sequence at a time and loops."""
+"""What the policy and its critics say of padded and packed batches, against one sequence at a time and loops."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from trainer.config import Lora
-from trainer.experience import pad
-from trainer.policy import ActorCritic, _logprobs
+from trainer.experience import pack, pad
+from trainer.policy import ActorCritic, token_logprobs
 
 ROWS = [([5, 6, 7], [8, 9]), ([11], [12, 13, 14]), ([20, 21], [22])]
 
@@ -22,8 +22,9 @@ def with_random_head(model: ActorCritic) -> ActorCritic:
     return model
 
 
+@pytest.mark.parametrize("collate", [pad, pack])
 @pytest.mark.parametrize("critic", ["shared", "separate", "none"])
-def test_tokens_are_scored_from_what_stands_before_them(tiny_model, critic):
+def test_tokens_are_scored_from_what_stands_before_them(tiny_model, critic, collate):
     from transformers import AutoModelForCausalLM
 
     model = ActorCritic(str(tiny_model), torch.float32, None, critic=critic)
@@ -31,7 +32,7 @@ def test_tokens_are_scored_from_what_stands_before_them(tiny_model, critic):
     if critic != "none":
         with_random_head(model)
     with torch.no_grad():
-        found = model(pad(ROWS), 0.7)
+        found = model(collate(ROWS), 0.7)
         for row, (prompt, completion) in enumerate(ROWS):
             output = plain(torch.tensor([prompt + completion]), output_hidden_states=True)
             for t, token in enumerate(completion):
@@ -75,7 +76,7 @@ def test_log_probabilities_entropies_and_gradients_are_those_of_a_slow_loop():
     torch.manual_seed(0)
     logits = torch.randn(1, 3, 5, dtype=torch.float64, requires_grad=True)
     ids = torch.tensor([[4, 0, 2]])
-    chosen, entropies = _logprobs(logits, ids, "gradient")
+    chosen, entropies = token_logprobs(logits, ids, "gradient")
     (chosen.sum() + entropies.sum()).backward()
     for t in range(3):
         row = logits[0, t].tolist()
@@ -89,6 +90,19 @@ def test_log_probabilities_entropies_and_gradients_are_those_of_a_slow_loop():
             # d log p_token / dx_i = [i is token] - p_i; dH / dx_i = -p_i (log p_i + H)
             slope = (index == token) - p - p * (math.log(p) + entropy)
             assert logits.grad[0, t, index].item() == pytest.approx(slope, abs=1e-12)
-    again = _logprobs(logits, ids, "value")[1]
+    again = token_logprobs(logits, ids, "value")[1]
     assert torch.equal(again, entropies)
     assert not again.requires_grad
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)])
+def test_with_gradient_checkpointing_a_layer_is_computed_again_on_the_way_back(tiny_model, lora):
+    model = ActorCritic(str(tiny_model), torch.float32, lora, gradient_checkpointing=True).train()
+    passes = []
+    layer = next(module for name, module in model.lm.named_modules() if name.endswith("layers.0.mlp"))
+    layer.register_forward_pre_hook(lambda *_: passes.append(1))
+    outputs = model(pack(ROWS))
+    assert len(passes) == 1
+    outputs.logprobs.sum().backward()
+    assert len(passes) == 2
+    assert any(parameter.grad is not None for parameter in model.trained()[0])

@@ -1,0 +1,194 @@
+"""The learner's tokens a second beside a bare PyTorch loop's: ``python -m benchmarks.learner [--rounds 15]``.
+
+Both take the PPO step of the embedded default on the same batch, one rank, one thread: forward for proximal
+log-probabilities, values and entropies, forward of the reference, then forward, backward, clip and AdamW for each
+minibatch. The bare loop has the batch as tensors from the start and shares only the formulas with the learner, whose
+DeepSpeed, cutting, collating, checks and metrics are what the ratio is about. The two take turns within one run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import os
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from launch.compose import compose
+from trainer import losses
+from trainer.advantages import gae, moments, whiten
+from trainer.config import Config, model_path
+from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
+from trainer.learner import Learner
+from trainer.policy import token_logprobs
+from trainer.roles import prompts
+from trainer.run import make_source
+
+# Low, since the batch is always the same; AdamW's work does not depend on it.
+RATE = 1e-5
+
+
+def make_batch(config: Config) -> list[Experience]:
+    """A batch of gold plans on problems of the embedded task, paid 0 or 1."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model_path(config.model.path))
+    written, batch = prompts(config), []
+    for index, problem in enumerate(itertools.islice(make_source(config).train(99), config.algorithm.batch_size)):
+        prompt = tokenizer.encode(written.decompose(problem, (problem.solution or "").splitlines()[0]))
+        plan = "\n".join(problem.subquestions or [])
+        ids = [*tokenizer.encode(plan, add_special_tokens=False), tokenizer.eos_token_id]
+        paid = [0.0] * (len(ids) - 1) + [float(index % 2)]
+        batch.append(Experience(problem.id, prompt, ids, [-1.0] * len(ids), [0] * len(ids), paid))
+    return batch
+
+
+class Bare:
+    """The same step without the learner."""
+
+    def __init__(self, config: Config, batch: list[Experience]) -> None:
+        from transformers import AutoModelForCausalLM
+
+        self.config = config
+        self.lm: Any = AutoModelForCausalLM.from_pretrained(model_path(config.model.path), dtype=torch.float32)
+        self.reference = copy.deepcopy(self.lm).requires_grad_(False).eval()
+        self.head = nn.Linear(self.lm.config.hidden_size, 1)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+        self.parameters = [*self.lm.parameters(), *self.head.parameters()]
+        self.optimizer = torch.optim.AdamW(self.parameters, lr=RATE, betas=config.learner.betas, weight_decay=0.0)
+        # The learner's own cuts of the first step.
+        self.generator = torch.Generator().manual_seed(config.seed * 100_003)
+        parts = minibatches(list(enumerate(batch)), config.algorithm.minibatches, self.generator)  # type: ignore[arg-type]
+        self.parts = [self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in part]) for part in parts]  # type: ignore[misc]
+        self.whole = self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in enumerate(batch)])
+        self.length = max(len(experience.token_ids) for experience in batch)
+        self.mask = pad_values([[1.0] * len(experience.token_ids) for experience in batch], self.length).bool()
+        self.behaviour = pad_values([experience.logprobs for experience in batch], self.length)
+        self.rewards = pad_values([experience.rewards for experience in batch], self.length)
+
+    def _cut(self, rows: list[tuple[int, Row]]) -> list[tuple[list[int], Sequences]]:
+        padded = self.config.learner.packing == "padded"
+        groups = microbatches([row for _, row in rows], self.config.learner.max_tokens_per_microbatch, padded=padded)
+        collate = pad if padded else pack
+        return [([rows[i][0] for i in group], collate([rows[i][1] for i in group])) for group in groups]
+
+    def _forward(self, lm: Any, batch: Sequences) -> tuple[Tensor, Tensor]:
+        output = lm(**batch.inputs, logits_to_keep=batch.before, output_hidden_states=True, use_cache=False)
+        return output.logits, output.hidden_states[-1][:, batch.before]
+
+    def step(self) -> None:
+        """Take-up and all optimiser steps."""
+        algorithm = self.config.algorithm
+        proximal, values, reference, entropies = torch.zeros(4, *self.mask.shape)
+        for rows, part in self.whole:
+            width = part.mask.shape[1]
+            with torch.no_grad():
+                logits, hidden = self._forward(self.lm, part)
+                chosen, spread = token_logprobs(logits, part.targets, "value")
+                frozen = self.reference(**part.inputs, logits_to_keep=part.before, use_cache=False).logits
+                found = (chosen, self.head(hidden)[..., 0], token_logprobs(frozen, part.targets, "none")[0], spread)
+            for tensor, value in zip((proximal, values, reference, entropies), found, strict=True):
+                tensor[rows, :width] = part.by_sequence(value)
+        charged = self.rewards - algorithm.kl_coef * losses.kl_k1(proximal, reference, self.mask)
+        advantages, returns = gae(charged, values, self.mask, algorithm.gamma, algorithm.lam)
+        advantages = whiten(advantages, self.mask, moments(advantages, self.mask))
+        for _ in range(algorithm.epochs):
+            for place in torch.randperm(len(self.parts), generator=self.generator).tolist():
+                self._minibatch(self.parts[place], proximal, values, advantages, returns)
+
+    def _minibatch(self, parts: list[tuple[list[int], Sequences]], *record: Tensor) -> None:
+        algorithm = self.config.algorithm
+        tokens = sum(int(part.mask.sum()) for _, part in parts)
+        for rows, part in parts:
+            proximal, old_values, advantages, returns = (tensor[rows, : part.mask.shape[1]] for tensor in record)
+            logits, hidden = self._forward(self.lm, part)
+            current = part.by_sequence(token_logprobs(logits, part.targets, "none")[0])
+            values = part.by_sequence(self.head(hidden)[..., 0])
+            policy, _ = losses.policy_loss(
+                current,
+                proximal,
+                self.behaviour[rows, : part.mask.shape[1]],
+                advantages,
+                part.mask,
+                clip_low=algorithm.clip_low,
+                clip_high=algorithm.clip_high,
+                behaviour_weight_cap=algorithm.behaviour_weight_cap,
+                decoupled=algorithm.decoupled,
+            )
+            value = losses.value_loss(values, old_values, returns, part.mask, algorithm.value_clip)
+            ((policy + algorithm.value_coef * value).sum() / tokens).backward()
+        nn.utils.clip_grad_norm_(self.parameters, self.config.learner.grad_clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+
+
+def timed(step: Callable[[], Any]) -> tuple[float, float]:
+    """Seconds of one call: of wall time, and of CPU time, which other processes disturb less."""
+    started = time.perf_counter(), time.process_time()
+    step()
+    return time.perf_counter() - started[0], time.process_time() - started[1]
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("overrides", nargs="*", help="of the configuration, such as learner.packing=packed")
+    options = parser.parse_args()
+    fixed = [
+        f"learner.lr={RATE}",
+        f"learner.critic_lr={RATE}",
+        "learner.lr_schedule=constant",
+        "learner.warmup_steps=0",
+    ]
+    config = compose([*options.overrides, *fixed])
+    learner = Learner(config, 0)
+    learner.connect(*learner.address())
+    learner.setup(config.model.path, "ppo")
+    batch = make_batch(config)
+    bare = Bare(config, batch)
+    sides: dict[str, tuple[Callable[[], Any], list[tuple[float, float]]]] = {
+        "learner": (lambda: learner.train_step(batch), []),
+        "bare PyTorch loop": (bare.step, []),
+    }
+    start = copy.deepcopy(bare.lm.state_dict())
+    for step, _ in sides.values():
+        step()
+    ours, plain = learner.model.lm.state_dict(), bare.lm.state_dict()
+    moved = sum(float((plain[name] - start[name]).abs().sum()) for name in start)
+    apart = sum(float((plain[name] - ours[name]).abs().sum()) for name in start)
+    for number in range(options.rounds):
+        # Neither is always the one that finds the other's data in the cache.
+        for step, seconds in list(sides.values())[:: 1 if number % 2 else -1]:
+            seconds.append(timed(step))
+    tokens = sum(len(experience) for experience in batch)
+    table = Table("PPO step", "tokens/s, median", "spread of the middle half", "tokens/s of CPU time")
+    speed: dict[str, list[float]] = {}
+    for name, (_, seconds) in sides.items():
+        wall, cpu = zip(*seconds, strict=True)
+        speed[name] = [tokens / statistics.median(wall), tokens / statistics.median(cpu)]
+        low, _, high = statistics.quantiles(wall, n=4)
+        spread = f"{tokens / high:.0f} – {tokens / low:.0f}"
+        table.add_row(name, f"{speed[name][0]:.0f}", spread, f"{speed[name][1]:.0f}")
+    ratios = [ours / bare for ours, bare in zip(*speed.values(), strict=True)]
+    console = Console()
+    console.print(table)
+    console.print(
+        f"learner / bare loop: {ratios[0]:.3f}, by CPU time {ratios[1]:.3f} "
+        f"({len(batch)} sequences, {tokens} tokens, {options.rounds} rounds; what their first steps changed differs by "
+        f"{apart / moved:.1%}; load of the machine {os.getloadavg()[0]:.1f})",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
