@@ -12,7 +12,7 @@ Import it only after ``rollout.engine_settings.prepare_process``: it imports vLL
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -164,18 +164,26 @@ class Loader:
         WeightMismatch before any of it is used if something was copied or packed as other than it was given."""
         staged = Staged(verify=verify)
         touched: dict[nn.Module, Tensor] = {}
-        for name, tensor in named:
-            storages = {place.untyped_storage().data_ptr() for place in self._find(name, tensor)}
-            layer = self._layers.get(min(storages)) if len(storages) == 1 else None
-            if layer is not None and not storages & self._tied:
-                self._model.load_weights([(name, tensor)])
-                if verify:
-                    self.prove(name, tensor)
+        copied: list[tuple[str, Tensor]] = []
+
+        def unread() -> Iterator[tuple[str, Tensor]]:
+            """What can be copied at once; the rest is put aside."""
+            for name, tensor in named:
+                storages = {place.untyped_storage().data_ptr() for place in self._find(name, tensor)}
+                layer = self._layers.get(min(storages)) if len(storages) == 1 else None
+                if layer is None or storages & self._tied:
+                    staged.read.append((name, tensor))
+                    if layer is not None:
+                        touched[layer] = _padded(layer.weight, tensor)
+                    continue
                 touched[layer] = layer.weight
-                continue
-            staged.read.append((name, tensor))
-            if layer is not None:
-                touched[layer] = _padded(layer.weight, tensor)
+                if verify:
+                    copied.append((name, tensor))
+                yield name, tensor
+
+        self._model.load_weights(unread())
+        for name, tensor in copied:
+            self.prove(name, tensor)
         for layer, weight in touched.items():
             staged.linears[layer] = packed(weight, layer.bias)
             if verify:

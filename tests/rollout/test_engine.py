@@ -20,7 +20,7 @@ PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
 @pytest.fixture(scope="module")
 def engine(tiny_model):
     engine = Engine(
-        EngineSettings(str(tiny_model), max_model_len=128, max_num_seqs=16, kv_cache_gib=0.1, prefix_caching=True)
+        EngineSettings(str(tiny_model), max_model_len=256, max_num_seqs=16, kv_cache_gib=0.1, prefix_caching=True)
     )
     engine.start()
     yield engine
@@ -86,22 +86,24 @@ def test_stop_texts_end_a_completion(engine):
 
 
 def test_a_prompt_that_leaves_no_room_is_refused(engine):
-    with pytest.raises(PromptTooLong, match="context of 128"):
-        asyncio.run(engine.generate([1] * 128, Sampling(5)))
-    generation = asyncio.run(engine.generate([1] * 120, Sampling(50)))
+    with pytest.raises(PromptTooLong, match="context of 256"):
+        asyncio.run(engine.generate([1] * 256, Sampling(5)))
+    generation = asyncio.run(engine.generate([1] * 248, Sampling(50)))
     assert len(generation.token_ids) <= 8
 
 
 async def changed_three_times(engine, models):
-    """Completions of one prompt and of others into which versions 1, 2 and 3 fell, and one that began after."""
-    texts = [PROMPT * (1 + i % 2) + "Amy has more."[: i // 4] for i in range(16)]
-    running = [asyncio.create_task(engine.generate(text, Sampling(90, 1.0, seed=i))) for i, text in enumerate(texts)]
+    """Completions into which versions 1, 2 and 3 fell, most with a beginning in common that is long enough for the
+    prefix cache (a block is 128 tokens), and one that began after."""
+    ids = (engine.tokenizer.encode(PROMPT) * 20)[:140]
+    prompts = [ids + ids[: i // 4] if i % 4 else ids[: 20 + i] for i in range(16)]
+    running = [asyncio.create_task(engine.generate(p, Sampling(90, 1.0, seed=i))) for i, p in enumerate(prompts)]
     for version in (1, 2, 3):
         steps = engine.stats.steps
         while engine.stats.steps < steps + 12:
             await asyncio.sleep(0.001)
         await engine.load_weights(models[version].named_parameters(), version)
-    return await asyncio.gather(*running), await engine.generate(texts[0], Sampling(10, 1.0, seed=1))
+    return await asyncio.gather(*running), await engine.generate(prompts[1], Sampling(10, 1.0, seed=1))
 
 
 def check_versions(generations):

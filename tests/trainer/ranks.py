@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from launch.compose import compose
 from rollout.weights import unpack
 from trainer.experience import Experience
 from trainer.learner import Learner
+from trainer.policy import Source
 
 
 def make_batch(count: int = 13, seed: int = 0) -> list[Experience]:
@@ -41,11 +43,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def gathered(learner: Learner) -> dict[str, torch.Tensor]:
+def gathered(learner: Learner, sources: Sequence[Source] | None = None) -> dict[str, torch.Tensor]:
     """What an engine would be sent, on the first rank; to be called on every rank."""
-    return {
-        name: value.clone() for bucket in learner.buckets(learner.model.sources()) for name, value in unpack(bucket)
-    }
+    buckets = learner.buckets(learner.model.sources() if sources is None else sources)
+    return {name: value.clone() for bucket in buckets for name, value in unpack(bucket)}
 
 
 def parameters(learner: Learner) -> dict[str, torch.Tensor]:

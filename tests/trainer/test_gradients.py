@@ -27,7 +27,8 @@ import pytest
 import torch
 
 from launch.compose import CONF
-from tests.trainer.ranks import configure, free_port, make_batch, parameters
+from rollout.weights import merged
+from tests.trainer.ranks import configure, free_port, gathered, make_batch, parameters
 from trainer.experience import Experience
 from trainer.learner import Learner
 from trainer.metrics import CATALOGUE
@@ -39,6 +40,7 @@ GRADIENT = [
     "learner.lr_schedule=constant",
     "learner.grad_clip=1e9",
     "learner.warmup_steps=0",
+    "rollout.weights.bucket_mib=0.1",
     "algorithm.minibatches=1",
     "algorithm.kl_coef=0.1",
     "algorithm.behaviour_weight_cap=2",
@@ -95,7 +97,8 @@ def run_cases(rank: int, port: int, cases, results) -> None:
 
 
 def run_case(rank: int, port: int, config):
-    """Metrics, gradient, weights at the start, and with one rank what was taken up."""
+    """Metrics, gradient, weights at the start, with one rank what was taken up, and whether what would be sent to an
+    engine is what is trained."""
     learner = Learner(config, rank)
     learner.connect("127.0.0.1", port)
     torch.optim.AdamW = descent
@@ -107,7 +110,22 @@ def run_case(rank: int, port: int, config):
     after = parameters(learner)
     change = {name: ((before[name] - after[name]) / config.learner.lr).numpy() for name in before}
     start = {name: value.numpy() for name, value in before.items()}
-    return metrics, change, start, {k: v.numpy() for k, v in record.items() if isinstance(v, torch.Tensor)}
+    taken = {k: v.numpy() for k, v in record.items() if isinstance(v, torch.Tensor)}
+    return metrics, change, start, taken, sent(learner, after)
+
+
+def sent(learner: Learner, trained) -> bool:
+    """Whether the first rank, and it alone, has bitwise what is trained to send; and merged, what an engine makes of
+    an adapter."""
+    names = {id(value): name for name, value in learner.model.named_parameters()}
+    adapters, scales = learner.model.adapters() if learner.model.lora else (learner.model.sources(), {})
+    base = gathered(learner, learner.model.sources(merge=False))
+    given, whole = gathered(learner, adapters), gathered(learner)
+    if learner.rank > 0:
+        return not given and not whole
+    same = all(torch.equal(given[source.name], trained[names[id(source.parts[0])]]) for source in adapters)
+    expected = base | dict(merged(given.items(), base, scales))
+    return same and whole.keys() == base.keys() and all(torch.equal(whole[name], expected[name]) for name in whole)
 
 
 @pytest.fixture(scope="module")
@@ -153,10 +171,15 @@ def bases() -> dict[str, tuple]:
     return {case[0]: case for case in reversed(CASES)}
 
 
+def test_what_is_sent_is_what_was_trained_on_however_many_ranks_in_whatever_zero_stage(found):
+    for case, (*_, arrived) in found.items():
+        assert arrived, case
+
+
 @pytest.mark.parametrize("case", [case for case in CASES if case not in bases().values()], ids=str)
 def test_the_gradient_is_the_same_however_the_batch_is_cut(found, case):
-    base_metrics, base, base_start, _ = found[bases()[case[0]]]
-    metrics, gradient, start, _ = found[case]
+    base_metrics, base, base_start, *_ = found[bases()[case[0]]]
+    metrics, gradient, start, *_ = found[case]
     assert gradient.keys() == base.keys()
     assert all((start[name] == base_start[name]).all() for name in start)
     # Where weights moved by ordinary steps, their rounding is in the change.
@@ -204,7 +227,7 @@ def test_the_gradient_is_that_of_a_plain_loop(tiny_model, found, family):
     from transformers import AutoModelForCausalLM
 
     config = configure(tiny_model, *GRADIENT, *FAMILIES[family])
-    _, gradient, start, _ = found[bases()[family]]
+    _, gradient, start, *_ = found[bases()[family]]
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float64)
     head = torch.nn.Linear(64, 1, dtype=torch.float64)
     if family == "gae":
