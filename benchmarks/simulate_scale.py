@@ -97,6 +97,9 @@ class Host:
     def __init__(self, indices: list[int], concurrency: int, seconds: float) -> None:
         self.workers = {index: SimulatedWorker(index, concurrency, seconds) for index in indices}
 
+    async def ready(self) -> None:
+        """Return once the process is there."""
+
     async def submit(self, index: int, jobs: list[Job]) -> None:
         """Start jobs."""
         self.workers[index].submit(jobs)
@@ -136,6 +139,9 @@ class _Method:
 class SimulatedRewards:
     """Pays every episode at once: real scoring is parallel over reward actors and not what is asked here."""
 
+    async def ready(self) -> None:
+        """Return once the process is there."""
+
     async def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
         """Each episode with a reward."""
         reward = Reward(dict.fromkeys(PARTS, 0.5), 1.0, {}, [0.0] * 4, 1.0, 0.0)
@@ -148,6 +154,9 @@ class SimulatedRank:
 
     def __init__(self) -> None:
         self.version = 0
+
+    async def ready(self) -> None:
+        """Return once the process is there."""
 
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
         """Wait; the staleness of what was given."""
@@ -190,7 +199,8 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
     handles = [Handle(actors[index % len(actors)], index) for index in range(workers)]
     rewards = [SimulatedRewards.options(num_cpus=0, max_concurrency=1000).remote() for _ in range(hosts)]
     learner = LearnerGroup([SimulatedRank.options(num_cpus=0).remote()])
-    pipeline = Watched(handles, [], rewards, Path(tempfile.gettempdir()), 300.0, 3)
+    await asyncio.gather(*(actor.ready.remote() for actor in [*actors, *rewards, *learner.ranks]))
+    pipeline = Watched(handles, [], rewards, Path(tempfile.gettempdir()), 300.0, 3, episode_seconds=60.0)
     pipeline.travelled = []
     problems = (Problem(str(number), "How many pens does Amy have?" * 5, "5") for number in itertools.count())
     me = psutil.Process()

@@ -88,6 +88,7 @@ def server(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH", "RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")  # of this process, which other tests share
     made = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server)
     threading.Thread(target=made.serve_forever, daemon=True).start()
     yield made
@@ -98,13 +99,15 @@ def server(monkeypatch, tmp_path):
     ("status", "said"),
     [
         (401, "wants a token and none was found; put it into ~/.ray/auth_token"),
-        (403, "refuses this token, which is not the cluster's"),
+        (403, "refuses this token, which is not the cluster's; it was read from RAY_AUTH_TOKEN"),
         (404, "is no Ray job server"),
         (200, "is no Ray job server"),
     ],
 )
 def test_a_cluster_that_refuses_is_said_in_one_line(server, monkeypatch, capsys, status, said):
     monkeypatch.setattr(Server, "status", status)
+    if status == 403:
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "another cluster's")
     address = f"http://127.0.0.1:{server.server_address[1]}"
     assert main(["--address", address, "--", "seed=1"]) == 2
     message = capsys.readouterr().err
