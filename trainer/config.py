@@ -186,7 +186,7 @@ class Learner(Group):
 
 
 class Rollout(Group):
-    """The rollout workers and their policy engines."""
+    """The rollout workers and their policy engines; or, with ``replay``, a file of recorded episodes."""
 
     workers: int = Field(1, ge=1)
     gpus: float = Field(0.0, ge=0)
@@ -197,6 +197,8 @@ class Rollout(Group):
     max_num_batched_tokens: int = Field(4096, ge=1)
     kv_cache_gib: float = Field(0.25, gt=0)
     tensor_parallel_size: int = Field(1, ge=1)
+    record: bool = False
+    replay: str | None = None
 
 
 class Controller(Group):
@@ -206,6 +208,7 @@ class Controller(Group):
     start_timeout_s: float = Field(600.0, gt=0)
     wait_timeout_s: float = Field(600.0, gt=0)
     max_tries: int = Field(3, ge=1)
+    learner_restarts: int = Field(3, ge=0)
 
 
 class Evaluation(Group):
@@ -241,6 +244,7 @@ class Config(Group):
 
     seed: int = Field(0, ge=0)
     run_dir: str | None = None
+    resume: Literal["auto"] | None = None
     stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
     start_from: str | None = None
     model: Model
@@ -285,6 +289,16 @@ class Config(Group):
                 f"stages: ppo has nothing to train with strategy.name '{self.strategy.name}', which asks no "
                 "decomposer; allowed with it: sft, evaluate"
             )
+        if self.resume and self.run_dir is None:
+            raise ValueError("run_dir must be given with resume: the folder of the run to go on with")
+        if self.rollout.replay and self.stages != ["ppo"]:
+            raise ValueError(
+                f"stages: {self.stages} is not allowed with rollout.replay, which starts no engine; allowed: [ppo]"
+            )
+        if self.rollout.replay and self.algorithm.resample_flat_groups:
+            raise ValueError(
+                "algorithm.resample_flat_groups must be false with rollout.replay: what was recorded is trained on"
+            )
         return self
 
 
@@ -314,6 +328,10 @@ def validate(values: dict[str, Any]) -> Config:
                 raise ConfigError(
                     f"data.{name}: '{config.data.file(name)}' does not exist; set data.root to the folder"
                 )
+    if config.rollout.replay is not None and not Path(config.rollout.replay).expanduser().is_file():
+        raise ConfigError(
+            f"rollout.replay: '{config.rollout.replay}' does not exist; allowed: a file that rollout.record wrote"
+        )
     if config.start_from is not None:
         _check_model("start_from", config.start_from)
     return config
