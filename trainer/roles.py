@@ -46,7 +46,6 @@ class Roles:
     solvers: list[Any]
     workers: list[Any]
     rewarders: list[Any]
-    learners: list[Any]
     log_folder: Path
 
     def pipeline(self, config: Config) -> Pipeline:
@@ -61,10 +60,6 @@ class Roles:
             limits.max_tries,
             config.rewards.episode_seconds,
         )
-
-    def group(self) -> LearnerGroup:
-        """The learner's ranks as one."""
-        return LearnerGroup(self.learners)
 
 
 def start_ray(config: Config, root: Path) -> None:
@@ -221,11 +216,10 @@ def reward_settings(config: Config) -> RewardSettings:
 
 
 def start_roles(config: Config, log_folder: Path) -> Roles:
-    """Create every actor; they load their models side by side."""
+    """Create every actor but the learner's; they load their models side by side."""
     logs = str(log_folder)
-    # On a laptop there are more roles than cores: they share them. On a cluster each role reserves its own.
-    share = 0 if config.cluster.address is None else 1
-    solver, rollout, learner = config.solver, config.rollout, config.learner
+    share = _share(config)
+    solver, rollout = config.solver, config.rollout
     # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
     count, cores, gpus = (solver.workers, solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
     solvers = [
@@ -247,11 +241,24 @@ def start_roles(config: Config, log_folder: Path) -> Roles:
         )
         for index in range(config.rewards.workers)
     ]
-    learners = [
-        LearnerRank.options(num_cpus=share * learner.threads, num_gpus=learner.gpus_per_rank).remote(config, rank, logs)
-        for rank in range(learner.ranks)
-    ]
-    return Roles(solvers, workers, rewarders, learners, log_folder)
+    return Roles(solvers, workers, rewarders, log_folder)
+
+
+def _share(config: Config) -> int:
+    """On a laptop there are more roles than cores: they share them. On a cluster each role reserves its own."""
+    return 0 if config.cluster.address is None else 1
+
+
+def start_learner(config: Config, log_folder: Path) -> LearnerGroup:
+    """Create the learner's ranks."""
+    learner = config.learner
+    share = _share(config)
+    options = {"num_cpus": share * learner.threads, "num_gpus": learner.gpus_per_rank}
+
+    def start() -> list[Any]:
+        return [LearnerRank.options(**options).remote(config, rank, str(log_folder)) for rank in range(learner.ranks)]
+
+    return LearnerGroup(start)
 
 
 async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float, *arguments: Any) -> None:
