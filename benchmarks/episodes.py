@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import ray
 from rich.console import Console
 from rich.table import Table
 
@@ -35,9 +34,7 @@ async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipel
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
     try:
-        roles = await start_roles(config, logs)
-        for learner in roles.learners:
-            ray.kill(learner)
+        roles = await start_roles(config, logs, only=("solver", "rollout", "reward"))
         for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
             await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
         pipeline = roles.pipeline(config)

@@ -145,8 +145,21 @@ def execute(config: Config, overrides: list[str]) -> int:
 
     console, folder = Console(), run_folder(config)
     if (folder / "config.yaml").exists():
-        sys.stderr.write(f"run_dir: '{folder}' already holds a run; allowed: a new folder\n")
-        return 2
+        if config.resume is None:
+            sys.stderr.write(
+                f"run_dir: '{folder}' already holds a run; allowed: a new folder, or resume=auto to go on with it\n"
+            )
+            return 2
+        from trainer.resume import check_resumable, is_finished
+
+        try:
+            check_resumable(folder, config)
+        except ConfigError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
+        if is_finished(folder):
+            console.print(f"the run in {folder} is finished", highlight=False, soft_wrap=True, markup=False)
+            return 0
     compiler = os.environ.get("CXX", "c++")
     if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
         sys.stderr.write(

@@ -1,7 +1,7 @@
 """The rollout worker: a Ray actor that keeps many episodes in flight over one policy engine.
 
 Invariant: every job handed to ``submit`` comes back from ``collect`` exactly once, as a finished episode or as
-the infrastructure error that stopped it.
+the infrastructure error that stopped it, unless ``ready`` came between.
 """
 
 from __future__ import annotations
@@ -157,7 +157,8 @@ class RolloutWorker:
         self._base_of: Any = None
 
     async def ready(self, solvers: list[Any]) -> int:
-        """Take up the solver pool; returns, once the engine is loaded, the process id."""
+        """Take up the solver pool, with nothing submitted: what was before runs to its end and is not handed out.
+        Returns, once the engine is loaded, the process id."""
         self._solver = SolverClient(solvers, self.settings.solver_window_s)
         self._limit = asyncio.Semaphore(self.settings.concurrency)
         self._progress = _Progress()
@@ -167,7 +168,7 @@ class RolloutWorker:
         """Start jobs; their outcomes come from ``collect``."""
         assert self._progress is not None
         for job in jobs:
-            task = asyncio.create_task(self._run(job))
+            task = asyncio.create_task(self._run(job, self._progress.done))
             self._progress.running.add(task)
             task.add_done_callback(self._progress.running.discard)
 
@@ -265,13 +266,14 @@ class RolloutWorker:
             "pause_s": stats.pause_s,
         }
 
-    async def _run(self, job: Job) -> None:
+    async def _run(self, job: Job, done: asyncio.Queue[Outcome]) -> None:
         assert self._limit is not None
         assert self._solver is not None
-        assert self._progress is not None
         async with nullcontext() if job.ahead else self._limit:
+            if self._progress is None or done is not self._progress.done:
+                return
             if self._solver.spent:
-                self._progress.done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
+                done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             started = time.perf_counter()
             settings = job.settings or self.settings
@@ -290,9 +292,9 @@ class RolloutWorker:
                 episode = Episode(job.problem, job.strategy, outcome=failure.outcome)
             except Exception as error:  # noqa: BLE001 - every failure of a job is its outcome
                 traceback.print_exc()
-                self._progress.done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))
+                done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))
                 return
             episode.seconds = time.perf_counter() - started
             versions = episode.policy.versions if episode.policy else []
             episode.weight_version = min(versions, default=self.engine.version)
-            self._progress.done.put_nowait(Outcome(job, episode))
+            done.put_nowait(Outcome(job, episode))

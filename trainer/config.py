@@ -191,9 +191,10 @@ class Weights(Group):
 
 
 class Rollout(Group):
-    """The rollout workers and their policy engines. An engine holds ``kv_cache_gib`` for its cache on the CPU; on a GPU
-    it takes the share ``gpu_memory_utilization`` of the memory, weights included. ``episode_timeout_s`` and
-    ``episode_solver_tokens`` limit one episode; null is no limit of tokens."""
+    """The rollout workers and their policy engines; or, with ``replay``, a file of recorded episodes. An engine holds
+    ``kv_cache_gib`` for its cache on the CPU; on a GPU it takes the share ``gpu_memory_utilization`` of the memory,
+    weights included. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one episode; null is no limit of tokens.
+    """
 
     workers: int = Field(1, ge=1)
     gpus: float = Field(0.0, ge=0)
@@ -207,6 +208,8 @@ class Rollout(Group):
     kv_cache_gib: float = Field(0.25, gt=0)
     gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
     tensor_parallel_size: int = Field(1, ge=1)
+    record: bool = False
+    replay: str | None = None
     weights: Weights
 
 
@@ -217,6 +220,7 @@ class Controller(Group):
     start_timeout_s: float = Field(600.0, gt=0)
     wait_timeout_s: float = Field(600.0, gt=0)
     max_tries: int = Field(3, ge=1)
+    learner_restarts: int = Field(3, ge=0)
 
 
 class Evaluation(Group):
@@ -245,6 +249,7 @@ class Config(Group):
 
     seed: int = Field(0, ge=0)
     run_dir: str | None = None
+    resume: Literal["auto"] | None = None
     stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
     start_from: str | None = None
     model: Model
@@ -303,6 +308,16 @@ class Config(Group):
                 raise ValueError("stages: data.train is empty, there is nothing to train on; allowed: [evaluate]")
             if not self.data.held_out and not self.data.held_out_share and "evaluate" in self.stages:
                 raise ValueError("data.held_out: empty; it or data.held_out_share must be given for stage evaluate")
+        if self.resume and self.run_dir is None:
+            raise ValueError("run_dir must be given with resume: the folder of the run to go on with")
+        if self.rollout.replay and self.stages != ["ppo"]:
+            raise ValueError(
+                f"stages: {self.stages} is not allowed with rollout.replay, which starts no engine; allowed: [ppo]"
+            )
+        if self.rollout.replay and self.algorithm.resample_flat_groups:
+            raise ValueError(
+                "algorithm.resample_flat_groups must be false with rollout.replay: what was recorded is trained on"
+            )
         return self
 
     def _transport(self) -> None:
@@ -354,6 +369,10 @@ def validate(values: dict[str, Any]) -> Config:
                     raise ConfigError(
                         f"data.{name}: '{path}' does not exist; data.root must be the folder of data sets"
                     )
+    if config.rollout.replay is not None and not Path(config.rollout.replay).expanduser().is_file():
+        raise ConfigError(
+            f"rollout.replay: '{config.rollout.replay}' does not exist; allowed: a file that rollout.record wrote"
+        )
     if config.start_from is not None:
         _check_model("start_from", config.start_from)
     return config

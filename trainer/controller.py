@@ -3,17 +3,16 @@
 Invariants: ``admitted <= (version + max_staleness + 1) * batch_size`` with the version that every worker has
 acknowledged, counted in episodes; nothing older than ``max_staleness`` versions is trained on; every admitted group
 (the ``group_size`` samples of one problem) is trained on once, whole and in one batch, or given up and counted, or put
-back.
+back. Between two steps all of that is in ``state``, and a controller that ``restore``s it goes on as this one would.
 """
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -27,10 +26,15 @@ from trainer.groups import Assembler, flat, usable
 from trainer.metrics import episode_metrics
 from trainer.pipeline import Pipeline, Scored
 from trainer.publisher import Push
+from trainer.recording import job_row, row_job
 from trainer.staleness import StalenessManager
 
 # Called after every learner step with the step, its metrics and the batch it was made of.
 OnStep = Callable[[int, dict[str, float], list[Scored]], Any]
+# Called, and waited for, between two steps where a checkpoint is due and everything up to there has been reported.
+OnCheckpoint = Callable[[int], Any]
+# What is counted since the start.
+COUNTERS = ("dropped", "refused", "flat_groups", "max_staleness")
 
 
 def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -> int:
@@ -50,6 +54,11 @@ class Buffer:
 
     def __len__(self) -> int:
         return len(self._items)
+
+    @property
+    def groups(self) -> list[list[Scored]]:
+        """What waits, oldest first."""
+        return [self._items[key] for key in sorted(self._items)]
 
     def add(self, group: list[Scored]) -> None:
         """Put one in."""
@@ -103,12 +112,14 @@ class Controller:
         learner: LearnerGroup,
         problems: Iterator[Problem],
         on_step: OnStep,
+        on_checkpoint: OnCheckpoint | None = None,
         evaluator: Evaluator | None = None,
     ) -> None:
         self.config = config
         self.pipeline = pipeline
         self.learner = learner
         self.on_step = on_step
+        self.on_checkpoint = on_checkpoint
         self.evaluator = evaluator
         self.batch_size = config.algorithm.batch_size
         self.group_size = config.algorithm.group_size
@@ -122,21 +133,69 @@ class Controller:
         self.max_staleness = 0.0
         self.out_of_budget = False
         self._problems = problems
+        self._drawn = 0
         self._again: deque[list[Job]] = deque()
-        self._groups = itertools.count()
+        # Admitted, and neither trained on nor given up nor put back: by the id of the first job.
+        self._open: dict[int, list[Job]] = {}
+        self._groups = 0
         self._flat_since_step = 0
         self._room = asyncio.Event()
         pipeline.on_version = self._room.set
+        self._checkpoint_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
+        self._pushing: asyncio.Task[Push] | None = None
+        self._resubmit: list[Job] = []
+
+    def state(self) -> tuple[dict[str, Any], list[Scored]]:
+        """Between two steps: what ``restore`` needs, as JSON, and the scored episodes that wait.
+
+        Groups that are not whole yet count as in flight.
+        """
+        waiting = self.buffer.groups
+        whole = {group[0].job.id for group in waiting}
+        state = {
+            "version": self.version,
+            "groups": self._groups,
+            "drawn": self._drawn,
+            "flat_since_step": self._flat_since_step,
+            "in_flight": [[job_row(job) for job in jobs] for key, jobs in self._open.items() if key not in whole],
+            "put_back": [[job_row(job) for job in jobs] for jobs in self._again],
+            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "pipeline": dict(self.pipeline.counts),
+        }
+        return state, [item for group in waiting for item in group]
+
+    def restore(self, state: dict[str, Any], waiting: Sequence[Scored]) -> None:
+        """Go on from a state, before ``run``; the problems are to be those from ``drawn`` on."""
+        self.version = state["version"]
+        self._groups, self._drawn = state["groups"], state["drawn"]
+        self._flat_since_step = state["flat_since_step"]
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+        self.pipeline.counts.update(state["pipeline"])
+        self._again.extend([row_job(row) for row in rows] for rows in state["put_back"])
+        in_flight = [[row_job(row) for row in rows] for rows in state["in_flight"]]
+        groups = [list(waiting[start : start + self.group_size]) for start in range(0, len(waiting), self.group_size)]
+        for group in groups:
+            self.buffer.add(group)
+        self._open = {jobs[0].id: jobs for jobs in [*in_flight, *([item.job for item in group] for group in groups)]}
+        self.staleness.admit(self.version * self.batch_size + len(self._open) * self.group_size)
+        self._resubmit = [job for jobs in in_flight for job in jobs]
 
     async def run(self) -> PpoResult:
         """All steps of the configuration, or as many as the solver's budget allows."""
-        tasks = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
+        loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
-            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in done:
+                loop.result()
+        except Exception:
+            # The last step that was taken is still to be told.
+            if self._reporting is not None:
+                await asyncio.wait([self._reporting], timeout=self.config.controller.wait_timeout_s)
+            raise
         finally:
+            tasks = [task for task in (*loops, self._reporting, self._pushing) if task is not None]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -150,6 +209,8 @@ class Controller:
         """Admit problems whenever the staleness bound leaves room; never more than the steps need, and none once
         the solver's budget is spent."""
         needed = self.config.algorithm.steps * self.batch_size
+        if self._resubmit:
+            await self.pipeline.submit(self._resubmit)
         while True:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
             if room > 0 and not self.out_of_budget:
@@ -162,11 +223,19 @@ class Controller:
             await self._room.wait()
 
     def _next_group(self) -> list[Job]:
-        number = next(self._groups)
+        number = self._groups
+        self._groups += 1
         ids = range(number * self.group_size, (number + 1) * self.group_size)
         if self._again:
-            return [replace(job, id=identity) for job, identity in zip(self._again.popleft(), ids, strict=True)]
+            jobs = [replace(job, id=identity) for job, identity in zip(self._again.popleft(), ids, strict=True)]
+        else:
+            jobs = self._fresh_group(number, ids)
+        self._open[ids[0]] = jobs
+        return jobs
+
+    def _fresh_group(self, number: int, ids: range) -> list[Job]:
         problem = next(self._problems)
+        self._drawn += 1
         return [
             Job(
                 id=identity,
@@ -198,10 +267,14 @@ class Controller:
                 else:
                     self.buffer.add(group)
                     continue
+                self._close(group)
                 self.staleness.give_up(len(group))
                 self._room.set()
         self.buffer.close()
         await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
+
+    def _close(self, group: list[Scored]) -> None:
+        self._open.pop(group[0].job.id, None)
 
     def _to_resample(self, group: list[Scored]) -> bool:
         """Whether others are to be admitted in a flat group's place; beyond the limit it is trained on as it is."""
@@ -215,9 +288,9 @@ class Controller:
 
     async def _train(self) -> None:
         """Take a batch, learn, send the weights off, go on while they travel."""
-        push: asyncio.Task[Push] | None = None
         idle_s = self.pipeline.idle_s
-        for step in range(1, self.config.algorithm.steps + 1):
+        every = self.config.learner.checkpoint_every
+        for step in range(self.version + 1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
             groups = await self._take()
             if not groups:
@@ -235,7 +308,7 @@ class Controller:
             gathering = time.perf_counter()
             weights, probe, expected = await self.learner.weights(experiences)
             gathered = time.perf_counter() - gathering
-            push = asyncio.create_task(self._push(weights, step, probe, expected))
+            push = self._pushing = asyncio.create_task(self._push(weights, step, probe, expected))
             if self.evaluator is not None:
                 await self.evaluator.keep(step)
             if step == self.config.algorithm.steps:
@@ -247,6 +320,7 @@ class Controller:
                 "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
                 "time/rollout_wait": waited,
                 "time/learner_wait": self.pipeline.idle_s - idle_s,
+                "time/checkpoint": self._checkpoint_s,
                 "staleness/refused": self.refused,
                 "episode/flat_groups": self.flat_groups,
                 "episode/retried": self.pipeline.counts["retried"],
@@ -255,8 +329,16 @@ class Controller:
                 "reward/retries": self.pipeline.counts["reward_retries"],
             }
             idle_s = self.pipeline.idle_s
+            self._checkpoint_s = 0.0
             await self._report(step, metrics, batch, push, gathered)
-        for task in (push, self._reporting):
+            if self.on_checkpoint is not None and step % every == 0 and step < self.config.algorithm.steps:
+                # What is in the checkpoint is in the metrics too, however the run ends.
+                if self._reporting is not None:
+                    await self._reporting
+                saving = time.perf_counter()
+                await self.on_checkpoint(step)
+                self._checkpoint_s = time.perf_counter() - saving
+        for task in (self._pushing, self._reporting):
             if task is not None:
                 await task
 
@@ -267,10 +349,14 @@ class Controller:
             batch, refused = await self.buffer.take(self.batch_size // self.group_size, self._too_stale)
             if not refused:
                 self._flat_since_step = 0
+                for group in batch:
+                    self._close(group)
                 return batch
             count = len(refused) * self.group_size
             self.refused += count
             self._again.extend([item.job for item in group] for group in refused)
+            for group in refused:
+                self._close(group)
             self.staleness.give_up(count)
             self._room.set()
 

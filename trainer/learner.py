@@ -7,8 +7,7 @@ ranks, and a step is taken when its last micro-batch is in.
 
 from __future__ import annotations
 
-import os
-import sys
+import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,9 +22,12 @@ from rollout.logs import actor_log
 from rollout.weights import Bucket, Update, bucketed, make_bucket
 from trainer import losses
 from trainer.advantages import estimate, group_moments, moments, scores, whiten
+from trainer.checkpoints import LEARNER, complete_folder
 from trainer.config import Config, ConfigError, model_path
 from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values, shards
+from trainer.learner_state import restore_state, save_state
 from trainer.policy import ActorCritic, Source
+from trainer.rank import NonFiniteLoss, Rank
 
 if TYPE_CHECKING:
     from trainer.nccl import Channel
@@ -41,54 +43,19 @@ def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
     return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
 
 
-class NonFiniteLoss(RuntimeError):
-    """A loss or gradient was NaN or infinite; the weights are those before the step."""
-
-
-class Learner:
+class Learner(Rank):
     """One rank of the learner; ``LearnerRank`` is the same class as a Ray actor."""
 
     def __init__(self, config: Config, rank: int, log_folder: str | None = None) -> None:
         if log_folder is not None:
             actor_log(log_folder, f"learner-{rank}")
+        super().__init__(rank, config.learner.ranks, cuda=config.learner.gpus_per_rank > 0)
         self.config = config
-        self.rank, self.ranks = rank, config.learner.ranks
-        self.cuda = config.learner.gpus_per_rank > 0
-        if not self.cuda:
-            os.environ["DS_ACCELERATOR"] = "cpu"
         torch.set_num_threads(config.learner.threads)
-        torch.manual_seed(config.seed)
-        self.version = 0
-        self.kl_coef = config.algorithm.kl_coef
         self.frozen: Any = None
         # What the adapter is merged into on the workers, once it was put into the object store.
         self._base: tuple[Any, ...] | None = None
         self.channel: Channel | None = None
-
-    def address(self) -> tuple[str, int]:
-        """A host and free port for the ranks to meet at."""
-        import socket
-
-        with socket.socket() as probe:
-            probe.bind(("", 0))
-            port: int = probe.getsockname()[1]
-        return ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1", port
-
-    def connect(self, host: str, port: int) -> int:
-        """Join the process group of all ranks; the process id."""
-        os.environ |= {
-            "MASTER_ADDR": host,
-            "MASTER_PORT": str(port),
-            "RANK": str(self.rank),
-            "WORLD_SIZE": str(self.ranks),
-            "LOCAL_RANK": "0",
-            # DeepSpeed builds an extension with the ninja of this environment, activated or not.
-            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
-        }
-        import deepspeed
-
-        deepspeed.init_distributed(dist_backend="nccl" if self.cuda else "gloo", verbose=False)
-        return os.getpid()
 
     # -- set-up of a stage -----------------------------------------------------------------------------------
 
@@ -96,6 +63,9 @@ class Learner:
         """Build model, optimiser and engine from a model folder for ``sft`` or ``ppo``."""
         from transformers import AutoTokenizer
 
+        # A stage begins the same whatever went before it: it may be begun again.
+        torch.manual_seed(self.config.seed)
+        self.version, self.kl_coef = 0, self.config.algorithm.kl_coef
         path = model_path(path)
         settings = self.config.learner
         self.tokenizer = AutoTokenizer.from_pretrained(path)
@@ -197,14 +167,15 @@ class Learner:
         """PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
 
         Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
-        learner's weights at take-up. Raises NonFiniteLoss.
+        learner's weights at take-up. Raises NonFiniteLoss, on all ranks.
         """
         started = time.perf_counter()
         algorithm = self.config.algorithm
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
         share: list[Experience] = []
         chosen: list[list[int]] = []
-        for part in minibatches(batch, algorithm.minibatches, generator):
+        parts = minibatches(batch, algorithm.minibatches, generator)
+        for part in parts:
             own = shards(part, self.ranks)[self.rank]
             chosen.append(list(range(len(share), len(share) + len(own))))
             share += own
@@ -212,7 +183,7 @@ class Learner:
         totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
         for _ in range(algorithm.epochs):
             for place in torch.randperm(len(chosen), generator=generator).tolist():
-                self._minibatch(record, chosen[place], totals)
+                self._minibatch(record, chosen[place], totals, [item.problem_id for item in parts[place]])
         self.version += 1
         metrics = self._metrics(record, totals, algorithm.epochs * len(chosen))
         if algorithm.kl_control == "adaptive":
@@ -269,8 +240,10 @@ class Learner:
             "versions": pad_values([experience.versions for experience in batch], length, device),
         }
 
-    def _minibatch(self, record: dict[str, Any], chosen: list[int], totals: dict[str, float]) -> None:
-        """One optimiser step on the chosen rows."""
+    def _minibatch(
+        self, record: dict[str, Any], chosen: list[int], totals: dict[str, float], problems: list[str]
+    ) -> None:
+        """One optimiser step on the chosen rows; ``problems`` are those of all ranks."""
         algorithm, settings = self.config.algorithm, self.config.learner
         rows, mask = record["rows"], record["mask"]
         # While its critic warms up, the policy's part of the gradient is zero.
@@ -311,26 +284,39 @@ class Learner:
                 totals["value"] += weight * float(value.detach().sum())
             loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
             # DeepSpeed averages over ranks; the loss is already divided by the counts of all of them.
-            norm = self._backward(loss * weight * self.ranks, last=index == len(groups) - 1)
+            norm = self._backward(loss * weight * self.ranks, last=index == len(groups) - 1, problems=problems)
             totals["tokens"] += weight * float(part.mask.sum())
             totals["clipped"] += weight * float(statistics["clipped"])
             totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
             totals["policy"] += weight * float(policy.detach().sum())
         totals["norm"] += norm
 
-    def _backward(self, loss: Tensor, *, last: bool) -> float:
+    def _backward(self, loss: Tensor, *, last: bool, problems: Sequence[str] = ()) -> float:
         """Add a micro-batch's gradient and, with the ``last``, take the step; then the norm of the gradient."""
-        if not torch.isfinite(loss):
-            raise NonFiniteLoss(f"loss is {loss.item()} at version {self.version}")
+        if self._max(float(not torch.isfinite(loss))):
+            raise self._non_finite("loss", problems)
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
         norm = 0.0
         if last and self.config.learner.zero_stage == 0:
-            # In float32 without ZeRO, DeepSpeed clips by the norm and does not say what it was.
+            # In float32 without ZeRO, DeepSpeed clips by the norm, and neither says nor looks at what it was.
             gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
             norm = float(torch.nn.utils.get_total_norm(gradients))
+            if not math.isfinite(norm):
+                raise self._non_finite("gradient", problems)
         self.engine.step()
+        # ZeRO leaves a step out whose gradient is not finite.
+        if last and not self.engine.was_step_applied():
+            raise self._non_finite("gradient", problems)
         return float(self.engine.get_global_grad_norm() or norm)
+
+    def _non_finite(self, what: str, problems: Sequence[str]) -> NonFiniteLoss:
+        message = f"{what} of a minibatch is NaN or infinite in step {self.version + 1}, on weights of version "
+        return NonFiniteLoss(
+            f"{message}{self.version}: its optimiser step was not taken; problems {', '.join(problems)}",
+            self.version + 1,
+            problems,
+        )
 
     def _metrics(self, record: dict[str, Any], totals: dict[str, float], steps: int) -> dict[str, float]:
         """Means over all ranks' tokens, under the catalogue's names."""
@@ -377,7 +363,7 @@ class Learner:
                 named = [(source.name, source.make()) for source in part] if self.rank == 0 else []
                 yield make_bucket(named, digests=settings.verify)
 
-    def gather(self, *, whole: bool = False) -> Update:
+    def gather(self, whole: bool = False) -> Update:
         """Put the policy into the object store; to be called on every rank, the first rank's answer counts.
 
         With an adapter, and unless it is to be ``whole``, only that goes, after the tensors that it changes went once.
@@ -423,12 +409,25 @@ class Learner:
             logprobs = self.engine(part, 1.0, entropy="none").logprobs
         return rows, [logprobs[row, : len(completion)].tolist() for row, (_, completion) in enumerate(rows)]
 
+    def checkpoint(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder (rank 0) and beside it all that ``restore`` needs; to be called on
+        every rank. Whoever asks makes the folder complete."""
+        with self.gathered(list(self.model.lm.parameters())):
+            if self.rank == 0:
+                self.model.save(folder, self.tokenizer)
+        own = {"version": self.version, "kl_coef": self.kl_coef}
+        save_state(self.engine, Path(folder) / LEARNER, self.rank, self.ranks, own)
+
+    def restore(self, folder: str) -> None:
+        """Go on from a checkpoint, after ``setup`` for stage 2 from the folder that it began with; to be called on
+        every rank. Raises CheckpointMismatch."""
+        own = restore_state(self.engine, Path(folder) / LEARNER, self.rank, self.ranks)
+        self.version, self.kl_coef = own["version"], own["kl_coef"]
+
     def save(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0); to be called on every rank. Complete or absent."""
         with self.gathered(list(self.model.lm.parameters())):
             if self.rank == 0:
-                from trainer.checkpoints import complete_folder
-
                 with complete_folder(Path(folder)) as partial:
                     self.model.save(str(partial), self.tokenizer)
         if self.ranks > 1:
@@ -440,34 +439,16 @@ class Learner:
 
         return deepspeed.zero.GatheredParameters(list(parameters), enabled=self.config.learner.zero_stage == 3)
 
-    # -- ranks -----------------------------------------------------------------------------------------------
+    # -- batches ---------------------------------------------------------------------------------------------
 
     def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], float]]:
         """Rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
         settings = self.config.learner
         groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")
-        most = int(self._max(float(len(groups))))
-        return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
+        return self._equal(groups)
 
     def _collate(self, rows: Sequence[Row]) -> Sequences:
         return (pad if self.config.learner.packing == "padded" else pack)(rows, self.engine.device)
-
-    def _sum_tensor(self, values: Tensor) -> Tensor:
-        if self.ranks > 1:
-            dist.all_reduce(values)
-        return values
-
-    def _sum(self, value: float) -> float:
-        return float(self._sum_tensor(torch.tensor([value], dtype=torch.float64, device=self._device()))[0])
-
-    def _max(self, value: float) -> float:
-        tensor = torch.tensor([value], dtype=torch.float64, device=self._device())
-        if self.ranks > 1:
-            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return float(tensor[0])
-
-    def _device(self) -> torch.device:
-        return self.engine.device if self.cuda else torch.device("cpu")
 
 
 LearnerRank = ray.remote(Learner)

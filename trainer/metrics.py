@@ -60,9 +60,11 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "eval/best": ("share", "accuracy of checkpoints/best"),
     "time/rollout_wait": ("s", "the learner waited for a full batch"),
     "time/learner_wait": ("s", "no episode was running: the rollouts waited for the learner"),
+    "time/checkpoint": ("s", "a checkpoint was written before this step; the rollouts went on"),
     "time/learn": ("s", "take-up and optimiser steps"),
     "time/weight_push": ("s", "from the gathering of the weights to the last worker's acknowledgement"),
     "time/pause": ("s", "generation paused for the load, mean over workers"),
+    "system/learner_restarts": ("restarts", "the learner was started again because a rank had died, since the start"),
     "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
 }
 

@@ -119,6 +119,18 @@ class Pipeline:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def reset(self) -> None:
+        """Forget every job that was submitted: nothing of them comes out any more. Weights are to be published next:
+        the workers may hold newer ones than whoever asks for this, and one that is only now back none."""
+        await self.stop()
+        for index, worker in enumerate(self._workers):
+            await self._restarted(worker, f"rollout-{index}", self._solvers)
+        self._running = [{} for _ in self._workers]
+        self._done = {TRAINING: asyncio.Queue()}
+        self._failure = None
+        self._publisher.forget()
+        self.start()
+
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Hand jobs to the workers with the least to do."""
         self._idle_s, self._idle_since = self.idle_s, time.perf_counter()
@@ -267,8 +279,8 @@ class Pipeline:
         return [(episodes[0], failed(reason))]
 
     async def _restarted(self, actor: Any, name: str, *arguments: Any) -> None:
-        """Wait for an actor that Ray restarts: until its process is there, Ray answers that it is unavailable. Raises
-        InfrastructureError with the end of its log."""
+        """Wait for an actor that Ray restarts, or may have to: until its process is there, Ray answers that it is
+        unavailable. Raises InfrastructureError with the end of its log."""
         try:
             async with asyncio.timeout(self._wait_timeout_s):
                 while True:

@@ -69,6 +69,12 @@ class Publisher:
             loads,
         )
 
+    def forget(self) -> None:
+        """Nothing is published, and no worker's version counts: those that are published next may be older."""
+        self._newest = None
+        self._has = [0] * len(self._workers)
+        self.versions = [0] * len(self._workers)
+
     async def catch_up(self, index: int) -> bool:
         """Bring a worker that was restarted to the newest version; False if nothing was published yet."""
         if self._newest is None:

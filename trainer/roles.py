@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +56,7 @@ class Roles:
     solvers: list[Any]
     workers: list[Any]
     rewarders: list[Any]
-    learners: list[Any]
+    learner: LearnerGroup | None
     log_folder: Path
 
     def pipeline(self, config: Config) -> Pipeline:
@@ -70,10 +71,6 @@ class Roles:
             limits.max_tries,
             config.rewards.episode_seconds,
         )
-
-    def group(self, config: Config) -> LearnerGroup:
-        """The learner's ranks as one."""
-        return LearnerGroup(self.learners, self.workers, config.rollout.weights.transport)
 
 
 def start_ray(config: Config, root: Path) -> None:
@@ -290,19 +287,24 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
         ),
         "learner": (LearnerRank, {}, lambda index: (config, index, logs)),
     }  # fmt: skip
-    started: dict[str, list[Any]] = {}
-    for role in placement.roles(config, only):
-        actor, options, arguments = settings[role.name]
-        started[role.name] = [
+    wanted = {role.name: role for role in placement.roles(config, only)}
+
+    def start(name: str) -> list[Any]:
+        actor, options, arguments = settings[name]
+        role = wanted[name]
+        return [
             actor.options(
-                num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((role.name, index)), **options
+                num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((name, index)), **options
             ).remote(*arguments(index))
             for index in range(role.count)
         ]
-    solvers, workers, rewarders, learners = (
-        started.get(name, []) for name in ("solver", "rollout", "reward", "learner")
-    )
-    return Roles(solvers, workers, rewarders, learners, log_folder)
+
+    solvers, workers, rewarders = (start(name) if name in wanted else [] for name in ("solver", "rollout", "reward"))
+    learner = None
+    if "learner" in wanted:
+        # Ranks that die are started again where they were.
+        learner = LearnerGroup(partial(start, "learner"), workers, config.rollout.weights.transport)
+    return Roles(solvers, workers, rewarders, learner, log_folder)
 
 
 async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:

@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +20,24 @@ from rich.console import Console
 from rich.text import Text
 
 from rollout.records import Problem
+from rollout.solvers.base import Usage
 from trainer.card import write_cards
-from trainer.checkpoints import prune
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
 from trainer.data import make_source
 from trainer.evaluation import Evaluator, evaluate
-from trainer.group import LearnerGroup
+from trainer.group import LearnerDied, LearnerGroup
 from trainer.metrics import solver_metrics
 from trainer.pipeline import BudgetSpent, Pipeline, Scored
+from trainer.placement import ROLES
+from trainer.rank import NonFiniteLoss
+from trainer.recovery import Recovery
+from trainer.replay import Replay, read_recording
 from trainer.report import learning_curve, write_report
 from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
-from trainer.tracking import Tracker, resident_gib
+from trainer.tracking import Tracker, resident_gib, write_json
 from trainer.view import View, result_table
 
 EPISODES_KEPT = 20
@@ -52,23 +55,36 @@ class Run:
         self.seconds: dict[str, float] = {}
         self.processes: list[psutil.Process] = []
         self.evaluated: list[tuple[str, Scored]] = []
+        self.kept = 0
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
             "data": self.source.report,
+            "learner_restarts": 0,
         }  # fmt: skip
         self.decomposer = config.start_from or config.model.path
+        self.recovery = Recovery(config, folder / "checkpoints", self.source)
+        self.usage_before = Usage()
+        sft = folder / "checkpoints" / "sft"
+        self.fine_tuned = config.resume is not None and sft.is_dir()
+        if self.fine_tuned:
+            self.decomposer = str(sft)
 
     def execute(self) -> int:
         """Do everything; returns the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
-        (self.folder / "logs").mkdir(parents=True)
-        (self.folder / "checkpoints").mkdir()
-        (self.folder / "config.yaml").write_text(yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False))
+        resumed = self.config.resume is not None and (self.folder / "config.yaml").is_file()
+        (self.folder / "logs").mkdir(parents=True, exist_ok=True)
+        (self.folder / "checkpoints").mkdir(exist_ok=True)
         code = 1
         tracker: Tracker | None = None
         try:
+            wandb_id = self._take_up() if resumed else None
+            settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+            (self.folder / "config.yaml").write_text(settings)
             with View(self.console) as view:
-                tracker = Tracker(self.config, self.folder)
+                tracker = Tracker(self.config, self.folder, wandb_id)
+                if resumed:
+                    tracker.rewind(self.recovery.version, self.summary["accuracy"])
                 asyncio.run(self._stages(view, tracker))
             code = 0
             if self.summary["status"] == "running":
@@ -79,6 +95,7 @@ class Run:
         except Exception as error:  # noqa: BLE001 - the run's end: said on the screen, kept in logs/error.log
             self.summary["status"] = "failed"
             self.summary["error"] = reason(error)
+            self._keep_non_finite(error)
             (self.folder / "logs" / "error.log").write_text(_traceback(error))
         finally:
             self._end(tracker, code)
@@ -95,34 +112,43 @@ class Run:
             write_report(self.folder)
             tracker.image("learning_curve", picture)
             tracker.close(code)
-        # Paths, commands and errors are for copying: a terminal may wrap them, we do not; nor is anything markup.
-        say = partial(self.console.print, highlight=False, soft_wrap=True, markup=False)
         if code == 0 and self.summary["accuracy"]:
             self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
-            say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
+            self._say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
         elif code == 130:
-            say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}")
+            self._say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}")
         elif code == 1:
-            say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
-            say(f"details in {self.folder / 'logs'}")
-        say(str(self.folder))
+            self._say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
+            self._say(f"details in {self.folder / 'logs'}")
+        self._say(str(self.folder))
 
     def resume_command(self) -> str:
         """The command that goes on from the newest checkpoint."""
-        found = sorted((self.folder / "checkpoints").glob("step-*"), key=lambda path: int(path.name[5:]))
-        kept = [text for text in self.overrides if not text.startswith(("run_dir=", "stages=", "start_from="))]
-        command = ["python", "-m", "launch.train", *map(shlex.quote, kept)]
-        sft = self.folder / "checkpoints" / "sft"
-        if found:
-            done = int(found[-1].name[5:])
-            steps = max(1, self.config.algorithm.steps - done)
-            kept_steps = [text for text in command if not text.startswith("algorithm.steps=")]
-            return " ".join(
-                [*kept_steps, "'stages=[ppo,evaluate]'", f"start_from={found[-1]}", f"algorithm.steps={steps}"]
-            )
-        if sft.is_dir():
-            return " ".join([*command, "'stages=[ppo,evaluate]'", f"start_from={sft}"])
-        return " ".join(command)
+        kept = [text for text in self.overrides if not text.startswith(("run_dir=", "resume="))]
+        command = ["python", "-m", "launch.train", *kept, f"run_dir={self.folder}", "resume=auto"]
+        return " ".join(map(shlex.quote, command))
+
+    def _take_up(self) -> str | None:
+        """Go on with what an earlier process of this run did, as far as its newest checkpoint says; its W&B id."""
+        before = self.recovery.take_up()
+        self._say(f"goes on after {self.recovery.version} learner steps")
+        if before is None:
+            return None
+        self.seconds.update(before["summary"]["seconds"])
+        self.summary |= before["summary"] | {"seconds": self.seconds}
+        self.usage_before = Usage(**before["solver"])
+        return str(before["wandb_id"]) if before["wandb_id"] else None
+
+    def _say(self, text: str | Text) -> None:
+        """Paths, commands and errors are for copying: a terminal may wrap them, we do not; nor is anything markup."""
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+    def _keep_non_finite(self, error: BaseException) -> None:
+        """Write down which problems made a loss or gradient that is not finite."""
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        if isinstance(cause, NonFiniteLoss):
+            found = {"step": cause.step, "problems": cause.problems, "error": str(cause)}
+            write_json(self.folder / "non_finite.json", found)
 
     # -- stages ----------------------------------------------------------------------------------------------
 
@@ -130,40 +156,43 @@ class Run:
         config, logs = self.config, self.folder / "logs"
         if self.source.report:
             view.say("problems: " + ", ".join(f"{name} {count:,}" for name, count in self.source.report.items()))
-        view.stage("starting Ray, two engines, the reward actor and the learner", 4)
+        engines = "" if config.rollout.replay else "two engines, the reward actor and "
+        view.stage(f"starting Ray, {engines}the learner", 4)
         with self._timed("start"):
             pipeline, learner = await self._start(view, logs)
         stages = set(config.stages)
-        training = self.source.train(config.seed)
         try:
             held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
-            if "sft" in stages:
+            if "sft" in stages and not self.fine_tuned:
                 with self._timed("sft"):
-                    await self._sft(view, pipeline, learner, training)
-            elif "ppo" in stages:
-                await learner.setup(self.decomposer, "ppo")
-            if held_out:
+                    await self._sft(view, pipeline, learner)
+            if {"sft", "ppo"} & stages:
+                with self._timed("start"):
+                    await self.recovery.begin(self.decomposer, pipeline, learner)
+            if held_out and self.recovery.checkpoint is None:
                 with self._timed("evaluate"):
                     await self._evaluate(view, pipeline, held_out, self._kinds_before())
+                self._keep_evaluation(tracker)
             if "ppo" in stages:
                 with self._timed("ppo"):
-                    await self._ppo(view, tracker, pipeline, learner, training)
+                    await self._ppo(view, tracker, pipeline, learner)
                 if held_out:
                     with self._timed("evaluate"):
                         await self._evaluate(view, pipeline, held_out, ["ppo"])
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
         else:
-            self.summary["solver"] = asdict(await pipeline.solver_usage())
+            self.summary["solver"] = asdict(await self._usage(pipeline))
         finally:
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
+        tracker.episodes_table([(kind, item) for kind, item in self.evaluated if kind in ("sft", "ppo")])
 
     async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
         begun."""
-        usage = await pipeline.solver_usage()
+        usage = await self._usage(pipeline)
         self.summary |= {"status": "out_of_budget", "solver": asdict(usage)}
         tokens = usage.prompt_tokens + usage.completion_tokens
         view.finish()
@@ -172,6 +201,10 @@ class Run:
             f"solver.budget_tokens): stopped after {self.summary['steps']} learner steps"
         )
 
+    async def _usage(self, pipeline: Pipeline) -> Usage:
+        """What the solver was asked in this run, before it was resumed too."""
+        return self.usage_before + await pipeline.solver_usage()
+
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Ray and every actor, ready."""
         await asyncio.to_thread(start_ray, self.config, Path(__file__).resolve().parent.parent)
@@ -179,11 +212,18 @@ class Run:
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        roles = await start_roles(self.config, logs)
-        self.processes = ray_processes(self.config)
-        limit = self.config.controller.start_timeout_s
-        learner = roles.group(self.config)
+        config, limit = self.config, self.config.controller.start_timeout_s
+        replayed = config.rollout.replay
+        roles = await start_roles(config, logs, only=("learner",) if replayed else ROLES)
+        learner = roles.learner
+        assert learner is not None
+        self.processes = ray_processes(config)
         connecting = asyncio.create_task(learner.connect())
+        if replayed:
+            episodes = read_recording(Path(replayed).expanduser(), config)
+            async with asyncio.timeout(limit):
+                await connecting
+            return Replay(episodes, config.controller.wait_timeout_s), learner
         for done, (actors, name) in enumerate(
             ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward"))
         ):
@@ -198,8 +238,8 @@ class Run:
         pipeline.start()
         return pipeline, learner
 
-    async def _sft(self, view: View, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]) -> None:
-        """Stage 1; afterwards engines and learner hold the SFT policy."""
+    async def _sft(self, view: View, pipeline: Pipeline, learner: LearnerGroup) -> None:
+        """Stage 1."""
         view.stage("stage 1, supervised fine-tuning", None)
         rows: list[dict[str, float]] = []
 
@@ -208,23 +248,17 @@ class Run:
             view.advance(step, steps or 1, metrics)
 
         await learner.setup(self.decomposer, "sft")
+        training = self.source.train(self.config.seed)
         await run_sft(self.config, training, self.source, prompts(self.config), pipeline, learner, progress)
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
         (self.folder / "logs" / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row) > 1))
         self.decomposer = str(folder)
-        await learner.setup(self.decomposer, "ppo")
-        weights, _, _ = await learner.weights()
-        await pipeline.publish(weights)
 
-    async def _ppo(
-        self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup, training: Iterator[Problem]
-    ) -> None:
-        """Stage 2."""
+    async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
+        """Stage 2, begun again from the newest checkpoint when a learner rank dies."""
         config = self.config
-        steps, every = config.algorithm.steps, config.learner.checkpoint_every
-        view.stage("stage 2, asynchronous PPO", steps)
-        checkpoints = self.folder / "checkpoints"
+        steps = config.algorithm.steps
 
         async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
             if step == 1 or step % 5 == 0:
@@ -232,7 +266,8 @@ class Run:
                 self.summary["resident_gib"] = max(
                     self.summary.get("resident_gib", 0.0), metrics["system/resident_gib"]
                 )
-            metrics |= solver_metrics(await pipeline.solver_usage())
+            metrics |= solver_metrics(await self._usage(pipeline))
+            metrics["system/learner_restarts"] = self.summary["learner_restarts"]
             tracker.step(step, metrics, batch)
             view.advance(step, steps, metrics)
             self.summary |= {
@@ -240,28 +275,61 @@ class Run:
                 "weight_version": pipeline.version,
                 "max_staleness_seen": max(self.summary["max_staleness_seen"], metrics["staleness/max"]),
             }
-            if step % every == 0 and step < steps:
-                await learner.save(str(checkpoints / f"step-{step}"))
-                prune(checkpoints, "step-", config.learner.keep_checkpoints)
 
-        evaluator = None
-        if config.evaluation.every:
-            problems = self.source.held_out(config.evaluation.subset)
-            evaluator = Evaluator(config, pipeline, learner, problems, checkpoints)
-        controller = Controller(config, pipeline, learner, training, on_step, evaluator)
-        result = await controller.run()
-        if evaluator is not None and evaluator.best is not None:
-            self.summary["best"] = evaluator.best
-        await learner.save(str(checkpoints / "ppo"))
-        self.summary |= {
-            "steps": result.steps,
-            "weight_version": pipeline.version,
-            "max_staleness_seen": result.max_staleness,
-            "refused": result.refused,
-            "dropped": result.dropped,
-        }
+        async def save(name: str, controller: Controller) -> None:
+            run = {
+                "summary": self.summary,
+                "solver": asdict(await self._usage(pipeline)),
+                "wandb_id": tracker.wandb_id,
+                "config": config.model_dump(mode="json"),
+            }
+            await self.recovery.save(name, controller, learner, run)
+
+        died = False
+        while True:
+            view.stage("stage 2, asynchronous PPO", steps)
+            try:
+                if died:
+                    await self._restart_learner(tracker, pipeline, learner)
+                evaluator = self._evaluator(pipeline, learner)
+                controller = self.recovery.controller(pipeline, learner, on_step, save, evaluator)
+                result = await controller.run()
+                self.summary |= {
+                    "steps": result.steps,
+                    "weight_version": pipeline.version,
+                    "max_staleness_seen": result.max_staleness,
+                    "refused": result.refused,
+                    "dropped": result.dropped,
+                }
+                if evaluator is not None and evaluator.best is not None:
+                    self.summary["best"] = evaluator.best
+                await save("ppo", controller)
+                break
+            except LearnerDied as death:
+                if self.summary["learner_restarts"] == config.controller.learner_restarts:
+                    raise
+                self.summary["learner_restarts"] += 1
+                died = True
+                view.say(f"{death}; the learner is started again and goes on after step {self.recovery.version}")
         if result.out_of_budget:
             raise BudgetSpent
+
+    def _evaluator(self, pipeline: Pipeline, learner: LearnerGroup) -> Evaluator | None:
+        """Who judges the policy while it is trained; nobody where there are no engines to do it."""
+        evaluation = self.config.evaluation
+        if not evaluation.every or self.config.rollout.replay:
+            return None
+        problems = self.source.held_out(evaluation.subset)
+        return Evaluator(self.config, pipeline, learner, problems, self.folder / "checkpoints")
+
+    async def _restart_learner(self, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
+        """New ranks and the newest checkpoint, or stage 2's beginning: nothing is left of the steps since then."""
+        await pipeline.reset()
+        async with asyncio.timeout(self.config.controller.start_timeout_s):
+            await learner.restart()
+        self.processes += ray_processes(self.config)
+        tracker.rewind(self.recovery.version, self.summary["accuracy"])
+        await self.recovery.begin(self.decomposer, pipeline, learner)
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
@@ -290,9 +358,9 @@ class Run:
             }
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
-        for kind, item in self.evaluated:
+        for kind, item in self.evaluated[self.kept :]:
             tracker.episode(item, kind, self.summary["steps"])
-        tracker.episodes_table([(kind, item) for kind, item in self.evaluated if kind in ("sft", "ppo")])
+        self.kept = len(self.evaluated)
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trainer.config import Config
 from trainer.pipeline import Scored
+from trainer.recording import RECORDED, scored_row
+from trainer.resume import cut, rows
+
+# In logs/: metrics of steps that were taken, lost, and taken again.
+LOST = "lost_steps.jsonl"
 
 
 class Tracker:
-    """Writes what a run made into its folder. Every call carries an explicit step."""
+    """Writes what a run made into its folder. Every call carries an explicit step.
 
-    def __init__(self, config: Config, folder: Path) -> None:
+    ``wandb_id`` is that of the W&B run to go on with. W&B takes no step back: of a step that was lost and taken again
+    it keeps the first metrics, metrics.jsonl has the second.
+    """
+
+    def __init__(self, config: Config, folder: Path, wandb_id: str | None = None) -> None:
         self.folder = folder
         self._episodes_per_step = config.tracking.episodes_per_step
-        self._metrics = (folder / "metrics.jsonl").open("a", encoding="utf-8", buffering=1)
-        self._episodes = (folder / "episodes.jsonl").open("a", encoding="utf-8", buffering=1)
+        self._record = config.rollout.record
+        self._open()
+        sent = [*rows(folder / "metrics.jsonl"), *rows(folder / "logs" / LOST)] if wandb_id else []
+        self._sent = max((row["step"] for row in sent), default=0)
         self._run: Any = None
         if config.tracking.wandb != "disabled":
             import wandb
@@ -33,19 +44,50 @@ class Tracker:
                 name=tracking.name or folder.name,
                 dir=str(folder),
                 mode=tracking.wandb,
+                id=wandb_id,
+                resume="allow" if wandb_id else None,
                 config=config.model_dump(mode="json"),
                 settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
             )
             # A score belongs to the version it is of; its row is that of the step in which it was there.
             self._run.define_metric("eval/*", step_metric="eval/version")
 
+    def _open(self) -> None:
+        self._metrics, self._episodes, self._recorded = (
+            (self.folder / name).open("a", encoding="utf-8", buffering=1)
+            for name in ("metrics.jsonl", "episodes.jsonl", RECORDED if self._record else os.devnull)
+        )
+
+    @property
+    def wandb_id(self) -> str | None:
+        """W&B's name for the run."""
+        return None if self._run is None else str(self._run.id)
+
+    def rewind(self, step: int, kinds: Collection[str]) -> None:
+        """Take the rows out again that are of later steps or of evaluations other than ``kinds``: they will come
+        again."""
+        for file in (self._metrics, self._episodes, self._recorded):
+            file.close()
+        lost = cut(self.folder / "metrics.jsonl", lambda row: row["step"] <= step)
+        with (self.folder / "logs" / LOST).open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in lost)
+        cut(
+            self.folder / "episodes.jsonl",
+            lambda row: row["step"] <= step and (row["split"] == "train" or row["split"] in kinds),
+        )
+        cut(self.folder / RECORDED, lambda row: row["step"] <= step)
+        self._open()
+
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
         """One learner step's metrics and a few of its episodes."""
         self._metrics.write(json.dumps({"step": step, **dict(sorted(metrics.items()))}) + "\n")
         for item in scored[: self._episodes_per_step]:
             self.episode(item, "train", step)
-        if self._run is not None:
+        if self._record:
+            self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
+        if self._run is not None and step > self._sent:
             self._run.log(metrics, step=step)
+            self._sent = step
 
     def episode(self, item: Scored, split: str, step: int) -> None:
         """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
@@ -76,19 +118,19 @@ class Tracker:
                 item.episode.problem.answer,
                 item.reward.total,
             )
-        self._run.log({"evaluation/episodes": table}, step=self._run.step)
+        self._run.log({"evaluation/episodes": table}, step=max(self._sent, self._run.step))
 
     def image(self, name: str, path: Path) -> None:
         """Log a picture."""
         if self._run is not None:
             import wandb
 
-            self._run.log({name: wandb.Image(str(path))}, step=self._run.step)
+            self._run.log({name: wandb.Image(str(path))}, step=max(self._sent, self._run.step))
 
     def close(self, exit_code: int) -> None:
         """Flush and end everything."""
-        self._metrics.close()
-        self._episodes.close()
+        for file in (self._metrics, self._episodes, self._recorded):
+            file.close()
         if self._run is not None:
             self._run.finish(exit_code=exit_code)
             self._run = None

@@ -153,6 +153,6 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     assert time.monotonic() - stopped < 20
     assert process.returncode == 130
     assert "To go on: python -m launch.train" in output
-    assert "start_from=" in output
+    assert f"run_dir={folder} resume=auto" in output
     assert "Traceback" not in output
     assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"

@@ -108,7 +108,7 @@ def worker(monkeypatch):
     monkeypatch.setattr(asking, "wait_ready", ready)
 
     async def roles(config, logs, only):
-        return Roles([], [Actor(made)], [], [], logs)
+        return Roles([], [Actor(made)], [], None, logs)
 
     monkeypatch.setattr(asking, "start_roles", roles)
     return made

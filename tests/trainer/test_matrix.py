@@ -60,8 +60,8 @@ def started(monkeypatch):
     async def roles(config, logs, only):
         log.append("+".join(only))
         if only == ("rollout",):
-            return Roles([], [Actor(Tokens(fail=started.fail))], [], [], logs)
-        return Roles([], [], [Actor(Rewarder())], [], logs)
+            return Roles([], [Actor(Tokens(fail=started.fail))], [], None, logs)
+        return Roles([], [], [Actor(Rewarder())], None, logs)
 
     started = type("Started", (), {"log": log, "fail": 0.0})
     Tokens.given = []

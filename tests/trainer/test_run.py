@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import json
+from typing import Any
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayTaskError
@@ -10,6 +11,7 @@ from rich.console import Console
 from launch.compose import compose
 from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker
+from trainer.group import LearnerDied
 from trainer.learner import NonFiniteLoss
 from trainer.metrics import CATALOGUE
 from trainer.pipeline import Pipeline
@@ -37,21 +39,32 @@ class Solvers:
 
 
 class Learner(Group):
-    def __init__(self) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         super().__init__()
         self.saved: list[str] = []
+        self.error = error
+        self.restarts = 0
+
+    async def train_step(self, batch: list[Any]) -> dict[str, float]:
+        if self.error is not None and self.version == 2:
+            raise self.error
+        return await super().train_step(batch)
+
+    async def restart(self) -> None:
+        self.restarts += 1
+        self.version = 0
 
     async def setup(self, path: str, stage: str) -> None:
         pass
 
-    async def save(self, folder: str) -> None:
-        self.saved.append(folder.rpartition("/")[2])
+    async def checkpoint(self, folder: str) -> None:
+        self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
 
 
-def run(monkeypatch, tmp_path, budget):
+def run(monkeypatch, tmp_path, budget, error=None):
     """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
-    screen and learner."""
-    learner = Learner()
+    screen and learner. ``error`` is raised in the third step, each time that it comes."""
+    learner = Learner(error)
 
     async def start(self, view, logs):
         pipeline = Pipeline([Actor(Worker(budget=budget))], [Actor(Solvers())], [Actor(Rewarder())], logs, 5.0, 3)
@@ -60,6 +73,7 @@ def run(monkeypatch, tmp_path, budget):
 
     monkeypatch.setattr(Run, "_start", start)
     monkeypatch.setattr("trainer.run.stop_ray", lambda config, known: None)
+    monkeypatch.setattr("trainer.run.ray_processes", lambda config: [])
     config = compose(
         [
             "stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4",
@@ -104,3 +118,32 @@ def test_a_run_whose_budget_is_spent_ends_in_order_and_says_so_once(monkeypatch,
     assert screen.count("budget is spent (cost 1.25, 1,000 tokens") == 1
     assert f"stopped after {steps} learner steps" in screen
     assert ("ppo" in learner.saved) == (budget > 16)
+
+
+def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allowed(monkeypatch, tmp_path):
+    status, summary, rows, screen, learner = run(monkeypatch, tmp_path, float("inf"), LearnerDied("learner-0 ended"))
+    assert (status, summary["status"], summary["learner_restarts"]) == (1, "failed", 3)
+    assert learner.restarts == 3
+    assert "LearnerDied: learner-0 ended" in summary["error"]
+    assert screen.count("goes on after step 0") == 3
+    assert [row["step"] for row in rows] == [1, 2]
+    assert {row["system/learner_restarts"] for row in rows} == {3}
+    lost = (tmp_path / "run" / "logs" / "lost_steps.jsonl").read_text().splitlines()
+    assert [json.loads(row)["step"] for row in lost] == [1, 2] * 3
+    # The evaluation before stage 2 is neither lost nor done again.
+    assert set(summary["accuracy"]) == {"direct", "gold", "filler", "sft"}
+    splits = [json.loads(row)["split"] for row in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
+    assert splits.count("gold") == 4
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_its_problems_are_written_down(monkeypatch, tmp_path):
+    error = NonFiniteLoss("loss is NaN in step 3", 3, ["p-1", "p-2"])
+    status, summary, rows, _, learner = run(
+        monkeypatch, tmp_path, float("inf"), RayTaskError("train_step", "Traceback ...", error)
+    )
+    assert (status, summary["status"], summary["error"]) == (1, "failed", "NonFiniteLoss: loss is NaN in step 3")
+    written = json.loads((tmp_path / "run" / "non_finite.json").read_text())
+    assert (written["step"], written["problems"]) == (3, ["p-1", "p-2"])
+    assert learner.restarts == 0
+    assert "ppo" not in learner.saved
+    assert len(rows) == 2

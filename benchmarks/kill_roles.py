@@ -1,0 +1,110 @@
+"""Kills a rollout worker, a reward actor and a learner rank again and again in one run of the main job, and checks that
+nothing is lost: the run finishes, its steps are those of any run, and every problem has exactly one outcome.
+
+    python -m benchmarks.kill_roles RUN_DIR [--kills 3] [--seed 0] [--compare OTHER_RUN_DIR ...] [overrides]
+
+``--compare`` prints the accuracy of undisturbed runs beside this one's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+
+from launch.compose import compose
+from trainer.recording import read_scored
+from trainer.resume import rows
+from trainer.run import make_source
+
+ROLES = {"rollout worker": "ray::RolloutWorker", "reward actor": "ray::RewardActor", "learner rank": "ray::Learner"}
+WAIT_S = 1800.0
+
+
+def main() -> int:
+    """Run, kill, check; 0 if nothing was wrong."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run_dir", type=Path)
+    parser.add_argument("--kills", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--compare", type=Path, nargs="*", default=[])
+    arguments, overrides = parser.parse_known_args()
+    overrides = [*overrides, "rollout.record=true", f"run_dir={arguments.run_dir}"]
+    config = compose(overrides)
+    rng = random.Random(arguments.seed)
+    plan = sorted((rng.uniform(1, config.algorithm.steps - 1), role) for role in ROLES for _ in range(arguments.kills))
+    process = subprocess.Popen([sys.executable, "-m", "launch.train", *overrides])
+    try:
+        for moment, role in plan:
+            kill(process, arguments.run_dir, moment, role)
+        code = process.wait(WAIT_S)
+    finally:
+        process.terminate()
+    print(f"exit status {code}")
+    problems = check(arguments.run_dir, config)
+    for text in problems:
+        print(f"WRONG: {text}")
+    for folder in (arguments.run_dir, *arguments.compare):
+        found = json.loads((folder / "summary.json").read_text())["accuracy"].get("ppo")
+        if found:
+            print(f"accuracy {found['mean']:.3f} ({found['low']:.3f} to {found['high']:.3f}) in {folder}")
+    return 1 if code or problems else 0
+
+
+def kill(process: subprocess.Popen[bytes], folder: Path, moment: float, role: str) -> None:
+    """SIGKILL to one process of a role, ``moment`` learner steps after the beginning."""
+    deadline = time.monotonic() + WAIT_S
+    while process.poll() is None and time.monotonic() < deadline:
+        step = len(rows(folder / "metrics.jsonl"))
+        if step >= int(moment):
+            time.sleep(moment % 1)
+            for child in psutil.Process(process.pid).children(recursive=True):
+                with suppress(psutil.Error):
+                    if child.cmdline()[0].startswith(ROLES[role]):
+                        child.kill()
+                        print(f"killed a {role} after step {step}", flush=True)
+                        return
+        time.sleep(0.1)
+
+
+def check(folder: Path, config) -> list[str]:
+    """What is wrong with a finished run's steps and outcomes."""
+    wrong = []
+    summary = json.loads((folder / "summary.json").read_text())
+    steps, size = config.algorithm.steps, config.algorithm.group_size
+    if summary["status"] != "finished":
+        wrong.append(f"status {summary['status']}: {summary.get('error')}")
+    found = [row["step"] for row in rows(folder / "metrics.jsonl")]
+    if found != list(range(1, steps + 1)):
+        wrong.append(f"steps {found}")
+    state = json.loads((folder / "checkpoints" / "ppo" / "state.json").read_text())["controller"]
+    skipped = config.sft.problems if "sft" in config.stages else 0
+    source = make_source(config).train(config.seed)
+    # A file's problems come again every epoch, so they are counted; the generator's never do.
+    drawn = Counter(problem.id for problem in itertools.islice(source, skipped, skipped + state["drawn"]))
+    trained = Counter(item.job.problem.id for item in read_scored(folder / "recorded.jsonl"))
+    given_up = state["counters"]["dropped"] // size + state["counters"]["flat_groups"]
+    if sum(trained.values()) != steps * config.algorithm.batch_size:
+        wrong.append(f"{sum(trained.values())} episodes were trained on")
+    over = [name for name, count in trained.items() if count > drawn[name] * size or count % size]
+    if over:
+        wrong.append(f"trained on more than once, or never drawn: {', '.join(over[:10])}")
+    lost = state["drawn"] - sum(trained.values()) // size - given_up - len(state["put_back"])
+    if lost:
+        wrong.append(f"{lost} problems have no outcome")
+    restarts = f"{state['pipeline']['restarts']} rollout workers, {summary['learner_restarts']} learners"
+    print(f"drawn {state['drawn']}, trained on {len(trained)}, given up {given_up}; restarted: {restarts}")
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,177 @@
+"""Killed and gone on with: replays, which need no engines, bitwise; and the whole thing, problem by problem."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from launch.compose import CONF, compose
+from rewards.modes import PARTS, Reward
+from rollout.records import Attempt, Episode, PolicySample, Problem
+from rollout.worker import Job
+from trainer.controller import sampling_seed
+from trainer.pipeline import Scored
+from trainer.recording import read_scored, write_scored
+from trainer.run import make_source
+
+ROOT = CONF.parent
+STEPS, BATCH = 40, 16
+TIMED = ("time/", "throughput/", "system/")
+
+
+def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "launch.train", f"run_dir={folder}", *overrides],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def finish(process: subprocess.Popen[str]) -> str:
+    output, _ = process.communicate(timeout=400)
+    assert process.returncode == 0, output
+    assert "Traceback" not in output
+    return output
+
+
+def metrics(folder: Path) -> list[dict]:
+    file = folder / "metrics.jsonl"
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+
+
+def wait_for(process: subprocess.Popen[str], reached) -> None:
+    deadline = time.monotonic() + 300
+    while not reached():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def kill_all(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the run, upon which its actors end by themselves; Ray's agents, which linger, get one too."""
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    process.wait()
+    agents = [child for child in family if "Agent" in child.name()]
+    _, alive = psutil.wait_procs(set(family) - set(agents), timeout=60)
+    assert not alive, [found.cmdline() for found in alive]
+    for agent in agents:
+        with suppress(psutil.NoSuchProcess):
+            agent.kill()
+
+
+def kill_learner(process: subprocess.Popen[str]) -> None:
+    children = psutil.Process(process.pid).children(recursive=True)
+    learner = next(child for child in children if "Learner" in " ".join(child.cmdline()[:1]))
+    learner.send_signal(signal.SIGKILL)
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory) -> Path:
+    """A recording of made-up episodes, long enough for a step to last."""
+    rng = random.Random(0)
+    episodes = []
+    for index in range(STEPS * BATCH):
+        tokens = [rng.randint(1, 500) for _ in range(rng.randint(4, 40))]
+        logprobs = [-7.0 + rng.random() for _ in tokens]
+        sample = PolicySample(
+            [rng.randint(1, 500) for _ in range(60)], tokens, logprobs, [index // BATCH] * len(tokens)
+        )
+        job = Job(index, Problem(f"p-{index}", "How many?", "1"), "daslam", index)
+        total = rng.random()
+        reward = Reward(dict.fromkeys(PARTS, total), total, {}, [], total, 0.0)
+        episodes.append(Scored(job, Episode(job.problem, "daslam", Attempt("?"), policy=sample), reward))
+    path = tmp_path_factory.mktemp("recorded") / "recorded.jsonl"
+    write_scored(path, episodes)
+    return path
+
+
+def engine_state(folder: Path) -> list[torch.Tensor]:
+    """Every tensor of the learner's files, in order."""
+
+    def tensors(value):
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple):
+            for item in value.values() if isinstance(value, dict) else value:
+                yield from tensors(item)
+
+    files = sorted((folder / "checkpoints" / "ppo" / "learner" / "engine").glob("*.pt"))
+    return [tensor for file in files for tensor in tensors(torch.load(file, weights_only=False))]
+
+
+def test_a_replay_that_was_killed_twice_ends_bitwise_where_another_does(recorded, tiny_model, tmp_path):
+    settings = [
+        f"rollout.replay={recorded}", "stages=[ppo]", f"model.path={tiny_model}", "controller.max_staleness=0",
+        f"algorithm.steps={STEPS}", f"algorithm.batch_size={BATCH}", "learner.checkpoint_every=4",
+        "algorithm.kl_control=adaptive", "algorithm.kl_target=0.01", "rollout.record=true",
+    ]  # fmt: skip
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    finish(start(whole, *settings, "tracking.wandb=disabled"))
+    process = start(killed, *settings)
+    wait_for(process, lambda: len(metrics(killed)) >= 6)
+    kill_all(process)
+    reached = len(metrics(killed))
+    assert 6 <= reached < STEPS
+    process = start(killed, *settings, "resume=auto")
+    wait_for(process, lambda: len(metrics(killed)) >= reached + 5)
+    kill_learner(process)
+    output = finish(process)
+    assert "the learner is started again and goes on after step" in output
+    rows, expected = metrics(killed), metrics(whole)
+    assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
+    for row, want in zip(rows, expected, strict=True):
+        assert set(row) - {"system/resident_gib"} == set(want) - {"system/resident_gib"}
+        assert [name for name in row if row[name] != want.get(name) and not name.startswith(TIMED)] == []
+    assert rows[-1]["system/learner_restarts"] == 1
+    assert len({row["policy/kl_coef"] for row in rows}) > 2
+    for name in ("recorded.jsonl", "episodes.jsonl"):
+        assert (killed / name).read_text() == (whole / name).read_text()
+    weights = [load_file(folder / "checkpoints" / "ppo" / "model.safetensors") for folder in (whole, killed)]
+    start_weights = load_file(tiny_model / "model.safetensors")
+    for name, value in weights[0].items():
+        assert torch.equal(value, weights[1][name]), name
+        assert not torch.equal(value, start_weights[name])
+    states = engine_state(whole), engine_state(killed)
+    assert len(states[0]) > 10
+    assert all(torch.equal(*pair) for pair in zip(*states, strict=True))
+    summary = json.loads((killed / "summary.json").read_text())
+    assert (summary["status"], summary["steps"], summary["learner_restarts"]) == ("finished", STEPS, 1)
+    runs = sorted((killed / "wandb").glob("offline-run-*"))
+    assert len(runs) == 2
+    assert len({path.name.rpartition("-")[2] for path in runs}) == 1
+    # A finished run is left as it is.
+    assert "is finished" in finish(start(killed, *settings, "resume=auto"))
+
+
+def test_a_run_that_was_killed_and_whose_learner_was_killed_consumes_what_it_would_have(tmp_path):
+    """Sampling at staleness 0: stage 1, six steps, killed in the fourth; the learner killed in the sixth."""
+    settings = [
+        "stages=[sft,ppo]", "sft.problems=96", "algorithm.steps=6", "algorithm.batch_size=16", "rollout.record=true",
+        "learner.checkpoint_every=2", "controller.max_staleness=0", "tracking.wandb=disabled",
+    ]  # fmt: skip
+    folder = tmp_path / "run"
+    process = start(folder, *settings)
+    wait_for(process, lambda: len(metrics(folder)) >= 3)
+    kill_all(process)
+    process = start(folder, *settings, "resume=auto")
+    wait_for(process, lambda: len(metrics(folder)) >= 5)
+    kill_learner(process)
+    assert "goes on after step 4" in finish(process)
+    assert [row["step"] for row in metrics(folder)] == list(range(1, 7))
+    source = make_source(compose(settings))
+    problems = [problem.id for problem in itertools.islice(source.train(0), 96, 96 + 6 * 16)]
+    consumed = [(item.job.problem.id, item.job.seed) for item in read_scored(folder / "recorded.jsonl")]
+    assert consumed == [(name, sampling_seed(0, name, number)) for number, name in enumerate(problems)]
+    assert max(row["policy/engine_logprob_gap"] for row in metrics(folder)) < 1e-3

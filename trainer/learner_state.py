@@ -1,0 +1,113 @@
+"""What a learner rank keeps beside the policy's folder, to go on bitwise where it was.
+
+DeepSpeed writes the engine (model, critic, optimiser, schedule) in its own files, one set a rank. They are pickles, and
+are read by torch's unpickler for weights, which builds nothing but tensors, plain containers and the three plain
+classes that DeepSpeed itself puts there. The rest is JSON, one file a rank.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+TAG = "engine"
+
+
+class CheckpointMismatch(RuntimeError):
+    """A checkpoint is of another model or of another number of ranks; the message says which."""
+
+
+def save_state(engine: Any, folder: Path, rank: int, ranks: int, own: dict[str, Any]) -> None:
+    """Write the engine's state, this process's random states and ``own``, which is JSON; to be called on every rank."""
+    folder.mkdir(parents=True, exist_ok=True)
+    engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
+    state = own | {"ranks": ranks, "parameters": shapes(engine.module), "random": random_state()}
+    _file(folder, rank).write_text(json.dumps(state) + "\n", encoding="utf-8")
+
+
+def restore_state(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str, Any]:
+    """Take up what ``save_state`` wrote; ``own``. To be called on every rank. Raises CheckpointMismatch, and
+    pickle.UnpicklingError for files that hold anything else than DeepSpeed writes."""
+    state: dict[str, Any] = json.loads(_file(folder, 0).read_text(encoding="utf-8"))
+    if state["ranks"] != ranks:
+        raise CheckpointMismatch(f"learner.ranks: {ranks} is not allowed: {folder} was written by {state['ranks']}")
+    have = shapes(engine.module)
+    for name in {**state["parameters"], **have}:
+        then, now = state["parameters"].get(name), have.get(name)
+        if then != now:
+            raise CheckpointMismatch(
+                f"{folder} is of another model: parameter {name} has shape {then} there and {now} here"
+            )
+    with weights_only():
+        engine.load_checkpoint(str(folder), tag=TAG)
+    state = json.loads(_file(folder, rank).read_text(encoding="utf-8"))
+    restore_random(state["random"])
+    return state
+
+
+def _file(folder: Path, rank: int) -> Path:
+    return folder / f"rank-{rank}.json"
+
+
+def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
+    """Every parameter's shape by its name; the whole one of a parameter that ZeRO 3 shares out."""
+    return {name: list(getattr(value, "ds_shape", value.shape)) for name, value in module.named_parameters()}
+
+
+@contextmanager
+def weights_only() -> Iterator[None]:
+    """Have torch refuse every pickle that is more than weights, whatever its caller asks for."""
+    from deepspeed.runtime.fp16.loss_scaler import LossScaler
+    from deepspeed.runtime.zero.config import ZeroStageEnum
+    from deepspeed.utils.tensor_fragment import fragment_address
+
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        with torch.serialization.safe_globals([LossScaler, ZeroStageEnum, fragment_address]):
+            yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def random_state() -> dict[str, Any]:
+    """The states of Python's, NumPy's and torch's generators in this process, as JSON."""
+    name, keys, *rest = np.random.get_state()
+    devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
+    return {
+        "python": random.getstate(),
+        "numpy": [name, np.asarray(keys).tolist(), *rest],
+        "torch": _hex(torch.get_rng_state()),
+        "cuda": [_hex(state) for state in devices],
+    }
+
+
+def restore_random(state: dict[str, Any]) -> None:
+    """Put the generators back."""
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+    torch.set_rng_state(_bytes(state["torch"]))
+    if state["cuda"]:
+        torch.cuda.set_rng_state_all([_bytes(text) for text in state["cuda"]])
+
+
+def _hex(state: torch.Tensor) -> str:
+    return bytes(state.tolist()).hex()
+
+
+def _bytes(text: str) -> torch.Tensor:
+    return torch.tensor(list(bytes.fromhex(text)), dtype=torch.uint8)

@@ -1,0 +1,83 @@
+"""What a process of the learner shares with the others: how they meet, and sums over all of them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import ray
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss or gradient was NaN or infinite, and the optimiser step was not taken: the weights are those before it.
+
+    ``step`` is the learner step, ``problems`` are the ids of the minibatch.
+    """
+
+    def __init__(self, message: str, step: int = 0, problems: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.step, self.problems = step, list(problems)
+
+    def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, int, list[str]]]:
+        return type(self), (str(self), self.step, self.problems)
+
+
+class Rank:
+    """One of ``ranks`` processes."""
+
+    def __init__(self, rank: int, ranks: int, *, cuda: bool) -> None:
+        self.rank, self.ranks, self.cuda = rank, ranks, cuda
+        if not cuda:
+            os.environ["DS_ACCELERATOR"] = "cpu"
+
+    def address(self) -> tuple[str, int]:
+        """A host and free port for the ranks to meet at."""
+        import socket
+
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            port: int = probe.getsockname()[1]
+        return ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1", port
+
+    def connect(self, host: str, port: int) -> int:
+        """Join the process group of all ranks; the process id."""
+        os.environ |= {
+            "MASTER_ADDR": host,
+            "MASTER_PORT": str(port),
+            "RANK": str(self.rank),
+            "WORLD_SIZE": str(self.ranks),
+            "LOCAL_RANK": "0",
+            # DeepSpeed builds an extension with the ninja of this environment, activated or not.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        }
+        import deepspeed
+
+        deepspeed.init_distributed(dist_backend="nccl" if self.cuda else "gloo", verbose=False)
+        return os.getpid()
+
+    def _equal(self, groups: list[list[int]]) -> list[tuple[list[int], float]]:
+        """The groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        most = int(self._max(float(len(groups))))
+        return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
+
+    def _sum_tensor(self, values: Tensor) -> Tensor:
+        if self.ranks > 1:
+            dist.all_reduce(values)
+        return values
+
+    def _sum(self, value: float) -> float:
+        return float(self._sum_tensor(torch.tensor([value], dtype=torch.float64, device=self._device()))[0])
+
+    def _max(self, value: float) -> float:
+        tensor = torch.tensor([value], dtype=torch.float64, device=self._device())
+        if self.ranks > 1:
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return float(tensor[0])
+
+    def _device(self) -> torch.device:
+        return torch.device("cuda" if self.cuda else "cpu")
