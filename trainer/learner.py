@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import torch
@@ -19,18 +19,15 @@ import torch.distributed as dist
 from torch import Tensor
 
 from rollout.logs import actor_log
-from rollout.weights import Bucket, Update, bucketed, make_bucket
 from trainer import losses
 from trainer.advantages import estimate, group_moments, moments, scores, whiten
 from trainer.checkpoints import LEARNER, complete_folder
 from trainer.config import Config, ConfigError, model_path
 from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values, shards
 from trainer.learner_state import restore_state, save_state
-from trainer.policy import ActorCritic, Source
-from trainer.rank import NonFiniteLoss, Rank
-
-if TYPE_CHECKING:
-    from trainer.nccl import Channel
+from trainer.policy import ActorCritic
+from trainer.rank import NonFiniteLoss
+from trainer.sending import SendingRank
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
@@ -43,19 +40,15 @@ def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
     return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
 
 
-class Learner(Rank):
+class Learner(SendingRank):
     """One rank of the learner; ``LearnerRank`` is the same class as a Ray actor."""
 
     def __init__(self, config: Config, rank: int, log_folder: str | None = None) -> None:
         if log_folder is not None:
             actor_log(log_folder, f"learner-{rank}")
-        super().__init__(rank, config.learner.ranks, cuda=config.learner.gpus_per_rank > 0)
-        self.config = config
+        super().__init__(config, rank)
         torch.set_num_threads(config.learner.threads)
         self.frozen: Any = None
-        # What the adapter is merged into on the workers, once it was put into the object store.
-        self._base: tuple[Any, ...] | None = None
-        self.channel: Channel | None = None
 
     # -- set-up of a stage -----------------------------------------------------------------------------------
 
@@ -79,7 +72,7 @@ class Learner(Rank):
             attention=None if settings.attention == "auto" else settings.attention,
         )
         lr = self.config.sft.lr if stage == "sft" else settings.lr
-        self._base = None
+        self.base = None
         # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" else None
         self._initialize(model, lr, stage)
@@ -353,53 +346,6 @@ class Learner(Rank):
 
     # -- weights ---------------------------------------------------------------------------------------------
 
-    def buckets(self, sources: Sequence[Source]) -> Iterator[Bucket]:
-        """The tensors in buckets, of which one at a time is gathered and held; to be run through on every rank, and of
-        use on the first, the others' being empty."""
-        settings = self.config.rollout.weights
-        for chosen in bucketed([source.nbytes for source in sources], int(settings.bucket_mib * 2**20)):
-            part = [sources[index] for index in chosen]
-            with self.gathered([value for source in part for value in source.parts]), torch.no_grad():
-                named = [(source.name, source.make()) for source in part] if self.rank == 0 else []
-                yield make_bucket(named, digests=settings.verify)
-
-    def gather(self, whole: bool = False) -> Update:
-        """Put the policy into the object store; to be called on every rank, the first rank's answer counts.
-
-        With an adapter, and unless it is to be ``whole``, only that goes, after the tensors that it changes went once.
-        """
-        settings = self.config.rollout.weights
-        if whole or not (self.model.lora and settings.adapter_only):
-            buckets, nbytes = self._put(self.model.sources())
-            return Update(self.version, buckets, verify=settings.verify, nbytes=nbytes)
-        if self._base is None:
-            self._base, _ = self._put(self.model.sources(merge=False))
-        sources, scales = self.model.adapters()
-        buckets, nbytes = self._put(sources)
-        return Update(self.version, buckets, self._base, scales, verify=settings.verify, nbytes=nbytes)
-
-    def _put(self, sources: Sequence[Source]) -> tuple[tuple[Any, ...], int]:
-        """References to the buckets, on the first rank, and their bytes."""
-        references, nbytes = [], 0
-        for bucket in self.buckets(sources):
-            if self.rank == 0:
-                references.append(ray.put(bucket))
-                nbytes += bucket.data.nbytes
-        return tuple(references), nbytes
-
-    def open_channel(self, workers: Sequence[Any], host: str, port: int) -> None:
-        """Meet the rollout workers for transfers over NCCL; to be called on every rank."""
-        from trainer.nccl import Channel
-
-        if self.channel is not None:
-            self.channel.close()
-        self.channel = Channel(self, workers, host, port)
-
-    def send(self) -> Update:
-        """Have every rollout worker load the policy over NCCL; to be called on every rank."""
-        assert self.channel is not None
-        return self.channel.send(self.version)
-
     def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
         """A few sequences and their log-probabilities under the present weights: what an engine that loaded
         them has to find as well."""
@@ -432,12 +378,6 @@ class Learner(Rank):
                     self.model.save(str(partial), self.tokenizer)
         if self.ranks > 1:
             dist.barrier()
-
-    def gathered(self, parameters: Sequence[torch.nn.Parameter]) -> Any:
-        """A context in which these are whole, which ZeRO-3 has to put together; on every rank."""
-        import deepspeed
-
-        return deepspeed.zero.GatheredParameters(list(parameters), enabled=self.config.learner.zero_stage == 3)
 
     # -- batches ---------------------------------------------------------------------------------------------
 

@@ -24,13 +24,13 @@ from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 from rollout.weights import Entry, Update, bucketed
 
 if TYPE_CHECKING:
-    from trainer.learner import Learner
+    from trainer.sending import SendingRank
 
 
 class Policy(WeightSource):
     """The learner's policy as vLLM asks for it: metadata, and a pass over the tensors that all ranks make together."""
 
-    def __init__(self, learner: Learner, limit: int) -> None:
+    def __init__(self, learner: SendingRank, limit: int) -> None:
         self._learner = learner
         self._limit = limit
 
@@ -86,7 +86,7 @@ class Workers:
 class Channel:
     """A group of the learner's first rank and all rollout workers; to be made and used on every rank."""
 
-    def __init__(self, learner: Learner, actors: Sequence[Any], host: str, port: int) -> None:
+    def __init__(self, learner: SendingRank, actors: Sequence[Any], host: str, port: int) -> None:
         config = learner.config
         limit = int(config.rollout.weights.bucket_mib * 2**20)
         self._learner = learner
