@@ -35,6 +35,7 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
         command(
             "algorithm.steps=4", "learner.checkpoint_every=2", "evaluation.every=4", "evaluation.subset=8",
             f"run_dir={folder}",
+            "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
         ),
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
     )  # fmt: skip
@@ -131,7 +132,10 @@ def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> 
 def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
-        command("algorithm.steps=500", f"run_dir={folder}", "evaluation.problems=2"),
+        command(
+            "algorithm.steps=500", f"run_dir={folder}", "evaluation.problems=2",
+            "+model.lora={rank: 4, alpha: 8}", "rollout.weights.verify=true",
+        ),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         # Tests that a script started in the background have inherited that Ctrl-C is ignored; a person has not.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
@@ -142,7 +146,11 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     before = len(lines(folder / "metrics.jsonl"))
     # More than what was waiting in the buffer: these episodes come from the worker's second life.
     wait_for_steps(folder, process, before + 6)
-    assert max(row["staleness/max"] for row in lines(folder / "metrics.jsonl")) <= 1
+    rows = lines(folder / "metrics.jsonl")
+    assert max(row["staleness/max"] for row in rows) <= 1
+    # Only the adapter travels, and a worker in its second life makes of it what the learner has.
+    assert 0 < max(row["throughput/weights_mib"] for row in rows) < 1
+    assert max(row["policy/engine_logprob_gap"] for row in rows) < 1e-3
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 5
     os.killpg(process.pid, signal.SIGINT)

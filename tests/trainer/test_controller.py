@@ -299,5 +299,3 @@ def test_the_time_without_a_running_episode_is_counted():
 
 
 # -- groups --------------------------------------------------------------------------------------------------------
-
-GROUPS = ["algorithm=grpo", "algorithm.group_size=4", "algorithm.minibatches=1"]

@@ -17,6 +17,8 @@ from trainer.controller import Buffer, Controller, sampling_seed
 from trainer.groups import Assembler, flat
 from trainer.pipeline import Scored
 
+GROUPS = ["algorithm=grpo", "algorithm.group_size=4", "algorithm.minibatches=1"]
+
 
 def check_groups(group, steps=12, batch=8, size=4):
     """Every batch holds whole groups of one problem each, sampled with different seeds, and no problem comes again."""
