@@ -1,0 +1,183 @@
+"""What asynchrony gains: wall time a step with ``max_staleness`` 0 and 1: ``python -m benchmarks.overlap``.
+
+The embedded default's real parts and controller, with the rollout roles (workers, solver, reward actor) held to one
+core and the learner to another, which the driver and Ray's own processes share with it; the same in both modes. Both
+modes take turns within one run. ``algorithm.epochs`` is chosen so that both sides have about as much to do, from one
+synchronous run first: with r seconds of rollouts and l of learning a step, overlap can gain (r + l) / max(r, l), 2 at
+most. Nothing but speed is looked at: weights begin anew with every turn.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import statistics
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.episodes import running
+from launch.compose import compose
+from trainer.config import Config
+from trainer.controller import Controller
+from trainer.group import LearnerGroup
+from trainer.pipeline import Pipeline, Scored
+from trainer.run import make_source
+
+ROLLOUTS = ("ray::RolloutWorker", "ray::SolverActor", "ray::RewardActor")
+# The first steps fill the pipeline, the last one waits for its push.
+SKIPPED = 2
+
+
+@dataclass(frozen=True)
+class Step:
+    """Seconds of one step: of wall time, and of it waited by the learner and by the rollouts; of CPU by the sides."""
+
+    wall: float
+    learner_idle: float
+    rollouts_idle: float
+    rollouts: float
+    learner: float
+    driver: float
+
+
+class Cores:
+    """The run's processes by side, each side held to a core."""
+
+    def __init__(self) -> None:
+        first, second, *_ = psutil.Process().cpu_affinity()
+        self.driver = [psutil.Process()]
+        self.rollouts: list[psutil.Process] = []
+        self.learner: list[psutil.Process] = []
+        others = []
+        for process in psutil.Process().children(recursive=True):
+            name = process.cmdline()[0] if process.cmdline() else ""
+            if name.startswith(ROLLOUTS) or any(process in above.children(recursive=True) for above in self.rollouts):
+                self.rollouts.append(process)
+            elif name.startswith("ray::Learner"):
+                self.learner.append(process)
+            else:
+                others.append(process)
+        for core, processes in ((first, self.rollouts), (second, [*self.learner, *self.driver, *others])):
+            for process in processes:
+                for thread in process.threads():
+                    with suppress(ProcessLookupError):  # it has ended since
+                        os.sched_setaffinity(thread.id, {core})
+
+    def seconds(self) -> list[float]:
+        """CPU time so far of rollouts, learner and driver."""
+        return [sum(sum(p.cpu_times()[:2]) for p in side) for side in (self.rollouts, self.learner, self.driver)]
+
+
+async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores: Cores) -> list[Step]:
+    """The steps of one run from the start, the first few and the last left out."""
+    await learner.setup(config.model.path, "ppo")
+    weights, _, _ = await learner.weights()
+    for version in (-1, 0):  # whatever the engines hold, it is not these
+        await pipeline.publish(weights, version, [], [])
+    steps: list[Step] = []
+    before = cores.seconds()
+
+    async def on_step(step: int, metrics: dict[str, float], batch: Sequence[Scored]) -> None:
+        nonlocal before
+        now = cores.seconds()
+        wall = len(batch) / metrics["throughput/episodes_s"]
+        used = [later - earlier for later, earlier in zip(now, before, strict=True)]
+        steps.append(Step(wall, metrics["time/rollout_wait"], metrics["time/learner_wait"], *used))
+        before = now
+
+    await Controller(config, pipeline, learner, make_source(config).train(99), on_step).run()
+    return steps[SKIPPED:-1]
+
+
+def mean(steps: Sequence[Step], name: str) -> float:
+    """Of one of the figures."""
+    return statistics.fmean(getattr(step, name) for step in steps)
+
+
+def balanced_epochs(steps: Sequence[Step]) -> int:
+    """The epochs at which learning takes as long as the rollouts do, from synchronous steps of one epoch.
+
+    Take-up costs about two forward passes, an epoch three: forward, and backward at twice its cost.
+    """
+    passes = mean(steps, "rollouts") / (mean(steps, "learner") / 5)
+    return max(1, round((passes - 2) / 3))
+
+
+async def measure(config: Config, console: Console) -> list[Step]:
+    """Synchronous steps, to balance the sides by."""
+    async with running(config, console) as (pipeline, roles):
+        learner = roles.group()
+        await learner.connect()
+        return await train(config, pipeline, learner, Cores())
+
+
+async def compare(configs: dict[str, Config], rounds: int, console: Console) -> dict[str, list[Step]]:
+    """The modes in turn, over the same actors."""
+    found: dict[str, list[Step]] = {name: [] for name in configs}
+    async with running(next(iter(configs.values())), console) as (pipeline, roles):
+        learner = roles.group()
+        await learner.connect()
+        cores = Cores()
+        for number in range(rounds):
+            for name, config in configs.items():
+                started = time.perf_counter()
+                found[name] += await train(config, pipeline, learner, cores)
+                wall = statistics.median(step.wall for step in found[name])
+                console.print(
+                    f"round {number + 1}, {name}: {wall:.2f} s a step so far ({time.perf_counter() - started:.0f} s)",
+                    highlight=False,
+                )
+    return found
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=8, help="of each turn")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--epochs", type=int, help="instead of measuring how many balance the sides")
+    parser.add_argument("--staleness", type=int, default=1)
+    parser.add_argument("overrides", nargs="*", help="of the configuration")
+    options = parser.parse_args()
+    console = Console()
+    if len(psutil.Process().cpu_affinity()) < 2:
+        parser.error("two cores are needed")
+    base = [*options.overrides, f"algorithm.steps={options.steps}", "learner.lr=1e-6", "learner.critic_lr=1e-6"]
+    epochs = options.epochs
+    if epochs is None:
+        probe = compose([*base, "algorithm.epochs=1", "controller.max_staleness=0", f"algorithm.steps={SKIPPED + 4}"])
+        epochs = balanced_epochs(asyncio.run(measure(probe, console)))
+    configs = {
+        f"η = {staleness}": compose([*base, f"algorithm.epochs={epochs}", f"controller.max_staleness={staleness}"])
+        for staleness in (0, options.staleness)
+    }
+    found = asyncio.run(compare(configs, options.rounds, console))
+    columns = ["", "wall", "rollouts", "learner", "driver", "rollouts idle", "learner idle"]
+    table = Table(*columns, title="seconds a step: wall time (median), CPU time, share of waiting")
+    for name, steps in found.items():
+        wall = mean(steps, "wall")
+        table.add_row(
+            name,
+            f"{statistics.median(step.wall for step in steps):.2f}",
+            *(f"{mean(steps, side):.2f}" for side in ("rollouts", "learner", "driver")),
+            *(f"{mean(steps, side) / wall:.0%}" for side in ("rollouts_idle", "learner_idle")),
+        )
+    console.print(table)
+    synchronous, asynchronous = (statistics.median(step.wall for step in steps) for steps in found.values())
+    busy = [mean(next(iter(found.values())), side) for side in ("rollouts", "learner")]
+    console.print(
+        f"{synchronous / asynchronous:.2f} times as fast with epochs {epochs}; these two sides can gain "
+        f"{sum(busy) / max(busy):.2f} (load of the machine {os.getloadavg()[0]:.1f})",
+        highlight=False,
+    )
+
+
+if __name__ == "__main__":
+    main()
