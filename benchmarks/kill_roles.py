@@ -77,12 +77,12 @@ def kill(process: subprocess.Popen[bytes], folder: Path, moment: float, role: st
 
 
 def check(folder: Path, config) -> list[str]:
-    """What is wrong with a finished run's steps and outcomes."""
-    wrong = []
+    """What is wrong with a run's end, steps and outcomes."""
     summary = json.loads((folder / "summary.json").read_text())
-    steps, size = config.algorithm.steps, config.algorithm.group_size
     if summary["status"] != "finished":
-        wrong.append(f"status {summary['status']}: {summary.get('error')}")
+        return [f"status {summary['status']}: {summary.get('error')}"]
+    wrong = []
+    steps, size = config.algorithm.steps, config.algorithm.group_size
     found = [row["step"] for row in rows(folder / "metrics.jsonl")]
     if found != list(range(1, steps + 1)):
         wrong.append(f"steps {found}")

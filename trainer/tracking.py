@@ -53,6 +53,7 @@ class Tracker:
             self._run.define_metric("eval/*", step_metric="eval/version")
 
     def _open(self) -> None:
+        # What is not to be recorded is written nowhere.
         self._metrics, self._episodes, self._recorded = (
             (self.folder / name).open("a", encoding="utf-8", buffering=1)
             for name in ("metrics.jsonl", "episodes.jsonl", RECORDED if self._record else os.devnull)

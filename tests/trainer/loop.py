@@ -6,11 +6,15 @@ import asyncio
 from pathlib import Path
 
 from launch.compose import compose
-from rollout.records import Problem
+from rewards.modes import Reward
+from rollout.records import Episode, PolicySample, Problem
+from rollout.worker import Job
 from tests.trainer.fakes import Actor, Group, Rewarder
 from trainer.controller import Controller
 from trainer.evaluation import Evaluator
-from trainer.pipeline import Pipeline
+from trainer.pipeline import Pipeline, Scored
+
+GROUPS = ["algorithm=grpo", "algorithm.group_size=4", "algorithm.minibatches=1"]
 
 
 def problems(poison_every: int = 0, varied_every: int = 0):
@@ -52,7 +56,7 @@ async def train(
         rows.append((step, metrics, scored))
 
     pipeline.start()
-    controller = Controller(config, pipeline, group, problems(poison_every, varied_every), on_step, evaluator)
+    controller = Controller(config, pipeline, group, problems(poison_every, varied_every), on_step, evaluator=evaluator)
     tasks = [asyncio.create_task(disturb())] if disturb else []
     try:
         async with asyncio.timeout(60):
@@ -62,3 +66,9 @@ async def train(
             task.cancel()
         await pipeline.stop()
     return result, group, rows, controller, pipeline
+
+
+def scored(identity: int, versions: list[int], total: float = 0.0) -> Scored:
+    job = Job(identity, Problem(f"p-{identity // 2}", "How many?", "1"), "daslam", 100 + identity)
+    sample = PolicySample([1], [2] * len(versions), [0.0] * len(versions), versions)
+    return Scored(job, Episode(job.problem, "daslam", policy=sample), Reward({}, total, {}, [], 0.0, None))

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from launch.compose import compose
-from rollout.weights import unpack
+from rollout.weights import bucket_tensors
 from trainer.experience import Experience
 from trainer.learner import Learner
 from trainer.policy import Source
@@ -46,7 +46,7 @@ def free_port() -> int:
 def gathered(learner: Learner, sources: Sequence[Source] | None = None) -> dict[str, torch.Tensor]:
     """What an engine would be sent, on the first rank; to be called on every rank."""
     buckets = learner.buckets(learner.model.sources() if sources is None else sources)
-    return {name: value.clone() for bucket in buckets for name, value in unpack(bucket)}
+    return {name: value.clone() for bucket in buckets for name, value in bucket_tensors(bucket)}
 
 
 def parameters(learner: Learner) -> dict[str, torch.Tensor]:

@@ -8,16 +8,10 @@ from collections import Counter
 import pytest
 
 from launch.compose import compose
-from rewards.modes import Reward
-from rollout.records import Episode, PolicySample, Problem
-from rollout.worker import Job
 from tests.trainer.fakes import Group, Worker
-from tests.trainer.loop import make_pipeline, problems, train
+from tests.trainer.loop import GROUPS, make_pipeline, problems, scored, train
 from trainer.controller import Buffer, Controller, sampling_seed
 from trainer.groups import Assembler, flat
-from trainer.pipeline import Scored
-
-GROUPS = ["algorithm=grpo", "algorithm.group_size=4", "algorithm.minibatches=1"]
 
 
 def check_groups(group, steps=12, batch=8, size=4):
@@ -87,12 +81,6 @@ def test_with_the_budget_spent_no_part_of_a_group_is_trained_on(budget, steps):
     assert result.steps == steps
     assert pipeline.idle
     check_groups(group, steps=steps)
-
-
-def scored(identity: int, versions: list[int], total: float = 0.0) -> Scored:
-    job = Job(identity, Problem(f"p-{identity // 2}", "How many?", "1"), "daslam", 100 + identity)
-    sample = PolicySample([1], [2] * len(versions), [0.0] * len(versions), versions)
-    return Scored(job, Episode(job.problem, "daslam", policy=sample), Reward({}, total, {}, [], 0.0, None))
 
 
 def test_an_assembler_gives_groups_out_whole_whatever_the_order():

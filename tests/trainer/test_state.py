@@ -12,8 +12,9 @@ import pytest
 
 from launch.compose import compose, main
 from rollout.records import RecordError
+from rollout.weights import Update
 from tests.trainer.fakes import Group, Worker
-from tests.trainer.test_controller import GROUPS, make_pipeline, problems, scored
+from tests.trainer.loop import GROUPS, make_pipeline, problems, scored
 from trainer.checkpoints import STATE, begin_folder, complete, newest, prune
 from trainer.config import ConfigError
 from trainer.controller import Controller, sampling_seed
@@ -55,11 +56,9 @@ async def life(config, folder, consumed, stop_after=None, **kinds):
     if kept:
         controller.restore(state, read_scored(kept.folder / "waiting.jsonl"))
         group.version = kept.version
-        for worker in pipeline._workers:
-            worker._target.version = kept.version
-        pipeline.versions = [kept.version] * 2
     group.train_step = train_step
     pipeline.start()
+    await pipeline.publish(Update(group.version))
     try:
         async with asyncio.timeout(60):
             return await controller.run(), controller
@@ -262,7 +261,7 @@ def test_a_line_that_is_no_episode_is_refused_by_number(tmp_path):
 def test_a_replay_gives_the_recorded_episodes_in_their_order_to_the_ids_asked_for():
     async def go():
         replay = Replay([scored(index, [0]) for index in (7, 3, 9)], 5.0)
-        await replay.publish(None, 4, [], [])
+        await replay.publish(Update(4))
         job = scored(2, [0]).job
         await replay.submit([job])
         (found,) = await replay.next()
