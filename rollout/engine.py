@@ -36,7 +36,9 @@ class PromptTooLong(ValueError):
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only."""
+    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only.
+
+    Without ``logprobs`` generations have none: where the text alone is wanted, a token costs less."""
 
     path: str
     dtype: str = "float32"
@@ -49,11 +51,13 @@ class EngineSettings:
     gpu_memory_utilization: float = 0.8
     threads: int = 1
     seed: int = 0
+    logprobs: bool = True
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One completion: ids as sampled, the log-probability and weight version of each, and the text."""
+    """One completion: ids as sampled, the log-probability (of an engine that gives them) and weight version of each,
+    and the text."""
 
     prompt_ids: list[int]
     token_ids: list[int]
@@ -166,7 +170,7 @@ class Engine:
             temperature=sampling.temperature,
             stop=list(sampling.stop),
             seed=sampling.seed,
-            logprobs=0,
+            logprobs=0 if self.settings.logprobs else None,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         return await self._complete(ids, parameters)

@@ -207,6 +207,7 @@ def _engine_solver(config: Config, solver: VllmSolver, replies: ReplySettings) -
             prefix_caching=True,
             threads=solver.threads,
             seed=config.seed,
+            logprobs=False,
         ),
         replies=replies,
         timeout_s=solver.timeout_s,
