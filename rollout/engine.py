@@ -40,7 +40,8 @@ class PromptTooLong(ValueError):
 
 @dataclass(frozen=True)
 class Generation:
-    """One completion: ids as sampled, the log-probability and weight version of each, and the text."""
+    """One completion: ids as sampled, the log-probability (of an engine that gives them) and weight version of each,
+    and the text."""
 
     prompt_ids: list[int]
     token_ids: list[int]
@@ -142,7 +143,7 @@ class Engine:
             temperature=sampling.temperature,
             stop=list(sampling.stop),
             seed=sampling.seed,
-            logprobs=0,
+            logprobs=None if self.settings.frozen else 0,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
         return await self._complete(ids, parameters)

@@ -13,7 +13,8 @@ class EngineSettings:
 
     ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
     instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.
-    ``frozen``: nothing is ever loaded, so that no memory is spent on making it quick.
+    ``frozen``: only the text is wanted and nothing is ever loaded, so that tokens come without log-probabilities, which
+    cost time, and no memory is spent on quick loads.
     """
 
     path: str
