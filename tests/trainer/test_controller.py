@@ -168,7 +168,8 @@ def test_a_slow_episode_holds_no_batch_and_goes_on_over_weight_changes(staleness
     held_up = [number for number, batch in enumerate(group.batches) if slow in batch]
     assert held_up[0] >= 6, "six steps were taken without it"
     if staleness == 1:
-        assert result.refused == 1, "begun with weights too old by then, and done anew"
+        # On a busy machine another may be slow as well.
+        assert result.refused >= 1, "begun with weights too old by then, and done anew"
         assert min(slow.versions) >= held_up[0] - 1
     else:
         assert result.refused == 0
