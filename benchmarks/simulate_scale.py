@@ -97,7 +97,7 @@ class Host:
     def __init__(self, indices: list[int], concurrency: int, seconds: float) -> None:
         self.workers = {index: SimulatedWorker(index, concurrency, seconds) for index in indices}
 
-    async def ready(self) -> None:
+    async def ready(self, *_: Any) -> None:
         """Return once the process is there."""
 
     async def submit(self, index: int, jobs: list[Job]) -> None:

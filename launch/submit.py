@@ -36,6 +36,7 @@ PATHS = ("model.path", "solver.path", "solver.cache_path", "data.root", "start_f
 STOP_WAIT_S = 15
 STOPPED_WITHIN_S = 30
 CONNECT_TIMEOUT_S = 10
+AGENT_WAIT_S = 60
 
 
 class Refused(RuntimeError):
@@ -157,15 +158,22 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
 def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> str:
     """Submit, say what to type next, and return the job's id. Raises Refused."""
     command = f"exec {shlex.quote(options.python)} -m launch.train {shlex.join(overrides)}"
-    try:
-        job: str = client.submit_job(
-            entrypoint=command,
-            runtime_env=runtime_env(options),
-            submission_id=options.name,
-            metadata={"project": "decomposer"},
-        )
-    except (RuntimeError, ValueError) as error:
-        raise Refused(f"{options.address} did not take the job: {_first_line(error)}") from None
+    environment = runtime_env(options)
+    deadline = time.monotonic() + AGENT_WAIT_S
+    while True:
+        try:
+            job: str = client.submit_job(
+                entrypoint=command,
+                runtime_env=environment,
+                submission_id=options.name,
+                metadata={"project": "decomposer"},
+            )
+            break
+        except (RuntimeError, ValueError) as error:
+            # What a head says that has just been started.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise Refused(f"{options.address} did not take the job: {_first_line(error)}") from None
+        time.sleep(1)
     again = f"python -m launch.submit --address {options.address}"
     folder = next(text for text in reversed(overrides) if text.startswith(("run_dir=", "hydra.sweep.dir=")))
     sys.stdout.write(f"submitted {job}\n{folder}\nfollow: {again} --follow {job}\nstop:   {again} --stop {job}\n")

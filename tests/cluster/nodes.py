@@ -39,7 +39,9 @@ class Cluster:
         """Start a node. ``--block`` makes its processes the children of one that can be ended."""
         log = (self.folder / f"node-{len(self.nodes)}.log").open("wb")
         command = [RAY, "start", *arguments, "--block", "--num-cpus", str(cpus), "--num-gpus", "0",
-                   "--object-store-memory", str(200 * 2**20), "--disable-usage-stats"]  # fmt: skip
+                   "--object-store-memory", str(200 * 2**20), "--disable-usage-stats",
+                   # Another cluster on the machine may have the usual one, and a head without an agent takes no jobs.
+                   "--dashboard-agent-listen-port", str(free_port())]  # fmt: skip
         self.nodes.append(
             subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
         )
