@@ -82,7 +82,7 @@ class Run:
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             with View(self.console) as view:
-                tracker = Tracker(self.config, self.folder, wandb_id)
+                tracker = Tracker(self.config, self.folder, wandb_id, self._say)
                 if resumed:
                     tracker.rewind(self.recovery.version, self.summary["accuracy"])
                 asyncio.run(self._stages(view, tracker))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from trainer.config import Config
 from trainer.pipeline import Scored
 from trainer.recording import RECORDED, scored_row
 from trainer.resume import cut, rows
+from trainer.wandb_run import WandbRun
 
 # In logs/: metrics of steps that were taken, lost, and taken again.
 LOST = "lost_steps.jsonl"
@@ -25,32 +26,15 @@ class Tracker:
     it keeps the first metrics, metrics.jsonl has the second.
     """
 
-    def __init__(self, config: Config, folder: Path, wandb_id: str | None = None) -> None:
+    def __init__(
+        self, config: Config, folder: Path, wandb_id: str | None = None, say: Callable[[str], object] = print
+    ) -> None:
         self.folder = folder
         self._episodes_per_step = config.tracking.episodes_per_step
         self._record = config.rollout.record
         self._open()
         sent = [*rows(folder / "metrics.jsonl"), *rows(folder / "logs" / LOST)] if wandb_id else []
-        self._sent = max((row["step"] for row in sent), default=0)
-        self._run: Any = None
-        if config.tracking.wandb != "disabled":
-            import wandb
-
-            tracking = config.tracking
-            (folder / "wandb").mkdir(exist_ok=True)
-            self._run = wandb.init(
-                project=tracking.project,
-                group=tracking.group,
-                name=tracking.name or folder.name,
-                dir=str(folder),
-                mode=tracking.wandb,
-                id=wandb_id,
-                resume="allow" if wandb_id else None,
-                config=config.model_dump(mode="json"),
-                settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
-            )
-            # A score belongs to the version it is of; its row is that of the step in which it was there.
-            self._run.define_metric("eval/*", step_metric="eval/version")
+        self._wandb = WandbRun(config, folder, wandb_id, max((row["step"] for row in sent), default=0), say)
 
     def _open(self) -> None:
         # What is not to be recorded is written nowhere.
@@ -62,7 +46,7 @@ class Tracker:
     @property
     def wandb_id(self) -> str | None:
         """W&B's name for the run."""
-        return None if self._run is None else str(self._run.id)
+        return self._wandb.id
 
     def rewind(self, step: int, kinds: Collection[str]) -> None:
         """Take the rows out again that are of later steps or of evaluations other than ``kinds``: they will come
@@ -86,9 +70,7 @@ class Tracker:
             self.episode(item, "train", step)
         if self._record:
             self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
-        if self._run is not None and step > self._sent:
-            self._run.log(metrics, step=step)
-            self._sent = step
+        self._wandb.log(metrics, step)
 
     def episode(self, item: Scored, split: str, step: int) -> None:
         """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
@@ -98,43 +80,37 @@ class Tracker:
     def summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json, complete or not at all, and W&B's summary."""
         write_json(self.folder / "summary.json", summary)
-        if self._run is not None:
-            self._run.summary.update(summary)
+        self._wandb.summary(summary)
 
     def episodes_table(self, rows: Sequence[tuple[str, Scored]]) -> None:
         """Evaluation episodes as a W&B table: (kind, episode) rows."""
-        if self._run is None:
-            return
-        import wandb
-
-        table = wandb.Table(columns=["kind", "problem", "question", "sub-questions", "final answer", "gold", "reward"])
-        for kind, item in rows:
-            plan = item.episode.decomposition
-            table.add_data(
-                kind,
-                item.episode.problem.id,
-                item.episode.problem.question,
-                "\n".join(plan.subquestions) if plan else "",
-                item.episode.final.answer or "",
-                item.episode.problem.answer,
-                item.reward.total,
-            )
-        self._run.log({"evaluation/episodes": table}, step=max(self._sent, self._run.step))
+        columns = ["kind", "problem", "question", "sub-questions", "final answer", "gold", "reward"]
+        self._wandb.table(
+            "evaluation/episodes",
+            columns,
+            (
+                [
+                    kind,
+                    item.episode.problem.id,
+                    item.episode.problem.question,
+                    "\n".join(item.episode.decomposition.subquestions) if item.episode.decomposition else "",
+                    item.episode.final.answer or "",
+                    item.episode.problem.answer,
+                    item.reward.total,
+                ]
+                for kind, item in rows
+            ),
+        )
 
     def image(self, name: str, path: Path) -> None:
         """Log a picture."""
-        if self._run is not None:
-            import wandb
-
-            self._run.log({name: wandb.Image(str(path))}, step=max(self._sent, self._run.step))
+        self._wandb.image(name, path)
 
     def close(self, exit_code: int) -> None:
         """Flush and end everything."""
         for file in (self._metrics, self._episodes, self._recorded):
             file.close()
-        if self._run is not None:
-            self._run.finish(exit_code=exit_code)
-            self._run = None
+        self._wandb.close(exit_code)
 
 
 def episode_record(item: Scored) -> dict[str, Any]:
