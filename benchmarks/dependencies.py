@@ -107,7 +107,7 @@ async def measure(config: Config, count: int, console: Console) -> None:
             rights = " and ".join(right(found[name]) for name in NAMES)
             table.add_row(str(size), f"{slow:.3f}", f"{fast:.3f}", f"{slow / fast:.2f}", rights)
             console.print(f"{size} at once: daslam {slow:.3f} s, dependency_graph {fast:.3f} s", highlight=False)
-        problems = make_source(config).held_out(count)
+        problems = make_source(config.data).held_out(count)
         _, one = await timed(pipeline, "daslam", [(problem, list(problem.subquestions or [])) for problem in problems])
         _, other = await timed(
             pipeline, "dependency_graph", [(problem, with_references(problem)) for problem in problems]

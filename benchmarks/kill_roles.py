@@ -88,7 +88,7 @@ def check(folder: Path, config) -> list[str]:
         wrong.append(f"steps {found}")
     state = json.loads((folder / "checkpoints" / "ppo" / "state.json").read_text())["controller"]
     skipped = config.sft.problems if "sft" in config.stages else 0
-    source = make_source(config).train(config.seed)
+    source = make_source(config.data).train(config.seed)
     # A file's problems come again every epoch, so they are counted; the generator's never do.
     drawn = Counter(problem.id for problem in itertools.islice(source, skipped, skipped + state["drawn"]))
     trained = Counter(item.job.problem.id for item in read_scored(folder / "recorded.jsonl"))

@@ -42,7 +42,7 @@ def make_batch(config: Config) -> list[Experience]:
 
     tokenizer = AutoTokenizer.from_pretrained(model_path(config.model.path))
     written, batch = prompts(config), []
-    for index, problem in enumerate(itertools.islice(make_source(config).train(99), config.algorithm.batch_size)):
+    for index, problem in enumerate(itertools.islice(make_source(config.data).train(99), config.algorithm.batch_size)):
         prompt = tokenizer.encode(written.decompose(problem, (problem.solution or "").splitlines()[0]))
         plan = "\n".join(problem.subquestions or [])
         ids = [*tokenizer.encode(plan, add_special_tokens=False), tokenizer.eos_token_id]

@@ -92,7 +92,7 @@ async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores
         steps.append(Step(wall, metrics["time/rollout_wait"], metrics["time/learner_wait"], *used))
         before = now
 
-    await Controller(config, pipeline, learner, make_source(config).train(99), on_step).run()
+    await Controller(config, pipeline, learner, make_source(config.data).train(99), on_step).run()
     return steps[SKIPPED:-1]
 
 

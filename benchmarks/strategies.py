@@ -72,7 +72,7 @@ def row(name: str, result: dict[str, float], scored: Sequence[Scored], seconds: 
 async def measure(overrides: list[str], count: int, console: Console) -> list[str]:
     """Run every strategy; returns the table's lines."""
     base = compose([*overrides, "stages=[evaluate]"])
-    problems: list[Problem] = make_source(base).held_out(count)
+    problems: list[Problem] = make_source(base.data).held_out(count)
     lines = []
     budget = 0
 
@@ -82,7 +82,7 @@ async def measure(overrides: list[str], count: int, console: Console) -> list[st
         kind = strategy if strategy in UNTRAINED else "policy"
         async with workers_of(config, roles, index) as pipeline:
             # The engine's first step takes seconds that are nobody's; another problem, so that nothing is cached.
-            await evaluate(pipeline, make_source(config).held_out(count + 1)[count:], kind, strategy)
+            await evaluate(pipeline, make_source(config.data).held_out(count + 1)[count:], kind, strategy)
             started = time.perf_counter()
             result, scored = await evaluate(pipeline, problems, kind, strategy)
             seconds = time.perf_counter() - started

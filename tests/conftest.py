@@ -1,4 +1,4 @@
-"""Shared by all tests: a tiny random model to load, and no network."""
+"""Shared by all tests: how they are shared out, a tiny random model to load, and no network."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ import pytest
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is not taken apart: a file, whose tests share what is dear to make, and the runs of the whole job, each of
+    which would have the machine for itself."""
+    for item in items:
+        runs = item.path.parent.name in ("end_to_end", "cluster")
+        item.add_marker(pytest.mark.xdist_group("runs" if runs else item.nodeid.partition("::")[0]))
 
 
 @pytest.fixture(scope="session")

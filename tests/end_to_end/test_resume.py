@@ -170,7 +170,7 @@ def test_a_run_that_was_killed_and_whose_learner_was_killed_consumes_what_it_wou
     kill_learner(process)
     assert "goes on after step 4" in finish(process)
     assert [row["step"] for row in metrics(folder)] == list(range(1, 7))
-    source = make_source(compose(settings))
+    source = make_source(compose(settings).data)
     problems = [problem.id for problem in itertools.islice(source.train(0), 96, 96 + 6 * 16)]
     consumed = [(item.job.problem.id, item.job.seed) for item in read_scored(folder / "recorded.jsonl")]
     assert consumed == [(name, sampling_seed(0, name, number)) for number, name in enumerate(problems)]

@@ -41,7 +41,7 @@ def evaluated(tmp_path_factory) -> Evaluated:
     """What each strategy's evaluation found, and that of the gold plans under ``gold``."""
     logs = tmp_path_factory.mktemp("logs")
     config = compose(["stages=[evaluate]", "solver.timeout_s=600"])
-    problems = make_source(config).held_out(COUNT)
+    problems = make_source(config.data).held_out(COUNT)
     start_ray(config, CONF.parent)
     processes = ray_processes(config)
     try:

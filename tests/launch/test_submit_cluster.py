@@ -50,7 +50,7 @@ def test_a_job_is_packed_sent_followed_and_its_end_is_the_commands(head, tmp_pat
     done = submit(head, "--name", "taken", "--follow", "--", f"run_dir={tmp_path}")
     assert done.returncode == 1, done.stderr
     assert done.stdout.startswith(f"submitted taken\nrun_dir={tmp_path}\nfollow: python -m launch.submit --address")
-    assert "already holds a run; allowed: a new folder\n" in done.stdout
+    assert "already holds a run; allowed: a new folder, or resume=auto to go on with it\n" in done.stdout
     assert done.stdout.endswith("taken FAILED\n")
     assert done.stderr == ""
     listed = submit(head, "--list").stdout
