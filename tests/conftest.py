@@ -6,18 +6,25 @@ import os
 from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What is not taken apart: a file, whose tests share what is dear to make, and the runs of the whole job, each of
+class Shares(LoadScopeScheduling):
+    """What one process runs: a file, whose tests share what is dear to make, and all runs of the whole job, each of
     which would have the machine for itself."""
-    for item in items:
-        runs = item.path.parent.name in ("end_to_end", "cluster")
-        item.add_marker(pytest.mark.xdist_group("runs" if runs else item.nodeid.partition("::")[0]))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "runs" if file.startswith("tests/end_to_end/") else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shares:
+    """How xdist shares the tests out."""
+    return Shares(config, log)
 
 
 @pytest.fixture(scope="session")
