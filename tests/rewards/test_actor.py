@@ -97,7 +97,7 @@ def test_an_episode_that_takes_its_actor_along_costs_no_other_one(how, cluster, 
         pipeline = Pipeline([None], [], [actor], tmp_path, 60, 3, episode_seconds=1.0)
         batch = [episode("a"), poisoned, episode("c")]
         jobs = [Job(index, item.problem, "daslam", seed=0) for index, item in enumerate(batch)]
-        pipeline._running[0].update({job.id: job for job in jobs})
+        pipeline._running[0].update({(job.lane, job.id): job for job in jobs})
         await pipeline._finish(0, [Outcome(job, item) for job, item in zip(jobs, batch, strict=True)])
         return await pipeline.next(), pipeline.counts
 
