@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import argparse
 import http.server
+import logging
 import threading
 from pathlib import Path
 
@@ -10,6 +11,13 @@ import pytest
 from launch.compose import compose
 from launch.submit import ROOT, Refused, main, prepare, runtime_env
 from trainer.config import ConfigError
+
+
+@pytest.fixture(autouse=True)
+def logs_again():
+    """The command quietens its whole process, which here is that of other tests too."""
+    yield
+    logging.disable(logging.NOTSET)
 
 
 def environment(**given: object) -> dict:
