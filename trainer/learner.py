@@ -80,10 +80,13 @@ class Learner(SendingRank):
             self.frozen.to(self.engine.device)
         if settings.packing == "packed":
             self._check_packing()
+        # transformers loads models for evaluation, and recomputes no activations in them.
+        self.model.train()
 
     def _check_packing(self) -> None:
         """Refuse a model that does not keep the sequences of a packed row apart: not every architecture goes by the
         positions. Raises ConfigError."""
+        self.model.eval()
         second, found = ([6, 7], [8, 9]), []
         for first in (([1, 2, 3], [4]), ([5, 4, 2], [3])):
             with torch.no_grad():

@@ -82,16 +82,20 @@ def test_lora_trains_against_the_switched_off_adapter_and_saves_merged(tiny_mode
 
 
 def fine_tuned(config):
-    """Losses of a few steps of stage 1, and what is trained in it."""
+    """Losses of a few steps of stage 1, what is trained in it, and whether activations would be recomputed."""
     learner = Learner(config, 0)
     learner.connect("127.0.0.1", free_port())
     learner.setup(config.model.path, "sft")
     rows = [("Q: How many?\n", "How many pens?"), ("Q: How many stamps does Paul own?\n", "Rosa")]
-    return [learner.sft_step(rows, 1.0)["sft/loss"] for _ in range(4)], list(parameters(learner))
+    losses = [learner.sft_step(rows, 1.0)["sft/loss"] for _ in range(4)]
+    trunk = learner.model.lm.base_model
+    return losses, list(parameters(learner)), trunk.training and trunk.is_gradient_checkpointing
 
 
 def test_stage_1_learns_and_has_no_critic(tiny_model):
-    found, names = in_a_process(fine_tuned, configure(tiny_model, "sft.lr=1e-2", "learner.critic=separate"))
+    overrides = ["sft.lr=1e-2", "learner.critic=separate", "learner.gradient_checkpointing=true"]
+    found, names, recomputed = in_a_process(fine_tuned, configure(tiny_model, *overrides))
+    assert recomputed
     assert found == sorted(found, reverse=True)
     assert found[-1] < found[0] - 0.5
     assert all(name.startswith("lm.") for name in names)
