@@ -28,8 +28,9 @@ from trainer.roles import Roles, ray_processes, start_ray, start_roles, stop_ray
 
 
 @asynccontextmanager
-async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipeline, Roles]]:
-    """The rollouts and reward actors of a configuration, started and ended; there is no learner."""
+async def running(config: Config, console: Console, collect: bool = True) -> AsyncIterator[tuple[Pipeline, Roles]]:
+    """The rollouts and reward actors of a configuration, started and ended; there is no learner. Without ``collect``
+    what the workers finish is left for the caller to collect."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
@@ -38,7 +39,8 @@ async def running(config: Config, console: Console) -> AsyncIterator[tuple[Pipel
         for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
             await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
         pipeline = roles.pipeline(config)
-        pipeline.start()
+        if collect:
+            pipeline.start()
         yield pipeline, roles
         await pipeline.stop()
     finally:

@@ -90,7 +90,7 @@ async def measure(overrides: list[str], count: int, console: Console) -> list[st
         console.print(lines[-1], highlight=False, soft_wrap=True, markup=False)
         return result["solver_tokens"]
 
-    async with running(base, console) as (_, roles):
+    async with running(base, console, collect=False) as (_, roles):
         console.print(HEADER, highlight=False, soft_wrap=True)
         for index, name in enumerate(STRATEGIES, 1):
             tokens = await line(name, [], index)

@@ -137,11 +137,11 @@ class Loop:
         parsed = parse(text, self.settings.limits)
         return Decomposition(text, parsed.subquestions, parsed.invalid), None
 
-    def run(self, problems: Sequence[Problem]) -> float:
+    async def run(self, problems: Sequence[Problem]) -> float:
         """Episodes a second."""
         started = time.perf_counter()
         for problem in problems:
-            asyncio.run(daslam.run(problem, self, self, self.settings.prompts))
+            await daslam.run(problem, self, self, self.settings.prompts)
         return len(problems) / (time.perf_counter() - started)
 
 
@@ -184,7 +184,7 @@ async def measure(config: Config, roles: Roles, count: int, rounds: int, alone: 
         at_once = time.perf_counter() - started
         assert sum(written) == tokens, (sum(written), tokens)
         start = (rounds + 1) * count + number * alone
-        one_by_one = loop.run(problems[start : start + alone])
+        one_by_one = await loop.run(problems[start : start + alone])
         console.print(
             f"round {number} of {rounds}{'' if number else ', not counted'}: {count} episodes, {len(replies)} solver "
             f"replies, {tokens} tokens ({sum(work.tokens for work in policy)} of the policy); episodes {taken:.2f} s, "
@@ -216,7 +216,7 @@ async def measure(config: Config, roles: Roles, count: int, rounds: int, alone: 
 
 async def run(config: Config, count: int, rounds: int, alone: int, console: Console) -> None:
     """Start the actors, measure, print the table."""
-    async with running(config, console) as (_, roles):
+    async with running(config, console, collect=False) as (_, roles):
         table = await measure(config, roles, count, rounds, alone, console)
     console.print(table)
 
