@@ -31,7 +31,7 @@ async def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[
 
     Ray, the solver and one decomposer are started for it and ended with it. Raises StartError, WaitTimeout, AskError.
     """
-    await asyncio.to_thread(start_ray, config, Path(__file__).resolve().parent.parent)
+    start_ray(config, Path(__file__).resolve().parent.parent)
     processes = ray_processes(config)
     try:
         roles = await start_roles(config.model_copy(update={"rollout": _one(config)}), logs, only=("solver", "rollout"))

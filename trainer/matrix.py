@@ -7,7 +7,6 @@ decomposer's once for each solver.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import itertools
 import json
@@ -152,7 +151,7 @@ class MatrixRun:
         if not pending:
             return
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-        await asyncio.to_thread(start_ray, self.config, Path(__file__).resolve().parent.parent)
+        start_ray(self.config, Path(__file__).resolve().parent.parent)
         processes = ray_processes(self.config)
         counter = itertools.count(1)
         try:

@@ -76,7 +76,8 @@ class Roles:
 def start_ray(config: Config, root: Path) -> None:
     """Start Ray here, or join the configured cluster, unless that was done; workers import the project from ``root``.
 
-    Raises ConnectionError if there is no cluster to join.
+    Call it on the main thread: Linux ends Ray's own processes when the thread that started them does, and a thread of
+    a pool does so with its event loop. Raises ConnectionError if there is no cluster to join.
     """
     if ray.is_initialized():
         return

@@ -98,8 +98,9 @@ class Run:
             self._keep_non_finite(error)
             (self.folder / "logs" / "error.log").write_text(_traceback(error))
         finally:
-            self._end(tracker, code)
-        return code
+            with _held_signals() as held:
+                self._end(tracker, code)
+        return 130 if held else code
 
     def _end(self, tracker: Tracker | None, code: int) -> None:
         """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended."""
@@ -207,7 +208,7 @@ class Run:
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Ray and every actor, ready."""
-        await asyncio.to_thread(start_ray, self.config, Path(__file__).resolve().parent.parent)
+        start_ray(self.config, Path(__file__).resolve().parent.parent)
         # A cluster stops a job with SIGTERM: that ends it as Ctrl-C does. Set after Ray, which has a handler too.
         task = asyncio.current_task()
         assert task is not None
@@ -369,6 +370,21 @@ class Run:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
+
+
+@contextmanager
+def _held_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are only noted: what they ask for is being done, and half written it would be of no use."""
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield held
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def reason(error: BaseException) -> str:

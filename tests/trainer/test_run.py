@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import threading
 from typing import Any
 
 import pytest
@@ -61,9 +64,10 @@ class Learner(Group):
         self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
 
 
-def run(monkeypatch, tmp_path, budget, error=None):
+def run(monkeypatch, tmp_path, budget, error=None, stopping=lambda: None):
     """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
-    screen and learner. ``error`` is raised in the third step, each time that it comes."""
+    screen and learner. ``error`` is raised in the third step, each time that it comes; ``stopping`` is called when Ray
+    is stopped."""
     learner = Learner(error)
 
     async def start(self, view, logs):
@@ -72,7 +76,7 @@ def run(monkeypatch, tmp_path, budget, error=None):
         return pipeline, learner
 
     monkeypatch.setattr(Run, "_start", start)
-    monkeypatch.setattr("trainer.run.stop_ray", lambda config, known: None)
+    monkeypatch.setattr("trainer.run.stop_ray", lambda config, known: stopping())
     monkeypatch.setattr("trainer.run.ray_processes", lambda config: [])
     config = compose(
         [
@@ -118,6 +122,34 @@ def test_a_run_whose_budget_is_spent_ends_in_order_and_says_so_once(monkeypatch,
     assert screen.count("budget is spent (cost 1.25, 1,000 tokens") == 1
     assert f"stopped after {steps} learner steps" in screen
     assert ("ppo" in learner.saved) == (budget > 16)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_while_a_run_is_ending_costs_nothing_of_what_it_writes(monkeypatch, tmp_path, number):
+    before = signal.getsignal(number)
+    status, summary, rows, screen, _ = run(
+        monkeypatch, tmp_path, float("inf"), stopping=lambda: os.kill(os.getpid(), number)
+    )
+    assert (status, summary["status"], len(rows)) == (130, "finished", 4)
+    assert (tmp_path / "run" / "learning_curve.png").is_file()
+    assert (tmp_path / "run" / "report.html").is_file()
+    assert screen.rstrip().endswith(str(tmp_path / "run"))
+    assert signal.getsignal(number) is before
+
+
+def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch, tmp_path):
+    # Its processes get SIGKILL when the thread that started them ends.
+    threads = []
+
+    def start_ray(config, root):
+        threads.append(threading.current_thread())
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr("trainer.run.start_ray", start_ray)
+    monkeypatch.setattr("trainer.run.stop_ray", lambda config, known: None)
+    config = compose(["tracking.wandb=disabled"])
+    assert Run(config, tmp_path / "run", Console(file=io.StringIO()), []).execute() == 1
+    assert threads == [threading.main_thread()]
 
 
 def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allowed(monkeypatch, tmp_path):
