@@ -24,8 +24,8 @@ from rollout.data.chained import Graph
 from rollout.records import Problem
 from rollout.worker import Job
 from trainer.config import Config
+from trainer.data import make_source
 from trainer.pipeline import Pipeline, Scored
-from trainer.run import make_source
 
 # Sub-questions of a problem in which none depends on another.
 WIDTH = 4

@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -28,20 +28,24 @@ from trainer.roles import Roles, ray_processes, start_ray, start_roles, stop_ray
 
 
 @asynccontextmanager
-async def running(config: Config, console: Console, collect: bool = True) -> AsyncIterator[tuple[Pipeline, Roles]]:
-    """The rollouts and reward actors of a configuration, started and ended; there is no learner. Without ``collect``
-    what the workers finish is left for the caller to collect."""
+async def running(
+    config: Config, console: Console, collect: bool = True, roles: Sequence[str] = ("solver", "rollout", "reward")
+) -> AsyncIterator[tuple[Pipeline, Roles]]:
+    """The actors of a configuration in these roles, started and ended. Without ``collect`` what the workers finish is
+    left for the caller to collect."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
     start_ray(config, Path(__file__).resolve().parent.parent)
     try:
-        roles = await start_roles(config, logs, only=("solver", "rollout", "reward"))
-        for actors, name in ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward")):
-            await wait_ready(actors, name, logs, 600, *([roles.solvers] if name == "rollout" else []))
-        pipeline = roles.pipeline(config)
+        started = await start_roles(config, logs, only=roles)
+        for actors, name in ((started.solvers, "solver"), (started.workers, "rollout"), (started.rewarders, "reward")):
+            await wait_ready(actors, name, logs, 600, *([started.solvers] if name == "rollout" else []))
+        if started.learner is not None:
+            await started.learner.connect()
+        pipeline = started.pipeline(config)
         if collect:
             pipeline.start()
-        yield pipeline, roles
+        yield pipeline, started
         await pipeline.stop()
     finally:
         stop_ray(config, ray_processes(config))

@@ -22,9 +22,10 @@ from pathlib import Path
 import psutil
 
 from launch.compose import compose
+from trainer.config import Config
+from trainer.data import make_source
 from trainer.recording import read_scored
 from trainer.resume import rows
-from trainer.run import make_source
 
 ROLES = {"rollout worker": "ray::RolloutWorker", "reward actor": "ray::RewardActor", "learner rank": "ray::Learner"}
 WAIT_S = 1800.0
@@ -76,7 +77,7 @@ def kill(process: subprocess.Popen[bytes], folder: Path, moment: float, role: st
         time.sleep(0.1)
 
 
-def check(folder: Path, config) -> list[str]:
+def check(folder: Path, config: Config) -> list[str]:
     """What is wrong with a run's end, steps and outcomes."""
     summary = json.loads((folder / "summary.json").read_text())
     if summary["status"] != "finished":

@@ -26,11 +26,11 @@ from launch.compose import compose
 from trainer import losses
 from trainer.advantages import gae, moments, whiten
 from trainer.config import Config, model_path
+from trainer.data import make_source
 from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
 from trainer.learner import Learner
 from trainer.policy import token_logprobs
 from trainer.roles import prompts
-from trainer.run import make_source
 
 # Low, since the batch is always the same; AdamW's work does not depend on it.
 RATE = 1e-5
@@ -68,7 +68,7 @@ class Bare:
         # The learner's own cuts of the first step.
         self.generator = torch.Generator().manual_seed(config.seed * 100_003)
         parts = minibatches(list(enumerate(batch)), config.algorithm.minibatches, self.generator)  # type: ignore[arg-type]
-        self.parts = [self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in part]) for part in parts]  # type: ignore[misc]
+        self.parts = [self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in part]) for part in parts]  # type: ignore[has-type, misc]
         self.whole = self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in enumerate(batch)])
         self.length = max(len(experience.token_ids) for experience in batch)
         self.mask = pad_values([[1.0] * len(experience.token_ids) for experience in batch], self.length).bool()

@@ -26,9 +26,10 @@ from benchmarks.episodes import running
 from launch.compose import compose
 from trainer.config import Config
 from trainer.controller import Controller
+from trainer.data import make_source
 from trainer.group import LearnerGroup
 from trainer.pipeline import Pipeline, Scored
-from trainer.run import make_source
+from trainer.placement import ROLES
 
 ROLLOUTS = ("ray::RolloutWorker", "ray::SolverActor", "ray::RewardActor")
 # The first steps fill the pipeline, the last one waits for its push.
@@ -77,10 +78,10 @@ class Cores:
 
 async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores: Cores) -> list[Step]:
     """The steps of one run from the start, the first few and the last left out."""
+    await pipeline.reset()  # what is left of the turn before
     await learner.setup(config.model.path, "ppo")
     weights, _, _ = await learner.weights()
-    for version in (-1, 0):  # whatever the engines hold, it is not these
-        await pipeline.publish(weights, version, [], [])
+    await pipeline.publish(weights)
     steps: list[Step] = []
     before = cores.seconds()
 
@@ -112,23 +113,21 @@ def balanced_epochs(steps: Sequence[Step]) -> int:
 
 async def measure(config: Config, console: Console) -> list[Step]:
     """Synchronous steps, to balance the sides by."""
-    async with running(config, console) as (pipeline, roles):
-        learner = roles.group()
-        await learner.connect()
-        return await train(config, pipeline, learner, Cores())
+    async with running(config, console, roles=ROLES) as (pipeline, roles):
+        assert roles.learner is not None
+        return await train(config, pipeline, roles.learner, Cores())
 
 
 async def compare(configs: dict[str, Config], rounds: int, console: Console) -> dict[str, list[Step]]:
     """The modes in turn, over the same actors."""
     found: dict[str, list[Step]] = {name: [] for name in configs}
-    async with running(next(iter(configs.values())), console) as (pipeline, roles):
-        learner = roles.group()
-        await learner.connect()
+    async with running(next(iter(configs.values())), console, roles=ROLES) as (pipeline, roles):
+        assert roles.learner is not None
         cores = Cores()
         for number in range(rounds):
             for name, config in configs.items():
                 started = time.perf_counter()
-                found[name] += await train(config, pipeline, learner, cores)
+                found[name] += await train(config, pipeline, roles.learner, cores)
                 wall = statistics.median(step.wall for step in found[name])
                 console.print(
                     f"round {number + 1}, {name}: {wall:.2f} s a step so far ({time.perf_counter() - started:.0f} s)",

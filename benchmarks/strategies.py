@@ -24,10 +24,10 @@ from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
+from trainer.data import make_source
 from trainer.evaluation import evaluate
 from trainer.pipeline import Pipeline, Scored
 from trainer.roles import Roles, wait_ready, worker_settings
-from trainer.run import make_source
 
 HEADER = """\
 | strategy | accuracy | 95 % interval | unanswered | solver wrote | solver read | policy wrote | s |
@@ -42,7 +42,7 @@ async def workers_of(config: Config, roles: Roles, index: int) -> AsyncIterator[
         worker_settings(config), index, str(roles.log_folder)
     )
     await wait_ready([worker], f"rollout-{index}", roles.log_folder, START_S, roles.solvers)
-    pipeline = replace(roles, workers=[worker], learners=[]).pipeline(config)
+    pipeline = replace(roles, workers=[worker], learner=None).pipeline(config)
     pipeline.start()
     try:
         yield pipeline
@@ -73,7 +73,7 @@ async def measure(overrides: list[str], count: int, console: Console) -> list[st
     """Run every strategy; returns the table's lines."""
     base = compose([*overrides, "stages=[evaluate]"])
     problems: list[Problem] = make_source(base.data).held_out(count)
-    lines = []
+    lines: list[str] = []
     budget = 0
 
     async def line(name: str, extra: Sequence[str], index: int) -> float:
@@ -88,7 +88,7 @@ async def measure(overrides: list[str], count: int, console: Console) -> list[st
             seconds = time.perf_counter() - started
         lines.append(row(name, result, scored, seconds))
         console.print(lines[-1], highlight=False, soft_wrap=True, markup=False)
-        return result["solver_tokens"]
+        return float(result["solver_tokens"])
 
     async with running(base, console, collect=False) as (_, roles):
         console.print(HEADER, highlight=False, soft_wrap=True)
