@@ -48,11 +48,18 @@ class Step:
     driver: float
 
 
-class Cores:
-    """The run's processes by side, each side held to a core."""
+def hold(processes: Sequence[psutil.Process], cores: set[int]) -> None:
+    """Let all threads of these processes run on these cores alone; what they start inherits that."""
+    for process in processes:
+        for thread in process.threads():
+            with suppress(ProcessLookupError):  # it has ended since
+                os.sched_setaffinity(thread.id, cores)
 
-    def __init__(self) -> None:
-        first, second, *_ = psutil.Process().cpu_affinity()
+
+class Cores:
+    """The run's processes by side, each side held to one of two cores."""
+
+    def __init__(self, first: int, second: int) -> None:
         self.driver = [psutil.Process()]
         self.rollouts: list[psutil.Process] = []
         self.learner: list[psutil.Process] = []
@@ -65,11 +72,8 @@ class Cores:
                 self.learner.append(process)
             else:
                 others.append(process)
-        for core, processes in ((first, self.rollouts), (second, [*self.learner, *self.driver, *others])):
-            for process in processes:
-                for thread in process.threads():
-                    with suppress(ProcessLookupError):  # it has ended since
-                        os.sched_setaffinity(thread.id, {core})
+        hold(self.rollouts, {first})
+        hold([*self.learner, *self.driver, *others], {second})
 
     def seconds(self) -> list[float]:
         """CPU time so far of rollouts, learner and driver."""
@@ -111,23 +115,25 @@ def balanced_epochs(steps: Sequence[Step]) -> int:
     return max(1, round((passes - 2) / 3))
 
 
-async def measure(config: Config, console: Console) -> list[Step]:
+async def measure(config: Config, cores: Sequence[int], console: Console) -> list[Step]:
     """Synchronous steps, to balance the sides by."""
     async with running(config, console, roles=ROLES) as (pipeline, roles):
         assert roles.learner is not None
-        return await train(config, pipeline, roles.learner, Cores())
+        return await train(config, pipeline, roles.learner, Cores(*cores[:2]))
 
 
-async def compare(configs: dict[str, Config], rounds: int, console: Console) -> dict[str, list[Step]]:
+async def compare(
+    configs: dict[str, Config], rounds: int, cores: Sequence[int], console: Console
+) -> dict[str, list[Step]]:
     """The modes in turn, over the same actors."""
     found: dict[str, list[Step]] = {name: [] for name in configs}
     async with running(next(iter(configs.values())), console, roles=ROLES) as (pipeline, roles):
         assert roles.learner is not None
-        cores = Cores()
+        held = Cores(*cores[:2])
         for number in range(rounds):
             for name, config in configs.items():
                 started = time.perf_counter()
-                found[name] += await train(config, pipeline, roles.learner, cores)
+                found[name] += await train(config, pipeline, roles.learner, held)
                 wall = statistics.median(step.wall for step in found[name])
                 console.print(
                     f"round {number + 1}, {name}: {wall:.2f} s a step so far ({time.perf_counter() - started:.0f} s)",
@@ -146,18 +152,20 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*", help="of the configuration")
     options = parser.parse_args()
     console = Console()
-    if len(psutil.Process().cpu_affinity()) < 2:
+    cores = psutil.Process().cpu_affinity()
+    if len(cores) < 2:
         parser.error("two cores are needed")
     base = [*options.overrides, f"algorithm.steps={options.steps}", "learner.lr=1e-6", "learner.critic_lr=1e-6"]
     epochs = options.epochs
     if epochs is None:
         probe = compose([*base, "algorithm.epochs=1", "controller.max_staleness=0", f"algorithm.steps={SKIPPED + 4}"])
-        epochs = balanced_epochs(asyncio.run(measure(probe, console)))
+        epochs = balanced_epochs(asyncio.run(measure(probe, cores, console)))
+        hold([psutil.Process()], set(cores))
     configs = {
         f"η = {staleness}": compose([*base, f"algorithm.epochs={epochs}", f"controller.max_staleness={staleness}"])
         for staleness in (0, options.staleness)
     }
-    found = asyncio.run(compare(configs, options.rounds, console))
+    found = asyncio.run(compare(configs, options.rounds, cores, console))
     columns = ["", "wall", "rollouts", "learner", "driver", "rollouts idle", "learner idle"]
     table = Table(*columns, title="seconds a step: wall time (median), CPU time, share of waiting")
     for name, steps in found.items():
