@@ -58,19 +58,30 @@ def rows(sweep: Path) -> tuple[list[str], list[dict[str, Any]]]:
 
 
 def over_seeds(keys: list[str], trials: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Where seeds were swept with something else: mean, lowest and highest accuracy of each setting over its seeds."""
+    """Where seeds were swept with something else, a row a setting: the mean accuracy over its seeds, the means of their
+    95 % intervals' ends (of the sample of problems, which all trials share), and the lowest and highest seed."""
     others = [key for key in keys if key != "seed"]
     if "seed" not in keys or not others:
         return []
-    groups: dict[tuple[Any, ...], list[float]] = {}
-    for row in trials:
-        if row["accuracy"] is not None:
-            groups.setdefault(tuple(row.get(key, "") for key in others), []).append(row["accuracy"])
     return [
         dict(zip(others, setting, strict=True))
-        | {"mean": fmean(found), "lowest": min(found), "highest": max(found), "seeds": len(found)}
-        for setting, found in groups.items()
+        | {
+            name: fmean(row[key] for row in found)
+            for name, key in (("mean", "accuracy"), ("low", "low"), ("high", "high"))
+        }
+        | {"lowest": min(row["accuracy"] for row in found), "highest": max(row["accuracy"] for row in found)}
+        | {"seeds": len(found)}
+        for setting, found in _by_setting(others, trials).items()
     ]
+
+
+def _by_setting(keys: list[str], trials: list[dict[str, Any]]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:
+    """The trials that were evaluated, together where they have the same values of these keys."""
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in trials:
+        if row["accuracy"] is not None:
+            groups.setdefault(tuple(row.get(key, "") for key in keys), []).append(row)
+    return groups
 
 
 def markdown(columns: list[str], table: list[dict[str, Any]]) -> str:
@@ -113,22 +124,31 @@ def _best(sweep: Path) -> str:
 
 
 def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
-    """A line a trial: accuracy and its interval, and the accuracy before PPO."""
+    """A line a setting, its seeds beneath each other: accuracy and its interval, and the accuracy before PPO."""
     import matplotlib
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    shown = [row for row in trials if row["accuracy"] is not None]
-    figure, axis = plt.subplots(figsize=(10, 1.5 + 0.35 * len(shown)), layout="constrained")
-    places = range(len(shown))
-    for place, row in zip(places, shown, strict=True):
-        axis.plot([row["low"], row["high"]], [place, place], color="#188038", linewidth=2)
-        axis.plot(row["accuracy"], place, "o", color="#188038", label="after PPO" if place == 0 else None)
-        if row["before"] is not None:
-            axis.plot(row["before"], place, "|", color="#5b8def", markersize=12, label="SFT" if place == 0 else None)
-    labels = [", ".join(f"{key.rpartition('.')[2]} {row.get(key, '')[:22]}" for key in keys) for row in shown]
-    axis.set_yticks(list(places), labels, fontsize=8 if len(keys) < 3 else 6)
+    named = [key for key in keys if key != "seed"] or keys
+    settings = _by_setting(named, trials)
+    figure, axis = plt.subplots(figsize=(10, 1.5 + 0.35 * len(settings)), layout="constrained")
+    for place, found in enumerate(settings.values()):
+        for index, row in enumerate(found):
+            first = place == index == 0
+            height = place + (index - (len(found) - 1) / 2) * 0.2
+            axis.plot([row["low"], row["high"]], [height, height], color="#188038", linewidth=2, alpha=0.5)
+            axis.plot(row["accuracy"], height, ".", color="#188038", label="after PPO" if first else None)
+            if row["before"] is not None:
+                axis.plot(row["before"], height, "|", color="#5b8def", label="SFT" if first else None)
+        if len(found) > 1:
+            mean = fmean(row["accuracy"] for row in found)
+            axis.plot(mean, place, "D", color="#0b5394", label="mean over seeds" if place == 0 else None)
+    labels = [
+        ", ".join(f"{key.rpartition('.')[2]} {value[:22]}" for key, value in zip(named, setting, strict=True))
+        for setting in settings
+    ]
+    axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
     axis.invert_yaxis()
     axis.set(xlabel="held-out accuracy, 95 % interval")
     axis.spines[["top", "right"]].set_visible(False)

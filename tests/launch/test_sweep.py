@@ -68,7 +68,8 @@ def test_a_sweep_keeps_to_its_folder_and_ends_with_a_table_and_a_picture(ran, tm
     ]  # fmt: skip
     shown = capsys.readouterr().out
     assert "| learner.lr | seed | accuracy |" in shown
-    assert "Over seeds:" in shown
+    assert "| learner.lr | mean | low | high | lowest | highest | seeds |" in shown.partition("Over seeds:")[2]
+    assert "| 0.0002 | 0.800 | 0.700 | 0.900 | 0.800 | 0.800 | 2 |" in shown
     assert (tmp_path / "swept" / "trials.png").stat().st_size > 0
     assert (tmp_path / "swept" / "trials.md").read_text().strip() in shown
 
