@@ -151,7 +151,7 @@ def test_only_complete_folders_are_found_and_kept(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["algorithm.steps=61"], ["algorithm.steps: 61", "60"]),
+        (["algorithm.steps=61"], ["algorithm.steps: 61", "50"]),
         (["learner.ranks=2"], ["learner.ranks: 2", "1"]),
         (["+model.lora={rank: 4, alpha: 8}"], ["model.lora.rank: 4", "None"]),
         (["solver=program"], ["solver.backend: 'program'", "'vllm'"]),
