@@ -128,13 +128,15 @@ class Evaluation(Group):
 
 
 class Tracking(Group):
-    """W&B and what is kept of the episodes."""
+    """W&B, and how many episodes of a training batch are kept; ``table_every`` so many learner steps W&B gets those
+    since the last time as a table (0: only all of them at the end)."""
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
     project: str = "decomposer"
     group: str | None = None
     name: str | None = None
     episodes_per_step: int = Field(4, ge=0)
+    table_every: int = Field(20, ge=0)
 
 
 class Config(Group):

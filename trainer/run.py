@@ -112,6 +112,7 @@ class Run:
             picture = learning_curve(self.folder)
             write_report(self.folder)
             tracker.image("learning_curve", picture)
+            tracker.episodes_table()
             tracker.close(code)
         if code == 0 and self.summary["accuracy"]:
             self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
@@ -188,7 +189,6 @@ class Run:
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
-        tracker.episodes_table([(kind, item) for kind, item in self.evaluated if kind in ("sft", "ppo")])
 
     async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not

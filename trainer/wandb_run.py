@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from trainer.config import Config
 
+# W&B's own limits are 90 s and none: a run does not wait so long for it.
+START_S = 20
+FINISH_S = 60
+# What must be free for its files: it does not tell when it cannot write them.
+SPACE = 2**20
+# W&B keeps no more rows of a table.
+TABLE_ROWS = 10_000
+
 
 class WandbRun:
     """W&B's run in ``folder``; nothing where ``tracking.wandb`` is disabled. ``id`` is that of the run to go on with.
 
-    ``sent`` is the last step it has: W&B takes no step back.
+    ``sent`` is the last step it has: W&B takes no step back. A step's row is written at once, so that it is there
+    however the run ends; tables and pictures are therefore in the summary, which belongs to no step.
     """
 
     def __init__(
@@ -30,7 +40,12 @@ class WandbRun:
         import wandb
 
         tracking = config.tracking
+        wandb.setup(wandb.Settings(silent=True))
+        # On a terminal W&B would ask, and the run wait for the answer.
+        if tracking.wandb == "online" and not wandb.login(prompt=False, verify=False):
+            raise wandb.errors.UsageError("no API key; `wandb login` asks for one, WANDB_API_KEY may hold it")
         (self._folder / "wandb").mkdir(exist_ok=True)
+        self._try_to_write()
         self._run = wandb.init(
             project=tracking.project,
             group=tracking.group,
@@ -40,25 +55,40 @@ class WandbRun:
             id=self.id,
             resume="allow" if self.id else None,
             config=config.model_dump(mode="json"),
-            settings=wandb.Settings(silent=True, console="off", disable_git=True, save_code=False),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                save_code=False,
+                init_timeout=START_S,
+                finish_timeout=FINISH_S,
+                finish_timeout_raises=True,
+            ),
         )
         self.id = str(self._run.id)
         # A score belongs to the version it is of; its row is that of the step in which it was there.
         self._run.define_metric("eval/*", step_metric="eval/version")
 
+    def _try_to_write(self) -> None:
+        probe = self._folder / "wandb" / "space"
+        try:
+            probe.write_bytes(bytes(SPACE))
+        finally:
+            probe.unlink(missing_ok=True)
+
     def log(self, metrics: dict[str, float], step: int) -> None:
         """A learner step's metrics, unless it has them."""
         if step > self.sent:
-            self._call(lambda run: run.log(metrics, step=step))
+            self._call(lambda run: run.log(metrics, step=step, commit=True))
             self.sent = step
 
-    def table(self, name: str, columns: list[str], rows: Iterable[list[Any]]) -> None:
-        """A table, in the last step."""
-        self._call(lambda run: self._late(run, {name: _wandb().Table(columns=columns, data=list(rows))}))
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """A table, in place of an earlier one of this name; of very many rows the last."""
+        self._call(lambda run: run.summary.update({name: _wandb().Table(columns=columns, data=rows[-TABLE_ROWS:])}))
 
     def image(self, name: str, path: Path) -> None:
-        """A picture, in the last step."""
-        self._call(lambda run: self._late(run, {name: _wandb().Image(str(path))}))
+        """A picture, in place of an earlier one of this name."""
+        self._call(lambda run: run.summary.update({name: _wandb().Image(str(path))}))
 
     def summary(self, summary: dict[str, Any]) -> None:
         """What the run is listed with."""
@@ -69,9 +99,6 @@ class WandbRun:
         self._call(lambda run: run.finish(exit_code=exit_code))
         self._run = None
 
-    def _late(self, run: Any, values: dict[str, Any]) -> None:
-        run.log(values, step=max(self.sent, run.step))
-
     def _call(self, function: Callable[[Any], Any]) -> None:
         if self._run is not None:
             self._guarded(lambda: function(self._run))
@@ -81,9 +108,12 @@ class WandbRun:
             function()
         except Exception as error:  # noqa: BLE001 - a tracker must not end what it tracks
             self._run = None
-            with (self._folder / "logs" / "wandb.log").open("a", encoding="utf-8") as stream:
+            with suppress(OSError), (self._folder / "logs" / "wandb.log").open("a", encoding="utf-8") as stream:
                 traceback.print_exc(file=stream)
-            self._say(f"W&B failed ({type(error).__name__}); the run goes on without it, metrics.jsonl has everything")
+            self._say(
+                f"W&B failed ({type(error).__name__}, see logs/wandb.log); the run goes on without it, metrics.jsonl "
+                "has everything"
+            )
 
 
 def _wandb() -> Any:

@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from launch.compose import CONF
+from tests.end_to_end import offline
 from trainer.metrics import CATALOGUE
 
 ROOT = CONF.parent
@@ -78,6 +79,18 @@ def test_metrics_are_the_catalogues_and_within_their_bounds(finished):
     assert max(row["staleness/max"] for row in rows) > 0
     missing = set(CATALOGUE) - set().union(*rows)
     assert not missing
+
+
+def test_wandb_has_every_metric_of_the_catalogue_at_its_step_and_the_episodes(finished):
+    folder, _ = finished
+    (found,) = offline.records(folder)
+    sent = offline.history(found)
+    assert sent == [{"_step": row.pop("step"), **row} for row in lines(folder / "metrics.jsonl")]
+    assert set(CATALOGUE) <= set().union(*sent)
+    assert offline.summary(found)["status"] == "finished"
+    assert offline.summary(found)["learning_curve"]["_type"] == "image-file"
+    offline.check_table(folder, offline.episodes_table(folder, found))
+    assert found[-1]["exit"] == {"exit_code": 0}
 
 
 def test_the_policy_was_judged_on_the_way(finished):
