@@ -29,6 +29,7 @@ from trainer.data import make_source
 from trainer.evaluation import Evaluator, evaluate
 from trainer.group import LearnerDied, LearnerGroup
 from trainer.metrics import solver_metrics
+from trainer.mirror import Mirror
 from trainer.pipeline import BudgetSpent, Pipeline, Scored
 from trainer.placement import ROLES
 from trainer.rank import NonFiniteLoss
@@ -37,6 +38,7 @@ from trainer.replay import Replay, read_recording
 from trainer.report import learning_curve, write_report
 from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
+from trainer.signals import held_signals
 from trainer.tracking import Tracker, resident_gib, write_json
 from trainer.view import View, result_table
 
@@ -46,9 +48,12 @@ EPISODES_KEPT = 20
 class Run:
     """One run and its folder."""
 
-    def __init__(self, config: Config, folder: Path, console: Console, overrides: list[str]) -> None:
+    def __init__(
+        self, config: Config, folder: Path, console: Console, overrides: list[str], mirror: Mirror | None = None
+    ) -> None:
         self.config = config
         self.folder = folder
+        self.mirror = mirror
         self.console = console
         self.overrides = overrides
         self.source = make_source(config.data)
@@ -81,6 +86,7 @@ class Run:
             wandb_id = self._take_up() if resumed else None
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
+            self._copy()
             with View(self.console) as view:
                 tracker = Tracker(self.config, self.folder, wandb_id, self._say)
                 if resumed:
@@ -98,7 +104,7 @@ class Run:
             self._keep_non_finite(error)
             (self.folder / "logs" / "error.log").write_text(_traceback(error))
         finally:
-            with _held_signals() as held:
+            with held_signals() as held:
                 self._end(tracker, code)
         return 130 if held else code
 
@@ -114,6 +120,8 @@ class Run:
             tracker.image("learning_curve", picture)
             tracker.episodes_table()
             tracker.close(code)
+        if self.mirror is not None:
+            self.mirror.end()
         if code == 0 and self.summary["accuracy"]:
             self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
             self._say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
@@ -123,6 +131,11 @@ class Run:
             self._say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
             self._say(f"details in {self.folder / 'logs'}")
         self._say(str(self.folder))
+
+    def _copy(self) -> None:
+        """Have the copy elsewhere, if there is to be one, brought up to date."""
+        if self.mirror is not None:
+            self.mirror.begin()
 
     def resume_command(self) -> str:
         """The command that goes on from the newest checkpoint."""
@@ -255,6 +268,7 @@ class Run:
         await learner.save(str(folder))
         (self.folder / "logs" / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row) > 1))
         self.decomposer = str(folder)
+        self._copy()
 
     async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
         """Stage 2, begun again from the newest checkpoint when a learner rank dies."""
@@ -285,6 +299,7 @@ class Run:
                 "config": config.model_dump(mode="json"),
             }
             await self.recovery.save(name, controller, learner, run)
+            self._copy()
 
         died = False
         while True:
@@ -370,21 +385,6 @@ class Run:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
-
-
-@contextmanager
-def _held_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are only noted: what they ask for is being done, and half written it would be of no use."""
-    held: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: held.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield held
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def reason(error: BaseException) -> str:

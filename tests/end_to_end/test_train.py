@@ -35,7 +35,7 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     done = subprocess.run(
         command(
             "algorithm.steps=4", "learner.checkpoint_every=2", "evaluation.every=4", "evaluation.subset=8",
-            f"run_dir={folder}",
+            f"run_dir={folder}", f"mirror=file://{folder.parent}/copy",
             "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
         ),
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
@@ -56,6 +56,16 @@ def test_the_run_folder_is_as_promised(finished):
     assert done.stdout.strip().splitlines()[-1] == str(folder)
     assert "Traceback" not in done.stdout + done.stderr
     assert done.stderr.strip() == ""
+
+
+def test_the_copy_elsewhere_is_the_folder(finished):
+    folder, _ = finished
+
+    def files(root: Path) -> dict[Path, bytes]:
+        found = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+        return {path.relative_to(root): path.read_bytes() for path in found}
+
+    assert files(folder.parent / "copy" / folder.name) == files(folder)
 
 
 def test_the_summary_has_what_other_tools_read(finished):
