@@ -22,6 +22,7 @@ from rich.text import Text
 from rollout.records import Problem
 from rollout.solvers.base import Usage
 from trainer.card import write_cards
+from trainer.code import code_version
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
@@ -66,6 +67,7 @@ class Run:
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
             "data": self.source.report,
             "learner_restarts": 0,
+            "code": code_version(),
         }  # fmt: skip
         self.decomposer = config.start_from or config.model.path
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
@@ -150,7 +152,7 @@ class Run:
         if before is None:
             return None
         self.seconds.update(before["summary"]["seconds"])
-        self.summary |= before["summary"] | {"seconds": self.seconds}
+        self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
         self.usage_before = Usage(**before["solver"])
         return str(before["wandb_id"]) if before["wandb_id"] else None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,6 +73,7 @@ def test_the_summary_has_what_other_tools_read(finished):
     summary = json.loads((finished[0] / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert (summary["seed"], summary["steps"], summary["n_eval"], summary["weight_version"]) == (0, 4, 16, 4)
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", summary["code"])
     assert set(summary["seconds"]) >= {"start", "sft", "ppo", "evaluate"}
     for key in ("direct", "sft", "ppo", "gold", "filler"):
         entry = summary["accuracy"][key]
