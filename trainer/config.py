@@ -136,6 +136,7 @@ class Tracking(Group):
     project: str = "decomposer"
     group: str | None = None
     name: str | None = None
+    tags: list[str] = Field([])
     episodes_per_step: int = Field(4, ge=0)
     table_every: int = Field(20, ge=0)
 

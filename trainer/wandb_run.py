@@ -50,6 +50,7 @@ class WandbRun:
             project=tracking.project,
             group=tracking.group,
             name=tracking.name or self._folder.name,
+            tags=tracking.tags,
             dir=str(self._folder),
             mode=tracking.wandb,
             id=self.id,

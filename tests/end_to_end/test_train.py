@@ -36,7 +36,7 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     done = subprocess.run(
         command(
             "algorithm.steps=4", "learner.checkpoint_every=2", "evaluation.every=4", "evaluation.subset=8",
-            f"run_dir={folder}", f"mirror=file://{folder.parent}/copy",
+            f"run_dir={folder}", f"mirror=file://{folder.parent}/copy", "tracking.tags=[tests]",
             "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
         ),
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
@@ -96,6 +96,8 @@ def test_metrics_are_the_catalogues_and_within_their_bounds(finished):
 def test_wandb_has_every_metric_of_the_catalogue_at_its_step_and_the_episodes(finished):
     folder, _ = finished
     (found,) = offline.records(folder)
+    run = next(record["run"] for record in found if record["type"] == "run")
+    assert (run["display_name"], run["tags"]) == ("small", ["tests"])
     sent = offline.history(found)
     assert sent == [{"_step": row.pop("step"), **row} for row in lines(folder / "metrics.jsonl")]
     assert set(CATALOGUE) <= set().union(*sent)

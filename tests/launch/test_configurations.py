@@ -317,7 +317,8 @@ def test_a_machine_without_a_compiler_is_told_so_before_anything_starts(monkeypa
     [
         (
             ["cluster.address=127.0.0.1:9"],
-            "cluster.address: no Ray cluster could be joined at '127.0.0.1:9': nothing answers there (Connection refused)",
+            "cluster.address: no Ray cluster could be joined at '127.0.0.1:9': nothing answers there "
+            "(Connection refused)",
         ),
         (
             ["learner=gpu", "rollout=gpu", "solver.gpus=1"],
