@@ -27,8 +27,8 @@ COLUMNS = (
 class Tracker:
     """Writes what a run made into its folder. Every call carries an explicit step.
 
-    ``wandb_id`` is that of the W&B run to go on with. W&B takes no step back: of a step that was lost and taken again
-    it keeps the first metrics, metrics.jsonl has the second.
+    ``wandb_id`` is that of the W&B run to go on with, to be followed by ``rewind``. W&B takes no step back: of a step
+    that was lost and taken again it keeps the first metrics, if it has them, metrics.jsonl has the second.
     """
 
     def __init__(
@@ -41,8 +41,7 @@ class Tracker:
         # What was written since the last table.
         self._fresh: list[dict[str, Any]] = []
         self._open()
-        sent = [*rows(folder / "metrics.jsonl"), *rows(folder / "logs" / LOST)] if wandb_id else []
-        self._wandb = WandbRun(config, folder, wandb_id, max((row["step"] for row in sent), default=0), say)
+        self._wandb = WandbRun(config, folder, wandb_id, say)
 
     def _open(self) -> None:
         # What is not to be recorded is written nowhere.
@@ -58,7 +57,7 @@ class Tracker:
 
     def rewind(self, step: int, kinds: Collection[str]) -> None:
         """Take the rows out again that are of later steps or of evaluations other than ``kinds``: they will come
-        again."""
+        again. W&B gets the rows that it lacks."""
         for file in (self._metrics, self._episodes, self._recorded):
             file.close()
         lost = cut(self.folder / "metrics.jsonl", lambda row: row["step"] <= step)
@@ -71,6 +70,8 @@ class Tracker:
         cut(self.folder / RECORDED, lambda row: row["step"] <= step)
         self._fresh = [record for record in self._fresh if record["step"] <= step]
         self._open()
+        for row in rows(self.folder / "metrics.jsonl"):  # what W&B lost when a process was killed
+            self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
         """One learner step's metrics and a few of its episodes."""

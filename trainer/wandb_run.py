@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
@@ -22,17 +25,15 @@ TABLE_ROWS = 10_000
 class WandbRun:
     """W&B's run in ``folder``; nothing where ``tracking.wandb`` is disabled. ``id`` is that of the run to go on with.
 
-    ``sent`` is the last step it has: W&B takes no step back. A step's row is written at once, so that it is there
-    however the run ends; tables and pictures are therefore in the summary, which belongs to no step.
+    ``sent`` is the last step it has: W&B takes no step back. A step's row is complete when it is logged, so that it is
+    not lost with the next; tables and pictures are therefore in the summary, which belongs to no step.
     """
 
-    def __init__(
-        self, config: Config, folder: Path, run_id: str | None, sent: int, say: Callable[[str], object]
-    ) -> None:
+    def __init__(self, config: Config, folder: Path, run_id: str | None, say: Callable[[str], object]) -> None:
         self._folder, self._say = folder, say
         self._run: Any = None
         self.id = run_id
-        self.sent = sent
+        self.sent = 0
         if config.tracking.wandb != "disabled":
             self._guarded(lambda: self._begin(config))
 
@@ -40,6 +41,7 @@ class WandbRun:
         import wandb
 
         tracking = config.tracking
+        before = self.id
         wandb.setup(wandb.Settings(silent=True))
         # On a terminal W&B would ask, and the run wait for the answer.
         if tracking.wandb == "online" and not wandb.login(prompt=False, verify=False):
@@ -67,6 +69,9 @@ class WandbRun:
             ),
         )
         self.id = str(self._run.id)
+        if before is not None:
+            online = tracking.wandb == "online"
+            self.sent = self._run.starting_step - 1 if online else last_step(self._folder, before)
         # A score belongs to the version it is of; its row is that of the step in which it was there.
         self._run.define_metric("eval/*", step_metric="eval/version")
 
@@ -115,6 +120,18 @@ class WandbRun:
                 f"W&B failed ({type(error).__name__}, see logs/wandb.log); the run goes on without it, metrics.jsonl "
                 "has everything"
             )
+
+
+def last_step(folder: Path, run_id: str) -> int:
+    """The last step in the offline files of a run's earlier processes, 0 without one, as W&B's own reader finds it: it
+    keeps what is logged to itself for up to 15 s, which are lost when its process is killed. Raises SubprocessError."""
+    steps = [0]
+    for file in (folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=True)
+        records = (json.loads(line) for line in done.stdout.splitlines() if '"type":"history"' in line)
+        steps += [record["history"]["step"]["num"] for record in records]
+    return max(steps)
 
 
 def _wandb() -> Any:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from launch.compose import CONF, compose
+from tests.end_to_end import offline
 from tests.trainer.loop import scored
 from trainer.tracking import Tracker
 from trainer.wandb_run import WandbRun
@@ -62,13 +63,18 @@ def test_a_wandb_that_breaks_is_said_once_and_stops_nothing(tmp_path, monkeypatc
     assert ("finish" in run.calls) == (breaks in ("finish", "nothing"))
 
 
+def without_wandb() -> dict[str, str]:
+    """The environment of a process of its own: this one's may name a W&B service, which a child would share."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+
+
 BEGIN = """
 import sys
 from pathlib import Path
 from launch.compose import compose
 from trainer.wandb_run import WandbRun
 folder = Path(sys.argv[1])
-WandbRun(compose(["tracking=online"]), folder, None, 0, (folder / "said").write_text)
+WandbRun(compose(["tracking=online"]), folder, None, (folder / "said").write_text)
 """
 
 
@@ -78,8 +84,7 @@ WandbRun(compose(["tracking=online"]), folder, None, 0, (folder / "said").write_
 def test_without_a_usable_key_a_run_goes_on_at_once(tmp_path, key, error):
     """Though it is on a terminal, where W&B would ask."""
     (tmp_path / "logs").mkdir()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
-    environment |= {"HOME": str(tmp_path)} | ({"WANDB_API_KEY": key} if key else {})
+    environment = without_wandb() | {"HOME": str(tmp_path)} | ({"WANDB_API_KEY": key} if key else {})
     ours, terminal = pty.openpty()
     subprocess.run(
         [sys.executable, "-c", BEGIN, str(tmp_path)],
@@ -100,7 +105,7 @@ def test_a_full_disk_is_said_once_and_not_filled_further(tmp_path, monkeypatch):
     monkeypatch.setattr(Path, "write_bytes", full)
     said = []
     # There is no room for the log either.
-    WandbRun(compose([]), tmp_path, None, 0, said.append)
+    WandbRun(compose([]), tmp_path, None, said.append)
     assert [text.partition(",")[0] for text in said] == ["W&B failed (OSError"]
     assert not list((tmp_path / "wandb").iterdir())
 
@@ -131,3 +136,36 @@ def test_tables_on_the_way_have_what_came_since_the_last_and_the_one_at_the_end_
     tracker.episodes_table()
     assert tracker._wandb.tables == [[0, 1, 2], [3, 4], [0, 1, 2, 3, 4, 5]]
     tracker.close(0)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from launch.compose import compose
+from tests.trainer.loop import scored
+from trainer.tracking import Tracker
+tracker = Tracker(compose([]), Path(sys.argv[1]))
+for step in range(1, 7):
+    tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
+print(tracker.wandb_id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_the_process(tmp_path):
+    (tmp_path / "logs").mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        cwd=CONF.parent, env=without_wandb(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    tracker = Tracker(compose([]), tmp_path, killed.stdout.strip(), pytest.fail)
+    tracker.rewind(4, [])
+    for step in (5, 6, 7):
+        tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
+    tracker.episodes_table()
+    tracker.close(0)
+    sessions = offline.records(tmp_path)
+    rows = [row for found in sessions for row in offline.history(found)]
+    assert rows == [{"_step": step, "policy/loss": step} for step in range(1, 8)]
+    table = offline.episodes_table(tmp_path, sessions[-1])
+    assert [row["step"] for row in table] == list(range(1, 8))
