@@ -86,9 +86,13 @@ class Mirror:
                 self._remove(state)
         for name in changed:
             self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
-            with suppress(FileNotFoundError):  # of an older checkpoint, removed meanwhile
+            try:
                 self._files.put_file(str(self.folder / name), f"{self._root}/{name}")
-                self._sent[name] = now[name]
+            except FileNotFoundError:
+                if (self.folder / name).exists():
+                    raise
+                continue  # of an older checkpoint, removed meanwhile
+            self._sent[name] = now[name]
         for name in sorted(self._sent.keys() - now.keys(), key=_is_state, reverse=True):
             self._remove(name)
 

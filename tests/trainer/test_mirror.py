@@ -92,6 +92,22 @@ def test_a_checkpoint_that_goes_or_changes_is_never_half_one(run, bucket):
     assert bucket[-1] == ("put_file", "checkpoints/step-2/state.json")
 
 
+def test_a_checkpoint_that_is_removed_while_it_is_sent_is_none(run, bucket, monkeypatch):
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    put = type(mirror._files).put_file
+
+    def prune(self, path, *arguments, **options):
+        if path.endswith("waiting.jsonl"):
+            (run / "checkpoints" / "step-1").rename(run.parent / "pruned")
+        put(self, path, *arguments, **options)
+
+    monkeypatch.setattr(type(mirror._files), "put_file", prune)
+    mirror.copy()
+    assert not any(name.endswith("/state.json") for name in names())
+    mirror.copy()
+    assert names() == {"config.yaml", "metrics.jsonl"}
+
+
 def test_a_run_whose_folder_is_lost_is_fetched_to_go_on_with(run, bucket, tmp_path):
     Mirror("memory://runs", run, pytest.fail).copy()
     elsewhere = tmp_path / "other" / "one"
