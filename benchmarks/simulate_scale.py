@@ -1,4 +1,5 @@
-"""How the controller bears many rollout workers: ``python -m benchmarks.simulate_scale [--workers 8 64 256]``.
+"""How the controller bears many rollout workers: ``python -m benchmarks.simulate_scale [--workers 8 64 256]
+[--write]``.
 
 Real are the controller, its buffer, the pipeline, the learner group, Ray and its actor calls; simulated, by timers, are
 what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``), but each is
@@ -13,7 +14,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
+import os
 import random
+import re
 import resource
 import tempfile
 import time
@@ -24,13 +27,12 @@ from typing import Any
 
 import psutil
 import ray
-from rich.console import Console
-from rich.table import Table
 
-from launch.compose import compose
+from launch.compose import CONF, compose
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Decomposition, Episode, PolicySample, Problem, Turn
 from rollout.worker import Job, Outcome
+from trainer.comparison import markdown
 from trainer.controller import Controller
 from trainer.group import LearnerGroup
 from trainer.pipeline import Pipeline, Scored
@@ -43,6 +45,7 @@ SUBQUESTION = "How many pens does Amy have after Tom gives her two of his?"
 SAMPLE_TOKENS = 60
 LEARN_S = 0.5
 LOAD_S = 0.04
+PAGE = CONF.parent / "docs" / "scaling.md"
 
 
 class SimulatedWorker:
@@ -250,6 +253,21 @@ def cpu_seconds() -> float:
     return used.ru_utime + used.ru_stime
 
 
+COLUMNS = {
+    "workers": "workers", "in flight": "in flight", "offered": "offered 1/s", "taken": "taken 1/s",
+    "ms": "CPU ms an episode", "bears": "a core bears 1/s", "median": "travel median s", "p95": "travel 95 % s",
+    "lag": "loop lag 95 % s", "rss": "resident MiB", "growth": "grown MiB",
+}  # fmt: skip
+
+
+def page(text: str, table: str, conditions: str) -> str:
+    """The page on scaling with its table, and the line under it, replaced."""
+    changed, count = re.subn(r"^\| workers \|.*?\n\n.*?\n\n", f"{table}\n\n{conditions}\n\n", text, flags=re.M | re.S)
+    if count != 1:
+        raise ValueError(f"{PAGE} must hold one table of workers, found {count}")
+    return changed
+
+
 def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="benchmarks.simulate_scale", description=(__doc__ or "").splitlines()[0])
@@ -258,21 +276,29 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--concurrency", type=int, default=64, help="episodes in flight a worker")
     parser.add_argument("--seconds", type=float, default=4.0, help="mean duration of an episode")
+    parser.add_argument("--write", action="store_true", help="put the table into docs/scaling.md")
     options = parser.parse_args()
+    load = os.getloadavg()[0]
     config = compose(["cluster.num_cpus=4", "cluster.object_store_gib=1"])
     start_ray(config, Path(__file__).resolve().parent.parent)
-    table = Table(title=f"{options.concurrency} episodes in flight a worker, {options.seconds:g} s each in the mean")
-    columns = ("workers", "in flight", "offered 1/s", "taken 1/s", "CPU ms an episode", "a core bears 1/s",
-               "travel median s", "travel 95 % s", "loop lag 95 % s", "resident MiB", "grown MiB")  # fmt: skip
-    for column in columns:
-        table.add_column(column, justify="right")
+    rows = []
     try:
         for workers in options.workers:
             row = asyncio.run(simulate(workers, options.hosts, options.steps, options.concurrency, options.seconds))
-            table.add_row(*(f"{value:.3g}" if value < 10 else f"{value:,.0f}" for value in row.values()))
-            Console(width=200).print(table)
+            rows.append(
+                {COLUMNS[name]: f"{value:.3g}" if value < 10 else f"{value:,.0f}" for name, value in row.items()}
+            )
+            print(markdown(list(COLUMNS.values()), rows[-1:]), flush=True)
     finally:
         stop_ray(config, ray_processes(config))
+    table = markdown(list(COLUMNS.values()), rows)
+    conditions = (
+        f"{options.steps} learner steps a row, {options.concurrency} episodes in flight a worker, {options.seconds:g} s"
+        f" each in the mean, on {os.cpu_count()} cores; load before it began: {load:.1f}."
+    )
+    print(f"\n{table}\n\n{conditions}")
+    if options.write:
+        PAGE.write_text(page(PAGE.read_text(encoding="utf-8"), table, conditions), encoding="utf-8")
 
 
 if __name__ == "__main__":

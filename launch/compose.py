@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,17 @@ def execute(config: Config, overrides: list[str]) -> int:
     from rich.console import Console
 
     console, folder = Console(), run_folder(config)
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    mirror = None
+    if config.mirror is not None:
+        from trainer.mirror import Mirror
+
+        try:
+            mirror = Mirror(config.mirror, folder, say)
+            mirror.take_up(resume=config.resume is not None)
+        except ConfigError as error:
+            sys.stderr.write(f"{error}\n")
+            return 2
     if (folder / "config.yaml").exists():
         if config.resume is None:
             sys.stderr.write(
@@ -158,7 +170,7 @@ def execute(config: Config, overrides: list[str]) -> int:
             sys.stderr.write(f"{error}\n")
             return 2
         if is_finished(folder):
-            console.print(f"the run in {folder} is finished", highlight=False, soft_wrap=True, markup=False)
+            say(f"the run in {folder} is finished")
             return 0
     compiler = os.environ.get("CXX", "c++")
     if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
@@ -171,11 +183,11 @@ def execute(config: Config, overrides: list[str]) -> int:
     if missing is not None:
         sys.stderr.write(f"{missing}\n")
         return 2
-    console.print(f"run folder {folder}", highlight=False, soft_wrap=True, markup=False)
+    say(f"run folder {folder}")
     from trainer.run import Run
 
     try:
-        run = Run(config, folder, console, overrides)
+        run = Run(config, folder, console, overrides, mirror)
     except RecordError as error:
         sys.stderr.write(f"data: {error}\n")
         return 2

@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from launch.compose import CONF, MULTIRUN, compose, first_trial
+from trainer.code import VARIABLE, code_version
 from trainer.config import Config, ConfigError
 
 ROOT = CONF.parent
@@ -131,7 +132,7 @@ def _quoted(value: str) -> str:
 
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     """Ray's runtime environment of a job. Raises Refused."""
-    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S)}
+    variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), VARIABLE: code_version() or ""}
     for text in options.env:
         name, given, value = text.partition("=")
         if not given and name not in os.environ:

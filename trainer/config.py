@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -128,13 +129,16 @@ class Evaluation(Group):
 
 
 class Tracking(Group):
-    """W&B and what is kept of the episodes."""
+    """W&B, and how many episodes of a training batch are kept; ``table_every`` so many learner steps W&B gets those
+    since the last time as a table (0: only all of them at the end)."""
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
     project: str = "decomposer"
     group: str | None = None
     name: str | None = None
+    tags: list[str] = Field([])
     episodes_per_step: int = Field(4, ge=0)
+    table_every: int = Field(20, ge=0)
 
 
 class Config(Group):
@@ -143,6 +147,7 @@ class Config(Group):
     seed: int = Field(0, ge=0)
     run_dir: str | None = None
     resume: Literal["auto"] | None = None
+    mirror: str | None = None
     stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
     start_from: str | None = None
     model: Model
@@ -159,6 +164,20 @@ class Config(Group):
     cluster: Cluster
     tracking: Tracking
     matrix: Matrix | None = None
+
+    @field_validator("run_dir")
+    @classmethod
+    def _folder(cls, value: str | None) -> str | None:
+        if value is not None and "://" in value:
+            raise ValueError("must be a folder; mirror=URL keeps a copy of it in a bucket")
+        return value
+
+    @field_validator("mirror")
+    @classmethod
+    def _url(cls, value: str | None) -> str | None:
+        if value is not None and ("://" not in value or urlsplit(value).password is not None):
+            raise ValueError("must be a URL, as s3://BUCKET/runs, without a password: keys belong in the environment")
+        return value
 
     @model_validator(mode="after")
     def _together(self) -> Config:

@@ -122,4 +122,4 @@ class ProgramSolver(Group):
 Solver = Annotated[VllmSolver | OpenAISolver | ProgramSolver, Field(discriminator="backend")]
 BACKENDS: dict[str, type[Group]] = {"vllm": VllmSolver, "openai": OpenAISolver, "program": ProgramSolver}
 # A key that somebody put in one of these by mistake is not repeated on the screen.
-NOT_SHOWN = ("solver.base_url", "solver.api_key_env")
+NOT_SHOWN = ("solver.base_url", "solver.api_key_env", "mirror")

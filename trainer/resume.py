@@ -17,7 +17,7 @@ from trainer.config_base import ConfigError
 
 # What may differ: where and how fast a run is, how long it waits, what it spends and shows; not what it learns.
 FREE = {
-    "run_dir", "resume", "cluster", "tracking",
+    "run_dir", "resume", "mirror", "cluster", "tracking",
     "controller.start_timeout_s", "controller.wait_timeout_s", "controller.max_tries", "controller.learner_restarts",
     "learner.threads", "learner.checkpoint_every", "learner.keep_checkpoints",
     "rollout.workers", "rollout.gpus", "rollout.threads", "rollout.concurrency", "rollout.max_num_seqs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ from trainer.waiting import log_tail
 
 # Set by Ray for the process of a submitted job.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+CONNECT_TIMEOUT_S = 10
 
 
 class StartError(RuntimeError):
@@ -85,6 +87,8 @@ def start_ray(config: Config, root: Path) -> None:
     os.environ["RAY_DEDUP_LOGS"] = "0"
     cluster = config.cluster
     local = cluster.address is None
+    if not local:
+        _answers(str(cluster.address))
     arguments: dict[str, Any] = (
         {
             "num_cpus": cluster.num_cpus or os.cpu_count(),
@@ -103,6 +107,16 @@ def start_ray(config: Config, root: Path) -> None:
         logging_level=logging.ERROR,
         runtime_env=None if in_job else {"env_vars": {"PYTHONPATH": str(root)}},
     )
+
+
+def _answers(address: str) -> None:
+    """Raises ConnectionError if nothing answers at HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise ConnectionError(f"nothing answers there ({error.strerror or error})") from None
 
 
 def available(config: Config, root: Path) -> list[Node]:

@@ -22,6 +22,7 @@ from rich.text import Text
 from rollout.records import Problem
 from rollout.solvers.base import Usage
 from trainer.card import write_cards
+from trainer.code import code_version
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
@@ -29,6 +30,7 @@ from trainer.data import make_source
 from trainer.evaluation import Evaluator, evaluate
 from trainer.group import LearnerDied, LearnerGroup
 from trainer.metrics import solver_metrics
+from trainer.mirror import Mirror
 from trainer.pipeline import BudgetSpent, Pipeline, Scored
 from trainer.placement import ROLES
 from trainer.rank import NonFiniteLoss
@@ -37,6 +39,7 @@ from trainer.replay import Replay, read_recording
 from trainer.report import learning_curve, write_report
 from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
+from trainer.signals import held_signals
 from trainer.tracking import Tracker, resident_gib, write_json
 from trainer.view import View, result_table
 
@@ -46,9 +49,12 @@ EPISODES_KEPT = 20
 class Run:
     """One run and its folder."""
 
-    def __init__(self, config: Config, folder: Path, console: Console, overrides: list[str]) -> None:
+    def __init__(
+        self, config: Config, folder: Path, console: Console, overrides: list[str], mirror: Mirror | None = None
+    ) -> None:
         self.config = config
         self.folder = folder
+        self.mirror = mirror
         self.console = console
         self.overrides = overrides
         self.source = make_source(config.data)
@@ -61,6 +67,7 @@ class Run:
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
             "data": self.source.report,
             "learner_restarts": 0,
+            "code": code_version(),
         }  # fmt: skip
         self.decomposer = config.start_from or config.model.path
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
@@ -81,6 +88,7 @@ class Run:
             wandb_id = self._take_up() if resumed else None
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
+            self._copy()
             with View(self.console) as view:
                 tracker = Tracker(self.config, self.folder, wandb_id, self._say)
                 if resumed:
@@ -98,7 +106,7 @@ class Run:
             self._keep_non_finite(error)
             (self.folder / "logs" / "error.log").write_text(_traceback(error))
         finally:
-            with _held_signals() as held:
+            with held_signals() as held:
                 self._end(tracker, code)
         return 130 if held else code
 
@@ -112,7 +120,10 @@ class Run:
             picture = learning_curve(self.folder)
             write_report(self.folder)
             tracker.image("learning_curve", picture)
+            tracker.episodes_table()
             tracker.close(code)
+        if self.mirror is not None:
+            self.mirror.end()
         if code == 0 and self.summary["accuracy"]:
             self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
             self._say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
@@ -122,6 +133,11 @@ class Run:
             self._say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
             self._say(f"details in {self.folder / 'logs'}")
         self._say(str(self.folder))
+
+    def _copy(self) -> None:
+        """Have the copy elsewhere, if there is to be one, brought up to date."""
+        if self.mirror is not None:
+            self.mirror.begin()
 
     def resume_command(self) -> str:
         """The command that goes on from the newest checkpoint."""
@@ -136,7 +152,7 @@ class Run:
         if before is None:
             return None
         self.seconds.update(before["summary"]["seconds"])
-        self.summary |= before["summary"] | {"seconds": self.seconds}
+        self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
         self.usage_before = Usage(**before["solver"])
         return str(before["wandb_id"]) if before["wandb_id"] else None
 
@@ -188,7 +204,6 @@ class Run:
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
-        tracker.episodes_table([(kind, item) for kind, item in self.evaluated if kind in ("sft", "ppo")])
 
     async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
@@ -255,6 +270,7 @@ class Run:
         await learner.save(str(folder))
         (self.folder / "logs" / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row) > 1))
         self.decomposer = str(folder)
+        self._copy()
 
     async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
         """Stage 2, begun again from the newest checkpoint when a learner rank dies."""
@@ -285,6 +301,7 @@ class Run:
                 "config": config.model_dump(mode="json"),
             }
             await self.recovery.save(name, controller, learner, run)
+            self._copy()
 
         died = False
         while True:
@@ -370,21 +387,6 @@ class Run:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
-
-
-@contextmanager
-def _held_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are only noted: what they ask for is being done, and half written it would be of no use."""
-    held: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: held.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
-    try:
-        yield held
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)
 
 
 def reason(error: BaseException) -> str:

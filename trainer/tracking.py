@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rewards.modes import PARTS
 from trainer.config import Config
 from trainer.pipeline import Scored
 from trainer.recording import RECORDED, scored_row
@@ -17,13 +18,17 @@ from trainer.wandb_run import WandbRun
 
 # In logs/: metrics of steps that were taken, lost, and taken again.
 LOST = "lost_steps.jsonl"
+# Of W&B's table of episodes.
+COLUMNS = (
+    "step", "split", "problem", "question", "sub-questions", "final answer", "gold", "correct", "reward", *PARTS,
+)  # fmt: skip
 
 
 class Tracker:
     """Writes what a run made into its folder. Every call carries an explicit step.
 
-    ``wandb_id`` is that of the W&B run to go on with. W&B takes no step back: of a step that was lost and taken again
-    it keeps the first metrics, metrics.jsonl has the second.
+    ``wandb_id`` is that of the W&B run to go on with, to be followed by ``rewind``. W&B takes no step back: of a step
+    that was lost and taken again it keeps the first metrics, if it has them, metrics.jsonl has the second.
     """
 
     def __init__(
@@ -31,10 +36,12 @@ class Tracker:
     ) -> None:
         self.folder = folder
         self._episodes_per_step = config.tracking.episodes_per_step
+        self._table_every = config.tracking.table_every
         self._record = config.rollout.record
+        # What was written since the last table.
+        self._fresh: list[dict[str, Any]] = []
         self._open()
-        sent = [*rows(folder / "metrics.jsonl"), *rows(folder / "logs" / LOST)] if wandb_id else []
-        self._wandb = WandbRun(config, folder, wandb_id, max((row["step"] for row in sent), default=0), say)
+        self._wandb = WandbRun(config, folder, wandb_id, say)
 
     def _open(self) -> None:
         # What is not to be recorded is written nowhere.
@@ -50,7 +57,7 @@ class Tracker:
 
     def rewind(self, step: int, kinds: Collection[str]) -> None:
         """Take the rows out again that are of later steps or of evaluations other than ``kinds``: they will come
-        again."""
+        again. W&B gets the rows that it lacks."""
         for file in (self._metrics, self._episodes, self._recorded):
             file.close()
         lost = cut(self.folder / "metrics.jsonl", lambda row: row["step"] <= step)
@@ -61,7 +68,10 @@ class Tracker:
             lambda row: row["step"] <= step and (row["split"] == "train" or row["split"] in kinds),
         )
         cut(self.folder / RECORDED, lambda row: row["step"] <= step)
+        self._fresh = [record for record in self._fresh if record["step"] <= step]
         self._open()
+        for row in rows(self.folder / "metrics.jsonl"):  # what W&B lost when a process was killed
+            self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
         """One learner step's metrics and a few of its episodes."""
@@ -71,36 +81,28 @@ class Tracker:
         if self._record:
             self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
         self._wandb.log(metrics, step)
+        if self._table_every and step % self._table_every == 0:
+            self._table(self._fresh)
 
     def episode(self, item: Scored, split: str, step: int) -> None:
         """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
         record = episode_record(item) | {"split": split, "step": step}
         self._episodes.write(json.dumps(record) + "\n")
+        if self._table_every:
+            self._fresh.append(record)
 
     def summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json, complete or not at all, and W&B's summary."""
         write_json(self.folder / "summary.json", summary)
         self._wandb.summary(summary)
 
-    def episodes_table(self, rows: Sequence[tuple[str, Scored]]) -> None:
-        """Evaluation episodes as a W&B table: (kind, episode) rows."""
-        columns = ["kind", "problem", "question", "sub-questions", "final answer", "gold", "reward"]
-        self._wandb.table(
-            "evaluation/episodes",
-            columns,
-            (
-                [
-                    kind,
-                    item.episode.problem.id,
-                    item.episode.problem.question,
-                    "\n".join(item.episode.decomposition.subquestions) if item.episode.decomposition else "",
-                    item.episode.final.answer or "",
-                    item.episode.problem.answer,
-                    item.reward.total,
-                ]
-                for kind, item in rows
-            ),
-        )
+    def episodes_table(self) -> None:
+        """All of episodes.jsonl as a W&B table."""
+        self._table(rows(self.folder / "episodes.jsonl"))
+
+    def _table(self, records: list[dict[str, Any]]) -> None:
+        self._wandb.table("episodes", list(COLUMNS), [_table_row(record) for record in records])
+        self._fresh.clear()
 
     def image(self, name: str, path: Path) -> None:
         """Log a picture."""
@@ -125,6 +127,23 @@ def episode_record(item: Scored) -> dict[str, Any]:
         versions = item.episode.policy.versions
         record["token_versions"] = [min(versions, default=0), max(versions, default=0)]
     return record
+
+
+def _table_row(record: dict[str, Any]) -> list[Any]:
+    """A record of episodes.jsonl under ``COLUMNS``."""
+    problem, plan, reward = record["problem"], record["decomposition"], record["reward"]
+    return [
+        record["step"],
+        record["split"],
+        problem["id"],
+        problem["question"],
+        "\n".join(plan["subquestions"]) if plan else "",
+        record["final"]["answer"] or "",
+        problem["answer"],
+        record["correct"],
+        reward["total"],
+        *(reward.get(part) for part in PARTS),
+    ]
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -21,6 +21,7 @@ from launch.compose import CONF, compose
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Episode, PolicySample, Problem
 from rollout.worker import Job
+from tests.end_to_end import offline
 from trainer.controller import sampling_seed
 from trainer.pipeline import Scored
 from trainer.recording import read_scored, write_scored
@@ -148,9 +149,14 @@ def test_a_replay_that_was_killed_twice_ends_bitwise_where_another_does(recorded
     assert all(torch.equal(*pair) for pair in zip(*states, strict=True))
     summary = json.loads((killed / "summary.json").read_text())
     assert (summary["status"], summary["steps"], summary["learner_restarts"]) == ("finished", STEPS, 1)
-    runs = sorted((killed / "wandb").glob("offline-run-*"))
-    assert len(runs) == 2
-    assert len({path.name.rpartition("-")[2] for path in runs}) == 1
+    sessions = offline.records(killed)
+    assert len(sessions) == 2
+    assert len({record["run"]["run_id"] for found in sessions for record in found if record["type"] == "run"}) == 1
+    # The metrics of a step that was taken twice are those of the first time, and the same.
+    sent = [row for found in sessions for row in offline.history(found)]
+    assert [row["_step"] for row in sent] == list(range(1, STEPS + 1))
+    assert [row["policy/loss"] for row in sent] == [row["policy/loss"] for row in rows]
+    offline.check_table(killed, offline.episodes_table(killed, sessions[-1]))
     # A finished run is left as it is.
     assert "is finished" in finish(start(killed, *settings, "resume=auto"))
 

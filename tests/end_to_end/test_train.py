@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import psutil
 import pytest
 
 from launch.compose import CONF
+from tests.end_to_end import offline
 from trainer.metrics import CATALOGUE
 
 ROOT = CONF.parent
@@ -34,7 +36,7 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     done = subprocess.run(
         command(
             "algorithm.steps=4", "learner.checkpoint_every=2", "evaluation.every=4", "evaluation.subset=8",
-            f"run_dir={folder}",
+            f"run_dir={folder}", f"mirror=file://{folder.parent}/copy", "tracking.tags=[tests]",
             "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
         ),
         cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
@@ -57,10 +59,21 @@ def test_the_run_folder_is_as_promised(finished):
     assert done.stderr.strip() == ""
 
 
+def test_the_copy_elsewhere_is_the_folder(finished):
+    folder, _ = finished
+
+    def files(root: Path) -> dict[Path, bytes]:
+        found = [path for path in root.rglob("*") if path.is_file() and not path.is_symlink()]
+        return {path.relative_to(root): path.read_bytes() for path in found}
+
+    assert files(folder.parent / "copy" / folder.name) == files(folder)
+
+
 def test_the_summary_has_what_other_tools_read(finished):
     summary = json.loads((finished[0] / "summary.json").read_text())
     assert summary["status"] == "finished"
     assert (summary["seed"], summary["steps"], summary["n_eval"], summary["weight_version"]) == (0, 4, 16, 4)
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", summary["code"])
     assert set(summary["seconds"]) >= {"start", "sft", "ppo", "evaluate"}
     for key in ("direct", "sft", "ppo", "gold", "filler"):
         entry = summary["accuracy"][key]
@@ -78,6 +91,20 @@ def test_metrics_are_the_catalogues_and_within_their_bounds(finished):
     assert max(row["staleness/max"] for row in rows) > 0
     missing = set(CATALOGUE) - set().union(*rows)
     assert not missing
+
+
+def test_wandb_has_every_metric_of_the_catalogue_at_its_step_and_the_episodes(finished):
+    folder, _ = finished
+    (found,) = offline.records(folder)
+    run = next(record["run"] for record in found if record["type"] == "run")
+    assert (run["display_name"], run["tags"]) == ("small", ["tests"])
+    sent = offline.history(found)
+    assert sent == [{"_step": row.pop("step"), **row} for row in lines(folder / "metrics.jsonl")]
+    assert set(CATALOGUE) <= set().union(*sent)
+    assert offline.summary(found)["status"] == "finished"
+    assert offline.summary(found)["learning_curve"]["_type"] == "image-file"
+    offline.check_table(folder, offline.episodes_table(folder, found))
+    assert found[-1]["exit"] == {"exit_code": 0}
 
 
 def test_the_policy_was_judged_on_the_way(finished):

@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 
+from benchmarks import simulate_scale
 from launch.compose import CONF, compose, first_trial
 from launch.configuration import PAGE, page
 from launch.submit import prepare
@@ -35,3 +36,13 @@ def test_the_commands_of_the_page_on_launching_are_taken(command):
         assert prepare(overrides)[0].cluster.address == "auto"
     else:
         compose(first_trial(["-m", *overrides]))
+
+
+def test_the_page_on_scaling_has_room_for_a_new_table():
+    text = simulate_scale.PAGE.read_text(encoding="utf-8")
+    made = simulate_scale.page(text, "| workers | new |", "On a quiet machine.")
+    before, after = text.split("| workers |")
+    assert made.startswith(f"{before}| workers | new |\n\nOn a quiet machine.\n\nThe same command with `--write`")
+    assert made.endswith(after.partition("The same command")[2])
+    for workers in (8, 64, 256):
+        assert f"\n| {workers} |" in text

@@ -10,6 +10,7 @@ import pytest
 
 from launch.compose import compose
 from launch.submit import ROOT, Refused, main, prepare, runtime_env
+from trainer.code import code_version
 from trainer.config import ConfigError
 
 
@@ -59,6 +60,7 @@ def test_only_what_was_named_of_the_environment_goes_along(monkeypatch):
     monkeypatch.setenv("SOME_KEY", "secret")
     monkeypatch.setenv("OTHER", "secret")
     made = environment(env=["SOME_KEY", "GIVEN=1=2"])
+    assert made["env_vars"].pop("DECOMPOSER_CODE") == code_version()
     assert made["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "15", "SOME_KEY": "secret", "GIVEN": "1=2"}
     with pytest.raises(Refused, match="'NO_SUCH' is not set here"):
         environment(env=["NO_SUCH"])
