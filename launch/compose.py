@@ -120,11 +120,18 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen]
     fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
     before = {} if run is None else yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
-    values = fresh | {name: before[name] for name in EPISODE if name in before and name not in chosen}
+    values = fresh | {
+        name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
+    }
     others = [text for text in overrides if text not in of_chosen]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(others)))
     merged["model"]["path"], merged["start_from"] = model, None
     return validate(merged)
+
+
+def _completed(group: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """A run's group with today's values of keys that there were none of when it ran; keys depend on the backend."""
+    return fresh | group if group.get("backend") == fresh.get("backend") else group
 
 
 def exported(run: Path) -> Path | None:

@@ -1,4 +1,7 @@
-"""Make a run's picture and page again from its folder: ``python -m launch.report RUN_DIR``."""
+"""Make the page of a finished run again, or compare several: ``python -m launch.report RUN_DIR ... [--out FILE]``.
+
+The page is one HTML file that holds all it shows; its pictures are PNG files too, in a folder of its name beside it.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,31 @@ import argparse
 import sys
 from pathlib import Path
 
-from trainer.report import write_report
-
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 if there is no finished run in the folder."""
-    parser = argparse.ArgumentParser(prog="launch.report", description=__doc__)
-    parser.add_argument("run_dir", type=Path)
+    """Run the command; returns the exit status: 0, or 2 if a folder holds no finished run."""
+    parser = argparse.ArgumentParser(prog="launch.report", description=__doc__.splitlines()[0])
+    parser.add_argument("run_dir", type=Path, nargs="+", help="a run's folder; several are compared")
+    parser.add_argument(
+        "--out", type=Path, help="the page; else report.html or, of several, comparison.html in the first"
+    )
     options = parser.parse_args(arguments)
-    if not (options.run_dir / "summary.json").is_file():
-        sys.stderr.write(f"run_dir: '{options.run_dir}' holds no summary.json; allowed: a run's folder\n")
+    folders = list(dict.fromkeys(folder.resolve() for folder in options.run_dir))
+    for folder in folders:
+        if not (folder / "summary.json").is_file():
+            sys.stderr.write(f"run_dir: '{folder}' holds no summary.json; allowed: a run's folder\n")
+            return 2
+    if options.out is not None and not options.out.parent.is_dir():
+        sys.stderr.write(
+            f"--out: there is no folder '{options.out.parent}'; allowed: a file in a folder that is there\n"
+        )
         return 2
-    sys.stdout.write(f"{write_report(options.run_dir)}\n")
+    from trainer.curves import learning_curve
+    from trainer.report import write_report
+
+    for folder in folders:
+        learning_curve(folder)
+    sys.stdout.write(f"{write_report(folders, options.out)}\n")
     return 0
 
 

@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -50,6 +50,19 @@ class Generation:
     versions: list[int]
     finish_reason: str
     prompt_logprobs: list[float] = field(default_factory=list)
+
+
+class Generator(Protocol):
+    """What an episode needs of an engine."""
+
+    version: int
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's Hugging Face tokenizer."""
+
+    async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
+        """Complete one prompt. Raises PromptTooLong, EngineError."""
 
 
 @dataclass

@@ -19,7 +19,7 @@ import ray
 import torch
 
 from rollout.allowance import Allowance, EpisodeLimits
-from rollout.engine import Engine, EngineError, PromptTooLong
+from rollout.engine import Engine, EngineError, Generator, PromptTooLong
 from rollout.engine_settings import EngineSettings
 from rollout.logs import actor_log
 from rollout.parsing import ParseLimits, parse, token_ends
@@ -28,7 +28,7 @@ from rollout.records import Decomposition, Episode, PolicySample, Problem
 from rollout.sampling import Sampling
 from rollout.solvers.pool import SolverClient
 from rollout.strategies import STRATEGIES
-from rollout.strategies.base import DEFAULTS, Options, SolverFailure
+from rollout.strategies.base import DEFAULTS, Options, Solver, SolverFailure
 from rollout.weights import Bucket, Update, WeightMismatch, bucket_tensors, check, merged
 
 # The outcome of a job that was not begun, since the solver's budget is spent.
@@ -99,7 +99,7 @@ class Loaded:
 class PolicyDecomposer:
     """The policy, sampled once."""
 
-    def __init__(self, engine: Engine, settings: WorkerSettings, job: Job, allowance: Allowance) -> None:
+    def __init__(self, engine: Generator, settings: WorkerSettings, job: Job, allowance: Allowance) -> None:
         self._engine, self._settings, self._job, self._allowance = engine, settings, job, allowance
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
@@ -133,6 +133,22 @@ class GivenPlan:
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
         """The plan, as given."""
         return Decomposition("\n".join(self._plan), list(self._plan)), None
+
+
+async def run_episode(job: Job, engine: Generator, solver: Solver, settings: WorkerSettings) -> Episode:
+    """A job's episode; the solver's failure is its outcome. Raises whatever else went wrong."""
+    started = time.perf_counter()
+    allowance = Allowance(settings.episode, solver)
+    decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(engine, settings, job, allowance)
+    try:
+        strategy = STRATEGIES[job.strategy]
+        episode = await strategy(job.problem, decomposer, allowance, settings.prompts, settings.options)
+    except SolverFailure as failure:
+        episode = Episode(job.problem, job.strategy, outcome=failure.outcome)
+    episode.seconds = time.perf_counter() - started
+    versions = episode.policy.versions if episode.policy else []
+    episode.weight_version = min(versions, default=engine.version)
+    return episode
 
 
 @dataclass
@@ -275,26 +291,14 @@ class RolloutWorker:
             if self._solver.spent:
                 done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
-            started = time.perf_counter()
-            settings = job.settings or self.settings
-            allowance = Allowance(settings.episode, self._solver)
-            decomposer = (
-                GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, settings, job, allowance)
-            )
             try:
-                strategy = STRATEGIES[job.strategy]
-                episode = await strategy(job.problem, decomposer, allowance, settings.prompts, settings.options)
+                episode = await run_episode(job, self.engine, self._solver, job.settings or self.settings)
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
                 traceback.print_exc()
                 os._exit(1)
-            except SolverFailure as failure:
-                episode = Episode(job.problem, job.strategy, outcome=failure.outcome)
             except Exception as error:  # noqa: BLE001 - every failure of a job is its outcome
                 traceback.print_exc()
                 done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))
                 return
-            episode.seconds = time.perf_counter() - started
-            versions = episode.policy.versions if episode.policy else []
-            episode.weight_version = min(versions, default=self.engine.version)
             done.put_nowait(Outcome(job, episode))

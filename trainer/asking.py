@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rewards.total import fill_answers
+from rollout.plain_engine import PlainEngine
 from rollout.records import Episode, Problem
-from rollout.worker import Job
+from rollout.solvers import make_solver
+from rollout.worker import Job, run_episode
 from trainer.config import Config
-from trainer.roles import ray_processes, start_ray, start_roles, stop_ray, wait_ready
+from trainer.config_solver import VllmSolver
+from trainer.config_strategy import UNTRAINED
+from trainer.roles import (
+    StartError,
+    ray_processes,
+    solver_settings,
+    start_ray,
+    start_roles,
+    stop_ray,
+    wait_ready,
+    worker_settings,
+)
 from trainer.waiting import WaitTimeout
+
+# Up to so many questions are answered one after another sooner than Ray and vLLM start.
+FEW = 8
 
 
 class AskError(RuntimeError):
@@ -26,11 +43,44 @@ def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]
     ]
 
 
-async def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
+def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
     """The episodes in the order of their jobs, each as soon as it and those before it are done.
 
-    Ray, the solver and one decomposer are started for it and ended with it. Raises StartError, WaitTimeout, AskError.
+    What they need is started for it and ended with it: for a few jobs on this machine's CPU the models alone, else Ray,
+    the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.
     """
+    solver, rollout = config.solver, config.rollout
+    gpus = rollout.gpus or (isinstance(solver, VllmSolver) and solver.gpus)
+    here = config.cluster.address is None and not gpus and rollout.tensor_parallel_size == 1
+    return _here(config, work) if here and len(work) <= FEW else _with_ray(config, work, logs)
+
+
+async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
+    settings, of_solver = worker_settings(config), solver_settings(config)
+    if of_solver.backend == "vllm":
+        of_solver = replace(of_solver, backend="transformers")
+    engine = PlainEngine(settings.engine)
+    try:
+        if config.strategy.name not in UNTRAINED:
+            engine.start()
+        solver = make_solver(of_solver)
+        await solver.start()
+    except Exception as error:
+        raise StartError(f"{type(error).__name__}: {error}") from error
+    limit = config.controller.wait_timeout_s
+    for job in work:
+        try:
+            async with asyncio.timeout(limit):
+                episode = await run_episode(job, engine, solver, settings)
+        except TimeoutError:
+            raise _too_late(job, limit) from None
+        except Exception as error:
+            raise AskError(f"{job.problem.id}: {type(error).__name__}: {error}") from error
+        fill_answers(episode)
+        yield episode
+
+
+async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
     start_ray(config, Path(__file__).resolve().parent.parent)
     processes = ray_processes(config)
     try:
@@ -51,14 +101,16 @@ async def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[
                                 raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
                             found[outcome.job.id] = outcome.episode
             except TimeoutError:
-                raise WaitTimeout(
-                    f"{job.problem.id} was not answered in {limits.wait_timeout_s:g} s (controller.wait_timeout_s)"
-                ) from None
+                raise _too_late(job, limits.wait_timeout_s) from None
             episode = found.pop(job.id)
             fill_answers(episode)
             yield episode
     finally:
         stop_ray(config, processes)
+
+
+def _too_late(job: Job, limit: float) -> WaitTimeout:
+    return WaitTimeout(f"{job.problem.id} was not answered in {limit:g} s (controller.wait_timeout_s)")
 
 
 def _one(config: Config) -> object:

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from trainer.report import NAMES
+from trainer.curves import NAMES
 
 
 def write_cards(run: Path) -> None:

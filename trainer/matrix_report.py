@@ -169,30 +169,54 @@ def _p(value: float | None) -> str:
 
 
 def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """A panel for each data set and solver: every strategy and decomposer with its interval."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    """A panel for each data set and solver, a group of bars for each strategy, in it a bar with its interval for each
+    decomposer; the same places in all panels."""
+    from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys((row["data"], row["solver"]) for row in rows))
-    most = max(sum((row["data"], row["solver"]) == panel for row in rows) for panel in panels)
-    figure, axes = plt.subplots(
-        1, len(panels), figsize=(4.6 * len(panels) + 1.4, 0.34 * most + 1.5), sharex=True, squeeze=False,
-        layout="constrained",
-    )  # fmt: skip
+    places = _places(rows)
     decomposers = list(dict.fromkeys(row["decomposer"] for row in rows))
-    for axis, panel in zip(axes[0], panels, strict=True):
-        own = [row for row in rows if (row["data"], row["solver"]) == panel]
-        for place, row in enumerate(own):
+    columns = min(3, len(panels))
+    lines = -(-len(panels) // columns)
+    figure = Figure(figsize=(3.6 * columns + 1.6, (0.24 * len(places) + 1.3) * lines + 0.4), layout="constrained")
+    axes = list(figure.subplots(lines, columns, sharey=True, squeeze=False).flat)
+    drawn: dict[str, Any] = {}
+    for axis, panel in zip(axes, panels, strict=False):
+        for row in rows:
+            if (row["data"], row["solver"]) != panel:
+                continue
+            place = places[row["strategy"], row["decomposer"]]
             colour = f"C{decomposers.index(row['decomposer']) % 10}"
             error = [[max(0.0, row["accuracy"] - row["low"])], [max(0.0, row["high"] - row["accuracy"])]]
-            axis.barh(place, row["accuracy"], color=colour, alpha=0.75, height=0.7)
+            bar = axis.barh(place, row["accuracy"], color=colour, alpha=0.8, height=0.85)
             axis.errorbar(row["accuracy"], place, xerr=error, color="#202124", linewidth=1, capsize=2)
-        axis.set(title=f"{panel[0]}, solver {panel[1]}", xlim=(0, 1), xlabel="accuracy, 95 % interval")
-        axis.set_yticks(range(len(own)), [_label(row) for row in own], fontsize=8)
-        axis.invert_yaxis()
+            axis.text(row["high"] + 0.02, place, f"{row['accuracy']:.2f}", va="center", fontsize=8)
+            drawn.setdefault(row["decomposer"], bar)
+        axis.set(title=f"{panel[0]}, solver {panel[1]}", xlim=(0, 1.15), xlabel="accuracy, 95 % interval")
+        axis.set_xticks([0, 0.5, 1])
+        axis.tick_params(axis="y", length=0)
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(axis="x", alpha=0.2)
+    for axis in axes[len(panels) :]:
+        axis.set_axis_off()
+    groups: dict[str, list[float]] = {}
+    for (strategy, _), place in places.items():
+        groups.setdefault(strategy, []).append(place)
+    axes[0].set_yticks([fmean(own) for own in groups.values()], [name.replace("_", " ") for name in groups])
+    axes[0].set_ylim(max(places.values()) + 0.8, -0.8)
+    figure.legend(
+        drawn.values(), drawn, title="decomposer", loc="outside lower center", ncols=min(7, len(drawn)), frameon=False
+    )
     figure.savefig(path, dpi=120)
-    plt.close(figure)
+
+
+def _places(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], float]:
+    """Where each strategy's and decomposer's bar is, from the top, with room between the strategies."""
+    places: dict[tuple[str, str], float] = {}
+    place = 0.0
+    for strategy in dict.fromkeys(row["strategy"] for row in rows):
+        for decomposer in dict.fromkeys(row["decomposer"] for row in rows if row["strategy"] == strategy):
+            places[strategy, decomposer] = place
+            place += 1
+        place += 0.6
+    return places

@@ -26,6 +26,7 @@ from trainer.code import code_version
 from trainer.config import Config
 from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
+from trainer.curves import learning_curve
 from trainer.data import make_source
 from trainer.evaluation import Evaluator, evaluate
 from trainer.group import LearnerDied, LearnerGroup
@@ -36,14 +37,14 @@ from trainer.placement import ROLES
 from trainer.rank import NonFiniteLoss
 from trainer.recovery import Recovery
 from trainer.replay import Replay, read_recording
-from trainer.report import learning_curve, write_report
+from trainer.report import write_report
 from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
 from trainer.sft import run_sft
 from trainer.signals import held_signals
 from trainer.tracking import Tracker, resident_gib, write_json
 from trainer.view import View, result_table
 
-EPISODES_KEPT = 20
+EPISODES_KEPT = 100
 
 
 class Run:
@@ -118,7 +119,7 @@ class Run:
         stop_ray(self.config, self.processes)
         if tracker is not None:
             picture = learning_curve(self.folder)
-            write_report(self.folder)
+            write_report([self.folder])
             tracker.image("learning_curve", picture)
             tracker.episodes_table()
             tracker.close(code)

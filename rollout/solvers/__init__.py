@@ -9,9 +9,11 @@ from typing import Any
 from rollout.solvers.base import Backend
 from rollout.solvers.cache import CachedSolver, CacheSettings
 
-# Module and class; imported where they are used, since a backend may need torch and vLLM, or neither.
+# Module and class; imported where they are used, since a backend may need torch and vLLM, or neither. A configured
+# vllm solver is asked through transformers where a few replies are wanted soon (trainer/asking.py).
 BACKENDS = {
     "vllm": ("rollout.solvers.vllm", "EngineSolver"),
+    "transformers": ("rollout.solvers.vllm", "PlainSolver"),
     "openai": ("rollout.solvers.openai", "OpenAISolver"),
     "program": ("rollout.solvers.program", "ProgramSolver"),
 }

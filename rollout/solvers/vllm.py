@@ -10,6 +10,7 @@ from typing import Any
 
 from rollout.engine import Engine, EngineError, PromptTooLong
 from rollout.engine_settings import EngineSettings
+from rollout.plain_engine import PlainEngine
 from rollout.solvers.base import Backend, ReplySettings, SolverBroken
 from rollout.strategies.base import Reply, SolverFailure
 
@@ -26,10 +27,13 @@ class VllmSettings:
 class EngineSolver(Backend):
     """A solver over an engine of this process; the constructor blocks until the model is loaded."""
 
+    name = "vllm"
+    engine_of: type[Engine] | type[PlainEngine] = Engine
+
     def __init__(self, settings: VllmSettings) -> None:
         super().__init__(settings.replies)
         self.settings = settings
-        self.engine = Engine(settings.engine)
+        self.engine = self.engine_of(settings.engine)
         self.engine.start()
 
     @property
@@ -39,7 +43,7 @@ class EngineSolver(Backend):
         files = sorted(Path(engine.path).glob("*")) if Path(engine.path).is_dir() else []
         stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         state = hashlib.sha256(repr(stamps).encode()).hexdigest()
-        return {"backend": "vllm", "model": engine.path, "dtype": engine.dtype, "files": state}
+        return {"backend": self.name, "model": engine.path, "dtype": engine.dtype, "files": state}
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, and SolverBroken once the engine stopped."""
@@ -56,3 +60,10 @@ class EngineSolver(Backend):
         reply = Reply(generation.text.strip(), len(generation.token_ids), len(generation.prompt_ids))
         self.usage.count(reply)
         return reply
+
+
+class PlainSolver(EngineSolver):
+    """The same without vLLM, for a few replies."""
+
+    name = "transformers"
+    engine_of = PlainEngine

@@ -48,6 +48,15 @@ def test_a_checkpoint_of_a_run_keeps_the_runs_configuration(run):
     assert (config.model.path, config.solver.backend) == (str(run / "checkpoints" / "sft"), "program")
 
 
+def test_a_run_from_before_a_key_was_there_is_asked_with_todays_value(run):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    del values["rollout"]["weights"], values["strategy"]["gate"]
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    config = trained(str(run), [])
+    assert (config.solver.backend, config.strategy.max_tokens, config.strategy.gate) == ("program", 33, "always")
+    assert config.rollout.weights == compose([]).rollout.weights
+
+
 def test_overrides_change_a_group_or_a_key(run):
     config = trained(str(run), ["solver=openai", "solver.model=m", "strategy.max_subquestions=2"])
     assert (config.solver.backend, config.solver.model) == ("openai", "m")
@@ -102,6 +111,7 @@ def worker(monkeypatch):
     async def ready(*arguments):
         pass
 
+    monkeypatch.setattr(asking, "FEW", 0)
     monkeypatch.setattr(asking, "start_ray", lambda config, root: None)
     monkeypatch.setattr(asking, "ray_processes", lambda config: [])
     monkeypatch.setattr(asking, "stop_ray", lambda config, known: None)
@@ -137,3 +147,49 @@ def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
     assert command.main([str(run)]) == 2
     assert "no question" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    def start_ray(config, root):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(asking, "start_ray", start_ray)
+
+
+CHAIN = "Amy owns 9 pens. Tom has 2 more than Amy. Eva has twice what Tom holds. How many pens does Eva have?"
+
+
+def test_a_few_questions_are_answered_by_the_real_models_without_ray(no_ray, capsys):
+    given = ["package:tiny_decomposer", CHAIN, CHAIN.replace("9", "7"), "--json"]
+    assert command.main(given) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["final"]["answer"] for row in rows] == ["22", "18"]
+    assert rows[0]["decomposition"]["subquestions"][0] == "How many pens does Tom have?"
+    assert (rows[0]["turns"][0]["answer"], rows[0]["outcome"]) == ("11", "ok")
+    assert rows[0]["solver_tokens"] > 20
+
+
+def test_what_cannot_be_loaded_is_said(no_ray, run, capsys):
+    assert command.main([str(run), CHAIN]) == 1
+    said = capsys.readouterr().err
+    assert "Error: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "questions", "way"),
+    [
+        ([], 1, "here"),
+        (["solver=program"], 8, "here"),
+        ([], 9, "ray"),
+        (["rollout.gpus=1"], 1, "ray"),
+        (["solver.gpus=0.5"], 1, "ray"),
+        (["cluster.address=auto"], 1, "ray"),
+    ],
+)
+def test_ray_is_for_many_questions_devices_and_clusters(overrides, questions, way, monkeypatch, tmp_path):
+    monkeypatch.setattr(asking, "_here", lambda config, work: "here")
+    monkeypatch.setattr(asking, "_with_ray", lambda config, work, logs: "ray")
+    config = compose(["stages=[evaluate]", *overrides])
+    assert asking.ask(config, asking.jobs(["?"] * questions, "number", "daslam"), tmp_path) == way

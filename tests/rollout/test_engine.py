@@ -11,6 +11,7 @@ import torch
 
 from rollout.engine import Engine, EngineError, PromptTooLong
 from rollout.engine_settings import EngineSettings
+from rollout.plain_engine import PlainEngine
 from rollout.sampling import Sampling
 from rollout.weights import WeightMismatch, make_bucket
 
@@ -64,6 +65,19 @@ def test_logprobs_are_those_of_the_model(engine, models):
         expected = logprobs(models[0], generation.prompt_ids, generation.token_ids)
         assert generation.logprobs == pytest.approx(expected, abs=1e-4)
         assert set(generation.versions) == {0}
+
+
+def test_the_engine_without_vllm_says_the_same(engine, models, first_version, tiny_model):
+    plain = PlainEngine(EngineSettings(str(tiny_model), max_model_len=256))
+    plain.start()
+
+    async def go():
+        sampling = Sampling(20, stop=("7",))
+        return await engine.generate(PROMPT, sampling), await plain.generate(PROMPT, sampling)
+
+    one, other = asyncio.run(go())
+    assert (one.prompt_ids, one.text, one.finish_reason) == (other.prompt_ids, other.text, other.finish_reason)
+    assert one.token_ids == other.token_ids
 
 
 def test_a_seed_fixes_a_sample_and_seeds_differ(engine):
