@@ -27,7 +27,7 @@ from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
 from rollout.sampling import Sampling
 from rollout.solvers.pool import SolverClient
-from rollout.strategies import STRATEGIES
+from rollout.strategies import strategy_for
 from rollout.strategies.base import DEFAULTS, Options, SolverFailure
 from rollout.weights import Bucket, Update, WeightMismatch, bucket_tensors, check, merged
 
@@ -282,7 +282,7 @@ class RolloutWorker:
                 GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(self.engine, settings, job, allowance)
             )
             try:
-                strategy = STRATEGIES[job.strategy]
+                strategy = strategy_for(job.strategy)
                 episode = await strategy(job.problem, decomposer, allowance, settings.prompts, settings.options)
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
