@@ -17,6 +17,7 @@ from trainer.wandb_run import WandbRun
 
 # In logs/: metrics of steps that were taken, lost, and taken again.
 LOST = "lost_steps.jsonl"
+SFT = "logs/sft.jsonl"
 
 
 class Tracker:
@@ -33,8 +34,11 @@ class Tracker:
         self._episodes_per_step = config.tracking.episodes_per_step
         self._record = config.rollout.record
         self._open()
-        sent = [*rows(folder / "metrics.jsonl"), *rows(folder / "logs" / LOST)] if wandb_id else []
-        self._wandb = WandbRun(config, folder, wandb_id, max((row["step"] for row in sent), default=0), say)
+        # Stage 1's steps are W&B's where no others come: it has one axis, which is the learner's.
+        self._alone = "sft" in config.stages and "ppo" not in config.stages
+        files = [SFT] if self._alone else ["metrics.jsonl", f"logs/{LOST}"]
+        sent = [row for name in files for row in rows(folder / name)] if wandb_id else []
+        self._wandb = WandbRun(config, folder, wandb_id, max((row["step"] for row in sent), default=-1), say)
 
     def _open(self) -> None:
         # What is not to be recorded is written nowhere.
@@ -71,6 +75,18 @@ class Tracker:
         if self._record:
             self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
         self._wandb.log(metrics, step)
+
+    def fine_tuning(self, step: int, metrics: dict[str, float]) -> None:
+        """A step of stage 1, or what was measured before the first."""
+        with (self.folder / SFT).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+        if self._alone:
+            self._wandb.log(metrics, step)
+
+    def rewind_fine_tuning(self, step: int) -> None:
+        """Take the rows of stage 1 out again that are of later steps; all of them where there is no step to go on
+        from."""
+        cut(self.folder / SFT, lambda row: step > 0 and row["step"] <= step)
 
     def episode(self, item: Scored, split: str, step: int) -> None:
         """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""

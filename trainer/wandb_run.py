@@ -13,7 +13,7 @@ from trainer.config import Config
 class WandbRun:
     """W&B's run in ``folder``; nothing where ``tracking.wandb`` is disabled. ``id`` is that of the run to go on with.
 
-    ``sent`` is the last step it has: W&B takes no step back.
+    ``sent`` is the last step it has, -1 if none: W&B takes no step back.
     """
 
     def __init__(
