@@ -181,6 +181,7 @@ class Run:
                     await self.recovery.begin(self.decomposer, pipeline, learner)
             if self.fine_tuning is not None and self.recovery.checkpoint is None:
                 self.summary["sft"] = self.fine_tuning.report
+                self.fine_tuning.forget_checkpoints()
                 with self._timed("sft"):
                     await self.fine_tuning.compare("after", pipeline, view)
             if held_out and self.recovery.checkpoint is None:
@@ -264,7 +265,6 @@ class Run:
         await stage.run(training, prompts(self.config), pipeline, learner, view, tracker, state)
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
-        stage.forget_checkpoints()
         self.decomposer = str(folder)
 
     async def _state(self, pipeline: Pipeline, tracker: Tracker) -> dict[str, Any]:
