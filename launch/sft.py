@@ -1,4 +1,4 @@
-"""The main job's stage 1 alone: ``python -m launch.sft [overrides]``."""
+"""The main job's stage 1 alone, measured as it goes: ``python -m launch.sft [overrides]`` (docs/sft.md)."""
 
 from __future__ import annotations
 
@@ -7,4 +7,6 @@ import sys
 from launch.compose import main
 
 if __name__ == "__main__":
-    sys.exit(main(["stages=[sft]", *sys.argv[1:]]))
+    given = sys.argv[1:]
+    measured = [] if any(text.startswith("sft=") for text in given) else ["sft=measured"]
+    sys.exit(main(["stages=[sft]", *measured, *given]))

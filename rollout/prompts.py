@@ -53,6 +53,11 @@ class Prompts:
     decomposer_chat: Chat | None = None
     solver_chat: Chat | None = None
 
+    @property
+    def read_attempt(self) -> bool:
+        """Whether the decomposer is shown the solver's attempt."""
+        return "{attempt" in self.decompose_template
+
     def decompose(self, problem: Problem, attempt: str) -> str:
         """What the decomposer reads: the question and the solver's initial attempt."""
         shown = [

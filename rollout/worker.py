@@ -27,7 +27,7 @@ from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
 from rollout.sampling import Sampling
 from rollout.solvers.pool import SolverClient
-from rollout.strategies import STRATEGIES
+from rollout.strategies import strategy_for
 from rollout.strategies.base import DEFAULTS, Options, Solver, SolverFailure
 from rollout.weights import Bucket, Update, WeightMismatch, bucket_tensors, check, merged
 
@@ -141,7 +141,7 @@ async def run_episode(job: Job, engine: Generator, solver: Solver, settings: Wor
     allowance = Allowance(settings.episode, solver)
     decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(engine, settings, job, allowance)
     try:
-        strategy = STRATEGIES[job.strategy]
+        strategy = strategy_for(job.strategy)
         episode = await strategy(job.problem, decomposer, allowance, settings.prompts, settings.options)
     except SolverFailure as failure:
         episode = Episode(job.problem, job.strategy, outcome=failure.outcome)

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from trainer.curves import NAMES
+from trainer.view import LIKENESS
 
 
 def write_cards(run: Path) -> None:
@@ -30,6 +31,7 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         "base model": base,
         "trained by": trained + (f", {summary['steps']} learner steps" if kind == "ppo" else ""),
         "problems": _data(config["data"], summary.get("data") or {}),
+        "examples": _examples(kind, summary),
         "frozen solver": _solver(config["solver"]),
         "strategy": strategy["name"],
         "reward": f"{rewards['mode']}, weights {_pairs(rewards['weights'])}" if kind == "ppo" else None,
@@ -60,6 +62,7 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
             '`python -m launch.ask FOLDER "question"` runs a whole episode.',
             "",
             *_results(kind, summary),
+            *_decompositions(kind, summary),
             "## Limits",
             "",
             "- It was trained for one solver and one kind of problems, named above; others were not measured here.",
@@ -127,6 +130,38 @@ def _results(kind: str, summary: dict[str, Any]) -> list[str]:
         "",
         "| sub-questions | accuracy | 95 % | rescued | broken |",
         "|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+
+
+def _examples(kind: str, summary: dict[str, Any]) -> str | None:
+    """What an SFT decomposer was trained on, by source."""
+    sources = summary.get("sft", {}).get("sources") if kind == "sft" else None
+    return _pairs({name: counts["examples"] for name, counts in sources.items()}) if sources else None
+
+
+def _decompositions(kind: str, summary: dict[str, Any]) -> list[str]:
+    """How an SFT decomposer's decompositions compare with the reference, where that was measured."""
+    compared = summary.get("sft", {}).get("decompositions", {}) if kind == "sft" else {}
+    if not compared:
+        return []
+    rows = [
+        f"| {name.replace('_', ' ')} | {when} | {sets[name]['problems']} | "
+        + " | ".join("" if sets[name][key] is None else f"{sets[name][key]:.3f}" for key in LIKENESS)
+        + " |"
+        for name in next(iter(compared.values()))
+        for when, sets in compared.items()
+    ]
+    return [
+        "## Decompositions",
+        "",
+        "Sub-questions beside the reference ones, before and after fine-tuning: how many are matched (asked in nearly "
+        "the same words), their share of the reference (coverage) and of what was asked (precision), and the share of "
+        "pairs of them that come in the reference's order.",
+        "",
+        f"| problems | | number | {' | '.join(LIKENESS)} |",
+        "|---|---|---|" + "---|" * len(LIKENESS),
         *rows,
         "",
     ]

@@ -6,7 +6,7 @@ Nothing heavy is imported here, so a bad value is refused in a second, before an
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_origin
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -220,6 +220,8 @@ class Config(Group):
                 raise ValueError("stages: data.train is empty, there is nothing to train on; allowed: [evaluate]")
             if not self.data.held_out and not self.data.held_out_share and "evaluate" in self.stages:
                 raise ValueError("data.held_out: empty; it or data.held_out_share must be given for stage evaluate")
+        if "sft" in self.stages:
+            self._stage_1()
         if self.resume and self.run_dir is None:
             raise ValueError("run_dir must be given with resume: the folder of the run to go on with")
         if self.rollout.replay and self.stages != ["ppo"]:
@@ -231,6 +233,21 @@ class Config(Group):
                 "algorithm.resample_flat_groups must be false with rollout.replay: what was recorded is trained on"
             )
         return self
+
+    def _stage_1(self) -> None:
+        """Refuse what stage 1 could not do."""
+        if self.sft.batch_size < self.learner.ranks:
+            raise ValueError(
+                f"sft.batch_size must be at least learner.ranks ({self.learner.ranks}), found {self.sft.batch_size}: "
+                "every rank needs an example"
+            )
+        asking = self.strategy.name in UNTRAINED
+        for name, source in self.sft.sources.items():
+            if asking and source.weight and (source.kind == "distilled" or source.screened):
+                raise ValueError(
+                    f"sft.sources.{name}: strategy.name '{self.strategy.name}' asks no decomposer, so there is nothing "
+                    "to sample or to screen; allowed with it: kind data or file, unscreened"
+                )
 
     def _transport(self) -> None:
         """Refuse a way for the weights that these machines or this model do not have."""
@@ -281,6 +298,12 @@ def validate(values: dict[str, Any]) -> Config:
                     raise ConfigError(
                         f"data.{name}: '{path}' does not exist; data.root must be the folder of data sets"
                     )
+    if "sft" in config.stages:
+        named = {f"sources.{name}.path": source.path for name, source in config.sft.sources.items() if source.weight}
+        named |= {f"held_out.also.{name}": path for name, path in config.sft.held_out.also.items()}
+        for key, given in named.items():
+            if given is not None and not Path(given).expanduser().is_file():
+                raise ConfigError(f"sft.{key}: '{given}' does not exist; allowed: a file of problems (docs/sft.md)")
     if config.rollout.replay is not None and not Path(config.rollout.replay).expanduser().is_file():
         raise ConfigError(
             f"rollout.replay: '{config.rollout.replay}' does not exist; allowed: a file that rollout.record wrote"
@@ -293,10 +316,13 @@ def validate(values: dict[str, Any]) -> Config:
 def group_keys(group: str, backend: str) -> list[str]:
     """The keys of a group (dotted, "" is the top; empty if there is none), with the solver of this backend."""
     fields: Any = Config
+    named = False
     for part in group.split(".") if group else []:
-        if part.isdigit():  # a place in a list of groups
+        if named or part.isdigit():  # a name or a place among groups
+            named = False
             continue
-        known = _group(getattr(fields.model_fields.get(part), "annotation", None))
+        annotation = getattr(fields.model_fields.get(part), "annotation", None)
+        named, known = get_origin(annotation) is dict, _group(annotation)
         fields = BACKENDS.get(backend) if part == "solver" else known
         if not hasattr(fields, "model_fields"):
             return []

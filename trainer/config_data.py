@@ -14,6 +14,7 @@ class Data(Group):
     """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root`` (docs/data.md).
 
     ``train`` and ``held_out`` are one path or several. Without ``held_out``, a ``held_out_share`` of the rows is.
+    ``questions_only`` leaves out sub-questions that ask nothing ("Define a variable").
     """
 
     source: Literal["chained", "files"]
@@ -26,6 +27,7 @@ class Data(Group):
     limit: int | None = Field(None, ge=1)
     on_bad_row: Literal["error", "skip"] = "error"
     on_overlap: Literal["drop", "refuse"] = "drop"
+    questions_only: bool = False
 
     @field_validator("train", "held_out", mode="before")
     @classmethod

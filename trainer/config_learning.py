@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from trainer.config_base import Group
 
@@ -62,11 +63,53 @@ class Algorithm(Group):
         return self
 
 
+class SftSource(Group):
+    """Examples for stage 1, which has ``weight`` in their mixture. ``kind``:
+
+    ``data``, the data set's own sub-questions, made imperfect; ``file``, a teacher's (``path``, docs/sft.md);
+    ``distilled``, ``samples`` decompositions a problem, drawn from the present decomposer at ``temperature``, of which
+    at most ``keep`` are kept. ``screen`` keeps only those that lead the solver to the right answer; null: that is so
+    for ``distilled`` alone.
+    """
+
+    kind: Literal["data", "file", "distilled"]
+    weight: float = Field(1.0, ge=0)
+    path: str | None = None
+    screen: bool | None = None
+    samples: int = Field(4, ge=1)
+    keep: int = Field(2, ge=1)
+    temperature: float = Field(1.0, gt=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> SftSource:
+        if (self.kind == "file") != (self.path is not None):
+            raise ValueError(f"path must be {'given' if self.kind == 'file' else 'null'} where kind is {self.kind}")
+        return self
+
+    @property
+    def screened(self) -> bool:
+        """Whether only what leads to the right answer is kept."""
+        return self.kind == "distilled" if self.screen is None else self.screen
+
+
+class SftHeldOut(Group):
+    """What is measured on held-out problems that have sub-questions: the loss of ``problems`` of them, before, every
+    ``every`` steps and after; and how near the decompositions of ``scored`` of them, and of as many of each file of
+    ``also`` (name: path), come to theirs, before and after. Sub-questions are matched from ``similarity`` on."""
+
+    problems: int = Field(0, ge=0)
+    every: int = Field(50, ge=1)
+    scored: int = Field(0, ge=0)
+    also: dict[str, str] = Field({})
+    similarity: float = Field(0.8, gt=0, le=1)
+
+
 class Sft(Group):
-    """Stage 1: how many problems, how imperfect the teacher's plans are, and the optimisation.
+    """Stage 1: how many examples in all, where from, how imperfect the data set's plans are made, the optimisation,
+    and what is measured on the way.
 
     ``drop``, ``swap`` and ``redundant`` are probabilities: of leaving out each sub-question, of putting the rest
-    in random order, of putting one needless question in.
+    in random order, of putting one needless question in. ``checkpoint_every`` is in optimiser steps.
     """
 
     problems: int = Field(ge=1)
@@ -76,6 +119,19 @@ class Sft(Group):
     drop: float = Share
     swap: float = Share
     redundant: float = Share
+    sources: dict[str, SftSource]
+    held_out: SftHeldOut
+    checkpoint_every: int = Field(100, ge=1)
+
+    @field_validator("sources")
+    @classmethod
+    def _named(cls, value: dict[str, SftSource]) -> dict[str, SftSource]:
+        for name in value:
+            if not re.fullmatch(r"[\w-]+", name):
+                raise ValueError(f"name {name!r} becomes part of a file's; allowed: letters, digits, _ and -")
+        if not any(source.weight for source in value.values()):
+            raise ValueError("must have a source whose weight is above 0")
+        return value
 
 
 class Learner(Group):

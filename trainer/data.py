@@ -17,4 +17,5 @@ def make_source(data: Data) -> Source:
         held_out_share=data.held_out_share,
         skip_bad=data.on_bad_row == "skip",
         refuse_overlap=data.on_overlap == "refuse",
+        questions_only=data.questions_only,
     )

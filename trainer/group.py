@@ -55,6 +55,10 @@ class LearnerGroup:
         calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
         return dict((await _together(calls))[0])
 
+    async def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
+        """The mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
+        return float((await self._all("sft_loss", list(rows)))[0])
+
     async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
         """One PPO step on a batch, of which every rank takes its share; metrics of the whole batch."""
         return dict((await self._all("train_step", ray.put(list(batch))))[0])

@@ -142,10 +142,7 @@ class Learner(SendingRank):
         rate; the mean loss a token."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.config.sft.lr * decay
-        pairs = []
-        for prompt, completion in rows:
-            ids = self.tokenizer.encode(completion, add_special_tokens=False)
-            pairs.append((self.tokenizer.encode(prompt), [*ids, self.tokenizer.eos_token_id]))
+        pairs = self._tokens(rows)
         total = self._sum(float(sum(len(completion) for _, completion in pairs)))
         groups = self._microbatches(pairs)
         loss_sum = 0.0
@@ -156,6 +153,29 @@ class Learner(SendingRank):
             self._backward(nll * self.ranks, last=index == len(groups) - 1)
             loss_sum += nll.item()
         return {"sft/loss": self._sum(loss_sum), "sft/tokens": total}
+
+    def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
+        """The mean loss a token of (prompt, completion) texts, the whole of them whatever the rank; nothing is
+        learned."""
+        pairs = self._tokens(rows)
+        # A rank that gets none takes part all the same, with nothing to count.
+        share = pairs[self.rank :: self.ranks]
+        counted, share = bool(share), share or pairs[:1]
+        loss = tokens = 0.0
+        self.model.eval()
+        with torch.no_grad():
+            for group, weight in self._microbatches(share):
+                batch = self._collate([share[i] for i in group])
+                nll = torch.where(batch.mask, -self.engine(batch, entropy="none").logprobs, 0.0)
+                loss += counted * weight * float(nll.sum())
+                tokens += counted * weight * float(batch.mask.sum())
+        self.model.train()
+        return self._sum(loss) / self._sum(tokens)
+
+    def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Row]:
+        """Prompts and completions as token ids, the end of text after a completion."""
+        encode, end = self.tokenizer.encode, self.tokenizer.eos_token_id
+        return [(encode(prompt), [*encode(completion, add_special_tokens=False), end]) for prompt, completion in rows]
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 

@@ -68,6 +68,13 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
 }
 
+# Of a step of stage 1, in logs/sft.jsonl: its own x axis, whose 0 is before the first step.
+SFT_CATALOGUE: dict[str, tuple[str, str]] = {
+    "sft/loss": ("nats", "cross-entropy a token of the step's decompositions, before the step"),
+    "sft/tokens": ("tokens", "decomposition tokens in the step"),
+    "sft/held_out_loss": ("nats", "cross-entropy a token of held-out reference decompositions, after the step"),
+}
+
 
 def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float]:
     """Means over a batch of scored episodes, under the catalogue's names."""

@@ -159,9 +159,9 @@ class Pipeline:
             raise item
         return item
 
-    async def run(self, jobs: Sequence[Job]) -> list[Scored]:
-        """Run exactly these jobs, beside any others; results in their order. Raises BudgetSpent, once all are back, if
-        some were not begun."""
+    async def run(self, jobs: Sequence[Job], progress: Callable[[int], Any] = lambda done: None) -> list[Scored]:
+        """Run exactly these jobs, beside any others; results in their order. ``progress`` is called with the number
+        that are back. Raises BudgetSpent, once all are back, if some were not begun."""
         if self._failure is not None:
             raise self._failure
         lane = next(self._lanes)
@@ -171,6 +171,7 @@ class Pipeline:
             await self.submit([replace(job, lane=lane) for job in jobs])
             while len(found) < len(jobs):
                 found |= {scored.job.id: scored for scored in await self.next(lane)}
+                progress(len(found))
         finally:
             del self._done[lane]
         if any(scored.episode.outcome == BUDGET for scored in found.values()):

@@ -19,7 +19,7 @@ from trainer.config_base import ConfigError
 FREE = {
     "run_dir", "resume", "mirror", "cluster", "tracking",
     "controller.start_timeout_s", "controller.wait_timeout_s", "controller.max_tries", "controller.learner_restarts",
-    "learner.threads", "learner.checkpoint_every", "learner.keep_checkpoints",
+    "learner.threads", "learner.checkpoint_every", "learner.keep_checkpoints", "sft.checkpoint_every",
     "rollout.workers", "rollout.gpus", "rollout.threads", "rollout.concurrency", "rollout.max_num_seqs",
     "rollout.max_num_batched_tokens", "rollout.kv_cache_gib", "rollout.tensor_parallel_size",
     "rewards.workers", "rewards.episode_seconds",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import shlex
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +39,10 @@ from trainer.recovery import Recovery
 from trainer.replay import Replay, read_recording
 from trainer.report import write_report
 from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
-from trainer.sft import run_sft
+from trainer.sft import FineTuning
 from trainer.signals import held_signals
 from trainer.tracking import Tracker, resident_gib, write_json
-from trainer.view import View, result_table
+from trainer.view import View, fine_tuning_table, result_table
 
 EPISODES_KEPT = 100
 
@@ -73,6 +73,7 @@ class Run:
         self.decomposer = config.start_from or config.model.path
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.usage_before = Usage()
+        self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and sft.is_dir()
         if self.fine_tuned:
@@ -94,6 +95,8 @@ class Run:
                 tracker = Tracker(self.config, self.folder, wandb_id, self._say)
                 if resumed:
                     tracker.rewind(self.recovery.version, self.summary["accuracy"])
+                    if self.fine_tuning is not None and not self.fine_tuned:
+                        tracker.rewind_fine_tuning(self.fine_tuning.begun)
                 asyncio.run(self._stages(view, tracker))
             code = 0
             if self.summary["status"] == "running":
@@ -125,6 +128,8 @@ class Run:
             tracker.close(code)
         if self.mirror is not None:
             self.mirror.end()
+        if code == 0 and self.fine_tuning is not None and (table := fine_tuning_table(self.fine_tuning.report)):
+            self.console.print(table)
         if code == 0 and self.summary["accuracy"]:
             self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
             self._say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
@@ -148,8 +153,12 @@ class Run:
 
     def _take_up(self) -> str | None:
         """Go on with what an earlier process of this run did, as far as its newest checkpoint says; its W&B id."""
-        before = self.recovery.take_up()
-        self._say(f"goes on after {self.recovery.version} learner steps")
+        before, done = self.recovery.take_up(), f"{self.recovery.version} learner steps"
+        if self.fine_tuning is not None:
+            earlier = self.fine_tuning.take_up()
+            if not self.fine_tuned:
+                before, done = earlier, f"{self.fine_tuning.begun} steps of stage 1"
+        self._say(f"goes on after {done}")
         if before is None:
             return None
         self.seconds.update(before["summary"]["seconds"])
@@ -181,12 +190,17 @@ class Run:
         stages = set(config.stages)
         try:
             held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
-            if "sft" in stages and not self.fine_tuned:
+            if self.fine_tuning is not None and not self.fine_tuned:
                 with self._timed("sft"):
-                    await self._sft(view, pipeline, learner)
+                    await self._sft(self.fine_tuning, view, tracker, pipeline, learner)
             if {"sft", "ppo"} & stages:
                 with self._timed("start"):
                     await self.recovery.begin(self.decomposer, pipeline, learner)
+            if self.fine_tuning is not None and self.recovery.checkpoint is None:
+                self.summary["sft"] = self.fine_tuning.report
+                self.fine_tuning.forget_checkpoints()
+                with self._timed("sft"):
+                    await self.fine_tuning.compare("after", pipeline, view)
             if held_out and self.recovery.checkpoint is None:
                 with self._timed("evaluate"):
                     await self._evaluate(view, pipeline, held_out, self._kinds_before())
@@ -255,23 +269,29 @@ class Run:
         pipeline.start()
         return pipeline, learner
 
-    async def _sft(self, view: View, pipeline: Pipeline, learner: LearnerGroup) -> None:
+    async def _sft(
+        self, stage: FineTuning, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup
+    ) -> None:
         """Stage 1."""
-        view.stage("stage 1, supervised fine-tuning", None)
-        rows: list[dict[str, float]] = []
-
-        def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
-            rows.append({"step": step, **metrics})
-            view.advance(step, steps or 1, metrics)
-
+        self.summary["sft"] = stage.report
+        await stage.compare("before", pipeline, view)
         await learner.setup(self.decomposer, "sft")
         training = self.source.train(self.config.seed)
-        await run_sft(self.config, training, self.source, prompts(self.config), pipeline, learner, progress)
+        state = partial(self._state, pipeline, tracker)
+        await stage.run(training, prompts(self.config), pipeline, learner, view, tracker, state)
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
-        (self.folder / "logs" / "sft.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows if len(row) > 1))
         self.decomposer = str(folder)
         self._copy()
+
+    async def _state(self, pipeline: Pipeline, tracker: Tracker) -> dict[str, Any]:
+        """What a checkpoint keeps of the run itself."""
+        return {
+            "summary": self.summary,
+            "solver": asdict(await self._usage(pipeline)),
+            "wandb_id": tracker.wandb_id,
+            "config": self.config.model_dump(mode="json"),
+        }
 
     async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
         """Stage 2, begun again from the newest checkpoint when a learner rank dies."""
@@ -295,13 +315,7 @@ class Run:
             }
 
         async def save(name: str, controller: Controller) -> None:
-            run = {
-                "summary": self.summary,
-                "solver": asdict(await self._usage(pipeline)),
-                "wandb_id": tracker.wandb_id,
-                "config": config.model_dump(mode="json"),
-            }
-            await self.recovery.save(name, controller, learner, run)
+            await self.recovery.save(name, controller, learner, await self._state(pipeline, tracker))
             self._copy()
 
         died = False

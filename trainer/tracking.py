@@ -22,6 +22,7 @@ LOST = "lost_steps.jsonl"
 COLUMNS = (
     "step", "split", "problem", "question", "sub-questions", "final answer", "gold", "correct", "reward", *PARTS,
 )  # fmt: skip
+SFT = "logs/sft.jsonl"
 
 
 class Tracker:
@@ -41,6 +42,8 @@ class Tracker:
         # What was written since the last table.
         self._fresh: list[dict[str, Any]] = []
         self._open()
+        # Stage 1's steps are W&B's where no others come: it has one axis, which is the learner's.
+        self._alone = "sft" in config.stages and "ppo" not in config.stages
         self._wandb = WandbRun(config, folder, wandb_id, say)
 
     def _open(self) -> None:
@@ -83,6 +86,18 @@ class Tracker:
         self._wandb.log(metrics, step)
         if self._table_every and step % self._table_every == 0:
             self._table(self._fresh)
+
+    def fine_tuning(self, step: int, metrics: dict[str, float]) -> None:
+        """A step of stage 1, or what was measured before the first."""
+        with (self.folder / SFT).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+        if self._alone:
+            self._wandb.log(metrics, step)
+
+    def rewind_fine_tuning(self, step: int) -> None:
+        """Take the rows of stage 1 out again that are of later steps; all of them where there is no step to go on
+        from."""
+        cut(self.folder / SFT, lambda row: step > 0 and row["step"] <= step)
 
     def episode(self, item: Scored, split: str, step: int) -> None:
         """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""

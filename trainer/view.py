@@ -21,6 +21,9 @@ from rich.text import Text
 
 from rewards.modes import PARTS
 
+# What of a comparison of decompositions is shown.
+LIKENESS = ("matched", "coverage", "precision", "order")
+
 
 class View:
     """A live view on a terminal; on anything else, one plain line now and then."""
@@ -77,7 +80,9 @@ class View:
         self._metrics = metrics
         self._held_out |= {name: value for name, value in metrics.items() if name.startswith("eval/")}
         for name, value in metrics.items():
-            self._smooth[name] = 0.8 * self._smooth.get(name, value) + 0.2 * value
+            # What is measured now and then is shown as it is.
+            weight = 0.0 if name == "sft/held_out_loss" else 0.8
+            self._smooth[name] = weight * self._smooth.get(name, value) + (1 - weight) * value
         self._progress.update(self._task, completed=step, total=total)
         if self._live is None and (time.perf_counter() - self._last_line > self._every_s or step == total) and step:
             self._last_line = time.perf_counter()
@@ -97,6 +102,7 @@ class View:
     def _line(self) -> str:
         shown = {
             "sft/loss": "loss {:.3f}",
+            "sft/held_out_loss": "held out {:.3f}",
             "episode/accuracy_final": "accuracy {:.2f}",
             "reward/total": "reward {:.2f}",
             "staleness/mean": "staleness {:.1f}",
@@ -172,4 +178,24 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
             str(entry.get("broken", "")),
             f"{plans['right']:.2f}" if plans else "",
         )
+    return table
+
+
+def fine_tuning_table(report: dict[str, Any]) -> Table | None:
+    """What stage 1 measured: decompositions before and after beside the reference, the held-out loss under it. None
+    where nothing was measured."""
+    compared, loss = report.get("decompositions", {}), report.get("held_out_loss", {})
+    if not (compared or loss):
+        return None
+    table = Table(
+        title="Decompositions beside the reference ones",
+        caption=", ".join(f"held-out loss {when} {value:.3f}" for when, value in loss.items()) or None,
+    )
+    for column in ("", "", "problems", *LIKENESS):
+        table.add_column(column, justify="right" if column else "left")
+    for name in next(iter(compared.values()), {}):
+        for when, sets in compared.items():
+            entry = sets[name]
+            shown = ("–" if entry[key] is None else f"{entry[key]:.3f}" for key in LIKENESS)
+            table.add_row(name.replace("_", " "), when, str(entry["problems"]), *shown)
     return table

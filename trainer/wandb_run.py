@@ -25,15 +25,15 @@ TABLE_ROWS = 10_000
 class WandbRun:
     """W&B's run in ``folder``; nothing where ``tracking.wandb`` is disabled. ``id`` is that of the run to go on with.
 
-    ``sent`` is the last step it has: W&B takes no step back. A step's row is complete when it is logged, so that it is
-    not lost with the next; tables and pictures are therefore in the summary, which belongs to no step.
+    A step's row is complete when it is logged, so that it is not lost with the next; tables and pictures are therefore
+    in the summary, which belongs to no step.
     """
 
     def __init__(self, config: Config, folder: Path, run_id: str | None, say: Callable[[str], object]) -> None:
         self._folder, self._say = folder, say
         self._run: Any = None
         self.id = run_id
-        self.sent = 0
+        self.sent = -1
         if config.tracking.wandb != "disabled":
             self._guarded(lambda: self._begin(config))
 

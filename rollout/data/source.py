@@ -11,22 +11,28 @@ import json
 import random
 import re
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rewards.answers import score
 from rollout.data import chained
 from rollout.records import Problem, RecordError
+from rollout.strategies.dependency_graph import references
+
+Row = TypeVar("Row")
 
 # Of a file that is wrong from its first row to its last, so many rows are named.
 BAD_ROWS_NAMED = 50
 
 
 class Source(Protocol):
-    """A data set with two splits that share no question. ``report`` counts what was read and what was left out."""
+    """A data set with two splits that share no question. ``report`` counts what was read and what was left out;
+    ``rows`` are its training problems where those are a list, none of a generator."""
 
     report: dict[str, int]
+    rows: Sequence[Problem]
 
     def train(self, seed: int) -> Iterator[Problem]:
         """Training problems in an order that the seed fixes, without end."""
@@ -34,6 +40,10 @@ class Source(Protocol):
 
     def held_out(self, count: int) -> list[Problem]:
         """``count`` held-out problems, or all if there are fewer; always the same ones."""
+        ...
+
+    def is_held_out(self, question: str) -> bool:
+        """Whether a question is never to be trained on."""
         ...
 
     def imperfect_plan(
@@ -49,6 +59,7 @@ class Chained:
     def __init__(self, steps: dict[int, float], eval_steps: dict[int, float]) -> None:
         self._steps, self._eval_steps = steps, eval_steps
         self.report: dict[str, int] = {}
+        self.rows: Sequence[Problem] = ()
 
     def train(self, seed: int) -> Iterator[Problem]:
         """Fresh problems, none twice."""
@@ -57,6 +68,10 @@ class Chained:
     def held_out(self, count: int) -> list[Problem]:
         """The evaluation set is one, whatever the run's seed."""
         return list(itertools.islice(chained.generate(0, "held_out", self._eval_steps), count))
+
+    def is_held_out(self, question: str) -> bool:
+        """By a hash of the text."""
+        return chained.is_held_out(question)
 
     def imperfect_plan(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
@@ -70,7 +85,8 @@ class Files:
 
     Without ``held_out`` files a fixed ``held_out_share`` of the rows is held out, by a hash of the question. Bad rows
     of all files end the reading with one RecordError that names each, or are left out and counted (``skip_bad``).
-    Training rows whose question is held out are left out and counted, or refused (``refuse_overlap``).
+    Training rows whose question is held out are left out and counted, or refused (``refuse_overlap``). Sub-questions
+    that ask nothing are left out and counted where ``questions_only`` is set.
     """
 
     def __init__(
@@ -82,16 +98,17 @@ class Files:
         held_out_share: float = 0.0,
         skip_bad: bool = False,
         refuse_overlap: bool = False,
+        questions_only: bool = False,
     ) -> None:
         bad: list[str] = []
         rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
-        if bad and not skip_bad:
-            raise RecordError(_named(bad))
+        refuse_bad(bad, skip_bad)
         if not held_out:
             shares = [(_share(problem.question), problem) for problem in rows]
             self._held_out = [problem for share, problem in shares if share < held_out_share]
             rows = [problem for share, problem in shares if share >= held_out_share]
-        unseen = {normalised(problem.question): problem.id for problem in self._held_out}
+        self._unseen = {normalised(problem.question): problem.id for problem in self._held_out}
+        unseen = self._unseen
         overlap = [problem for problem in rows if normalised(problem.question) in unseen]
         if overlap and refuse_overlap:
             pairs = ", ".join(f"{problem.id} = {unseen[normalised(problem.question)]}" for problem in overlap[:10])
@@ -99,24 +116,29 @@ class Files:
                 f"{len(overlap)} training questions are held out too ({pairs}{', …' if len(overlap) > 10 else ''}); "
                 "data.on_overlap=drop leaves them out of training"
             )
-        self._train = [problem for problem in rows if normalised(problem.question) not in unseen][:limit]
-        for files, found, name in ((train, self._train, "training"), (held_out, self._held_out, "held-out")):
+        self.rows: Sequence[Problem] = [row for row in rows if normalised(row.question) not in unseen][:limit]
+        for files, found, name in ((train, self.rows, "training"), (held_out, self._held_out, "held-out")):
             if files and not found:
                 raise RecordError(f"{', '.join(map(str, files))}: no {name} problem is left")
         self.report = {
-            "train": len(self._train),
+            "train": len(self.rows),
             "held_out": len(self._held_out),
             "bad_rows_skipped": len(bad),
             "overlap_dropped": len(overlap),
             "held_out_repeats": len(self._held_out) - len(unseen),
         }
+        if questions_only:
+            before = _count(self.rows) + _count(self._held_out)
+            self.rows = [_asking(problem) for problem in self.rows]
+            self._held_out = [_asking(problem) for problem in self._held_out]
+            self.report["no_questions_dropped"] = before - _count(self.rows) - _count(self._held_out)
 
     def train(self, seed: int) -> Iterator[Problem]:
         """All rows, shuffled anew every epoch. Raises RecordError if there are none."""
-        if not self._train:
+        if not self.rows:
             raise RecordError("the data set has no training rows; allowed with it: stages=[evaluate]")
         for epoch in itertools.count():
-            rows = list(self._train)
+            rows = list(self.rows)
             random.Random(f"files {seed} {epoch}").shuffle(rows)
             yield from rows
 
@@ -126,10 +148,17 @@ class Files:
         random.Random("files held out").shuffle(rows)
         return rows[:count]
 
+    def is_held_out(self, question: str) -> bool:
+        """By its normalised text."""
+        return normalised(question) in self._unseen
+
     def imperfect_plan(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
-        """The row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice."""
+        """The row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice; as they are where
+        they refer to one another by number, which would then point elsewhere."""
+        if refer(problem.subquestions or []):
+            return list(problem.subquestions or [])
         plan = [question for question in problem.subquestions or [] if rng.random() >= drop]
         if rng.random() < swap:
             rng.shuffle(plan)
@@ -145,6 +174,25 @@ def normalised(question: str) -> str:
     return re.sub(r"[.,;:!?]+(?=\s|$)|[\"“”„$]|\s+", "", text)
 
 
+def refer(plan: Sequence[str]) -> bool:
+    """Whether sub-questions refer to others by their number (``#1``), so that none can be taken out."""
+    return any(references(question) for question in plan)
+
+
+def _asking(problem: Problem) -> Problem:
+    """The problem without what asks nothing among its sub-questions, such as "Define a variable": what ends in no
+    question mark, quotes and brackets aside. None is left of a row that has nothing else."""
+    plan = problem.subquestions or []
+    if refer(plan):
+        return problem
+    asking = [question for question in plan if question.rstrip(" \"'”’)").endswith("?")]
+    return replace(problem, subquestions=asking or None) if len(asking) < len(plan) else problem
+
+
+def _count(problems: Sequence[Problem]) -> int:
+    return sum(len(problem.subquestions or []) for problem in problems)
+
+
 def _share(question: str) -> float:
     """A number in [0, 1) that the question's text fixes."""
     return int.from_bytes(hashlib.sha256(normalised(question).encode()).digest()[:4], "big") / 2**32
@@ -152,28 +200,36 @@ def _share(question: str) -> float:
 
 def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
     """The problems of several files; what is wrong with a row is added to ``bad``, under file, line and field."""
-    problems: list[Problem] = []
     lines: dict[str, str] = {}
-    for path in paths:
-        found = 0
-        with path.open("rb") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                found += 1
-                place = f"{path}, line {number}"
-                try:
-                    problem = _usable(Problem.from_json(_decoded(line)))
-                    if problem.id in lines:
-                        raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")
-                except ValueError as error:
-                    bad.append(f"{place}: {error}")
-                    continue
-                lines[problem.id] = place
-                problems.append(problem)
-        if not found:
-            bad.append(f"{path} holds no rows")
-    return problems
+
+    def read(row: object, place: str) -> Problem:
+        problem = _usable(Problem.from_json(row))
+        if problem.id in lines:
+            raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")
+        lines[problem.id] = place
+        return problem
+
+    return [problem for path in paths for problem in read_rows(path, read, bad)]
+
+
+def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) -> list[Row]:
+    """What ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added to
+    ``bad``, as is a file without rows."""
+    found: list[Row] = []
+    empty = True
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            empty = False
+            place = f"{path}, line {number}"
+            try:
+                found.append(read(_decoded(line), place))
+            except ValueError as error:
+                bad.append(f"{place}: {error}")
+    if empty:
+        bad.append(f"{path} holds no rows")
+    return found
 
 
 def _decoded(line: bytes) -> object:
@@ -197,8 +253,12 @@ def _usable(problem: Problem) -> Problem:
     return problem
 
 
-def _named(bad: Sequence[str]) -> str:
+def refuse_bad(bad: Sequence[str], skip: bool) -> None:
+    """Raises RecordError that names bad rows, unless they are to be skipped."""
+    if not bad or skip:
+        return
     named = [f"  {row}" for row in bad[:BAD_ROWS_NAMED]]
     if len(bad) > BAD_ROWS_NAMED:
         named.append(f"  and {len(bad) - BAD_ROWS_NAMED} more")
-    return "\n".join([f"{len(bad)} bad rows (data.on_bad_row=skip leaves them out and counts them):", *named])
+    head = f"{len(bad)} bad rows (data.on_bad_row=skip leaves them out and counts them):"
+    raise RecordError("\n".join([head, *named]))

@@ -7,6 +7,7 @@ from rollout.strategies import (
     direct,
     independent,
     least_to_most,
+    plan_only,
     self_consistency,
 )
 from rollout.strategies.base import Strategy
@@ -20,3 +21,11 @@ STRATEGIES: dict[str, Strategy] = {
     "independent": independent.run,
     "dependency_graph": dependency_graph.run,
 }
+
+# Not among them, since it answers nothing; a job may name it all the same.
+PLAN_ONLY = "plan_only"
+
+
+def strategy_for(name: str) -> Strategy:
+    """What runs a job of this strategy."""
+    return plan_only.run if name == PLAN_ONLY else STRATEGIES[name]

@@ -28,12 +28,14 @@ OPTIONS = [
     if path.parent.name not in ("experiment", "sweep")
 ]
 FILES = ["data.root={data}", "data.train=train.jsonl", "data.held_out=train.jsonl"]
+NEEDS_MODEL = "model.path=package:tiny_decomposer"
 NEEDS = {
     **dict.fromkeys(("gsm8k", "gsm8k_socratic", "math", "math500", "aqua", "strategyqa", "jsonl"), FILES),
     **{name: [FILES[0], FILES[2], "stages=[evaluate]"] for name in ("jeebench", "musique", "svamp")},
+    "sft_gsm8k_gemma270m": [*FILES, NEEDS_MODEL],
     "gpu": ["rollout.gpus=1", "learner.gpus_per_rank=1"],
     "openai": ["solver.model=some-model"],
-    "gemma270m": ["model.path=package:tiny_decomposer", "solver.path=package:tiny_solver"],
+    "gemma270m": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
     "direct": ["stages=[evaluate]"],
     "self_consistency": ["stages=[evaluate]"],
     "least_to_most": ["stages=[evaluate]"],
@@ -42,7 +44,9 @@ NEEDS = {
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    (tmp_path / "train.jsonl").write_text('{"id": "1", "question": "How many?", "answer": "1"}\n')
+    (tmp_path / "strategyqa").mkdir()
+    for name in ("train.jsonl", "strategyqa/dev.jsonl"):
+        (tmp_path / name).write_text('{"id": "1", "question": "How many?", "answer": "1"}\n')
     return tmp_path
 
 
@@ -56,7 +60,8 @@ def test_every_option_of_every_group_is_valid(group, option, data):
 
 @pytest.mark.parametrize("path", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_experiment_is_valid(path, data):
-    extra = [text.format(data=data) for text in [*NEEDS["gsm8k"], *NEEDS["gemma270m"]]]
+    needed = NEEDS.get(path.stem, [*NEEDS["gsm8k"], *NEEDS["gemma270m"]])
+    extra = [text.format(data=data) for text in needed]
     assert isinstance(compose([f"experiment={path.stem}", *extra]), Config)
 
 
@@ -195,6 +200,14 @@ BAD = {
     "learner.critic_warmup_steps=1": "learner.critic_warmup_steps must be 0 with learner.critic shared",
     "learner.offload_optimizer=true learner.zero_stage=0": "offload_optimizer must be false where zero_stage is 0",
     "learner.attention=flash_attention_2": "attention 'flash_attention_2' needs GPUs and dtype bfloat16, found",
+    "+sft.sources.t={kind: file}": "sft.sources.t: path must be given where kind is file",
+    "+sft.sources.t={kind: file, path: no.jsonl}": "sft.sources.t.path: 'no.jsonl' does not exist; allowed: a file of",
+    "+sft.sources.t={kind: human}": "sft.sources.t.kind: 'human' is not allowed",
+    "sft.sources.data.weight=0": "sft.sources: must have a source whose weight is above 0",
+    "sft.sources.data.wieght=1": "unknown key 'wieght'; allowed: kind, weight, path, screen, samples, keep",
+    "sft.batch_size=1 learner.ranks=2": "sft.batch_size must be at least learner.ranks (2), found 1",
+    "strategy=direct stages=[sft] sft.sources.data.screen=true": "sft.sources.data: strategy.name 'direct' asks no",
+    "+sft.held_out.also.far=no.jsonl": "sft.held_out.also.far: 'no.jsonl' does not exist",
     "learner.packing=tight": "learner.packing: 'tight' is not allowed",
     "evaluation.every=-1": "evaluation.every: -1",
     "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",

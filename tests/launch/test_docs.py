@@ -15,6 +15,10 @@ from trainer.config import Config
 
 LAUNCHING = (CONF.parent / "docs" / "launching.md").read_text()
 COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) .*", LAUNCHING, re.MULTILINE)
+# Lines that end in a backslash go on.
+FINE_TUNING = re.findall(
+    r"^python -m launch\.(?:train|sft) (?:.*\\\n)*.*", (CONF.parent / "docs" / "sft.md").read_text(), re.MULTILINE
+)
 
 
 def test_the_configuration_reference_is_current():
@@ -26,6 +30,21 @@ def test_the_configuration_reference_has_every_key():
     for name, field in Config.model_fields.items():
         for key in getattr(field.annotation, "model_fields", {}):
             assert f"| `{key}` |" in text, f"{name}.{key}"
+
+
+@pytest.mark.parametrize("command", FINE_TUNING)
+def test_the_commands_of_the_page_on_fine_tuning_are_taken(command, tmp_path):
+    (tmp_path / "strategyqa").mkdir()
+    for name in ("strategyqa/train.jsonl", "strategyqa/dev.jsonl", "teacher.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    for name in ("train", "test"):
+        (tmp_path / "gsm8k_socratic").mkdir(exist_ok=True)
+        (tmp_path / "gsm8k_socratic" / f"{name}.jsonl").write_text("{}\n")
+    command = re.sub(r"start_from=\S+", "start_from=package:tiny_decomposer", command.replace("\\\n", " "))
+    command = command.replace("FOLDER", str(tmp_path)).replace("FILE", str(tmp_path / "teacher.jsonl"))
+    words = [word for word in shlex.split(command, comments=True) if "=" in word]
+    assert words or command.startswith("python -m launch.sft ")
+    compose([*words, "model.path=package:tiny_decomposer"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

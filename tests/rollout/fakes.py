@@ -10,7 +10,7 @@ from typing import Any
 from rollout.allowance import EpisodeLimits
 from rollout.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
-from rollout.strategies import STRATEGIES
+from rollout.strategies import strategy_for
 from rollout.strategies.base import DEFAULTS, Options, Reply
 from rollout.worker import RolloutWorker, _Progress
 
@@ -83,7 +83,7 @@ def run(
     async def episode() -> tuple[Episode, Scripted]:
         fake = solver if isinstance(solver, Scripted) else Scripted(solver)
         planner = decomposer or Planner(PLAN if plan is None else plan)
-        done = await STRATEGIES[name](problem, planner, fake, Prompts(), options)
+        done = await strategy_for(name)(problem, planner, fake, Prompts(), options)
         assert asyncio.all_tasks() == {asyncio.current_task()}, "work was left behind"
         return done, fake
 

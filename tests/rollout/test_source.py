@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,34 @@ def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_
         Files([train], [held_out], refuse_overlap=True)
     with pytest.raises(RecordError, match="no training problem is left"):
         Files([held_out], [held_out])
+
+
+def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
+    plans = [
+        ["Define a variable", "How many?", 'What is "five"?"', "Write an equation"],
+        ["Simplify"],
+        # Numbers would point elsewhere if one were taken out.
+        ["Name a river", "Is #1 long?"],
+    ]  # fmt: skip
+    train = write(tmp_path / "train.jsonl", [row(n, subquestions=plan) for n, plan in enumerate(plans)])
+    held_out = write(tmp_path / "test.jsonl", [row(8, subquestions=["How?", "Combine like terms"])])
+    source = Files([train], [held_out], questions_only=True)
+    assert [problem.subquestions for problem in source.rows] == [["How many?", 'What is "five"?"'], None, plans[2]]
+    assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
+    assert source.report["no_questions_dropped"] == 4
+    whole = Files([train], [held_out])
+    assert [problem.subquestions for problem in whole.rows] == plans
+    assert "no_questions_dropped" not in whole.report
+
+
+def test_a_plan_whose_questions_refer_to_others_by_number_stays_as_it_was_written(tmp_path):
+    plain, referring = ["a?", "b?", "c?"], ["a?", "Is #1 b?", "Is #2 c?"]
+    rows = [row(0, subquestions=plain), row(1, subquestions=referring)]
+    source = Files([write(tmp_path / "train.jsonl", rows)], [])
+    rng = random.Random(0)
+    plans = [[source.imperfect_plan(problem, rng, 0.3, 0.5, 0.5) for _ in range(20)] for problem in source.rows]
+    assert any(plan != plain for plan in plans[0])
+    assert all(plan == referring for plan in plans[1])
 
 
 @pytest.mark.parametrize(("one", "other"), [("x + 2", "x - 2"), ("3.5 km", "35 km"), ("f'(x)", "f(x)"), ("5!", "5")])

@@ -11,7 +11,7 @@ import pytest
 from rollout.parsing import ParseLimits
 from rollout.prompts import Prompts
 from rollout.records import Attempt, Episode, Turn
-from rollout.strategies import STRATEGIES
+from rollout.strategies import PLAN_ONLY, STRATEGIES, strategy_for
 from rollout.strategies.base import Options, Reply, SolverFailure
 from rollout.strategies.dependency_graph import out_of_order, with_answers
 from tests.rollout.fakes import PLAN, PROBLEM, SOLVE, SUB, Planner, Scripted, by_question, run
@@ -36,6 +36,17 @@ def test_direct_asks_once():
     assert episode.final.text == "The answer is 5."
     assert episode.initial is None
     assert episode.decomposition is None
+
+
+@pytest.mark.parametrize("template", [Prompts.decompose_template, "{question}\nSub-questions:\n"])
+def test_a_plan_alone_is_answered_by_nobody_and_costs_an_attempt_only_where_it_is_shown(template):
+    prompts, solver, planner = Prompts(decompose_template=template), Scripted(by_question), Planner(PLAN)
+    episode = asyncio.run(strategy_for(PLAN_ONLY)(PROBLEM, planner, solver, prompts))
+    shown = "{attempt}" in template
+    assert solver.asked == [(SOLVE.format(""), "solve", 0)] * shown
+    assert planner.attempts == ["The answer is 5." if shown else ""]
+    assert episode.decomposition.subquestions == PLAN
+    assert (episode.turns, episode.final.text) == ([], "")
 
 
 def test_daslam_attempts_decomposes_answers_in_sequence_and_solves():

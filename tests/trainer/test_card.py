@@ -66,3 +66,19 @@ def test_what_was_not_evaluated_is_said_so(run):
     text = card(run)
     assert "Not evaluated in its run." in text
     assert "- run: interrupted" in text
+
+
+def test_a_card_tells_what_stage_1_was_trained_on_and_how_its_decompositions_compare(run):
+    summary = json.loads((run / "summary.json").read_text())
+    entry = {"problems": 64, "matched": 1.5, "coverage": 0.625, "precision": 0.5, "order": None}
+    summary["sft"] = {
+        "sources": {"data": {"examples": 30}, "own": {"examples": 10}},
+        "decompositions": {"before": {"held_out": entry}, "after": {"held_out": entry | {"order": 0.875}}},
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = card(run, "sft")
+    assert "- examples: data 30, own 10" in text
+    before, after = (line for line in text.splitlines() if line.startswith("| held out"))
+    assert before == "| held out | before | 64 | 1.500 | 0.625 | 0.500 |  |"
+    assert after.endswith("| 0.875 |")
+    assert "## Decompositions" not in card(run, "ppo")

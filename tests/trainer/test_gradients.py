@@ -82,6 +82,10 @@ CASES = [
 ]
 
 
+# Prompts and completions of stage 1.
+TEXTS = [("Q: How many?\n", "How many pens?"), ("Q:\n", "Rosa"), ("Q: How many stamps?\n", "How many cups has Max?")]
+
+
 def descent(groups, betas, weight_decay):
     return torch.optim.SGD(groups, lr=1.0)
 
@@ -97,8 +101,8 @@ def run_cases(rank: int, port: int, cases, results) -> None:
 
 
 def run_case(rank: int, port: int, config):
-    """Metrics, gradient, weights at the start, with one rank what was taken up, and whether what would be sent to an
-    engine is what is trained."""
+    """Metrics, gradient, weights at the start, with one rank what was taken up, stage 1's losses of one and of three
+    texts, and whether what would be sent to an engine is what is trained."""
     learner = Learner(config, rank)
     learner.connect("127.0.0.1", port)
     torch.optim.AdamW = descent
@@ -106,11 +110,13 @@ def run_case(rank: int, port: int, config):
     learner.setup(config.model.path, "ppo")
     before, batch = parameters(learner), make_batch()
     record = learner._take_up(batch, 5) if config.learner.ranks == 1 else {}
+    losses = [learner.sft_loss(TEXTS[:count]) for count in (1, 3)]
     metrics = learner.train_step(batch)
     after = parameters(learner)
     change = {name: ((before[name] - after[name]) / config.learner.lr).numpy() for name in before}
     start = {name: value.numpy() for name, value in before.items()}
     taken = {k: v.numpy() for k, v in record.items() if isinstance(v, torch.Tensor)}
+    taken["sft_loss"] = losses
     return metrics, change, start, taken, sent(learner, after)
 
 
@@ -190,6 +196,13 @@ def test_the_gradient_is_the_same_however_the_batch_is_cut(found, case):
     for name in metrics.keys() - {"throughput/learner_tokens_s", "time/learn"}:
         assert metrics[name] == pytest.approx(base_metrics[name], rel=1e-4, abs=1e-6), name
     assert metrics.keys() == base_metrics.keys()
+
+
+def test_a_held_out_loss_is_the_same_however_the_texts_are_shared_out(found):
+    for case, (_, _, _, taken, _) in found.items():
+        one, three = taken["sft_loss"]
+        assert [one, three] == pytest.approx(found[bases()[case[0]]][3]["sft_loss"], rel=1e-5), case
+        assert one != pytest.approx(three, rel=1e-3)
 
 
 def reference_advantages(rewards, values, config) -> list[list[float]]:

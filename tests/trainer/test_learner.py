@@ -81,24 +81,37 @@ def test_lora_trains_against_the_switched_off_adapter_and_saves_merged(tiny_mode
         assert have == pytest.approx(want, abs=1e-4)
 
 
-def fine_tuned(config):
-    """Losses of a few steps of stage 1, what is trained in it, and whether activations would be recomputed."""
+def fine_tuned(config, folder: str):
+    """Losses of a few steps of stage 1, what is trained in it, and whether activations would be recomputed; the loss
+    without learning before the last step; and whether going on from before that step takes it bit by bit."""
     learner = Learner(config, 0)
     learner.connect("127.0.0.1", free_port())
     learner.setup(config.model.path, "sft")
     rows = [("Q: How many?\n", "How many pens?"), ("Q: How many stamps does Paul own?\n", "Rosa")]
-    losses = [learner.sft_step(rows, 1.0)["sft/loss"] for _ in range(4)]
-    trunk = learner.model.lm.base_model
-    return losses, list(parameters(learner)), trunk.training and trunk.is_gradient_checkpointing
+    losses = [learner.sft_step(rows, 1.0)["sft/loss"] for _ in range(3)]
+    learner.checkpoint(folder)
+    measured = [learner.sft_loss(rows) for _ in range(2)]
+    losses.append(learner.sft_step(rows, 0.5)["sft/loss"])
+    trunk, ended = learner.model.lm.base_model, parameters(learner)
+    recomputed = trunk.training and trunk.is_gradient_checkpointing
+    learner.setup(config.model.path, "sft")
+    learner.restore(folder)
+    again = learner.sft_step(rows, 0.5)["sft/loss"]
+    same = again == losses[-1] and all(torch.equal(ended[name], value) for name, value in parameters(learner).items())
+    return losses, list(ended), recomputed, measured, same
 
 
-def test_stage_1_learns_and_has_no_critic(tiny_model):
+def test_stage_1_learns_has_no_critic_measures_and_goes_on(tiny_model, tmp_path):
     overrides = ["sft.lr=1e-2", "learner.critic=separate", "learner.gradient_checkpointing=true"]
-    found, names, recomputed = in_a_process(fine_tuned, configure(tiny_model, *overrides))
+    found, names, recomputed, measured, same = in_a_process(
+        fine_tuned, configure(tiny_model, *overrides), str(tmp_path / "checkpoint")
+    )
     assert recomputed
     assert found == sorted(found, reverse=True)
     assert found[-1] < found[0] - 0.5
     assert all(name.startswith("lm.") for name in names)
+    assert measured == pytest.approx([found[-1]] * 2, rel=1e-5)
+    assert same
 
 
 def full_rank(configs):
