@@ -40,10 +40,10 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     folder = run_folder(config)
     say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
 
+    from trainer.errors import reason
     from trainer.matrix import MatrixRun
     from trainer.matrix_report import write
     from trainer.pipeline import BudgetSpent
-    from trainer.run import reason
 
     try:
         run = MatrixRun(config, planned, folder, say)

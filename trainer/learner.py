@@ -22,10 +22,10 @@ from rollout.logs import actor_log
 from trainer import losses
 from trainer.advantages import estimate, group_moments, moments, scores, whiten
 from trainer.checkpoints import LEARNER, complete_folder
-from trainer.config import Config, ConfigError, model_path
+from trainer.config import Config, model_path
 from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values, shards
 from trainer.learner_state import restore_state, save_state
-from trainer.policy import ActorCritic
+from trainer.policy import ActorCritic, check_packing
 from trainer.rank import NonFiniteLoss
 from trainer.sending import SendingRank
 
@@ -79,23 +79,9 @@ class Learner(SendingRank):
         if self.frozen is not None:
             self.frozen.to(self.engine.device)
         if settings.packing == "packed":
-            self._check_packing()
+            check_packing(self.model, self.engine)
         # transformers loads models for evaluation, and recomputes no activations in them.
         self.model.train()
-
-    def _check_packing(self) -> None:
-        """Refuse a model that does not keep the sequences of a packed row apart: not every architecture goes by the
-        positions. Raises ConfigError."""
-        self.model.eval()
-        second, found = ([6, 7], [8, 9]), []
-        for first in (([1, 2, 3], [4]), ([5, 4, 2], [3])):
-            with torch.no_grad():
-                found.append(self.engine(pack([first, second], self.engine.device), entropy="none").logprobs[1])
-        if not torch.equal(*found):
-            raise ConfigError(
-                "learner.packing: 'packed' is not allowed for this model, whose sequences see each other in a packed "
-                "row; allowed: padded"
-            )
 
     def _initialize(self, model: ActorCritic, lr: float, stage: str) -> None:
         import deepspeed

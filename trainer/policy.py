@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from rollout.weights import LORA_A, LORA_B
-from trainer.config import Lora
-from trainer.experience import Sequences
+from trainer.config import ConfigError, Lora
+from trainer.experience import Sequences, pack
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,21 @@ class ActorCritic(nn.Module):
             lm.generation_config.save_pretrained(folder)
         save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
+
+
+def check_packing(model: ActorCritic, engine: Any) -> None:
+    """Refuse a model that does not keep the sequences of a packed row apart: not every architecture goes by the
+    positions. It is left in evaluation mode. Raises ConfigError."""
+    model.eval()
+    second, found = ([6, 7], [8, 9]), []
+    for first in (([1, 2, 3], [4]), ([5, 4, 2], [3])):
+        with torch.no_grad():
+            found.append(engine(pack([first, second], engine.device), entropy="none").logprobs[1])
+    if not torch.equal(*found):
+        raise ConfigError(
+            "learner.packing: 'packed' is not allowed for this model, whose sequences see each other in a packed row; "
+            "allowed: padded"
+        )
 
 
 def _plain(name: str, value: nn.Parameter) -> Source:

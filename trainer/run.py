@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 import yaml
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.text import Text
 
@@ -28,6 +28,7 @@ from trainer.config_strategy import UNTRAINED
 from trainer.controller import Controller
 from trainer.curves import learning_curve
 from trainer.data import make_source
+from trainer.errors import reason, whole
 from trainer.evaluation import Evaluator, evaluate
 from trainer.group import LearnerDied, LearnerGroup
 from trainer.metrics import solver_metrics
@@ -108,7 +109,7 @@ class Run:
             self.summary["status"] = "failed"
             self.summary["error"] = reason(error)
             self._keep_non_finite(error)
-            (self.folder / "logs" / "error.log").write_text(_traceback(error))
+            (self.folder / "logs" / "error.log").write_text(whole(error))
         finally:
             with held_signals() as held:
                 self._end(tracker, code)
@@ -402,20 +403,3 @@ class Run:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
-
-
-def reason(error: BaseException) -> str:
-    """What went wrong, in a line: of an error in an actor its cause, of the rest of Ray's errors what they begin with;
-    their stacks and advice are for the log."""
-    if isinstance(error, RayTaskError) and error.cause is not None:
-        error = error.cause
-    text = str(error).strip()
-    if isinstance(error, RayError):
-        text = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {text}"
-
-
-def _traceback(error: BaseException) -> str:
-    import traceback
-
-    return "".join(traceback.format_exception(error))

@@ -14,11 +14,12 @@ from rich.console import Console
 from launch.compose import compose
 from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker
+from trainer.errors import reason
 from trainer.group import LearnerDied
 from trainer.learner import NonFiniteLoss
 from trainer.metrics import CATALOGUE
 from trainer.pipeline import Pipeline
-from trainer.run import Run, reason
+from trainer.run import Run
 
 
 def test_an_error_in_an_actor_is_said_by_its_cause():
