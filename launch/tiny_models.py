@@ -1,7 +1,8 @@
-"""Make the two models that ship again: ``python -m launch.tiny_models [--folder DIR] [--seed 0]``.
+"""Make the tiny models that ship again: ``python -m launch.tiny_models [KIND ...] [--folder DIR] [--seed 0]``.
 
-Solver and decomposer base are trained side by side, one thread each. The solver is ready first; its skill is
-measured while the base goes on, and written into its model card.
+KIND is ``solver``, ``decomposer`` (both, if none is given) or ``second_solver``. The first two are trained, side by
+side and one thread each; the second solver is cut from the shipped one in seconds. A solver's skill is measured as soon
+as it is ready, while the others go on, and written into its card.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from rich.progress import (
 )
 
 STEPS = {"solver": 5200, "decomposer": 6875}
+KINDS = (*STEPS, "second_solver")
+SOLVERS = ("solver", "second_solver")
 LINE_EVERY = 500
 
 
@@ -43,30 +46,44 @@ def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None
     make(kind, seed, steps, folder, report)
 
 
-def _measure(folder: Path, tables: Any) -> None:
+def _cut(kind: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
+    from trainer.config import shipped
+    from trainer.cut_down import cut_down
+
+    cut_down(shipped("tiny_solver"), folder, seed)
+
+
+def _measure(kind: str, folder: Path, skills: Any) -> None:
     from rollout.logs import actor_log
     from trainer.solver_skill import measure
 
-    actor_log("runs/tiny_models", "measuring")
-    tables.put(measure(folder))
+    actor_log("runs/tiny_models", f"measuring_{kind}")
+    skills.put((kind, measure(folder)))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
     default = Path(__file__).resolve().parent.parent / "rollout" / "assets"
-    parser.add_argument("--folder", type=Path, default=default, help="where tiny_solver and tiny_decomposer go")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(STEPS)}")
+    parser.add_argument("--folder", type=Path, default=default, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
+    kinds = list(dict.fromkeys(options.kinds or STEPS))
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        parser.error(f"KIND: '{unknown[0]}' is unknown; allowed: {', '.join(KINDS)}")
     console = Console()
-    from trainer.tiny_models import total_steps
+    from trainer.tiny_models import model_card, total_steps
 
+    steps = {kind: max(10, int(STEPS[kind] * options.scale)) for kind in kinds if kind in STEPS}
+    folders = {kind: options.folder / f"tiny_{kind}" for kind in kinds}
     context = multiprocessing.get_context("spawn")
-    reports, tables = context.Queue(), context.Queue()
+    reports, skills = context.Queue(), context.Queue()
     started = time.perf_counter()
     columns = (
-        TextColumn("{task.description:<12}"),
+        TextColumn("{task.description:<13}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("{task.fields[loss]}"),
@@ -74,23 +91,27 @@ def main(arguments: list[str] | None = None) -> int:
     with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
         tasks: dict[str, TaskID] = {}
         processes: dict[str, Any] = {}
-        for kind, full in STEPS.items():
-            steps = max(10, int(full * options.scale))
-            tasks[kind] = progress.add_task(kind, total=total_steps(steps), loss="")
+        for kind in kinds:
+            if kind in steps:
+                tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind]), loss="")
             processes[kind] = context.Process(
-                target=_train, args=(kind, options.seed, steps, options.folder / f"tiny_{kind}", reports), daemon=True
+                target=_train if kind in steps else _cut,
+                args=(kind, options.seed, steps.get(kind), folders[kind], reports),
+                daemon=True,
             )
             processes[kind].start()
+        to_measure = {kind: f"measuring {kind}" for kind in kinds if kind in SOLVERS}
         while (
-            "measuring" not in processes
+            len(processes) < len(kinds) + len(to_measure)
             or any(process.is_alive() for process in processes.values())
             or not reports.empty()
         ):
-            if processes["solver"].exitcode:
+            for kind, measuring in to_measure.items():
+                if processes[kind].exitcode == 0 and measuring not in processes:
+                    processes[measuring] = context.Process(target=_measure, args=(kind, folders[kind], skills))
+                    processes[measuring].start()
+            if any(process.exitcode for process in processes.values()):
                 break
-            if processes["solver"].exitcode == 0 and "measuring" not in processes:
-                processes["measuring"] = context.Process(target=_measure, args=(options.folder / "tiny_solver", tables))
-                processes["measuring"].start()
             try:
                 kind, step, loss = reports.get(timeout=1.0)
             except queue.Empty:
@@ -106,11 +127,11 @@ def main(arguments: list[str] | None = None) -> int:
             process.terminate()
         console.print(f"[red]failed[/red] {', '.join(failed)}")
         return 1
-    from trainer.tiny_models import model_card
-
-    table = tables.get()
-    model_card(options.folder, options.seed, table, {kind: int(full * options.scale) for kind, full in STEPS.items()})
-    console.print(table)
+    measured = dict(skills.get() for _ in to_measure)
+    for kind in kinds:
+        model_card(kind, folders[kind], options.seed, steps.get(kind), measured.get(kind))
+        if kind in measured:
+            console.print(f"tiny_{kind}\n{measured[kind]}\n", highlight=False, soft_wrap=True, markup=False)
     console.print(
         f"made in {(time.perf_counter() - started) / 60:.1f} minutes; models in {options.folder}", highlight=False
     )

@@ -9,6 +9,7 @@ What they read is in ``trainer.tiny_texts``.
 from __future__ import annotations
 
 import itertools
+import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -329,26 +331,34 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
     save(model, tokenizer, folder)
 
 
-def model_card(folder: Path, seed: int, table: str, steps: dict[str, int]) -> None:
-    """Write a README.md beside each model; ``table`` holds the solver's measured skill."""
-    shared = (
-        f"Llama architecture, {LAYERS} layers, hidden size 128, about a million parameters, bfloat16, byte-level "
-        "tokenizer with one token a digit. Trained from nothing on generated problems of the train split by "
-        f"`python -m launch.tiny_models --seed {seed}`. Licence: Apache-2.0.\n"
+def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None) -> None:
+    """Write README.md beside a model's weights; ``skill`` is what a solver was measured to do."""
+    parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    config = json.loads((folder / "config.json").read_text())
+    conversations = (
+        f"up to {BATCH} conversations with random sub-questions before the problem: gold, missing, misordered, "
+        "repeated, needless or none"
     )
-    (folder / "tiny_solver" / "README.md").write_text(
-        "# tiny_solver\n\nThe frozen solver of the embedded default. It answers one step if the operands are in "
-        f"view, and says that it cannot tell otherwise. {shared}\nTrained for {steps['solver']} steps of up to {BATCH} "
-        "conversations with random sub-questions before the problem: gold, missing, misordered, repeated, needless "
-        "or none.\n\n## Measured\n\nFinal accuracy on held-out problems, 250 a cell, greedy:\n\n"
-        f"{table}\n\nWith one step there is nothing to ask first, so every row but the third is the same problem "
-        "asked directly. In two-step problems the rows on repeats and failing orders ask given facts, since one "
-        "sub-question can be neither repeated nor misordered.\n",
-        encoding="utf-8",
+    what, made = {
+        "solver": (
+            "The frozen solver of the embedded default. It answers one step if the operands are in view, and says that "
+            "it cannot tell otherwise.",
+            f"Trained from nothing on generated problems of the train split, {steps} steps of {conversations}.",
+        ),
+        "second_solver": (
+            "A second frozen solver for the embedded task, smaller and less reliable than tiny_solver.",
+            "It is tiny_solver without the neurons that it uses least; nothing was trained again.",
+        ),
+        "decomposer": (
+            "The decomposer's base of the embedded default: it has read problems with what can be worked out in turn; "
+            "it has never seen a decomposition.",
+            f"Trained from nothing on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
+        ),
+    }[kind]
+    text = (
+        f"# {folder.name}\n\n{what} Llama architecture, {config['num_hidden_layers']} layers, hidden size "
+        f"{config['hidden_size']}, {config['intermediate_size']} neurons a layer, {parameters / 1e6:.2f} million "
+        "parameters, bfloat16, byte-level tokenizer with one token a digit. "
+        f"Made by `python -m launch.tiny_models {kind} --seed {seed}`. Licence: Apache-2.0.\n\n{made}\n"
     )
-    (folder / "tiny_decomposer" / "README.md").write_text(
-        "# tiny_decomposer\n\nThe decomposer's base of the embedded default: it has read problems with what can be "
-        f"worked out in turn; it has never seen a decomposition. {shared}\nTrained for {steps['decomposer']} "
-        f"steps of up to {2 * BATCH} texts.\n",
-        encoding="utf-8",
-    )
+    (folder / "README.md").write_text(text if skill is None else f"{text}\n## Measured\n\n{skill}\n", encoding="utf-8")
