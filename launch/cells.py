@@ -11,7 +11,8 @@ from trainer.matrix import Cell
 
 
 def cells(config: Config, overrides: list[str]) -> list[Cell]:
-    """Every cell that makes sense: a strategy that asks no decomposer goes with none, the others with each.
+    """Every cell that makes sense: a strategy that asks no decomposer goes with none, the others with each, but for
+    those that the matrix leaves out.
 
     ``overrides`` are those of the command line; they hold for every cell, and each axis adds its own. Raises
     ConfigError that names the cell.
@@ -26,7 +27,9 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
         plain = _composed(name, chosen)
         untrained = plain.strategy.name in UNTRAINED
         for decomposer, value in matrix.decomposers.items():
-            if untrained != (value is None):
+            names = {"data": data, "solver": solver, "strategy": strategy, "decomposer": decomposer}
+            left_out = any(one.model_dump(exclude_none=True).items() <= names.items() for one in matrix.leave_out)
+            if left_out or untrained != (value is None):
                 continue
             given = value if isinstance(value, str) else None
             own = _composed(f"{name}.{decomposer}", [*chosen, *value]) if isinstance(value, list) else plain

@@ -1,7 +1,8 @@
 """Make the tiny models that ship again: ``python -m launch.tiny_models [KIND ...] [--folder DIR] [--seed 0]``.
 
-KIND is ``solver``, ``decomposer`` (both, if none is given) or ``second_solver``. They are trained side by side, one
-thread each. A solver's skill is measured as soon as it is ready, while the others go on, and written into its card.
+KIND is ``solver``, ``decomposer`` (both, if none is given) or ``second_solver``. The first two are trained, side by
+side and one thread each; the second solver is cut from the shipped one in seconds. A solver's skill is measured as soon
+as it is ready, while the others go on, and written into its card.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-STEPS = {"solver": 5200, "decomposer": 6875, "second_solver": 1300}
-DEFAULT = ["solver", "decomposer"]
+STEPS = {"solver": 5200, "decomposer": 6875}
+KINDS = (*STEPS, "second_solver")
+SOLVERS = ("solver", "second_solver")
 LINE_EVERY = 500
 
 
@@ -44,6 +46,13 @@ def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None
     make(kind, seed, steps, folder, report)
 
 
+def _cut(kind: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
+    from trainer.config import shipped
+    from trainer.cut_down import cut_down
+
+    cut_down(shipped("tiny_solver"), folder, seed)
+
+
 def _measure(kind: str, folder: Path, skills: Any) -> None:
     from rollout.logs import actor_log
     from trainer.solver_skill import measure
@@ -56,19 +65,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
     default = Path(__file__).resolve().parent.parent / "rollout" / "assets"
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(STEPS)}; else {' and '.join(DEFAULT)}")
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(STEPS)}")
     parser.add_argument("--folder", type=Path, default=default, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
-    kinds = list(dict.fromkeys(options.kinds or DEFAULT))
-    unknown = [kind for kind in kinds if kind not in STEPS]
+    kinds = list(dict.fromkeys(options.kinds or STEPS))
+    unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
-        parser.error(f"KIND: '{unknown[0]}' is unknown; allowed: {', '.join(STEPS)}")
+        parser.error(f"KIND: '{unknown[0]}' is unknown; allowed: {', '.join(KINDS)}")
     console = Console()
-    from trainer.tiny_models import SOLVERS, model_card, total_steps
+    from trainer.tiny_models import model_card, total_steps
 
-    steps = {kind: max(10, int(STEPS[kind] * options.scale)) for kind in kinds}
+    steps = {kind: max(10, int(STEPS[kind] * options.scale)) for kind in kinds if kind in STEPS}
     folders = {kind: options.folder / f"tiny_{kind}" for kind in kinds}
     context = multiprocessing.get_context("spawn")
     reports, skills = context.Queue(), context.Queue()
@@ -83,9 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
         tasks: dict[str, TaskID] = {}
         processes: dict[str, Any] = {}
         for kind in kinds:
-            tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind]), loss="")
+            if kind in steps:
+                tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind]), loss="")
             processes[kind] = context.Process(
-                target=_train, args=(kind, options.seed, steps[kind], folders[kind], reports), daemon=True
+                target=_train if kind in steps else _cut,
+                args=(kind, options.seed, steps.get(kind), folders[kind], reports),
+                daemon=True,
             )
             processes[kind].start()
         to_measure = {kind: f"measuring {kind}" for kind in kinds if kind in SOLVERS}
@@ -117,7 +129,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     measured = dict(skills.get() for _ in to_measure)
     for kind in kinds:
-        model_card(kind, folders[kind], options.seed, steps[kind], measured.get(kind))
+        model_card(kind, folders[kind], options.seed, steps.get(kind), measured.get(kind))
         if kind in measured:
             console.print(f"tiny_{kind}\n{measured[kind]}\n", highlight=False, soft_wrap=True, markup=False)
     console.print(

@@ -368,5 +368,5 @@ def _check_model(key: str, path: str) -> None:
     elif looks_local:
         raise ConfigError(
             f"{key}: '{path}' does not exist; allowed: a Hugging Face model folder, owner/name on the hub, "
-            "package:tiny_solver, package:tiny_decomposer"
+            + ", ".join(f"package:{model.name}" for model in sorted(shipped(".").iterdir()))
         )

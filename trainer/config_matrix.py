@@ -17,12 +17,28 @@ class EqualTokens(Group):
     strategy: str
 
 
+class LeftOut(Group):
+    """Cells that have all these names."""
+
+    data: str | None = None
+    solver: str | None = None
+    strategy: str | None = None
+    decomposer: str | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> LeftOut:
+        if not self.model_dump(exclude_none=True):
+            raise ValueError(f"must name something; allowed: {', '.join(type(self).model_fields)}")
+        return self
+
+
 class Matrix(Group):
     """Decomposers, solvers, strategies and data sets, each with each where that makes sense.
 
     A decomposer is null where there is none (for strategies that ask none), ``gold`` or ``filler`` plans, or overrides
     that choose a model. ``equal_tokens`` maps a strategy with a token budget to the cell that sets it. ``temperature``
-    is the decomposer's; ``baseline`` the strategy that every other cell is compared with.
+    is the decomposer's; ``baseline`` the strategy that every other cell is compared with. ``leave_out`` names cells
+    that would say nothing, by one or more of their four names.
     """
 
     run: str | None = None
@@ -31,6 +47,7 @@ class Matrix(Group):
     strategies: dict[str, list[str]]
     data: dict[str, list[str]]
     equal_tokens: dict[str, EqualTokens] = Field({})
+    leave_out: list[LeftOut] = Field([])
     baseline: str = "direct"
     problems: int = Field(500, ge=1)
     samples: int = Field(1, ge=1)

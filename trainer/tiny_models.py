@@ -1,8 +1,7 @@
-"""The making of the tiny models that ship: the frozen solver, the decomposer's base, and a second, weaker solver.
+"""The making of the two tiny models that ship: the frozen solver and the decomposer's base.
 
-The first two are Llama models of a million parameters; the second solver is a Qwen2 of three layers, trained for a
-quarter of the time. All have a byte-level tokenizer whose merges cover the embedded task's words, one token a digit,
-and are trained from nothing on generated problems of the train split.
+Both are Llama models of a million parameters over a byte-level tokenizer whose merges cover the embedded task's
+words, one token a digit. They are trained from nothing on generated problems of the train split.
 
 What they read is in ``trainer.tiny_texts``.
 """
@@ -20,14 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import (
-    LlamaConfig,
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rollout.data.chained import Graph, generate
 from rollout.prompts import Prompts
@@ -50,13 +42,11 @@ SHORT_STEPS = {1: 0.6, 2: 0.4}
 LONG_STEPS = {2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4}
 PLAN_STEPS = {1: 0.1, 2: 0.2, 3: 0.35, 4: 0.35}
 LAYERS = 4
-SECOND_LAYERS = 3
 BATCH = 16
 LEARNING_RATE = 3e-3
 MUON_FACTOR = 1.0
 BEGINNINGS = 3
 BEGINNING_STEPS = 200
-SOLVERS = ("solver", "second_solver")
 # Step, mean loss, share of rows whose every supervised token was the most likely one.
 Report = Callable[[int, float, float], None]
 # Share of the steps (of 1.0: all that are left), texts, rows a batch, number of reasoning steps -> weight.
@@ -100,34 +90,32 @@ def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
 # -- training ------------------------------------------------------------------------------------------------
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, seed: int, kind: str = "solver") -> PreTrainedModel:
-    """A freshly initialised tiny model of its kind's architecture, its attention begun as in ``mimetic_init``."""
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """A freshly initialised tiny Llama, its attention begun as in ``mimetic_init``."""
     torch.manual_seed(seed)
-    shared: dict[str, Any] = {
-        "vocab_size": len(tokenizer),
-        "hidden_size": 128,
-        "num_attention_heads": 4,
-        "num_key_value_heads": 4,
-        "max_position_embeddings": 512,
-        "initializer_range": 0.08,
-        "tie_word_embeddings": True,
-        "bos_token_id": None,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
-    }
-    model: PreTrainedModel
-    if kind == "second_solver":
-        model = Qwen2ForCausalLM(Qwen2Config(intermediate_size=256, num_hidden_layers=SECOND_LAYERS, **shared))
-    else:
-        model = LlamaForCausalLM(
-            LlamaConfig(intermediate_size=384, num_hidden_layers=LAYERS, attention_bias=True, **shared)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            attention_bias=True,
+            max_position_embeddings=512,
+            initializer_range=0.08,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
         )
+    )
     mimetic_init(model)
     return model
 
 
 @torch.no_grad()
-def mimetic_init(model: PreTrainedModel) -> None:
+def mimetic_init(model: LlamaForCausalLM) -> None:
     """Begin with the look-ups by name half made, so that they form in minutes and not in hours.
 
     After the idea of Trockman and Kolter (2023, Mimetic initialization of self-attention layers), for induction:
@@ -206,8 +194,8 @@ def batches(
 
 
 def cycles(kind: str) -> list[Cycle]:
-    """What a solver or the ``decomposer`` base reads: bare look-ups first, then relations, short problems, and the
-    whole task.
+    """What the ``solver`` or the ``decomposer`` base reads: bare look-ups first, then relations, short problems, and
+    the whole task.
 
     Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
     for most of its training. The base goes through two more cycles of the learning rate on long problems: in the
@@ -218,7 +206,7 @@ def cycles(kind: str) -> list[Cycle]:
         (0.1, fact_pieces, BATCH // 2, SHORT_STEPS),
         (0.1, relation_pieces, BATCH // 2, SHORT_STEPS),
     ]
-    if kind in SOLVERS:
+    if kind == "solver":
         short: Stage = (0.15, solver_pieces, BATCH // 2, SHORT_STEPS)
         return [(1.0, LEARNING_RATE, [*look_ups, short, (1.0, solver_pieces, BATCH, STEPS)])]
     first: list[Stage] = [
@@ -243,7 +231,7 @@ def stream(
 
 
 def train(
-    model: PreTrainedModel,
+    model: LlamaForCausalLM,
     stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
     steps: int,
     lr: float,
@@ -288,7 +276,7 @@ def train(
         report(step, loss.item(), exact.item())
 
 
-def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write an ordinary Hugging Face folder with bfloat16 weights."""
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -300,13 +288,13 @@ def beginning_steps(steps: int) -> int:
 
 
 def begin(
-    tokenizer: PreTrainedTokenizerFast, prompts: Prompts, kind: str, seed: int, steps: int, report: Report
-) -> PreTrainedModel:
+    tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int, report: Report
+) -> LlamaForCausalLM:
     """The best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the draw of
     the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
     found = []
     for number in range(BEGINNINGS):
-        model, losses = make_model(tokenizer, seed + number, kind), deque[float](maxlen=50)
+        model, losses = make_model(tokenizer, seed + number), deque[float](maxlen=50)
 
         def note(step: int, loss: float, exact: float, before: int = number * steps, kept: Any = losses) -> None:
             kept.append(loss)
@@ -324,12 +312,12 @@ def total_steps(steps: int) -> int:
 
 
 def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None:
-    """Train a model of a kind from nothing on one thread and save it; the beginnings are reported as the first
-    steps."""
+    """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it; the beginnings are
+    reported as the first steps."""
     torch.set_num_threads(1)
     prompts = Prompts()
     tokenizer = make_tokenizer(prompts, seed)
-    model = begin(tokenizer, prompts, kind, seed, beginning_steps(steps), report)
+    model = begin(tokenizer, prompts, seed, beginning_steps(steps), report)
     left = steps
     for number, (share, lr, stages) in enumerate(cycles(kind)):
         count = min(left, round(share * steps))
@@ -343,29 +331,34 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
     save(model, tokenizer, folder)
 
 
-def model_card(kind: str, folder: Path, seed: int, steps: int, skill: str | None) -> None:
+def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None) -> None:
     """Write README.md beside a model's weights; ``skill`` is what a solver was measured to do."""
     parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     config = json.loads((folder / "config.json").read_text())
-    what = {
-        "solver": "The frozen solver of the embedded default. It answers one step if the operands are in view, and "
-        "says that it cannot tell otherwise.",
-        "second_solver": "A second frozen solver for the embedded task, of another architecture and less reliable than "
-        "tiny_solver: it was taught the same skill for a shorter time.",
-        "decomposer": "The decomposer's base of the embedded default: it has read problems with what can be worked "
-        "out in turn; it has never seen a decomposition.",
-    }[kind]
-    read = (
-        f"{BATCH} conversations with random sub-questions before the problem: gold, missing, misordered, repeated, "
-        "needless or none"
-        if kind in SOLVERS
-        else f"{2 * BATCH} texts"
+    conversations = (
+        f"up to {BATCH} conversations with random sub-questions before the problem: gold, missing, misordered, "
+        "repeated, needless or none"
     )
+    what, made = {
+        "solver": (
+            "The frozen solver of the embedded default. It answers one step if the operands are in view, and says that "
+            "it cannot tell otherwise.",
+            f"Trained from nothing on generated problems of the train split, {steps} steps of {conversations}.",
+        ),
+        "second_solver": (
+            "A second frozen solver for the embedded task, smaller and less reliable than tiny_solver.",
+            "It is tiny_solver without the neurons that it uses least; nothing was trained again.",
+        ),
+        "decomposer": (
+            "The decomposer's base of the embedded default: it has read problems with what can be worked out in turn; "
+            "it has never seen a decomposition.",
+            f"Trained from nothing on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
+        ),
+    }[kind]
     text = (
-        f"# {folder.name}\n\n{what} {config['model_type'].capitalize()} architecture, {config['num_hidden_layers']} "
-        f"layers, hidden size {config['hidden_size']}, {parameters / 1e6:.2f} million parameters, bfloat16, byte-level "
-        "tokenizer with one token a digit. Trained from nothing on generated problems of the train split by "
-        f"`python -m launch.tiny_models {kind} --seed {seed}`. Licence: Apache-2.0.\n\nTrained for {steps} steps of up "
-        f"to {read}.\n"
+        f"# {folder.name}\n\n{what} Llama architecture, {config['num_hidden_layers']} layers, hidden size "
+        f"{config['hidden_size']}, {config['intermediate_size']} neurons a layer, {parameters / 1e6:.2f} million "
+        "parameters, bfloat16, byte-level tokenizer with one token a digit. "
+        f"Made by `python -m launch.tiny_models {kind} --seed {seed}`. Licence: Apache-2.0.\n\n{made}\n"
     )
     (folder / "README.md").write_text(text if skill is None else f"{text}\n## Measured\n\n{skill}\n", encoding="utf-8")

@@ -17,7 +17,8 @@ ROOT = CONF.parent
 def test_a_matrix_that_was_killed_goes_on_where_it_was(tmp_path):
     command = [
         sys.executable, "-m", "launch.evaluate", "matrix=chained", "matrix.run=package:tiny_decomposer",
-        "~matrix.solvers.tiny", "~matrix.equal_tokens.self_consistency", "matrix.problems=12", f"run_dir={tmp_path}",
+        "~matrix.solvers.tiny", "~matrix.solvers.second",
+        "~matrix.equal_tokens.self_consistency", "matrix.problems=12", f"run_dir={tmp_path}",
         *(f"~matrix.decomposers.{name}" for name in ("sft", "ppo")),
         *(f"~matrix.strategies.{name}" for name in ("self_consistency", "least_to_most", "daslam_no_feedback",
                                                     "dependency_graph")),

@@ -6,11 +6,13 @@ import csv
 import json
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
 from launch.cells import cells
-from launch.compose import compose
+from launch.compose import CONF, compose
 from launch.evaluate import main
+from launch.sweep import trial_folder
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from trainer import matrix as module
 from trainer.config import ConfigError
@@ -21,7 +23,8 @@ from trainer.roles import Roles
 
 SMALL = [
     "matrix=chained", "matrix.run=package:tiny_decomposer", "~matrix.decomposers.sft", "~matrix.decomposers.ppo",
-    "matrix.problems=8", "matrix.equal_tokens.self_consistency.decomposer=base",
+    "~matrix.solvers.second", "matrix.leave_out=[]", "matrix.problems=8",
+    "matrix.equal_tokens.self_consistency.decomposer=base",
     *(f"~matrix.strategies.{name}" for name in ("least_to_most", "daslam_no_feedback", "dependency_graph")),
 ]  # fmt: skip
 
@@ -127,6 +130,31 @@ def test_a_solver_is_started_once_a_policy_engine_once_a_solver_and_budgets_are_
         assert len(order) == len(set(order))
         assert order[-1].endswith("self_consistency.none")
     assert sum(len(group) for _, groups in plan for _, group in groups) == len(found)
+
+
+def test_cells_that_would_say_nothing_are_left_out():
+    _, found = planned("matrix.leave_out=[{solver: program, strategy: self_consistency}, {decomposer: gold}]")
+    assert [cell.name for cell in found] == [
+        "chained.tiny.direct.none", "chained.tiny.self_consistency.none", "chained.tiny.daslam.base",
+        "chained.program.direct.none", "chained.program.daslam.base",
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match=r"matrix\.leave_out\.0.*must name something; allowed: data, solver"):
+        planned("matrix.leave_out=[{}]")
+
+
+@pytest.mark.parametrize(("study", "key"), [("transfer_solvers", "solver"), ("transfer_data", "data")])
+def test_a_transfer_study_evaluates_what_its_sweep_trains(study, key, tmp_path):
+    sweep = yaml.safe_load((CONF / "sweep" / f"{study}.yaml").read_text())["hydra"]["sweeper"]["params"]
+    assert list(sweep) == [key]
+    trained = [trial_folder(tmp_path, [f"sweep={study}", f"{key}={name}"]) for name in sweep[key].split(",")]
+    for folder in trained:
+        (folder / "checkpoints" / "ppo").mkdir(parents=True)
+        (folder / "checkpoints" / "ppo" / "config.json").write_text("{}")
+    arguments = [f"matrix={study}", f"matrix.run={tmp_path}"]
+    found = cells(compose([*arguments, "stages=[evaluate]"]), arguments)
+    used = {cell.config.start_from for cell in found} - {None}
+    assert used == {str(folder / "checkpoints" / "ppo") for folder in trained}
+    assert len({getattr(cell.config, key).model_dump_json() for cell in found}) == 3, "three to evaluate with"
 
 
 def run(folder, *overrides):

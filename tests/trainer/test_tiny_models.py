@@ -1,12 +1,16 @@
 import itertools
 import random
+import shutil
 
 import pytest
+import torch
 
+from launch.tiny_models import main
 from rollout.data.chained import CANNOT_TELL, Graph, generate
 from rollout.prompts import Prompts
 from trainer.config import shipped
-from trainer.tiny_models import batches, cycles, make, make_model, make_tokenizer, stream, total_steps
+from trainer.cut_down import NEURONS, cut_down
+from trainer.tiny_models import batches, cycles, make, make_model, make_tokenizer, model_card, stream, total_steps
 from trainer.tiny_texts import (
     END,
     SolverView,
@@ -98,8 +102,6 @@ def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
 
 
 def test_a_model_begins_with_heads_that_look_back(tokenizer):
-    import torch
-
     model = make_model(tokenizer, 0)
     model.set_attn_implementation("eager")
     with torch.no_grad():
@@ -120,10 +122,53 @@ def test_making_reports_progress_and_saves_what_loads(tmp_path):
 
 
 def test_the_shipped_models_are_small_and_have_cards():
-    for name in ("tiny_solver", "tiny_decomposer"):
+    for name in ("tiny_solver", "tiny_second_solver", "tiny_decomposer"):
         folder = shipped(name)
-        assert (folder / "model.safetensors").stat().st_size < 4_000_000
+        assert (folder / "model.safetensors").stat().st_size < 3_000_000
         assert "Measured" in (folder / "README.md").read_text() or name == "tiny_decomposer"
+
+
+def test_the_second_solver_is_the_first_with_fewer_neurons(tmp_path):
+    from safetensors.torch import load_file
+
+    cut_down(shipped("tiny_solver"), tmp_path / "cut")
+    whole = load_file(shipped("tiny_solver") / "model.safetensors")
+    cut, ships = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "cut", shipped("tiny_second_solver"))
+    )
+    assert set(cut) == set(ships) == set(whole)
+    for name, tensor in cut.items():
+        assert tensor.shape == ships[name].shape
+        if "mlp" not in name:
+            assert torch.equal(tensor, whole[name])
+    ways = [cut[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up")]
+    columns = [whole[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up")]
+    places = [next(place for place, row in enumerate(columns[0]) if torch.equal(row, kept)) for kept in ways[0]]
+    assert len(set(places)) == NEURONS == len(places)
+    assert torch.equal(columns[1][places], ways[1])
+    down = whole["model.layers.1.mlp.down_proj.weight"]
+    assert torch.equal(down[:, places], cut["model.layers.1.mlp.down_proj.weight"])
+
+
+def test_a_card_says_what_the_model_is(tmp_path):
+    shutil.copytree(shipped("tiny_solver"), tmp_path / "tiny_solver")
+    model_card("solver", tmp_path / "tiny_solver", 3, 5200, "It is right.")
+    text = (tmp_path / "tiny_solver" / "README.md").read_text()
+    for said in (
+        "# tiny_solver\n",
+        "Llama architecture, 4 layers",
+        "0.93 million parameters",
+        "`python -m launch.tiny_models solver --seed 3`",
+        "5200 steps",
+        "## Measured\n\nIt is right.\n",
+    ):
+        assert said in text
+
+
+def test_what_is_no_model_of_ours_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["solvers"])
+    assert "KIND: 'solvers' is unknown; allowed: solver, decomposer, second_solver" in capsys.readouterr().err
 
 
 def test_listings_name_everything_once_in_an_order_that_can_be_worked_out():
