@@ -80,11 +80,12 @@ class Mirror:
         """Send what has changed, then remove what is gone. A checkpoint that is being changed is none: its state goes
         first and comes last."""
         now = self._marks()
-        changed = sorted((name for name, mark in now.items() if self._sent.get(name) != mark), key=_is_state)
+        changed = {name for name, mark in now.items() if self._sent.get(name) != mark}
         for state in [name for name in self._sent if _is_state(name)]:
             if any(name.startswith(state.removesuffix(STATE)) for name in changed):
                 self._remove(state)
-        for name in changed:
+                changed |= {state} & now.keys()
+        for name in sorted(changed, key=_is_state):
             self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
             try:
                 self._files.put_file(str(self.folder / name), f"{self._root}/{name}")

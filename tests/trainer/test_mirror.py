@@ -92,6 +92,16 @@ def test_a_checkpoint_that_goes_or_changes_is_never_half_one(run, bucket):
     assert bucket[-1] == ("put_file", "checkpoints/step-2/state.json")
 
 
+def test_a_checkpoint_that_gets_another_file_is_still_one(run, bucket):
+    mirror = Mirror("memory://runs", run, print)
+    mirror.copy()
+    (run / "checkpoints" / "step-1" / "README.md").write_text("a card")
+    bucket.clear()
+    mirror.copy()
+    state = "checkpoints/step-1/state.json"
+    assert bucket == [("rm_file", state), ("put_file", "checkpoints/step-1/README.md"), ("put_file", state)]
+
+
 def test_a_checkpoint_that_is_removed_while_it_is_sent_is_none(run, bucket, monkeypatch):
     mirror = Mirror("memory://runs", run, pytest.fail)
     put = type(mirror._files).put_file
