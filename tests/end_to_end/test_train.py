@@ -104,7 +104,7 @@ def test_wandb_has_every_metric_of_the_catalogue_at_its_step_and_the_episodes(fi
     assert offline.summary(found)["status"] == "finished"
     assert offline.summary(found)["learning_curve"]["_type"] == "image-file"
     offline.check_table(folder, offline.episodes_table(folder, found))
-    assert found[-1]["exit"] == {"exit_code": 0}
+    assert found[-1]["exit"]["exit_code"] == 0
 
 
 def test_the_policy_was_judged_on_the_way(finished):
