@@ -34,7 +34,6 @@ class PlainEngine:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
-        torch.set_num_threads(self.settings.threads)
         self._tokenizer = AutoTokenizer.from_pretrained(self.settings.path)
         self._model = AutoModelForCausalLM.from_pretrained(self.settings.path, dtype=self.settings.dtype).eval()
 
