@@ -39,7 +39,7 @@ class StandIn:
 
 @pytest.fixture
 def solver(monkeypatch, tmp_path):
-    monkeypatch.setattr(vllm, "Engine", StandIn)
+    monkeypatch.setattr(vllm.EngineSolver, "engine_of", StandIn)
     (tmp_path / "config.json").write_text("{}")
     return vllm.EngineSolver(vllm.VllmSettings(EngineSettings(str(tmp_path)), REPLIES, timeout_s=0.05))
 
