@@ -15,6 +15,7 @@ from rollout.worker import Job, run_episode
 from trainer.config import Config
 from trainer.config_solver import VllmSolver
 from trainer.config_strategy import UNTRAINED
+from trainer.errors import reason
 from trainer.roles import (
     StartError,
     ray_processes,
@@ -66,7 +67,7 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
         solver = make_solver(of_solver)
         await solver.start()
     except Exception as error:
-        raise StartError(f"{type(error).__name__}: {error}") from error
+        raise StartError(reason(error)) from error
     limit = config.controller.wait_timeout_s
     for job in work:
         try:
@@ -75,7 +76,7 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
         except TimeoutError:
             raise _too_late(job, limit) from None
         except Exception as error:
-            raise AskError(f"{job.problem.id}: {type(error).__name__}: {error}") from error
+            raise AskError(f"{job.problem.id}: {reason(error)}") from error
         fill_answers(episode)
         yield episode
 
