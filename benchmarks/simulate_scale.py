@@ -31,11 +31,12 @@ import ray
 from launch.compose import CONF, compose
 from rewards.modes import PARTS, Reward
 from rollout.records import Attempt, Decomposition, Episode, PolicySample, Problem, Turn
-from rollout.worker import Job, Outcome
+from rollout.weights import Update
+from rollout.worker import Job, Loaded, Outcome
 from trainer.comparison import markdown
 from trainer.controller import Controller
 from trainer.group import LearnerGroup
-from trainer.pipeline import Pipeline, Scored
+from trainer.pipeline import TRAINING, Pipeline, Scored
 from trainer.roles import ray_processes, start_ray, stop_ray
 
 # Durations of 260 episodes of a default run on two cores, every twentieth part, over their mean of 6.0 s.
@@ -93,7 +94,6 @@ class SimulatedWorker:
         return outcomes
 
 
-@ray.remote
 class Host:
     """Several simulated workers in one process; every call names the worker that it is for."""
 
@@ -111,13 +111,11 @@ class Host:
         """Finished episodes."""
         return await self.workers[index].collect(wait_s)
 
-    async def load_weights(
-        self, index: int, weights: Any, version: int, probe: Any, expected: Any
-    ) -> tuple[int, float, float]:
+    async def load_weights(self, index: int, update: Update, *_: Any) -> Loaded:
         """Take as long as an engine does."""
         await asyncio.sleep(LOAD_S)
-        self.workers[index].version = version
-        return version, 0.0, LOAD_S
+        self.workers[index].version = update.version
+        return Loaded(update.version, 0.0, pause_s=LOAD_S)
 
 
 class Handle:
@@ -138,7 +136,6 @@ class _Method:
         return self._method.remote(self._index, *arguments)
 
 
-@ray.remote
 class SimulatedRewards:
     """Pays every episode at once: real scoring is parallel over reward actors and not what is asked here."""
 
@@ -151,7 +148,6 @@ class SimulatedRewards:
         return [(episode, reward) for episode in episodes]
 
 
-@ray.remote
 class SimulatedRank:
     """A learner rank that takes a batch and the time for it."""
 
@@ -169,9 +165,9 @@ class SimulatedRank:
         tokens = sum(len(item.token_ids) for item in batch)
         return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages), "tokens/policy": tokens}
 
-    async def weights(self) -> str:
+    async def gather(self, whole: bool) -> Update:
         """Nothing that is large: a push's size is the object store's matter."""
-        return "weights"
+        return Update(self.version)
 
     async def probe(self, batch: list[Any]) -> tuple[list[Any], list[Any]]:
         """No sequences."""
@@ -183,9 +179,9 @@ class Watched(Pipeline):
 
     travelled: list[float]
 
-    async def next(self) -> list[Scored]:
+    async def next(self, lane: int = TRAINING) -> list[Scored]:
         """As it is, with the clock read."""
-        items = await super().next()
+        items = await super().next(lane)
         now = time.time()
         self.travelled += [now - item.episode.seconds for item in items]
         return items
@@ -198,10 +194,13 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
         [f"algorithm.batch_size={batch}", f"algorithm.steps={steps}", "algorithm.minibatches=1", "stages=[ppo]"]
     )
     places = [list(range(host, workers, hosts)) for host in range(min(hosts, workers))]
-    actors = [Host.options(num_cpus=0, max_concurrency=100_000).remote(place, concurrency, seconds) for place in places]
+    actors = [
+        ray.remote(Host).options(num_cpus=0, max_concurrency=100_000).remote(place, concurrency, seconds)
+        for place in places
+    ]
     handles = [Handle(actors[index % len(actors)], index) for index in range(workers)]
-    rewards = [SimulatedRewards.options(num_cpus=0, max_concurrency=1000).remote() for _ in range(hosts)]
-    learner = LearnerGroup([SimulatedRank.options(num_cpus=0).remote()])
+    rewards = [ray.remote(SimulatedRewards).options(num_cpus=0, max_concurrency=1000).remote() for _ in range(hosts)]
+    learner = LearnerGroup(lambda: [ray.remote(SimulatedRank).options(num_cpus=0).remote()])
     await asyncio.gather(*(actor.ready.remote() for actor in [*actors, *rewards, *learner.ranks]))
     pipeline = Watched(handles, [], rewards, Path(tempfile.gettempdir()), 300.0, 3, episode_seconds=60.0)
     pipeline.travelled = []
