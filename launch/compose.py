@@ -191,14 +191,17 @@ def execute(config: Config, overrides: list[str]) -> int:
         sys.stderr.write(f"{missing}\n")
         return 2
     say(f"run folder {folder}")
+    from trainer.holding import held_folder
     from trainer.run import Run
 
     try:
-        run = Run(config, folder, console, overrides, mirror)
+        with held_folder(folder):
+            return Run(config, folder, console, overrides, mirror).execute()
     except RecordError as error:
         sys.stderr.write(f"data: {error}\n")
-        return 2
-    return run.execute()
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+    return 2
 
 
 def _missing(config: Config, console: Console) -> str | None:

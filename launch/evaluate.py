@@ -10,11 +10,16 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
+from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from launch.compose import compose
 from launch.compose import main as stage
 from trainer.config import Config, ConfigError
+
+if TYPE_CHECKING:
+    from trainer.matrix import MatrixRun
 
 
 def main(arguments: list[str]) -> int:
@@ -40,18 +45,25 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     folder = run_folder(config)
     say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
 
-    from trainer.errors import reason
+    from trainer.holding import held_folder
     from trainer.matrix import MatrixRun
-    from trainer.matrix_report import write
-    from trainer.pipeline import BudgetSpent
 
     try:
         run = MatrixRun(config, planned, folder, say)
     except RecordError as error:
         raise ConfigError(f"data: {error}") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "matrix.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
-    status = 0
+    with held_folder(folder):
+        (folder / "matrix.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        return _execute(run, arguments, say)
+
+
+def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object]) -> int:
+    """Run the cells that are not finished, and write what there is; the exit status."""
+    from trainer.errors import reason
+    from trainer.matrix_report import write
+    from trainer.pipeline import BudgetSpent
+
+    folder, status = run.folder, 0
     try:
         asyncio.run(run.run())
     except KeyboardInterrupt:
@@ -62,7 +74,7 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     except Exception as error:  # noqa: BLE001 - the run's end: said on the screen; what is finished stays
         status = 1
         say(f"failed {reason(error)}\ndetails in {folder / 'logs'}")
-    results = [result for cell in planned if (result := run.result(cell)) is not None]
+    results = [result for cell in run.cells if (result := run.result(cell)) is not None]
     if results:
         say(f"table   {write(folder, results, run.matrix)}\npicture {folder / 'matrix.png'}")
     if status:

@@ -28,8 +28,10 @@ from omegaconf import DictConfig
 
 from launch.compose import CONF, compose, execute
 from trainer.comparison import DONE, score, write_comparison
+from trainer.holding import held_folder
 
 POLL_S = 0.2
+LEAVING_S = 60.0
 
 
 class TrialFailed(RuntimeError):
@@ -55,6 +57,8 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, l
     which it runs."""
     folder = trial_folder(sweep, overrides).resolve()
     if folder.exists():
+        with held_folder(folder, LEAVING_S):  # a trial whose sweep was killed may still be ending
+            pass
         aside = sweep / "unfinished"
         aside.mkdir(exist_ok=True)
         folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")

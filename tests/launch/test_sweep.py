@@ -13,6 +13,7 @@ import pytest
 import launch.sweep
 from launch.compose import CONF, compose, main
 from launch.sweep import trial_folder
+from trainer.holding import held_folder
 
 FAKE = """#!{python}
 import json, pathlib, sys, time
@@ -85,6 +86,18 @@ def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp
     assert [compose(overrides).learner.lr for overrides in ran] == [2e-4]
     assert (tmp_path / "unfinished" / f"{killed.name}.0" / "metrics.jsonl").read_text() == "kept"
     assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
+
+
+def test_a_trial_that_another_process_still_runs_is_not_moved_from_under_it(ran, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(launch.sweep, "LEAVING_S", 0.2)
+    folder = trial_folder(tmp_path, ["seed=1"])
+    with held_folder(folder), pytest.raises(SystemExit):
+        main(["-m", "seed=1", f"hydra.sweep.dir={tmp_path}"])
+    assert not ran
+    assert folder.is_dir()
+    assert f"another process is at work in '{folder}'" in capsys.readouterr().err
+    main(["-m", "seed=1", f"hydra.sweep.dir={tmp_path}"])
+    assert len(ran) == 1
 
 
 def test_a_trial_that_fails_fails_the_sweep_after_the_others(ran, tmp_path, capsys):
