@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -28,10 +29,11 @@ from omegaconf import DictConfig
 
 from launch.compose import CONF, compose, execute
 from trainer.comparison import DONE, score, write_comparison
+from trainer.config_base import ConfigError
 from trainer.holding import held_folder
 
 POLL_S = 0.2
-LEAVING_S = 60.0
+LEAVING_S = 180.0
 
 
 class TrialFailed(RuntimeError):
@@ -57,8 +59,7 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, l
     which it runs."""
     folder = trial_folder(sweep, overrides).resolve()
     if folder.exists():
-        with held_folder(folder, LEAVING_S):  # a trial whose sweep was killed may still be ending
-            pass
+        _wait_until_left(folder)
         aside = sweep / "unfinished"
         aside.mkdir(exist_ok=True)
         folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")
@@ -67,6 +68,15 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, l
     group = [] if any(text.startswith("tracking.group=") for text in overrides) else [f"tracking.group={sweep.name}"]
     escaped = str(folder).replace("'", "\\'")
     return folder, [*overrides, f"run_dir='{escaped}'", *group]
+
+
+def _wait_until_left(folder: Path) -> None:
+    """A trial whose sweep was killed is left without a cluster, and takes a minute or two to end."""
+    with suppress(ConfigError), held_folder(folder):
+        return
+    _say(f"waiting up to {LEAVING_S:g} s for the process that is still at work in {folder}")
+    with held_folder(folder, LEAVING_S):
+        return
 
 
 def run_trial(overrides: list[str], sweep: Path, number: int) -> float:

@@ -95,7 +95,9 @@ def test_a_trial_that_another_process_still_runs_is_not_moved_from_under_it(ran,
         main(["-m", "seed=1", f"hydra.sweep.dir={tmp_path}"])
     assert not ran
     assert folder.is_dir()
-    assert f"another process is at work in '{folder}'" in capsys.readouterr().err
+    shown = capsys.readouterr()
+    assert f"waiting up to 0.2 s for the process that is still at work in {folder}" in shown.out
+    assert f"another process is at work in '{folder}'" in shown.err
     main(["-m", "seed=1", f"hydra.sweep.dir={tmp_path}"])
     assert len(ran) == 1
 
