@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -51,6 +53,22 @@ class Cluster:
         """Start one more node."""
         return self.start("--address", self.gcs, cpus=cpus)
 
+    def wait(self) -> None:
+        """Return once the head knows every node that was started; until then it has fewer cores than they bring."""
+        asked = urllib.request.Request(
+            f"{self.address}/api/v0/nodes",
+            headers={"Authorization": f"Bearer {Path(self.environment['RAY_AUTH_TOKEN_PATH']).read_text()}"},
+        )
+        deadline = time.monotonic() + 90
+        while True:
+            with suppress(OSError), urllib.request.urlopen(asked, timeout=10) as reply:
+                found = json.load(reply)["data"]["result"]["result"]
+                if sum(node["state"] == "ALIVE" for node in found) == sum(one.poll() is None for one in self.nodes):
+                    return
+            assert self.nodes[0].poll() is None, (self.folder / "node-0.log").read_text()
+            assert time.monotonic() < deadline, "the nodes did not join"
+            time.sleep(0.3)
+
     def end(self, node: subprocess.Popen[bytes]) -> None:
         """Kill a node and everything on it, as a machine that loses its power."""
         family: list[psutil.Process] = []
@@ -84,13 +102,7 @@ def cluster(cpus: int) -> Iterator[Cluster]:
                 "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
                 "--temp-dir", str(folder / "t"), cpus=cpus,
             )  # fmt: skip
-            deadline = time.monotonic() + 90
-            while True:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", dashboard), timeout=1):
-                    break
-                assert made.nodes[0].poll() is None, (folder / "node-0.log").read_text()
-                assert time.monotonic() < deadline, "the head's job server did not come up"
-                time.sleep(0.3)
+            made.wait()
             yield made
         finally:
             for node in reversed(made.nodes):

@@ -166,9 +166,11 @@ def main() -> int:
     with cluster(cpus=2) as made:
         made.join(cpus=2)
         made.join(cpus=2)
+        made.wait()
         good = {"spread": spread(made, folder / "spread", count)}
         # What is lost with the node has to find room on the others.
         made.join(cpus=2)
+        made.wait()
         good["killed"] = killed(made, folder / "killed", count)
         good["stopped"] = stopped(made, folder / "stopped")
         say(str(good))
