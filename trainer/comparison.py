@@ -145,7 +145,7 @@ def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
             mean = fmean(row["accuracy"] for row in found)
             axis.plot(mean, place, "D", color="#0b5394", label="mean over seeds" if place == 0 else None)
     labels = [
-        ", ".join(f"{key.rpartition('.')[2]} {value[:22]}" for key, value in zip(named, setting, strict=True))
+        ", ".join(f"{key.rpartition('.')[2]} {value[:32]}" for key, value in zip(named, setting, strict=True))
         for setting in settings
     ]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
