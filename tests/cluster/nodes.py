@@ -50,8 +50,9 @@ class Cluster:
         return self.nodes[-1]
 
     def join(self, cpus: int) -> subprocess.Popen[bytes]:
-        """Start one more node."""
-        return self.start("--address", self.gcs, cpus=cpus)
+        """Start one more node, with a folder of its own as on a machine of its own: a node unpacks a job's files there,
+        and removes what it finds at the place."""
+        return self.start("--address", self.gcs, "--temp-dir", str(self.folder / f"n{len(self.nodes)}"), cpus=cpus)
 
     def wait(self) -> None:
         """Return once the head knows every node that was started; until then it has fewer cores than they bring."""
