@@ -88,11 +88,24 @@ def markdown(columns: list[str], table: list[dict[str, Any]]) -> str:
     """A Markdown table."""
 
     def cell(value: Any) -> str:
-        return "" if value is None else f"{value:.3f}" if isinstance(value, float) else str(value)
+        return "" if value is None else f"{value:.3f}" if isinstance(value, float) else _brief(str(value))
 
     lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
     lines += [f"| {' | '.join(cell(row.get(column)) for column in columns)} |" for row in table]
     return "\n".join(lines)
+
+
+def _number(text: str) -> float:
+    """An override's value as a number, NaN if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _brief(text: str) -> str:
+    """A number with more digits than anyone reads, to three; anything else as it is."""
+    return text if len(text) < 9 or math.isnan(_number(text)) else f"{_number(text):.3g}"
 
 
 def write_comparison(sweep: Path) -> str:
@@ -124,7 +137,7 @@ def _best(sweep: Path) -> str:
 
 
 def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
-    """A line a setting, its seeds beneath each other: accuracy and its interval, and the accuracy before PPO."""
+    """Accuracies and their intervals: a panel a key where many numbers were searched, else a line a setting."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -132,6 +145,35 @@ def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
 
     named = [key for key in keys if key != "seed"] or keys
     settings = _by_setting(named, trials)
+    numbers = all(not math.isnan(_number(value)) for setting in settings for value in setting)
+    searched = len(named) > 3 and bool(settings) and numbers
+    figure = _panels(plt, named, settings) if searched else _lines(plt, named, settings)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def _panels(plt: Any, named: list[str], settings: dict[tuple[Any, ...], list[dict[str, Any]]]) -> Any:
+    """A panel a key: accuracy over its value, all trials in each; the best one is marked."""
+    figure, axes = plt.subplots(
+        1, len(named), figsize=(2.6 * len(named), 3.2), sharey=True, layout="constrained", squeeze=False
+    )
+    found = [(setting, row) for setting, rows in settings.items() for row in rows]
+    best = max(found, key=lambda item: item[1]["accuracy"])[1]
+    for place, (axis, key) in enumerate(zip(axes[0], named, strict=True)):
+        for setting, row in found:
+            value, color = _number(setting[place]), "#0b5394" if row is best else "#188038"
+            axis.plot([value, value], [row["low"], row["high"]], color=color, linewidth=2, alpha=0.4)
+            axis.plot(value, row["accuracy"], "D" if row is best else ".", color=color)
+        axis.set_xlabel(key.removeprefix("rewards.weights."))
+        axis.tick_params(axis="x", labelsize=8)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(axis="y", alpha=0.2)
+    axes[0][0].set_ylabel("held-out accuracy, 95 % interval")
+    return figure
+
+
+def _lines(plt: Any, named: list[str], settings: dict[tuple[Any, ...], list[dict[str, Any]]]) -> Any:
+    """A line a setting, its seeds beneath each other: accuracy and its interval, and the accuracy before PPO."""
     figure, axis = plt.subplots(figsize=(10, 1.5 + 0.35 * len(settings)), layout="constrained")
     for place, found in enumerate(settings.values()):
         for index, row in enumerate(found):
@@ -145,7 +187,7 @@ def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
             mean = fmean(row["accuracy"] for row in found)
             axis.plot(mean, place, "D", color="#0b5394", label="mean over seeds" if place == 0 else None)
     labels = [
-        ", ".join(f"{key.rpartition('.')[2]} {value[:32]}" for key, value in zip(named, setting, strict=True))
+        ", ".join(f"{key.rpartition('.')[2]} {_brief(value)[:32]}" for key, value in zip(named, setting, strict=True))
         for setting in settings
     ]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
@@ -155,5 +197,4 @@ def _picture(path: Path, keys: list[str], trials: list[dict[str, Any]]) -> None:
     axis.grid(axis="x", alpha=0.2)
     if axis.get_legend_handles_labels()[0]:
         axis.legend(fontsize=8, frameon=False)
-    figure.savefig(path, dpi=120)
-    plt.close(figure)
+    return figure

@@ -8,11 +8,13 @@ import stat
 import sys
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import pytest
 
 import launch.sweep
 from launch.compose import CONF, compose, main
 from launch.sweep import trial_folder
+from trainer.comparison import write_comparison
 from trainer.holding import held_folder
 
 FAKE = """#!{python}
@@ -169,3 +171,18 @@ def test_trials_side_by_side_are_so_many_at_once(fake_python, capsys):
 @pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_sweep_composes(path):
     assert compose([f"sweep={path.stem}"]).seed == 0
+
+
+def test_a_search_over_many_numbers_is_shown_to_three_digits_and_as_a_panel_a_key(tmp_path):
+    for number in range(3):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        values = [f"{key}={0.123456789012 * (number + 1)}" for key in "abcd"]
+        (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": values}))
+        entry = {"mean": 0.5 + number / 10, "low": 0.4, "high": 0.9}
+        summary = {"status": "finished", "steps": 3, "seconds": {}, "accuracy": {"ppo": entry}}
+        (folder / "summary.json").write_text(json.dumps(summary))
+    assert "| 0.123 | 0.123 | 0.123 | 0.123 | 0.500 |" in write_comparison(tmp_path)
+    assert table(tmp_path)[0]["a"] == "0.123456789012"
+    height, width = plt.imread(tmp_path / "trials.png").shape[:2]
+    assert width > 2 * height
