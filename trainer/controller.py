@@ -172,7 +172,9 @@ class Controller:
         self._flat_since_step = state["flat_since_step"]
         for name, value in state["counters"].items():
             setattr(self, name, value)
-        self.pipeline.counts.update(state["pipeline"])
+        for name, count in state["pipeline"].items():
+            # What this process has seen since that state is not undone: it happened.
+            self.pipeline.counts[name] = max(self.pipeline.counts[name], count)
         self._again.extend([row_job(row) for row in rows] for rows in state["put_back"])
         in_flight = [[row_job(row) for row in rows] for rows in state["in_flight"]]
         groups = [list(waiting[start : start + self.group_size]) for start in range(0, len(waiting), self.group_size)]
@@ -327,6 +329,7 @@ class Controller:
                 "episode/solver_failures": self.pipeline.counts["solver_failures"],
                 "reward/errors": self.pipeline.counts["reward_errors"],
                 "reward/retries": self.pipeline.counts["reward_retries"],
+                "system/rollout_restarts": self.pipeline.counts["restarts"],
             }
             idle_s = self.pipeline.idle_s
             self._checkpoint_s = 0.0

@@ -65,6 +65,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "time/weight_push": ("s", "from the gathering of the weights to the last worker's acknowledgement"),
     "time/pause": ("s", "generation paused for the load, mean over workers"),
     "system/learner_restarts": ("restarts", "the learner was started again because a rank had died, since the start"),
+    "system/rollout_restarts": ("restarts", "a rollout worker died and Ray started it again, since the start"),
     "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
 }
 

@@ -84,7 +84,6 @@ def start_ray(config: Config, root: Path) -> None:
     if ray.is_initialized():
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ["RAY_DEDUP_LOGS"] = "0"
     cluster = config.cluster
     local = cluster.address is None
     if not local:

@@ -130,6 +130,7 @@ def test_a_replay_that_was_killed_twice_ends_bitwise_where_another_does(recorded
     kill_learner(process)
     output = finish(process)
     assert "the learner is started again and goes on after step" in output
+    assert "(raylet)" not in output
     rows, expected = metrics(killed), metrics(whole)
     assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     for row, want in zip(rows, expected, strict=True):

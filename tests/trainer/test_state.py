@@ -131,6 +131,20 @@ def test_a_state_holds_what_waits_what_runs_and_what_was_put_back():
     assert [job.seed for job in after._next_group()] == [job.seed for job in groups[0]]
 
 
+def test_what_was_counted_since_a_state_stays_counted_when_its_process_goes_back_to_it():
+    async def make():
+        controller = Controller(compose([]), make_pipeline([Worker()]), Group(), problems(), lambda *_: None)
+        controller.pipeline.counts |= {"restarts": 1, "retried": 9}
+        state, waiting = controller.state()
+        again = Controller(compose([]), make_pipeline([Worker()]), Group(), problems(), lambda *_: None)
+        again.pipeline.counts |= {"restarts": 2}
+        again.restore(state, waiting)
+        return again.pipeline.counts
+
+    counts = asyncio.run(make())
+    assert (counts["restarts"], counts["retried"]) == (2, 9)
+
+
 # -- files -------------------------------------------------------------------------------------------------------
 
 
