@@ -195,8 +195,9 @@ def execute(config: Config, overrides: list[str]) -> int:
     from trainer.run import Run
 
     try:
+        run = Run(config, folder, console, overrides, mirror)
         with held_folder(folder):
-            return Run(config, folder, console, overrides, mirror).execute()
+            return run.execute()
     except RecordError as error:
         sys.stderr.write(f"data: {error}\n")
     except ConfigError as error:
