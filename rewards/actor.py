@@ -91,8 +91,7 @@ class RewardActor:
         actor_log(log_folder, f"reward-{index}")
         self.settings, self.episode_seconds = settings, episode_seconds
         self.resources = TextResources(vectors)
-        self.resources.nouns(["a pen"])
-        self.resources.vectors(["a pen"])
+        self.resources.load()
 
     def ready(self) -> int:
         """Return once the text resources are loaded; the process id."""

@@ -180,9 +180,11 @@ def main(arguments: list[str] | None = None) -> int:
             return 1
         if options.problem not in (None, episode.problem.id):
             continue
+        resources = TextResources()
+        resources.load()
         try:
             with time_limit(60):
-                Console().print(explain(episode, TextResources(), settings_of(options)))
+                Console().print(explain(episode, resources, settings_of(options)))
         except ValueError as error:
             sys.stderr.write(f"line {number}: {error}\n")
             return 1

@@ -66,6 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not options.episodes.is_file():
         parser.error(f"cannot read {options.episodes}: no such file")
     settings, resources, status = settings_of(options), TextResources(), 0
+    resources.load()
     for number, episode in read_episodes(options.episodes):
         if isinstance(episode, str):
             reward = failed(episode)

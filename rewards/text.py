@@ -50,6 +50,11 @@ class TextResources:
         self._tagger: Any = None
         self._embed: Callable[[list[str]], np.ndarray] | None = None
 
+    def load(self) -> None:
+        """Load both now. A time limit that strikes in the middle of an import leaves a module that cannot be used."""
+        self.nouns(["a pen"])
+        self.vectors(["a pen"])
+
     def nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
         """N(x): the distinct lower-case noun lemmas, common and proper, of each text."""
         return self._nouns.many([text[:MAX_CHARS] for text in texts], self._tag)
