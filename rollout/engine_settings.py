@@ -49,8 +49,14 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     device: dict[str, Any] = (
         {"gpu_memory_utilization": settings.gpu_memory_utilization}
         if torch.cuda.is_available()
-        # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
-        else {"kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30), "enable_chunked_prefill": False}
+        else {
+            "kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30),
+            # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
+            "enable_chunked_prefill": False,
+            # Only whole blocks are found again, and an episode's prompts share fewer tokens than the CPU's default of
+            # 128; vLLM asks for multiples of 32 here.
+            "block_size": 32,
+        }
     )
     if (kept := _kept(settings)) is not None:
         device["quantization"] = kept
