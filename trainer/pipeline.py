@@ -84,6 +84,8 @@ class Pipeline:
         self._publisher = Publisher(workers, log_folder, wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
+        # Told in one line when a process died and Ray started it again.
+        self.on_restart: Callable[[str], None] = lambda line: None
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
 
     @property
@@ -267,12 +269,13 @@ class Pipeline:
             async with asyncio.timeout((len(episodes) + 2) * self._episode_seconds):
                 return list(await rewarder.score.remote(episodes))
         except TimeoutError:
-            reason = f"the reward actor did not answer within {self._episode_seconds:g} s an episode and was ended"
+            reason = f"reward-{index} did not answer within {self._episode_seconds:g} s an episode and was ended"
             ray.kill(rewarder, no_restart=False)
         except RayActorError as error:
-            reason = f"the reward actor died ({type(error).__name__})"
+            reason = f"reward-{index} died ({type(error).__name__})"
         self.counts["reward_retries"] += 1
         await self._restarted(rewarder, f"reward-{index}")
+        self.on_restart(f"{reason}; started again")
         if len(episodes) > 1:
             return [pair for episode in episodes for pair in await self._score([episode], tries)]
         if tries > 1:
@@ -301,6 +304,7 @@ class Pipeline:
         worker = self._workers[index]
         await self._restarted(worker, f"rollout-{index}", self._solvers)
         self.counts["restarts"] += 1
+        self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")
         if await self._publisher.catch_up(index):
             self.on_version()
         await worker.submit.remote(list(self._running[index].values()))

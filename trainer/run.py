@@ -267,6 +267,7 @@ class Run:
         self.processes += ray_processes(self.config)
         pipeline = roles.pipeline(self.config)
         pipeline.refill_from(learner.refill)
+        pipeline.on_restart = view.say
         pipeline.start()
         return pipeline, learner
 

@@ -95,13 +95,17 @@ def test_an_episode_that_takes_its_actor_along_costs_no_other_one(how, cluster, 
 
     async def run() -> tuple[list, dict[str, int]]:
         pipeline = Pipeline([None], [], [actor], tmp_path, 60, 3, episode_seconds=1.0)
+        pipeline.on_restart = said.append
         batch = [episode("a"), poisoned, episode("c")]
         jobs = [Job(index, item.problem, "daslam", seed=0) for index, item in enumerate(batch)]
         pipeline._running[0].update({(job.lane, job.id): job for job in jobs})
         await pipeline._finish(0, [Outcome(job, item) for job, item in zip(jobs, batch, strict=True)])
         return await pipeline.next(), pipeline.counts
 
+    said: list[str] = []
     scored, counts = asyncio.run(run())
+    assert len(said) == counts["reward_retries"]
+    assert all(line.startswith("reward-0 di") and line.endswith("; started again") for line in said)
     assert [item.episode.problem.id for item in scored] == ["a", "poisoned", "c"]
     assert [item.reward.error is None for item in scored] == [True, False, True]
     assert counts["reward_errors"] == 1

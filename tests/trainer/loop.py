@@ -44,6 +44,7 @@ async def train(
     varied_every=0,
     extra=(),
     checkpoints=None,
+    said=None,
 ):
     config = compose(
         [f"algorithm.steps={steps}", f"algorithm.batch_size={batch}", f"controller.max_staleness={staleness}", *extra]
@@ -55,6 +56,8 @@ async def train(
     async def on_step(step, metrics, scored):
         rows.append((step, metrics, scored))
 
+    if said is not None:
+        pipeline.on_restart = said.append
     pipeline.start()
     controller = Controller(config, pipeline, group, problems(poison_every, varied_every), on_step, evaluator=evaluator)
     tasks = [asyncio.create_task(disturb())] if disturb else []

@@ -100,10 +100,12 @@ def test_a_worker_that_dies_gets_its_weights_and_jobs_again(monkeypatch):
                 await asyncio.sleep(0.08)
                 workers[0].die()
 
-        return workers, await train(workers, 1, steps=30, disturb=disturb)
+        return workers, await train(workers, 1, steps=30, disturb=disturb, said=said)
 
+    said: list[str] = []
     workers, (result, group, _, _, pipeline) = asyncio.run(both())
     assert result.steps == 30
+    assert said == ["rollout-0 died; started again, with the newest weights and its episodes"] * 3
     assert workers[0].restarts == pipeline.counts["restarts"] == 3
     trained = Counter(item.problem_id for batch in group.batches for item in batch)
     assert len(trained) == 30 * 8
