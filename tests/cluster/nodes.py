@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -21,10 +22,17 @@ import psutil
 RAY = str(Path(sys.executable).parent / "ray")
 
 
+STARTS = 3  # of a head: another process may take one of its ports between the question and Ray's use
+
+
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on, below those that the system gives to outgoing connections (32768 on Linux): one
+    of those can be gone by the time that Ray, seconds later, binds it."""
+    while True:
+        port = random.randint(20_000, 32_000)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 @dataclass
@@ -37,17 +45,21 @@ class Cluster:
     environment: dict[str, str]
     nodes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
-    def start(self, *arguments: str, cpus: int) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, cpus: int, agent: int | None = None) -> subprocess.Popen[bytes]:
         """Start a node. ``--block`` makes its processes the children of one that can be ended."""
-        log = (self.folder / f"node-{len(self.nodes)}.log").open("wb")
+        log = self.log(len(self.nodes)).open("wb")
         command = [RAY, "start", *arguments, "--block", "--num-cpus", str(cpus), "--num-gpus", "0",
                    "--object-store-memory", str(200 * 2**20), "--disable-usage-stats",
                    # Another cluster on the machine may have the usual one, and a head without an agent takes no jobs.
-                   "--dashboard-agent-listen-port", str(free_port())]  # fmt: skip
+                   "--dashboard-agent-listen-port", str(agent or free_port())]  # fmt: skip
         self.nodes.append(
             subprocess.Popen(command, env=self.environment, stdout=log, stderr=log, start_new_session=True)
         )
         return self.nodes[-1]
+
+    def log(self, place: int) -> Path:
+        """What the node at this place of ``nodes`` printed."""
+        return self.folder / f"node-{place}.log"
 
     def join(self, cpus: int) -> subprocess.Popen[bytes]:
         """Start one more node, with a folder of its own as on a machine of its own: a node unpacks a job's files there,
@@ -66,7 +78,7 @@ class Cluster:
                 found = json.load(reply)["data"]["result"]["result"]
                 if sum(node["state"] == "ALIVE" for node in found) == sum(one.poll() is None for one in self.nodes):
                     return
-            assert self.nodes[0].poll() is None, (self.folder / "node-0.log").read_text()
+            assert self.nodes[0].poll() is None, self.log(0).read_text()
             assert time.monotonic() < deadline, "the nodes did not join"
             time.sleep(0.3)
 
@@ -86,25 +98,51 @@ class Cluster:
 @contextmanager
 def cluster(cpus: int) -> Iterator[Cluster]:
     """A head with its job server, ended with everything of it."""
-    # Ray's sockets have paths of at most 107 characters.
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
-        folder = Path(temporary)
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
-        token = folder / "token"
-        token.write_text(secrets.token_hex(16))
-        # An environment that is activated: a job's command finds its interpreter.
-        path = f"{Path(RAY).parent}{os.pathsep}{environment.get('PATH', '')}"
-        environment |= {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
-        port, dashboard = free_port(), free_port()
-        made = Cluster(f"http://127.0.0.1:{dashboard}", f"127.0.0.1:{port}", folder, environment)
-        try:
-            made.start(
-                "--head", "--node-ip-address", "127.0.0.1", "--port", str(port), "--dashboard-host", "127.0.0.1",
-                "--dashboard-port", str(dashboard), "--ray-client-server-port", str(free_port()),
-                "--temp-dir", str(folder / "t"), cpus=cpus,
-            )  # fmt: skip
-            made.wait()
-            yield made
-        finally:
-            for node in reversed(made.nodes):
-                made.end(node)
+    for left in reversed(range(STARTS)):
+        # Ray's sockets have paths of at most 107 characters.
+        with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as temporary:
+            made, servers = _prepare(Path(temporary))
+            try:
+                made.start(
+                    "--head", "--node-ip-address", "127.0.0.1", "--port", made.gcs.rpartition(":")[2],
+                    "--dashboard-host", "127.0.0.1", "--dashboard-port", made.address.rpartition(":")[2],
+                    "--ray-client-server-port", str(servers[0]), "--temp-dir", str(made.folder / "t"),
+                    cpus=cpus, agent=servers[1],
+                )  # fmt: skip
+                try:
+                    made.wait()
+                    _listening(made, servers)
+                except AssertionError:
+                    if not left:
+                        raise
+                    continue
+                yield made
+                return
+            finally:
+                for node in reversed(made.nodes):
+                    made.end(node)
+
+
+def _prepare(folder: Path) -> tuple[Cluster, tuple[int, int]]:
+    """A cluster without nodes, and the ports of its head's client server and agent."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("RAY_")}
+    token = folder / "token"
+    token.write_text(secrets.token_hex(16))
+    # An environment that is activated: a job's command finds its interpreter.
+    path = f"{Path(RAY).parent}{os.pathsep}{environment.get('PATH', '')}"
+    environment |= {"PATH": path, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    made = Cluster(f"http://127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", folder, environment)
+    return made, (free_port(), free_port())
+
+
+def _listening(made: Cluster, ports: tuple[int, ...]) -> None:
+    """Return once all of them answer. They begin seconds after the head's address does, and where the client server
+    finds its port taken, the whole head ends."""
+    deadline = time.monotonic() + 90
+    for port in ports:
+        while True:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
+                break
+            assert made.nodes[0].poll() is None, made.log(0).read_text()
+            assert time.monotonic() < deadline, f"nothing answers at the head's port {port}"
+            time.sleep(0.3)

@@ -18,6 +18,7 @@ def head():
 
 
 def submit(head: Cluster, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    assert head.nodes[0].poll() is None, head.log(0).read_text()
     return subprocess.run(
         [sys.executable, "-m", "launch.submit", "--address", head.address, "--python", sys.executable, *arguments],
         cwd=CONF.parent, env=head.environment | changed, capture_output=True, text=True, timeout=180, check=False,
