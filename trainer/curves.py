@@ -40,6 +40,8 @@ LABEL_HEIGHT = 0.045
 # Inches and points that stay legible on a telephone, where a picture is as wide as the screen.
 SIZE = (4.8, 3.3)
 FONT = 11
+# Fewer points than these are shown as such.
+FEW = 20
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,10 @@ class Panel:
     log: bool = False
     smooth: bool = True
     steps: str = "learner step"
+
+    def smoothed(self, name: str) -> bool:
+        """What is measured on held-out problems now and then has no noise that smoothing would take away."""
+        return self.smooth and "held_out" not in name
 
 
 PANELS = (
@@ -105,13 +111,18 @@ def read_run(folder: Path, name: str | None = None) -> FinishedRun:
 
 
 def learning_curve(folder: Path) -> Path:
-    """Write learning_curve.png: training accuracy with the held-out results beside it, the parts, the policy."""
+    """Write learning_curve.png: training accuracy with the held-out results beside it, the parts, the policy; of a run
+    that ended with fine-tuning, its losses instead."""
     run = read_run(folder)
-    figure = _figure(4.2, 15)
-    axes = figure.subplots(1, 3, width_ratios=(1.3, 1, 1))
-    _accuracy(axes[0], [run])
-    _held_out_lines(axes[0], run)
-    for axis, panel in zip(axes[1:], PANELS, strict=False):
+    panels = PANELS[:2] if run.metrics else (_fine_tuning([run]),) if run.sft else ()
+    accuracy = bool(run.metrics or run.summary.get("accuracy") or not panels)
+    figure = _figure(4.2, 5.4 * accuracy + SIZE[0] * len(panels))
+    ratios = (1.3,) * accuracy + (1,) * len(panels)
+    axes = list(figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0])
+    if accuracy:
+        _accuracy(axes[0], [run])
+        _held_out_lines(axes[0], run)
+    for axis, panel in zip(axes[accuracy:], panels, strict=True):
         _curves(axis, [run], panel)
     return _save(figure, folder / "learning_curve.png")
 
@@ -131,14 +142,18 @@ def pictures(runs: Sequence[FinishedRun], folder: Path) -> dict[str, Path]:
         figure = _figure()
         _accuracy(figure.subplots(), runs)
         made["Accuracy while training"] = _save(figure, folder / "accuracy.png")
-    losses = dict.fromkeys(name for run in runs for row in run.sft for name in row if name.endswith("loss"))
-    labels = {name: name.removeprefix("sft/").replace("_", " ") for name in losses}
-    for panel in (*PANELS, Panel("sft", "Fine-tuning", labels, "nats", steps="fine-tuning step")):
+    for panel in (*PANELS, _fine_tuning(runs)):
         if any(_points(run, name) for run in runs for name in panel.series):
             figure = _figure()
             _curves(figure.subplots(), runs, panel)
             made[panel.title] = _save(figure, folder / f"{panel.file}.png")
     return made
+
+
+def _fine_tuning(runs: Sequence[FinishedRun]) -> Panel:
+    losses = dict.fromkeys(name for run in runs for row in run.sft for name in row if name.endswith("loss"))
+    labels = {name: name.removeprefix("sft/").replace("_", " ") for name in losses}
+    return Panel("sft", "Fine-tuning", labels, "nats", steps="fine-tuning step")
 
 
 def _figure(height: float = SIZE[1], width: float = SIZE[0]) -> Figure:
@@ -168,22 +183,25 @@ def _smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
 def _line(
     axis: Any, points: Sequence[tuple[float, float]], label: str, colour: str | None = None, *, smooth: bool = True
 ) -> None:
-    """A smoothed line, and pale behind it what was measured."""
+    """A smoothed line, and pale behind it what was measured; or that alone, with its points."""
     if points:
         x, y = zip(*points, strict=True)
-        (line,) = axis.plot(x, _smooth(y) if smooth else y, label=label, color=colour)
+        if not smooth:
+            axis.plot(x, y, label=label, color=colour, marker="o" if len(x) < FEW else None, markersize=4)
+            return
+        (line,) = axis.plot(x, _smooth(y), label=label, color=colour)
         axis.plot(x, y, color=line.get_color(), alpha=0.2, linewidth=1)
 
 
 def _curves(axis: Any, runs: Sequence[FinishedRun], panel: Panel) -> None:
     if len(runs) == 1:
         for name, label in panel.series.items():
-            _line(axis, _points(runs[0], name), label, smooth=panel.smooth)
+            _line(axis, _points(runs[0], name), label, smooth=panel.smoothed(name))
         title = panel.title
     else:
         name, label = next(iter(panel.series.items()))
         for run in runs:
-            _line(axis, _points(run, name), run.name, smooth=panel.smooth)
+            _line(axis, _points(run, name), run.name, smooth=panel.smoothed(name))
         title = f"{panel.title}: {label}"
     axis.set(title=title, xlabel=panel.steps, ylabel=panel.unit)
     if panel.log and len(runs) == 1:
