@@ -1,7 +1,7 @@
 """Kills a rollout worker, a reward actor and a learner rank again and again in one run of the main job, and checks that
 nothing is lost: the run finishes, its steps are those of any run, and every problem has exactly one outcome.
 
-    python -m benchmarks.kill_roles RUN_DIR [--kills 3] [--seed 0] [--compare OTHER_RUN_DIR ...] [overrides]
+    python -m benchmarks.kill_roles RUN_DIR [--kills 3] [--seed 0] [--compare OTHER_RUN_DIR]... [overrides]
 
 ``--compare`` prints the accuracy of undisturbed runs beside this one's.
 """
@@ -37,7 +37,7 @@ def main() -> int:
     parser.add_argument("run_dir", type=Path)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--compare", type=Path, nargs="*", default=[])
+    parser.add_argument("--compare", type=Path, action="append", default=[])
     arguments, overrides = parser.parse_known_args()
     overrides = [*overrides, "rollout.record=true", f"run_dir={arguments.run_dir}"]
     config = compose(overrides)

@@ -84,6 +84,7 @@ class Pipeline:
         self._publisher = Publisher(workers, log_folder, wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
+        self._reward_processes: dict[int, int] = {}  # of those that died, by index: the process id since then
         # Told in one line when a process died and Ray started it again.
         self.on_restart: Callable[[str], None] = lambda line: None
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
@@ -274,23 +275,25 @@ class Pipeline:
         except RayActorError as error:
             reason = f"reward-{index} died ({type(error).__name__})"
         self.counts["reward_retries"] += 1
-        await self._restarted(rewarder, f"reward-{index}")
-        self.on_restart(f"{reason}; started again")
+        process = await self._restarted(rewarder, f"reward-{index}")
+        # Several batches are with a process when it dies. Each is scored again, and one of them says so.
+        if self._reward_processes.get(index) != process:
+            self._reward_processes[index] = process
+            self.on_restart(f"{reason}; started again")
         if len(episodes) > 1:
             return [pair for episode in episodes for pair in await self._score([episode], tries)]
         if tries > 1:
             return await self._score(episodes, tries - 1)
         return [(episodes[0], failed(reason))]
 
-    async def _restarted(self, actor: Any, name: str, *arguments: Any) -> None:
-        """Wait for an actor that Ray restarts, or may have to: until its process is there, Ray answers that it is
-        unavailable. Raises InfrastructureError with the end of its log."""
+    async def _restarted(self, actor: Any, name: str, *arguments: Any) -> Any:
+        """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its
+        process is there, Ray answers that it is unavailable. Raises InfrastructureError with the end of its log."""
         try:
             async with asyncio.timeout(self._wait_timeout_s):
                 while True:
                     try:
-                        await actor.ready.remote(*arguments)
-                        return
+                        return await actor.ready.remote(*arguments)
                     except ActorUnavailableError:
                         await asyncio.sleep(RESTART_POLL_S)
         except (RayActorError, TimeoutError) as error:

@@ -111,3 +111,22 @@ def test_an_episode_that_takes_its_actor_along_costs_no_other_one(how, cluster, 
     assert counts["reward_errors"] == 1
     assert counts["reward_retries"] == 3  # the batch, then the poisoned episode twice
     ray.kill(actor)
+
+
+def test_batches_that_a_dead_process_had_are_all_scored_and_its_death_is_said_once(cluster, tmp_path):
+    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(SETTINGS, "wordllama", 0, str(tmp_path), 1.0)
+
+    async def run() -> None:
+        pipeline = Pipeline([None], [], [actor], tmp_path, 60, 3, episode_seconds=1.0)
+        pipeline.on_restart = said.append
+        for deaths in (1, 2):
+            os.kill(await actor.ready.remote(), signal.SIGKILL)
+            pairs = await asyncio.gather(*(pipeline._score([episode(str(batch))]) for batch in range(8)))
+            good = [one.problem.id for ((one, reward),) in pairs if reward.error is None]
+            assert good == [str(batch) for batch in range(8)]
+            assert len(said) == deaths
+
+    said: list[str] = []
+    asyncio.run(run())
+    assert all(line.startswith("reward-0 died") for line in said)
+    ray.kill(actor)
