@@ -20,8 +20,6 @@ from pathlib import Path
 import psutil
 
 RAY = str(Path(sys.executable).parent / "ray")
-
-
 STARTS = 3  # of a head: another process may take one of its ports between the question and Ray's use
 
 
