@@ -13,3 +13,14 @@ class Group(BaseModel):
     """A Hydra group: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def line_breaks(text: str) -> str:
+    """The text, of a prompt or that ends a reply. Raises ValueError where a line break was written as an escape: what
+    Hydra reads from a command line keeps backslash and n, and such a text would silently never be met."""
+    if "\\n" in text:
+        raise ValueError(
+            "holds a backslash and an n, not a line break, since a command line has no escapes; set it in a YAML file, "
+            "or in bash as $'KEY=\"...\\n...\"'"
+        )
+    return text

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from trainer.config_base import Group
+from trainer.config_base import Group, line_breaks
 
 
 class ModelSolver(Group):
@@ -26,6 +26,11 @@ class ModelSolver(Group):
     sample_temperature: float = Field(0.7, gt=0)
     cache: Literal["off", "deterministic", "all"] = "off"
     cache_path: str = "./cache/solver.sqlite"
+
+    @field_validator("stop_subquestion", "stop_solve")
+    @classmethod
+    def _stops(cls, value: list[str]) -> list[str]:
+        return [line_breaks(text) for text in value]
 
     @field_validator("cache", mode="before")
     @classmethod

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from trainer.config_base import Group
+from trainer.config_base import Group, line_breaks
 
 # The fields of each template; those that must be there come first.
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -69,9 +69,15 @@ class Strategy(Group):
     max_tokens: int = Field(96, ge=1)
     stop: list[str] = Field([])
 
+    @field_validator("stop")
+    @classmethod
+    def _stops(cls, value: list[str]) -> list[str]:
+        return [line_breaks(text) for text in value]
+
     @field_validator(*TEMPLATES)
     @classmethod
     def _fields(cls, value: str, info: ValidationInfo) -> str:
+        line_breaks(value)
         needed, optional = TEMPLATES[str(info.field_name)]
         allowed = ", ".join(f"{{{name}}}" for name in (*needed, *optional))
         try:

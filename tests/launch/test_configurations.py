@@ -212,6 +212,10 @@ BAD = {
     "evaluation.every=-1": "evaluation.every: -1",
     "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",
     "strategy.no_such_key=1": "strategy.no_such_key",
+    # As a person types them: these are a backslash and a letter.
+    'strategy.stop=["\\n\\n"]': "strategy.stop: ['\\\\n\\\\n'] is not allowed: holds a backslash and an n,",
+    'solver.stop_solve=["\\nQ:"]': "solver.stop_solve:",
+    'strategy.turn_template="{answer}\\n"': "strategy.turn_template:",
 }
 
 
@@ -253,6 +257,14 @@ def test_bad_servers_are_refused_by_name_and_no_key_is_repeated(override):
     assert message.startswith(BAD_SERVERS[override])
     assert "\n" not in message
     assert "planted" not in message
+
+
+def test_line_breaks_in_overrides_are_line_breaks():
+    assert compose(['strategy.stop=["\n\n"]']).strategy.stop == ["\n\n"]
+    prompted = OmegaConf.load(CONF / "matrix" / "chained_prompted.yaml").decomposers.prompted
+    found = compose([override for override in prompted if override.startswith("strategy.")]).strategy
+    assert found.stop == ["\n\n"]
+    assert len(found.examples) == 1
 
 
 def test_an_unknown_key_is_told_the_keys_of_the_chosen_backend():
