@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import secrets
 import socket
 import subprocess
@@ -12,25 +11,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import psutil
 
+from tests.ports import free_port
+
 RAY = str(Path(sys.executable).parent / "ray")
 STARTS = 3  # of a head: another process may take one of its ports between the question and Ray's use
-
-
-def free_port() -> int:
-    """A port that nothing listens on, below those that the system gives to outgoing connections (32768 on Linux): one
-    of those can be gone by the time that Ray, seconds later, binds it."""
-    while True:
-        port = random.randint(20_000, 32_000)
-        with socket.socket() as probe, suppress(OSError):
-            probe.bind(("127.0.0.1", port))
-            return port
 
 
 @dataclass
@@ -70,14 +62,23 @@ class Cluster:
             f"{self.address}/api/v0/nodes",
             headers={"Authorization": f"Bearer {Path(self.environment['RAY_AUTH_TOKEN_PATH']).read_text()}"},
         )
+
+        def joined() -> bool:
+            with urllib.request.urlopen(asked, timeout=10) as reply:
+                found = json.load(reply)["data"]["result"]["result"]
+            return sum(node["state"] == "ALIVE" for node in found) == sum(one.poll() is None for one in self.nodes)
+
+        self.until(joined, "the nodes did not join")
+
+    def until(self, found: Callable[[], bool], otherwise: str) -> None:
+        """Ask until it is so; a refused connection is no answer. AssertionError when the head ends, or after 90 s."""
         deadline = time.monotonic() + 90
         while True:
-            with suppress(OSError), urllib.request.urlopen(asked, timeout=10) as reply:
-                found = json.load(reply)["data"]["result"]["result"]
-                if sum(node["state"] == "ALIVE" for node in found) == sum(one.poll() is None for one in self.nodes):
+            with suppress(OSError):
+                if found():
                     return
             assert self.nodes[0].poll() is None, self.log(0).read_text()
-            assert time.monotonic() < deadline, "the nodes did not join"
+            assert time.monotonic() < deadline, otherwise
             time.sleep(0.3)
 
     def end(self, node: subprocess.Popen[bytes]) -> None:
@@ -136,11 +137,10 @@ def _prepare(folder: Path) -> tuple[Cluster, tuple[int, int]]:
 def _listening(made: Cluster, ports: tuple[int, ...]) -> None:
     """Return once all of them answer. They begin seconds after the head's address does, and where the client server
     finds its port taken, the whole head ends."""
-    deadline = time.monotonic() + 90
+
+    def answers(port: int) -> bool:
+        socket.create_connection(("127.0.0.1", port), timeout=10).close()
+        return True
+
     for port in ports:
-        while True:
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=10):
-                break
-            assert made.nodes[0].poll() is None, made.log(0).read_text()
-            assert time.monotonic() < deadline, f"nothing answers at the head's port {port}"
-            time.sleep(0.3)
+        made.until(partial(answers, port), f"nothing answers at the head's port {port}")

@@ -6,7 +6,6 @@ import asyncio
 import itertools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from rollout.solvers.base import Backend
 from rollout.solvers.openai import OpenAISolver
 from rollout.solvers.vllm import EngineSolver
 from rollout.strategies.base import Reply
+from tests.ports import free_port
 from trainer.config import shipped
 from trainer.roles import solver_settings
 
@@ -35,9 +35,7 @@ START_S = 180
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
     """A server of the shipped solver."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port = found.getsockname()[1]
+    port = free_port()
     log = tmp_path_factory.mktemp("server") / "server.log"
     settings = {
         "VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": "1",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,12 +34,6 @@ def configure(model: Path, *overrides: str):
     return compose(
         [f"model.path={model}", "learner.warmup_steps=0", "learner.lr=1e-3", "algorithm.kl=loss", *overrides]
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def gathered(learner: Learner, sources: Sequence[Source] | None = None) -> dict[str, torch.Tensor]:

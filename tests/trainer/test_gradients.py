@@ -28,7 +28,8 @@ import torch
 
 from launch.compose import CONF
 from rollout.weights import merged
-from tests.trainer.ranks import configure, free_port, gathered, make_batch, parameters
+from tests.ports import free_port
+from tests.trainer.ranks import configure, gathered, make_batch, parameters
 from trainer.experience import Experience
 from trainer.learner import Learner
 from trainer.metrics import CATALOGUE

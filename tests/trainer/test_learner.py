@@ -8,7 +8,8 @@ import traceback
 import pytest
 import torch
 
-from tests.trainer.ranks import configure, free_port, gathered, make_batch, parameters
+from tests.ports import free_port
+from tests.trainer.ranks import configure, gathered, make_batch, parameters
 from trainer.config import ConfigError
 from trainer.experience import Experience
 from trainer.learner import Learner, NonFiniteLoss, lr_factor

@@ -15,8 +15,9 @@ import pytest
 import torch
 from ray.exceptions import RayActorError
 
+from tests.ports import free_port
 from tests.trainer.fakes import Actor
-from tests.trainer.ranks import configure, free_port, make_batch, parameters
+from tests.trainer.ranks import configure, make_batch, parameters
 from tests.trainer.test_learner import in_a_process, learner_for
 from trainer.group import LearnerDied, LearnerGroup
 from trainer.learner_state import CheckpointMismatch, random_state, restore_random
