@@ -18,14 +18,15 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running
+from conf.schema.config import Config
 from launch.compose import compose
+from rewards.reward import Scored
 from rollout.data import chained
 from rollout.data.chained import Graph
+from rollout.data.source import make_source
+from rollout.jobs import Job
 from rollout.records import Problem
-from rollout.worker import Job
-from trainer.config import Config
-from trainer.data import make_source
-from trainer.pipeline import Pipeline, Scored
+from trainer.workers.pipeline import Pipeline
 
 # Sub-questions of a problem in which none depends on another.
 WIDTH = 4

@@ -18,13 +18,16 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from conf.schema.config import Config
+from conf.schema.places import ROOT
 from launch.compose import compose
+from rewards.reward import Scored
+from rollout.data.source import make_source
+from rollout.jobs import Job
 from rollout.records import Problem
-from rollout.worker import Job
-from trainer.config import Config
-from trainer.data import make_source
-from trainer.pipeline import Pipeline, Scored
-from trainer.roles import Roles, ray_processes, start_ray, start_roles, stop_ray, wait_ready
+from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.cluster.roles import Roles, start_roles, wait_ready
+from trainer.workers.pipeline import Pipeline
 
 
 @asynccontextmanager
@@ -35,7 +38,7 @@ async def running(
     left for the caller to collect."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
-    start_ray(config, Path(__file__).resolve().parent.parent)
+    start_ray(config, ROOT)
     try:
         started = await start_roles(config, logs, only=roles)
         for actors, name in ((started.solvers, "solver"), (started.workers, "rollout"), (started.rewarders, "reward")):

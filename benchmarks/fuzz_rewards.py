@@ -14,9 +14,10 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+from conf.schema.rewards import MODES
 from rewards.actor import score_or_error
-from rewards.modes import MODES, RewardSettings
-from rewards.text import TextResources
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings
 from rollout.records import ANSWER_TYPES, Attempt, Decomposition, Episode, Problem, Turn
 
 MAX_CHARS = 20_000

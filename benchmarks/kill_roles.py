@@ -21,11 +21,11 @@ from pathlib import Path
 
 import psutil
 
+from conf.schema.config import Config
 from launch.compose import compose
-from trainer.config import Config
-from trainer.data import make_source
-from trainer.recording import read_scored
-from trainer.resume import rows
+from rollout.data.source import make_source
+from trainer.run_folder.files import rows
+from trainer.workers.scored_episode_json import read_scored
 
 ROLES = {"rollout worker": "ray::RolloutWorker", "reward actor": "ray::RewardActor", "learner rank": "ray::Learner"}
 WAIT_S = 1800.0

@@ -22,15 +22,16 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from conf.schema.config import Config
+from conf.schema.model import model_path
 from launch.compose import compose
-from trainer import losses
-from trainer.advantages import gae, moments, whiten
-from trainer.config import Config, model_path
-from trainer.data import make_source
-from trainer.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
-from trainer.learner import Learner
-from trainer.policy import token_logprobs
-from trainer.roles import prompts
+from rollout.data.source import make_source
+from trainer.algorithm import losses
+from trainer.algorithm.advantages import gae, moments, whiten
+from trainer.algorithm.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
+from trainer.cluster.actor_settings import prompts
+from trainer.learner.actor_critic import token_logprobs
+from trainer.learner.learner import Learner
 
 # Low, since the batch is always the same; AdamW's work does not depend on it.
 RATE = 1e-5

@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running
+from conf.schema.config import Config
 from launch.compose import compose
-from trainer.config import Config
-from trainer.controller import Controller
-from trainer.data import make_source
-from trainer.group import LearnerGroup
-from trainer.pipeline import Pipeline, Scored
-from trainer.placement import ROLES
+from rewards.reward import Scored
+from rollout.data.source import make_source
+from trainer.cluster.placement import ROLES
+from trainer.learner.learner_group import LearnerGroup
+from trainer.stages.ppo import Controller
+from trainer.workers.pipeline import Pipeline
 
 ROLLOUTS = ("ray::RolloutWorker", "ray::SolverActor", "ray::RewardActor")
 # The first steps fill the pipeline, the last one waits for its push.

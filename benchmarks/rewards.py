@@ -17,12 +17,12 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import rate, running, training_problems
+from conf.schema.config import Config
 from launch.compose import compose
 from rewards.actor import score_batch
-from rewards.modes import RewardSettings
-from rewards.text import TextResources
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
-from trainer.config import Config
 
 BATCH = 32
 SUBQUESTIONS = 5

@@ -28,16 +28,18 @@ from typing import Any
 import psutil
 import ray
 
-from launch.compose import CONF, compose
-from rewards.modes import PARTS, Reward
+from conf.schema.places import ROOT
+from conf.schema.rewards import PARTS
+from launch.compose import compose
+from rewards.reward import Reward, Scored
+from rollout.engine.weight_update import Loaded, Update
+from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Decomposition, Episode, PolicySample, Problem, Turn
-from rollout.weights import Update
-from rollout.worker import Job, Loaded, Outcome
-from trainer.comparison import markdown
-from trainer.controller import Controller
-from trainer.group import LearnerGroup
-from trainer.pipeline import TRAINING, Pipeline, Scored
-from trainer.roles import ray_processes, start_ray, stop_ray
+from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.learner.learner_group import LearnerGroup
+from trainer.reports.tables import markdown
+from trainer.stages.ppo import Controller
+from trainer.workers.pipeline import TRAINING, Pipeline
 
 # Durations of 260 episodes of a default run on two cores, every twentieth part, over their mean of 6.0 s.
 DURATIONS = (0.49, 0.60, 0.64, 0.70, 0.75, 0.82, 0.86, 0.91, 0.94, 0.96, 0.99, 1.02, 1.06, 1.09, 1.15, 1.22, 1.25,
@@ -46,7 +48,7 @@ SUBQUESTION = "How many pens does Amy have after Tom gives her two of his?"
 SAMPLE_TOKENS = 60
 LEARN_S = 0.5
 LOAD_S = 0.04
-PAGE = CONF.parent / "docs" / "scaling.md"
+PAGE = ROOT / "docs" / "scaling.md"
 
 
 class SimulatedWorker:
@@ -279,7 +281,7 @@ def main() -> None:
     options = parser.parse_args()
     load = os.getloadavg()[0]
     config = compose(["cluster.num_cpus=4", "cluster.object_store_gib=1"])
-    start_ray(config, Path(__file__).resolve().parent.parent)
+    start_ray(config, ROOT)
     rows = []
     try:
         for workers in options.workers:

@@ -18,16 +18,18 @@ import ray
 from rich.console import Console
 
 from benchmarks.episodes import running
+from conf.schema.config import Config
+from conf.schema.strategy import UNTRAINED
 from launch.compose import compose
+from rewards.reward import Scored
+from rollout.data.source import make_source
 from rollout.records import Problem
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
-from trainer.config import Config
-from trainer.config_strategy import UNTRAINED
-from trainer.data import make_source
-from trainer.evaluation import evaluate
-from trainer.pipeline import Pipeline, Scored
-from trainer.roles import Roles, wait_ready, worker_settings
+from trainer.cluster.actor_settings import worker_settings
+from trainer.cluster.roles import Roles, wait_ready
+from trainer.stages.evaluation import evaluate
+from trainer.workers.pipeline import Pipeline
 
 HEADER = """\
 | strategy | accuracy | 95 % interval | unanswered | solver wrote | solver read | policy wrote | s |

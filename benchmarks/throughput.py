@@ -27,16 +27,17 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running, training_problems
+from conf.schema.config import Config
 from launch.compose import compose
-from rollout.engine_settings import EngineSettings, engine_arguments, prepare_process
-from rollout.parsing import parse
-from rollout.prompts import Prompts
+from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, prepare_process
+from rollout.episode.contracts import Reply
+from rollout.episode.parse_decomposition import parse
+from rollout.episode.prompts import Prompts
+from rollout.jobs import Job, WorkerSettings
 from rollout.records import Decomposition, Episode, Problem
 from rollout.strategies import daslam
-from rollout.strategies.base import Reply
-from rollout.worker import Job, WorkerSettings
-from trainer.config import Config
-from trainer.roles import Roles, prompts, solver_settings, worker_settings
+from trainer.cluster.actor_settings import prompts, solver_settings, worker_settings
+from trainer.cluster.roles import Roles
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running, training_problems
+from conf.schema.config import Config
+from conf.schema.model import model_path, shipped
 from launch.compose import compose
-from rollout.weights import Update
-from rollout.worker import Job
-from trainer.config import Config, model_path, shipped
-from trainer.learner import DTYPES, Learner
-from trainer.policy import ActorCritic
+from rollout.engine.weight_update import Update
+from rollout.jobs import Job
+from trainer.learner.actor_critic import ActorCritic
+from trainer.learner.learner import DTYPES, Learner
 
 IN_FLIGHT = 32
 TINY = "package:tiny_decomposer"

@@ -11,12 +11,13 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 from pydantic.fields import FieldInfo
 
-from launch.compose import CONF, compose
-from trainer.config import Config
-from trainer.config_base import Group
-from trainer.config_solver import BACKENDS
+from conf.schema.base import Group
+from conf.schema.config import Config
+from conf.schema.places import CONF, ROOT
+from conf.schema.solver import BACKENDS
+from launch.compose import compose
 
-PAGE = CONF.parent / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
 Made by `python -m launch.configuration` from the schema in `trainer/config*.py` and the files of `conf/`; a test holds

@@ -55,7 +55,7 @@ def _convert(packages: Path, folder: Path) -> None:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    from trainer.checkpoints import complete_folder
+    from trainer.run_folder.files import complete_folder
 
     arguments = {"pretrained_model_name_or_path": str(source.parent), "gguf_file": source.name}
     unpack = GgufConfig(dequantize=True)

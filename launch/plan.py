@@ -13,10 +13,11 @@ import sys
 
 from rich.console import Console
 
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
 from launch.compose import compose
-from trainer.config import Config, ConfigError
-from trainer.placement import Node, shortage
-from trainer.plan import gpu_roles, over_full, show
+from trainer.cluster.placement import Node, shortage
+from trainer.cluster.resource_plan import gpu_roles, over_full, show
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -28,8 +28,8 @@ def main(arguments: list[str] | None = None) -> int:
             f"--out: there is no folder '{options.out.parent}'; allowed: a file in a folder that is there\n"
         )
         return 2
-    from trainer.curves import learning_curve
-    from trainer.report import write_report
+    from trainer.reports.pictures import learning_curve
+    from trainer.reports.run_page import write_report
 
     for folder in folders:
         learning_curve(folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from launch.compose import main
+from launch.train import main
 
 if __name__ == "__main__":
     given = sys.argv[1:]

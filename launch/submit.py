@@ -22,11 +22,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from launch.compose import CONF, MULTIRUN, compose, first_trial
-from trainer.code import VARIABLE, code_version
-from trainer.config import Config, ConfigError
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from conf.schema.places import ROOT
+from launch.compose import MULTIRUN, compose, first_trial
+from trainer.run_folder.code_version import VARIABLE, code_version
 
-ROOT = CONF.parent
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
 EXCLUDED = [
     ".git", ".venv", "/runs", "/models", "/cache", "/wandb", "/outputs", "/multirun", "/tests",
@@ -242,7 +243,7 @@ def check_resources(config: Config, address: str) -> None:
     """Compare the plan with the cluster's nodes, whatever runs on them now. Raises Refused."""
     from ray.util.state import list_nodes
 
-    from trainer.placement import Node, shortage
+    from trainer.cluster.placement import Node, shortage
 
     found = list_nodes(address=address, limit=10_000)
     totals = [node.resources_total for node in found if node.state == "ALIVE"]

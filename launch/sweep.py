@@ -27,10 +27,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from launch.compose import CONF, compose, execute
-from trainer.comparison import DONE, score, write_comparison
-from trainer.config_base import ConfigError
-from trainer.holding import held_folder
+from conf.schema.base import ConfigError
+from conf.schema.places import ROOT
+from launch.compose import compose
+from launch.job import execute
+from trainer.reports.sweep_table import DONE, score, write_comparison
+from trainer.run_folder.lock import held_folder
 
 POLL_S = 0.2
 LEAVING_S = 180.0
@@ -141,7 +143,7 @@ class SideBySide(Launcher):
                     with log.open("wb") as output:
                         # In a session of its own: Ctrl-C comes through here, once.
                         process = subprocess.Popen(
-                            command, cwd=CONF.parent, stdout=output, stderr=output, start_new_session=True
+                            command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True
                         )
                     running[index] = process, overrides, folder, time.monotonic()
                     _say(f"{' '.join(overrides)}: started, output in {log}")
@@ -189,15 +191,15 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
         return [], lambda: None
     import ray
 
-    from trainer.placement import bundles
-    from trainer.roles import ray_processes, start_ray, stop_ray
+    from trainer.cluster.placement import bundles
+    from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
 
     joined = [one.model_copy(update={"cluster": one.cluster.model_copy(update={"address": "auto"})}) for one in configs]
     cores = max(int(sum(bundle.cpus for bundle in bundles(one))) for one in joined)
     own = configs[0].cluster
     room = {"num_cpus": at_once * cores, "object_store_gib": at_once * own.object_store_gib}
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
-    start_ray(config, CONF.parent)
+    start_ray(config, ROOT)
     processes = ray_processes(config)
     address = ray.get_runtime_context().gcs_address
     return [f"cluster.address='{address}'"], lambda: stop_ray(config, processes)

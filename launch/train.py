@@ -7,8 +7,51 @@ The configuration is composed and validated before anything heavy is imported. E
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
-from launch.compose import main
+from conf.schema.base import ConfigError
+from conf.schema.places import CONF
+from launch.compose import MULTIRUN, check_options, compose, first_trial
+from launch.job import execute
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
+        return _hydra(arguments)
+    try:
+        if MULTIRUN.intersection(arguments):
+            check_options(arguments)
+            compose(first_trial(arguments))
+            return _hydra(arguments)
+        config = compose(arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    return execute(config, arguments)
+
+
+def _hydra(arguments: list[str]) -> int:
+    """Let Hydra itself handle the command line: help, printing of the configuration, sweeps."""
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import DictConfig
+
+    from launch.sweep import run_trial
+
+    @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
+    def job(_: DictConfig) -> float:
+        settings = HydraConfig.get()
+        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num)
+
+    sys.argv = [sys.argv[0], *arguments]
+    try:
+        job()
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; to go on: the same command with hydra.sweep.dir=FOLDER, the sweep's folder\n")
+        return 130
+    return 0
+
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

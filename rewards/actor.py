@@ -1,12 +1,11 @@
 """The reward actor: whole episodes in, every part out, off the rollout's critical path.
 
 One episode that cannot be scored, or not in time, gives an error for itself alone. Should the process hang or die
-all the same, ``trainer.pipeline`` ends it and asks again for each episode alone.
+all the same, ``trainer.workers.pipeline`` ends it and asks again for each episode alone.
 """
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import threading
@@ -16,10 +15,10 @@ from types import FrameType
 
 import ray
 
-from rewards.modes import Reward, RewardSettings
-from rewards.text import TextResources
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import Reward, RewardSettings, failed
 from rewards.total import score_episode, warm
-from rollout.logs import actor_log
+from rollout.actor_log import actor_log
 from rollout.records import Episode
 
 
@@ -47,11 +46,6 @@ def time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-
-
-def failed(reason: str) -> Reward:
-    """The reward of an episode that could not be scored: no part, no total, the reason."""
-    return Reward({}, math.nan, {}, [], 0.0, None, error=reason)
 
 
 def score_or_error(

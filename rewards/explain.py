@@ -13,13 +13,15 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from rewards import answer_consistency, answers, cot_proximity, operation_order
+from conf.schema.rewards import PARTS
 from rewards.actor import time_limit
-from rewards.modes import PARTS, Reward, RewardSettings
-from rewards.operations import aligned
+from rewards.nouns_and_vectors import TextResources, plain
+from rewards.parts import answer_consistency, cot_proximity, operation_order
+from rewards.parts.arithmetic_in_text import aligned
+from rewards.reward import Reward, RewardSettings
 from rewards.score import arguments_of, read_episodes, settings_of
-from rewards.text import TextResources, plain
 from rewards.total import score_episode
+from rollout.answers import extract
 from rollout.records import Attempt, Episode
 
 ROWS = 40  # of a sequence or a list of steps; more is no account
@@ -134,7 +136,7 @@ def _correctness(episode: Episode, given: Sequence[Attempt | None], reward: Rewa
         rule = (
             "given in the record"
             if before.answer
-            else answers.extract(attempt.text, problem.answer_type, problem.choices).rule
+            else extract.extract(attempt.text, problem.answer_type, problem.choices).rule
         )
         table.add_row(name, Text(attempt.answer or "none"), rule, f"{mark:g}")
     return _panel(f"correctness {_value(reward, 'correctness')}", table)

@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from rewards.actor import failed, score_or_error
-from rewards.modes import MODES, PARTS, RewardSettings
-from rewards.text import TextResources
+from conf.schema.rewards import MODES, PARTS
+from rewards.actor import score_or_error
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings, failed
 from rollout.records import Episode, RecordError
 
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from rewards import answer_consistency, answers, correctness, cot_proximity, entity_coverage, operation_order
-from rewards.modes import Part, Reward, RewardSettings
-from rewards.text import TextResources, plain, sentences, steps, words
+from rewards.nouns_and_vectors import TextResources, plain, sentences, steps, words
+from rewards.parts import answer_consistency, correctness, cot_proximity, entity_coverage, operation_order
+from rewards.reward import Part, Reward, RewardSettings
+from rollout.answers import extract
 from rollout.records import Episode
 
 
@@ -51,8 +52,8 @@ def score_episode(episode: Episode, resources: TextResources, settings: RewardSe
         total=total,
         penalties=penalties,
         by_subquestion=by_subquestion,
-        correct=answers.score(episode.problem, episode.final.answer),
-        correct_initial=answers.score(episode.problem, episode.initial.answer) if episode.initial else None,
+        correct=extract.score(episode.problem, episode.final.answer),
+        correct_initial=extract.score(episode.problem, episode.initial.answer) if episode.initial else None,
         shares={name: part.by_subquestion for name, part in parts.items() if part.by_subquestion is not None},
     )
 
@@ -78,10 +79,10 @@ def fill_answers(episode: Episode) -> None:
     kind, choices = episode.problem.answer_type, episode.problem.choices
     for attempt in (episode.initial, episode.final):
         if attempt is not None and attempt.answer is None:
-            attempt.answer = answers.extract(attempt.text, kind, choices).answer
+            attempt.answer = extract.extract(attempt.text, kind, choices).answer
     for turn in episode.turns:
         if turn.answer is None:
-            turn.answer = answers.extract(turn.text, "number").answer
+            turn.answer = extract.extract(turn.text, "number").answer
 
 
 def is_copy(subquestion: str, question: str) -> bool:

@@ -33,7 +33,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-    from trainer.config import shipped
+    from conf.schema.model import shipped
 
     tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_decomposer"))
     torch.manual_seed(0)

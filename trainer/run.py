@@ -19,31 +19,35 @@ from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.text import Text
 
+from conf.schema.config import Config
+from conf.schema.places import ROOT
+from conf.schema.strategy import UNTRAINED
+from rewards.reward import Scored
+from rollout.data.source import make_source
 from rollout.records import Problem
 from rollout.solvers.base import Usage
-from trainer.card import write_cards
-from trainer.code import code_version
-from trainer.config import Config
-from trainer.config_strategy import UNTRAINED
-from trainer.controller import Controller
-from trainer.curves import learning_curve
-from trainer.data import make_source
-from trainer.errors import reason, whole
-from trainer.evaluation import Evaluator, evaluate
-from trainer.group import LearnerDied, LearnerGroup
-from trainer.metrics import solver_metrics
-from trainer.mirror import Mirror
-from trainer.pipeline import BudgetSpent, Pipeline, Scored
-from trainer.placement import ROLES
-from trainer.rank import NonFiniteLoss
-from trainer.recovery import Recovery
-from trainer.replay import Replay, read_recording
-from trainer.report import write_report
-from trainer.roles import prompts, ray_processes, start_ray, start_roles, stop_ray, wait_ready
-from trainer.sft import FineTuning
-from trainer.signals import held_signals
-from trainer.tracking import Tracker, resident_gib, write_json
-from trainer.view import View, fine_tuning_table, result_table
+from trainer.cluster.actor_settings import prompts
+from trainer.cluster.placement import ROLES
+from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.cluster.roles import start_roles, wait_ready
+from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.learner.process_group import NonFiniteLoss
+from trainer.reports.model_card import write_cards
+from trainer.reports.pictures import learning_curve
+from trainer.reports.run_page import write_report
+from trainer.run_folder.code_version import code_version
+from trainer.run_folder.files import write_json
+from trainer.run_folder.mirror import Mirror
+from trainer.stages.evaluation import Evaluator, evaluate
+from trainer.stages.fine_tuning import FineTuning
+from trainer.stages.ppo import Controller
+from trainer.stages.ppo_checkpoints import Recovery
+from trainer.tracking.live_view import View, fine_tuning_table, result_table
+from trainer.tracking.metrics_catalogue import solver_metrics
+from trainer.tracking.tracker import Tracker, resident_gib
+from trainer.workers.errors import reason, whole
+from trainer.workers.pipeline import BudgetSpent, Pipeline
+from trainer.workers.recorded_pipeline import Replay, read_recording
 
 EPISODES_KEPT = 100
 
@@ -239,7 +243,7 @@ class Run:
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Ray and every actor, ready."""
-        start_ray(self.config, Path(__file__).resolve().parent.parent)
+        start_ray(self.config, ROOT)
         # A cluster stops a job with SIGTERM: that ends it as Ctrl-C does. Set after Ray, which has a handler too.
         task = asyncio.current_task()
         assert task is not None
@@ -404,3 +408,18 @@ class Run:
             yield
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
+
+
+@contextmanager
+def held_signals() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are only noted: what they ask for is being done, and half written it would be of no use."""
+    held: list[int] = []
+    before = {
+        number: signal.signal(number, lambda number, _: held.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        yield held
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler or signal.SIG_DFL)

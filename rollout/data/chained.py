@@ -14,12 +14,14 @@ or the solution, so it cannot be hit by repeating one.
 from __future__ import annotations
 
 import hashlib
+import itertools
 import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from rollout.data import chained
 from rollout.records import Problem
 
 NAMES = (
@@ -326,3 +328,30 @@ def imperfect_plan(problem: Problem, rng: random.Random, drop: float, swap: floa
         needless = [name for name in graph.quantities if name not in graph.needed]
         names.insert(rng.randint(0, len(names)), rng.choice(needless + names))
     return [graph.ask(name) for name in names]
+
+
+class Chained:
+    """The embedded task. ``steps`` and ``eval_steps`` weigh the number of reasoning steps."""
+
+    def __init__(self, steps: dict[int, float], eval_steps: dict[int, float]) -> None:
+        self._steps, self._eval_steps = steps, eval_steps
+        self.report: dict[str, int] = {}
+        self.rows: Sequence[Problem] = ()
+
+    def train(self, seed: int) -> Iterator[Problem]:
+        """Fresh problems, none twice."""
+        return chained.generate(seed + 1_000, "train", self._steps)
+
+    def held_out(self, count: int) -> list[Problem]:
+        """The evaluation set is one, whatever the run's seed."""
+        return list(itertools.islice(chained.generate(0, "held_out", self._eval_steps), count))
+
+    def is_held_out(self, question: str) -> bool:
+        """By a hash of the text."""
+        return chained.is_held_out(question)
+
+    def imperfect_plan(
+        self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
+    ) -> list[str]:
+        """See ``chained.imperfect_plan``."""
+        return chained.imperfect_plan(problem, rng, drop, swap, redundant)

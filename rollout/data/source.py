@@ -5,26 +5,14 @@ Invariant: no training question is held out. Of files that is checked by normali
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
 import random
-import re
-import unicodedata
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
-from pathlib import Path
-from typing import Protocol, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
-from rewards.answers import score
-from rollout.data import chained
-from rollout.records import Problem, RecordError
-from rollout.strategies.dependency_graph import references
-
-Row = TypeVar("Row")
-
-# Of a file that is wrong from its first row to its last, so many rows are named.
-BAD_ROWS_NAMED = 50
+from conf.schema.data import Data
+from rollout.data.chained import Chained
+from rollout.data.files import Files
+from rollout.records import Problem
 
 
 class Source(Protocol):
@@ -53,212 +41,16 @@ class Source(Protocol):
         ...
 
 
-class Chained:
-    """The embedded task. ``steps`` and ``eval_steps`` weigh the number of reasoning steps."""
-
-    def __init__(self, steps: dict[int, float], eval_steps: dict[int, float]) -> None:
-        self._steps, self._eval_steps = steps, eval_steps
-        self.report: dict[str, int] = {}
-        self.rows: Sequence[Problem] = ()
-
-    def train(self, seed: int) -> Iterator[Problem]:
-        """Fresh problems, none twice."""
-        return chained.generate(seed + 1_000, "train", self._steps)
-
-    def held_out(self, count: int) -> list[Problem]:
-        """The evaluation set is one, whatever the run's seed."""
-        return list(itertools.islice(chained.generate(0, "held_out", self._eval_steps), count))
-
-    def is_held_out(self, question: str) -> bool:
-        """By a hash of the text."""
-        return chained.is_held_out(question)
-
-    def imperfect_plan(
-        self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
-    ) -> list[str]:
-        """See ``chained.imperfect_plan``."""
-        return chained.imperfect_plan(problem, rng, drop, swap, redundant)
-
-
-class Files:
-    """Problems from JSON-lines files, several to a split if need be.
-
-    Without ``held_out`` files a fixed ``held_out_share`` of the rows is held out, by a hash of the question. Bad rows
-    of all files end the reading with one RecordError that names each, or are left out and counted (``skip_bad``).
-    Training rows whose question is held out are left out and counted, or refused (``refuse_overlap``). Sub-questions
-    that ask nothing are left out and counted where ``questions_only`` is set.
-    """
-
-    def __init__(
-        self,
-        train: Sequence[Path],
-        held_out: Sequence[Path],
-        limit: int | None = None,
-        *,
-        held_out_share: float = 0.0,
-        skip_bad: bool = False,
-        refuse_overlap: bool = False,
-        questions_only: bool = False,
-    ) -> None:
-        bad: list[str] = []
-        rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
-        refuse_bad(bad, skip_bad)
-        if not held_out:
-            shares = [(_share(problem.question), problem) for problem in rows]
-            self._held_out = [problem for share, problem in shares if share < held_out_share]
-            rows = [problem for share, problem in shares if share >= held_out_share]
-        self._unseen = {normalised(problem.question): problem.id for problem in self._held_out}
-        unseen = self._unseen
-        overlap = [problem for problem in rows if normalised(problem.question) in unseen]
-        if overlap and refuse_overlap:
-            pairs = ", ".join(f"{problem.id} = {unseen[normalised(problem.question)]}" for problem in overlap[:10])
-            raise RecordError(
-                f"{len(overlap)} training questions are held out too ({pairs}{', …' if len(overlap) > 10 else ''}); "
-                "data.on_overlap=drop leaves them out of training"
-            )
-        self.rows: Sequence[Problem] = [row for row in rows if normalised(row.question) not in unseen][:limit]
-        for files, found, name in ((train, self.rows, "training"), (held_out, self._held_out, "held-out")):
-            if files and not found:
-                raise RecordError(f"{', '.join(map(str, files))}: no {name} problem is left")
-        self.report = {
-            "train": len(self.rows),
-            "held_out": len(self._held_out),
-            "bad_rows_skipped": len(bad),
-            "overlap_dropped": len(overlap),
-            "held_out_repeats": len(self._held_out) - len(unseen),
-        }
-        if questions_only:
-            before = _count(self.rows) + _count(self._held_out)
-            self.rows = [_asking(problem) for problem in self.rows]
-            self._held_out = [_asking(problem) for problem in self._held_out]
-            self.report["no_questions_dropped"] = before - _count(self.rows) - _count(self._held_out)
-
-    def train(self, seed: int) -> Iterator[Problem]:
-        """All rows, shuffled anew every epoch. Raises RecordError if there are none."""
-        if not self.rows:
-            raise RecordError("the data set has no training rows; allowed with it: stages=[evaluate]")
-        for epoch in itertools.count():
-            rows = list(self.rows)
-            random.Random(f"files {seed} {epoch}").shuffle(rows)
-            yield from rows
-
-    def held_out(self, count: int) -> list[Problem]:
-        """A fixed draw: files are often sorted by subject, so that their first rows would stand for one of them."""
-        rows = list(self._held_out)
-        random.Random("files held out").shuffle(rows)
-        return rows[:count]
-
-    def is_held_out(self, question: str) -> bool:
-        """By its normalised text."""
-        return normalised(question) in self._unseen
-
-    def imperfect_plan(
-        self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
-    ) -> list[str]:
-        """The row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice; as they are where
-        they refer to one another by number, which would then point elsewhere."""
-        if refer(problem.subquestions or []):
-            return list(problem.subquestions or [])
-        plan = [question for question in problem.subquestions or [] if rng.random() >= drop]
-        if rng.random() < swap:
-            rng.shuffle(plan)
-        if plan and rng.random() < redundant:
-            plan.insert(rng.randint(0, len(plan)), rng.choice(plan))
-        return plan or list(problem.subquestions or [])[:1]
-
-
-def normalised(question: str) -> str:
-    """What two copies of a question have in common: letters in lower case, without spaces, quotes, dollar signs and
-    the punctuation of sentences. Signs and decimal points stay: x + 2 is not x - 2."""
-    text = unicodedata.normalize("NFKC", question).casefold().replace("’", "'")
-    return re.sub(r"[.,;:!?]+(?=\s|$)|[\"“”„$]|\s+", "", text)
-
-
-def refer(plan: Sequence[str]) -> bool:
-    """Whether sub-questions refer to others by their number (``#1``), so that none can be taken out."""
-    return any(references(question) for question in plan)
-
-
-def _asking(problem: Problem) -> Problem:
-    """The problem without what asks nothing among its sub-questions, such as "Define a variable": what ends in no
-    question mark, quotes and brackets aside. None is left of a row that has nothing else."""
-    plan = problem.subquestions or []
-    if refer(plan):
-        return problem
-    asking = [question for question in plan if question.rstrip(" \"'”’)").endswith("?")]
-    return replace(problem, subquestions=asking or None) if len(asking) < len(plan) else problem
-
-
-def _count(problems: Sequence[Problem]) -> int:
-    return sum(len(problem.subquestions or []) for problem in problems)
-
-
-def _share(question: str) -> float:
-    """A number in [0, 1) that the question's text fixes."""
-    return int.from_bytes(hashlib.sha256(normalised(question).encode()).digest()[:4], "big") / 2**32
-
-
-def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
-    """The problems of several files; what is wrong with a row is added to ``bad``, under file, line and field."""
-    lines: dict[str, str] = {}
-
-    def read(row: object, place: str) -> Problem:
-        problem = _usable(Problem.from_json(row))
-        if problem.id in lines:
-            raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")
-        lines[problem.id] = place
-        return problem
-
-    return [problem for path in paths for problem in read_rows(path, read, bad)]
-
-
-def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) -> list[Row]:
-    """What ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added to
-    ``bad``, as is a file without rows."""
-    found: list[Row] = []
-    empty = True
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            empty = False
-            place = f"{path}, line {number}"
-            try:
-                found.append(read(_decoded(line), place))
-            except ValueError as error:
-                bad.append(f"{place}: {error}")
-    if empty:
-        bad.append(f"{path} holds no rows")
-    return found
-
-
-def _decoded(line: bytes) -> object:
-    try:
-        return json.loads(line.decode("utf-8").rstrip())
-    except json.JSONDecodeError as error:
-        raise RecordError(f"no JSON: {error.msg} at column {error.colno}") from None
-    except UnicodeDecodeError as error:
-        raise RecordError(f"no UTF-8: byte {error.start + 1}") from None
-    except RecursionError:
-        raise RecordError("nested too deeply") from None
-
-
-def _usable(problem: Problem) -> Problem:
-    """The problem, if its gold answer would be marked right; raises RecordError: nobody could ever solve it."""
-    if score(problem, problem.answer) != 1.0:
-        raise RecordError(
-            f"field 'answer' is {problem.answer!r}, which can be no answer of type '{problem.answer_type}'"
-            + (f" with {len(problem.choices)} choices" if problem.choices else "")
-        )
-    return problem
-
-
-def refuse_bad(bad: Sequence[str], skip: bool) -> None:
-    """Raises RecordError that names bad rows, unless they are to be skipped."""
-    if not bad or skip:
-        return
-    named = [f"  {row}" for row in bad[:BAD_ROWS_NAMED]]
-    if len(bad) > BAD_ROWS_NAMED:
-        named.append(f"  and {len(bad) - BAD_ROWS_NAMED} more")
-    head = f"{len(bad)} bad rows (data.on_bad_row=skip leaves them out and counts them):"
-    raise RecordError("\n".join([head, *named]))
+def make_source(data: Data) -> Source:
+    """The configured data set. Raises RecordError for rows that are no problems."""
+    if data.source == "chained":
+        return Chained(dict(data.steps), dict(data.eval_steps))
+    return Files(
+        data.files("train"),
+        data.files("held_out"),
+        data.limit,
+        held_out_share=data.held_out_share,
+        skip_bad=data.on_bad_row == "skip",
+        refuse_overlap=data.on_overlap == "refuse",
+        questions_only=data.questions_only,
+    )

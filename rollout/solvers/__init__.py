@@ -10,7 +10,7 @@ from rollout.solvers.base import Backend
 from rollout.solvers.cache import CachedSolver, CacheSettings
 
 # Module and class; imported where they are used, since a backend may need torch and vLLM, or neither. A configured
-# vllm solver is asked through transformers where a few replies are wanted soon (trainer/asking.py).
+# vllm solver is asked through transformers where a few replies are wanted soon (launch/ask/episodes.py).
 BACKENDS = {
     "vllm": ("rollout.solvers.vllm", "EngineSolver"),
     "transformers": ("rollout.solvers.vllm", "PlainSolver"),

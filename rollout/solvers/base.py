@@ -9,8 +9,8 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
-from rollout.sampling import Sampling, draw_seed
-from rollout.strategies.base import Reply
+from rollout.engine.sampling import Sampling, draw_seed
+from rollout.episode.contracts import Reply
 
 
 class SolverUnavailable(RuntimeError):

@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.sampling import Sampling
+from rollout.engine.sampling import Sampling
+from rollout.episode.contracts import Reply
 from rollout.solvers.base import Backend, SolverMisconfigured
-from rollout.strategies.base import Reply
 
 LOCK_WAIT_S = 10.0
 _LOG = logging.getLogger(__name__)

@@ -19,10 +19,10 @@ from typing import Any
 
 import openai
 
-from rollout.sampling import Sampling
+from rollout.engine.sampling import Sampling
+from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.base import Backend, OpenAISettings, SolverMisconfigured, SolverUnavailable
-from rollout.solvers.limits import RateLimits
-from rollout.strategies.base import Reply, SolverFailure
+from rollout.solvers.rate_limits import RateLimits
 
 RETRIED = (408, 409, 425, 429)
 # Of one prompt, once others were answered.

@@ -19,10 +19,10 @@ from typing import Any, cast
 
 import ray
 
-from rollout.logs import actor_log
+from rollout.actor_log import actor_log
+from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers import SolverSettings, make_solver
 from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage
-from rollout.strategies.base import Reply, SolverFailure
 
 USAGE_EVERY_S = 0.5
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from rollout.episode.contracts import Reply
 from rollout.solvers.base import Backend, ReplySettings
-from rollout.strategies.base import Reply
 
 CANNOT_TELL = "I cannot tell."
 NAME = r"([A-Z][a-z]+)"

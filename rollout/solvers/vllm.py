@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rollout.engine import Engine, EngineError, PromptTooLong
-from rollout.engine_settings import EngineSettings
-from rollout.plain_engine import PlainEngine
+from rollout.engine.transformers_engine import PlainEngine
+from rollout.engine.vllm_arguments import EngineSettings
+from rollout.engine.vllm_engine import Engine, EngineError, PromptTooLong
+from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.base import Backend, ReplySettings, SolverBroken
-from rollout.strategies.base import Reply, SolverFailure
 
 
 @dataclass(frozen=True)

@@ -12,14 +12,14 @@ import asyncio
 import re
 from collections.abc import Sequence
 
-from rewards.answers import extract
-from rollout.prompts import Prompts
+from rollout.answers.extract import extract
+from rollout.episode.contracts import Decomposer, Solver
+from rollout.episode.parse_decomposition import _REFERENCE, references
+from rollout.episode.prompts import Prompts
 from rollout.records import NUMERIC_TYPES, Episode, Problem, Turn
-from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.base import DEFAULTS, Options
 from rollout.strategies.exchange import Exchange, together
 from rollout.strategies.votes import gate_closed
-
-_REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
 
 
 async def run(
@@ -59,11 +59,6 @@ async def _by_dependency(exchange: Exchange, questions: Sequence[str]) -> None:
         return turn
 
     await together([answer(index) for index in range(len(questions))], exchange.episode.turns)
-
-
-def references(question: str) -> set[int]:
-    """The numbers of the sub-questions that one refers to."""
-    return {int(number) for number in _REFERENCE.findall(question)}
 
 
 def out_of_order(questions: Sequence[str]) -> str | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from rollout.prompts import Prompts
+from rollout.episode.contracts import Decomposer, Solver
+from rollout.episode.prompts import Prompts
 from rollout.records import Episode, Problem
-from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.base import DEFAULTS, Options
 from rollout.strategies.exchange import Exchange
 
 

@@ -7,10 +7,10 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from rewards.answers import extract
-from rollout.prompts import Prompts
+from rollout.answers.extract import extract
+from rollout.episode.contracts import Decomposer, Solver, SolverFailure
+from rollout.episode.prompts import Prompts
 from rollout.records import Attempt, Episode, Problem, Turn
-from rollout.strategies.base import Decomposer, Solver, SolverFailure
 
 Result = TypeVar("Result")
 

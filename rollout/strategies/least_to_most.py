@@ -5,10 +5,11 @@ After Zhou et al. (ICLR 2023, arXiv 2205.10625). No decomposer: what prompting a
 
 from __future__ import annotations
 
-from rollout.parsing import parse
-from rollout.prompts import Prompts
+from rollout.episode.contracts import Decomposer, Solver
+from rollout.episode.parse_decomposition import parse
+from rollout.episode.prompts import Prompts
 from rollout.records import Decomposition, Episode, Problem
-from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.base import DEFAULTS, Options
 from rollout.strategies.exchange import Exchange
 from rollout.strategies.votes import gate_closed
 

@@ -6,9 +6,10 @@ makes the comparison with that one fair.
 
 from __future__ import annotations
 
-from rollout.prompts import Prompts
+from rollout.episode.contracts import Decomposer, Solver
+from rollout.episode.prompts import Prompts
 from rollout.records import Episode, Problem
-from rollout.strategies.base import DEFAULTS, Decomposer, Options, Solver
+from rollout.strategies.base import DEFAULTS, Options
 from rollout.strategies.exchange import Exchange, together
 from rollout.strategies.votes import majority
 

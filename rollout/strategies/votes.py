@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 
-from rewards.answers import parse_number
+from rollout.answers.extract import parse_number
 from rollout.records import NUMERIC_TYPES, Attempt
 from rollout.strategies.base import Options
 from rollout.strategies.exchange import Exchange, together

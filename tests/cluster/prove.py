@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from conf.schema.places import ROOT
 from tests.cluster.nodes import Cluster, cluster
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SHORT = ["sft.problems=480", "algorithm.batch_size=32", "evaluation.problems=64", "cluster.strategy=spread",
          "tracking.wandb=disabled"]  # fmt: skip
 START_S = 600

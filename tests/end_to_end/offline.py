@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from rewards.modes import PARTS
+from conf.schema.rewards import PARTS
 
 
 def records(folder: Path) -> list[list[dict[str, Any]]]:

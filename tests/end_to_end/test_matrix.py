@@ -9,9 +9,7 @@ import time
 
 import psutil
 
-from launch.compose import CONF
-
-ROOT = CONF.parent
+from conf.schema.places import ROOT
 
 
 def test_a_matrix_that_was_killed_goes_on_where_it_was(tmp_path):

@@ -17,17 +17,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from launch.compose import CONF, compose
-from rewards.modes import PARTS, Reward
+from conf.schema.places import ROOT
+from conf.schema.rewards import PARTS
+from launch.compose import compose
+from rewards.reward import Reward, Scored
+from rollout.jobs import Job, sampling_seed
 from rollout.records import Attempt, Episode, PolicySample, Problem
-from rollout.worker import Job
 from tests.end_to_end import offline
-from trainer.controller import sampling_seed
-from trainer.pipeline import Scored
-from trainer.recording import read_scored, write_scored
 from trainer.run import make_source
+from trainer.workers.scored_episode_json import read_scored, write_scored
 
-ROOT = CONF.parent
 STEPS, BATCH = 40, 16
 TIMED = ("time/", "throughput/", "system/")
 

@@ -16,17 +16,17 @@ from pathlib import Path
 
 import pytest
 
+from conf.schema.model import shipped
 from launch.compose import compose
 from rollout.data.chained import generate
-from rollout.prompts import Prompts
+from rollout.episode.contracts import Reply
+from rollout.episode.prompts import Prompts
 from rollout.records import Turn
 from rollout.solvers.base import Backend
 from rollout.solvers.openai import OpenAISolver
 from rollout.solvers.vllm import EngineSolver
-from rollout.strategies.base import Reply
 from tests.ports import free_port
-from trainer.config import shipped
-from trainer.roles import solver_settings
+from trainer.cluster.actor_settings import solver_settings
 
 COUNT = 200
 START_S = 180

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from launch.compose import CONF
+from conf.schema.places import ROOT
 from tests.end_to_end.test_resume import finish, kill_all, wait_for
-from trainer.metrics import SFT_CATALOGUE
+from trainer.tracking.metrics_catalogue import SFT_CATALOGUE
 
 SMALL = [
     "sft.problems=64", "sft.batch_size=8", "sft.epochs=3", "sft.checkpoint_every=2", "sft.held_out.problems=16",
@@ -22,7 +22,7 @@ SMALL = [
 def start(folder: Path, *overrides: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "launch.sft", f"run_dir={folder}", *SMALL, *overrides],
-        cwd=CONF.parent, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
 
 

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from launch.compose import CONF
+from conf.schema.places import ROOT
 from tests.rollout.server import Plan, Server
 
-ROOT = CONF.parent
 KEY = "sk-planted-4711"
 
 

@@ -7,19 +7,21 @@ from typing import Any
 
 import pytest
 
-from launch.compose import CONF, compose
+from conf.schema.places import ROOT
+from conf.schema.strategy import UNTRAINED
+from launch.compose import compose
 from rewards.actor import score_batch
-from rewards.modes import RewardSettings
-from rewards.text import TextResources
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings, Scored
 from rollout.solvers import pool
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
 from tests.trainer.fakes import Actor
-from trainer.config_strategy import UNTRAINED
-from trainer.evaluation import evaluate
-from trainer.pipeline import Pipeline, Scored
-from trainer.roles import ray_processes, solver_settings, start_ray, stop_ray, worker_settings
+from trainer.cluster.actor_settings import solver_settings, worker_settings
+from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
 from trainer.run import make_source
+from trainer.stages.evaluation import evaluate
+from trainer.workers.pipeline import Pipeline
 
 COUNT = 8
 Evaluated = dict[str, tuple[dict[str, Any], list[Scored]]]
@@ -42,7 +44,7 @@ def evaluated(tmp_path_factory) -> Evaluated:
     logs = tmp_path_factory.mktemp("logs")
     config = compose(["stages=[evaluate]", "solver.timeout_s=600"])
     problems = make_source(config.data).held_out(COUNT)
-    start_ray(config, CONF.parent)
+    start_ray(config, ROOT)
     processes = ray_processes(config)
     try:
         # The solver has a process of its own: vLLM's engines on the CPU cannot run on two threads of one.

@@ -14,11 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from launch.compose import CONF
+from conf.schema.places import ROOT
 from tests.end_to_end import offline
-from trainer.metrics import CATALOGUE
+from trainer.tracking.metrics_catalogue import CATALOGUE
 
-ROOT = CONF.parent
 SMALL = ["sft.problems=96", "algorithm.batch_size=16", "evaluation.problems=16"]
 
 

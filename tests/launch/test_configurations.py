@@ -11,17 +11,20 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from launch.compose import CONF, compose, main
-from rewards.modes import MODES, PARTS, RewardSettings
-from rollout.allowance import EpisodeLimits
-from rollout.parsing import ParseLimits
-from rollout.prompts import Prompts
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from conf.schema.places import CONF, ROOT
+from conf.schema.rewards import MODES, PARTS
+from launch.compose import compose
+from launch.train import main
+from rewards.reward import RewardSettings
+from rollout.episode.limits import EpisodeLimits
+from rollout.episode.parse_decomposition import ParseLimits
+from rollout.episode.prompts import Prompts
 from rollout.strategies import STRATEGIES
 from rollout.strategies.base import Options
-from trainer.config import Config, ConfigError
-from trainer.roles import prompts, reward_settings, solver_settings, worker_settings
+from trainer.cluster.actor_settings import prompts, reward_settings, solver_settings, worker_settings
 
-ROOT = CONF.parent
 OPTIONS = [
     (path.parent.name, path.stem)
     for path in sorted(CONF.glob("*/*.yaml"))

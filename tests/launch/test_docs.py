@@ -8,16 +8,17 @@ import shlex
 import pytest
 
 from benchmarks import simulate_scale
-from launch.compose import CONF, compose, first_trial
+from conf.schema.config import Config
+from conf.schema.places import ROOT
+from launch.compose import compose, first_trial
 from launch.configuration import PAGE, page
 from launch.submit import prepare
-from trainer.config import Config
 
-LAUNCHING = (CONF.parent / "docs" / "launching.md").read_text()
+LAUNCHING = (ROOT / "docs" / "launching.md").read_text()
 COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) .*", LAUNCHING, re.MULTILINE)
 # Lines that end in a backslash go on.
 FINE_TUNING = re.findall(
-    r"^python -m launch\.(?:train|sft) (?:.*\\\n)*.*", (CONF.parent / "docs" / "sft.md").read_text(), re.MULTILINE
+    r"^python -m launch\.(?:train|sft) (?:.*\\\n)*.*", (ROOT / "docs" / "sft.md").read_text(), re.MULTILINE
 )
 
 

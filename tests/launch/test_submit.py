@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from conf.schema.base import ConfigError
 from launch.compose import compose
 from launch.submit import ROOT, Refused, main, prepare, runtime_env
-from trainer.code import code_version
-from trainer.config import ConfigError
+from trainer.run_folder.code_version import code_version
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from launch.compose import CONF
+from conf.schema.places import ROOT
 from tests.cluster.nodes import Cluster, cluster
 
 
@@ -21,7 +21,7 @@ def submit(head: Cluster, *arguments: str, **changed: str) -> subprocess.Complet
     assert head.nodes[0].poll() is None, head.log(0).read_text()
     return subprocess.run(
         [sys.executable, "-m", "launch.submit", "--address", head.address, "--python", sys.executable, *arguments],
-        cwd=CONF.parent, env=head.environment | changed, capture_output=True, text=True, timeout=180, check=False,
+        cwd=ROOT, env=head.environment | changed, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
 
 

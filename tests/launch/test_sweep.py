@@ -12,10 +12,12 @@ import matplotlib.pyplot as plt
 import pytest
 
 import launch.sweep
-from launch.compose import CONF, compose, main
+from conf.schema.places import CONF
+from launch.compose import compose
 from launch.sweep import trial_folder
-from trainer.comparison import write_comparison
-from trainer.holding import held_folder
+from launch.train import main
+from trainer.reports.sweep_table import write_comparison
+from trainer.run_folder.lock import held_folder
 
 FAKE = """#!{python}
 import json, pathlib, sys, time

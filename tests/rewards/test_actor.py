@@ -7,18 +7,18 @@ import math
 import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 import ray
 
 import rewards.total
+from conf.schema.places import ROOT
 from rewards.actor import RewardActor, score_batch
-from rewards.modes import RewardSettings
-from rewards.text import TextResources
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings
+from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Episode, Problem
-from rollout.worker import Job, Outcome
-from trainer.pipeline import Pipeline
+from trainer.workers.pipeline import Pipeline
 
 SETTINGS = RewardSettings.for_mode("bounded")
 
@@ -80,7 +80,7 @@ def _hangs() -> None:
 @pytest.fixture(scope="module")
 def cluster():
     os.environ["REWARD_TEST_DRIVER"] = str(os.getpid())
-    root = str(Path(__file__).parents[2])
+    root = str(ROOT)
     ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": root}})
     yield
     ray.shutdown()

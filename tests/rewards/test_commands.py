@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from conf.schema.places import ROOT
 from rewards import explain, score
-
-ROOT = Path(__file__).parents[2]
 
 
 def record(index: int, **changes: object) -> dict[str, object]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
 
-from rewards.modes import PARTS, RewardSettings
-from rewards.text import TextResources
+from conf.schema.places import ROOT
+from conf.schema.rewards import PARTS
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings
 from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
@@ -16,7 +17,7 @@ QUESTION = "Tom has 3 pens. Ann has twice as many pens as Tom. Bob has 4 more pe
 SOLUTION = "3 * 2 = 6 pens for Ann.\n6 + 4 = 10 pens for Bob."
 PLAN, REPLIES = ["How many pens has Ann?"], ["Ann has 3 * 2 = 6 pens."]
 WRONG = "3 + 4 = 7 pens for Bob."
-DOCUMENT = Path(__file__).parents[2] / "docs" / "rewards.md"
+DOCUMENT = ROOT / "docs" / "rewards.md"
 
 
 def episode(plan: list[str], replies: list[str], final: str) -> Episode:

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rewards.modes import MODES, PARTS, RewardSettings
-from rewards.text import TextResources
+from conf.schema.rewards import MODES, PARTS
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import RewardSettings
 from rewards.total import is_copy, score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 

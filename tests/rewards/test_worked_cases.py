@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from rewards.answer_consistency import answer_consistency
-from rewards.cot_proximity import cot_proximity
-from rewards.entity_coverage import entity_coverage
-from rewards.modes import PARTS, Part, RewardSettings
-from rewards.operation_order import authors_operators, operation_order
-from rewards.operations import aligned, longest_common_subsequence, operations
-from rewards.text import TextResources
+from conf.schema.rewards import PARTS
+from rewards.nouns_and_vectors import TextResources
+from rewards.parts.answer_consistency import answer_consistency
+from rewards.parts.arithmetic_in_text import aligned, longest_common_subsequence, operations
+from rewards.parts.cot_proximity import cot_proximity
+from rewards.parts.entity_coverage import entity_coverage
+from rewards.parts.operation_order import authors_operators, operation_order
+from rewards.reward import Part, RewardSettings
 from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from rollout.allowance import EpisodeLimits
-from rollout.prompts import Prompts
+from rollout.episode.contracts import Reply
+from rollout.episode.limits import EpisodeLimits
+from rollout.episode.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
 from rollout.strategies import strategy_for
-from rollout.strategies.base import DEFAULTS, Options, Reply
+from rollout.strategies.base import DEFAULTS, Options
 from rollout.worker import RolloutWorker, _Progress
 
 PROBLEM = Problem("p", "Ann has 3 pens. Bob has twice as many. How many do they have?", "9")

@@ -13,24 +13,24 @@ from typing import Any
 import pytest
 
 from rewards.actor import score_batch
-from rewards.modes import Reward, RewardSettings
-from rewards.text import TextResources
-from rollout.allowance import EpisodeLimits
+from rewards.nouns_and_vectors import TextResources
+from rewards.reward import Reward, RewardSettings, Scored
 from rollout.data.chained import generate
-from rollout.engine import Generation
+from rollout.engine.vllm_engine import Generation
+from rollout.episode.contracts import Reply
+from rollout.episode.limits import EpisodeLimits
+from rollout.jobs import Job
 from rollout.records import Episode
 from rollout.solvers import pool
 from rollout.solvers.base import OpenAISettings, ReplySettings
 from rollout.solvers.openai import OpenAISolver
-from rollout.strategies.base import Reply
-from rollout.worker import Job
 from tests.rollout.fakes import PLAN, PROBLEM, Scripted, by_question, worker_without_engine
 from tests.rollout.server import Server
-from tests.rollout.test_limits import most
-from tests.rollout.test_openai import permits_of
+from tests.rollout.solvers.test_openai import permits_of
+from tests.rollout.solvers.test_rate_limits import most
 from tests.trainer.fakes import Actor
-from trainer.evaluation import summarize
-from trainer.pipeline import Pipeline, Scored
+from trainer.stages.evaluation import summarize
+from trainer.workers.pipeline import Pipeline
 
 COUNT = 40
 CONCURRENCY = 16

@@ -13,10 +13,8 @@ from typing import Any
 
 import pytest
 
-from launch.compose import CONF
+from conf.schema.places import ROOT
 from rollout.show import main
-
-ROOT = CONF.parent
 
 
 def record(name: str, first: float | None = 0.0, last: float = 1.0, **changes: Any) -> dict[str, Any]:

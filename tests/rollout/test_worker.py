@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from rollout.prompts import Prompts
+from rollout.episode.prompts import Prompts
+from rollout.jobs import Job, WorkerSettings
 from rollout.records import Episode, Problem
 from rollout.strategies import STRATEGIES
-from rollout.worker import Job, RolloutWorker, WorkerSettings
+from rollout.worker import RolloutWorker
 
 
 def test_jobs_that_go_ahead_are_not_held_back_by_the_concurrency(monkeypatch):

@@ -9,10 +9,11 @@ from typing import Any
 
 from ray.exceptions import ActorUnavailableError, RayActorError
 
-from rewards.modes import PARTS, Reward
+from conf.schema.rewards import PARTS
+from rewards.reward import Reward
+from rollout.engine.weight_update import Loaded, Update
+from rollout.jobs import BUDGET, Outcome
 from rollout.records import Attempt, Decomposition, Episode, PolicySample
-from rollout.weights import Update
-from rollout.worker import BUDGET, Loaded, Outcome
 
 
 class Actor:

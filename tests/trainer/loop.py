@@ -6,13 +6,13 @@ import asyncio
 from pathlib import Path
 
 from launch.compose import compose
-from rewards.modes import Reward
+from rewards.reward import Reward, Scored
+from rollout.jobs import Job
 from rollout.records import Episode, PolicySample, Problem
-from rollout.worker import Job
 from tests.trainer.fakes import Actor, Group, Rewarder
-from trainer.controller import Controller
-from trainer.evaluation import Evaluator
-from trainer.pipeline import Pipeline, Scored
+from trainer.stages.evaluation import Evaluator
+from trainer.stages.ppo import Controller
+from trainer.workers.pipeline import Pipeline
 
 GROUPS = ["algorithm=grpo", "algorithm.group_size=4", "algorithm.minibatches=1"]
 

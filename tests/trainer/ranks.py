@@ -9,10 +9,10 @@ from pathlib import Path
 import torch
 
 from launch.compose import compose
-from rollout.weights import bucket_tensors
-from trainer.experience import Experience
-from trainer.learner import Learner
-from trainer.policy import Source
+from rollout.engine.weight_update import bucket_tensors
+from trainer.algorithm.experience import Experience
+from trainer.learner.actor_critic import Source
+from trainer.learner.learner import Learner
 
 
 def make_batch(count: int = 13, seed: int = 0) -> list[Experience]:

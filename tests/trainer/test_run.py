@@ -14,12 +14,12 @@ from rich.console import Console
 from launch.compose import compose
 from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker
-from trainer.errors import reason
-from trainer.group import LearnerDied
-from trainer.learner import NonFiniteLoss
-from trainer.metrics import CATALOGUE
-from trainer.pipeline import Pipeline
+from trainer.learner.learner import NonFiniteLoss
+from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
+from trainer.tracking.metrics_catalogue import CATALOGUE
+from trainer.workers.errors import reason
+from trainer.workers.pipeline import Pipeline
 
 
 def test_an_error_in_an_actor_is_said_by_its_cause():

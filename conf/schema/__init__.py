@@ -1,0 +1,1 @@
+"""The schema of the configuration: every key, its type and what is allowed."""

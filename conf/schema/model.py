@@ -1,0 +1,58 @@
+"""The schema of the group ``model``, and where a configured model lies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from conf.schema.base import ConfigError, Group
+from conf.schema.places import ASSETS
+
+GEMMA = "./models/gemma-3-270m"
+
+
+class Lora(Group):
+    """Low-rank adapters through PEFT instead of full fine-tuning."""
+
+    rank: int = Field(8, ge=1)
+    alpha: float = Field(16.0, gt=0)
+    targets: list[str] | Literal["all-linear"] = "all-linear"
+
+
+class Model(Group):
+    """The decomposer. ``path`` is a folder, a Hugging Face name, or ``package:NAME`` for a shipped model."""
+
+    path: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    lora: Lora | None = None
+
+
+def shipped(name: str) -> Path:
+    """The folder of a model that ships with the package."""
+    return ASSETS / name
+
+
+def model_path(path: str) -> str:
+    """What Hugging Face loads for a configured path: ``package:NAME`` becomes the shipped folder."""
+    return str(shipped(path.removeprefix("package:"))) if path.startswith("package:") else path
+
+
+def check_model(key: str, path: str) -> None:
+    """A local folder must hold a model; a bare ``owner/name`` is left to the hub."""
+    folder = Path(model_path(path)).expanduser()
+    looks_local = path.startswith(("package:", "/", ".", "~")) or path.count("/") != 1
+    if folder.is_dir():
+        if not (folder / "config.json").is_file():
+            raise ConfigError(f"{key}: '{path}' holds no config.json; allowed: a Hugging Face model folder")
+    elif path == GEMMA:
+        raise ConfigError(
+            f"{key}: '{path}' does not exist; fetch it with: python -m launch.get_gemma "
+            "(about 253 MB to download, 536 MB on disk, Gemma Terms of Use)"
+        )
+    elif looks_local:
+        raise ConfigError(
+            f"{key}: '{path}' does not exist; allowed: a Hugging Face model folder, owner/name on the hub, "
+            + ", ".join(f"package:{model.name}" for model in sorted(shipped(".").iterdir()))
+        )

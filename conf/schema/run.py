@@ -1,0 +1,43 @@
+"""The schema of the groups ``controller``, ``evaluation`` and ``tracking``."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from conf.schema.base import Group
+
+
+class Controller(Group):
+    """Admission, waiting and retrying. ``max_staleness`` is in weight versions; 0 is synchronous."""
+
+    max_staleness: int = Field(1, ge=0)
+    start_timeout_s: float = Field(600.0, gt=0)
+    wait_timeout_s: float = Field(600.0, gt=0)
+    max_tries: int = Field(3, ge=1)
+    learner_restarts: int = Field(3, ge=0)
+
+
+class Evaluation(Group):
+    """Stage 3, on held-out problems; and in stage 2, ``every`` learner steps (0: never), on the first ``subset`` of
+    them."""
+
+    problems: int = Field(ge=1)
+    every: int = Field(0, ge=0)
+    subset: int = Field(64, ge=1)
+    gold: bool = True
+    filler: bool = True
+
+
+class Tracking(Group):
+    """W&B, and how many episodes of a training batch are kept; ``table_every`` so many learner steps W&B gets those
+    since the last time as a table (0: only all of them at the end)."""
+
+    wandb: Literal["offline", "online", "disabled"] = "offline"
+    project: str = "decomposer"
+    group: str | None = None
+    name: str | None = None
+    tags: list[str] = Field([])
+    episodes_per_step: int = Field(4, ge=0)
+    table_every: int = Field(20, ge=0)

@@ -1,0 +1,130 @@
+"""The schema of the group ``solver``: one class a backend, chosen by ``backend``."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, field_validator, model_validator
+
+from conf.schema.base import Group, line_breaks
+
+
+class ModelSolver(Group):
+    """What every solver that is a language model has: length and stop texts by purpose, temperatures, the cache.
+
+    ``sample_temperature`` is that of repeated draws of one reply. ``cache``: ``off``, ``deterministic`` (greedy
+    replies) or ``all``.
+    """
+
+    max_tokens_subquestion: int = Field(40, ge=1)
+    max_tokens_solve: int = Field(160, ge=1)
+    stop_subquestion: list[str] = Field(["\n"])
+    stop_solve: list[str] = Field(["\nQ:"])
+    temperature: float = Field(0.0, ge=0)
+    sample_temperature: float = Field(0.7, gt=0)
+    cache: Literal["off", "deterministic", "all"] = "off"
+    cache_path: str = "./cache/solver.sqlite"
+
+    @field_validator("stop_subquestion", "stop_solve")
+    @classmethod
+    def _stops(cls, value: list[str]) -> list[str]:
+        return [line_breaks(text) for text in value]
+
+    @field_validator("cache", mode="before")
+    @classmethod
+    def _off(cls, value: Any) -> Any:
+        """YAML reads a bare off as false."""
+        return "off" if value is False else value
+
+
+class VllmSolver(ModelSolver):
+    """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply."""
+
+    backend: Literal["vllm"]
+    path: str
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    workers: int = Field(1, ge=1)
+    threads: int = Field(1, ge=1)
+    gpus: float = Field(0.0, ge=0)
+    max_model_len: int = Field(512, ge=16)
+    max_num_seqs: int = Field(128, ge=1)
+    max_num_batched_tokens: int = Field(4096, ge=1)
+    kv_cache_gib: float = Field(0.25, gt=0)
+    gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
+    timeout_s: float = Field(120.0, gt=0)
+
+
+class OpenAISolver(ModelSolver):
+    """A model behind an OpenAI-compatible server. Limits are those of the account, over all rollout workers."""
+
+    backend: Literal["openai"]
+    base_url: str
+    model: str
+    api: Literal["chat", "completions"] = "chat"
+    api_key_env: str = "OPENAI_API_KEY"
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    concurrency: int = Field(32, ge=1, le=1000)
+    requests_per_minute: int | None = Field(None, ge=1)
+    tokens_per_minute: int | None = Field(None, ge=1)
+    max_retries: int = Field(5, ge=0)
+    backoff_s: float = Field(0.5, gt=0)
+    backoff_max_s: float = Field(30.0, gt=0)
+    request_timeout_s: float = Field(60.0, gt=0)
+    timeout_s: float = Field(300.0, gt=0)
+    price_prompt: float = Field(0.0, ge=0)
+    price_completion: float = Field(0.0, ge=0)
+    budget_cost: float | None = Field(None, gt=0)
+    budget_tokens: int | None = Field(None, ge=1)
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            extra = parts.username or parts.password or parts.query or parts.fragment
+            plain = parts.scheme in ("http", "https") and parts.hostname and not extra
+        except ValueError:
+            plain = None
+        if not plain:
+            raise ValueError(
+                "must be http:// or https://, host and path alone, as in http://127.0.0.1:8000/v1; a key belongs in "
+                "the environment variable that api_key_env names"
+            )
+        return value
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _named(cls, value: Any) -> Any:
+        if not value:
+            raise ValueError("must be given: the name by which the server knows the model")
+        return value
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _variable(cls, value: str) -> str:
+        # A key that was put here by mistake is refused, and so must not look like a variable's name.
+        if not re.fullmatch(r"[A-Z_][A-Z0-9_]*", value):
+            raise ValueError("must be the name of an environment variable in capitals, not a key")
+        return value
+
+    @model_validator(mode="after")
+    def _together(self) -> OpenAISolver:
+        if self.request_timeout_s > self.timeout_s:
+            raise ValueError("request_timeout_s must be at most timeout_s")
+        if self.budget_cost is not None and not (self.price_prompt or self.price_completion):
+            raise ValueError("budget_cost needs price_prompt or price_completion, which must be above 0")
+        return self
+
+
+class ProgramSolver(Group):
+    """Rules in Python; it needs nothing to be set."""
+
+    backend: Literal["program"]
+
+
+Solver = Annotated[VllmSolver | OpenAISolver | ProgramSolver, Field(discriminator="backend")]
+BACKENDS: dict[str, type[Group]] = {"vllm": VllmSolver, "openai": OpenAISolver, "program": ProgramSolver}
+# A key that somebody put in one of these by mistake is not repeated on the screen.
+NOT_SHOWN = ("solver.base_url", "solver.api_key_env", "mirror")

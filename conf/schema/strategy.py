@@ -1,0 +1,122 @@
+"""The schema of the group ``strategy``: how an episode goes, its prompts and limits."""
+
+from __future__ import annotations
+
+from string import Formatter
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from conf.schema.base import Group, line_breaks
+
+# The fields of each template; those that must be there come first.
+TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "decompose_template": (("question",), ("attempt",)),
+    "turn_template": (("answer",), ("question",)),
+    "subquestion_template": (("subquestion",), ("question", "turns")),
+    "solve_template": (("question",), ("turns", "ask")),
+    "plan_template": (("question",), ()),
+}
+# Strategies that ask no decomposer, so that there is nothing to train.
+UNTRAINED = ("direct", "self_consistency", "least_to_most")
+# Strategies that decompose nothing, so that there is nothing to put behind a gate.
+UNGATED = ("direct", "self_consistency")
+
+
+class Example(Group):
+    """A worked example. It is shown in those prompts whose reply it holds (rollout/episode/prompts.py)."""
+
+    question: str
+    subquestions: list[str] = Field([])
+    subanswers: list[str] = Field([])
+    attempt: str | None = None
+    solution: str | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> Example:
+        if self.subanswers and len(self.subanswers) != len(self.subquestions):
+            found = f"{len(self.subanswers)} subanswers for {len(self.subquestions)} subquestions"
+            raise ValueError(f"{found}; allowed: one each, or none")
+        return self
+
+
+class Strategy(Group):
+    """How an episode goes. ``samples`` or ``token_budget`` (solver tokens an episode) is for self_consistency."""
+
+    name: Literal[
+        "direct",
+        "self_consistency",
+        "least_to_most",
+        "daslam",
+        "daslam_no_feedback",
+        "independent",
+        "dependency_graph",
+    ] = "daslam"
+    decompose_template: str
+    turn_template: str
+    subquestion_template: str
+    solve_template: str
+    plan_template: str = "{question}\nSub-questions:\n"
+    examples: list[Example] = Field([])
+    chat: Literal["auto", "never"] = "auto"
+    gate: Literal["always", "disagree"] = "always"
+    gate_samples: int = Field(3, ge=2)
+    samples: int | None = Field(None, ge=1)
+    token_budget: int | None = Field(None, ge=1, validate_default=True)
+    drop_repeats: bool = False
+    max_subquestions: int = Field(8, ge=1)
+    max_subquestion_chars: int = Field(300, ge=1)
+    max_tokens: int = Field(96, ge=1)
+    stop: list[str] = Field([])
+
+    @field_validator("stop")
+    @classmethod
+    def _stops(cls, value: list[str]) -> list[str]:
+        return [line_breaks(text) for text in value]
+
+    @field_validator(*TEMPLATES)
+    @classmethod
+    def _fields(cls, value: str, info: ValidationInfo) -> str:
+        line_breaks(value)
+        needed, optional = TEMPLATES[str(info.field_name)]
+        allowed = ", ".join(f"{{{name}}}" for name in (*needed, *optional))
+        try:
+            found = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
+        except ValueError as error:
+            raise ValueError(
+                f"{error}; allowed fields: {allowed}, and braces doubled to stand for themselves"
+            ) from None
+        unknown = sorted(found - {*needed, *optional})
+        if unknown:
+            raise ValueError(f"unknown field {{{unknown[0]}}}; allowed: {allowed}")
+        missing = [name for name in needed if name not in found]
+        if missing:
+            raise ValueError(f"{{{missing[0]}}} must be in it; allowed: {allowed}")
+        return value
+
+    @field_validator("decompose_template")
+    @classmethod
+    def _no_attempt(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("name") == "daslam_no_feedback" and "{attempt" in value:
+            raise ValueError("must not hold {attempt} with name 'daslam_no_feedback', which makes none")
+        return value
+
+    @field_validator("gate")
+    @classmethod
+    def _gated(cls, value: str, info: ValidationInfo) -> str:
+        name = info.data.get("name")
+        if name in UNGATED and value != "always":
+            raise ValueError(f"name '{name}' decomposes nothing; allowed with it: 'always'")
+        return value
+
+    @field_validator("samples", "token_budget")
+    @classmethod
+    def _drawn(cls, value: int | None, info: ValidationInfo) -> int | None:
+        name = info.data.get("name")
+        if name != "self_consistency" and value is not None:
+            raise ValueError(f"name '{name}' makes no such draws; allowed with it: null")
+        if name == "self_consistency" and info.field_name == "token_budget" and "samples" in info.data:
+            samples = info.data["samples"]
+            if (samples is None) == (value is None):
+                raise ValueError(f"strategy.samples is {samples!r}; allowed: one of the two, and null for the other")
+        return value

@@ -1,0 +1,80 @@
+"""Ask a trained decomposer and a solver: ``python -m launch.ask RUN_OR_MODEL "question" ... [--set key=value ...]``.
+
+RUN_OR_MODEL is a run's folder, whose solver and prompts are taken, a checkpoint in it, or any model. Without a question
+they are read from standard input, one a line. Exit status: 0, 1 if a
+question could not be answered, 2 for what is refused, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from launch.trained import trained
+from rollout.records import ANSWER_TYPES
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    parser = argparse.ArgumentParser(prog="launch.ask", description="Ask a trained decomposer and a solver.")
+    parser.add_argument("run_or_model", help="a run's folder, a checkpoint in it, or any model")
+    parser.add_argument("questions", nargs="*", metavar="question", help="none: one a line from standard input")
+    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides, such as solver=program")
+    parser.add_argument("--answer-type", choices=ANSWER_TYPES, default="number", help="how answers are read")
+    parser.add_argument("--json", action="store_true", help="one object a line, the record of docs/run_folder.md")
+    options = parser.parse_args(arguments)
+    try:
+        config = trained(options.run_or_model, options.set)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    questions = options.questions or [line.strip() for line in sys.stdin if line.strip()]
+    if not questions:
+        sys.stderr.write("no question; allowed: as arguments, or one a line on standard input\n")
+        return 2
+    try:
+        return asyncio.run(_answer(config, questions, options.answer_type, as_json=options.json))
+    except KeyboardInterrupt:
+        return 130
+
+
+async def _answer(config: Config, questions: list[str], answer_type: str, *, as_json: bool) -> int:
+    from launch.ask.episodes import AskError, ask, jobs
+    from trainer.cluster.roles import StartError
+    from trainer.workers.errors import WaitTimeout
+
+    with tempfile.TemporaryDirectory(prefix="ask-") as logs:
+        try:
+            async for episode in ask(config, jobs(questions, answer_type, config.strategy.name), Path(logs)):
+                _show(episode, as_json=as_json)
+        except (AskError, StartError, WaitTimeout) as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    return 0
+
+
+def _show(episode: Any, *, as_json: bool) -> None:
+    from rich.console import Console
+    from rich.text import Text
+
+    from rollout.show import SCORED, view
+
+    if as_json:
+        sys.stdout.write(json.dumps(episode.to_json(), ensure_ascii=False) + "\n")
+    else:
+        _, body = view(1, dict.fromkeys(SCORED), episode)
+        console = Console(emoji=False)
+        console.print(body)
+        console.print(Text.assemble(("answer ", "bold"), episode.final.answer or "none found", "\n"))
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

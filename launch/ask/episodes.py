@@ -1,0 +1,112 @@
+"""Questions of a person's own: one episode each, by the workers and strategies that training has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from conf.schema.config import Config
+from conf.schema.places import ROOT
+from conf.schema.solver import VllmSolver
+from conf.schema.strategy import UNTRAINED
+from rewards.total import fill_answers
+from rollout.engine.transformers_engine import PlainEngine
+from rollout.jobs import Job
+from rollout.records import Episode, Problem
+from rollout.run_episode import run_episode
+from rollout.solvers import make_solver
+from trainer.cluster.actor_settings import solver_settings, worker_settings
+from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.cluster.roles import StartError, start_roles, wait_ready
+from trainer.workers.errors import WaitTimeout, reason
+
+# Up to so many questions are answered one after another sooner than Ray and vLLM start.
+FEW = 8
+
+
+class AskError(RuntimeError):
+    """A question whose episode could not be run; the message says why."""
+
+
+def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]:
+    """Greedy episodes of problems without a gold answer."""
+    return [
+        Job(index, Problem(f"question {index + 1}", question, "", answer_type), strategy, 0, temperature=0.0)
+        for index, question in enumerate(questions)
+    ]
+
+
+def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
+    """The episodes in the order of their jobs, each as soon as it and those before it are done.
+
+    What they need is started for it and ended with it: for a few jobs on this machine's CPU the models alone, else Ray,
+    the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.
+    """
+    solver, rollout = config.solver, config.rollout
+    gpus = rollout.gpus or (isinstance(solver, VllmSolver) and solver.gpus)
+    here = config.cluster.address is None and not gpus and rollout.tensor_parallel_size == 1
+    return _here(config, work) if here and len(work) <= FEW else _with_ray(config, work, logs)
+
+
+async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
+    settings, of_solver = worker_settings(config), solver_settings(config)
+    if of_solver.backend == "vllm":
+        of_solver = replace(of_solver, backend="transformers")
+    engine = PlainEngine(settings.engine)
+    try:
+        if config.strategy.name not in UNTRAINED:
+            engine.start()
+        solver = make_solver(of_solver)
+        await solver.start()
+    except Exception as error:
+        raise StartError(reason(error)) from error
+    limit = config.controller.wait_timeout_s
+    for job in work:
+        try:
+            async with asyncio.timeout(limit):
+                episode = await run_episode(job, engine, solver, settings)
+        except TimeoutError:
+            raise _too_late(job, limit) from None
+        except Exception as error:
+            raise AskError(f"{job.problem.id}: {reason(error)}") from error
+        fill_answers(episode)
+        yield episode
+
+
+async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
+    start_ray(config, ROOT)
+    processes = ray_processes(config)
+    try:
+        roles = await start_roles(config.model_copy(update={"rollout": _one(config)}), logs, only=("solver", "rollout"))
+        limits = config.controller
+        await wait_ready(roles.solvers, "solver", logs, limits.start_timeout_s)
+        await wait_ready(roles.workers, "rollout", logs, limits.start_timeout_s, roles.solvers)
+        processes += ray_processes(config)
+        (worker,) = roles.workers
+        await worker.submit.remote(list(work))
+        found: dict[int, Episode] = {}
+        for job in work:
+            try:
+                async with asyncio.timeout(limits.wait_timeout_s):
+                    while job.id not in found:
+                        for outcome in await worker.collect.remote(5.0):
+                            if outcome.episode is None:
+                                raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
+                            found[outcome.job.id] = outcome.episode
+            except TimeoutError:
+                raise _too_late(job, limits.wait_timeout_s) from None
+            episode = found.pop(job.id)
+            fill_answers(episode)
+            yield episode
+    finally:
+        stop_ray(config, processes)
+
+
+def _too_late(job: Job, limit: float) -> WaitTimeout:
+    return WaitTimeout(f"{job.problem.id} was not answered in {limit:g} s (controller.wait_timeout_s)")
+
+
+def _one(config: Config) -> object:
+    return config.rollout.model_copy(update={"workers": 1})

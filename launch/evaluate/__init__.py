@@ -1,0 +1,1 @@
+"""``python -m launch.evaluate``: compare decomposers, solvers, strategies and data sets."""

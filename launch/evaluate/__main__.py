@@ -1,0 +1,89 @@
+"""Evaluate: ``python -m launch.evaluate matrix=NAME [overrides]``, or the main job's stage 3 alone without a matrix.
+
+A matrix is every decomposer with every solver, strategy and data set (conf/matrix, docs/evaluation.md). Interrupted
+in any way, the same command with the same ``run_dir`` goes on: finished cells are not run again. Exit status: 0, 1
+failed, 2 refused configuration, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from launch.compose import compose
+from launch.train import main as stage
+
+if TYPE_CHECKING:
+    from launch.evaluate.matrix import MatrixRun
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; returns the exit status."""
+    if not any(text.lstrip("+").startswith("matrix=") for text in arguments):
+        return stage(["stages=[evaluate]", *arguments])
+    try:
+        return _matrix(compose([*arguments, "stages=[evaluate]"]), arguments)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+
+
+def _matrix(config: Config, arguments: list[str]) -> int:
+    import yaml
+    from rich.console import Console
+
+    from launch.evaluate.cells import cells
+    from launch.job import run_folder
+    from rollout.records import RecordError
+
+    planned = cells(config, arguments)
+    folder = run_folder(config)
+    say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
+
+    from launch.evaluate.matrix import MatrixRun
+    from trainer.run_folder.lock import held_folder
+
+    try:
+        run = MatrixRun(config, planned, folder, say)
+    except RecordError as error:
+        raise ConfigError(f"data: {error}") from None
+    with held_folder(folder):
+        (folder / "matrix.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        return _execute(run, arguments, say)
+
+
+def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object]) -> int:
+    """Run the cells that are not finished, and write what there is; the exit status."""
+    from launch.evaluate.matrix_table import write
+    from trainer.workers.errors import reason
+    from trainer.workers.pipeline import BudgetSpent
+
+    folder, status = run.folder, 0
+    try:
+        asyncio.run(run.run())
+    except KeyboardInterrupt:
+        status = 130
+    except BudgetSpent:
+        status = 1
+        say("the solver's budget is spent (solver.budget_cost, solver.budget_tokens); what is finished is kept")
+    except Exception as error:  # noqa: BLE001 - the run's end: said on the screen; what is finished stays
+        status = 1
+        say(f"failed {reason(error)}\ndetails in {folder / 'logs'}")
+    results = [result for cell in run.cells if (result := run.result(cell)) is not None]
+    if results:
+        say(f"table   {write(folder, results, run.matrix)}\npicture {folder / 'matrix.png'}")
+    if status:
+        again = [text for text in arguments if not text.startswith("run_dir=")]
+        say(f"to go on: python -m launch.evaluate {shlex.join([*again, f'run_dir={folder}'])}")
+    say(str(folder))
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

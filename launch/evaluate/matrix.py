@@ -1,0 +1,277 @@
+"""The evaluation matrix: cells run one after another, each finished one kept for good.
+
+Invariant: a cell's result file is complete or not there, and bears the fingerprint of all that decides its episodes;
+a cell whose file has its fingerprint is never run again. A solver's engines are started once for all of its cells, a
+decomposer's once for each solver.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from conf.schema.matrix import Matrix
+from conf.schema.model import model_path
+from conf.schema.places import ROOT
+from conf.schema.solver import OpenAISolver, VllmSolver
+from conf.schema.strategy import UNTRAINED
+from rewards.reward import Scored
+from rollout.data.source import make_source
+from rollout.jobs import Job
+from rollout.records import Problem
+from trainer.cluster.actor_settings import worker_settings
+from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.cluster.roles import Roles, start_roles, wait_ready
+from trainer.run_folder.files import write_json
+from trainer.stages.evaluation import eval_jobs
+from trainer.tracking.tracker import episode_record
+from trainer.workers.pipeline import Pipeline
+
+# What problems are told apart by where their data set does.
+GROUPS = ("steps", "subject", "level")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One decomposer, solver, strategy and data set. ``given`` is ``gold`` or ``filler`` where plans are given."""
+
+    data: str
+    solver: str
+    strategy: str
+    decomposer: str
+    given: str | None
+    config: Config
+
+    @property
+    def name(self) -> str:
+        """Its name, and its files'."""
+        return f"{self.data}.{self.solver}.{self.strategy}.{self.decomposer}"
+
+    @property
+    def solver_key(self) -> str:
+        """Equal for cells that the same solver engines can serve."""
+        return self.config.solver.model_dump_json()
+
+    @property
+    def engine_key(self) -> str | None:
+        """Equal for cells that the same policy engines can serve; None where any can."""
+        if self.given is not None or self.decomposer_free:
+            return None
+        return f"{worker_settings(self.config).engine} {self.config.rollout.workers}"
+
+    @property
+    def decomposer_free(self) -> bool:
+        """Whether the strategy asks no decomposer."""
+        return self.config.strategy.name in UNTRAINED
+
+
+def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tuple[Cell, list[Cell]]]]]:
+    """The order of running: by solver, then by policy engine, ``(cell that starts the engine, its cells)``.
+
+    Cells that any engine can serve go with the last one, and of them last those whose budget another cell sets.
+    """
+    plan = []
+    for solver in dict.fromkeys(cell.solver_key for cell in cells):
+        own = [cell for cell in cells if cell.solver_key == solver]
+        free = sorted(
+            (cell for cell in own if cell.engine_key is None), key=lambda cell: cell.strategy in matrix.equal_tokens
+        )
+        engines = list(dict.fromkeys(cell.engine_key for cell in own if cell.engine_key is not None))
+        groups = [[cell for cell in own if cell.engine_key == engine] for engine in engines] or [[]]
+        groups[-1] = groups[-1] + free
+        plan.append((solver, [(group[0], group) for group in groups]))
+    return plan
+
+
+def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget: str) -> str:
+    """What decides a cell's episodes, as a hash: configuration, models' files, problems, samples, and the fingerprint
+    of the cell that sets its ``budget``."""
+    config = cell.config
+    decomposer = None if cell.engine_key is None else config.start_from or config.model.path
+    solver = config.solver.path if isinstance(config.solver, VllmSolver) else None
+    decisive = {
+        "solver": config.solver.model_dump(exclude={"cache", "cache_path", "workers", "threads", "gpus"}),
+        "strategy": config.strategy.model_dump(),
+        "context": config.rollout.max_model_len,
+        "dtype": config.model.dtype,
+        "models": [_files(path) for path in (decomposer, solver)],
+        "given": cell.given,
+        "budget": budget,
+        "samples": [matrix.samples, matrix.temperature, config.seed],
+        "problems": [asdict(problem) for problem in problems],
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _files(path: str | None) -> list[Any]:
+    """A model's path, and of a folder its weights' sizes and times: it may be written anew under the same name."""
+    folder = Path(model_path(path)).expanduser() if path else None
+    files = sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else []
+    return [path, *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]
+
+
+class MatrixRun:
+    """A matrix and its folder. ``say`` gets a line now and then."""
+
+    def __init__(self, config: Config, cells: Sequence[Cell], folder: Path, say: Callable[[str], Any]) -> None:
+        assert config.matrix is not None
+        self.matrix: Matrix = config.matrix
+        self.config, self.cells, self.folder, self._say = config, list(cells), folder, say
+        self.problems = {
+            name: make_source(next(cell for cell in cells if cell.data == name).config.data).held_out(
+                self.matrix.problems
+            )
+            for name in self.matrix.data
+        }
+        self.prints: dict[str, str] = {}
+        # A cell whose budget another sets is another cell when that one is.
+        for cell in sorted(cells, key=lambda cell: cell.strategy in self.matrix.equal_tokens):
+            budget = self._budget_cell(cell)
+            self.prints[cell.name] = fingerprint(
+                cell, self.matrix, self.problems[cell.data], self.prints[budget.name] if budget else ""
+            )
+
+    def result(self, cell: Cell) -> dict[str, Any] | None:
+        """A finished cell's result; None if there is none for what the cell is now."""
+        file = self._file(cell)
+        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        return found if found.get("fingerprint") == self.prints[cell.name] else None
+
+    def pending(self) -> list[Cell]:
+        """The cells that are not finished, in their order."""
+        return [cell for cell in self.cells if self.result(cell) is None]
+
+    async def run(self) -> None:
+        """Run what is not finished. Raises StartError, BudgetSpent, WaitTimeout, InfrastructureError."""
+        pending = self.pending()
+        self._say(f"{len(self.cells)} cells, {len(self.cells) - len(pending)} of them finished before")
+        if not pending:
+            return
+        (self.folder / "cells").mkdir(parents=True, exist_ok=True)
+        start_ray(self.config, ROOT)
+        processes = ray_processes(self.config)
+        counter = itertools.count(1)
+        try:
+            for _, groups in schedule(pending, self.matrix):
+                solved_by = groups[0][0]
+                logs = self.folder / "logs" / solved_by.solver
+                shared = await start_roles(solved_by.config, logs, only=("solver", "reward"))
+                processes += ray_processes(self.config)
+                await wait_ready(shared.solvers, "solver", logs, self.config.controller.start_timeout_s)
+                await wait_ready(shared.rewarders, "reward", logs, self.config.controller.start_timeout_s)
+                for start, cells in groups:
+                    async with self._pipeline(start, shared) as pipeline:
+                        processes += ray_processes(self.config)
+                        for cell in cells:
+                            self._say(
+                                f"{next(counter)}/{len(pending)}  {cell.name}  {await self._cell(pipeline, cell)}"
+                            )
+                for actor in (*shared.solvers, *shared.rewarders):
+                    ray.kill(actor)
+        finally:
+            stop_ray(self.config, processes)
+
+    @asynccontextmanager
+    async def _pipeline(self, start: Cell, shared: Roles) -> AsyncIterator[Pipeline]:
+        """The rollout workers of a policy engine over a solver that runs; Ray frees their devices with them."""
+        logs = shared.log_folder
+        workers = (await start_roles(start.config, logs, only=("rollout",))).workers
+        await wait_ready(workers, "rollout", logs, self.config.controller.start_timeout_s, shared.solvers)
+        pipeline = replace(shared, workers=workers).pipeline(start.config)
+        pipeline.start()
+        try:
+            yield pipeline
+        finally:
+            await pipeline.stop()
+            for worker in workers:
+                ray.kill(worker)
+
+    async def _cell(self, pipeline: Pipeline, cell: Cell) -> str:
+        """Run one cell and keep it; what to say about it."""
+        problems = self.problems[cell.data]
+        scored = await pipeline.run(self.jobs(cell))
+        records = [episode_record(item) for item in scored]
+        file = self._file(cell)
+        episodes = file.with_suffix(".jsonl")
+        partial = episodes.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        partial.rename(episodes)
+        rows = [self._row(cell, item, index // len(problems)) for index, item in enumerate(scored)]
+        names = {"data": cell.data, "solver": cell.solver, "strategy": cell.strategy, "decomposer": cell.decomposer}
+        write_json(file, {"fingerprint": self.prints[cell.name], **names, "rows": rows})
+        return f"{sum(row['correct'] for row in rows) / len(rows):.3f}"
+
+    def jobs(self, cell: Cell) -> list[Job]:
+        """A cell's episodes: every problem once, then every problem a second time, and so on."""
+        problems, matrix = self.problems[cell.data], self.matrix
+        once = eval_jobs(problems, cell.given or "policy", cell.config.strategy.name)
+        settings = worker_settings(self._budgeted(cell))
+        return [
+            replace(
+                job,
+                id=sample * len(once) + job.id,
+                seed=cell.config.seed + sample * len(once) + job.seed,
+                temperature=matrix.temperature,
+                settings=settings,
+            )
+            for sample in range(matrix.samples)
+            for job in once
+        ]
+
+    def _budgeted(self, cell: Cell) -> Config:
+        """The cell's configuration, with the budget that another cell sets."""
+        other = self._budget_cell(cell)
+        if other is None:
+            return cell.config
+        result = self.result(other)
+        if result is None:
+            raise RuntimeError(f"cell {cell.name} takes its budget from {other.name}, which is not finished")
+        rows = result["rows"]
+        budget = max(1, round(sum(row["solver_tokens"] for row in rows) / len(rows)))
+        strategy = cell.config.strategy.model_copy(update={"samples": None, "token_budget": budget})
+        return cell.config.model_copy(update={"strategy": strategy})
+
+    def _budget_cell(self, cell: Cell) -> Cell | None:
+        """The cell that sets this one's budget; None if none does. Raises ConfigError if that one is not run."""
+        equal = self.matrix.equal_tokens.get(cell.strategy)
+        if equal is None:
+            return None
+        names = (cell.data, cell.solver, equal.strategy, equal.decomposer)
+        for other in self.cells:
+            if (other.data, other.solver, other.strategy, other.decomposer) == names:
+                return other
+        raise ConfigError(
+            f"matrix.equal_tokens.{cell.strategy}: there is no cell of strategy '{equal.strategy}' with decomposer "
+            f"'{equal.decomposer}'; allowed: one that asks a decomposer, or none where it asks none"
+        )
+
+    def _row(self, cell: Cell, item: Scored, sample: int) -> dict[str, Any]:
+        episode, solver = item.episode, cell.config.solver
+        prices = (solver.price_prompt, solver.price_completion) if isinstance(solver, OpenAISolver) else (0.0, 0.0)
+        return {
+            "problem": episode.problem.id,
+            "sample": sample,
+            "correct": item.reward.correct,
+            "error": item.reward.error,
+            "outcome": episode.outcome,
+            "answer": episode.final.answer,
+            "subquestions": len(episode.decomposition.subquestions) if episode.decomposition else None,
+            "solver_tokens": episode.solver_tokens,
+            "solver_prompt_tokens": episode.solver_prompt_tokens,
+            "policy_tokens": episode.policy_tokens,
+            "cost": (episode.solver_prompt_tokens * prices[0] + episode.solver_tokens * prices[1]) / 1e6,
+            **{name: episode.problem.meta[name] for name in GROUPS if name in episode.problem.meta},
+        }
+
+    def _file(self, cell: Cell) -> Path:
+        return self.folder / "cells" / f"{cell.name}.json"

@@ -1,0 +1,1 @@
+"""``python -m launch.prepare_data``: check and convert data sets."""

@@ -1,0 +1,231 @@
+"""The folder of data sets: made from original releases, and checked by counts, checksums and gold answers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from launch.prepare_data.convert import CONVERTERS, Row
+from rollout.data.files import normalised, read_all
+
+
+class ConversionError(ValueError):
+    """An original release that cannot be converted; names file and row."""
+
+
+# Data set: split to the names its original file may have.
+ORIGINALS: dict[str, dict[str, tuple[str, ...]]] = {
+    "gsm8k": {"train": ("train.jsonl",), "test": ("test.jsonl",)},
+    "gsm8k_socratic": {"train": ("train_socratic.jsonl",), "test": ("test_socratic.jsonl",)},
+    "math": {"train": ("train",), "test": ("test",)},
+    "math500": {"test": ("test.jsonl",)},
+    "aqua": {"train": ("train.json",), "dev": ("dev.json",), "test": ("test.json",)},
+    "jeebench": {"test": ("dataset.json",)},
+    "strategyqa": {"train": ("train.json", "strategyqa_train.json"), "dev": ("dev.json",)},
+    "musique": {"train": ("musique_ans_v1.0_train.jsonl",), "dev": ("musique_ans_v1.0_dev.jsonl",)},
+    "svamp": {"test": ("SVAMP.json",)},
+}
+# What the same splits are called on the Hugging Face hub: repository, configuration, split.
+HUB: dict[str, dict[str, tuple[str, str, str]]] = {
+    "gsm8k": {split: ("openai/gsm8k", "main", split) for split in ("train", "test")},
+    "gsm8k_socratic": {split: ("openai/gsm8k", "socratic", split) for split in ("train", "test")},
+    "math500": {"test": ("HuggingFaceH4/MATH-500", "default", "test")},
+    "aqua": {
+        split: ("deepmind/aqua_rat", "raw", name)
+        for split, name in (("train", "train"), ("dev", "validation"), ("test", "test"))
+    },
+    "jeebench": {"test": ("daman1209arora/jeebench", "default", "test")},
+}
+# Rows of the original releases. MATH's training split has 7,500, of which two state no answer.
+PUBLISHED = {
+    "gsm8k/train": 7473, "gsm8k/test": 1319, "gsm8k_socratic/train": 7473, "gsm8k_socratic/test": 1319,
+    "math/train": 7498, "math/test": 5000, "math500/test": 500, "aqua/train": 97467, "aqua/dev": 254,
+    "aqua/test": 254, "jeebench/test": 515, "strategyqa/train": 2061, "strategyqa/dev": 229, "musique/train": 19938,
+    "musique/dev": 2417, "svamp/test": 1000,
+}  # fmt: skip
+# Rows and SHA-256 of files that are known: those of the folder that docs/data.md describes.
+KNOWN: dict[str, tuple[int, str]] = {
+    "aqua/dev": (254, "d3e50aa3adf9c0819992e8cda83f5e238aff75e9050f976b5a9f06c168605582"),
+    "aqua/test": (254, "82f1f7f6020a74ccb0d6322fe469c023e44130b659d706b45de4e046f77a776c"),
+    "aqua/train_flan": (2085, "177f551e7117166874a76a7739bf8d15629d5ae5fdea5fd5ad788ebe40c5a81b"),
+    "gsm8k/test": (1319, "4c476039471432b740a02cd3d6f71d86f248f15375859d08bcc5f81a6c944a46"),
+    "gsm8k/train": (7473, "6e77cba3dc90c82eada29feca15c817cf10c156de0051f2d39a11545b035bafc"),
+    "gsm8k_socratic/test": (1319, "424acc96b714a3e01c6a75213d7a00b277a0340c579750d95f7d1191eec55f07"),
+    "gsm8k_socratic/train": (7473, "8b18cea6d729a2b27c7644ec21a8590234a9a2e7feb4a4f2184d6f5f99076f42"),
+    "jeebench/test": (515, "e18d0c1c9de76aafb8e1eabe0765d3701afe164a5ae58c624d6915184b07a068"),
+    "math/test_not_in_math500": (4500, "b6f32c16227608d844dbdc7612d0733174cc3039bcdad47a1918c865224a1609"),
+    "math/train": (7498, "53bec8560de057dfa4100f73fc8e836857044adb2d3f52cc778f4398ddc75b79"),
+    "math500/test": (500, "7dab7f45d14484c45ca3b8055041ce6f53d9d18c8a5c588c1ea8c20f23e70237"),
+    "musique/dev_200": (200, "566f6e62819a3cf40a46ed68d1060ba630989ed716c520fb1b93cce5dba76124"),
+    "strategyqa/dev": (229, "178c7362169a50756d2fd064c3c1639338cc0e4c07ab031e32b1d4f6ece9f596"),
+    "strategyqa/train": (2061, "f4f057d9daf21672f29abe31e152a2562ff8aa7448c07285a2a11b31a68e5cdb"),
+    "svamp/test": (1000, "840d810759b060fbe90375c212758a1c9cf41f50baa14a5caf01187a1c910f66"),
+}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is in a file of the folder. ``verdict``: ``known`` (rows and checksum are those of ``KNOWN``), ``differs``
+    from them, ``complete`` (rows as published), ``incomplete``, or ``unknown``. ``bad`` names rows that are no
+    problems, gold answers included that their own rule refuses."""
+
+    name: str
+    rows: int
+    sha256: str
+    verdict: str
+    types: dict[str, int]
+    with_subquestions: int
+    repeats: int
+    bad: list[str]
+
+
+def check(root: Path) -> list[Checked]:
+    """Every ``<data set>/<split>.jsonl`` under ``root``, read whole and validated."""
+    return [_checked(path, f"{path.parent.name}/{path.stem}") for path in sorted(root.glob("*/*.jsonl"))]
+
+
+def _checked(path: Path, name: str) -> Checked:
+    bad: list[str] = []
+    problems = read_all([path], bad)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    rows = len(problems) + len(bad)
+    if name in KNOWN:
+        verdict = "known" if (rows, digest) == KNOWN[name] else "differs"
+    elif name in PUBLISHED:
+        verdict = "complete" if rows == PUBLISHED[name] else "incomplete"
+    else:
+        verdict = "unknown"
+    return Checked(
+        name,
+        rows,
+        digest,
+        verdict,
+        dict(Counter(problem.answer_type for problem in problems)),
+        sum(problem.subquestions is not None for problem in problems),
+        len(problems) - len({normalised(problem.question) for problem in problems}),
+        bad,
+    )
+
+
+def overlaps(root: Path) -> list[tuple[str, str, int]]:
+    """Pairs of files under ``root`` that share questions, and how many; a data set and its variant are one pair."""
+    questions = {
+        f"{path.parent.name}/{path.stem}": {normalised(problem.question) for problem in read_all([path], [])}
+        for path in sorted(root.glob("*/*.jsonl"))
+    }
+    names = list(questions)
+    return [
+        (one, other, shared)
+        for index, one in enumerate(names)
+        for other in names[index + 1 :]
+        if (shared := len(questions[one] & questions[other]))
+    ]
+
+
+def convert(name: str, source: str, root: Path) -> list[tuple[Path, int, int]]:
+    """Write the splits of a data set that ``source`` has; (file, rows, rows left out) of each.
+
+    ``source`` is the folder of the original release, one file of it, or ``hub``. Raises ConversionError.
+    """
+    if name not in CONVERTERS:
+        raise ConversionError(f"unknown data set '{name}'; allowed: {', '.join(CONVERTERS)}")
+    splits = _from_hub(name) if source == "hub" else _from_files(name, Path(source).expanduser())
+    written = []
+    for split, rows in splits:
+        path = root / name / f"{split}.jsonl"
+        converted = _converted(name, split, rows)
+        kept = [row for row in converted if row is not None]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
+        partial.rename(path)
+        written.append((path, len(kept), len(converted) - len(kept)))
+    return written
+
+
+def _converted(name: str, split: str, rows: Iterator[tuple[str, Row]]) -> list[Row | None]:
+    converted = []
+    for index, (place, row) in enumerate(rows):
+        try:
+            converted.append(CONVERTERS[name](row, index, split))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            reason = f"field {error} is missing" if isinstance(error, KeyError) else str(error)
+            raise ConversionError(f"{place}: {reason}; is this the original release of {name}?") from None
+    return converted
+
+
+def _from_files(name: str, source: Path) -> list[tuple[str, Iterator[tuple[str, Row]]]]:
+    originals = ORIGINALS[name]
+    if not source.exists():
+        raise ConversionError(f"{name}: '{source}' does not exist; allowed: the folder of the release, a file, or hub")
+    found = []
+    for split, names in originals.items():
+        here = [source / file for file in names if (source / file).exists()]
+        if source.is_file() and (source.name in names or len(originals) == 1):
+            here = [source]
+        if here:
+            found.append((split, _rows(here[0])))
+    if not found:
+        expected = ", ".join(file for names in originals.values() for file in names)
+        raise ConversionError(f"{name}: '{source}' holds none of {expected}")
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Row]]:
+    """The rows of a JSON array, of JSON lines, or of a folder with a JSON file a row (MATH), each with its place."""
+    if path.is_dir():
+        for file in sorted(path.glob("*/*.json"), key=lambda file: (file.parent.name, int(file.stem))):
+            yield str(file), {**_parsed(file.read_text(encoding="utf-8"), str(file)), "file": file.stem}
+        return
+    text = path.read_text(encoding="utf-8")
+    if text.lstrip().startswith("["):
+        for number, row in enumerate(_parsed(text, str(path)), 1):
+            yield f"{path}, row {number}", row
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
+
+
+def _parsed(text: str, place: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConversionError(f"{place}: no JSON: {error.msg}") from None
+
+
+def _from_hub(name: str) -> list[tuple[str, Iterator[tuple[str, Row]]]]:
+    if name not in HUB:
+        raise ConversionError(f"{name}: not read from the hub in its original form; allowed there: {', '.join(HUB)}")
+    try:
+        from datasets import load_dataset
+    except ImportError:
+        raise ConversionError(f"{name}: hub needs the package 'datasets'; pip install datasets") from None
+
+    def rows(place: tuple[str, str, str]) -> Iterator[tuple[str, Row]]:
+        repository, configuration, split = place
+        for number, row in enumerate(load_dataset(repository, configuration, split=split), 1):
+            yield f"{repository} {configuration} {split}, row {number}", dict(row)
+
+    return [(split, rows(place)) for split, place in HUB[name].items()]
+
+
+def table(checked: Sequence[Checked]) -> str:
+    """The files as a Markdown table."""
+    lines = [
+        "| file | rows | answers | with sub-questions | repeated questions | gold accepted | SHA-256 | |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for item in checked:
+        kinds = ", ".join(f"{kind} {count:,}" for kind, count in item.types.items())
+        share = f"{item.rows - len(item.bad):,} of {item.rows:,}"
+        lines.append(
+            f"| {item.name} | {item.rows:,} | {kinds} | {item.with_subquestions:,} | {item.repeats} | {share} "
+            f"| {item.sha256[:12]} | {item.verdict} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""``python -m launch.tiny_models``: make the models that ship with the project."""

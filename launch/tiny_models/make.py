@@ -1,0 +1,364 @@
+"""The making of the two tiny models that ship: the frozen solver and the decomposer's base.
+
+Both are Llama models of a million parameters over a byte-level tokenizer whose merges cover the embedded task's
+words, one token a digit. They are trained from nothing on generated problems of the train split.
+
+What they read is in ``launch.tiny_models.texts``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from launch.tiny_models.texts import (
+    END,
+    Pieces,
+    SolverView,
+    asking_pieces,
+    dependent_pieces,
+    fact_pieces,
+    listing_pieces,
+    ordering_pieces,
+    relation_pieces,
+    solver_pieces,
+)
+from rollout.data.chained import Graph, generate
+from rollout.episode.prompts import Prompts
+
+STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
+SHORT_STEPS = {1: 0.6, 2: 0.4}
+# Of few steps, the first and the last tell themselves, and hardly anything is left to learn what follows from what.
+LONG_STEPS = {2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4}
+PLAN_STEPS = {1: 0.1, 2: 0.2, 3: 0.35, 4: 0.35}
+LAYERS = 4
+BATCH = 16
+LEARNING_RATE = 3e-3
+MUON_FACTOR = 1.0
+BEGINNINGS = 3
+BEGINNING_STEPS = 200
+# Step, mean loss, share of rows whose every supervised token was the most likely one.
+Report = Callable[[int, float, float], None]
+# Share of the steps (of 1.0: all that are left), texts, rows a batch, number of reasoning steps -> weight.
+Stage = tuple[float, Pieces, int, dict[int, float]]
+# Share of the steps (of 1.0: all that are left), highest learning rate, stages.
+Cycle = tuple[float, float, list[Stage]]
+
+
+# -- tokenizer -----------------------------------------------------------------------------------------------
+
+
+def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over the task's text: any text round-trips, every task word is one token, and a digit
+    is always a token of its own."""
+    rng = random.Random(seed)
+    problems = generate(seed, "train", STEPS)
+    texts = []
+    for _ in range(4000):
+        problem = next(problems)
+        texts.append("".join(text for text, _ in solver_pieces(problem, prompts, rng)).replace(END, ""))
+        texts.append(prompts.decompose(problem, SolverView(Graph(problem)).solve()))
+    tokenizer = Tokenizer(models.BPE())
+    words = Regex(r" ?\d| ?[A-Za-z]+|\s| ?[^\sA-Za-z\d]")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Split(words, "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=1024,
+        min_frequency=5,
+        special_tokens=[END],
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
+    )
+
+
+# -- training ------------------------------------------------------------------------------------------------
+
+
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    """A freshly initialised tiny Llama, its attention begun as in ``mimetic_init``."""
+    torch.manual_seed(seed)
+    model = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=LAYERS,
+            num_attention_heads=4,
+            num_key_value_heads=4,
+            attention_bias=True,
+            max_position_embeddings=512,
+            initializer_range=0.08,
+            tie_word_embeddings=True,
+            bos_token_id=None,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+    )
+    mimetic_init(model)
+    return model
+
+
+@torch.no_grad()
+def mimetic_init(model: LlamaForCausalLM) -> None:
+    """Begin with the look-ups by name half made, so that they form in minutes and not in hours.
+
+    After the idea of Trockman and Kolter (2023, Mimetic initialization of self-attention layers), for induction:
+    three heads of the first layer attend one, two and three tokens back, through biases that the rotary embedding
+    turns into a peak at that distance, and copy what they find into a subspace of their own. Heads of the next
+    two layers match a token, the one before it, or the last three against those subspaces; so "Eva has" already looks
+    at what followed "Eva has", and "9 more than" at what followed "9 more than".
+    """
+    config = model.config
+    size = config.hidden_size // config.num_attention_heads
+    half = size // 2
+    frequency = 1.0 / (10_000.0 ** (torch.arange(0, size, 2) / size))[:8]
+    basis = torch.linalg.qr(torch.randn(config.hidden_size, config.hidden_size))[0].T
+    space = [basis[index * size : (index + 1) * size] for index in range(4)]
+    model.model.embed_tokens.weight.normal_(0.0, 0.1)
+    for index, layer in enumerate(model.model.layers):
+        attention = layer.self_attn
+        layer.mlp.down_proj.weight.normal_(0.0, 0.02)
+        if index > 2:
+            attention.k_proj.weight.copy_(attention.q_proj.weight)
+            attention.o_proj.weight.copy_(attention.v_proj.weight.T)
+            continue
+        for projection in (attention.q_proj, attention.k_proj, attention.v_proj, attention.o_proj):
+            projection.weight.normal_(0.0, 0.02 if index < 2 else 0.08)
+        for head in range(4):
+            rows = slice(head * size, (head + 1) * size)
+            if index == 0 and head < 3:
+                back = head + 1
+                attention.q_proj.bias[rows][:8] = 5.0
+                attention.k_proj.bias[rows][:8] = 5.0 * torch.cos(back * frequency)
+                attention.k_proj.bias[rows][half : half + 8] = 5.0 * torch.sin(back * frequency)
+                attention.v_proj.weight[rows] += space[0]
+                attention.o_proj.weight[:, rows] += 0.1 * space[back].T
+            elif index > 0:
+                seeks, finds = (((0,), (1,)), ((1,), (2,)), ((0, 1, 2), (1, 2, 3)), ((0,), (0,)))[head]
+                attention.q_proj.weight[rows] += 1.6 * sum(space[place] for place in seeks)
+                attention.k_proj.weight[rows] += 1.6 * sum(space[place] for place in finds)
+                value = 0.08 * torch.randn(size, config.hidden_size)
+                attention.v_proj.weight[rows] += value
+                attention.o_proj.weight[:, rows] += 0.5 * value.T
+
+
+def batches(
+    pieces_of: Pieces,
+    tokenizer: PreTrainedTokenizerFast,
+    prompts: Prompts,
+    seed: int,
+    size: int,
+    steps: dict[int, float],
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Endless ``(ids, labels)`` of shape ``[size, time]``; labels are -100 where nothing is supervised.
+
+    Texts are drawn a few batches at a time and sorted by length, so that little of a batch is padding.
+    """
+    rng = random.Random(seed)
+    problems = generate(seed, "train", steps)
+    while True:
+        rows = []
+        for _ in range(8 * size):
+            ids: list[int] = []
+            labels: list[int] = []
+            for text, supervised in pieces_of(next(problems), prompts, rng):
+                piece = tokenizer.encode(text, add_special_tokens=False)
+                ids += piece
+                labels += piece if supervised else [-100] * len(piece)
+            rows.append((ids, labels))
+        rows.sort(key=lambda row: len(row[0]))
+        groups = [rows[start : start + size] for start in range(0, len(rows), size)]
+        rng.shuffle(groups)
+        for group in groups:
+            width = max(len(ids) for ids, _ in group)
+            yield (
+                torch.tensor([ids + [tokenizer.pad_token_id] * (width - len(ids)) for ids, _ in group]),
+                torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in group]),
+            )
+
+
+def cycles(kind: str) -> list[Cycle]:
+    """What the ``solver`` or the ``decomposer`` base reads: bare look-ups first, then relations, short problems, and
+    the whole task.
+
+    Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
+    for most of its training. The base goes through two more cycles of the learning rate on long problems: in the
+    first it settles on lists whose ends are right and whose middle is in any order, and goes on that way however long
+    it reads the same (0.55 of its four-step lists right after it; 0.78 and 0.97 after the others).
+    """
+    look_ups: list[Stage] = [
+        (0.1, fact_pieces, BATCH // 2, SHORT_STEPS),
+        (0.1, relation_pieces, BATCH // 2, SHORT_STEPS),
+    ]
+    if kind == "solver":
+        short: Stage = (0.15, solver_pieces, BATCH // 2, SHORT_STEPS)
+        return [(1.0, LEARNING_RATE, [*look_ups, short, (1.0, solver_pieces, BATCH, STEPS)])]
+    first: list[Stage] = [
+        *look_ups,
+        (0.1, dependent_pieces, BATCH, SHORT_STEPS),
+        (0.1, ordering_pieces, BATCH, SHORT_STEPS),
+        (0.3, ordering_pieces, 2 * BATCH, STEPS),
+        # The form that a plan has comes last: begun with it, the order was not learned in the same time.
+        (1.0, asking_pieces, 2 * BATCH, STEPS),
+    ]
+    again: list[Stage] = [(0.6, listing_pieces, 2 * BATCH, LONG_STEPS), (1.0, asking_pieces, 2 * BATCH, PLAN_STEPS)]
+    return [(0.8, LEARNING_RATE, first), (0.1, LEARNING_RATE * 2 / 3, again), (1.0, LEARNING_RATE * 2 / 3, again)]
+
+
+def stream(
+    stages: list[Stage], tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Batches of the stages in turn, for ``steps`` steps and more."""
+    for number, (share, pieces_of, size, weights) in enumerate(stages):
+        count = int(share * steps) if share < 1 else steps
+        yield from itertools.islice(batches(pieces_of, tokenizer, prompts, seed + number, size, weights), count)
+
+
+def train(
+    model: LlamaForCausalLM,
+    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    lr: float,
+    report: Report,
+) -> None:
+    """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay.
+
+    ``report(step, loss, exact)`` gets the mean loss and the share of rows whose every supervised token was the
+    most likely one; rows are always fresh, so both are held-out figures.
+    """
+    hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
+    rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
+    optimizers = [
+        torch.optim.Muon(hidden, lr=lr * MUON_FACTOR, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+    schedules = [
+        torch.optim.lr_scheduler.OneCycleLR(
+            optimizer,
+            [group["lr"] for group in optimizer.param_groups],
+            total_steps=steps,
+            pct_start=0.05,
+            cycle_momentum=False,
+            final_div_factor=100,
+        )
+        for optimizer in optimizers
+    ]
+    model.train()
+    for step in range(1, steps + 1):
+        ids, labels = next(stream)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(ids).logits[:, :-1].float()
+        targets = labels[:, 1:]
+        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer, schedule in zip(optimizers, schedules, strict=True):
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+        exact = ((logits.argmax(-1) == targets) | (targets == -100)).all(1).float().mean()
+        report(step, loss.item(), exact.item())
+
+
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write an ordinary Hugging Face folder with bfloat16 weights."""
+    model.to(torch.bfloat16).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def beginning_steps(steps: int) -> int:
+    """Steps that each beginning is tried for before a training of ``steps``."""
+    return min(BEGINNING_STEPS, steps)
+
+
+def begin(
+    tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int, report: Report
+) -> LlamaForCausalLM:
+    """The best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the draw of
+    the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
+    found = []
+    for number in range(BEGINNINGS):
+        model, losses = make_model(tokenizer, seed + number), deque[float](maxlen=50)
+
+        def note(step: int, loss: float, exact: float, before: int = number * steps, kept: Any = losses) -> None:
+            kept.append(loss)
+            report(before + step, loss, exact)
+
+        stream = batches(fact_pieces, tokenizer, prompts, seed, BATCH // 2, SHORT_STEPS)
+        train(model, stream, steps, LEARNING_RATE, note)
+        found.append((sum(losses), number, model))
+    return min(found)[2]
+
+
+def total_steps(steps: int) -> int:
+    """Steps that ``make`` takes and reports in all."""
+    return BEGINNINGS * beginning_steps(steps) + steps
+
+
+def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None:
+    """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it; the beginnings are
+    reported as the first steps."""
+    torch.set_num_threads(1)
+    prompts = Prompts()
+    tokenizer = make_tokenizer(prompts, seed)
+    model = begin(tokenizer, prompts, seed, beginning_steps(steps), report)
+    left = steps
+    for number, (share, lr, stages) in enumerate(cycles(kind)):
+        count = min(left, round(share * steps))
+        done = total_steps(steps) - left
+
+        def note(step: int, loss: float, exact: float, before: int = done) -> None:
+            report(before + step, loss, exact)
+
+        train(model, stream(stages, tokenizer, prompts, seed + 100 * number, count), count, lr, note)
+        left -= count
+    save(model, tokenizer, folder)
+
+
+def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None) -> None:
+    """Write README.md beside a model's weights; ``skill`` is what a solver was measured to do."""
+    parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
+    config = json.loads((folder / "config.json").read_text())
+    conversations = (
+        f"up to {BATCH} conversations with random sub-questions before the problem: gold, missing, misordered, "
+        "repeated, needless or none"
+    )
+    what, made = {
+        "solver": (
+            "The frozen solver of the embedded default. It answers one step if the operands are in view, and says that "
+            "it cannot tell otherwise.",
+            f"Trained from nothing on generated problems of the train split, {steps} steps of {conversations}.",
+        ),
+        "second_solver": (
+            "A second frozen solver for the embedded task, smaller and less reliable than tiny_solver.",
+            "It is tiny_solver without the neurons that it uses least; nothing was trained again.",
+        ),
+        "decomposer": (
+            "The decomposer's base of the embedded default: it has read problems with what can be worked out in turn; "
+            "it has never seen a decomposition.",
+            f"Trained from nothing on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
+        ),
+    }[kind]
+    text = (
+        f"# {folder.name}\n\n{what} Llama architecture, {config['num_hidden_layers']} layers, hidden size "
+        f"{config['hidden_size']}, {config['intermediate_size']} neurons a layer, {parameters / 1e6:.2f} million "
+        "parameters, bfloat16, byte-level tokenizer with one token a digit. "
+        f"Made by `python -m launch.tiny_models {kind} --seed {seed}`. Licence: Apache-2.0.\n\n{made}\n"
+    )
+    (folder / "README.md").write_text(text if skill is None else f"{text}\n## Measured\n\n{skill}\n", encoding="utf-8")

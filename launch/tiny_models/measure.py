@@ -1,0 +1,115 @@
+"""What a shipped solver can and cannot do, measured: the figures of its model card."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+from launch.tiny_models.texts import SolverView
+from rollout.answers import extract
+from rollout.data.chained import Graph, generate
+from rollout.engine.vllm_arguments import EngineSettings
+from rollout.episode.prompts import Prompts
+from rollout.records import Episode, Problem, Turn
+from rollout.run_episode import GivenPlan
+from rollout.solvers.base import ReplySettings
+from rollout.solvers.vllm import EngineSolver, VllmSettings
+from rollout.strategies import STRATEGIES
+from trainer.tracking.statistics import wilson
+
+
+def _given(graph: Graph, rng: random.Random, count: int) -> list[str]:
+    return [graph.ask(rng.choice(sorted(graph.given))) for _ in range(count)]
+
+
+def _repeated(graph: Graph, rng: random.Random, count: int) -> list[str]:
+    return [graph.ask(graph.needed[0])] * count if count > 1 else _given(graph, rng, count)
+
+
+def _shuffled(graph: Graph, rng: random.Random, count: int) -> list[str]:
+    names = graph.needed[:-1]
+    orders = [list(order) for order in itertools.permutations(names)]
+    wrong = [order for order in orders if not graph.check_plan([graph.ask(name) for name in order])["solves"]]
+    return [graph.ask(name) for name in rng.choice(wrong)] if wrong else _given(graph, rng, count)
+
+
+PLANS: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
+    "nothing asked": lambda graph, rng, count: None,
+    "gold sub-questions": lambda graph, rng, count: [graph.ask(name) for name in graph.needed[:-1]],
+    "given facts asked": _given,
+    "one sub-question repeated": _repeated,
+    "gold in an order that fails": _shuffled,
+}
+
+
+async def _accuracy(solver: EngineSolver, problems: list[Problem], plans: list[list[str] | None]) -> dict[str, float]:
+    prompts = Prompts()
+
+    async def run(problem: Problem, plan: list[str] | None) -> Episode:
+        strategy = STRATEGIES["direct" if plan is None else "daslam"]
+        return await strategy(problem, GivenPlan(plan or []), solver, prompts)
+
+    episodes = await asyncio.gather(*(run(*pair) for pair in zip(problems, plans, strict=True)))
+    right = sum(
+        extract.score(episode.problem, extract.extract(episode.final.text, "number").answer) for episode in episodes
+    )
+    return wilson(right, len(episodes))
+
+
+async def _single_steps(solver: EngineSolver, problems: list[Problem]) -> dict[str, float]:
+    """How often one step is right, its operands in view: every gold sub-question and the last one, each after right
+    answers to those before it."""
+    prompts = Prompts()
+
+    async def right(problem: Problem, turns: list[Turn], name: str, graph: Graph) -> bool:
+        reply = await solver.ask(prompts.subquestion(problem, turns, graph.ask(name)), purpose="subquestion")
+        return extract.extract(reply.text, "number").answer == str(graph.values[name])
+
+    asked = []
+    for problem in problems:
+        graph = Graph(problem)
+        view, turns = SolverView(graph), list[Turn]()
+        for name in graph.needed:
+            asked.append(right(problem, list(turns), name, graph))
+            turns.append(Turn(graph.ask(name), view.answer(name)))
+    found = await asyncio.gather(*asked)
+    return wilson(sum(found), len(found)) | {"count": len(found)}
+
+
+def measure(folder: Path, count: int = 250) -> str:
+    """For the card: how often one step is right, and a Markdown table of accuracies by reasoning steps (rows of
+    ``count`` held-out problems) and what was asked."""
+    settings = VllmSettings(
+        EngineSettings(str(folder), max_num_seqs=128, prefix_caching=True, frozen=True),
+        ReplySettings({"subquestion": 40, "solve": 160}, {"subquestion": ("\n",), "solve": ("\nQ:",)}),
+    )
+    solver = EngineSolver(settings)
+    problems = {steps: list(itertools.islice(generate(7, "held_out", {steps: 1.0}), count)) for steps in (1, 2, 3, 4)}
+    single = asyncio.run(_single_steps(solver, [problem for steps in (2, 3, 4) for problem in problems[steps]]))
+    lines = [
+        f"One step, its operands in view, in held-out problems of two to four steps: {single['mean']:.3f} right "
+        f"(95 % interval {single['low']:.3f} – {single['high']:.3f}, {single['count']} questions).",
+        "",
+        f"Final accuracy on held-out problems, {count} a cell, greedy:",
+        "",
+        "| before the question | " + " | ".join(f"{steps} steps" for steps in problems) + " |",
+        "|---|" + "---|" * len(problems),
+    ]
+    for name, plan in PLANS.items():
+        cells = []
+        for steps, own in problems.items():
+            plans = [plan(Graph(problem), random.Random(problem.id), steps - 1) for problem in own]
+            result = asyncio.run(_accuracy(solver, own, plans))
+            cells.append(f"{result['mean']:.2f}")
+        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+    solver.engine.stop()
+    lines += [
+        "",
+        "With one step there is nothing to ask first, so every row but the third is the same problem asked directly. "
+        "In two-step problems the rows on repeats and failing orders ask given facts, since one sub-question can be "
+        "neither repeated nor misordered.",
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,170 @@
+"""What the two tiny models read in training.
+
+The solver learns to answer one step when its operands are in view (stated in the text, or answered in an
+earlier turn) and to say that it cannot tell otherwise. Which turns come before is drawn at random, filler,
+repeats and unanswerable ones included, so that its skill depends on what earlier turns establish, not on how
+many there are. Asked to solve the problem, it restates what was computed and adds one step.
+
+The base learns the language of the task and what can be worked out in turn; it has never seen a sub-question in use
+nor a decomposition.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, imperfect_plan
+from rollout.episode.prompts import Prompts
+from rollout.records import Problem, Turn
+
+END = "<|end|>"
+# A piece of text and whether its tokens are trained on.
+Piece = tuple[str, bool]
+Pieces = Callable[[Problem, Prompts, random.Random], list[Piece]]
+BLANK = Problem("", "", "")
+HEADINGS = (
+    "What can be told, in turn", "In turn", "Told in turn", "Questions", "To be asked", "Asked in turn",
+    "One after another", "Steps", "First", "Next", "List", "What follows", "Q", "So", "Then ask", "By turns",
+)  # fmt: skip
+
+
+class SolverView:
+    """What the solver can see as a conversation goes on: an exact statement of the skill it is taught.
+
+    A reply restates before it computes, so that each token is one look-up away from the last.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.known = set(graph.given)
+        self.computed: list[str] = []
+
+    def answer(self, name: str) -> str:
+        """The reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
+        reply = self.graph.reply(name, self.known)
+        if name not in self.known and self.graph.in_view(name, self.known):
+            self.known.add(name)
+            self.computed.append(self.graph.line(name))
+        return reply
+
+    def solve(self) -> str:
+        """The reply to the whole problem: everything computed so far, then the target as if asked for."""
+        return "\n".join([*self.computed, self.graph.reply(self.graph.target, self.known)])
+
+
+def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:
+    """Names to ask about before the whole problem: gold, imperfect, arbitrary or none."""
+    draw = rng.random()
+    everyone = list(graph.quantities)
+    if draw < 0.1:
+        return []
+    if draw < 0.3:
+        names = list(graph.needed[:-1])
+        for _ in range(rng.choice((0, 0, 1, 2))):
+            names.insert(rng.randint(0, len(names)), rng.choice(everyone))
+        return names
+    if draw < 0.5:
+        plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
+        return [name for question in plan if (name := graph.asked_name(question))]
+    if draw < 0.6:
+        return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
+    rng.shuffle(everyone)
+    return everyone[: rng.randint(2, 7)]
+
+
+def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """One conversation: random turns, then the whole problem; every reply is supervised."""
+    graph = Graph(problem)
+    view = SolverView(graph)
+    turns: list[Turn] = []
+    pieces: list[Piece] = []
+    written = ""
+    for name in random_turns(problem, graph, rng):
+        prompt = prompts.subquestion(problem, turns, graph.ask(name))
+        reply = view.answer(name)
+        pieces += [(prompt[len(written) :], False), (f" {reply}\n", True)]
+        written = f"{prompt} {reply}\n"
+        turns.append(Turn(graph.ask(name), reply))
+    prompt = prompts.solve(problem, turns)
+    return [*pieces, (prompt[len(written) :], False), (f" {view.solve()}{END}", True)]
+
+
+def in_turn(graph: Graph, rng: random.Random) -> list[str]:
+    """Everything that can be worked out, in an order in which it can be; what follows from the last comes next where
+    there is a choice."""
+    names: list[str] = []
+    known = set(graph.given)
+    while ready := [name for name in graph.quantities if name not in known and graph.in_view(name, known)]:
+        following = [name for name in ready if names and names[-1] in graph.quantities[name].operands]
+        names.append(rng.choice(following or ready))
+        known.add(names[-1])
+    return names
+
+
+def listing_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with the names of what can be worked out, in turn."""
+    names = in_turn(Graph(problem), rng)
+    return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
+
+
+def asking_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with what can be worked out in turn, as names or as questions; before questions mostly the solver's
+    attempt, and a heading that tells nothing. Always under the same heading, the order was lost under another one."""
+    if rng.random() < 0.3:
+        return listing_pieces(problem, prompts, rng)
+    graph = Graph(problem)
+    attempt = f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
+    questions = "\n".join(graph.ask(name) for name in in_turn(graph, rng))
+    return [(f"{problem.question}{attempt}\n{rng.choice(HEADINGS)}:\n", False), (f"{questions}{END}", True)]
+
+
+def ordering_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem with the names of what can be worked out in turn, or with its facts in such an order."""
+    if rng.random() < 0.8:
+        return listing_pieces(problem, prompts, rng)
+    graph = Graph(problem)
+    told: list[str] = []
+    for name in in_turn(graph, rng):
+        told += [given for given in graph.quantities[name].operands if given in graph.given and given not in told]
+        told.append(name)
+    facts = " ".join(f"{graph.quantities[name].clause}." for name in told)
+    return [(problem.question, False), (f"\nIn order: {facts}{END}", True)]
+
+
+def dependent_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem and who is told relative to whom: the look-up of relations from their other end."""
+    graph = Graph(problem)
+    names = list(graph.quantities)
+    rng.shuffle(names)
+    pieces: list[Piece] = [(problem.question, False)]
+    for name in names:
+        after = [other for other, quantity in graph.quantities.items() if name in quantity.operands]
+        after.sort(key=lambda other: problem.question.index(graph.quantities[other].clause))
+        pieces += [(f"\nFrom {name}:", False), (f" {', '.join(after) or 'none'}.", True)]
+    return pieces
+
+
+def fact_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """Stated numbers alone, everybody asked about: the look-up by name, bare."""
+    item, names = problem.meta["item"], rng.sample(NAMES, rng.randint(2, 6))
+    numbers = {name: rng.randint(2, 99) for name in names}
+    text = " ".join(f"{rng.choice(OPENINGS)}{name} owns {numbers[name]} {item}." for name in names)
+    pieces: list[Piece] = [(text, False)]
+    rng.shuffle(names)
+    for name in names:
+        pieces.append((prompts.subquestion(BLANK, [], SUBQUESTION.format(i=item, x=name)), False))
+        pieces.append((f" {name} owns {numbers[name]} {item}.", True))
+    return pieces
+
+
+def relation_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
+    """A problem and everybody asked about, each answered with how it was told: the look-up of relations."""
+    graph = Graph(problem)
+    names = list(graph.quantities)
+    rng.shuffle(names)
+    pieces: list[Piece] = [(problem.question, False)]
+    for name in names:
+        quantity = graph.quantities[name]
+        pieces += [(prompts.subquestion(BLANK, [], graph.ask(name)), False), (f" {quantity.clause}.", True)]
+    return pieces

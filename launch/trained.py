@@ -1,0 +1,58 @@
+"""Find a trained decomposer and the configuration to use it with."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from conf.schema.places import CONF
+from conf.schema.validate import validate
+from launch.compose import compose
+
+# What an episode depends on; the rest of a run's configuration is about training it.
+EPISODE = ("model", "solver", "strategy", "rollout")
+
+
+def trained(run_or_model: str, overrides: list[str]) -> Config:
+    """The configuration to use a trained decomposer with: that of its run, where there is one, under overrides.
+
+    ``run_or_model`` is a run's folder, one of its checkpoints, or any model. Raises ConfigError.
+    """
+    from omegaconf import OmegaConf
+
+    given = Path(run_or_model).expanduser()
+    run = next((folder for folder in (given, *given.resolve().parents[:2]) if (folder / "config.yaml").is_file()), None)
+    model = run_or_model
+    if run is not None and run == given:
+        found = exported(run)
+        if found is None:
+            raise ConfigError(f"'{run_or_model}' holds no trained decomposer; allowed: a run with checkpoints, a model")
+        model = str(found)
+    chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
+    of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen]
+    fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
+    before = {} if run is None else yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    values = fresh | {
+        name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
+    }
+    others = [text for text in overrides if text not in of_chosen]
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(others)))
+    merged["model"]["path"], merged["start_from"] = model, None
+    return validate(merged)
+
+
+def _completed(group: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+    """A run's group with today's values of keys that there were none of when it ran; keys depend on the backend."""
+    return fresh | group if group.get("backend") == fresh.get("backend") else group
+
+
+def exported(run: Path) -> Path | None:
+    """A run's newest decomposer: of PPO, of its last step, or of SFT; None if it saved none."""
+    folder = run / "checkpoints"
+    steps = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
+    return next((path for path in (folder / "ppo", *steps, folder / "sft") if (path / "config.json").is_file()), None)

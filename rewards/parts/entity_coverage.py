@@ -1,0 +1,36 @@
+"""R1, entity coverage: do the sub-questions speak of what the question speaks of?
+
+N(x) is the set of distinct noun lemmas of x; N(Q') is over all sub-questions together. With no noun in Q the
+part is 1. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as their published code computes.
+Texts are read in lower case and with single spaces, so that neither changes what counts as a noun.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewards.nouns_and_vectors import TextResources, plain
+from rewards.reward import Part
+from rollout.records import Episode
+
+
+def entity_coverage(asked: frozenset[str], covered: frozenset[str], mode: str) -> float:
+    """|N(Q')| / |N(Q)| (paper), 1 - |N(Q) ^ N(Q')| / |N(Q)| (authors_code), |N(Q) & N(Q')| / |N(Q)| (bounded)."""
+    if not asked:
+        return 1.0
+    if mode == "paper":
+        return len(covered) / len(asked)
+    if mode == "authors_code":
+        return 1.0 - len(asked ^ covered) / len(asked)
+    return len(asked & covered) / len(asked)
+
+
+def score(episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str) -> Part:
+    """The part and, a sub-question, what it adds to that of the ones before; the shares add up to the part."""
+    asked, *each = resources.nouns([plain(text) for text in (episode.problem.question, *subquestions)])
+    shares, covered, value = [], frozenset[str](), entity_coverage(asked, frozenset(), mode)
+    for nouns in each:
+        covered |= nouns
+        before, value = value, entity_coverage(asked, covered, mode)
+        shares.append(value - before)
+    return Part(value, shares)

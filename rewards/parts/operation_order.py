@@ -1,0 +1,52 @@
+"""R3, order of operations: does the guided solution compute what the gold solution computes, in that order?
+
+o and ô are the arithmetic operations in order of appearance in the gold solution S and the guided solution Ŝ.
+No operations on either side: 1; on one side only: 0; no gold solution: absent. After Juneja et al. (EMNLP
+2023), reconstructed; ``authors_code`` compares 15 operator strings in a fixed list's order, as published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rewards.nouns_and_vectors import MAX_CHARS
+from rewards.parts.arithmetic_in_text import longest_common_subsequence, operations
+from rewards.reward import Part
+from rollout.records import Episode
+
+AUTHORS_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", "sqrt", "sin", "cos", "tan", "log", "times", "frac")
+
+
+def operation_order(gold: Sequence[str], guided: Sequence[str], mode: str) -> float:
+    """Share of equal positions over m (paper); +-0.5 a position over the shorter list (authors_code); longest
+    common subsequence over the longer list (bounded)."""
+    if not gold and not guided:
+        return 1.0
+    if not gold or not guided:
+        return 0.0
+    same = [a == b for a, b in zip(gold, guided, strict=False)]
+    if mode == "paper":
+        return sum(same) / len(gold)
+    if mode == "authors_code":
+        return sum(0.5 if equal else -0.5 for equal in same)
+    return longest_common_subsequence(gold, guided) / max(len(gold), len(guided))
+
+
+def authors_operators(text: str) -> list[str]:
+    """The operator strings that occur in a text, in the list's order, one entry an occurrence."""
+    return [operator for operator in AUTHORS_OPERATORS for _ in range(text.count(operator))]
+
+
+def sequences(episode: Episode, mode: str) -> tuple[list[str], list[str]] | None:
+    """Gold and guided operations of an episode; None without a gold solution."""
+    gold = episode.problem.solution
+    if gold is None:
+        return None
+    read = authors_operators if mode == "authors_code" else operations
+    return read(gold[:MAX_CHARS]), read(episode.final.text[:MAX_CHARS])
+
+
+def score(episode: Episode, mode: str) -> Part:
+    """The part of one episode."""
+    both = sequences(episode, mode)
+    return Part(None if both is None else operation_order(*both, mode), None)

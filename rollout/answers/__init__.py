@@ -1,0 +1,1 @@
+"""Read answers out of text, and mark them against a gold answer."""

@@ -1,0 +1,84 @@
+"""Mark an answer against a problem's gold answer."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from rollout.answers.expressions import RELATIVE_TOLERANCE, numbers_equal, same_expression
+from rollout.answers.numbers_and_options import letters as letters_of
+from rollout.answers.numbers_and_options import named_by_value, option_text, options, parse_number, untexted
+from rollout.records import NUMERIC_TYPES, Problem
+
+JEEBENCH_TOLERANCE = 0.01
+
+
+_BOOLEAN = {"yes": True, "true": True, "no": False, "false": False, "not true": False, "not false": True}
+
+
+def score(problem: Problem, answer: str | None) -> float:
+    """How right ``answer`` is for ``problem``: 0 or 1, or a partial mark in JEEBench's multiple choice.
+
+    JEEBench's integer and numeric problems (by type, or by ``meta["raw_type"]`` of a number) are right within 0.01.
+    Raises ValueError for an unknown answer type, and what ``equivalence.math_equal`` raises.
+    """
+    if answer is None or not answer.strip():
+        return 0.0
+    gold, kind = problem.answer, problem.answer_type
+    if kind in NUMERIC_TYPES:
+        jeebench = kind != "number" or problem.meta.get("raw_type") in ("Integer", "Numeric")
+        return float(_same_number(parse_number(gold), parse_number(answer), jeebench=jeebench))
+    if kind == "boolean":
+        truth = [
+            _BOOLEAN.get(re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower()) for text in (gold, answer)
+        ]
+        return float(truth[0] is not None and truth[0] == truth[1])
+    if kind == "choice":
+        letters = options(problem.choices)
+        named = _named(answer, letters)
+        return float(bool(named) and named <= _twins(gold.strip().upper(), letters))
+    if kind == "multi_choice":
+        want, have = letters_of(gold), letters_of(answer) or _named(answer, options(problem.choices))
+        if not have or not have <= want:
+            return 0.0
+        return 1.0 if have == want else 0.25 * len(have)
+    if kind == "expression":
+        return float(same_expression(gold, answer))
+    if kind == "text":
+        return float(any(_same_text(text, answer) for text in (gold, *problem.meta.get("answer_aliases", ()))))
+    raise ValueError(f"unknown answer type {kind!r}")
+
+
+def _same_number(gold: Decimal | None, found: Decimal | None, *, jeebench: bool) -> bool:
+    if gold is None or found is None:
+        return False
+    if jeebench:
+        return abs(gold - found) <= Decimal(str(JEEBENCH_TOLERANCE))
+    return numbers_equal(gold, found, RELATIVE_TOLERANCE)
+
+
+def _named(text: str, letters: dict[str, str]) -> set[str]:
+    """The option a text names by its letter or its value; a letter with another option's value names none."""
+    read = letters_of(text)
+    if len(read) == 1 and (not letters or read <= set(letters)):
+        return read
+    both = re.match(r"[\s(\[*$]*([A-Ja-j])[)\].:]+\s*(\S.*)", text, re.DOTALL)
+    if both and both[1].upper() in letters:
+        value = named_by_value(both[2], letters)
+        return value if both[1].upper() in value else set()
+    return named_by_value(text, letters)
+
+
+def _twins(letter: str, letters: dict[str, str]) -> set[str]:
+    """A letter and those of the options with the same text: either counts."""
+    text = option_text(letters.get(letter, letter))
+    return {letter} | {other for other, value in letters.items() if option_text(value) == text}
+
+
+def _same_text(gold: str, found: str) -> bool:
+    left, right = (
+        re.sub(r"\s*([,;])\s*", r"\1", re.sub(r"[\s{}$*\"]+", " ", untexted(text)).strip(" .")).lower()
+        for text in (gold, found)
+    )
+    strip = re.compile(r"^the |^\((?=\w\)$)|(?<=^\(\w)\)$")
+    return strip.sub("", left).strip("()") == strip.sub("", right).strip("()")

@@ -1,0 +1,88 @@
+"""A model behind the engine's interface without vLLM: slow with many prompts, but there in seconds.
+
+vLLM starts in ten seconds, and so does Ray; a person with one question waits for neither. One prompt is completed after
+another, on the CPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from rollout.engine.sampling import Sampling
+from rollout.engine.vllm_arguments import EngineSettings
+from rollout.engine.vllm_engine import Generation, PromptTooLong
+
+
+class PlainEngine:
+    """A Hugging Face model of this process. Start it with ``start``. Its tokens have no log-probabilities."""
+
+    version = 0
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self._lock = asyncio.Lock()
+        self._model: Any = None
+        self._tokenizer: Any = None
+
+    def start(self) -> None:
+        """Load the model; blocks until it is there. Raises what transformers raises."""
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers.utils import logging
+
+        logging.disable_progress_bar()
+        self._tokenizer = AutoTokenizer.from_pretrained(self.settings.path)
+        self._model = AutoModelForCausalLM.from_pretrained(self.settings.path, dtype=self.settings.dtype).eval()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's tokenizer."""
+        return self._tokenizer
+
+    async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
+        """Complete one prompt. Raises PromptTooLong if there is no room for a reply in the context."""
+        ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        room = self.settings.max_model_len - len(ids)
+        if room < 1:
+            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.max_model_len}")
+        async with self._lock:
+            return await asyncio.to_thread(self._complete, ids, sampling, min(sampling.max_tokens, room))
+
+    def stop(self) -> None:
+        """As the other engine's; nothing runs between two completions."""
+
+    def _complete(self, ids: list[int], sampling: Sampling, limit: int) -> Generation:
+        from transformers import GenerationConfig
+
+        ends = self._model.generation_config.eos_token_id
+        # Nothing but the temperature changes the distribution, as in training.
+        drawn = {"do_sample": True, "temperature": sampling.temperature, "top_k": 0, "top_p": 1.0}
+        if sampling.temperature > 0 and sampling.seed is not None:
+            torch.manual_seed(sampling.seed)
+        prompt = torch.tensor([ids])
+        output = self._model.generate(
+            prompt,
+            attention_mask=torch.ones_like(prompt),
+            generation_config=GenerationConfig(
+                max_new_tokens=limit,
+                eos_token_id=ends,
+                pad_token_id=self._tokenizer.pad_token_id,
+                **(drawn if sampling.temperature > 0 else {"do_sample": False}),
+            ),
+            stopping_criteria=[
+                lambda found, *_, **__: torch.tensor([self._text(found[0, len(ids) :], sampling.stop)[1]])
+            ],
+        )
+        tokens = output[0, len(ids) :].tolist()
+        text, stopped = self._text(tokens, sampling.stop)
+        ended = stopped or tokens[-1] in (ends if isinstance(ends, list) else [ends])
+        return Generation(ids, tokens, text, [], [self.version] * len(tokens), "stop" if ended else "length")
+
+    def _text(self, tokens: Sequence[int], stop: Sequence[str]) -> tuple[str, bool]:
+        """What tokens say, up to the first of the stop texts, and whether there is one."""
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        cut = min((place for one in stop if (place := text.find(one)) >= 0), default=None)
+        return text[:cut], cut is not None

@@ -1,0 +1,92 @@
+"""What a vLLM engine is started with, and what that is in vLLM's own arguments on the machine at hand."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only.
+
+    ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
+    instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.
+    ``frozen``: only the text is wanted and nothing is ever loaded, so that tokens come without log-probabilities, which
+    cost time, and no memory is spent on quick loads.
+    """
+
+    path: str
+    dtype: str = "float32"
+    max_model_len: int = 512
+    max_num_seqs: int = 128
+    max_num_batched_tokens: int = 4096
+    kv_cache_gib: float = 0.5
+    prefix_caching: bool = False
+    tensor_parallel_size: int = 1
+    gpu_memory_utilization: float = 0.8
+    threads: int = 1
+    seed: int = 0
+    frozen: bool = False
+    recompute: bool = False
+    transfer: str | None = None
+
+
+def prepare_process(threads: int) -> None:
+    """Set what vLLM and torch read from the environment; must run before either is imported in this process."""
+    os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+    os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
+    """vLLM's own arguments for these settings on this machine; to be called in a prepared process."""
+    import torch
+
+    device: dict[str, Any] = (
+        {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        if torch.cuda.is_available()
+        else {
+            "kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30),
+            # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
+            "enable_chunked_prefill": False,
+            # Only whole blocks are found again, and an episode's prompts share fewer tokens than the CPU's default of
+            # 128; vLLM asks for multiples of 32 here.
+            "block_size": 32,
+        }
+    )
+    if (kept := _kept(settings)) is not None:
+        device["quantization"] = kept
+    if settings.transfer is not None:
+        from vllm.config import WeightTransferConfig
+
+        device["weight_transfer_config"] = WeightTransferConfig(backend=settings.transfer)
+    return {
+        "model": settings.path,
+        "dtype": settings.dtype,
+        "max_model_len": settings.max_model_len,
+        "max_num_seqs": settings.max_num_seqs,
+        "max_num_batched_tokens": max(settings.max_num_batched_tokens, settings.max_model_len),
+        "enable_prefix_caching": settings.prefix_caching,
+        "tensor_parallel_size": settings.tensor_parallel_size,
+        "enforce_eager": not torch.cuda.is_available(),
+        "logprobs_mode": "processed_logprobs",
+        "seed": settings.seed,
+        **device,
+    }
+
+
+def _kept(settings: EngineSettings) -> str | None:
+    """The name of the method with which a model keeps its weights beside what is packed of them, where it can."""
+    import torch
+
+    if settings.frozen or torch.cuda.is_available() or settings.tensor_parallel_size > 1:
+        return None
+    from transformers import AutoConfig
+
+    from rollout.engine.cpu_reload import METHOD, applies
+
+    return METHOD if applies(AutoConfig.from_pretrained(settings.path)) else None

@@ -1,0 +1,396 @@
+"""One vLLM engine, driven token by token on its own thread.
+
+Coroutines put requests in and await whole generations; between two tokens the thread runs whatever else was
+asked of it, which is how new weights are loaded while requests stay where they are.
+
+Invariants: a request's result is delivered once, or fails with ``EngineError``; one that nobody waits for any more
+leaves the engine; a token is labelled with the version of the weights that produced it, by vLLM itself; a load is
+over before the next token begins.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from rollout.engine.sampling import Sampling
+from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, prepare_process
+from rollout.engine.weight_update import Entry
+
+if TYPE_CHECKING:
+    from rollout.engine.cpu_reload import Loader
+
+
+class EngineError(RuntimeError):
+    """The engine stopped; the work in it has to be done elsewhere or again."""
+
+
+class PromptTooLong(ValueError):
+    """A prompt leaves no room for a reply in the model's context."""
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One completion: ids as sampled, the log-probability (of an engine that gives them) and weight version of each,
+    and the text."""
+
+    prompt_ids: list[int]
+    token_ids: list[int]
+    text: str
+    logprobs: list[float]
+    versions: list[int]
+    finish_reason: str
+    prompt_logprobs: list[float] = field(default_factory=list)
+
+
+class Generator(Protocol):
+    """What an episode needs of an engine."""
+
+    version: int
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's Hugging Face tokenizer."""
+
+    async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
+        """Complete one prompt. Raises PromptTooLong, EngineError."""
+
+
+@dataclass
+class _Request:
+    future: Future[Generation]
+    version: int = 0
+
+
+@dataclass
+class EngineStats:
+    """Counters since the engine started."""
+
+    generated_tokens: int = 0
+    steps: int = 0
+    loads: int = 0
+    pause_s: float = 0.0
+
+
+@dataclass(frozen=True)
+class LoadTimes:
+    """Where the seconds of a load went: made ready beside generation, waiting for the end of the token in progress,
+    and, the pause, loading and giving up what the old weights left in the caches."""
+
+    staged_s: float
+    waited_s: float
+    loaded_s: float
+    reset_s: float
+
+    @property
+    def pause_s(self) -> float:
+        """Seconds in which nothing was generated."""
+        return self.loaded_s + self.reset_s
+
+
+class Engine:
+    """A vLLM engine whose calls are awaited. Start it with ``start`` and end it with ``stop``."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.settings = settings
+        self.version = 0
+        self.stats = EngineStats()
+        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._requests: dict[str, _Request] = {}
+        self._ids = itertools.count()
+        self._failure: BaseException | None = None
+        self._engine: Any = None
+        self._loader: Loader | None = None
+        self._thread: threading.Thread | None = None
+        self._loading = asyncio.Lock()
+        self._held_since: float | None = None
+
+    def start(self) -> None:
+        """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
+        prepare_process(self.settings.threads)
+        from vllm.engine.arg_utils import EngineArgs
+        from vllm.v1.engine.llm_engine import LLMEngine
+
+        arguments = engine_arguments(self.settings)
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        if not torch.cuda.is_available():
+            torch.set_num_threads(self.settings.threads)
+        if "quantization" in arguments:
+            self._loader = self._prover(self._engine)
+        self._engine.set_weight_version("0")
+        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def tokenizer(self) -> Any:
+        """The model's Hugging Face tokenizer."""
+        return self._engine.get_tokenizer()
+
+    @property
+    def in_flight(self) -> int:
+        """Requests that are waiting or running."""
+        return len(self._requests)
+
+    async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
+        """Complete one prompt.
+
+        Raises PromptTooLong if prompt and ``max_tokens`` do not fit the context, EngineError if the engine died.
+        """
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        if len(ids) + 1 > self.settings.max_model_len:
+            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.max_model_len}")
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters = SamplingParams(
+            max_tokens=min(sampling.max_tokens, self.settings.max_model_len - len(ids)),
+            temperature=sampling.temperature,
+            stop=list(sampling.stop),
+            seed=sampling.seed,
+            logprobs=None if self.settings.frozen else 0,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        return await self._complete(ids, parameters)
+
+    async def score(self, prompt: list[int], completion: list[int]) -> list[float]:
+        """Log-probabilities of a completion's tokens under the loaded weights, at temperature 1."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        parameters = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        return (await self._complete([*prompt, *completion], parameters)).prompt_logprobs[len(prompt) :]
+
+    async def call(self, function: Callable[[Any], Any]) -> Any:
+        """Run ``function(llm_engine)`` on the engine's thread, between two tokens."""
+        future: Future[Any] = Future()
+
+        def command() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                future.set_result(function(self._engine))
+            except Exception as error:  # noqa: BLE001 - belongs to whoever asked
+                future.set_exception(error)
+
+        self._put(command, future)
+        return await asyncio.wrap_future(future)
+
+    async def load_weights(
+        self, weights: Iterable[tuple[str, torch.Tensor]], version: int, *, verify: bool = False
+    ) -> LoadTimes:
+        """Load named tensors as ``version`` at the next token boundary; requests in flight go on with them.
+
+        What can be done beside generation is done before. With ``verify``, raises WeightMismatch if a tensor was
+        loaded as other bytes. If ``loads_parts``, tensors that are not named stay as they are.
+        """
+        async with self._loading:
+            started = time.perf_counter()
+            load = await asyncio.to_thread(self._stage, weights, verify)
+            staged = time.perf_counter()
+            times: LoadTimes = await self.call(
+                lambda engine: self._load(engine, load, version, staged - started, staged)
+            )
+            return times
+
+    @property
+    def loads_parts(self) -> bool:
+        """Whether a load may name some of the tensors only."""
+        return self._loader is not None
+
+    async def prove(self, entries: Sequence[Entry]) -> None:
+        """Raise WeightMismatch unless these tensors are what is loaded."""
+
+        def proof(engine: Any) -> None:
+            loader = self._prover(engine)
+            for entry in entries:
+                loader.prove_entry(entry)
+
+        await self.call(proof)
+
+    def _prover(self, engine: Any) -> Loader:
+        from rollout.engine.cpu_reload import Loader
+
+        return self._loader or Loader(engine.apply_model(lambda model: model)[0])
+
+    def _stage(self, weights: Iterable[tuple[str, torch.Tensor]], verify: bool) -> Callable[[Any], None]:
+        """Get a load ready; what is left of it, to be run between two tokens."""
+        if self._loader is not None:
+            loader = self._loader
+            staged = loader.stage(weights, verify=verify)
+            return lambda _: loader.commit(staged)
+        named = _with_tied_head(list(weights))
+
+        def load(engine: Any) -> None:
+            engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(named)})
+            if verify:
+                loader = self._prover(engine)
+                for name, tensor in named:
+                    loader.prove(name, tensor)
+
+        return load
+
+    def _load(self, engine: Any, load: Callable[[Any], None], version: int, staged_s: float, ready: float) -> LoadTimes:
+        began = time.perf_counter()
+        load(engine)
+        loaded = time.perf_counter()
+        self._take_up(engine, version)
+        times = LoadTimes(staged_s, began - ready, loaded - began, time.perf_counter() - loaded)
+        self.stats.pause_s += times.pause_s
+        return times
+
+    def _take_up(self, engine: Any, version: int) -> None:
+        """What a load ends with: tokens are of the new version, and no new request finds an old one's states."""
+        engine.set_weight_version(str(version))
+        if self.settings.recompute:
+            engine.reset_prefix_cache(reset_running_requests=True)
+        self.version = version
+        self.stats.loads += 1
+
+    async def transfer(self, step: str, argument: Any = None) -> None:
+        """One step of vLLM's own weight transfer: ``init``, ``start``, ``update``, ``finish``. From ``start`` to
+        ``finish``, whose argument is the version, nothing is generated."""
+        if step == "init":
+            await self.call(_rpc("shutdown_weight_transfer_engine"))
+            await self.call(_rpc("init_weight_transfer_engine", init_info=argument))
+        elif step == "start":
+            await self.call(self._hold)
+        elif step == "update":
+            await self.call(_rpc("update_weights", update_info=argument))
+        else:
+            await self.call(lambda engine: self._release(engine, argument))
+
+    def _hold(self, engine: Any) -> None:
+        began = time.perf_counter()
+        engine.collective_rpc("start_weight_update")
+        self._held_since = began
+
+    def _release(self, engine: Any, version: int) -> None:
+        assert self._held_since is not None
+        engine.collective_rpc("finish_weight_update")
+        self._take_up(engine, version)
+        self.stats.pause_s += time.perf_counter() - self._held_since
+        self._held_since = None
+
+    def stop(self) -> None:
+        """End the thread; outstanding requests fail with EngineError."""
+        self._commands.put(None)
+        if self._thread is not None:
+            self._thread.join(timeout=10)
+
+    async def _complete(self, ids: list[int], parameters: Any) -> Generation:
+        """One request; if the caller is cancelled it is taken out of the engine, where it would hold a place."""
+        future: Future[Generation] = Future()
+        request_id = str(next(self._ids))
+        self._put(lambda: self._add(request_id, ids, parameters, future), future)
+        try:
+            return await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            self._commands.put(lambda: self._abort(request_id))
+            raise
+
+    def _put(self, command: Callable[[], None], future: Future[Any]) -> None:
+        if self._failure is not None:
+            future.set_exception(EngineError(f"the engine stopped: {self._failure}"))
+            return
+        self._commands.put(command)
+
+    def _add(self, request_id: str, ids: list[int], parameters: Any, future: Future[Generation]) -> None:
+        # From here on the future cannot be cancelled from outside, so that its result can always be set.
+        if not future.set_running_or_notify_cancel():
+            return
+        self._requests[request_id] = _Request(future, self.version)
+        try:
+            # Salted, so that a prompt is never continued from what other weights left in the prefix cache.
+            prompt = {"prompt_token_ids": ids, "cache_salt": str(self.stats.loads)}
+            self._engine.add_request(request_id, prompt, parameters)
+        except ValueError as error:
+            del self._requests[request_id]
+            future.set_exception(error)
+
+    def _abort(self, request_id: str) -> None:
+        if self._requests.pop(request_id, None) is not None:
+            self._engine.abort_request([request_id])
+
+    def _run(self) -> None:
+        try:
+            while self._commands_done():
+                if self._stands_still():
+                    continue
+                for output in self._engine.step():
+                    if output.finished:
+                        self._deliver(output)
+                self.stats.steps += 1
+        except Exception as error:  # noqa: BLE001 - every waiting request is told
+            self._failure = error
+        else:
+            self._failure = EngineError("stopped")
+        for request in self._requests.values():
+            request.future.set_exception(EngineError(f"the engine stopped: {self._failure}"))
+        self._requests.clear()
+
+    def _commands_done(self) -> bool:
+        """Run the waiting commands, blocking for one when there is nothing to generate; False to stop."""
+        idle = self._stands_still()
+        while True:
+            try:
+                command = self._commands.get(block=idle)
+            except queue.Empty:
+                return True
+            if command is None:
+                return False
+            command()
+            idle = self._held_since is not None
+
+    def _stands_still(self) -> bool:
+        return self._held_since is not None or not self._engine.has_unfinished_requests()
+
+    def _deliver(self, output: Any) -> None:
+        request = self._requests.pop(output.request_id)
+        completion = output.outputs[0]
+        ids = list(completion.token_ids)
+        logprobs = [step[token].logprob for step, token in zip(completion.logprobs or (), ids, strict=False)]
+        versions = [request.version] * len(ids)
+        for span in completion.weight_versions or ():
+            versions[span.start : span.end] = [int(span.version)] * (span.end - span.start)
+        prompt_ids = list(output.prompt_token_ids)
+        scored = [
+            0.0 if step is None else step[token].logprob
+            for step, token in zip(output.prompt_logprobs or (), prompt_ids, strict=False)
+        ]
+        self.stats.generated_tokens += len(ids)
+        request.future.set_result(
+            Generation(
+                prompt_ids=prompt_ids,
+                token_ids=ids,
+                text=completion.text,
+                logprobs=logprobs,
+                versions=versions,
+                finish_reason=completion.finish_reason or "stop",
+                prompt_logprobs=scored,
+            )
+        )
+
+
+def _rpc(method: str, **arguments: Any) -> Callable[[Any], Any]:
+    return lambda engine: engine.collective_rpc(method, kwargs=arguments)
+
+
+def _with_tied_head(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:
+    """Weights without an output head have it tied to the embedding. vLLM's reload treats the two as layers of
+    their own, and would go on with the old head if it were not named."""
+    names = [name for name, _ in named]
+    embedding = [tensor for name, tensor in named if name.endswith("embed_tokens.weight")]
+    if "lm_head.weight" in names or not embedding:
+        return named
+    return [*named, ("lm_head.weight", embedding[0])]

@@ -1,0 +1,150 @@
+"""What travels when weights are pushed: tensors in buckets of bounded size, their digests, a version.
+
+Nothing here knows of Ray, vLLM or DeepSpeed: learner and worker both import it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+# Tensors begin at multiples of this many bytes: what any dtype, and a kernel that reads them in place, asks for.
+ALIGNMENT = 64
+LORA_A, LORA_B = ".lora_A", ".lora_B"
+
+
+class WeightMismatch(RuntimeError):
+    """What a worker received or loaded is not what the learner sent."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a tensor lies in its bucket; ``digest`` is empty unless asked for."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    digest: str = ""
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Tensors one after another in ``data`` (uint8), which the object store hands out without a copy."""
+
+    data: np.ndarray[Any, Any]
+    entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True)
+class Update:
+    """The weights of a version.
+
+    ``buckets`` are references to what changed. With an adapter that is its tensors, to be merged with ``scales`` into
+    the tensors of ``base``. ``sent``: everything went another way already, and ``proofs`` are its tensors' digests.
+    ``verify``: digests are in the buckets too, and are to be compared.
+    """
+
+    version: int
+    buckets: tuple[Any, ...] = ()
+    base: tuple[Any, ...] = ()
+    scales: Mapping[str, float] = field(default_factory=dict)
+    verify: bool = False
+    sent: bool = False
+    proofs: tuple[Entry, ...] = ()
+    nbytes: int = 0
+
+
+def bucketed(sizes: Sequence[int], limit: int) -> list[list[int]]:
+    """Indices in order, cut so that each group's sizes add up to at most ``limit``; what is larger goes alone."""
+    groups: list[list[int]] = []
+    room = 0
+    for index, size in enumerate(sizes):
+        if not groups or size > room:
+            groups.append([])
+            room = limit
+        groups[-1].append(index)
+        room -= size
+    return groups
+
+
+def digest(tensor: Tensor) -> str:
+    """SHA-256 of a tensor's bytes, the one of vLLM's own checksums."""
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
+
+
+def make_bucket(named: Sequence[tuple[str, Tensor]], *, digests: bool = False) -> Bucket:
+    """Copy tensors of any device into one bucket."""
+    offsets = [0]
+    for _, tensor in named:
+        offsets.append(offsets[-1] + math.ceil(tensor.nbytes / ALIGNMENT) * ALIGNMENT)
+    data = np.empty(offsets[-1], dtype=np.uint8)
+    entries = []
+    for (name, tensor), offset in zip(named, offsets, strict=False):
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        entry = Entry(name, dtype, tuple(tensor.shape), offset, digest(tensor) if digests else "")
+        _view(data, entry).copy_(tensor)
+        entries.append(entry)
+    return Bucket(data, tuple(entries))
+
+
+def bucket_tensors(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
+    """The tensors by name, in place: they are read only and live as long as they are held."""
+    for entry in bucket.entries:
+        yield entry.name, _view(bucket.data, entry)
+
+
+def check(buckets: Sequence[Bucket]) -> None:
+    """Raise WeightMismatch, naming tensor and bucket, if a tensor's bytes do not have its digest."""
+    for number, bucket in enumerate(buckets):
+        for entry in bucket.entries:
+            if digest(_view(bucket.data, entry)) != entry.digest:
+                raise WeightMismatch(f"{entry.name} in bucket {number + 1} of {len(buckets)} arrived with other bytes")
+
+
+def merged(
+    adapter: Iterable[tuple[str, Tensor]], base: Mapping[str, Tensor], scales: Mapping[str, float]
+) -> Iterator[tuple[str, Tensor]]:
+    """The weights that an adapter changes, W + scale · B A, made one at a time as they are asked for.
+
+    Half precision is multiplied out in float32 and added in its own, as PEFT does on the CPU.
+    """
+    parts = dict(adapter)
+    for name, scale in scales.items():
+        first, second = parts[name + LORA_A], parts[name + LORA_B]
+        weight = base[name]
+        yield name, weight + ((second.float() @ first.float()) * scale).to(weight.dtype)
+
+
+def _view(data: np.ndarray[Any, Any], entry: Entry) -> Tensor:
+    dtype: torch.dtype = getattr(torch, entry.dtype)
+    size = math.prod(entry.shape) * dtype.itemsize
+    with warnings.catch_warnings():
+        # The object store's memory cannot be written to, and nobody does.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        flat = torch.from_numpy(data[entry.offset : entry.offset + size])
+    return flat.view(dtype).view(entry.shape)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What became of a load: the version, -1 if it is not there; the largest gap between expected log-probabilities
+    and the engine's; bytes received; the seconds in which nothing was generated, and what the rest took."""
+
+    version: int
+    gap: float
+    nbytes: int = 0
+    pause_s: float = 0.0
+    fetched_s: float = 0.0
+    staged_s: float = 0.0
+    waited_s: float = 0.0
+    reset_s: float = 0.0

@@ -1,0 +1,50 @@
+"""What one episode may use: time, and tokens that the solver writes. Reaching a limit ends it under a name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from rollout.episode.contracts import Reply, Solver, SolverFailure
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class EpisodeLimits:
+    """``timeout_s`` from an episode's beginning to its end; ``solver_tokens`` after which nothing more is asked, None
+    for no limit."""
+
+    timeout_s: float = 3600.0
+    solver_tokens: int | None = None
+
+
+class Allowance:
+    """One episode's, from now on. It stands before the solver, as a solver: ``ask`` counts."""
+
+    def __init__(self, limits: EpisodeLimits, solver: Solver) -> None:
+        self._limits, self._solver = limits, solver
+        self._deadline = asyncio.get_running_loop().time() + limits.timeout_s
+        self._written = 0
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """The solver's reply; raises SolverFailure ``episode_tokens`` or ``episode_timeout`` besides the solver's."""
+        most = self._limits.solver_tokens
+        if most is not None and self._written >= most:
+            raise SolverFailure("episode_tokens", f"{self._written} solver tokens (rollout.episode_solver_tokens)")
+        reply = await self.in_time(self._solver.ask(prompt, purpose=purpose, sample=sample))
+        self._written += reply.tokens
+        return reply
+
+    async def in_time(self, work: Awaitable[Result]) -> Result:
+        """Wait for something of the episode's; raises SolverFailure ``episode_timeout`` when its time is over."""
+        try:
+            async with asyncio.timeout_at(self._deadline) as limit:
+                return await work
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            detail = f"not over in {self._limits.timeout_s:g} s (rollout.episode_timeout_s)"
+            raise SolverFailure("episode_timeout", detail) from None

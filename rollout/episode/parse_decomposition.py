@@ -1,0 +1,145 @@
+"""From the policy's text to sub-questions, with the tokens that end each one.
+
+One sub-question a line, or several on a line where each has a number or where one question follows another;
+numbers, bullets and labels such as "Q1:" are taken off, and a heading before the list ("Sub-questions:") is none of
+it. Nothing here raises: what cannot be used as written is kept as far as it can be, and named. The time taken is
+linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+# A number is no label where a decimal or a time of day is meant, nor is a minus sign a bullet.
+_NUMBER = r"(?:\(?(\d{1,2})(?:\)|[.:](?!\d))|(?:Q|Step|Sub-?\s?question)\s*(\d{1,2})\s*[.:)](?!\d))"
+_NUMBERED = re.compile(_NUMBER, re.IGNORECASE)
+_LABEL = re.compile(
+    rf"\s*(?:(?:{_NUMBER}|[*•‣◦▪●·]|-(?!\d)|[–—+](?=\s)|(?:Q|Step|Sub-?\s?question)\s*\d*:)\s*)+", re.IGNORECASE
+)
+_GAP = re.compile(r"(?<=[.?!;:？。！])\s+|(?<=[？。！])(?!\s)")
+
+
+@dataclass(frozen=True)
+class ParseLimits:
+    """Beyond these a decomposition is invalid. ``drop_repeats`` leaves out what was asked before, in the same words."""
+
+    max_subquestions: int = 8
+    max_chars: int = 300
+    drop_repeats: bool = False
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """Sub-questions in order, where each begins and ends in the text, and why it is invalid (None if it is not).
+
+    ``text[start:end]`` is the sub-question. Reasons: ``empty``, ``too_many``, ``too_long``, ``truncated`` (the
+    completion hit its token limit).
+    """
+
+    subquestions: list[str]
+    spans: list[tuple[int, int]]
+    invalid: str | None
+
+    @property
+    def char_ends(self) -> list[int]:
+        """The character after each sub-question's last."""
+        return [end for _, end in self.spans]
+
+
+def parse(text: str, limits: ParseLimits, *, truncated: bool = False) -> Parsed:
+    """Read the sub-questions of a completion. Repeats are kept by default: what was asked is asked, and paid for."""
+    spans: list[tuple[int, int]] = []
+    asked: set[tuple[str, ...]] = set()
+    invalid = "truncated" if truncated else None
+    bodies = list(_bodies(text))
+    if len(bodies) > 1 and _is_heading(text, *bodies[0]):
+        del bodies[0]
+    for start, end in bodies:
+        if end - start > limits.max_chars:
+            invalid = invalid or "too_long"
+            continue
+        words = tuple(re.findall(r"\w+", text[start:end].lower()))
+        if limits.drop_repeats and words in asked:
+            continue
+        if len(spans) == limits.max_subquestions:
+            invalid = invalid or "too_many"
+            break
+        asked.add(words)
+        spans.append((start, end))
+    if not spans:
+        invalid = invalid or "empty"
+    return Parsed([text[start:end] for start, end in spans], spans, invalid)
+
+
+def _is_heading(text: str, start: int, end: int) -> bool:
+    """Whether what comes first in a text has no label and ends in a colon."""
+    return text[end - 1] in ":：" and not text[:start].strip()
+
+
+def _bodies(text: str) -> Iterator[tuple[int, int]]:
+    """Where the pieces of a text begin and end that hold a word, labels and outer white space taken off."""
+    position = 0
+    for line in text.splitlines(keepends=True):
+        for start, end in _pieces(line):
+            label = _LABEL.match(line, start, end)
+            body = line[label.end() if label else start : end].strip()
+            if re.search(r"\w", body):
+                stop = position + start + len(line[start:end].rstrip())
+                yield stop - len(body), stop
+        position += len(line)
+
+
+def _pieces(line: str) -> Iterator[tuple[int, int]]:
+    """Cut a line where the number that comes next begins a sentence, and between two questions."""
+    number = _number(line, len(line) - len(line.lstrip())) or 0
+    last_mark = max(line.rfind("?"), line.rfind("？"))
+    start = 0
+    for gap in _GAP.finditer(line):
+        here = gap.end()
+        numbered = _number(line, here)
+        if numbered is not None:
+            if numbered != number + 1:
+                continue
+            number = numbered
+        elif line[gap.start() - 1] not in "?？" or here > last_mark or not _begins_a_question(line, here):
+            continue
+        yield start, here
+        start = here
+    yield start, len(line)
+
+
+def _number(line: str, position: int) -> int | None:
+    label = _NUMBERED.match(line, position)
+    return int(label[1] or label[2]) if label else None
+
+
+def _begins_a_question(line: str, position: int) -> bool:
+    """Whether a bullet, a label or a word that is not in lower case stands here."""
+    letter = line[position]
+    return _LABEL.match(line, position) is not None or (letter.isalpha() and not letter.islower())
+
+
+def token_ends(char_ends: Sequence[int], token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
+    """Index of the token that completes each character position: the first whose decoded prefix reaches it.
+
+    A position past the text (an end-of-text token carries none) belongs to the last token.
+    """
+    ends: list[int] = []
+    index = 0
+    reached = len(decode(list(token_ids[:1]))) if token_ids else 0
+    for position in char_ends:
+        while reached < position and index < len(token_ids) - 1:
+            index += 1
+            reached = len(decode(list(token_ids[: index + 1])))
+        ends.append(index)
+    return ends
+
+
+_REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
+
+
+def references(question: str) -> set[int]:
+    """The numbers of the sub-questions that one refers to."""
+    return {int(number) for number in _REFERENCE.findall(question)}

@@ -1,0 +1,196 @@
+"""Using what was trained: which configuration a run, a checkpoint or a model is asked with, and what is printed."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import yaml
+
+from conf.schema.base import ConfigError
+from launch.ask import __main__ as command
+from launch.ask import episodes
+from launch.compose import compose
+from launch.trained import trained
+from rollout.records import Attempt, Decomposition, Episode, Turn
+from tests.trainer.fakes import Actor
+from trainer.cluster.roles import Roles
+
+QUESTION = "Ann has 3 pens [red]. Bob has twice as many. How many do they have?"
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder with a solver of its own, two steps' checkpoints and no data set any more."""
+    folder = tmp_path / "run"
+    for name in ("sft", "step-8", "step-10"):
+        (folder / "checkpoints" / name).mkdir(parents=True)
+        (folder / "checkpoints" / name / "config.json").write_text("{}")
+    values = compose(["solver=program", "strategy.max_tokens=33"]).model_dump(mode="json")
+    values["model"]["path"] = "/gone/base"
+    values["data"] = {"source": "files", "root": "/gone", "train": ["a.jsonl"], "held_out": ["b.jsonl"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+    return folder
+
+
+def test_a_run_is_asked_as_it_was_trained_with_its_newest_decomposer(run):
+    config = trained(str(run), [])
+    assert config.model.path == str(run / "checkpoints" / "step-10")
+    assert (config.solver.backend, config.strategy.max_tokens) == ("program", 33)
+    (run / "checkpoints" / "ppo").mkdir()
+    assert trained(str(run), []).model.path.endswith("step-10"), "a folder that holds no model yet is none"
+    (run / "checkpoints" / "ppo" / "config.json").write_text("{}")
+    assert trained(str(run), []).model.path.endswith("ppo")
+
+
+def test_a_checkpoint_of_a_run_keeps_the_runs_configuration(run):
+    config = trained(str(run / "checkpoints" / "sft"), [])
+    assert (config.model.path, config.solver.backend) == (str(run / "checkpoints" / "sft"), "program")
+
+
+def test_a_run_from_before_a_key_was_there_is_asked_with_todays_value(run):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    del values["rollout"]["weights"], values["strategy"]["gate"]
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    config = trained(str(run), [])
+    assert (config.solver.backend, config.strategy.max_tokens, config.strategy.gate) == ("program", 33, "always")
+    assert config.rollout.weights == compose([]).rollout.weights
+
+
+def test_overrides_change_a_group_or_a_key(run):
+    config = trained(str(run), ["solver=openai", "solver.model=m", "strategy.max_subquestions=2"])
+    assert (config.solver.backend, config.solver.model) == ("openai", "m")
+    assert (config.strategy.max_tokens, config.strategy.max_subquestions) == (33, 2)
+    assert trained(str(run), ["strategy=direct"]).strategy.max_tokens == 96
+    assert trained("package:tiny_decomposer", ["solver.temperature=0.5"]).solver.temperature == 0.5
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [(["solver.path=x"], "solver.path: unknown key"), (["solver=nah"], "solver: 'nah' is unknown; allowed: ")],
+)
+def test_what_cannot_be_is_refused_in_one_line(run, overrides, named, capsys):
+    assert command.main([str(run), QUESTION, "--set", *overrides]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(named)
+    assert said.count("\n") == 1
+
+
+def test_a_run_without_a_decomposer_and_a_model_that_is_not_there_are_refused(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "config.yaml").write_text((run / "config.yaml").read_text())
+    with pytest.raises(ConfigError, match="holds no trained decomposer"):
+        trained(str(tmp_path / "empty"), [])
+    with pytest.raises(ConfigError, match="'/no/such' does not exist"):
+        trained("/no/such", [])
+
+
+class Worker:
+    """A rollout worker that hands its episodes back one by one, the last first."""
+
+    def __init__(self, fail: str | None = None) -> None:
+        self.fail = fail
+        self.jobs: list[object] = []
+
+    async def submit(self, jobs):
+        self.jobs += jobs
+
+    async def collect(self, wait_s):
+        job = self.jobs.pop()
+        plan = Decomposition("How many has Bob?", ["How many has Bob?"])
+        episode = Episode(job.problem, job.strategy, Attempt("Unclear."), plan, [Turn(plan.text, "Bob has 6.")])
+        episode.final = Attempt(f"So it is {job.id + 9}.")
+        return [type("Outcome", (), {"job": job, "episode": None if self.fail else episode, "error": self.fail})]
+
+
+@pytest.fixture
+def worker(monkeypatch):
+    """The started worker, in place of Ray's."""
+    made = Worker()
+
+    async def ready(*arguments):
+        pass
+
+    monkeypatch.setattr(episodes, "FEW", 0)
+    monkeypatch.setattr(episodes, "start_ray", lambda config, root: None)
+    monkeypatch.setattr(episodes, "ray_processes", lambda config: [])
+    monkeypatch.setattr(episodes, "stop_ray", lambda config, known: None)
+    monkeypatch.setattr(episodes, "wait_ready", ready)
+
+    async def roles(config, logs, only):
+        return Roles([], [Actor(made)], [], None, logs)
+
+    monkeypatch.setattr(episodes, "start_roles", roles)
+    return made
+
+
+def test_questions_are_answered_in_their_order(run, worker, capsys):
+    assert command.main([str(run), QUESTION, "How many?", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["problem"]["question"] for row in rows] == [QUESTION, "How many?"]
+    assert [row["final"]["answer"] for row in rows] == ["9", "10"]
+    assert [row["turns"][0]["answer"] for row in rows] == ["6", "6"]
+
+
+def test_the_episode_is_shown_as_it_is(run, worker, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdin", io.StringIO(f"{QUESTION}\n\n"))
+    assert command.main([str(run)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for text in ("3 pens [red]", "Unclear.", "How many has Bob?", "Bob has 6. → 6", "So it is 9.", "answer 9"):
+        assert text in said
+
+
+def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):
+    worker.fail = "ConnectionError: gone"
+    assert command.main([str(run), QUESTION]) == 1
+    assert capsys.readouterr().err == "question 1: ConnectionError: gone\n"
+    monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
+    assert command.main([str(run)]) == 2
+    assert "no question" in capsys.readouterr().err
+
+
+@pytest.fixture
+def no_ray(monkeypatch):
+    def start_ray(config, root):
+        raise AssertionError("Ray was started")
+
+    monkeypatch.setattr(episodes, "start_ray", start_ray)
+
+
+CHAIN = "Amy owns 9 pens. Tom has 2 more than Amy. Eva has twice what Tom holds. How many pens does Eva have?"
+
+
+def test_a_few_questions_are_answered_by_the_real_models_without_ray(no_ray, capsys):
+    given = ["package:tiny_decomposer", CHAIN, CHAIN.replace("9", "7"), "--json"]
+    assert command.main(given) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["final"]["answer"] for row in rows] == ["22", "18"]
+    assert rows[0]["decomposition"]["subquestions"][0] == "How many pens does Tom have?"
+    assert (rows[0]["turns"][0]["answer"], rows[0]["outcome"]) == ("11", "ok")
+    assert rows[0]["solver_tokens"] > 20
+
+
+def test_what_cannot_be_loaded_is_said(no_ray, run, capsys):
+    assert command.main([str(run), CHAIN]) == 1
+    said = capsys.readouterr().err
+    assert "Error: " in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("overrides", "questions", "way"),
+    [
+        ([], 1, "here"),
+        (["solver=program"], 8, "here"),
+        ([], 9, "ray"),
+        (["rollout.gpus=1"], 1, "ray"),
+        (["solver.gpus=0.5"], 1, "ray"),
+        (["cluster.address=auto"], 1, "ray"),
+    ],
+)
+def test_ray_is_for_many_questions_devices_and_clusters(overrides, questions, way, monkeypatch, tmp_path):
+    monkeypatch.setattr(episodes, "_here", lambda config, work: "here")
+    monkeypatch.setattr(episodes, "_with_ray", lambda config, work, logs: "ray")
+    config = compose(["stages=[evaluate]", *overrides])
+    assert episodes.ask(config, episodes.jobs(["?"] * questions, "number", "daslam"), tmp_path) == way

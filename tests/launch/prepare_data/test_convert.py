@@ -1,0 +1,233 @@
+"""Original formats to uniform rows, on small releases written here; and the folder's check."""
+
+from __future__ import annotations
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from launch.prepare_data.__main__ import main
+from launch.prepare_data.check import KNOWN, check, convert, overlaps
+from launch.prepare_data.convert import FIELDS
+from rollout.data.files import read_all
+from tests.rollout.data.test_source import DATA
+
+TALLY = "Ann picks 12 plums a day. She gives 3 away daily. How many has she after 2.5 days?"
+# From GSM8K's test split (openai/grade-school-math, MIT), the fourteenth row of test_socratic.jsonl.
+MELANIE = {
+    "question": "Melanie is a door-to-door saleswoman. She sold a third of her vacuum cleaners at the green house, 2 "
+    "more to the red house, and half of what was left at the orange house. If Melanie has 5 vacuum cleaners left, how "
+    "many did she start with?",
+    "answer": "How many vacuum cleaners did Melanie have before she visited the orange house? ** First multiply the "
+    "five remaining vacuum cleaners by two to find out how many Melanie had before she visited the orange house: 5 * 2 "
+    "= <<5*2=10>>10\nHow many vacuum cleaners did Melanie have before visiting the red house? ** Then add two to "
+    "figure out how many vacuum cleaners she had before visiting the red house: 10 + 2 = <<10+2=12>>12\nHow many "
+    "vacuum cleaners did Melanie start with? ** Now we know that 2/3 * x = 12, where x is the number of vacuum "
+    "cleaners Melanie started with. We can find x by dividing each side of the equation by 2/3, which produces x = "
+    "18\n#### 18",
+}
+MATH = {"problem": "Add $3\\frac12$ and 1.", "level": "Level 2", "type": "Counting & Probability"}
+JEE = {"description": "JEE Adv 2031 Paper 2", "index": 7, "subject": "chem"}
+MUSIQUE = {
+    "id": "2hop__1_2",
+    "question": "Where was the maker of the lamp born?",
+    "answer": "Ulm",
+    "answer_aliases": ["Ulm, Germany"],
+    "answerable": True,
+    "question_decomposition": [
+        {"id": 1, "question": "the lamp >> creator", "answer": "Ida"},
+        {"id": 2, "question": "Where was #1 born?", "answer": "Ulm"},
+    ],
+    "paragraphs": [
+        {"idx": 0, "title": "Ida", "paragraph_text": "Ida was born in Ulm.", "is_supporting": True},
+        {"idx": 1, "title": "Oslo", "paragraph_text": "A city.", "is_supporting": False},
+    ],
+}
+
+
+def converted(tmp_path, name, file, rows, lines=True):
+    """The uniform rows of a release of one file."""
+    release = tmp_path / "release"
+    release.mkdir(exist_ok=True)
+    text = "\n".join(json.dumps(row) for row in rows) + "\n" if lines else json.dumps(rows, indent=1)
+    (release / file).write_text(text, encoding="utf-8")
+    ((path, kept, left_out),) = convert(name, str(release), tmp_path / "data")
+    found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    bad: list[str] = []
+    assert len(read_all([path], bad)) == kept == len(rows) - left_out
+    assert bad == []
+    assert all(list(row)[: len(FIELDS)] == list(FIELDS) for row in found)
+    return found
+
+
+def test_gsm8k(tmp_path):
+    answer = "She keeps 12 - 3 = <<12-3=9>>9 a day.\n\nIn all 9 * 2.5 = <<9*2.5=22.5>>22.5 plums.\n#### 1,022.50"
+    (row,) = converted(tmp_path, "gsm8k", "test.jsonl", [{"question": TALLY, "answer": answer}])
+    assert row["id"] == "gsm8k-test-00000"
+    assert row["solution"] == "She keeps 12 - 3 = 9 a day.\nIn all 9 * 2.5 = 22.5 plums."
+    assert (row["answer"], row["answer_type"]) == ("1022.5", "number")
+    assert row["equations"] == ["12-3=9", "9*2.5=22.5"]
+    assert row["subquestions"] is None
+
+
+def test_gsm8k_socratic(tmp_path):
+    answer = (
+        "Define a variable ** Let x be what she has.\nHow many a day? ** She keeps <<12-3=9>>9 plums.\n"
+        "Nothing follows **\nHow many after two days? ** That is 18 plums, or 1,018 with mine.\n#### 1018"
+    )
+    plain, (melanie) = converted(
+        tmp_path, "gsm8k_socratic", "test_socratic.jsonl", [{"question": TALLY, "answer": answer}, MELANIE]
+    )
+    assert plain["subquestions"] == ["Define a variable", "How many a day?", "How many after two days?"]
+    assert plain["subanswers"] == ["Let x be what she has.", "9", "1018"]
+    assert plain["solution"].splitlines()[1] == "She keeps 9 plums."
+    assert melanie["subanswers"] == ["10", "12", "18"]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets at {DATA}: set DECOMPOSER_DATA to a folder of them")
+def test_a_row_of_the_release_becomes_the_row_that_is_known(tmp_path):
+    (row,) = converted(tmp_path, "gsm8k_socratic", "test_socratic.jsonl", [MELANIE])
+    rows = (DATA / "gsm8k_socratic" / "test.jsonl").read_text(encoding="utf-8").splitlines()
+    known = next(known for line in rows if (known := json.loads(line))["question"] == MELANIE["question"])
+    assert list(row) == list(known)
+    assert row == known | {"id": row["id"]}
+
+
+@pytest.mark.parametrize(
+    ("boxed", "answer", "kind"),
+    [
+        ("\\boxed{4.50}", "4.5", "number"),
+        ("\\boxed{\\$12,\\!300}", "12300", "number"),
+        ("\\boxed{1{,}008}", "1008", "number"),
+        ("\\boxed{.5}", "0.5", "number"),
+        ("\\boxed 9", "9", "number"),
+        ("\\boxed{81, 256}", "81, 256", "expression"),
+        ("first \\boxed{1} and \\boxed{\\frac{9}{2}}", "\\frac{9}{2}", "expression"),
+        ("\\boxed{\\text{(B)}}", "\\text{(B)}", "text"),
+    ],
+)
+def test_math_keeps_what_the_last_box_holds(boxed, answer, kind, tmp_path):
+    folder = tmp_path / "MATH" / "test" / "counting_and_probability"
+    folder.mkdir(parents=True)
+    (folder / "12.json").write_text(json.dumps(MATH | {"solution": f"So ${boxed}$."}))
+    (folder / "3.json").write_text(json.dumps(MATH | {"solution": "So $\\boxed{}$."}))
+    ((path, kept, left_out),) = convert("math", str(tmp_path / "MATH"), tmp_path / "data")
+    assert (kept, left_out) == (1, 1)
+    row = json.loads(path.read_text())
+    assert row["id"] == "math-test-counting_and_probability-12"
+    assert (row["answer"], row["answer_type"], row["level"]) == (answer, kind, "2")
+    assert row["subject"] == "Counting & Probability"
+
+
+def test_math500(tmp_path):
+    original = {"problem": "Halve 9.", "solution": "\\boxed{4.5}", "answer": "4.5", "subject": "Prealgebra", "level": 1}
+    original["unique_id"] = "test/prealgebra/44.json"
+    (row,) = converted(tmp_path, "math500", "test.jsonl", [original])
+    assert (row["id"], row["answer"], row["level"]) == ("math500-test-prealgebra-44", "4.5", "1")
+
+
+def test_aqua(tmp_path):
+    options = ["A)7 m", "B) (2, 3)", "(C)9", "D)A) and B)", "E)None"]
+    original = {"question": "How far?", "options": options, "rationale": "It is C.", "correct": "C"}
+    (row,) = converted(tmp_path, "aqua", "dev.json", [original])
+    assert row["choices"] == ["7 m", "(2, 3)", "9", "A) and B)", "None"]
+    assert (row["id"], row["answer"], row["answer_type"]) == ("aqua-dev-000", "C", "choice")
+
+
+@pytest.mark.parametrize("mark", ["({})", "[{}]", "$[\\mathrm{{{}}}]$"])
+def test_jeebench_options_are_split_off(mark, tmp_path):
+    texts = ["pig iron", "coke (C) burns", "see (A) and (B)", "none"]
+    options = "\n\n".join(f"{mark.format(letter)} {text}" for letter, text in zip("ABCD", texts, strict=True))
+    original = JEE | {"type": "MCQ(multiple)", "gold": "DB", "question": f"Given (A) 3 and (B) 4, choose.\n\n{options}"}
+    number = JEE | {"type": "Numeric", "gold": "3.70", "question": "How many moles?", "index": 8}
+    row, other = converted(tmp_path, "jeebench", "dataset.json", [original, number], lines=False)
+    assert row["question"] == "Given (A) 3 and (B) 4, choose."
+    assert (row["choices"], row["answer"], row["answer_type"]) == (texts, "BD", "multi_choice")
+    assert (row["id"], row["subject"], row["raw_type"]) == ("jeebench-2031-p2-chem-07", "Chemistry", "MCQ(multiple)")
+    assert (other["answer"], other["raw_answer"], other["choices"]) == ("3.7", "3.70", None)
+
+
+def test_strategyqa(tmp_path):
+    original = {
+        "qid": "ab12", "term": "Kea", "description": "a parrot", "question": "Can a kea outlive a king?",
+        "answer": False, "facts": ["A kea lives 30 years.", "Kings live longer."],
+        "decomposition": ["How long lives a kea?", "Is #1 longer than a king lives?"], "evidence": [],
+    }  # fmt: skip
+    (row,) = converted(tmp_path, "strategyqa", "dev.json", [original], lines=False)
+    assert (row["answer"], row["answer_type"]) == ("no", "boolean")
+    assert row["subquestions"][1] == "Is #1 longer than a king lives?"
+    assert row["solution"] == "A kea lives 30 years.\nKings live longer."
+
+
+def test_musique(tmp_path):
+    rows = [MUSIQUE, MUSIQUE | {"id": "2hop__3_4", "answerable": False}]
+    (row,) = converted(tmp_path, "musique", "musique_ans_v1.0_dev.jsonl", rows)
+    assert (row["id"], row["level"], row["subanswers"]) == ("musique-2hop__1_2", "2hop", ["Ida", "Ulm"])
+    assert row["context"] == ["Ida: Ida was born in Ulm."]
+    assert row["answer_aliases"] == ["Ulm, Germany"]
+
+
+def test_svamp(tmp_path):
+    rows = [
+        {"ID": f"chal-{number}", "Body": body, "Question": "How many are left?", "Answer": answer,
+         "Type": "Subtraction", "Equation": "( 9.0 - 4.0 )"}
+        for number, body, answer in ((1, "Jo had 9 nuts and ate 4", 5.0), (2, "Jo ate 4.", "0.5"))
+    ]  # fmt: skip
+    one, two = converted(tmp_path, "svamp", "SVAMP.json", rows, lines=False)
+    assert (one["question"], one["answer"]) == ("Jo had 9 nuts and ate 4. How many are left?", "5")
+    assert (two["question"], two["answer"]) == ("Jo ate 4. How many are left?", "0.5")
+
+
+def test_what_is_not_the_release_is_refused_by_file_row_and_field(tmp_path, capsys):
+    release = tmp_path / "train.jsonl"
+    release.write_text('{"question": "a", "answer": "#### 1"}\n{"question": "b"}\n')
+    root = tmp_path / "data"
+    assert main([str(root), f"gsm8k={release}"]) == 2
+    assert f"{release}, line 2: field 'answer' is missing" in capsys.readouterr().err
+    assert not root.exists()
+    for release, said in (("gsm9k=x", "allowed: gsm8k,"), ("gsm8k=/no", "'/no' does not exist"), ("svamp=hub", "hub")):
+        assert main([str(root), release]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_the_hub_is_read_through_datasets_where_that_is_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert main([str(tmp_path), "aqua=hub"]) == 2
+    assert "needs the package 'datasets'" in capsys.readouterr().err
+    rows = [{"question": "How far?", "options": ["A)7", "B)8"], "rationale": "8.", "correct": "B"}]
+    asked = []
+
+    def load(*names, **split):
+        asked.append((*names, split["split"]))
+        return rows
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    main([str(tmp_path), "aqua=hub"])
+    assert asked[1] == ("deepmind/aqua_rat", "raw", "validation")
+    assert [item.name for item in check(tmp_path)] == ["aqua/dev", "aqua/test", "aqua/train"]
+    assert ("aqua/dev", "aqua/test", 1) in overlaps(tmp_path)
+
+
+def test_a_changed_file_and_a_bad_gold_answer_are_told(tmp_path, capsys):
+    (tmp_path / "svamp").mkdir()
+    row = {"id": "1", "question": "How many?", "answer": "many", "answer_type": "number"}
+    (tmp_path / "svamp" / "test.jsonl").write_text(json.dumps(row) + "\n")
+    assert main([str(tmp_path)]) == 1
+    out, err = capsys.readouterr()
+    assert "0 of 1" in out
+    assert "field 'answer' is 'many'" in err
+    assert "svamp/test: differs" in err
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets at {DATA}: set DECOMPOSER_DATA to a folder of them")
+def test_every_known_file_has_its_rows_checksum_and_only_gold_answers_that_are_accepted():
+    found = {item.name: item for item in check(DATA)}
+    assert set(KNOWN) <= set(found)
+    for name in KNOWN:
+        assert (found[name].verdict, found[name].bad) == ("known", []), name
+    # Variants of one set aside, only MATH's splits share questions: data=math drops them from training.
+    pairs = [pair for pair in overlaps(DATA) if {pair[0].partition("/")[0], pair[1].partition("/")[0]} != {
+        "gsm8k", "gsm8k_socratic"}]  # fmt: skip
+    assert pairs == [("math/test_not_in_math500", "math/train", 2)]

@@ -1,0 +1,182 @@
+import itertools
+import random
+import shutil
+
+import pytest
+import torch
+
+from conf.schema.model import shipped
+from launch.tiny_models.__main__ import main
+from launch.tiny_models.make import batches, cycles, make, make_model, make_tokenizer, model_card, stream, total_steps
+from launch.tiny_models.prune import NEURONS, cut_down
+from launch.tiny_models.texts import (
+    END,
+    SolverView,
+    asking_pieces,
+    dependent_pieces,
+    fact_pieces,
+    in_turn,
+    listing_pieces,
+    ordering_pieces,
+    relation_pieces,
+    solver_pieces,
+)
+from rollout.data.chained import CANNOT_TELL, Graph, generate
+from rollout.episode.prompts import Prompts
+
+PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces]
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return make_tokenizer(Prompts())
+
+
+def some(count, steps=None):
+    return list(itertools.islice(generate(3, "train", steps or {2: 1, 3: 1, 4: 1}), count))
+
+
+def test_the_solver_is_taught_to_answer_what_is_in_view_and_nothing_else():
+    for problem in some(200):
+        graph = Graph(problem)
+        view = SolverView(graph)
+        assert view.solve().endswith(CANNOT_TELL)
+        for name in reversed(graph.needed[1:]):
+            assert view.answer(name).endswith(CANNOT_TELL)
+        for name in graph.needed[:-1]:
+            assert view.answer(name).endswith(f"{name} owns {graph.values[name]} {graph.item}.")
+        assert view.solve().endswith(f"{graph.target} owns {problem.answer} {graph.item}.")
+        assert all(line in view.solve() for line in problem.solution.splitlines())
+
+
+def test_filler_tells_the_solver_nothing():
+    for problem in some(100):
+        graph = Graph(problem)
+        view = SolverView(graph)
+        for question in graph.filler_plan(random.Random(0)):
+            view.answer(graph.asked_name(question))
+        assert view.solve().endswith(CANNOT_TELL)
+
+
+def test_any_text_comes_back_from_the_tokenizer_and_digits_stand_alone(tokenizer):
+    for text in ("Amy has 35 pens.\nHow many?", "Straße 12,5 € 漢字 \t x", ""):
+        assert tokenizer.decode(tokenizer.encode(text)) == text
+    tokens = [tokenizer.decode([index]).strip() for index in tokenizer.encode(" Eva has 1234 stamps.")]
+    assert tokens == ["Eva", "has", "1", "2", "3", "4", "stamps", "."]
+
+
+@pytest.mark.parametrize("pieces", PIECES, ids=lambda pieces: pieces.__name__)
+def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
+    rng = random.Random(0)
+    for problem in some(200, {4: 1.0}):
+        parts = pieces(problem, Prompts(), rng)
+        ids = [tokenizer.encode(text) for text, _ in parts]
+        assert sum(map(len, ids)) <= 512
+        assert any(taught for _, taught in parts)
+        assert not parts[0][1]
+
+
+def test_the_base_reads_no_decomposition():
+    rng = random.Random(0)
+    for problem in some(200):
+        text = "".join(part for part, _ in asking_pieces(problem, Prompts(), rng))
+        assert "Sub-questions:" not in text
+
+
+def test_batches_supervise_replies_only(tokenizer):
+    ids, labels = next(batches(solver_pieces, tokenizer, Prompts(), 0, 8, {2: 1.0}))
+    taught = labels != -100
+    assert ids.shape == labels.shape
+    assert (ids[taught] == labels[taught]).all()
+    for row in range(8):
+        text = tokenizer.decode(labels[row][taught[row]])
+        assert END in text
+        assert "Q:" not in text
+
+
+@pytest.mark.parametrize("kind", ["solver", "decomposer"])
+def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
+    assert cycles(kind)[-1][0] == 1.0
+    for _, _, stages in cycles(kind):
+        assert len(list(itertools.islice(stream(stages, tokenizer, Prompts(), 0, 20), 20))) == 20
+
+
+def test_a_model_begins_with_heads_that_look_back(tokenizer):
+    model = make_model(tokenizer, 0)
+    model.set_attn_implementation("eager")
+    with torch.no_grad():
+        attention = model(torch.arange(300, 340)[None], output_attentions=True).attentions[0][0]
+    for head in range(3):
+        assert float(attention[head].diagonal(-head - 1)[10:].mean()) > 0.5
+
+
+def test_making_reports_progress_and_saves_what_loads(tmp_path):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    reports = []
+    make("decomposer", 0, 10, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
+    assert [step for step, _ in reports] == list(range(1, total_steps(10) + 1))
+    assert reports[-1][1] < reports[0][1] + 1
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "model"))
+
+
+def test_the_shipped_models_are_small_and_have_cards():
+    for name in ("tiny_solver", "tiny_second_solver", "tiny_decomposer"):
+        folder = shipped(name)
+        assert (folder / "model.safetensors").stat().st_size < 3_000_000
+        assert "Measured" in (folder / "README.md").read_text() or name == "tiny_decomposer"
+
+
+def test_the_second_solver_is_the_first_with_fewer_neurons(tmp_path):
+    from safetensors.torch import load_file
+
+    cut_down(shipped("tiny_solver"), tmp_path / "cut")
+    whole = load_file(shipped("tiny_solver") / "model.safetensors")
+    cut, ships = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "cut", shipped("tiny_second_solver"))
+    )
+    assert set(cut) == set(ships) == set(whole)
+    for name, tensor in cut.items():
+        assert tensor.shape == ships[name].shape
+        if "mlp" not in name:
+            assert torch.equal(tensor, whole[name])
+    ways = [cut[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up")]
+    columns = [whole[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up")]
+    places = [next(place for place, row in enumerate(columns[0]) if torch.equal(row, kept)) for kept in ways[0]]
+    assert len(set(places)) == NEURONS == len(places)
+    assert torch.equal(columns[1][places], ways[1])
+    down = whole["model.layers.1.mlp.down_proj.weight"]
+    assert torch.equal(down[:, places], cut["model.layers.1.mlp.down_proj.weight"])
+
+
+def test_a_card_says_what_the_model_is(tmp_path):
+    shutil.copytree(shipped("tiny_solver"), tmp_path / "tiny_solver")
+    model_card("solver", tmp_path / "tiny_solver", 3, 5200, "It is right.")
+    text = (tmp_path / "tiny_solver" / "README.md").read_text()
+    for said in (
+        "# tiny_solver\n",
+        "Llama architecture, 4 layers",
+        "0.93 million parameters",
+        "`python -m launch.tiny_models solver --seed 3`",
+        "5200 steps",
+        "## Measured\n\nIt is right.\n",
+    ):
+        assert said in text
+
+
+def test_what_is_no_model_of_ours_is_refused(capsys):
+    with pytest.raises(SystemExit):
+        main(["solvers"])
+    assert "KIND: 'solvers' is unknown; allowed: solver, decomposer, second_solver" in capsys.readouterr().err
+
+
+def test_listings_name_everything_once_in_an_order_that_can_be_worked_out():
+    rng = random.Random(0)
+    for problem in some(200):
+        graph = Graph(problem)
+        known, names = set(graph.given), in_turn(graph, rng)
+        assert sorted([*names, *known]) == sorted(graph.quantities)
+        for name in names:
+            assert graph.in_view(name, known)
+            known.add(name)

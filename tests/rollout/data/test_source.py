@@ -1,0 +1,207 @@
+"""Files of problems: bad rows, overlap of the splits, what is held out; and the folder of people's data sets."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from conf.schema.places import ROOT
+from launch.compose import compose
+from launch.train import main
+from rollout.data.files import Files, normalised, read_all
+from rollout.data.source import make_source
+from rollout.records import RecordError
+
+DATA = Path(os.environ.get("DECOMPOSER_DATA", ROOT.parent / "shared" / "data"))
+
+
+def row(number: int, **changes: object) -> dict[str, object]:
+    return {"id": f"p{number}", "question": f"What is {number} + 1?", "answer": str(number + 1)} | changes
+
+
+def write(path: Path, rows: list[object]) -> Path:
+    path.write_text("".join((item if isinstance(item, str) else json.dumps(item)) + "\n" for item in rows))
+    return path
+
+
+def taken(source: Files, count: int) -> set[str]:
+    return {problem.id for problem in itertools.islice(source.train(0), count)}
+
+
+@pytest.fixture
+def twenty(tmp_path: Path) -> Path:
+    """Twenty rows, two of them bad."""
+    rows: list[object] = [row(number) for number in range(20)]
+    rows[4] = row(4, question=7)
+    rows[16] = row(16, answer="about seventeen")
+    return write(tmp_path / "mine.jsonl", rows)
+
+
+def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
+    with pytest.raises(RecordError) as error:
+        Files([twenty], [], held_out_share=0.1)
+    head, *named = str(error.value).splitlines()
+    assert head.startswith("2 bad rows")
+    assert "data.on_bad_row=skip" in head
+    assert [line.strip().rpartition(", found ")[0] or line.strip() for line in named] == [
+        f"{twenty}, line 5: field 'question' must be a non-empty string",
+        f"{twenty}, line 17: field 'answer' is 'about seventeen', which can be no answer of type 'number'",
+    ]
+
+
+def test_skipping_counts(twenty):
+    source = Files([twenty], [], held_out_share=0.2, skip_bad=True)
+    assert source.report["bad_rows_skipped"] == 2
+    assert source.report["train"] + source.report["held_out"] == 18
+    assert taken(source, 100).isdisjoint({"p4", "p16"})
+
+
+def test_the_command_says_the_bad_rows_and_starts_nothing(twenty, tmp_path, capsys):
+    folder = tmp_path / "run"
+    assert main(["data=jsonl", f"data.train={twenty}", f"run_dir={folder}"]) == 2
+    said = capsys.readouterr().err
+    assert "line 5: field 'question'" in said
+    assert "line 17: field 'answer'" in said
+    assert "Traceback" not in said
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('{"id": "a", "question": ', "no JSON: Expecting value at column 24"),
+        ("[1]", "expected an object, found list"),
+        (
+            row(1, choices=["3", "4"], answer_type="choice", answer="C"),
+            "field 'answer' is 'C', which can be no answer of type 'choice' with 2",
+        ),
+        (row(1, answer_type="boolean", answer="maybe"), "field 'answer' is 'maybe'"),
+        (row(1, answer_type="essay"), "field 'answer_type' is 'essay'; allowed: number"),
+        (row(1, subquestions="one?"), "field 'subquestions' must be a list of strings or null"),
+        (row(0, question="Another?"), "field 'id' is 'p0', which "),
+    ],
+)
+def test_what_is_wrong_with_a_row_is_said(line, reason, tmp_path):
+    bad: list[str] = []
+    read_all([write(tmp_path / "some.jsonl", [row(0), line])], bad)
+    assert len(bad) == 1
+    assert bad[0].partition("some.jsonl, line 2: ")[2].startswith(reason)
+
+
+def test_a_row_that_is_no_text_is_named(tmp_path):
+    path = tmp_path / "latin.jsonl"
+    path.write_bytes(json.dumps(row(0)).encode() + b'\n{"id": "caf\xe9"}\n')
+    bad: list[str] = []
+    assert len(read_all([path], bad)) == 1
+    assert bad == [f"{path}, line 2: no UTF-8: byte 12"]
+
+
+def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_path):
+    train = write(tmp_path / "train.jsonl", [row(number) for number in range(6)])
+    copies = [row(2, id="h2", question="  what is 2+1"), row(9, id="h9"), row(9, id="again")]
+    held_out = write(tmp_path / "test.jsonl", copies)
+    source = Files([train], [held_out])
+    assert taken(source, 50) == {"p0", "p1", "p3", "p4", "p5"}
+    assert source.report == {
+        "train": 5, "held_out": 3, "bad_rows_skipped": 0, "overlap_dropped": 1, "held_out_repeats": 1,
+    }  # fmt: skip
+    with pytest.raises(RecordError, match=r"1 training questions are held out too \(p2 = h2\)"):
+        Files([train], [held_out], refuse_overlap=True)
+    with pytest.raises(RecordError, match="no training problem is left"):
+        Files([held_out], [held_out])
+
+
+def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
+    plans = [
+        ["Define a variable", "How many?", 'What is "five"?"', "Write an equation"],
+        ["Simplify"],
+        # Numbers would point elsewhere if one were taken out.
+        ["Name a river", "Is #1 long?"],
+    ]  # fmt: skip
+    train = write(tmp_path / "train.jsonl", [row(n, subquestions=plan) for n, plan in enumerate(plans)])
+    held_out = write(tmp_path / "test.jsonl", [row(8, subquestions=["How?", "Combine like terms"])])
+    source = Files([train], [held_out], questions_only=True)
+    assert [problem.subquestions for problem in source.rows] == [["How many?", 'What is "five"?"'], None, plans[2]]
+    assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
+    assert source.report["no_questions_dropped"] == 4
+    whole = Files([train], [held_out])
+    assert [problem.subquestions for problem in whole.rows] == plans
+    assert "no_questions_dropped" not in whole.report
+
+
+def test_a_plan_whose_questions_refer_to_others_by_number_stays_as_it_was_written(tmp_path):
+    plain, referring = ["a?", "b?", "c?"], ["a?", "Is #1 b?", "Is #2 c?"]
+    rows = [row(0, subquestions=plain), row(1, subquestions=referring)]
+    source = Files([write(tmp_path / "train.jsonl", rows)], [])
+    rng = random.Random(0)
+    plans = [[source.imperfect_plan(problem, rng, 0.3, 0.5, 0.5) for _ in range(20)] for problem in source.rows]
+    assert any(plan != plain for plan in plans[0])
+    assert all(plan == referring for plan in plans[1])
+
+
+@pytest.mark.parametrize(("one", "other"), [("x + 2", "x - 2"), ("3.5 km", "35 km"), ("f'(x)", "f(x)"), ("5!", "5")])
+def test_questions_that_differ_in_more_than_writing_are_not_the_same(one, other):
+    same = normalised(f"What is {one} now?") == normalised(f"What is {other} now?")
+    assert same == (one == "5!"), "only a factorial before a space is mistaken for a full stop"
+
+
+def test_questions_that_differ_in_writing_are_the_same():
+    assert normalised("“How  many”, is $x+1$?") == normalised('"how many" is x + 1')
+    assert normalised("Amy’s ﬁve pens.") == normalised("amy's five pens")
+
+
+def test_without_held_out_files_a_fixed_share_of_the_questions_is_held_out(tmp_path):
+    rows = [row(number) for number in range(300)]
+    path = write(tmp_path / "all.jsonl", rows)
+    source = Files([path], [], held_out_share=0.2)
+    held = {problem.id for problem in source.held_out(1000)}
+    assert 40 < len(held) < 80
+    assert taken(source, 300) == {f"p{number}" for number in range(300)} - held
+    write(path, [*reversed(rows), row(500)])
+    assert {problem.id for problem in Files([path], [], held_out_share=0.2).held_out(1000)} - {"p500"} == held
+
+
+def test_held_out_problems_are_always_the_same_and_not_the_first_rows(tmp_path):
+    path = write(tmp_path / "sorted.jsonl", [row(number) for number in range(100)])
+    drawn = [problem.id for problem in Files([], [path]).held_out(10)]
+    assert drawn == [problem.id for problem in Files([], [path]).held_out(10)]
+    assert drawn == [problem.id for problem in Files([], [path]).held_out(50)][:10]
+    assert max(int(name[1:]) for name in drawn) > 30
+
+
+def test_what_has_no_training_rows_says_so(tmp_path):
+    source = Files([], [write(tmp_path / "test.jsonl", [row(1)])])
+    with pytest.raises(RecordError, match=r"stages=\[evaluate\]"):
+        next(source.train(0))
+
+
+# Rows of each split, and training rows that are held out too, as docs/data.md says.
+SETS = {
+    "gsm8k": (7473, 1319, 0),
+    "gsm8k_socratic": (7473, 1319, 0),
+    "math": (7496, 5000, 2),
+    "math500": (11998, 500, 0),
+    "aqua": (2085, 254, 0),
+    "jeebench": (0, 515, 0),
+    "strategyqa": (2061, 229, 0),
+    "musique": (0, 200, 0),
+    "svamp": (0, 1000, 0),
+}
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets at {DATA}: set DECOMPOSER_DATA to a folder of them")
+@pytest.mark.parametrize("name", SETS)
+def test_every_data_set_is_read_whole_and_its_splits_do_not_mix(name):
+    config = compose([f"data={name}", f"data.root={DATA}", "stages=[evaluate]"])
+    source = make_source(config.data)
+    assert (source.report["train"], source.report["held_out"], source.report["overlap_dropped"]) == SETS[name]
+    assert source.report["bad_rows_skipped"] == 0
+    held_out = {normalised(problem.question) for problem in source.held_out(10_000)}
+    if source.report["train"]:
+        rows = itertools.islice(source.train(0), source.report["train"])
+        assert not any(normalised(problem.question) in held_out for problem in rows)

@@ -1,0 +1,91 @@
+"""The engine without vLLM: the model's own tokens, cut and limited as by the other."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from rollout.engine.sampling import Sampling
+from rollout.engine.transformers_engine import PlainEngine
+from rollout.engine.vllm_arguments import EngineSettings
+from rollout.engine.vllm_engine import PromptTooLong
+
+PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model):
+    engine = PlainEngine(EngineSettings(str(tiny_model), max_model_len=256))
+    engine.start()
+    return engine
+
+
+def complete(engine, sampling, prompt=PROMPT):
+    return asyncio.run(engine.generate(prompt, sampling))
+
+
+def test_greedy_tokens_are_the_models_own(engine, tiny_model):
+    found = complete(engine, Sampling(8))
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    ids = engine.tokenizer.encode(PROMPT)
+    for token in found.token_ids:
+        with torch.no_grad():
+            assert model(torch.tensor([ids])).logits[0, -1].argmax() == token
+        ids.append(token)
+    assert found.prompt_ids + found.token_ids == ids
+    assert (found.finish_reason, found.versions) == ("length", [0] * 8)
+    assert found.text == engine.tokenizer.decode(found.token_ids, skip_special_tokens=True)
+
+
+def test_a_stop_text_ends_a_completion_and_is_no_part_of_it(engine):
+    whole = complete(engine, Sampling(12))
+    stop = engine.tokenizer.decode(whole.token_ids[5:7])
+    found = complete(engine, Sampling(12, stop=("never said", stop)))
+    assert found.finish_reason == "stop"
+    assert whole.text.startswith(found.text + stop)
+    assert len(found.token_ids) <= 7
+
+
+def test_the_end_token_ends_a_completion(engine, monkeypatch):
+    third = complete(engine, Sampling(12)).token_ids[2]
+    monkeypatch.setattr(engine._model.generation_config, "eos_token_id", [third])
+    found = complete(engine, Sampling(12))
+    assert third in found.token_ids[:3]
+    assert found.token_ids[-1] == third
+    assert found.finish_reason == "stop"
+
+
+def test_a_seed_fixes_a_draw_and_seeds_differ(engine):
+    one, again, other = (complete(engine, Sampling(12, 1.0, seed=seed)).token_ids for seed in (5, 5, 6))
+    assert one == again != other
+
+
+def test_draws_follow_the_temperature_untruncated(engine):
+    """Of a hot model most tokens are not among the fifty likeliest, at which transformers would cut by itself."""
+    found = complete(engine, Sampling(60, 50.0, seed=0))
+    with torch.no_grad():
+        logits = engine._model(torch.tensor([found.prompt_ids + found.token_ids])).logits[0]
+    before = logits[len(found.prompt_ids) - 1 : -1]
+    chosen = before.gather(1, torch.tensor(found.token_ids)[:, None])
+    assert ((before > chosen).sum(1) >= 50).float().mean() > 0.5
+
+
+def test_what_does_not_fit_the_context_is_refused_or_cut(engine, tiny_model):
+    small = PlainEngine(replace(engine.settings, max_model_len=len(engine.tokenizer.encode(PROMPT)) + 3))
+    small._model, small._tokenizer = engine._model, engine._tokenizer
+    assert len(complete(small, Sampling(10)).token_ids) == 3
+    with pytest.raises(PromptTooLong, match="context of"):
+        complete(small, Sampling(10), PROMPT * 2)
+
+
+def test_prompts_put_at_once_are_completed_each(engine):
+    async def go():
+        return await asyncio.gather(*(engine.generate(f"{PROMPT}{n}", Sampling(5)) for n in range(3)))
+
+    assert [found.token_ids for found in asyncio.run(go())] == [
+        complete(engine, Sampling(5), f"{PROMPT}{n}").token_ids for n in range(3)
+    ]

@@ -1,0 +1,142 @@
+"""Prompts as text, worked examples and chat formats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from conf.schema.model import shipped
+from launch.compose import compose
+from rollout.episode.chat_format import Chat, chat_format, model_chat
+from rollout.episode.prompts import Example, Prompts
+from rollout.records import Problem, Turn
+from trainer.cluster.actor_settings import prompts
+
+PROBLEM = Problem("p", "Ann has {3} pens. Bob has 2.  How many\nhave they?", "5")
+TURNS = [Turn("How many has Ann?", " 3 {pens}\n"), Turn("Twice #1?", "6", asked="Twice 3?")]
+BOX = "Question: A box holds 12 pens. Tom takes 5 and puts 2 back. How many pens are in the box?\n"
+WHOLE = "Question: Ann has {3} pens. Bob has 2.  How many\nhave they?"
+# A template in the manner of Gemma's.
+TEMPLATE = (
+    "{{ bos_token }}{% for message in messages %}<start>{{ message['role'] }}\n{{ message['content'] | trim }}<end>\n"
+    "{% endfor %}{% if add_generation_prompt %}<start>model\n{% endif %}"
+)
+
+
+def test_the_tiny_models_prompts_are_these():
+    plain = prompts(compose([]))
+    question = PROBLEM.question
+    turns = "\nQ: How many has Ann?\nA: 3 {pens}\nQ: Twice 3?\nA: 6"
+    assert plain.decompose(PROBLEM, "a\nb ") == f"{question}\nFirst attempt: a b\nSub-questions:\n"
+    assert plain.subquestion(PROBLEM, TURNS, "Why?") == f"{question}{turns}\nQ: Why?\nA:"
+    assert plain.solve(PROBLEM, TURNS) == f"{question}{turns}\nQ: Solve step by step: How many\nhave they?\nA:"
+
+
+@pytest.mark.parametrize("turns", [[], TURNS])
+def test_the_few_shot_prompts_are_these(turns):
+    few = prompts(compose(["strategy=daslam_fewshot"]))
+    said = "\nSub-question: How many has Ann?\nAnswer: 3 {pens}\nSub-question: Twice 3?\nAnswer: 6" if turns else ""
+    assert few.decompose(PROBLEM, "a\nb ") == f"{WHOLE}\nFirst attempt: a b\nSub-questions:\n"
+    assert few.subquestion(PROBLEM, turns, "Why?") == (
+        f"{BOX}Sub-question: How many pens are left after Tom takes 5?\nAnswer: 12 - 5 = 7 pens are left.\n\n"
+        f"{WHOLE}{said}\nSub-question: Why?\nAnswer:"
+    )
+    assert few.solve(PROBLEM, turns) == (
+        f"{BOX}Solution: After Tom takes 5 there are 12 - 5 = 7 pens. Then there are 7 + 2 = 9 pens. "
+        f"The answer is 9.\n\n{WHOLE}{said}\nSolution:"
+    )
+
+
+def test_least_to_most_shows_how_to_decompose_and_earlier_answers():
+    few = prompts(compose(["strategy=least_to_most", "stages=[evaluate]"]))
+    plan = few.plan(PROBLEM)
+    assert plan.startswith(
+        f"{BOX}Sub-questions:\nHow many pens are left after Tom takes 5?\nHow many pens are there after Tom puts 2 "
+        "back?\n\nQuestion: Mary"
+    )
+    assert plan.endswith(f"\n\n{WHOLE}\nSub-questions:\n")
+    assert few.subquestion(PROBLEM, [], "Why?").startswith(
+        f"{BOX}Sub-question: How many pens are left after Tom takes 5?\nAnswer: 12 - 5 = 7 pens are left.\n"
+        "Sub-question: How many pens are there after Tom puts 2 back?\nAnswer: 7 + 2 = 9 pens are there.\n\n"
+    )
+
+
+def test_an_example_is_shown_only_where_it_holds_the_reply():
+    bare = Prompts()
+    one = Prompts(examples=(Example("E?", ("a?",)),))
+    assert one.subquestion(PROBLEM, [], "Why?") == bare.subquestion(PROBLEM, [], "Why?")
+    assert one.solve(PROBLEM, []) == bare.solve(PROBLEM, [])
+    assert one.decompose(PROBLEM, "x") == bare.decompose(PROBLEM, "x")
+    assert one.plan(PROBLEM) == f"E?\nSub-questions:\na?\n\n{bare.plan(PROBLEM)}"
+    tried = Prompts(examples=(Example("E?", ("a?", "b?"), attempt="no"),))
+    assert tried.decompose(PROBLEM, "x") == (
+        f"E?\nFirst attempt: no\nSub-questions:\na?\nb?\n\n{bare.decompose(PROBLEM, 'x')}"
+    )
+
+
+def test_a_chat_format_frames_each_models_own_prompts():
+    framed = Prompts(solver_chat=Chat("<u>", "<m>"), decomposer_chat=Chat("[", "]"))
+    plain = Prompts()
+    assert framed.decompose(PROBLEM, "x") == f"[{plain.decompose(PROBLEM, 'x').strip()}]"
+    assert framed.subquestion(PROBLEM, [], "Why?") == f"<u>{plain.subquestion(PROBLEM, [], 'Why?')}<m>"
+    assert framed.solve(PROBLEM, []) == f"<u>{plain.solve(PROBLEM, [])}<m>"
+    assert framed.plan(PROBLEM) == f"<u>{plain.plan(PROBLEM).strip()}<m>"
+
+
+@pytest.fixture
+def tokenizer():
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(shipped("tiny_solver"))
+
+
+def test_a_framed_prompt_is_what_the_tokenizers_template_makes_of_it(tokenizer):
+    assert chat_format(tokenizer) is None
+    tokenizer.chat_template = TEMPLATE
+    chat = chat_format(tokenizer)
+    message = [{"role": "user", "content": " How many?\n"}]
+    expected = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    assert chat.frame(" How many?\n") == expected
+    assert expected.endswith("<start>user\nHow many?<end>\n<start>model\n")
+
+
+def test_a_beginning_that_the_tokenizer_adds_itself_is_not_there_twice(tokenizer):
+    from tokenizers.processors import TemplateProcessing
+
+    tokenizer.chat_template = TEMPLATE
+    tokenizer.add_special_tokens({"bos_token": "<bos>"})
+    assert chat_format(tokenizer).before == "<bos><start>user\n"
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<bos> $A", special_tokens=[("<bos>", tokenizer.bos_token_id)]
+    )
+    chat = chat_format(tokenizer)
+    assert chat.before == "<start>user\n"
+    message = [{"role": "user", "content": "How many?"}]
+    whole = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    assert tokenizer.encode(chat.frame("How many?")) == tokenizer.encode(whole, add_special_tokens=False)
+
+
+def test_a_template_that_hides_the_message_is_refused(tokenizer):
+    tokenizer.chat_template = "hello"
+    with pytest.raises(ValueError, match="does not show"):
+        chat_format(tokenizer)
+
+
+@pytest.mark.parametrize("where", ["chat_template.jinja", "tokenizer_config.json"])
+def test_a_models_chat_format_is_found_in_its_folder_and_never_is_never(tokenizer, tmp_path: Path, where):
+    folder = tmp_path / "model"
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+    assert model_chat(str(folder)) is None
+    if where.endswith("jinja"):
+        (folder / where).write_text(TEMPLATE)
+    else:
+        settings = json.loads((folder / where).read_text())
+        (folder / where).write_text(json.dumps(settings | {"chat_template": TEMPLATE}))
+    assert model_chat(str(folder)).after == "<end>\n<start>model\n"
+    made = prompts(compose([f"solver.path={folder}"]))
+    assert made.solver_chat is not None
+    assert made.decomposer_chat is None
+    assert prompts(compose([f"solver.path={folder}", "strategy.chat=never"])) == Prompts()

@@ -1,0 +1,153 @@
+"""Replies kept on disk, before any backend."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rollout.engine.sampling import Sampling
+from rollout.episode.contracts import Reply, SolverFailure
+from rollout.solvers import SolverSettings, make_solver
+from rollout.solvers.base import Backend, OpenAISettings, ReplySettings, SolverMisconfigured
+from rollout.solvers.cache import CachedSolver, CacheSettings, ReplyCache, cache_key
+from rollout.solvers.program import ProgramSolver
+from tests.rollout.server import Server
+
+REPLIES = ReplySettings({"subquestion": 8, "solve": 16}, {"subquestion": ("\n",), "solve": ()})
+
+
+class Counting(Backend):
+    """Says how often it was asked."""
+
+    def __init__(self, replies: ReplySettings = REPLIES, model: str = "one") -> None:
+        super().__init__(replies)
+        self.model, self.asked = model, 0
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {"model": self.model}
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        self.asked += 1
+        if prompt == "refuse":
+            raise SolverFailure("solver_refused")
+        reply = Reply(f"{self.asked}", 3, 7)
+        self.usage.count(reply)
+        return reply
+
+
+def cached(tmp_path, solver=None, mode="deterministic") -> CachedSolver:
+    return CachedSolver(solver or Counting(), CacheSettings(mode, str(tmp_path / "new" / "cache.sqlite")))
+
+
+def texts(solver, *asks):
+    return [asyncio.run(solver.ask(prompt, purpose=purpose, sample=sample)).text for prompt, purpose, sample in asks]
+
+
+def test_a_greedy_reply_is_asked_for_once_also_by_the_next_run(tmp_path):
+    solver = cached(tmp_path)
+    assert texts(solver, ("a", "solve", 0), ("a", "solve", 0), ("b", "solve", 0)) == ["1", "1", "2"]
+    assert (solver.usage.cache_hits, solver.usage.cache_misses, solver.usage.requests) == (1, 2, 2)
+    assert solver.usage.prompt_tokens == 14
+    later = cached(tmp_path)
+    reply = asyncio.run(later.ask("a", purpose="solve"))
+    assert reply == Reply("1", 3, 7)
+    assert later.solver.asked == later.usage.requests == 0
+
+
+def test_draws_are_kept_only_where_all_is_kept(tmp_path):
+    asks = [("a", "solve", sample) for sample in (1, 2, 1)]
+    assert texts(cached(tmp_path), *asks) == ["1", "2", "3"]
+    assert texts(cached(tmp_path, mode="all"), *asks) == ["1", "2", "1"]
+    warm = Counting(replace(REPLIES, temperature=0.5))
+    assert texts(cached(tmp_path, warm), ("c", "solve", 0), ("c", "solve", 0)) == ["1", "2"]
+
+
+def test_anything_that_changes_the_request_changes_the_key():
+    base = {"identity": {"model": "m", "base_url": "u"}, "prompt": "p", "sampling": Sampling(8), "sample": 0}
+    others = [
+        base | {"identity": {"model": "m2", "base_url": "u"}}, base | {"identity": {"model": "m", "base_url": "u2"}},
+        base | {"prompt": "p "}, base | {"sample": 1}, base | {"sampling": Sampling(9)},
+        base | {"sampling": Sampling(8, 0.5)}, base | {"sampling": Sampling(8, stop=("x",))},
+        base | {"sampling": Sampling(8, seed=1)},
+    ]  # fmt: skip
+    keys = {cache_key(**each) for each in [base, *others]}
+    assert len(keys) == len(others) + 1
+    assert cache_key(**base) == cache_key(**base)
+
+
+def test_another_model_has_its_own_replies(tmp_path):
+    assert texts(cached(tmp_path), ("a", "solve", 0)) == ["1"]
+    other = cached(tmp_path, Counting(model="two"))
+    assert texts(other, ("a", "solve", 0)) == ["1"]
+    assert other.solver.asked == 1
+
+
+def test_a_failure_is_not_kept(tmp_path):
+    solver = cached(tmp_path)
+    for _ in range(2):
+        with pytest.raises(SolverFailure, match="solver_refused"):
+            asyncio.run(solver.ask("refuse", purpose="solve"))
+    assert solver.solver.asked == 2
+
+
+def _write(path: str, worker: int) -> None:
+    cache = ReplyCache(path)
+    for index in range(100):
+        cache.put(f"{index}", Reply(f"text {index}", index))
+        cache.put(f"{worker}-{index}", Reply("own", index))
+    cache.close()
+
+
+def test_several_processes_write_one_file(tmp_path):
+    path = str(tmp_path / "cache.sqlite")
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_write, args=(path, number)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    cache = ReplyCache(path)
+    assert all(cache.get(f"{index}") == Reply(f"text {index}", index) for index in range(100))
+    assert all(cache.get(f"{number}-{index}") for number in range(3) for index in range(100))
+
+
+def test_a_file_that_is_none_is_refused_by_key(tmp_path):
+    (tmp_path / "notes.txt").write_text("no database at all, but long enough to be looked at as one" * 30)
+    for path in (tmp_path / "notes.txt", tmp_path / "notes.txt" / "cache.sqlite"):
+        with pytest.raises(SolverMisconfigured, match=r"^solver\.cache_path: "):
+            ReplyCache(str(path))
+
+
+def test_a_file_that_breaks_costs_replies_and_not_episodes(tmp_path, caplog):
+    solver = cached(tmp_path)
+    solver.cache.close()
+    assert texts(solver, ("a", "solve", 0), ("a", "solve", 0)) == ["1", "2"]
+    assert "could not be cached" in caplog.text
+
+
+def test_a_backend_is_made_with_its_cache_and_no_key_is_in_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-planted-4711")
+    path = tmp_path / "cache.sqlite"
+
+    async def go():
+        async with Server(lambda number, body: "echo_key") as server:
+            settings = OpenAISettings(server.url, "m", REPLIES, api="completions")
+            solver = make_solver(SolverSettings("openai", settings, CacheSettings("deterministic", str(path))))
+            return [await solver.ask("a", purpose="solve") for _ in range(2)], len(server.requests)
+
+    (first, second), requests = asyncio.run(go())
+    assert first == second
+    assert requests == 1
+    written = b"".join(file.read_bytes() for file in tmp_path.iterdir())
+    assert b"[key]" in written
+    assert b"sk-planted" not in written
+
+
+def test_without_a_cache_the_backend_stands_alone():
+    assert isinstance(make_solver(SolverSettings("program", REPLIES, CacheSettings())), ProgramSolver)

@@ -1,0 +1,83 @@
+"""The vLLM backend over a stand-in for the engine: what it asks for, and what becomes of it. tests/end_to_end has the
+real one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rollout.engine.sampling import Sampling, draw_seed
+from rollout.engine.vllm_arguments import EngineSettings
+from rollout.engine.vllm_engine import EngineError, Generation, PromptTooLong
+from rollout.episode.contracts import Reply, SolverFailure
+from rollout.solvers import vllm
+from rollout.solvers.base import ReplySettings, SolverBroken, Usage
+
+REPLIES = ReplySettings({"subquestion": 8, "solve": 16}, {"subquestion": ("\n",), "solve": ("\nQ:",)}, 0.0, 0.6)
+
+
+class StandIn:
+    """Notes what is asked of it."""
+
+    def __init__(self, settings: EngineSettings) -> None:
+        self.asked: list[tuple[str, Sampling]] = []
+
+    def start(self) -> None:
+        pass
+
+    async def generate(self, prompt: str, sampling: Sampling) -> Generation:
+        self.asked.append((prompt, sampling))
+        if prompt == "long":
+            raise PromptTooLong("prompt of 600 tokens")
+        if prompt == "dead":
+            raise EngineError("stopped")
+        if prompt == "slow":
+            await asyncio.sleep(5)
+        return Generation([1, 2, 3], [4, 5], " Tom owns 5 pens. ", [], [], "stop")
+
+
+@pytest.fixture
+def solver(monkeypatch, tmp_path):
+    monkeypatch.setattr(vllm.EngineSolver, "engine_of", StandIn)
+    (tmp_path / "config.json").write_text("{}")
+    return vllm.EngineSolver(vllm.VllmSettings(EngineSettings(str(tmp_path)), REPLIES, timeout_s=0.05))
+
+
+def ask(solver, prompt, **kwargs):
+    return asyncio.run(solver.ask(prompt, **kwargs))
+
+
+def test_the_reply_and_its_tokens_and_what_was_read(solver):
+    assert ask(solver, "a", purpose="solve") == Reply("Tom owns 5 pens.", 2, 3)
+    assert solver.usage == Usage(requests=1, prompt_tokens=3, completion_tokens=2)
+
+
+def test_the_first_reply_is_the_configured_one_and_draws_are_seeded(solver):
+    for sample in (0, 1, 2, 1):
+        ask(solver, "a", purpose="subquestion", sample=sample)
+    greedy, one, two, again = (sampling for _, sampling in solver.engine.asked)
+    assert greedy == Sampling(8, 0.0, ("\n",), None)
+    assert one == again == Sampling(8, 0.6, ("\n",), draw_seed("a", 1))
+    assert two.seed != one.seed
+    assert draw_seed("b", 1) != one.seed
+
+
+@pytest.mark.parametrize(("prompt", "outcome"), [("long", "prompt_too_long"), ("slow", "solver_timeout")])
+def test_what_the_solver_cannot_do_has_a_name(solver, prompt, outcome):
+    with pytest.raises(SolverFailure) as error:
+        ask(solver, prompt, purpose="solve")
+    assert error.value.outcome == outcome
+    assert solver.usage == Usage()
+
+
+def test_an_engine_that_stopped_is_no_outcome(solver):
+    with pytest.raises(SolverBroken):
+        ask(solver, "dead", purpose="solve")
+
+
+def test_a_model_written_anew_under_its_name_is_another_solver(solver, tmp_path):
+    before = solver.identity
+    assert solver.identity == before
+    (tmp_path / "model.safetensors").write_text("new")
+    assert solver.identity != before

@@ -1,0 +1,62 @@
+import random
+
+import pytest
+
+from rewards.reward import Reward
+from rollout.records import Attempt, Episode, PolicySample, Problem
+from trainer.algorithm.experience import Experience, make_experience, microbatches, pack, pad, shards
+
+
+def test_completions_begin_in_one_column_and_positions_count_real_tokens():
+    batch = pad([([5, 6], [7]), ([1], [2, 3])])
+    assert batch.ids.tolist() == [[5, 6, 7, 0], [0, 1, 2, 3]]
+    assert batch.attention.tolist() == [[1, 1, 1, 0], [0, 1, 1, 1]]
+    assert batch.positions.tolist() == [[0, 1, 2, 2], [0, 0, 1, 2]]
+    assert batch.mask.tolist() == [[True, False], [True, True]]
+    assert batch.before.tolist() == [1, 2]
+    assert batch.targets.tolist() == [[7, 0], [2, 3]]
+    assert batch.by_sequence(batch.targets) is batch.targets
+
+
+def test_packed_sequences_stand_in_one_row_and_come_apart_again():
+    batch = pack([([5, 6], [7]), ([1], [2, 3]), ([8, 9], [4])])
+    assert batch.ids.tolist() == [[5, 6, 7, 1, 2, 3, 8, 9, 4]]
+    assert batch.positions.tolist() == [[0, 1, 2, 0, 1, 2, 0, 1, 2]]
+    assert batch.attention is None
+    assert batch.before.tolist() == [1, 3, 4, 7]
+    assert batch.targets.tolist() == [[7, 2, 3, 4]]
+    assert batch.mask.tolist() == [[True, False], [True, True], [True, False]]
+    assert batch.by_sequence(batch.targets).tolist() == [[7, 0], [2, 3], [4, 0]]
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_microbatches_hold_every_row_once_within_the_budget(padded):
+    rng = random.Random(0)
+    rows = [([0] * rng.randint(1, 60), [0] * rng.randint(1, 30)) for _ in range(200)]
+    groups = microbatches(rows, 300, padded=padded)
+    assert sorted(index for group in groups for index in group) == list(range(200))
+    tensors = [(pad if padded else pack)([rows[i] for i in group]) for group in groups]
+    assert all(tensor.ids.numel() <= 300 for tensor in tensors)
+    # One row more, and it would not have fitted.
+    assert sum(tensor.ids.numel() for tensor in tensors[:-1]) / (len(tensors) - 1) > 300 - 90
+    assert microbatches([([0] * 1000, [0])], 300, padded=padded) == [[0]]
+
+
+def test_shards_are_even_in_number_and_nearly_in_tokens():
+    rng = random.Random(0)
+    batch = [Experience(str(i), [0] * rng.randint(1, 200), [0], [0.0], [0], [0.0]) for i in range(64)]
+    parts = shards(batch, 4)
+    assert [len(part) for part in parts] == [16] * 4
+    tokens = [sum(len(item) for item in part) for part in parts]
+    assert max(tokens) / min(tokens) < 1.05
+
+
+def test_experience_keeps_ids_and_pays_subquestions_where_they_end():
+    sample = PolicySample([1, 2], [3, 4, 5, 6], [-0.1] * 4, [0, 0, 1, 1], "stop", [1, 3])
+    episode = Episode(Problem("p", "q?", "1"), "daslam", final=Attempt("1", "1"), policy=sample)
+    reward = Reward({}, 1.0, {}, [0.2, 0.1], 1.0, 0.0)
+    experience = make_experience(episode, reward, "subquestion")
+    assert experience.token_ids == [3, 4, 5, 6]
+    assert experience.rewards == pytest.approx([0.0, 0.2, 0.0, 0.8])
+    with pytest.raises(ValueError, match="no policy tokens"):
+        make_experience(Episode(Problem("p", "q?", "1"), "direct"), reward, "terminal")

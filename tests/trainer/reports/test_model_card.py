@@ -1,0 +1,84 @@
+"""The model card tells what the run's folder says, and nothing of the machine it ran on."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from launch.compose import compose
+from trainer.reports.model_card import write_cards
+
+ENTRY = {"mean": 0.25, "low": 0.18, "high": 0.335, "rescued": 31, "broken": 2}
+
+
+@pytest.fixture
+def run(tmp_path):
+    for name in ("sft", "ppo", "step-5"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    config = compose(["seed=7", "algorithm.steps=9", "rewards.weights.cot_proximity=0.4", f"run_dir={tmp_path}"])
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    direct = {"mean": 0.05, "low": 0.02, "high": 0.1}
+    summary = {"status": "finished", "seed": 7, "steps": 9, "n_eval": 120, "data": {}}
+    summary["accuracy"] = {"direct": direct, "sft": ENTRY | {"mean": 0.125}, "ppo": ENTRY}
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    return tmp_path
+
+
+def card(run, name="ppo"):
+    write_cards(run)
+    return (run / "checkpoints" / name / "README.md").read_text()
+
+
+def test_a_card_has_data_solver_configuration_results_and_limits(run):
+    text = card(run)
+    _, header, body = text.split("---\n", 2)
+    assert yaml.safe_load(header)["pipeline_tag"] == "text-generation"
+    assert "- base model: package:tiny_decomposer" in body
+    assert "- trained by: PPO against the solver's answers, 9 learner steps" in body
+    assert "- frozen solver: package:tiny_solver (vllm)" in body
+    assert "cot_proximity 0.4" in body
+    assert "- seed: 7" in body
+    assert "on 120 held-out problems" in body
+    assert "| PPO decomposer | 0.250 | 0.180 – 0.335 | 31 | 2 |" in body
+    assert "| solver alone | 0.050 | 0.020 – 0.100 |  |  |" in body
+    assert "First attempt: {attempt}" in body
+    assert "## Limits" in body
+    shown = yaml.safe_load(body.split("```yaml\n")[1].split("```")[0])
+    assert shown["algorithm"]["steps"] == 9
+    assert str(run) not in text
+
+
+def test_each_decomposer_has_its_own_results_and_checkpoints_between_have_none(run):
+    text = card(run, "sft")
+    assert "supervised fine-tuning" in text
+    assert "| 0.125 |" in text
+    assert "PPO decomposer" not in text
+    assert "- reward:" not in text
+    assert not (run / "checkpoints" / "step-5" / "README.md").exists()
+
+
+def test_what_was_not_evaluated_is_said_so(run):
+    summary = json.loads((run / "summary.json").read_text())
+    del summary["accuracy"]["ppo"]
+    (run / "summary.json").write_text(json.dumps(summary | {"status": "interrupted"}))
+    text = card(run)
+    assert "Not evaluated in its run." in text
+    assert "- run: interrupted" in text
+
+
+def test_a_card_tells_what_stage_1_was_trained_on_and_how_its_decompositions_compare(run):
+    summary = json.loads((run / "summary.json").read_text())
+    entry = {"problems": 64, "matched": 1.5, "coverage": 0.625, "precision": 0.5, "order": None}
+    summary["sft"] = {
+        "sources": {"data": {"examples": 30}, "own": {"examples": 10}},
+        "decompositions": {"before": {"held_out": entry}, "after": {"held_out": entry | {"order": 0.875}}},
+    }
+    (run / "summary.json").write_text(json.dumps(summary))
+    text = card(run, "sft")
+    assert "- examples: data 30, own 10" in text
+    before, after = (line for line in text.splitlines() if line.startswith("| held out"))
+    assert before == "| held out | before | 64 | 1.500 | 0.625 | 0.500 |  |"
+    assert after.endswith("| 0.875 |")
+    assert "## Decompositions" not in card(run, "ppo")

@@ -1,0 +1,55 @@
+"""What the pictures draw, read from the figures themselves."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from matplotlib.figure import Figure
+
+from trainer.reports.pictures import learning_curve
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every axes of the figures that are saved: title -> {label of a line: its values}."""
+    found = {}
+
+    def keep(figure, *_args, **_named):
+        for axes in figure.axes:
+            found[axes.get_title()] = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    return found
+
+
+def lines(folder, name, rows):
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def test_a_run_of_fine_tuning_alone_shows_its_losses_and_nothing_empty(tmp_path, drawn):
+    rows = [{"step": 0, "sft/held_out_loss": 1.0}, {"step": 1, "sft/loss": 2.0}, {"step": 2, "sft/loss": 1.0},
+            {"step": 25, "sft/held_out_loss": 0.5}]  # fmt: skip
+    lines(tmp_path, "logs/sft.jsonl", rows)
+    learning_curve(tmp_path)
+    assert list(drawn) == ["Fine-tuning"]
+    # Measured now and then, so as it was measured; the steps' own loss is smoothed.
+    assert drawn["Fine-tuning"]["held out loss"] == [1.0, 0.5]
+    assert drawn["Fine-tuning"]["loss"] == pytest.approx([2.0, 1.8])
+
+
+def test_a_whole_run_shows_accuracy_reward_and_policy(tmp_path, drawn):
+    lines(tmp_path, "logs/sft.jsonl", [{"step": 1, "sft/loss": 2.0}])
+    lines(tmp_path, "metrics.jsonl", [{"step": 1, "episode/accuracy_final": 0.5, "reward/total": 1.0}])
+    learning_curve(tmp_path)
+    assert list(drawn) == ["Solver's accuracy", "Reward parts, before weights", "Policy"]
+    assert drawn["Solver's accuracy"]["training batches (sampled plans)"] == [0.5]
+
+
+def test_a_run_that_only_evaluates_shows_its_accuracies(tmp_path, drawn):
+    entry = {"mean": 0.5, "low": 0.25, "high": 0.75}
+    (tmp_path / "summary.json").write_text(json.dumps({"accuracy": {"sft": entry}}))
+    learning_curve(tmp_path)
+    assert list(drawn) == ["Solver's accuracy"]
+    assert [0.5, 0.5] in drawn["Solver's accuracy"].values()

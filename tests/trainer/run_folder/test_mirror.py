@@ -1,0 +1,184 @@
+"""A run's copy elsewhere: complete checkpoints only, what is gone is gone, and enough to go on from."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import fsspec
+import pytest
+
+from conf.schema.base import ConfigError
+from launch.compose import compose
+from launch.train import main
+from trainer.run_folder.checkpoints import newest
+from trainer.run_folder.files import complete_folder
+from trainer.run_folder.mirror import Mirror
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A store in memory, that keeps what was done to it."""
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    done = []
+    for name in ("put_file", "rm_file"):
+        before = getattr(type(files), name)
+
+        def noted(self, *arguments, before=before, name=name, **options):
+            before(self, *arguments, **options)
+            done.append((name, arguments[-1].removeprefix("/runs/one/")))
+
+        monkeypatch.setattr(type(files), name, noted)
+    yield done
+    files.store.clear()
+
+
+def checkpoint(run: Path, step: int) -> None:
+    with complete_folder(run / "checkpoints" / f"step-{step}") as folder:
+        (folder / "learner").mkdir()
+        (folder / "learner" / "state.pt").write_text(f"learner {step}")
+        (folder / "state.json").write_text(f'{{"version": {step}}}')
+        (folder / "waiting.jsonl").write_text("")
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    folder = tmp_path / "one"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").write_text("seed: 0\n")
+    (folder / "metrics.jsonl").write_text('{"step": 1}\n')
+    checkpoint(folder, 1)
+    (folder / "checkpoints" / "step-2.partial").mkdir()
+    (folder / "checkpoints" / "step-2.partial" / "state.json").write_text("{}")
+    (folder / "latest").symlink_to("metrics.jsonl")
+    return folder
+
+
+def names() -> set[str]:
+    return {str(path).removeprefix("/runs/one/") for path in fsspec.filesystem("memory").find("/runs/one")}
+
+
+def test_only_what_changed_is_sent_and_only_what_is_complete(run, bucket):
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    mirror.take_up(resume=False)
+    mirror.copy()
+    assert names() == {
+        "config.yaml", "metrics.jsonl", "checkpoints/step-1/learner/state.pt", "checkpoints/step-1/state.json",
+        "checkpoints/step-1/waiting.jsonl",
+    }  # fmt: skip
+    assert bucket[-1] == ("put_file", "checkpoints/step-1/state.json")
+    bucket.clear()
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 2}\n')
+    mirror.copy()
+    assert bucket == [("put_file", "metrics.jsonl")]
+
+
+def test_a_checkpoint_that_goes_or_changes_is_never_half_one(run, bucket):
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    mirror.copy()
+    checkpoint(run, 2)
+    bucket.clear()
+    (run / "checkpoints" / "step-1").rename(run.parent / "pruned")
+    mirror.copy()
+    # There is one at any time.
+    state = [entry for entry in bucket if entry[1].endswith("/state.json")]
+    assert state == [("put_file", "checkpoints/step-2/state.json"), ("rm_file", "checkpoints/step-1/state.json")]
+    assert [kind for kind, _ in bucket] == ["put_file"] * 3 + ["rm_file"] * 3
+    assert bucket.index(state[1]) == 3
+    bucket.clear()
+    checkpoint(run, 2)
+    mirror.copy()
+    assert bucket[0] == ("rm_file", "checkpoints/step-2/state.json")
+    assert bucket[-1] == ("put_file", "checkpoints/step-2/state.json")
+
+
+def test_a_checkpoint_that_gets_another_file_is_still_one(run, bucket):
+    mirror = Mirror("memory://runs", run, print)
+    mirror.copy()
+    (run / "checkpoints" / "step-1" / "README.md").write_text("a card")
+    bucket.clear()
+    mirror.copy()
+    state = "checkpoints/step-1/state.json"
+    assert bucket == [("rm_file", state), ("put_file", "checkpoints/step-1/README.md"), ("put_file", state)]
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_sent_is_none(run, bucket, monkeypatch):
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    put = type(mirror._files).put_file
+
+    def prune(self, path, *arguments, **options):
+        if path.endswith("waiting.jsonl"):
+            (run / "checkpoints" / "step-1").rename(run.parent / "pruned")
+        put(self, path, *arguments, **options)
+
+    monkeypatch.setattr(type(mirror._files), "put_file", prune)
+    mirror.copy()
+    assert not any(name.endswith("/state.json") for name in names())
+    mirror.copy()
+    assert names() == {"config.yaml", "metrics.jsonl"}
+
+
+def test_a_run_whose_folder_is_lost_is_fetched_to_go_on_with(run, bucket, tmp_path):
+    Mirror("memory://runs", run, pytest.fail).copy()
+    elsewhere = tmp_path / "other" / "one"
+    fetched = Mirror("memory://runs/", elsewhere, pytest.fail)
+    with pytest.raises(ConfigError, match=r"'memory://runs/one' already holds a run; allowed: another run_dir, or"):
+        fetched.take_up(resume=False)
+    assert not elsewhere.exists()
+    fetched.take_up(resume=True)
+    assert (elsewhere / "metrics.jsonl").read_text() == '{"step": 1}\n'
+    found = newest(elsewhere / "checkpoints")
+    assert found is not None
+    assert found.version == 1
+    assert (found.folder / "learner" / "state.pt").read_text() == "learner 1"
+    # What this one does away with is gone there too, though another process sent it.
+    checkpoint(elsewhere, 3)
+    (elsewhere / "checkpoints" / "step-1").rename(tmp_path / "pruned")
+    fetched.copy()
+    assert {name.split("/")[1] for name in names() if "/" in name} == {"step-3"}
+
+
+def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
+    Mirror("memory://runs", run, pytest.fail).copy()
+    (run / "metrics.jsonl").write_text("newer")
+    Mirror("memory://runs", run, pytest.fail).take_up(resume=True)
+    assert (run / "metrics.jsonl").read_text() == "newer"
+
+
+@pytest.mark.parametrize("mended", [True, False])
+def test_a_store_that_fails_is_said_once_and_tried_again(run, tmp_path, mended):
+    said = []
+    (tmp_path / "taken").write_text("a file where the folder is to be")
+    mirror = Mirror(f"file://{tmp_path}/taken", run, said.append)
+    mirror.begin()
+    while not said:
+        time.sleep(0.01)
+    if mended:
+        (tmp_path / "taken").unlink()
+    mirror.end()
+    assert (tmp_path / "taken" / "one" / "config.yaml").is_file() == mended
+    (text,) = said
+    assert text.startswith(f"file://{tmp_path}/taken/one could not be written (")
+    assert text.endswith("); the run goes on, all is in its folder")
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("run_dir=s3://bucket/run", "run_dir: 's3://bucket/run' is not allowed: must be a folder; mirror=URL keeps"),
+        ("mirror=bucket/runs", "mirror: must be a URL, as s3://BUCKET/runs, without a password"),
+        ("mirror=sftp://me:secret@host/runs", "mirror: must be a URL, as s3://BUCKET/runs, without a password"),
+        ("mirror=nonsense://runs", "mirror: 'nonsense://runs' is not allowed: Protocol not known: nonsense"),
+        ("mirror=gs://bucket/runs", "mirror: 'gs://bucket/runs' is not allowed: "),
+    ],
+)
+def test_what_cannot_be_written_to_is_refused_in_one_line(capsys, tmp_path, monkeypatch, override, said):
+    monkeypatch.chdir(tmp_path)
+    assert main([override]) == 2
+    message = capsys.readouterr().err
+    assert message.startswith(said)
+    assert message.count("\n") == 1
+    assert "secret" not in message
+    assert compose([]).mirror is None

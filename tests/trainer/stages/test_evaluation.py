@@ -1,0 +1,143 @@
+"""Stage 3: which episodes are run for which strategy, and what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from rich.console import Console
+
+from launch.compose import compose
+from rewards.reward import Reward, Scored
+from rollout.data.chained import Chained
+from rollout.records import Attempt, Episode, PolicySample
+from tests.trainer.fakes import Group
+from trainer.run import Run
+from trainer.stages.evaluation import Evaluator, eval_jobs, summarize
+from trainer.tracking.live_view import result_table
+
+PROBLEMS = Chained({2: 1.0}, {2: 1.0}).held_out(3)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "stages", "kinds"),
+    [
+        ("direct", "evaluate", ["direct"]),
+        ("self_consistency", "evaluate", ["direct", "self_consistency"]),
+        ("least_to_most", "sft,evaluate", ["direct", "least_to_most"]),
+        ("independent", "evaluate", ["direct", "gold", "filler", "policy"]),
+        ("daslam", "sft,ppo,evaluate", ["direct", "gold", "filler", "sft"]),
+    ],
+)
+def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds, tmp_path):
+    run = Run(compose([f"strategy={strategy}", f"stages=[{stages}]"]), tmp_path, Console(), [])
+    assert run._kinds_before() == kinds
+    for kind in kinds:
+        jobs = eval_jobs(PROBLEMS, kind, strategy)
+        assert {job.strategy for job in jobs} == {"direct" if kind == "direct" else strategy}
+        assert all((job.plan is not None) == (kind in ("gold", "filler")) for job in jobs)
+        assert all(job.temperature == 0.0 for job in jobs)
+
+
+def test_tokens_and_closed_gates_are_counted():
+    reward = Reward({}, 1.0, {}, [], 1.0, 1.0)
+    episodes = [
+        Episode(problem, "daslam", final=Attempt("1"), gate=gate, solver_tokens=tokens)
+        for problem, gate, tokens in zip(PROBLEMS, ("open", "closed", "closed"), (60, 20, 10), strict=True)
+    ]
+    jobs = eval_jobs(PROBLEMS, "policy", "daslam")
+    result = summarize([Scored(*pair, reward) for pair in zip(jobs, episodes, strict=True)])
+    assert result["solver_tokens"] == 30
+    assert result["gate_closed"] == pytest.approx(2 / 3)
+    episodes = [Episode(problem, "direct", final=Attempt("1")) for problem in PROBLEMS]
+    assert "gate_closed" not in summarize([Scored(*pair, reward) for pair in zip(jobs, episodes, strict=True)])
+
+
+def test_what_was_evaluated_is_in_the_table():
+    entry = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    kinds = dict.fromkeys(["direct", "self_consistency", "least_to_most", "policy"], entry)
+    assert result_table(kinds, 3).row_count == 4
+
+
+class Judged:
+    """A pipeline whose plans are by the versions that are set, and of which so many are right."""
+
+    def __init__(self) -> None:
+        self.versions: list[int] = []
+        self.right = 0
+        self.jobs: list = []
+
+    async def run(self, jobs):
+        self.jobs = list(jobs)
+        samples = [PolicySample([1], [2, 3], [0.0, 0.0], self.versions) for _ in jobs]
+        episodes = [Episode(job.problem, "daslam", policy=sample) for job, sample in zip(jobs, samples, strict=True)]
+        rewards = [Reward({}, 1.0, {}, [], float(index < self.right), None) for index in range(len(jobs))]
+        return [Scored(*item) for item in zip(jobs, episodes, rewards, strict=True)]
+
+
+def test_the_best_policy_is_one_that_was_evaluated_itself(tmp_path):
+    config = compose(["evaluation.every=5"])
+    pipeline, learner = Judged(), Group(0.0)
+    held_out = Chained({2: 1.0}, {2: 1.0}).held_out(8)
+
+    async def evaluate(evaluator, version, right, versions):
+        learner.version, pipeline.versions, pipeline.right = version, versions, right
+        await evaluator.keep(version)
+        learner.version += 1  # the learner goes on
+        evaluator.begin(version)
+        return await evaluator.metrics(wait=True)
+
+    def kept():
+        record = json.loads((tmp_path / "best" / "evaluation.json").read_text())
+        assert (tmp_path / "best" / "version").read_text() == str(record["version"])
+        assert [path.name for path in tmp_path.iterdir()] == ["best"]
+        return record["version"], record["mean"]
+
+    async def go():
+        evaluator = Evaluator(config, pipeline, learner, held_out, tmp_path)
+        assert await evaluate(evaluator, 4, 8, [4, 4]) == {}
+        found = await evaluate(evaluator, 5, 4, [5, 5])
+        assert (found["eval/accuracy"], found["eval/version"], found["eval/version_mean"]) == (0.5, 5, 5)
+        assert kept() == (5, 0.5)
+        # A push reached a plan: what was found is told, but no weights are those that did it.
+        found = await evaluate(evaluator, 10, 6, [10, 11])
+        assert (found["eval/accuracy"], found["eval/version_mean"], found["eval/best"]) == (0.75, 10.5, 0.5)
+        assert kept() == (5, 0.5)
+        await evaluate(evaluator, 15, 4, [15, 15])
+        assert kept() == (5, 0.5)
+        await evaluate(evaluator, 20, 5, [20, 20])
+        assert kept() == (20, 0.625)
+        # A run that goes on in the folder knows what was best.
+        evaluator = Evaluator(config, pipeline, learner, held_out, tmp_path)
+        await evaluate(evaluator, 25, 4, [25, 25])
+        assert kept() == (20, 0.625)
+
+    asyncio.run(go())
+    assert all((job.temperature, job.ahead, job.plan) == (0.0, True, None) for job in pipeline.jobs)
+    assert [job.problem.id for job in pipeline.jobs] == [problem.id for problem in held_out]
+
+
+def test_an_evaluation_is_left_out_while_the_one_before_goes_on(tmp_path):
+    config = compose(["evaluation.every=1"])
+    learner = Group(0.0)
+
+    class Slow(Judged):
+        async def run(self, jobs):
+            await asyncio.sleep(0.05)
+            return await super().run(jobs)
+
+    async def go():
+        pipeline = Slow()
+        evaluator = Evaluator(config, pipeline, learner, PROBLEMS, tmp_path)
+        found = []
+        for version in range(1, 4):
+            learner.version, pipeline.versions = version, [1, 1]
+            await evaluator.keep(version)
+            evaluator.begin(version)
+            found.append(await evaluator.metrics())
+        return [*found, await evaluator.metrics(wait=True), await evaluator.metrics(wait=True)]
+
+    found = asyncio.run(go())
+    assert [row.get("eval/version") for row in found] == [None, None, None, 1.0, None]
+    assert (tmp_path / "best" / "version").read_text() == "1"

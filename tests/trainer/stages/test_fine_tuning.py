@@ -1,0 +1,217 @@
+"""Stage 1 over stand-ins: its steps, what is measured on the way, and going on where it was."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import itertools
+import json
+import random
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from launch.compose import compose
+from rollout.data.source import make_source
+from rollout.episode.prompts import Prompts
+from rollout.jobs import Outcome
+from rollout.records import Attempt, Decomposition, Episode
+from tests.trainer.fakes import Actor, Rewarder, Worker
+from trainer.stages.fine_tuning import FineTuning
+from trainer.tracking.live_view import View
+from trainer.workers.pipeline import Pipeline
+
+SMALL = [
+    "sft.problems=40", "sft.batch_size=8", "sft.epochs=2", "sft.checkpoint_every=3", "sft.held_out.problems=6",
+    "sft.held_out.every=4", "sft.held_out.scored=5",
+]  # fmt: skip
+
+
+class Writer(Worker):
+    """Answers as told, and writes the reference's last sub-question twice as its decomposition."""
+
+    async def _run(self, job, life) -> None:
+        self.jobs = [*getattr(self, "jobs", []), job]
+        plan = (job.problem.subquestions or ["?"])[-1:] * 2
+        episode = Episode(job.problem, job.strategy, None, Decomposition("", plan), final=Attempt(f"No {job.id}."))
+        self.done.put_nowait(Outcome(job, episode))
+
+
+class Learner:
+    """Remembers its steps, of which the last that it is allowed raises."""
+
+    def __init__(self, allowed: int = 10**9) -> None:
+        self.allowed = allowed
+        self.steps: list[tuple[list, float]] = []
+        self.restored: str | None = None
+
+    async def sft_step(self, rows, decay):
+        if len(self.steps) == self.allowed:
+            raise ConnectionError
+        self.steps.append((list(rows), decay))
+        return {"sft/loss": 1.0, "sft/tokens": 2.0}
+
+    async def sft_loss(self, rows):
+        assert len(rows) == 6
+        return 3.0 / (1 + len(self.steps))
+
+    async def checkpoint(self, folder):
+        (Path(folder) / "steps").write_text(str(len(self.steps)))
+
+    async def restore(self, folder):
+        self.restored = folder
+
+
+class Log:
+    """A tracker that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.rows: list[tuple[int, dict]] = []
+
+    def fine_tuning(self, step, metrics):
+        self.rows.append((step, metrics))
+
+
+def tune(folder: Path, learner: Learner, overrides: list[str], resumed: bool = False):
+    """Run stage 1; its object, what was tracked, the worker's jobs, and what is on the screen."""
+    config = compose(overrides)
+    source, worker, log, screen = make_source(config.data), Writer(), Log(), io.StringIO()
+    stage = FineTuning(config, folder, source)
+    state = stage.take_up() if resumed else None
+
+    async def run_state():
+        return {"steps": len(learner.steps)}
+
+    async def go():
+        pipeline = Pipeline([Actor(worker)], ["solver"], [Actor(Rewarder())], folder, 5.0, 3)
+        pipeline.start()
+        try:
+            with View(Console(file=screen, width=200)) as view:
+                await stage.compare("before", pipeline, view)
+                await stage.run(source.train(config.seed), Prompts(), pipeline, learner, view, log, run_state)
+                await stage.compare("after", pipeline, view)
+        finally:
+            await pipeline.stop()
+
+    try:
+        asyncio.run(go())
+    except ConnectionError:
+        assert learner.allowed < 10**9
+    return stage, state, log.rows, getattr(worker, "jobs", []), screen.getvalue()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole")
+    learner = Learner()
+    return folder, learner, *tune(folder, learner, SMALL)
+
+
+def test_the_default_recipe_is_one_imperfect_plan_a_problem_in_batches_of_shuffled_epochs(whole):
+    config = compose(SMALL)
+    source, rng = make_source(config.data), random.Random("teacher 0")
+    rows = []
+    for index, problem in enumerate(itertools.islice(source.train(0), 40)):
+        plan = source.imperfect_plan(problem, rng, 0.3, 0.1, 0.1)
+        rows.append((Prompts().decompose(problem, f"No {index}."), "\n".join(plan)))
+    expected, order = [], random.Random("sft order 0")
+    for _ in range(2):
+        order.shuffle(rows)
+        expected += [rows[start : start + 8] for start in range(0, 40, 8)]
+    steps = whole[1].steps
+    assert [rows for rows, _ in steps] == expected
+    assert [decay for _, decay in steps] == pytest.approx([1 - step / 10 for step in range(10)])
+
+
+def test_held_out_losses_come_before_on_the_way_and_after(whole):
+    folder, _, stage, _, tracked, _, screen = whole
+    losses = {step: metrics["sft/held_out_loss"] for step, metrics in tracked if "sft/held_out_loss" in metrics}
+    assert losses == pytest.approx({0: 3.0, 4: 0.6, 8: 3 / 9, 10: 3 / 11})
+    assert [step for step, _ in tracked] == list(range(11))
+    assert stage.report["held_out_loss"] == pytest.approx({"before": 3.0, "after": 3 / 11})
+    assert stage.report["steps"] == 10
+    assert json.loads((folder / "sft" / "summary.json").read_text()) == stage.report
+    assert "stage 1, supervised fine-tuning 10/10  loss 1.000  held out 0.273" in screen
+
+
+def test_decompositions_are_compared_before_and_after(whole):
+    folder, _, stage, _, _, jobs, _ = whole
+    asked = [job for job in jobs if job.strategy == "plan_only"]
+    assert len(asked) == 2 * 5
+    assert {job.temperature for job in asked} == {0.0}
+    found = stage.report["decompositions"]
+    assert found["before"] == found["after"]
+    entry = found["after"]["held_out"]
+    counts = [len(job.problem.subquestions) for job in asked[:5]]
+    assert entry["problems"] == 5
+    assert entry["matched"] == 1.0
+    assert entry["coverage"] == pytest.approx(sum(1 / count for count in counts) / 5)
+    assert (entry["precision"], entry["order"]) == (0.5, None)
+    written = [json.loads(line) for line in (folder / "sft" / "compared_after.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in written] == [job.problem.id for job in asked[:5]]
+
+
+def test_stage_1_goes_on_from_its_checkpoint_with_the_very_examples(whole, tmp_path):
+    first = Learner(allowed=7)
+    stage, *_ = tune(tmp_path, first, SMALL)
+    assert [path.name for path in sorted(stage.checkpoints.iterdir())] == ["step-3", "step-6"]
+    second = Learner()
+    stage, state, tracked, jobs, _ = tune(tmp_path, second, SMALL, resumed=True)
+    assert (stage.begun, state) == (6, {"steps": 6})
+    assert second.restored == str(stage.checkpoints / "step-6")
+    assert first.steps[:6] + second.steps == whole[1].steps
+    assert tracked[0][0] == 7
+    # Neither attempts nor the comparison before are made again.
+    assert len(jobs) == 5
+    assert stage.report["held_out_loss"]["before"] == 3.0
+    stage.forget_checkpoints()
+    assert not stage.checkpoints.exists()
+
+
+def test_without_a_checkpoint_it_begins_again_with_the_examples_that_are_there(tmp_path):
+    tune(tmp_path, Learner(allowed=2), SMALL)
+    second = Learner()
+    stage, state, tracked, jobs, _ = tune(tmp_path, second, SMALL, resumed=True)
+    assert (stage.begun, state, second.restored) == (0, None, None)
+    assert (len(second.steps), tracked[0][0], len(jobs)) == (10, 0, 5)
+
+
+def test_no_attempt_is_made_where_the_decomposer_is_shown_none(tmp_path):
+    config = compose([*SMALL, "strategy=daslam_no_feedback"])
+    prompts = Prompts(decompose_template=config.strategy.decompose_template)
+    assert not prompts.read_attempt
+    stage, worker = FineTuning(config, tmp_path, make_source(config.data)), Writer()
+
+    async def go():
+        pipeline = Pipeline([Actor(worker)], ["solver"], [Actor(Rewarder())], tmp_path, 5.0, 3)
+        return await stage.examples(stage.source.train(0), prompts, pipeline, lambda done, count: None)
+
+    rows, held_out = asyncio.run(go())
+    assert not hasattr(worker, "jobs")
+    assert (len(rows), len(held_out)) == (40, 6)
+    assert "attempt" not in rows[0][0]
+
+
+def test_another_files_problems_are_compared_too_and_never_trained_on(tmp_path):
+    row = {"id": "q-1", "question": "Is it so?", "answer": "yes", "answer_type": "boolean", "subquestions": ["Is it?"]}
+    (tmp_path / "other.jsonl").write_text(json.dumps(row) + "\n")
+    teacher = {
+        "id": "t-1",
+        "question": "Is it so?",
+        "answer": "yes",
+        "answer_type": "boolean",
+        "subquestions": ["Is it?"],
+    }
+    (tmp_path / "teacher.jsonl").write_text(
+        json.dumps(teacher) + "\n" + json.dumps(teacher | {"id": "t-2", "question": "Is it new?"}) + "\n"
+    )
+    overrides = [
+        *SMALL, f"+sft.held_out.also.other={tmp_path}/other.jsonl",
+        f"+sft.sources.gpt={{kind: file, path: {tmp_path}/teacher.jsonl}}",
+    ]  # fmt: skip
+    stage, *_ = tune(tmp_path, Learner(), overrides)
+    assert stage.report["decompositions"]["after"]["other"]["coverage"] == 1.0
+    assert stage.report["sources"]["gpt"]["held_out_dropped"] == 1
+    examples = [json.loads(line) for line in (tmp_path / "sft" / "examples.jsonl").read_text().splitlines()]
+    assert {row["id"] for row in examples if row["source"] == "gpt"} == {"t-2"}

@@ -1,0 +1,261 @@
+"""Stage 1's examples: how sources are mixed, what screening keeps and counts, teachers' files."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import itertools
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from launch.compose import compose
+from rewards.reward import Reward, Scored
+from rollout.data.source import make_source
+from rollout.jobs import Job, Outcome
+from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
+from tests.trainer.fakes import Actor, Rewarder, Worker
+from trainer.stages.fine_tuning_examples import Plan, Sources, filled, kept, read_teacher, shares
+from trainer.workers.pipeline import Pipeline
+
+
+def plan(name: str, *questions: str) -> Plan:
+    return Plan(Problem(name, f"{name}?", "1"), list(questions))
+
+
+@pytest.mark.parametrize(
+    ("total", "weights", "expected"),
+    [
+        (10, {"a": 1.0, "b": 3.0}, {"a": 3, "b": 7}),  # 2.5 and 7.5: of equal remainders the first goes up
+        (10, {"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 4, "b": 3, "c": 3}),
+        (7, {"a": 2.0, "b": 0.0}, {"a": 7}),
+        (2, {"a": 0.99, "b": 0.01}, {"a": 2}),
+    ],
+)
+def test_examples_are_shared_out_by_weight(total, weights, expected):
+    assert shares(total, weights) == expected
+
+
+def test_too_few_plans_are_gone_through_again_and_of_too_many_some_are_drawn():
+    plans = [plan(name, "a?") for name in "abc"]
+    names = [one.problem.id for one in filled(plans, 8, random.Random(0))]
+    assert collections.Counter(names[:6]) == {"a": 2, "b": 2, "c": 2}
+    assert len(names) == 8
+    assert len({one.problem.id for one in filled(plans, 2, random.Random(0))}) == 2
+    drawn = {one.problem.id for seed in range(20) for one in filled(plans, 1, random.Random(seed))}
+    assert drawn == {"a", "b", "c"}
+
+
+def sampled(name: str, questions: list[str] | None, correct: float = 1.0, **changes) -> Scored:
+    """An episode on problem ``name``; without ``questions`` the solver failed before there were any."""
+    problem = Problem(name, f"{name}?", "1")
+    decomposition = Decomposition("", questions, changes.get("invalid")) if questions is not None else None
+    episode = Episode(problem, "daslam", Attempt("I cannot tell."), decomposition)
+    reward = Reward({}, correct, {}, [], correct, 0.0, changes.get("error"))
+    return Scored(Job(0, problem, "daslam", 0), episode, reward)
+
+
+EPISODES = [
+    sampled("a", ["one?", "two?"]),
+    sampled("a", ["One? ", "two"]),  # the same but for case, spaces and the mark at the end
+    sampled("a", ["one?"], correct=0.0),
+    sampled("a", ["two?", "one?"]),
+    sampled("a", ["three\nlines?"]),
+    sampled("b", ["one?"], correct=0.25),
+    sampled("b", ["one?", "two?"], invalid="too_many"),
+    sampled("b", None),
+    sampled("b", ["two?"], error="ValueError: could not be scored"),
+]
+
+
+def test_screening_keeps_what_led_to_the_right_answer_and_counts_the_rest():
+    plans, counts = kept(EPISODES, 2, screen=True)
+    assert [(one.problem.id, one.subquestions) for one in plans] == [("a", ["one?", "two?"]), ("a", ["two?", "one?"])]
+    assert {one.attempt for one in plans} == {"I cannot tell."}
+    assert counts == {
+        "sampled": 9, "unusable": 3, "wrong": 2, "repeats": 1, "surplus": 1, "kept": 2, "problems": 2,
+        "problems_without": 1,
+    }  # fmt: skip
+    assert kept(EPISODES, 9, screen=True)[0][-1].subquestions == ["three lines?"]
+
+
+def test_without_screening_the_answers_are_not_looked_at():
+    plans, counts = kept(EPISODES, 9, screen=False)
+    assert [one.problem.id for one in plans] == ["a"] * 4 + ["b"]
+    assert (counts["wrong"], counts["unusable"], counts["problems_without"]) == (0, 3, 0)
+
+
+# -- teachers' files --------------------------------------------------------------------------------------------
+
+
+def write(path: Path, rows: list[dict]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A data set of eight training and two held-out problems."""
+    rows = [
+        {"id": f"p-{n}", "question": f"What is {n} + 1?", "answer": str(n + 1), "subquestions": [f"What is {n}?"]}
+        for n in range(10)
+    ]
+    write(tmp_path / "train.jsonl", rows[:8])
+    write(tmp_path / "held_out.jsonl", rows[8:])
+    return ["data=jsonl", f"data.root={tmp_path}", "data.train=train.jsonl", "data.held_out=held_out.jsonl"]
+
+
+def source_of(files: list[str]):
+    return make_source(compose(files).data)
+
+
+def test_a_teacher_names_a_problem_or_brings_it(files, tmp_path):
+    path = write(
+        tmp_path / "teacher.jsonl",
+        [
+            {"id": "p-3", "subquestions": ["What  is\n3?", "And one more?"]},
+            {"question": "what is 4 + 1", "answer": "wrong", "subquestions": ["What is 4?"], "attempt": "Six."},
+            {"id": "p-3", "question": "What is new?", "answer": "7", "subquestions": ["What is old?"], "score": 0.5},
+            {"question": "What is unanswered?", "subquestions": ["Why?"]},
+            {"id": "p-5", "subquestions": None},
+        ],
+    )
+    plans, counts = read_teacher(path, source_of(files), answers=False, skip_bad=False)
+    assert counts == {"rows": 5, "bad_rows_skipped": 0, "without_subquestions": 1}
+    assert plans[0] == Plan(source_of(files).rows[3], ["What is 3?", "And one more?"])
+    # The data set's own answer counts; a question of its own is a problem of its own, whatever its id.
+    assert (plans[1].problem.id, plans[1].problem.answer, plans[1].attempt) == ("p-4", "5", "Six.")
+    assert (plans[2].problem.question, plans[2].problem.answer) == ("What is new?", "7")
+    assert plans[3].problem.answer_type == "text"
+
+
+def test_bad_rows_of_a_teacher_are_named_all_at_once(files, tmp_path):
+    path = write(
+        tmp_path / "teacher.jsonl",
+        [
+            {"id": "p-1", "subquestions": ["fine?"]},
+            {"id": "p-99", "subquestions": ["a?"]},
+            {"id": "p-1", "subquestions": ["a?", " "]},
+            {"id": "p-1", "subquestions": ["a?"], "attempt": 3},
+            {"question": "New?", "subquestions": ["a?"]},
+        ],
+    )
+    with pytest.raises(RecordError) as error:
+        read_teacher(path, source_of(files), answers=True, skip_bad=False)
+    head, *named = str(error.value).splitlines()
+    assert head.startswith("4 bad rows")
+    assert [line.split(": ")[0].rpartition(" ")[2] for line in named] == ["2", "3", "4", "5"]
+    for line, field in zip(named, ("'question' is missing", "'subquestions'", "'attempt'", "'answer'"), strict=True):
+        assert f"field {field}" in line
+    plans, counts = read_teacher(path, source_of(files), answers=True, skip_bad=True)
+    assert (len(plans), counts["bad_rows_skipped"]) == (1, 4)
+
+
+def test_what_is_kept_is_itself_a_teachers_file(files, tmp_path):
+    problem = source_of(files).rows[2]
+    path = write(tmp_path / "distilled.jsonl", [Plan(problem, ["a?", "b?"], "Four.").to_json()])
+    elsewhere = make_source(compose([]).data)
+    plans, _ = read_teacher(path, elsewhere, answers=True, skip_bad=False)
+    assert [(one.problem.id, one.problem.answer, one.subquestions, one.attempt) for one in plans] == [
+        (problem.id, problem.answer, ["a?", "b?"], "Four.")
+    ]
+
+
+# -- the mixture ------------------------------------------------------------------------------------------------
+
+
+class Sampler(Worker):
+    """Writes one of three plans, by the job's seed, or the one that it is given."""
+
+    async def _run(self, job, life) -> None:
+        self.jobs = [*getattr(self, "jobs", []), job]
+        questions = job.plan or [f"{'abc'[job.seed % 3]}?"]
+        episode = Episode(job.problem, job.strategy, Attempt("tried"), Decomposition("", questions))
+        self.done.put_nowait(Outcome(job, episode))
+
+
+def gathered(overrides: list[str], folder: Path, unseen=lambda question: False):
+    """The mixture, the counts and the jobs; the answers of every second problem are right."""
+    config = compose(overrides)
+    source, worker = make_source(config.data), Sampler()
+
+    async def go():
+        pipeline = Pipeline([Actor(worker)], ["solver"], [Actor(Rewarder())], folder, 5.0, 3)
+        pipeline.start()
+        problems = list(itertools.islice(source.train(0), config.sft.problems))
+        try:
+            return await Sources(config, source).gather(problems, unseen, pipeline, folder, lambda done, jobs: None)
+        finally:
+            await pipeline.stop()
+
+    mixture, counts = asyncio.run(go())
+    return mixture, counts, getattr(worker, "jobs", [])
+
+
+def test_three_kinds_are_mixed_by_their_weights(files, tmp_path):
+    teacher = write(tmp_path / "teacher.jsonl", [{"id": f"p-{n}", "subquestions": ["taught?"]} for n in (1, 2)])
+    mixture, counts, jobs = gathered(
+        [
+            *files, "sft.problems=8", "sft.drop=0", "sft.sources.data.weight=2",
+            f"+sft.sources.gpt={{kind: file, path: {teacher}}}", "+sft.sources.own={kind: distilled, samples: 6}",
+        ],
+        tmp_path,
+    )  # fmt: skip
+    names = collections.Counter(name for name, _ in mixture)
+    assert names == {"data": 4, "gpt": 2, "own": 2}
+    assert {name: entry["examples"] for name, entry in counts.items()} == dict(names)
+    # Two problems are sampled from, six times each; which are odd, by their ids, the stand-in calls right.
+    assert len(jobs) == counts["own"]["sampled"] == 12
+    assert {job.strategy for job in jobs} == {"daslam"}
+    assert len({job.seed for job in jobs}) == 12
+    odd = {job.problem.id for job in jobs if int(job.problem.id[-1]) % 2}
+    assert counts["own"]["problems_without"] == 2 - len(odd)
+    assert {one.problem.id for name, one in mixture if name == "own"} == odd
+    written = [json.loads(line) for line in (tmp_path / "own.jsonl").read_text().splitlines()]
+    assert {row["id"] for row in written} == odd
+    assert all(row["attempt"] == "tried" for row in written)
+
+
+def test_given_plans_can_be_screened_and_samples_taken_as_they_come(files, tmp_path):
+    mixture, counts, jobs = gathered(
+        [*files, "sft.problems=8", "sft.sources.data.screen=true", "sft.drop=0", "sft.redundant=0"], tmp_path
+    )
+    assert counts["data"]["sampled"] == 8
+    assert counts["data"]["wrong"] == counts["data"]["kept"] == 4
+    assert [job.plan for job in jobs] == [[f"What is {job.problem.id[-1]}?"] for job in jobs]
+    assert collections.Counter(int(one.problem.id[-1]) % 2 for _, one in mixture) == {1: 8}
+    overrides = [
+        *files, "sft.problems=8", "sft.sources.data.weight=0", "+sft.sources.own={kind: distilled, screen: false}"
+    ]  # fmt: skip
+    _, counts, jobs = gathered(overrides, tmp_path)
+    assert {job.strategy for job in jobs} == {"plan_only"}
+    assert counts["own"]["wrong"] == counts["own"]["problems_without"] == 0
+
+
+def test_questions_that_are_held_out_are_left_out_of_every_source(files, tmp_path):
+    held_out = write(
+        tmp_path / "teacher.jsonl",
+        [{"question": f"What is {n} + 1?", "answer": "9", "subquestions": ["a?"]} for n in (7, 8)],
+    )
+    overrides = [*files, "sft.problems=4", f"+sft.sources.gpt={{kind: file, path: {held_out}}}"]
+    mixture, counts, _ = gathered(overrides, tmp_path, make_source(compose(files).data).is_held_out)
+    assert counts["gpt"]["held_out_dropped"] == 1
+    assert {one.problem.id for name, one in mixture if name == "gpt"} == {"p-7"}
+
+
+def test_a_source_of_which_nothing_is_left_is_an_error_that_says_why(files, tmp_path):
+    overrides = [
+        *files,
+        "sft.problems=8",
+        "sft.sources.data.weight=0",
+        "+sft.sources.own={kind: distilled, samples: 2}",
+    ]
+    with pytest.raises(
+        RecordError, match=r"sft.sources.own \(distilled\) has no example .*sampled 16, .*held_out_dropped"
+    ):
+        gathered(overrides, tmp_path, lambda question: True)
+    write(tmp_path / "train.jsonl", [{"id": "p", "question": "Why?", "answer": "1"}])
+    with pytest.raises(RecordError, match="none of 8 training problems has sub-questions"):
+        gathered([*files, "sft.problems=8"], tmp_path)

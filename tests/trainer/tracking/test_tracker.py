@@ -1,0 +1,172 @@
+"""What W&B does wrong stops nothing, is said once, and is missing nowhere else."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pty
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from conf.schema.places import ROOT
+from launch.compose import compose
+from tests.end_to_end import offline
+from tests.trainer.loop import scored
+from trainer.tracking.tracker import Tracker
+from trainer.tracking.wandb_run import WandbRun
+
+
+class Broken:
+    """A W&B run that breaks at the call of this name."""
+
+    id, step = "abc", 0
+
+    def __init__(self, breaks: str) -> None:
+        self.breaks, self.calls = breaks, []
+        self.summary = self
+
+    def __getattr__(self, name):
+        def call(*_, **__):
+            self.calls.append(name)
+            if name == self.breaks:
+                raise ConnectionResetError("gone")
+
+        return call
+
+
+@pytest.mark.parametrize("breaks", ["init", "log", "update", "finish", "nothing"])
+def test_a_wandb_that_breaks_is_said_once_and_stops_nothing(tmp_path, monkeypatch, breaks):
+    run, said = Broken(breaks), []
+
+    def init(**_):
+        run.init()
+        return run
+
+    wandb = types.SimpleNamespace(init=init, setup=dict, Settings=dict, Table=dict, Image=str)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    (tmp_path / "logs").mkdir()
+    tracker = Tracker(compose([]), tmp_path, None, said.append)
+    for step in (1, 2):
+        tracker.step(step, {"reward/total": 1.0}, [scored(0, [0])])
+    tracker.summary({"status": "finished"})
+    tracker.image("picture", tmp_path / "none.png")
+    tracker.close(0)
+    assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [1, 2]
+    assert json.loads((tmp_path / "summary.json").read_text()) == {"status": "finished"}
+    assert run.calls.count(breaks) == (breaks != "nothing")
+    assert len(said) == (breaks != "nothing")
+    assert (tmp_path / "logs" / "wandb.log").exists() == (breaks != "nothing")
+    assert ("finish" in run.calls) == (breaks in ("finish", "nothing"))
+
+
+def without_wandb() -> dict[str, str]:
+    """The environment of a process of its own: this one's may name a W&B service, which a child would share."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+
+
+BEGIN = """
+import sys
+from pathlib import Path
+from launch.compose import compose
+from trainer.wandb_run import WandbRun
+folder = Path(sys.argv[1])
+WandbRun(compose(["tracking=online"]), folder, None, (folder / "said").write_text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("key", "error"), [(None, "UsageError"), ("short", "AuthenticationError")], ids=["none", "invalid"]
+)
+def test_without_a_usable_key_a_run_goes_on_at_once(tmp_path, key, error):
+    """Though it is on a terminal, where W&B would ask."""
+    (tmp_path / "logs").mkdir()
+    environment = without_wandb() | {"HOME": str(tmp_path)} | ({"WANDB_API_KEY": key} if key else {})
+    ours, terminal = pty.openpty()
+    subprocess.run(
+        [sys.executable, "-c", BEGIN, str(tmp_path)],
+        cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, timeout=60, check=True,
+    )  # fmt: skip
+    os.close(ours)
+    os.close(terminal)
+    assert (tmp_path / "said").read_text() == (
+        f"W&B failed ({error}, see logs/wandb.log); the run goes on without it, metrics.jsonl has everything"
+    )
+
+
+def test_a_full_disk_is_said_once_and_not_filled_further(tmp_path, monkeypatch):
+    def full(path, data):
+        path.touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    said = []
+    # There is no room for the log either.
+    WandbRun(compose([]), tmp_path, None, said.append)
+    assert [text.partition(",")[0] for text in said] == ["W&B failed (OSError"]
+    assert not list((tmp_path / "wandb").iterdir())
+
+
+class Kept:
+    """Stands for W&B's run: what it was given."""
+
+    def __init__(self, *_: object) -> None:
+        self.tables, self.id = [], None
+
+    def table(self, name, columns, rows):
+        self.tables.append([row[columns.index("step")] for row in rows])
+
+    def __getattr__(self, name):
+        return lambda *_, **__: None
+
+
+def test_tables_on_the_way_have_what_came_since_the_last_and_the_one_at_the_end_everything(tmp_path, monkeypatch):
+    monkeypatch.setattr("trainer.tracking.tracker.WandbRun", Kept)
+    (tmp_path / "logs").mkdir()
+    tracker = Tracker(compose(["tracking.table_every=2", "tracking.episodes_per_step=1"]), tmp_path)
+    tracker.episode(scored(0, [0]), "sft", 0)
+    for step in (1, 2, 3):
+        tracker.step(step, {}, [scored(0, [0]), scored(1, [0])])
+    tracker.rewind(2, ["sft"])
+    for step in (3, 4, 5):
+        tracker.step(step, {}, [scored(0, [0])])
+    tracker.episodes_table()
+    assert tracker._wandb.tables == [[0, 1, 2], [3, 4], [0, 1, 2, 3, 4, 5]]
+    tracker.close(0)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from launch.compose import compose
+from tests.trainer.loop import scored
+from trainer.tracking import Tracker
+tracker = Tracker(compose([]), Path(sys.argv[1]))
+for step in range(1, 7):
+    tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
+print(tracker.wandb_id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_the_process(tmp_path):
+    (tmp_path / "logs").mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    tracker = Tracker(compose([]), tmp_path, killed.stdout.strip(), pytest.fail)
+    tracker.rewind(4, [])
+    for step in (5, 6, 7):
+        tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
+    tracker.episodes_table()
+    tracker.close(0)
+    sessions = offline.records(tmp_path)
+    rows = [row for found in sessions for row in offline.history(found)]
+    assert rows == [{"_step": step, "policy/loss": step} for step in range(1, 8)]
+    table = offline.episodes_table(tmp_path, sessions[-1])
+    assert [row["step"] for row in table] == list(range(1, 8))

@@ -1,0 +1,183 @@
+"""Every worker gets the newest version, whatever it missed; and what NCCL is told, without a GPU."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import pytest
+import torch
+from ray.exceptions import RayActorError
+
+from conf.schema.model import Lora
+from rollout.engine.weight_update import Loaded, Update, WeightMismatch
+from tests.trainer.fakes import Actor
+from trainer.learner.actor_critic import ActorCritic
+from trainer.workers.errors import WaitTimeout
+from trainer.workers.weight_publisher import Publisher
+
+
+class Receiver:
+    """A worker that loads when it is let, and keeps what it loaded."""
+
+    def __init__(self, slow: bool = False) -> None:
+        self.let = asyncio.Event()
+        if not slow:
+            self.let.set()
+        self.loaded: list[int] = []
+        self.busy = 0
+        self.error: Exception | None = None
+
+    async def load_weights(self, update, probe=(), expected=()):
+        assert not self.busy, "one load at a time"
+        self.busy += 1
+        try:
+            await self.let.wait()
+            if self.error is not None:
+                raise self.error
+            # What went another way is there only if it came while this process lived.
+            if update.sent and update.version not in self.loaded:
+                return Loaded(-1, 0.0)
+            self.loaded.append(update.version)
+            return Loaded(update.version, 0.25, 2**20, pause_s=0.5)
+        finally:
+            self.busy -= 1
+
+
+def publisher(*receivers, timeout_s=5.0, folder=None):
+    return Publisher([Actor(receiver) for receiver in receivers], folder, timeout_s)
+
+
+def test_a_push_is_over_when_every_worker_has_it():
+    async def go():
+        workers = Receiver(), Receiver()
+        found = publisher(*workers)
+        push = await found.publish(Update(3))
+        return [worker.loaded for worker in workers], found.versions, push
+
+    loaded, versions, push = asyncio.run(go())
+    assert loaded == [[3], [3]]
+    assert versions == [3, 3]
+    assert (push.version, push.gap, push.pause, push.mib, len(push.loads)) == (3, 0.25, 0.5, 1.0, 2)
+
+
+def test_a_slow_worker_skips_what_was_overtaken_and_holds_no_other_up():
+    async def go():
+        fast, slow = Receiver(), Receiver(slow=True)
+        found = publisher(fast, slow)
+        pushes = []
+        for version in range(1, 5):
+            pushes.append(asyncio.create_task(found.publish(Update(version))))
+            await asyncio.sleep(0.01)
+        before = list(fast.loaded), list(found.versions)
+        slow.let.set()
+        return before, slow.loaded, [push.version for push in await asyncio.gather(*pushes)], found.versions
+
+    before, loaded, pushed, versions = asyncio.run(go())
+    assert before == ([1, 2, 3, 4], [4, 0])
+    assert loaded == [1, 4]
+    assert pushed == [1, 2, 3, 4]
+    assert versions == [4, 4]
+
+
+def test_a_worker_that_died_gets_the_newest_when_it_is_back():
+    async def go():
+        worker = Receiver()
+        found = publisher(worker)
+        assert not await found.catch_up(0)
+        await found.publish(Update(1))
+        worker.error = RayActorError()
+        await found.publish(Update(2))
+        before = list(found.versions)
+        worker.error, worker.loaded = None, []
+        assert await found.catch_up(0)
+        return before, worker.loaded, found.versions
+
+    assert asyncio.run(go()) == ([1], [2], [2])
+
+
+def test_weights_that_went_another_way_are_asked_for_again_by_a_worker_that_is_back():
+    async def go():
+        worker, asked = Receiver(), []
+
+        async def refill():
+            asked.append(1)
+            return Update(6)  # the learner went on in the meantime
+
+        found = publisher(worker)
+        found.refill = refill
+        worker.loaded = [5]
+        await found.publish(Update(5, sent=True))
+        assert not asked
+        worker.loaded = []
+        await found.catch_up(0)
+        return asked, worker.loaded, found.versions
+
+    assert asyncio.run(go()) == ([1], [6], [6])
+
+
+def test_damaged_weights_and_silence_end_a_push(tmp_path):
+    async def damaged():
+        worker = Receiver()
+        worker.error = WeightMismatch("model.norm.weight in bucket 2 of 3 arrived with other bytes")
+        await publisher(worker).publish(Update(1))
+
+    async def silent():
+        (tmp_path / "rollout-0.log").write_text("the last words")
+        await publisher(Receiver(slow=True), timeout_s=0.05, folder=tmp_path).publish(Update(7))
+
+    with pytest.raises(WeightMismatch, match="bucket 2 of 3"):
+        asyncio.run(damaged())
+    with pytest.raises(WaitTimeout, match=r"rollout-0 did not load version 7 in 0\.05 s[^$]*the last words"):
+        asyncio.run(silent())
+
+
+# -- NCCL ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)])
+def test_nccl_is_told_of_exactly_the_tensors_that_it_is_then_given(tiny_model, lora):
+    from trainer.learner.nccl_channel import Policy
+
+    model = ActorCritic(str(tiny_model), torch.float32, lora)
+    asked = []
+
+    def gathered(parameters):
+        asked.append(sum(value.nbytes for value in parameters))
+        return nullcontext()
+
+    source = Policy(SimpleNamespace(model=model, gathered=gathered), 50_000)
+    for _ in range(2):  # a pass begins anew
+        given = [(name, tensor.dtype, tuple(tensor.shape)) for name, tensor in source]
+        assert given == [(meta.name, meta.dtype, meta.shape) for meta in source.metadata()]
+    assert len(asked) > 4
+    weights = dict(model.weights())
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in source)
+
+
+def test_every_worker_has_a_place_of_its_own_in_the_nccl_group(monkeypatch):
+    from trainer.learner import nccl_channel
+
+    calls = []
+
+    def actor(index):
+        return SimpleNamespace(
+            transfer=SimpleNamespace(remote=lambda step, value: calls.append((index, step, value)) or index)
+        )
+
+    waited = []
+    monkeypatch.setattr(nccl_channel.ray, "get", lambda given, timeout: waited.append((given, timeout)))
+    workers = nccl_channel.Workers([actor(0), actor(1)], tensor_parallel=2, timeout_s=9.0, version=4)
+    workers.init_weight_transfer_engine({"rank_offset": 1, "world_size": 5})
+    workers.start_weight_update()
+    workers.update_weights({"names": ["a"]})
+    workers.finish_weight_update()
+    assert calls[:2] == [
+        (0, "init", {"rank_offset": 1, "world_size": 5}),
+        (1, "init", {"rank_offset": 3, "world_size": 5}),
+    ]
+    assert calls[2:] == [
+        (index, *call) for call in (("start", None), ("update", {"names": ["a"]}), ("finish", 4)) for index in (0, 1)
+    ]
+    assert waited == [([0, 1], 9.0)] * 4

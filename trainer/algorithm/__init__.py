@@ -1,0 +1,1 @@
+"""The arithmetic of PPO: experience, advantages, losses, staleness."""

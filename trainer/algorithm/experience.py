@@ -1,0 +1,157 @@
+"""Experience: the token-level training record made from a scored episode, and batches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rewards.reward import Reward
+from rollout.records import Episode
+from trainer.algorithm.advantages import token_rewards
+
+
+@dataclass(frozen=True)
+class Experience:
+    """What the learner needs of one sample. ``rewards``, ``logprobs``, ``versions``: one entry a policy token.
+
+    ``group`` numbers, within the batch, the samples that are compared with one another.
+    """
+
+    problem_id: str
+    prompt_ids: list[int]
+    token_ids: list[int]
+    logprobs: list[float]
+    versions: list[int]
+    rewards: list[float]
+    group: int = 0
+
+    def __len__(self) -> int:
+        return len(self.prompt_ids) + len(self.token_ids)
+
+
+def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 0) -> Experience:
+    """The training record of a scored episode; raises ValueError if nothing was sampled in it."""
+    sample = episode.policy
+    if sample is None or not sample.token_ids:
+        raise ValueError(f"episode of problem {episode.problem.id} holds no policy tokens")
+    return Experience(
+        problem_id=episode.problem.id,
+        prompt_ids=sample.prompt_ids,
+        token_ids=sample.token_ids,
+        logprobs=sample.logprobs,
+        versions=sample.versions,
+        rewards=token_rewards(
+            reward.total, reward.by_subquestion, sample.subquestion_ends, len(sample.token_ids), credit
+        ),
+        group=group,
+    )
+
+
+# A prompt's and a completion's token ids.
+Row = tuple[Sequence[int], Sequence[int]]
+
+
+@dataclass
+class Sequences:
+    """Token sequences as tensors, to score their completions. ``pad`` and ``pack`` make them.
+
+    ``ids``, ``positions`` ``[rows, columns]``, ``attention`` likewise or None; ``before`` ``[kept]``: the columns whose
+    outputs predict completion tokens; ``targets`` ``[rows, kept]``: those tokens; ``mask`` ``[batch, completion]``.
+    """
+
+    ids: Tensor
+    attention: Tensor | None
+    positions: Tensor
+    before: Tensor
+    targets: Tensor
+    mask: Tensor
+
+    @property
+    def inputs(self) -> dict[str, Tensor | None]:
+        """A language model's arguments."""
+        return {"input_ids": self.ids, "attention_mask": self.attention, "position_ids": self.positions}
+
+    def by_sequence(self, values: Tensor) -> Tensor:
+        """What was found for ``targets`` as ``[batch, completion]``: a sequence a row, padded on the right."""
+        if self.attention is not None:
+            return values
+        return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
+
+
+def pad(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
+    """A sequence a row: prompts padded on the left, completions on the right, so that all completions begin in one
+    column."""
+    width = max(len(prompt) for prompt, _ in rows)
+    length = max(len(completion) for _, completion in rows)
+    ids = torch.zeros(len(rows), width + length, dtype=torch.long)
+    attention = torch.zeros_like(ids)
+    for row, (prompt, completion) in enumerate(rows):
+        start, end = width - len(prompt), width + len(completion)
+        ids[row, start:end] = torch.tensor([*prompt, *completion])
+        attention[row, start:end] = 1
+    positions = (attention.cumsum(1) - 1).clamp_min(0)
+    before = torch.arange(width - 1, width + length - 1)
+    parts = (ids, attention, positions, before, ids[:, width:], attention[:, width:].bool())
+    return Sequences(*(part.to(device) for part in parts))
+
+
+def pack(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
+    """All sequences in one row, without padding. Positions begin anew with each: where there is no attention mask,
+    transformers' attention takes that as the boundary, and no sequence sees another."""
+    ids = torch.tensor([token for prompt, completion in rows for token in (*prompt, *completion)])
+    lengths = torch.tensor([len(prompt) + len(completion) for prompt, completion in rows])
+    completions = torch.tensor([len(completion) for _, completion in rows])
+    positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
+    # A completion is the end of its sequence.
+    targets = positions >= (lengths - completions).repeat_interleave(lengths)
+    mask = torch.arange(int(completions.max())) < completions[:, None]
+    before = targets.nonzero()[:, 0] - 1
+    parts = (positions[None], before, ids[None, targets], mask)
+    return Sequences(ids[None].to(device), None, *(part.to(device) for part in parts))
+
+
+def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.device | str = "cpu") -> Tensor:
+    """Right-padded float tensor ``[batch, length]``."""
+    values = torch.zeros(len(rows), length)
+    for row, items in enumerate(rows):
+        values[row, : len(items)] = torch.tensor(list(items), dtype=torch.float32)
+    return values.to(device)
+
+
+def microbatches(rows: Sequence[Row], max_tokens: int, *, padded: bool) -> list[list[int]]:
+    """Cut indices into groups of similar length, each at most ``max_tokens`` as a tensor (one row at least)."""
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]) + len(rows[index][1]))
+    groups: list[list[int]] = []
+    for index in order:
+        if groups and _tokens([rows[i] for i in (*groups[-1], index)], padded) <= max_tokens:
+            groups[-1].append(index)
+        else:
+            groups.append([index])
+    return groups
+
+
+def _tokens(rows: Sequence[Row], padded: bool) -> int:
+    """The tokens of a tensor of these rows."""
+    prompts, completions = [len(prompt) for prompt, _ in rows], [len(completion) for _, completion in rows]
+    return len(rows) * (max(prompts) + max(completions)) if padded else sum(prompts) + sum(completions)
+
+
+def minibatches(batch: Sequence[Experience], number: int, generator: torch.Generator) -> list[list[Experience]]:
+    """Cut a batch at random into ``number`` parts of nearly equal size; the same parts for the same generator."""
+    order = torch.randperm(len(batch), generator=generator)
+    return [[batch[index] for index in part.tolist()] for part in torch.tensor_split(order, min(number, len(batch)))]
+
+
+def shards(experiences: Sequence[Experience], ranks: int) -> list[list[Experience]]:
+    """Share a batch out over ranks in equal numbers and nearly equal tokens: longest first, to and fro."""
+    parts: list[list[Experience]] = [[] for _ in range(ranks)]
+    order = sorted(experiences, key=len, reverse=True)
+    for start in range(0, len(order), ranks):
+        row = order[start : start + ranks]
+        turn = range(ranks) if (start // ranks) % 2 == 0 else reversed(range(ranks))
+        for rank, experience in zip(turn, row, strict=False):
+            parts[rank].append(experience)
+    return parts

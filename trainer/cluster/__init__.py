@@ -1,0 +1,1 @@
+"""Ray and the run's actors: resources, placement, settings, start."""

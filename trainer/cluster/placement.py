@@ -1,0 +1,122 @@
+"""What a run needs of a cluster: its roles, the bundles of resources they take, and whether nodes have room for them.
+
+A bundle is what Ray reserves on one node, for one actor, or for those that share a GPU. All bundles of a run are
+reserved at once or not at all, so that two runs never wait for each other with half of what they need.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from conf.schema.config import Config
+from conf.schema.solver import VllmSolver
+
+ROLES = ("learner", "rollout", "solver", "reward")
+
+
+@dataclass(frozen=True)
+class Role:
+    """``count`` actors of a kind; cores and GPUs are of each."""
+
+    name: str
+    count: int
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Cores and GPUs of one node, and the actors in them as (role, index)."""
+
+    cpus: float
+    gpus: float
+    actors: tuple[tuple[str, int], ...]
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """As Ray names them, without what is not needed."""
+        return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value}
+
+
+@dataclass(frozen=True)
+class Node:
+    """All cores and GPUs of a node, used or not."""
+
+    cpus: float
+    gpus: float
+
+
+def roles(config: Config, only: Sequence[str] = ROLES) -> list[Role]:
+    """The roles of a run, or some of them. On a laptop there are more than cores, so they share those; on a cluster
+    each reserves its own."""
+    share = 0 if config.cluster.address is None else 1
+    learner, rollout, solver = config.learner, config.rollout, config.solver
+    # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
+    engines = (solver.workers, share * solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
+    found = [
+        Role("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
+        Role("rollout", rollout.workers, share * rollout.threads, rollout.gpus),
+        Role("solver", *engines),
+        Role("reward", config.rewards.workers, share, 0),
+    ]
+    return [role for role in found if role.name in only]
+
+
+def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
+    """The bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
+    found = {role.name: role for role in roles(config, only)}
+    beside = [found[name] for name in config.cluster.beside if name in found and "learner" in found]
+    made = []
+    for role in found.values():
+        if role in beside:
+            continue
+        for index in range(role.count):
+            together = [role]
+            if role.name == "learner":
+                together += [other for other in beside if index < other.count]
+            gpus = sum(other.gpus for other in together)
+            made.append(
+                Bundle(
+                    sum(other.cpus for other in together),
+                    # Two ranks on one GPU cannot talk through NCCL: each takes whole ones.
+                    math.ceil(gpus - 1e-9) if role.name == "learner" else gpus,
+                    tuple((other.name, index) for other in together),
+                )
+            )
+    return [bundle for bundle in made if bundle.resources]
+
+
+def shortage(
+    config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] = ROLES
+) -> str | None:
+    """What these nodes lack for a run's roles, in one line; None if nothing.
+
+    Bundles are laid out largest first, each on the first node with room. That finds a place for bundles of whole GPUs
+    whenever there is one.
+    """
+    wanted = bundles(config, only)
+    for name, kind in (("GPU", "gpus"), ("CPU", "cpus")):
+        need = sum(getattr(bundle, kind) for bundle in wanted)
+        have = sum(getattr(node, kind) for node in nodes)
+        if need > have + 1e-9:
+            parts = [
+                f"{role.name} {role.count} × {getattr(role, kind):g}"
+                for role in roles(config, only)
+                if getattr(role, kind)
+            ]
+            return f"{name}: the configuration wants {need:g} ({', '.join(parts)}), {where} has {have:g}"
+    room = [[node.gpus, node.cpus] for node in nodes]
+    for bundle in sorted(wanted, key=lambda one: (one.gpus, one.cpus), reverse=True):
+        place = next((free for free in room if free[0] + 1e-9 >= bundle.gpus and free[1] + 1e-9 >= bundle.cpus), None)
+        if place is None:
+            actors = " and ".join(f"{name}-{index}" for name, index in bundle.actors)
+            sizes = ", ".join(f"{node.gpus:g} GPU and {node.cpus:g} CPU" for node in sorted(set(nodes), key=repr))
+            return (
+                f"{' and '.join(bundle.resources)}: no node of {where} has room left for {actors}, which needs "
+                f"{bundle.gpus:g} GPU and {bundle.cpus:g} CPU on one node; its nodes have {sizes}"
+            )
+        place[0] -= bundle.gpus
+        place[1] -= bundle.cpus
+    return None

@@ -1,0 +1,113 @@
+"""Start, join and leave a Ray cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+
+from conf.schema.config import Config
+from trainer.cluster import placement
+from trainer.cluster.placement import Node
+
+# Set by Ray for the process of a submitted job.
+JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+
+
+CONNECT_TIMEOUT_S = 10
+
+
+def start_ray(config: Config, root: Path) -> None:
+    """Start Ray here, or join the configured cluster, unless that was done; workers import the project from ``root``.
+
+    Call it on the main thread: Linux ends Ray's own processes when the thread that started them does, and a thread of
+    a pool does so with its event loop. Raises ConnectionError if there is no cluster to join.
+    """
+    if ray.is_initialized():
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = config.cluster
+    local = cluster.address is None
+    if not local:
+        _answers(str(cluster.address))
+    arguments: dict[str, Any] = (
+        {
+            "num_cpus": cluster.num_cpus or os.cpu_count(),
+            "object_store_memory": int(cluster.object_store_gib * 2**30),
+            "include_dashboard": cluster.dashboard,
+            "dashboard_host": cluster.dashboard_host,
+        }
+        if local
+        else {"address": cluster.address}
+    )
+    # A job's workers have the copy of the project that came with it.
+    in_job = not local and JOB_VARIABLE in os.environ
+    ray.init(
+        **arguments,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        runtime_env=None if in_job else {"env_vars": {"PYTHONPATH": str(root)}},
+    )
+
+
+def _answers(address: str) -> None:
+    """Raises ConnectionError if nothing answers at HOST:PORT, for which Ray itself would wait for minutes."""
+    host, _, port = address.rpartition(":")
+    if host and port.isdigit():
+        try:
+            socket.create_connection((host, int(port)), timeout=CONNECT_TIMEOUT_S).close()
+        except OSError as error:
+            raise ConnectionError(f"nothing answers there ({error.strerror or error})") from None
+
+
+def available(config: Config, root: Path) -> list[Node]:
+    """The nodes that a run would have: this machine, or those of the cluster, which is joined to see them.
+
+    Raises ConnectionError if there is no cluster to join.
+    """
+    if config.cluster.address is not None:
+        start_ray(config, root)
+        return cluster_nodes()
+    gpus = 0
+    if any(role.gpus for role in placement.roles(config)):
+        import torch
+
+        gpus = torch.cuda.device_count()
+    return [Node(config.cluster.num_cpus or os.cpu_count() or 1, gpus)]
+
+
+def cluster_nodes() -> list[Node]:
+    """Return the CPUs and GPUs of every live node of the joined cluster."""
+    totals = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return [Node(total.get("CPU", 0), total.get("GPU", 0)) for total in totals]
+
+
+def ray_processes(config: Config) -> list[psutil.Process]:
+    """The processes of a cluster that was started here; none of one that was joined."""
+    if config.cluster.address is not None:
+        return []
+    return [process for process in psutil.Process().children(recursive=True) if "wandb" not in process.name()]
+
+
+def stop_ray(config: Config, known: Sequence[psutil.Process]) -> None:
+    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger.
+
+    ``known`` are processes seen earlier: a child whose parent is gone can no longer be found from here.
+    """
+    family = list({*known, *ray_processes(config)})
+    ray.shutdown()
+    _, alive = psutil.wait_procs(family, timeout=3)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.terminate()
+    _, alive = psutil.wait_procs(alive, timeout=3)
+    for process in alive:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()

@@ -1,0 +1,129 @@
+"""The plan of a run: its roles, and the GPU memory that they take by the arithmetic of ``gpu_memory``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from rich.console import Console
+from rich.table import Table
+
+from conf.schema.config import Config
+from conf.schema.model import model_path
+from conf.schema.solver import VllmSolver
+from trainer.cluster import gpu_memory as sizes
+from trainer.cluster.placement import bundles, roles
+
+
+@dataclass(frozen=True)
+class GpuRole:
+    """A role with GPUs: what one of its actors holds on each of them. ``minimum`` (GiB) is what it cannot do without,
+    ``pushed`` (bytes) what the learner sends at every version."""
+
+    role: str
+    parts: list[sizes.Part]
+    minimum: float
+    limit: str = ""
+    pushed: float = 0.0
+
+    @property
+    def gib(self) -> float:
+        """The sum, in GiB."""
+        return sizes.gib(self.parts)
+
+
+def gpu_roles(config: Config, model: str | None = None, solver: str | None = None) -> list[GpuRole]:
+    """The roles that have GPUs, with their memory; ``model`` and ``solver`` name sizes or models instead of those of
+    the configuration. Raises ValueError, OSError for a model that cannot be found."""
+    with_gpus = {role.name for role in roles(config) if role.gpus}
+    made = []
+    if {"learner", "rollout"} & with_gpus:
+        shape = sizes.shape_of(model or model_path(config.start_from or config.model.path))
+        if "learner" in with_gpus:
+            made.append(_learner(config, shape))
+        if "rollout" in with_gpus:
+            made.append(_engine(config, "rollout", shape, config.model.dtype, config.rollout.tensor_parallel_size))
+    if "solver" in with_gpus and isinstance(config.solver, VllmSolver):
+        shape = sizes.shape_of(solver or model_path(config.solver.path))
+        made.append(_engine(config, "solver", shape, config.solver.dtype))
+    return made
+
+
+def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
+    learner, lora = config.learner, config.model.lora
+    parts = sizes.learner_memory(
+        shape,
+        dtype=learner.dtype,
+        lora_rank=lora.rank if lora is not None else None,
+        ranks=learner.ranks,
+        zero_stage=learner.zero_stage,
+        critic=learner.critic,
+        microbatch_tokens=learner.max_tokens_per_microbatch,
+        checkpointing=learner.gradient_checkpointing,
+    )
+    return GpuRole("learner", parts, sizes.gib(parts), pushed=sizes.WIDTH[learner.dtype] * shape.parameters)
+
+
+def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, parallel: int = 1) -> GpuRole:
+    gpu, group = config.cluster.gpu_gib, getattr(config, role)
+    share = group.gpu_memory_utilization
+    parts = sizes.engine_memory(
+        shape,
+        dtype=dtype,
+        max_model_len=group.max_model_len,
+        max_num_seqs=group.max_num_seqs,
+        share_gib=share * gpu if gpu is not None else None,
+        tensor_parallel=parallel,
+    )
+    one = group.max_model_len * sizes.kv_bytes(shape, dtype) / parallel
+    minimum = (parts[0].size + one + sizes.ENGINE_OVERHEAD) / sizes.GIB
+    limit = f", {share:g} of {gpu:g} (gpu_memory_utilization)" if gpu is not None else ""
+    return GpuRole(role, parts, minimum, limit)
+
+
+def over_full(config: Config, memory: list[GpuRole]) -> str | None:
+    """Which GPU would hold more than it has, in one line that names the role; None where all fit, or where the size of
+    the GPUs is not described."""
+    gpu = config.cluster.gpu_gib
+    if gpu is None:
+        return None
+    found = {one.role: one for one in memory}
+    for name, group in (("rollout", config.rollout), ("solver", config.solver)):
+        if name not in found:
+            continue
+        share = getattr(group, "gpu_memory_utilization", 0.0) * gpu
+        if found[name].minimum > share:
+            return (
+                f"GPU memory: {name} needs {found[name].minimum:.1f} GiB for weights and one sequence, and has "
+                f"{share:.1f} ({name}.gpu_memory_utilization of cluster.gpu_gib {gpu:g})"
+            )
+    if "learner" in found:
+        together = ["learner", *(name for name in config.cluster.beside if name in found)]
+        need = sum(found[name].gib for name in together)
+        if need > gpu:
+            parts = ", ".join(f"{name} {found[name].gib:.1f}" for name in together)
+            verb = "needs" if len(together) == 1 else "need"
+            return f"GPU memory: {' and '.join(together)} {verb} {need:.1f} GiB on a GPU ({parts}), which has {gpu:g}"
+    return None
+
+
+def show(config: Config, memory: list[GpuRole], console: Console) -> None:
+    """Print the plan: a row a role, and under it what each role's share of a GPU is made of."""
+    table = Table(title="The plan", title_justify="left")
+    for column in ("role", "count", "CPUs each", "GPUs each", "GiB a GPU"):
+        table.add_column(column, justify="left" if column == "role" else "right")
+    found = {one.role: f"{one.gib:.1f}" for one in memory}
+    for role in roles(config):
+        table.add_row(role.name, str(role.count), f"{role.cpus:g}", f"{role.gpus:g}", found.get(role.name, ""))
+    wanted = bundles(config)
+    table.add_section()
+    table.add_row("reserved", "", *(f"{sum(getattr(one, kind) for one in wanted):g}" for kind in ("cpus", "gpus")), "")
+    console.print(table)
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    for one in memory:
+        say(f"{one.role}: {one.gib:.1f} GiB a GPU{one.limit}")
+        for part in one.parts:
+            say(f"  {part.name:<12}{part.size / sizes.GIB:8.2f} GiB  {part.formula}")
+        if one.role == "learner":
+            say(f"  a version that is pushed takes {one.pushed / sizes.GIB:.2f} GiB of the object store of every node "
+                "with a learner or rollout worker, and two may be there at once")  # fmt: skip

@@ -1,0 +1,149 @@
+"""The run's actors: started together, waited for with a limit, and ended with the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
+from ray.util.placement_group import placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from conf.schema.config import Config
+from rewards.actor import RewardActor
+from rollout.solvers.base import SolverMisconfigured
+from rollout.solvers.pool import SolverActor
+from rollout.worker import RolloutWorker
+from trainer.cluster import placement
+from trainer.cluster.actor_settings import reward_settings, solver_settings, worker_settings
+from trainer.cluster.ray_cluster import cluster_nodes
+from trainer.learner.learner import LearnerRank
+from trainer.learner.learner_group import LearnerGroup
+from trainer.workers.errors import log_tail
+from trainer.workers.pipeline import Pipeline
+
+
+class StartError(RuntimeError):
+    """A role did not start; the message holds the end of its log."""
+
+
+@dataclass
+class Roles:
+    """The running actors, in order of their indices."""
+
+    solvers: list[Any]
+    workers: list[Any]
+    rewarders: list[Any]
+    learner: LearnerGroup | None
+    log_folder: Path
+
+    def pipeline(self, config: Config) -> Pipeline:
+        """The rollout workers and reward actors as a pipeline."""
+        limits = config.controller
+        return Pipeline(
+            self.workers,
+            self.solvers,
+            self.rewarders,
+            self.log_folder,
+            limits.wait_timeout_s,
+            limits.max_tries,
+            config.rewards.episode_seconds,
+        )
+
+
+async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES) -> Roles:
+    """Reserve what the actors of these roles need, then create them; they load their models side by side. Raises
+    StartError."""
+    logs = str(log_folder)
+    places = await _reserve(config, only)
+    settings: dict[str, tuple[Any, dict[str, Any], Callable[[int], tuple[Any, ...]]]] = {
+        "solver": (
+            SolverActor,
+            {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3},
+            lambda index: (solver_settings(config), index, logs),
+        ),
+        "rollout": (
+            RolloutWorker,
+            {"max_concurrency": 1_000, "max_restarts": 3},
+            lambda index: (worker_settings(config), index, logs),
+        ),
+        # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
+        "reward": (
+            RewardActor,
+            {"max_restarts": -1},
+            lambda index: (
+                reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
+            ),
+        ),
+        "learner": (LearnerRank, {}, lambda index: (config, index, logs)),
+    }  # fmt: skip
+    wanted = {role.name: role for role in placement.roles(config, only)}
+
+    def start(name: str) -> list[Any]:
+        actor, options, arguments = settings[name]
+        role = wanted[name]
+        return [
+            actor.options(
+                num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((name, index)), **options
+            ).remote(*arguments(index))
+            for index in range(role.count)
+        ]
+
+    solvers, workers, rewarders = (start(name) if name in wanted else [] for name in ("solver", "rollout", "reward"))
+    learner = None
+    if "learner" in wanted:
+        # Ranks that die are started again where they were.
+        learner = LearnerGroup(partial(start, "learner"), workers, config.rollout.weights.transport)
+    return Roles(solvers, workers, rewarders, learner, log_folder)
+
+
+async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
+    """Reserve the run's bundles, all of them at once; where each actor goes. Raises StartError if the cluster lacks
+    something, or has no room for longer than ``controller.start_timeout_s``."""
+    wanted = placement.bundles(config, only)
+    if not wanted:
+        return {}
+    missing = placement.shortage(config, cluster_nodes(), only=only)
+    if missing is not None:
+        raise StartError(missing)
+    group = placement_group([bundle.resources for bundle in wanted], config.cluster.strategy.upper())
+    limit = config.controller.start_timeout_s
+    try:
+        async with asyncio.timeout(limit):
+            await group.ready()
+    except TimeoutError:
+        free = ray.available_resources()
+        raise StartError(
+            f"the cluster had no room in {limit:g} s (controller.start_timeout_s): the run needs "
+            + " and ".join(f"{sum(one.resources.get(name, 0) for one in wanted):g} {name}" for name in ("CPU", "GPU"))
+            + f", free are now {free.get('CPU', 0):g} CPU and {free.get('GPU', 0):g} GPU"
+        ) from None
+    return {
+        actor: PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)
+        for index, bundle in enumerate(wanted)
+        for actor in bundle.actors
+    }
+
+
+async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float, *arguments: Any) -> None:
+    """Wait until actors are loaded; raises StartError with the end of the log of the first that is not."""
+    for index, actor in enumerate(actors):
+        try:
+            async with asyncio.timeout(timeout_s):
+                await actor.ready.remote(*arguments)
+        except TimeoutError:
+            problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
+        except RayTaskError as error:
+            if isinstance(error.cause, SolverMisconfigured):
+                raise StartError(str(error.cause)) from None
+            problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
+        except RayError as error:
+            problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
+        else:
+            continue
+        raise StartError(f"{name}-{index} {problem}; the end of its log:\n{log_tail(log_folder, f'{name}-{index}')}")

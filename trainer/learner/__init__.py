@@ -1,0 +1,1 @@
+"""The DeepSpeed learner: actor-critic, ranks, state, and the sending of weights."""

@@ -1,0 +1,234 @@
+"""The actor and critic: a causal language model, and a value head on its trunk, or on one of its own, or none."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from conf.schema.base import ConfigError
+from conf.schema.model import Lora
+from rollout.engine.weight_update import LORA_A, LORA_B
+from trainer.algorithm.experience import Sequences, pack
+
+
+@dataclass(frozen=True)
+class Source:
+    """A tensor that an engine can be given: its name, and what it is made of, which has to be gathered first. It has
+    the shape of the first of its ``parts``."""
+
+    name: str
+    parts: tuple[nn.Parameter, ...]
+    make: Callable[[], Tensor]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The whole tensor's, also where ZeRO-3 keeps a part of it on every rank."""
+        return tuple(getattr(self.parts[0], "ds_shape", self.parts[0].shape))
+
+    @property
+    def nbytes(self) -> int:
+        """The whole tensor's."""
+        return math.prod(self.shape) * int(self.parts[0].dtype.itemsize)
+
+
+class Outputs(NamedTuple):
+    """Of each completion token ``[batch, completion]``: its log-probability, the value of the state before it
+    (zeros without a critic), and the entropy of the distribution it was drawn from (zeros where not asked for).
+
+    A tuple, since DeepSpeed hangs its ZeRO-3 hooks on the tensors of outputs, and looks for them in nothing else.
+    """
+
+    logprobs: Tensor
+    values: Tensor
+    entropies: Tensor
+
+
+class ActorCritic(nn.Module):
+    """A Hugging Face causal LM and its critic.
+
+    ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
+    same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
+    transformers' implementation of it, None its own choice.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        dtype: torch.dtype,
+        lora: Lora | None,
+        *,
+        critic: str = "shared",
+        gradient_checkpointing: bool = False,
+        attention: str | None = None,
+    ) -> None:
+        super().__init__()
+        load = partial(_load, path, dtype, lora, gradient_checkpointing, attention)
+        self.lm, hidden = load()
+        self.lora = lora is not None
+        self.critic = critic
+        if critic == "separate":
+            self.critic_trunk, _ = load(trunk=True)
+        if critic != "none":
+            self.value_head = nn.Linear(hidden, 1, dtype=dtype)
+            nn.init.zeros_(self.value_head.weight)
+            nn.init.zeros_(self.value_head.bias)
+
+    def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
+        """Score the completions of a batch. ``entropy``: ``none``, its ``value``, or with its ``gradient``."""
+        output = self.lm(
+            **batch.inputs,
+            logits_to_keep=batch.before,
+            output_hidden_states=self.critic == "shared",
+            use_cache=False,
+        )
+        logprobs, entropies = token_logprobs(output.logits.float() / temperature, batch.targets, entropy)
+        if self.critic == "none":
+            values = torch.zeros_like(logprobs)
+        else:
+            hidden = (
+                output.hidden_states[-1]
+                if self.critic == "shared"
+                else self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state
+            )
+            values = self.value_head(hidden[:, batch.before]).squeeze(-1).float()
+        return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
+
+    def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """Trainable parameters of the actor, and of the critic's own."""
+        actor = [p for p in self.lm.parameters() if p.requires_grad]
+        return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
+
+    def reference(self) -> nn.Module | None:
+        """A frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
+        gives it."""
+        if self.lora:
+            return None
+        frozen = copy.deepcopy(self.lm)
+        return frozen.requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
+        """Log-probabilities of the completions under the reference ``[batch, completion]``."""
+        arguments = {**batch.inputs, "logits_to_keep": batch.before, "use_cache": False}
+        if frozen is not None:
+            logits = frozen(**arguments).logits
+        else:
+            with self.lm.disable_adapter():
+                logits = self.lm(**arguments).logits
+        return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
+
+    def sources(self, *, merge: bool = True) -> list[Source]:
+        """The language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left out
+        without ``merge``."""
+        if not self.lora:
+            return [Source(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
+        adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()}
+        return [
+            _merged(name, value, adapted[name]) if merge and name in adapted else _plain(name, value)
+            for name, value in self.lm.get_base_model().named_parameters()
+            if "lora_" not in name
+        ]
+
+    def adapters(self) -> tuple[list[Source], dict[str, float]]:
+        """The adapter's tensors, named after the weights they change, and each weight's scale."""
+        sources, scales = [], {}
+        for name, module in self._adapted():
+            scales[f"{name}.weight"] = module.scaling["default"]
+            for suffix, part in ((LORA_A, module.lora_A), (LORA_B, module.lora_B)):
+                value = part["default"].weight
+                sources.append(Source(f"{name}.weight{suffix}", (value,), value.detach))
+        return sources, scales
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
+        return ((source.name, source.make()) for source in self.sources())
+
+    def _adapted(self) -> list[tuple[str, Any]]:
+        modules = self.lm.get_base_model().named_modules()
+        return [(name, module) for name, module in modules if "default" in getattr(module, "lora_A", ())]
+
+    def save(self, folder: str, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
+        """Write an ordinary Hugging Face folder, adapters merged."""
+        lm = self.lm.get_base_model() if self.lora else self.lm
+        state = {name: value.to(dtype or value.dtype).contiguous() for name, value in self.weights()}
+        plain = copy.deepcopy(lm.config)
+        plain.dtype = dtype or next(self.parameters()).dtype
+        from safetensors.torch import save_file
+
+        plain.save_pretrained(folder)
+        if getattr(lm, "generation_config", None) is not None:
+            lm.generation_config.save_pretrained(folder)
+        save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
+        tokenizer.save_pretrained(folder)
+
+
+def check_packing(model: ActorCritic, engine: Any) -> None:
+    """Refuse a model that does not keep the sequences of a packed row apart: not every architecture goes by the
+    positions. It is left in evaluation mode. Raises ConfigError."""
+    model.eval()
+    second, found = ([6, 7], [8, 9]), []
+    for first in (([1, 2, 3], [4]), ([5, 4, 2], [3])):
+        with torch.no_grad():
+            found.append(engine(pack([first, second], engine.device), entropy="none").logprobs[1])
+    if not torch.equal(*found):
+        raise ConfigError(
+            "learner.packing: 'packed' is not allowed for this model, whose sequences see each other in a packed row; "
+            "allowed: padded"
+        )
+
+
+def _plain(name: str, value: nn.Parameter) -> Source:
+    return Source(name.replace(".base_layer", ""), (value,), value.detach)
+
+
+def _merged(name: str, value: nn.Parameter, module: Any) -> Source:
+    parts = (value, module.lora_A["default"].weight, module.lora_B["default"].weight)
+    return Source(
+        name.replace(".base_layer", ""), parts, lambda: value.detach() + module.get_delta_weight("default").detach()
+    )
+
+
+def _load(
+    path: str,
+    dtype: torch.dtype,
+    lora: Lora | None,
+    gradient_checkpointing: bool,
+    attention: str | None,
+    *,
+    trunk: bool = False,
+) -> tuple[Any, int]:
+    """A folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden state."""
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
+    if trunk:
+        model = model.base_model
+    if gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.enable_input_require_grads()
+    if lora is not None:
+        from peft import LoraConfig, get_peft_model
+
+        task = "FEATURE_EXTRACTION" if trunk else "CAUSAL_LM"
+        adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
+        model = get_peft_model(model, adapters)
+    return model, AutoConfig.from_pretrained(path).get_text_config().hidden_size
+
+
+def token_logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
+    """Log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the entropies there
+    (see ``ActorCritic.forward``; zeros for ``none``)."""
+    log_z = logits.logsumexp(-1)
+    chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - log_z
+    if entropy == "none":
+        return chosen, torch.zeros_like(chosen)
+    with torch.set_grad_enabled(entropy == "gradient" and torch.is_grad_enabled()):
+        spread = log_z - (logits.softmax(-1) * logits).sum(-1)
+    return chosen, spread

@@ -1,0 +1,415 @@
+"""A learner rank: a Ray actor around one DeepSpeed engine. It fine-tunes (stage 1) and runs PPO (stage 2).
+
+Numbers do not depend on how a batch is cut: every rank makes the same minibatches of the whole batch and takes its
+share of each, losses are divided by the token counts of a minibatch over all ranks, groups are compared over all
+ranks, and a step is taken when its last micro-batch is in.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from conf.schema.config import Config
+from conf.schema.model import model_path
+from rollout.actor_log import actor_log
+from trainer.algorithm import losses
+from trainer.algorithm.advantages import estimate, group_moments, moments, scores, whiten
+from trainer.algorithm.experience import (
+    Experience,
+    Row,
+    Sequences,
+    microbatches,
+    minibatches,
+    pack,
+    pad,
+    pad_values,
+    shards,
+)
+from trainer.learner.actor_critic import ActorCritic, check_packing
+from trainer.learner.engine_state import restore_state, save_state
+from trainer.learner.process_group import NonFiniteLoss
+from trainer.learner.weight_sender import SendingRank
+from trainer.run_folder.checkpoints import LEARNER
+from trainer.run_folder.files import complete_folder
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+PROBES = 8
+
+
+def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
+    """Share of the learning rate at optimiser step ``step`` (from 0) of ``total``: linear warm-up, then constant or
+    falling linearly to 0 at the end."""
+    factor = min(1.0, (step + 1) / (warmup + 1))
+    return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
+
+
+class Learner(SendingRank):
+    """One rank of the learner; ``LearnerRank`` is the same class as a Ray actor."""
+
+    def __init__(self, config: Config, rank: int, log_folder: str | None = None) -> None:
+        if log_folder is not None:
+            actor_log(log_folder, f"learner-{rank}")
+        super().__init__(config, rank)
+        torch.set_num_threads(config.learner.threads)
+        self.frozen: Any = None
+
+    # -- set-up of a stage -----------------------------------------------------------------------------------
+
+    def setup(self, path: str, stage: str) -> None:
+        """Build model, optimiser and engine from a model folder for ``sft`` or ``ppo``."""
+        from transformers import AutoTokenizer
+
+        # A stage begins the same whatever went before it: it may be begun again.
+        torch.manual_seed(self.config.seed)
+        self.version, self.kl_coef = 0, self.config.algorithm.kl_coef
+        path = model_path(path)
+        settings = self.config.learner
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        model = ActorCritic(
+            path,
+            DTYPES[settings.dtype],
+            self.config.model.lora,
+            # Stage 1 has nothing to be judged.
+            critic="none" if stage == "sft" else settings.critic,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            attention=None if settings.attention == "auto" else settings.attention,
+        )
+        lr = self.config.sft.lr if stage == "sft" else settings.lr
+        self.base = None
+        # Copied before DeepSpeed takes the model apart.
+        self.frozen = model.reference() if stage == "ppo" else None
+        self._initialize(model, lr, stage)
+        if self.frozen is not None:
+            self.frozen.to(self.engine.device)
+        if settings.packing == "packed":
+            check_packing(self.model, self.engine)
+        # transformers loads models for evaluation, and recomputes no activations in them.
+        self.model.train()
+
+    def _initialize(self, model: ActorCritic, lr: float, stage: str) -> None:
+        import deepspeed
+
+        settings = self.config.learner
+        actor, critic = model.trained()
+        zero: dict[str, Any] = {"stage": settings.zero_stage}
+        adamw: Any = torch.optim.AdamW
+        if settings.offload_optimizer:
+            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": self.cuda}
+            adamw = deepspeed.ops.adam.DeepSpeedCPUAdam  # AdamW too unless told otherwise
+        optimizer = adamw(
+            [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],
+            betas=settings.betas,
+            weight_decay=settings.weight_decay,
+        )
+        schedule = None
+        if stage == "ppo":
+            algorithm = self.config.algorithm
+            total = algorithm.steps * algorithm.epochs * algorithm.minibatches
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lambda step: lr_factor(step, settings.warmup_steps, total, settings.lr_schedule)
+            )
+        self.engine, *_ = deepspeed.initialize(
+            model=model,
+            optimizer=optimizer,
+            lr_scheduler=schedule,
+            config={
+                "train_micro_batch_size_per_gpu": 1,
+                "gradient_accumulation_steps": 1,
+                "gradient_clipping": settings.grad_clip,
+                "zero_optimization": zero,
+                "bf16": {"enabled": settings.dtype == "bfloat16"},
+                "zero_allow_untested_optimizer": True,
+                "steps_per_print": 10**9,
+            },
+        )
+        self.model: ActorCritic = self.engine.module
+
+    # -- stage 1 ---------------------------------------------------------------------------------------------
+
+    def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
+        """One optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning
+        rate; the mean loss a token."""
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = self.config.sft.lr * decay
+        pairs = self._tokens(rows)
+        total = self._sum(float(sum(len(completion) for _, completion in pairs)))
+        groups = self._microbatches(pairs)
+        loss_sum = 0.0
+        for index, (group, weight) in enumerate(groups):
+            batch = self._collate([pairs[i] for i in group])
+            outputs = self.engine(batch, entropy="none")
+            nll = torch.where(batch.mask, -outputs.logprobs, 0.0).sum() * weight / total
+            self._backward(nll * self.ranks, last=index == len(groups) - 1)
+            loss_sum += nll.item()
+        return {"sft/loss": self._sum(loss_sum), "sft/tokens": total}
+
+    def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
+        """The mean loss a token of (prompt, completion) texts, the whole of them whatever the rank; nothing is
+        learned."""
+        pairs = self._tokens(rows)
+        # A rank that gets none takes part all the same, with nothing to count.
+        share = pairs[self.rank :: self.ranks]
+        counted, share = bool(share), share or pairs[:1]
+        loss = tokens = 0.0
+        self.model.eval()
+        with torch.no_grad():
+            for group, weight in self._microbatches(share):
+                batch = self._collate([share[i] for i in group])
+                nll = torch.where(batch.mask, -self.engine(batch, entropy="none").logprobs, 0.0)
+                loss += counted * weight * float(nll.sum())
+                tokens += counted * weight * float(batch.mask.sum())
+        self.model.train()
+        return self._sum(loss) / self._sum(tokens)
+
+    def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Row]:
+        """Prompts and completions as token ids, the end of text after a completion."""
+        encode, end = self.tokenizer.encode, self.tokenizer.eos_token_id
+        return [(encode(prompt), [*encode(completion, add_special_tokens=False), end]) for prompt, completion in rows]
+
+    # -- stage 2 ---------------------------------------------------------------------------------------------
+
+    def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+        """PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
+
+        Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
+        learner's weights at take-up. Raises NonFiniteLoss, on all ranks.
+        """
+        started = time.perf_counter()
+        algorithm = self.config.algorithm
+        generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
+        share: list[Experience] = []
+        chosen: list[list[int]] = []
+        parts = minibatches(batch, algorithm.minibatches, generator)
+        for part in parts:
+            own = shards(part, self.ranks)[self.rank]
+            chosen.append(list(range(len(share), len(share) + len(own))))
+            share += own
+        record = self._take_up(share, max(experience.group for experience in batch) + 1)
+        totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
+        for _ in range(algorithm.epochs):
+            for place in torch.randperm(len(chosen), generator=generator).tolist():
+                self._minibatch(record, chosen[place], totals, [item.problem_id for item in parts[place]])
+        self.version += 1
+        metrics = self._metrics(record, totals, algorithm.epochs * len(chosen))
+        if algorithm.kl_control == "adaptive":
+            kl = self._sum(float(record["kl"].sum())) / len(batch)
+            self.kl_coef = losses.adapted_kl_coef(
+                self.kl_coef, kl, algorithm.kl_target, len(batch), algorithm.kl_horizon
+            )
+        seconds = time.perf_counter() - started
+        tokens = sum(len(experience) for experience in batch)
+        return metrics | {"throughput/learner_tokens_s": tokens / seconds, "time/learn": seconds}
+
+    def _take_up(self, batch: Sequence[Experience], groups: int) -> dict[str, Any]:
+        """What the losses need of this rank's share, one row an experience, padded to the longest completion
+        ``[batch, time]``; ``groups`` are those of all ranks."""
+        algorithm = self.config.algorithm
+        device = self.engine.device
+        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
+        length = max(len(completion) for _, completion in rows)
+        old = torch.zeros(4, len(rows), length, device=device)
+        self.model.eval()
+        for group, _ in self._microbatches(rows):
+            part = self._collate([rows[i] for i in group])
+            width = part.mask.shape[1]
+            with torch.no_grad():
+                outputs = self.engine(part, algorithm.temperature)
+            reference = self.model.reference_logprobs(self.frozen, part, algorithm.temperature)
+            for kind, values in enumerate((outputs.logprobs, outputs.values, reference, outputs.entropies)):
+                old[kind, group, :width] = values
+        self.model.train()
+        mask = pad_values([[1.0] * len(completion) for _, completion in rows], length, device).bool()
+        proximal, values, reference, entropies = torch.where(mask, old, 0.0)
+        behaviour = pad_values([experience.logprobs for experience in batch], length, device)
+        rewards = pad_values([experience.rewards for experience in batch], length, device)
+        kl = losses.kl_k1(proximal, reference, mask)
+        if algorithm.kl == "reward":
+            rewards = rewards - self.kl_coef * kl
+        group = torch.tensor([experience.group for experience in batch], device=device)
+        total = self._sum_tensor(group_moments(scores(rewards, mask), group, groups))
+        settings: dict[str, Any] = {"gamma": algorithm.gamma, "lam": algorithm.lam, "scale": algorithm.group_std}
+        advantages, returns = estimate(algorithm.advantage, rewards, values, mask, group, total, **settings)
+        if algorithm.whiten:
+            advantages = whiten(advantages, mask, self._sum_tensor(moments(advantages, mask)))
+        return {
+            "rows": rows,
+            "mask": mask,
+            "proximal": proximal,
+            "values": values,
+            "reference": reference,
+            "behaviour": behaviour,
+            "advantages": advantages,
+            "returns": returns,
+            "kl": kl,
+            "entropies": entropies,
+            "versions": pad_values([experience.versions for experience in batch], length, device),
+        }
+
+    def _minibatch(
+        self, record: dict[str, Any], chosen: list[int], totals: dict[str, float], problems: list[str]
+    ) -> None:
+        """One optimiser step on the chosen rows; ``problems`` are those of all ranks."""
+        algorithm, settings = self.config.algorithm, self.config.learner
+        rows, mask = record["rows"], record["mask"]
+        # While its critic warms up, the policy's part of the gradient is zero.
+        trained = 0.0 if self.version < settings.critic_warmup_steps else 1.0
+        tokens = self._sum(float(mask[chosen].sum()))
+        sequences = self._sum(float(len(chosen)))
+        groups = self._microbatches([rows[i] for i in chosen])
+        norm = 0.0
+        for index, (group, weight) in enumerate(groups):
+            picked = [chosen[i] for i in group]
+            part = self._collate([rows[i] for i in picked])
+            width = part.mask.shape[1]
+            names = ("proximal", "behaviour", "advantages", "values", "returns", "reference")
+            proximal, behaviour, advantages, values, returns, reference = (
+                record[name][picked, :width] for name in names
+            )
+            outputs = self.engine(part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none")
+            policy, statistics = losses.policy_loss(
+                outputs.logprobs,
+                proximal,
+                behaviour,
+                advantages,
+                part.mask,
+                clip_low=algorithm.clip_low,
+                clip_high=algorithm.clip_high,
+                behaviour_weight_cap=algorithm.behaviour_weight_cap,
+                decoupled=algorithm.decoupled,
+            )
+            each = policy
+            if algorithm.kl == "loss":
+                each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, reference, part.mask)
+            if algorithm.entropy_coef:
+                each = each - algorithm.entropy_coef * torch.where(part.mask, outputs.entropies, 0.0)
+            each = trained * each
+            if settings.critic != "none":
+                value = losses.value_loss(outputs.values, values, returns, part.mask, algorithm.value_clip)
+                each = each + algorithm.value_coef * value
+                totals["value"] += weight * float(value.detach().sum())
+            loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
+            # DeepSpeed averages over ranks; the loss is already divided by the counts of all of them.
+            norm = self._backward(loss * weight * self.ranks, last=index == len(groups) - 1, problems=problems)
+            totals["tokens"] += weight * float(part.mask.sum())
+            totals["clipped"] += weight * float(statistics["clipped"])
+            totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
+            totals["policy"] += weight * float(policy.detach().sum())
+        totals["norm"] += norm
+
+    def _backward(self, loss: Tensor, *, last: bool, problems: Sequence[str] = ()) -> float:
+        """Add a micro-batch's gradient and, with the ``last``, take the step; then the norm of the gradient."""
+        if self._max(float(not torch.isfinite(loss))):
+            raise self._non_finite("loss", problems)
+        self.engine.set_gradient_accumulation_boundary(last)
+        self.engine.backward(loss)
+        norm = 0.0
+        if last and self.config.learner.zero_stage == 0:
+            # In float32 without ZeRO, DeepSpeed clips by the norm, and neither says nor looks at what it was.
+            gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
+            norm = float(torch.nn.utils.get_total_norm(gradients))
+            if not math.isfinite(norm):
+                raise self._non_finite("gradient", problems)
+        self.engine.step()
+        # ZeRO leaves a step out whose gradient is not finite.
+        if last and not self.engine.was_step_applied():
+            raise self._non_finite("gradient", problems)
+        return float(self.engine.get_global_grad_norm() or norm)
+
+    def _non_finite(self, what: str, problems: Sequence[str]) -> NonFiniteLoss:
+        message = f"{what} of a minibatch is NaN or infinite in step {self.version + 1}, on weights of version "
+        return NonFiniteLoss(
+            f"{message}{self.version}: its optimiser step was not taken; problems {', '.join(problems)}",
+            self.version + 1,
+            problems,
+        )
+
+    def _metrics(self, record: dict[str, Any], totals: dict[str, float], steps: int) -> dict[str, float]:
+        """Means over all ranks' tokens, under the catalogue's names."""
+        mask = record["mask"]
+        weights = torch.where(mask, (record["proximal"] - record["behaviour"]).exp(), 0.0)
+        staleness = (self.version - 1 - record["versions"])[mask]
+        count = self._sum(float(mask.sum()))
+        trained = self._sum(totals["tokens"])
+        gap = losses.engine_gap(record["proximal"], record["behaviour"], mask, record["versions"] == self.version - 1)
+        metrics = {
+            "policy/kl": self._sum(float(record["kl"].sum())) / count,
+            "policy/kl_coef": self.kl_coef,
+            "policy/entropy": self._sum(float(record["entropies"].sum())) / count,
+            "policy/clip_fraction": self._sum(totals["clipped"]) / trained,
+            "policy/ratio_max": self._max(totals["ratio_max"]),
+            "policy/behaviour_weight_capped": self._sum(
+                float((weights > self.config.algorithm.behaviour_weight_cap).sum())
+            )
+            / count,
+            "policy/loss": self._sum(totals["policy"]) / trained,
+            "policy/grad_norm": totals["norm"] / steps,
+            "staleness/mean": self._sum(float(staleness.sum())) / count,
+            "staleness/max": self._max(float(staleness.max())),
+        }
+        if self.config.learner.critic != "none":
+            residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
+            spread = self._sum_tensor(moments(record["returns"], mask))
+            variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
+            metrics["value/loss"] = self._sum(totals["value"]) / trained
+            metrics["value/explained_variance"] = 1 - variances[0] / variances[1] if variances[1] > 0 else 0.0
+        if self._sum(float(gap.numel())) > 0:
+            metrics["policy/engine_logprob_gap"] = self._max(float(gap.max()) if gap.numel() else 0.0)
+        return metrics
+
+    # -- weights ---------------------------------------------------------------------------------------------
+
+    def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
+        """A few sequences and their log-probabilities under the present weights: what an engine that loaded
+        them has to find as well."""
+        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
+        part = self._collate(rows)
+        with torch.no_grad():
+            logprobs = self.engine(part, 1.0, entropy="none").logprobs
+        return rows, [logprobs[row, : len(completion)].tolist() for row, (_, completion) in enumerate(rows)]
+
+    def checkpoint(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder (rank 0) and beside it all that ``restore`` needs; to be called on
+        every rank. Whoever asks makes the folder complete."""
+        with self.gathered(list(self.model.lm.parameters())):
+            if self.rank == 0:
+                self.model.save(folder, self.tokenizer)
+        own = {"version": self.version, "kl_coef": self.kl_coef}
+        save_state(self.engine, Path(folder) / LEARNER, self.rank, self.ranks, own)
+
+    def restore(self, folder: str) -> None:
+        """Go on from a checkpoint, after ``setup`` for stage 2 from the folder that it began with; to be called on
+        every rank. Raises CheckpointMismatch."""
+        own = restore_state(self.engine, Path(folder) / LEARNER, self.rank, self.ranks)
+        self.version, self.kl_coef = own["version"], own["kl_coef"]
+
+    def save(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder (rank 0); to be called on every rank. Complete or absent."""
+        with self.gathered(list(self.model.lm.parameters())):
+            if self.rank == 0:
+                with complete_folder(Path(folder)) as partial:
+                    self.model.save(str(partial), self.tokenizer)
+        if self.ranks > 1:
+            dist.barrier()
+
+    # -- batches ---------------------------------------------------------------------------------------------
+
+    def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], float]]:
+        """Rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        settings = self.config.learner
+        groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")
+        return self._equal(groups)
+
+    def _collate(self, rows: Sequence[Row]) -> Sequences:
+        return (pad if self.config.learner.packing == "padded" else pack)(rows, self.engine.device)
+
+
+LearnerRank = ray.remote(Learner)

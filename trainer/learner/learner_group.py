@@ -1,0 +1,127 @@
+"""The learner's ranks as one: every call goes to all of them, together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError
+
+from rollout.engine.weight_update import Update
+from trainer.algorithm.experience import Experience
+
+# A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
+GRACE_S = 10.0
+
+
+class LearnerDied(RuntimeError):
+    """A rank's process ended; none of the ranks can go on without it."""
+
+
+class LearnerGroup:
+    """Ray actors, one a rank, made by ``start``. Every call raises LearnerDied if a rank's process ends."""
+
+    def __init__(
+        self, start: Callable[[], Sequence[Any]], workers: Sequence[Any] = (), transport: str = "object_store"
+    ) -> None:
+        self._start = start
+        self.ranks = list(start())
+        self._workers = list(workers)
+        self._nccl = transport == "nccl"
+        self._open = False
+
+    async def connect(self) -> list[int]:
+        """Bring the ranks together; their process ids."""
+        host, port = (await self._all("address"))[0]
+        return list(await self._all("connect", host, port))
+
+    async def restart(self) -> None:
+        """End what is left of the ranks and start new ones, which hold no model yet."""
+        for rank in self.ranks:
+            ray.kill(rank)
+        self.ranks = list(self._start())
+        self._open = False
+        await self.connect()
+
+    async def setup(self, path: str, stage: str) -> None:
+        """Load a model folder on every rank for a stage."""
+        await self._all("setup", path, stage)
+
+    async def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
+        """One step of stage 1 at ``decay`` times the learning rate; the first rank's metrics, which are of all."""
+        parts = [rows[rank :: len(self.ranks)] for rank in range(len(self.ranks))]
+        calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
+        return dict((await _together(calls))[0])
+
+    async def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
+        """The mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
+        return float((await self._all("sft_loss", list(rows)))[0])
+
+    async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+        """One PPO step on a batch, of which every rank takes its share; metrics of the whole batch."""
+        return dict((await self._all("train_step", ray.put(list(batch))))[0])
+
+    async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Update, Any, Any]:
+        """The policy on its way, and probe sequences of the batch with their log-probabilities.
+
+        With the object store the weights lie there, to be loaded by whoever is given the update; with NCCL every
+        rollout worker has loaded them.
+        """
+        update = await (self._send() if self._nccl else self._gather())
+        if not batch:
+            return update, [], []
+        (rows, expected), *_ = await self._all("probe", list(batch[:8]))
+        return update, rows, expected
+
+    async def refill(self) -> Update:
+        """The whole policy in the object store, for a worker that is back and has no part in the NCCL group. That is
+        formed anew for the next push."""
+        self._open = False
+        return await self._gather(whole=True)
+
+    async def _gather(self, whole: bool = False) -> Update:
+        updates: list[Update] = await self._all("gather", whole)
+        return updates[0]
+
+    async def _send(self) -> Update:
+        if not self._open:
+            host, port = (await self._all("address"))[0]
+            await self._all("open_channel", self._workers, host, port)
+            self._open = True
+        updates: list[Update] = await self._all("send")
+        return updates[0]
+
+    async def checkpoint(self, folder: str) -> None:
+        """Write a checkpoint's model and learner into a folder that whoever asks makes complete."""
+        await self._all("checkpoint", folder)
+
+    async def restore(self, folder: str) -> None:
+        """Go on from a checkpoint, after ``setup``."""
+        await self._all("restore", folder)
+
+    async def save(self, folder: str) -> None:
+        """Write the policy as a Hugging Face folder."""
+        await self._all("save", folder)
+
+    async def _all(self, method: str, *arguments: Any) -> list[Any]:
+        return await _together([getattr(rank, method).remote(*arguments) for rank in self.ranks])
+
+
+async def _together(calls: Sequence[Any]) -> list[Any]:
+    """The results of a call on every rank. Raises the first error, or LearnerDied if a process is gone."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+    if pending:
+        await asyncio.wait(pending, timeout=GRACE_S)
+    for task in tasks:  # what comes too late to be told is not to be complained about
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    errors = [task.exception() for task in tasks if task.done()]
+    for rank, error in enumerate(errors):
+        if isinstance(error, RayActorError):
+            raise LearnerDied(f"learner-{rank} ended: {str(error).strip().splitlines()[0]}") from None
+    for error in errors:
+        if error is not None:
+            raise error
+    return [task.result() for task in tasks]

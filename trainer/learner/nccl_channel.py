@@ -1,0 +1,120 @@
+"""Weights over NCCL, from the learner's GPU to those of the rollout workers, by vLLM's own weight transfer.
+
+vLLM drives the exchange from the learner's first rank; what is here tells it where the weights come from, and how the
+rollout workers are reached. vLLM receives and loads in one: generation stands still for the broadcast too, and no
+second copy of the weights is made. A worker that is lost in the middle of a broadcast leaves it hanging, which ends
+the run by ``controller.wait_timeout_s``.
+
+Import it only where there are GPUs: it imports vLLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ray
+import torch
+from torch import Tensor
+from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
+from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
+
+from rollout.engine.weight_update import Entry, Update, bucketed
+
+if TYPE_CHECKING:
+    from trainer.learner.weight_sender import SendingRank
+
+
+class Policy(WeightSource):
+    """The learner's policy as vLLM asks for it: metadata, and a pass over the tensors that all ranks make together."""
+
+    def __init__(self, learner: SendingRank, limit: int) -> None:
+        self._learner = learner
+        self._limit = limit
+
+    def metadata(self) -> list[ParamMeta]:
+        """Names, types and whole shapes; nothing is gathered."""
+        return [ParamMeta(source.name, source.parts[0].dtype, source.shape) for source in self._learner.model.sources()]
+
+    @torch.no_grad()
+    def __iter__(self) -> Iterator[tuple[str, Tensor]]:
+        sources = self._learner.model.sources()
+        for chosen in bucketed([source.nbytes for source in sources], self._limit):
+            part = [sources[index] for index in chosen]
+            with self._learner.gathered([value for source in part for value in source.parts]):
+                # What ZeRO-3 gathered is gone when the next bucket is, and vLLM may not have sent it by then.
+                named = [(source.name, source.make().clone()) for source in part]
+            yield from named
+
+
+@dataclass
+class Workers:
+    """vLLM's client: its four calls, made to every rollout worker at once. Each worker's engine has
+    ``tensor_parallel`` ranks of the transfer's group, after the learner's, which is 0."""
+
+    actors: Sequence[Any]
+    tensor_parallel: int
+    timeout_s: float
+    version: int = 0
+
+    def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
+        """Have every worker join the group, at its own place."""
+        self._all("init", [{**init_info, "rank_offset": offset} for offset in self._offsets()])
+
+    def start_weight_update(self) -> None:
+        """Have every worker stop between two tokens."""
+        self._all("start", [None] * len(self.actors))
+
+    def update_weights(self, update_info: dict[str, Any]) -> None:
+        """Have every worker receive and load what is broadcast meanwhile."""
+        self._all("update", [update_info] * len(self.actors))
+
+    def finish_weight_update(self, weight_version: str | None = None) -> None:
+        """Have every worker go on with the version."""
+        self._all("finish", [self.version] * len(self.actors))
+
+    def _offsets(self) -> list[int]:
+        return [1 + index * self.tensor_parallel for index in range(len(self.actors))]
+
+    def _all(self, step: str, arguments: Sequence[Any]) -> None:
+        calls = [actor.transfer.remote(step, value) for actor, value in zip(self.actors, arguments, strict=True)]
+        ray.get(calls, timeout=self.timeout_s)
+
+
+class Channel:
+    """A group of the learner's first rank and all rollout workers; to be made and used on every rank."""
+
+    def __init__(self, learner: SendingRank, actors: Sequence[Any], host: str, port: int) -> None:
+        config = learner.config
+        limit = int(config.rollout.weights.bucket_mib * 2**20)
+        self._learner = learner
+        self._client = Workers(actors, config.rollout.tensor_parallel_size, config.controller.wait_timeout_s)
+        self._engine = WeightTransferTrainerFactory.trainer_init(
+            NCCLTrainerInitInfo(
+                master_address=host,
+                master_port=port,
+                world_size=1 + len(actors) * config.rollout.tensor_parallel_size,
+                rank=learner.rank,
+                packed_buffer_size_bytes=limit,
+            ),
+            client=self._client,
+            source=Policy(learner, limit),
+        )
+
+    def send(self, version: int) -> Update:
+        """Have every worker load the policy as ``version``."""
+        self._client.version = version
+        # vLLM packs on streams of its own, which do not wait for the optimiser's.
+        torch.cuda.synchronize()
+        self._engine.send_weights()
+        sources = self._learner.model.sources()
+        proofs: tuple[Entry, ...] = ()
+        if self._learner.config.rollout.weights.verify:
+            proofs = tuple(entry for bucket in self._learner.buckets(sources) for entry in bucket.entries)
+        return Update(version, sent=True, proofs=proofs, nbytes=sum(source.nbytes for source in sources))
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._engine.shutdown()

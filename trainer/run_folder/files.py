@@ -1,0 +1,79 @@
+"""Files and folders that are written whole or not at all, and JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+PARTIAL = ".partial"
+
+
+def begin_folder(folder: Path) -> Path:
+    """A new folder to write in, for ``complete``; what an earlier attempt left is removed."""
+    partial = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def complete(partial: Path) -> Path:
+    """Give a folder from ``begin_folder`` its name, once everything in it is on disk."""
+    folder = partial.with_name(partial.name.removesuffix(PARTIAL))
+    for path in (partial, *partial.rglob("*")):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    shutil.rmtree(folder, ignore_errors=True)
+    partial.rename(folder)
+    return folder
+
+
+@contextmanager
+def complete_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write in that takes its name only when the block ends without an error."""
+    partial = begin_folder(folder)
+    yield partial
+    complete(partial)
+
+
+def prune(parent: Path, prefix: str, keep: int) -> None:
+    """Remove all but the newest ``keep`` folders whose names are ``prefix`` and a number."""
+    numbers = {path.name.removeprefix(prefix): path for path in parent.glob(f"{prefix}*")}
+    found = sorted((number for number in numbers if number.isdigit()), key=int)
+    for number in found[:-keep]:
+        shutil.rmtree(numbers[number])
+
+
+def rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON-lines file up to a line that a killed process left unfinished; none without a file."""
+    found: list[dict[str, Any]] = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            break
+    return found
+
+
+def cut(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
+    """Take the rows out of a JSON-lines file that are not to be kept; those."""
+    every = rows(path)
+    if path.is_file():
+        partial = path.with_suffix(".partial")
+        partial.write_text("".join(json.dumps(row) + "\n" for row in every if keep(row)), encoding="utf-8")
+        partial.replace(path)
+    return [row for row in every if not keep(row)]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is complete or absent."""
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    partial.rename(path)

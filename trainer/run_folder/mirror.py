@@ -1,0 +1,125 @@
+"""A copy of a run's folder in a bucket or anywhere else that fsspec reaches: brought up to date at checkpoints and at
+the end, and fetched to go on with a run whose folder is lost.
+
+The run itself works in a folder on disk: its files grow line by line and are renamed when they are complete, which
+buckets do not offer. In the copy as in the folder, a checkpoint is complete if it has its ``state.json``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+
+import fsspec
+
+from conf.schema.base import ConfigError
+from trainer.run_folder.checkpoints import STATE
+from trainer.run_folder.files import PARTIAL
+
+CONFIG = "config.yaml"
+ALLOWED = "allowed: a URL of fsspec with its package installed, as s3://BUCKET/runs with s3fs"
+# What of a file tells whether it has changed: size and time.
+Mark = tuple[int, int]
+
+
+class Mirror:
+    """The copy of ``folder`` below ``url``, under the folder's name. Raises ConfigError if fsspec does not know the
+    URL. ``say`` is told when copying fails, once; it is tried again each time."""
+
+    def __init__(self, url: str, folder: Path, say: Callable[[str], object]) -> None:
+        self.folder, self._say = folder, say
+        try:
+            self._files, root = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:  # an unknown protocol, or a package that is not there
+            raise ConfigError(f"mirror: '{url}' is not allowed: {error}; {ALLOWED}") from None
+        self.url = f"{url.rstrip('/')}/{folder.name}"
+        self._root = f"{root.rstrip('/')}/{folder.name}"
+        self._sent: dict[str, Mark | None] = {}
+        self._said = False
+        self._thread = ThreadPoolExecutor(1, "mirror")
+        self._copying: Future[None] | None = None
+
+    def take_up(self, resume: bool) -> None:
+        """Fetch the run that is there, if the folder holds none, and know what is there. Raises ConfigError if there is
+        one that is not to be gone on with, or the URL cannot be read."""
+        try:
+            found = [str(path).removeprefix(f"{self._root}/") for path in self._files.find(self._root)]
+            if CONFIG in found and resume and not (self.folder / CONFIG).exists():
+                # Last what makes it a run: without that a fetch that was cut short is begun again.
+                for name in sorted(found, key=CONFIG.__eq__):
+                    (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+                    self._files.get_file(f"{self._root}/{name}", str(self.folder / name))
+        except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
+            raise ConfigError(f"mirror: '{self.url}' cannot be read ({_line(error)}); {ALLOWED}") from None
+        if CONFIG in found and not resume:
+            raise ConfigError(
+                f"mirror: '{self.url}' already holds a run; allowed: another run_dir, or resume=auto to go on with it"
+            )
+        self._sent = dict.fromkeys(found)
+
+    def begin(self) -> None:
+        """Bring the copy up to date beside whatever goes on; nothing if that is still being done."""
+        if self._copying is None or self._copying.done():
+            self._copying = self._thread.submit(self._guarded)
+
+    def end(self) -> None:
+        """Bring the copy up to date, and wait for it."""
+        self._thread.submit(self._guarded).result()
+        self._thread.shutdown()
+
+    def _guarded(self) -> None:
+        try:
+            self.copy()
+        except Exception as error:  # noqa: BLE001 - a copy that fails must not end the run
+            if not self._said:
+                self._said = True
+                self._say(f"{self.url} could not be written ({_line(error)}); the run goes on, all is in its folder")
+
+    def copy(self) -> None:
+        """Send what has changed, then remove what is gone. A checkpoint that is being changed is none: its state goes
+        first and comes last."""
+        now = self._marks()
+        changed = {name for name, mark in now.items() if self._sent.get(name) != mark}
+        for state in [name for name in self._sent if _is_state(name)]:
+            if any(name.startswith(state.removesuffix(STATE)) for name in changed):
+                self._remove(state)
+                changed |= {state} & now.keys()
+        for name in sorted(changed, key=_is_state):
+            self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
+            try:
+                self._files.put_file(str(self.folder / name), f"{self._root}/{name}")
+            except FileNotFoundError:
+                if (self.folder / name).exists():
+                    raise
+                continue  # of an older checkpoint, removed meanwhile
+            self._sent[name] = now[name]
+        for name in sorted(self._sent.keys() - now.keys(), key=_is_state, reverse=True):
+            self._remove(name)
+
+    def _remove(self, name: str) -> None:
+        self._files.rm_file(f"{self._root}/{name}")
+        del self._sent[name]
+
+    def _marks(self) -> dict[str, Mark]:
+        """The folder's files that are complete."""
+        found: dict[str, Mark] = {}
+        for path in sorted(self.folder.rglob("*")):
+            relative = path.relative_to(self.folder)
+            if path.is_symlink() or any(part.endswith(PARTIAL) for part in relative.parts):
+                continue
+            with suppress(FileNotFoundError):
+                if path.is_file():
+                    stat = path.stat()
+                    found[relative.as_posix()] = stat.st_size, stat.st_mtime_ns
+        return found
+
+
+def _is_state(name: str) -> bool:
+    return name.endswith(f"/{STATE}")
+
+
+def _line(error: BaseException) -> str:
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__

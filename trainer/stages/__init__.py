@@ -1,0 +1,1 @@
+"""The stages of a run: fine-tuning, PPO, evaluation."""

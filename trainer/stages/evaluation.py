@@ -1,0 +1,172 @@
+"""How well held-out problems are answered: in stage 3 by the solver alone and through plans of several origins, while
+the policy is trained through its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import shutil
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from conf.schema.config import Config
+from rewards.reward import Scored
+from rollout.data.chained import Graph
+from rollout.jobs import Job
+from rollout.records import Problem
+from trainer.learner.learner_group import LearnerGroup
+from trainer.run_folder.files import write_json
+from trainer.tracking.statistics import wilson
+from trainer.workers.pipeline import BudgetSpent, Pipeline
+
+
+def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:
+    """Greedy jobs: ``direct``, or the configured strategy with ``gold`` or ``filler`` plans or the policy's own."""
+    jobs = []
+    for index, problem in enumerate(problems):
+        plan = None
+        if kind == "gold":
+            plan = list(problem.subquestions or [])
+        elif kind == "filler":
+            plan = Graph(problem).filler_plan(random.Random(f"filler {problem.id}"))
+        name = "direct" if kind == "direct" else strategy
+        jobs.append(Job(index, problem, name, seed=index, temperature=0.0, plan=plan))
+    return jobs
+
+
+async def evaluate(
+    pipeline: Pipeline, problems: Sequence[Problem], kind: str, strategy: str
+) -> tuple[dict[str, Any], list[Scored]]:
+    """Run one kind over all problems: accuracy with its 95 % interval, and what else can be counted."""
+    scored = await pipeline.run(eval_jobs(problems, kind, strategy))
+    return summarize(scored), scored
+
+
+def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
+    """Accuracy, rescued and broken counts, and for problems with a known graph the shares of plans.
+
+    An episode that did not end ``ok`` is not right; such episodes are counted by outcome, and the share of right ones
+    among the others is given beside the accuracy."""
+    right = sum(item.reward.correct for item in scored)
+    result: dict[str, Any] = wilson(right, len(scored))
+    unanswered = Counter(item.episode.outcome for item in scored if item.episode.outcome != "ok")
+    if unanswered:
+        answered = len(scored) - unanswered.total()
+        result["unanswered"] = dict(unanswered)
+        result["mean_answered"] = right / answered if answered else None
+    first = [item.reward.correct_initial for item in scored]
+    if all(value is not None for value in first):
+        pairs = [(value or 0.0, item.reward.correct) for value, item in zip(first, scored, strict=True)]
+        result["rescued"] = sum(a < 1 <= b for a, b in pairs)
+        result["broken"] = sum(b < 1 <= a for a, b in pairs)
+    result["solver_tokens"] = sum(item.episode.solver_tokens for item in scored) / len(scored)
+    gates = [item.episode.gate for item in scored if item.episode.gate is not None]
+    if gates:
+        result["gate_closed"] = gates.count("closed") / len(gates)
+    plans = [item for item in scored if item.episode.decomposition is not None]
+    if plans and all(item.episode.problem.source == "chained" for item in plans):
+        checks = [
+            Graph(item.episode.problem).check_plan(item.episode.decomposition.subquestions)  # type: ignore[union-attr]
+            for item in plans
+        ]
+        result["plans"] = {name: sum(check[name] for check in checks) / len(checks) for name in checks[0]}
+        by_steps: dict[int, list[float]] = {}
+        for item in plans:
+            by_steps.setdefault(item.episode.problem.meta["steps"], []).append(item.reward.correct)
+        result["by_steps"] = {str(steps): sum(v) / len(v) for steps, v in sorted(by_steps.items())}
+    return result
+
+
+class Evaluator:
+    """Judges the policy while it is trained, greedily and always on the same problems; one evaluation at a time.
+
+    Its jobs go through the workers beside those of the training, ahead of what waits there. Nothing waits for them, no
+    push either: a score is filed under the version that every worker held when it began, and the labels of the tokens
+    say whether a push reached a plan before it was written. ``checkpoints/best`` is the policy of the best score so
+    far, with the score in its ``evaluation.json``; only a score whose every token is by that very policy counts.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        pipeline: Pipeline,
+        learner: LearnerGroup,
+        problems: Sequence[Problem],
+        checkpoints: Path,
+    ) -> None:
+        self._every = config.evaluation.every
+        self._jobs = [replace(job, ahead=True) for job in eval_jobs(problems, "ppo", config.strategy.name)]
+        self._pipeline, self._learner = pipeline, learner
+        self._folder, self._candidate = checkpoints / "best", checkpoints / "candidate"
+        self._kept: int | None = None
+        self._saving: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[dict[str, float]] | None = None
+        record = self._folder / "evaluation.json"
+        # A run that goes on in its folder goes on comparing.
+        self.best: dict[str, Any] | None = json.loads(record.read_text()) if record.is_file() else None
+
+    async def keep(self, version: int) -> None:
+        """Write the policy if it is to be evaluated: call it when the learner has reached ``version`` and before it
+        goes on. While the evaluation before is still running, none is begun."""
+        if self._every and version % self._every == 0 and self._running is None:
+            self._kept = version
+            self._saving = asyncio.create_task(self._learner.save(str(self._candidate)))
+            await self._saving
+
+    def begin(self, version: int) -> None:
+        """Evaluate, if this version was kept: call it when every worker has loaded it."""
+        if self._kept == version:
+            self._kept = None
+            self._running = asyncio.create_task(self._evaluate(version))
+
+    async def metrics(self, *, wait: bool = False) -> dict[str, float]:
+        """What an evaluation found that has ended since it was last asked; ``wait`` for one that is running. Raises
+        what went wrong in it."""
+        task = self._running
+        if task is None or not (wait or task.done()):
+            return {}
+        found = await task
+        self._running = None
+        return found
+
+    async def stop(self) -> None:
+        """Give up what is running."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.gather(self._running, return_exceptions=True)
+        shutil.rmtree(self._candidate, ignore_errors=True)
+
+    async def _evaluate(self, version: int) -> dict[str, float]:
+        started = time.perf_counter()
+        try:
+            scored = await self._pipeline.run(self._jobs)
+        except BudgetSpent:
+            return {}  # the training ends as well, and tells
+        # The push may have been quicker than the writing, but ``keep`` was called before it.
+        assert self._saving is not None
+        await self._saving
+        score = wilson(sum(item.reward.correct for item in scored), len(scored))
+        samples = (item.episode.policy for item in scored)
+        versions = [label for sample in samples if sample is not None for label in sample.versions]
+        if set(versions) <= {version} and (self.best is None or score["mean"] > self.best["mean"]):
+            self.best = {"version": version, **score, "problems": len(scored)}
+            write_json(self._candidate / "evaluation.json", self.best)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._candidate.rename(self._folder)
+        else:
+            shutil.rmtree(self._candidate)
+        return {
+            "eval/accuracy": score["mean"],
+            "eval/low": score["low"],
+            "eval/high": score["high"],
+            "eval/version": float(version),
+            "eval/version_mean": fmean(versions) if versions else float(version),
+            "eval/seconds": time.perf_counter() - started,
+            **({"eval/best": self.best["mean"]} if self.best else {}),
+        }

@@ -1,0 +1,248 @@
+"""Stage 1: supervised fine-tuning of the decomposer on decompositions that others wrote, or it itself.
+
+The default recipe: take training problems, let the frozen solver make its initial attempt (the decomposer always reads
+one), and write each problem a plan as an automatic teacher would: gold sub-questions of which some are missing,
+some out of order, some needless. One pass of cross-entropy on the plan's tokens, linear decay. ``sft.sources`` has
+other examples; ``sft.held_out`` measures on problems that are never trained on.
+
+What a run makes of it lies in its folder ``sft``. Invariant: ``examples.jsonl`` is complete or not there, and is what
+is trained on; so a run that goes on from a checkpoint takes the very steps that it would have taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import random
+import shutil
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from conf.schema.config import Config
+from rewards.compare_decompositions import compare, means
+from rewards.nouns_and_vectors import TextResources
+from rollout.data.files import Files
+from rollout.data.source import Source
+from rollout.episode.prompts import Prompts
+from rollout.jobs import Job
+from rollout.records import Decomposition, Problem
+from rollout.strategies import PLAN_ONLY
+from trainer.learner.learner_group import LearnerGroup
+from trainer.run_folder.checkpoints import STATE, newest
+from trainer.run_folder.files import begin_folder, complete, prune, write_json
+from trainer.stages.fine_tuning_examples import Plan, Progress, Sources
+from trainer.tracking.live_view import View
+from trainer.tracking.tracker import Tracker
+from trainer.workers.pipeline import Pipeline
+
+# What the decomposer reads, and what it is to write.
+Row = tuple[str, str]
+EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
+
+
+class FineTuning:
+    """Stage 1 of a run. ``report`` is what the run's summary has of it, ``begun`` the steps that an earlier process
+    took. Raises RecordError for files with bad rows."""
+
+    def __init__(self, config: Config, run: Path, source: Source) -> None:
+        self.config, self.source = config, source
+        self.folder, self.checkpoints = run / "sft", run / "checkpoints" / "sft_steps"
+        self.report: dict[str, Any] = {}
+        self.begun = 0
+        self._sources = Sources(config, source)
+        skip, asking = config.data.on_bad_row == "skip", config.data.questions_only
+        others = {
+            name: Files([], [Path(path).expanduser()], skip_bad=skip, questions_only=asking)
+            for name, path in config.sft.held_out.also.items()
+        }
+        self._others = list(others.values())
+        self._compared = {
+            name: with_subquestions(one, config.sft.held_out.scored)
+            for name, one in ({"held_out": source} | others).items()
+        }
+
+    def take_up(self) -> dict[str, Any] | None:
+        """Find what an earlier process left; the run's own state at its newest checkpoint, None if there is none."""
+        record = self.folder / SUMMARY
+        self.report = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        checkpoint = newest(self.checkpoints)
+        if checkpoint is None:
+            return None
+        self.begun = checkpoint.version
+        return dict(checkpoint.state["run"])
+
+    async def run(
+        self,
+        problems: Iterator[Problem],
+        prompts: Prompts,
+        pipeline: Pipeline,
+        learner: LearnerGroup,
+        view: View,
+        tracker: Tracker,
+        state: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> None:
+        """Fine-tune the model that the learner was set up with. ``state`` is what a checkpoint keeps of the run."""
+        view.stage("stage 1, examples", None)
+        rows, held_out = await self.examples(
+            problems, prompts, pipeline, lambda done, count: view.advance(done, count, {})
+        )
+        if self.config.sft.held_out.problems and not held_out:
+            view.say("no held-out problem has sub-questions: no loss is measured on them, no decomposition compared")
+        view.stage("stage 1, supervised fine-tuning", None)
+
+        def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
+            tracker.fine_tuning(step, metrics)
+            view.advance(step, steps, metrics)
+
+        async def save(step: int) -> None:
+            await self.checkpoint(step, learner, await state())
+
+        await self.train(rows, held_out, learner, progress, save)
+
+    async def examples(
+        self, problems: Iterator[Problem], prompts: Prompts, pipeline: Pipeline, progress: Progress
+    ) -> tuple[list[Row], list[Row]]:
+        """What is trained on, and the held-out rows whose loss is measured. ``progress`` is told of episodes."""
+        files = self.folder / EXAMPLES, self.folder / HELD_OUT
+        if not files[0].is_file():
+            self.folder.mkdir(exist_ok=True)
+            chosen = list(itertools.islice(problems, self.config.sft.problems))
+            mixture, counts = await self._sources.gather(chosen, self._unseen, pipeline, self.folder, progress)
+            held_out = [
+                ("held_out", Plan(problem, list(problem.subquestions or [])))
+                for problem in with_subquestions(self.source, self.config.sft.held_out.problems)
+            ]
+            rows = [await _rows(plans, prompts, pipeline) for plans in (mixture, held_out)]
+            self._note(sources=counts, held_out=len(held_out))
+            for path, own in reversed(list(zip(files, rows, strict=True))):
+                partial = path.with_suffix(".partial")
+                partial.write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
+                partial.rename(path)
+        train, measured = (
+            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in files
+        )
+        return _pairs(train), _pairs(measured)
+
+    async def train(
+        self,
+        rows: list[Row],
+        held_out: Sequence[Row],
+        learner: LearnerGroup,
+        progress: Callable[[int, int, dict[str, float]], object],
+        save: Callable[[int], Awaitable[None]],
+    ) -> None:
+        """Fine-tune the model that the learner was set up with, on from step ``begun``.
+
+        ``progress(step, steps, metrics)`` is called after every step, ``save(step)`` whenever a checkpoint is due.
+        """
+        recipe, batches = self.config.sft, self._batches(rows)
+        steps = len(batches)
+        if self.begun:
+            await learner.restore(str(self.checkpoints / f"step-{self.begun}"))
+        elif held_out:
+            loss = await learner.sft_loss(held_out)
+            self._note(held_out_loss={"before": loss})
+            progress(0, steps, {"sft/held_out_loss": loss})
+        for step, batch in enumerate(batches[self.begun :], self.begun + 1):
+            metrics = await learner.sft_step(batch, 1.0 - (step - 1) / steps)
+            if held_out and (step % recipe.held_out.every == 0 or step == steps):
+                metrics["sft/held_out_loss"] = await learner.sft_loss(held_out)
+                self._note(held_out_loss=self.report["held_out_loss"] | {"after": metrics["sft/held_out_loss"]})
+            progress(step, steps, metrics)
+            if step % recipe.checkpoint_every == 0 and step < steps:
+                await save(step)
+            await asyncio.sleep(0)
+        self._note(steps=steps)
+
+    def _batches(self, rows: list[Row]) -> list[list[Row]]:
+        """Every step's examples: whole batches, the examples in another order every epoch."""
+        recipe = self.config.sft
+        size = min(recipe.batch_size, len(rows))
+        rng = random.Random(f"sft order {self.config.seed}")
+        batches = []
+        for _ in range(recipe.epochs):
+            rng.shuffle(rows)
+            batches += [rows[start : start + size] for start in range(0, len(rows) - size + 1, size)]
+        return batches
+
+    async def checkpoint(self, step: int, learner: LearnerGroup, run: dict[str, Any]) -> None:
+        """Write a checkpoint, with the run's own state."""
+        partial = begin_folder(self.checkpoints / f"step-{step}")
+        await learner.checkpoint(str(partial))
+        write_json(partial / STATE, {"version": step, "run": run})
+        await asyncio.to_thread(complete, partial)
+        prune(self.checkpoints, "step-", self.config.learner.keep_checkpoints)
+
+    def forget_checkpoints(self) -> None:
+        """Remove them: stage 1 is done, and its model is kept."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    async def compare(self, when: str, pipeline: Pipeline, view: View) -> None:
+        """Compare the decomposer's greedy decompositions with the reference, ``before`` or ``after``, unless that was
+        done or is not asked for."""
+        asked = [(name, problem) for name, problems in self._compared.items() for problem in problems]
+        if not asked or when in self.report.get("decompositions", {}):
+            return
+        view.stage(f"stage 1, decompositions {when}", len(asked))
+        jobs = [Job(index, problem, PLAN_ONLY, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)]
+        done = await pipeline.run(jobs, lambda count: view.advance(count, len(jobs), {}))
+        written = [item.episode.decomposition or Decomposition("", [], invalid="empty") for item in done]
+        plans = [plan.subquestions for plan in written]
+        references = [list(problem.subquestions or []) for _, problem in asked]
+        resources = TextResources(self.config.rewards.vectors)
+        threshold = self.config.sft.held_out.similarity
+        found = await asyncio.to_thread(compare, plans, references, resources, threshold)
+        report: dict[str, dict[str, Any]] = {}
+        for name in self._compared:
+            own = [index for index, (of, _) in enumerate(asked) if of == name]
+            if own:
+                counts = {"problems": len(own), "invalid": sum(written[i].invalid is not None for i in own)}
+                report[name] = counts | means([found[index] for index in own])
+        self.folder.mkdir(exist_ok=True)
+        with (self.folder / f"compared_{when}.jsonl").open("w", encoding="utf-8") as stream:
+            for (name, problem), plan, reference, likeness in zip(asked, plans, references, found, strict=True):
+                row = {"set": name, "id": problem.id, "question": problem.question, "subquestions": plan}
+                stream.write(json.dumps(row | {"reference": reference, "matched": likeness.matched}) + "\n")
+        self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
+
+    def _unseen(self, question: str) -> bool:
+        """Whether a question must not be trained on."""
+        return any(one.is_held_out(question) for one in (self.source, *self._others))
+
+    def _note(self, **entries: Any) -> None:
+        self.report |= entries
+        self.folder.mkdir(exist_ok=True)
+        write_json(self.folder / SUMMARY, self.report)
+
+
+def with_subquestions(source: Source, count: int) -> list[Problem]:
+    """Those of ``count`` held-out problems that have sub-questions."""
+    return [problem for problem in source.held_out(count) if problem.subquestions]
+
+
+async def _rows(plans: Sequence[tuple[str, Plan]], prompts: Prompts, pipeline: Pipeline) -> list[dict[str, str]]:
+    """What the decomposer reads and is to write, under (source, plan); the solver makes the attempts that it is shown
+    and that are not there yet."""
+    attempts: dict[str, str] = {}
+    if prompts.read_attempt:
+        missing = {plan.problem.question: plan.problem for _, plan in plans if plan.attempt is None}
+        jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
+        done = await pipeline.run(jobs)
+        attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
+    return [
+        {
+            "source": name,
+            "id": plan.problem.id,
+            "prompt": prompts.decompose(
+                plan.problem, attempts.get(plan.problem.question, "") if plan.attempt is None else plan.attempt
+            ),
+            "completion": "\n".join(plan.subquestions),
+        }
+        for name, plan in plans
+    ]
+
+
+def _pairs(rows: Sequence[dict[str, str]]) -> list[Row]:
+    return [(row["prompt"], row["completion"]) for row in rows]

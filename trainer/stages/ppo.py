@@ -1,0 +1,345 @@
+"""Stage 2: asynchronous PPO as two coroutines, rollouts and training, around a buffer with an age limit.
+
+Invariants: ``admitted <= (version + max_staleness + 1) * batch_size`` with the version that every worker has
+acknowledged, counted in episodes; nothing older than ``max_staleness`` versions is trained on; every admitted group
+(the ``group_size`` samples of one problem) is trained on once, whole and in one batch, or given up and counted, or put
+back. Between two steps all of that is in ``state``, and a controller that ``restore``s it goes on as this one would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from conf.schema.config import Config
+from rewards.reward import Scored
+from rollout.jobs import BUDGET, Job, sampling_seed
+from rollout.records import Problem
+from trainer.algorithm.experience import make_experience
+from trainer.algorithm.staleness import StalenessManager
+from trainer.learner.learner_group import LearnerGroup
+from trainer.stages.buffer import Buffer
+from trainer.stages.evaluation import Evaluator
+from trainer.stages.sample_groups import Assembler, flat, usable
+from trainer.tracking.metrics_catalogue import episode_metrics
+from trainer.workers.pipeline import Pipeline
+from trainer.workers.scored_episode_json import job_row, row_job
+from trainer.workers.weight_publisher import Push
+
+# Called after every learner step with the step, its metrics and the batch it was made of.
+OnStep = Callable[[int, dict[str, float], list[Scored]], Any]
+# Called, and waited for, between two steps where a checkpoint is due and everything up to there has been reported.
+OnCheckpoint = Callable[[int], Any]
+# What is counted since the start.
+COUNTERS = ("dropped", "refused", "flat_groups", "max_staleness")
+
+
+@dataclass
+class PpoResult:
+    """How stage 2 ended."""
+
+    steps: int
+    version: int
+    max_staleness: float
+    refused: int
+    dropped: int
+    out_of_budget: bool
+
+
+class Controller:
+    """Runs PPO over a pipeline and a learner group."""
+
+    def __init__(
+        self,
+        config: Config,
+        pipeline: Pipeline,
+        learner: LearnerGroup,
+        problems: Iterator[Problem],
+        on_step: OnStep,
+        on_checkpoint: OnCheckpoint | None = None,
+        evaluator: Evaluator | None = None,
+    ) -> None:
+        self.config = config
+        self.pipeline = pipeline
+        self.learner = learner
+        self.on_step = on_step
+        self.on_checkpoint = on_checkpoint
+        self.evaluator = evaluator
+        self.batch_size = config.algorithm.batch_size
+        self.group_size = config.algorithm.group_size
+        self.staleness = StalenessManager(self.batch_size, config.controller.max_staleness)
+        self.assembler = Assembler(self.group_size)
+        self.buffer = Buffer()
+        self.version = 0
+        self.dropped = 0
+        self.refused = 0
+        self.flat_groups = 0
+        self.max_staleness = 0.0
+        self.out_of_budget = False
+        self._problems = problems
+        self._drawn = 0
+        self._again: deque[list[Job]] = deque()
+        # Admitted, and neither trained on nor given up nor put back: by the id of the first job.
+        self._open: dict[int, list[Job]] = {}
+        self._groups = 0
+        self._flat_since_step = 0
+        self._room = asyncio.Event()
+        pipeline.on_version = self._room.set
+        self._checkpoint_s = 0.0
+        self._reporting: asyncio.Task[None] | None = None
+        self._pushing: asyncio.Task[Push] | None = None
+        self._resubmit: list[Job] = []
+
+    def state(self) -> tuple[dict[str, Any], list[Scored]]:
+        """Between two steps: what ``restore`` needs, as JSON, and the scored episodes that wait.
+
+        Groups that are not whole yet count as in flight.
+        """
+        waiting = self.buffer.groups
+        whole = {group[0].job.id for group in waiting}
+        state = {
+            "version": self.version,
+            "groups": self._groups,
+            "drawn": self._drawn,
+            "flat_since_step": self._flat_since_step,
+            "in_flight": [[job_row(job) for job in jobs] for key, jobs in self._open.items() if key not in whole],
+            "put_back": [[job_row(job) for job in jobs] for jobs in self._again],
+            "counters": {name: getattr(self, name) for name in COUNTERS},
+            "pipeline": dict(self.pipeline.counts),
+        }
+        return state, [item for group in waiting for item in group]
+
+    def restore(self, state: dict[str, Any], waiting: Sequence[Scored]) -> None:
+        """Go on from a state, before ``run``; the problems are to be those from ``drawn`` on."""
+        self.version = state["version"]
+        self._groups, self._drawn = state["groups"], state["drawn"]
+        self._flat_since_step = state["flat_since_step"]
+        for name, value in state["counters"].items():
+            setattr(self, name, value)
+        for name, count in state["pipeline"].items():
+            # What this process has seen since that state is not undone: it happened.
+            self.pipeline.counts[name] = max(self.pipeline.counts[name], count)
+        self._again.extend([row_job(row) for row in rows] for rows in state["put_back"])
+        in_flight = [[row_job(row) for row in rows] for rows in state["in_flight"]]
+        groups = [list(waiting[start : start + self.group_size]) for start in range(0, len(waiting), self.group_size)]
+        for group in groups:
+            self.buffer.add(group)
+        self._open = {jobs[0].id: jobs for jobs in [*in_flight, *([item.job for item in group] for group in groups)]}
+        self.staleness.admit(self.version * self.batch_size + len(self._open) * self.group_size)
+        self._resubmit = [job for jobs in in_flight for job in jobs]
+
+    async def run(self) -> PpoResult:
+        """All steps of the configuration, or as many as the solver's budget allows."""
+        loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
+        try:
+            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
+            for loop in done:
+                loop.result()
+        except Exception:
+            # The last step that was taken is still to be told.
+            if self._reporting is not None:
+                await asyncio.wait([self._reporting], timeout=self.config.controller.wait_timeout_s)
+            raise
+        finally:
+            tasks = [task for task in (*loops, self._reporting, self._pushing) if task is not None]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            if self.evaluator is not None:
+                await self.evaluator.stop()
+        return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped, self.out_of_budget)
+
+    # -- rollouts --------------------------------------------------------------------------------------------
+
+    async def _admit(self) -> None:
+        """Admit problems whenever the staleness bound leaves room; never more than the steps need, and none once
+        the solver's budget is spent."""
+        needed = self.config.algorithm.steps * self.batch_size
+        if self._resubmit:
+            await self.pipeline.submit(self._resubmit)
+        while True:
+            room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
+            if room > 0 and not self.out_of_budget:
+                self.staleness.admit(room)
+                # Groups come and go whole and a batch is a whole number of them, so the room is one too.
+                groups = [self._next_group() for _ in range(room // self.group_size)]
+                await self.pipeline.submit([job for group in groups for job in group])
+                continue
+            self._room.clear()
+            await self._room.wait()
+
+    def _next_group(self) -> list[Job]:
+        number = self._groups
+        self._groups += 1
+        ids = range(number * self.group_size, (number + 1) * self.group_size)
+        if self._again:
+            jobs = [replace(job, id=identity) for job, identity in zip(self._again.popleft(), ids, strict=True)]
+        else:
+            jobs = self._fresh_group(number, ids)
+        self._open[ids[0]] = jobs
+        return jobs
+
+    def _fresh_group(self, number: int, ids: range) -> list[Job]:
+        problem = next(self._problems)
+        self._drawn += 1
+        return [
+            Job(
+                id=identity,
+                problem=problem,
+                strategy=self.config.strategy.name,
+                seed=sampling_seed(self.config.seed, problem.id, number, sample),
+                temperature=self.config.algorithm.temperature,
+            )
+            for sample, identity in enumerate(ids)
+        ]
+
+    async def _receive(self) -> None:
+        """Whole groups into the buffer; what holds nothing to train on is given up and counted.
+
+        The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
+        full batches that they make, and no more come.
+        """
+        while not (self.out_of_budget and self.pipeline.idle):
+            for scored in await self.pipeline.next():
+                self.out_of_budget |= scored.episode.outcome == BUDGET
+                group = self.assembler.add(scored)
+                if group is None or any(item.episode.outcome == BUDGET for item in group):
+                    continue
+                if not usable(group):
+                    self.dropped += len(group)
+                elif self._to_resample(group):
+                    self.flat_groups += 1
+                    self._flat_since_step += 1
+                else:
+                    self.buffer.add(group)
+                    continue
+                self._close(group)
+                self.staleness.give_up(len(group))
+                self._room.set()
+        self.buffer.close()
+        await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
+
+    def _close(self, group: list[Scored]) -> None:
+        self._open.pop(group[0].job.id, None)
+
+    def _to_resample(self, group: list[Scored]) -> bool:
+        """Whether others are to be admitted in a flat group's place; beyond the limit it is trained on as it is."""
+        algorithm = self.config.algorithm
+        if not algorithm.resample_flat_groups or self.out_of_budget:
+            return False
+        limit = algorithm.resample_limit * self.batch_size // self.group_size
+        return self._flat_since_step < limit and flat(group)
+
+    # -- training --------------------------------------------------------------------------------------------
+
+    async def _train(self) -> None:
+        """Take a batch, learn, send the weights off, go on while they travel."""
+        idle_s = self.pipeline.idle_s
+        every = self.config.learner.checkpoint_every
+        for step in range(self.version + 1, self.config.algorithm.steps + 1):
+            began = time.perf_counter()
+            groups = await self._take()
+            if not groups:
+                break
+            waited = time.perf_counter() - began
+            batch = [item for group in groups for item in group]
+            experiences = [
+                make_experience(item.episode, item.reward, self.config.algorithm.credit, number)
+                for number, group in enumerate(groups)
+                for item in group
+            ]
+            metrics = await self.learner.train_step(experiences)
+            self.version = step
+            self.max_staleness = max(self.max_staleness, metrics["staleness/max"])
+            gathering = time.perf_counter()
+            weights, probe, expected = await self.learner.weights(experiences)
+            gathered = time.perf_counter() - gathering
+            push = self._pushing = asyncio.create_task(self._push(weights, step, probe, expected))
+            if self.evaluator is not None:
+                await self.evaluator.keep(step)
+            if step == self.config.algorithm.steps:
+                await push
+            seconds = time.perf_counter() - began
+            metrics |= episode_metrics([(item.episode, item.reward) for item in batch])
+            metrics |= {
+                "throughput/episodes_s": len(batch) / seconds,
+                "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
+                "time/rollout_wait": waited,
+                "time/learner_wait": self.pipeline.idle_s - idle_s,
+                "time/checkpoint": self._checkpoint_s,
+                "staleness/refused": self.refused,
+                "episode/flat_groups": self.flat_groups,
+                "episode/retried": self.pipeline.counts["retried"],
+                "episode/solver_failures": self.pipeline.counts["solver_failures"],
+                "reward/errors": self.pipeline.counts["reward_errors"],
+                "reward/retries": self.pipeline.counts["reward_retries"],
+                "system/rollout_restarts": self.pipeline.counts["restarts"],
+            }
+            idle_s = self.pipeline.idle_s
+            self._checkpoint_s = 0.0
+            await self._report(step, metrics, batch, push, gathered)
+            if self.on_checkpoint is not None and step % every == 0 and step < self.config.algorithm.steps:
+                # What is in the checkpoint is in the metrics too, however the run ends.
+                if self._reporting is not None:
+                    await self._reporting
+                saving = time.perf_counter()
+                await self.on_checkpoint(step)
+                self._checkpoint_s = time.perf_counter() - saving
+        for task in (self._pushing, self._reporting):
+            if task is not None:
+                await task
+
+    async def _take(self) -> list[list[Scored]]:
+        """The oldest full batch, or none if there will be no more. What is too stale for the learner's weights is
+        refused and put back."""
+        while True:
+            batch, refused = await self.buffer.take(self.batch_size // self.group_size, self._too_stale)
+            if not refused:
+                self._flat_since_step = 0
+                for group in batch:
+                    self._close(group)
+                return batch
+            count = len(refused) * self.group_size
+            self.refused += count
+            self._again.extend([item.job for item in group] for group in refused)
+            for group in refused:
+                self._close(group)
+            self.staleness.give_up(count)
+            self._room.set()
+
+    def _too_stale(self, group: list[Scored]) -> bool:
+        """A group is as stale as the oldest token of its samples."""
+        samples = (item.episode.policy for item in group)
+        return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
+
+    async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
+        result = await self.pipeline.publish(weights, probe, expected)
+        self._room.set()
+        if self.evaluator is not None:
+            self.evaluator.begin(version)
+        return result
+
+    async def _report(
+        self, step: int, metrics: dict[str, float], batch: list[Scored], push: asyncio.Task[Push], gathered: float
+    ) -> None:
+        """Report a step once its own push is through, without making the next step wait for that."""
+
+        async def later() -> None:
+            result = await push
+            metrics["time/weight_push"] = gathered + result.seconds
+            metrics["time/pause"] = result.pause
+            metrics["throughput/weights_mib"] = result.mib
+            metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
+            if self.evaluator is not None:
+                metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))
+            await self.on_step(step, metrics, batch)
+
+        if self._reporting is not None:
+            await self._reporting
+        self._reporting = asyncio.create_task(later())
+        if step == self.config.algorithm.steps:
+            await self._reporting

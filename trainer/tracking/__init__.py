@@ -1,0 +1,1 @@
+"""Metrics: their names, the local files, W&B, the live view."""

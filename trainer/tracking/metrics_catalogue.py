@@ -1,0 +1,109 @@
+"""The catalogue of metrics: name, unit and meaning, written once. The x axis is the learner's step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from statistics import fmean, pstdev
+
+from conf.schema.rewards import PARTS
+from rewards.reward import Reward
+from rollout.records import Episode
+from rollout.solvers.base import Usage
+
+CATALOGUE: dict[str, tuple[str, str]] = {
+    **{f"reward/{part}/mean": ("", f"mean of {part} over the batch, before weight and clip") for part in PARTS},
+    **{f"reward/{part}/std": ("", f"standard deviation of {part} over the batch") for part in PARTS},
+    **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in PARTS},
+    "reward/total": ("", "mean total reward, without the KL charge"),
+    "reward/errors": ("episodes", "episodes that could not be scored, since the start"),
+    "reward/retries": ("calls", "calls of a reward actor repeated because its process ended or hung, since the start"),
+    "episode/accuracy_initial": ("share", "initial attempts that are right"),
+    "episode/accuracy_final": ("share", "final answers that are right"),
+    "episode/rescued": ("share", "wrong at first, right in the end"),
+    "episode/broken": ("share", "right at first, wrong in the end"),
+    "episode/subquestions": ("", "sub-questions an episode"),
+    "episode/invalid": ("share", "decompositions that could not be used as written"),
+    "episode/solver_failures": ("episodes", "episodes that a solver failure ended, since the start"),
+    "episode/retried": ("episodes", "episodes run again after an infrastructure error, since the start"),
+    "episode/flat_groups": ("groups", "given up because all their rewards were the same, since the start"),
+    "tokens/policy": ("tokens", "policy tokens in the batch"),
+    "tokens/solver": ("tokens", "solver tokens spent on the batch"),
+    "solver/prompt_tokens": ("tokens", "read by the solver, since the start; what the cache answered not counted"),
+    "solver/completion_tokens": ("tokens", "written by the solver, likewise"),
+    "solver/cost": ("", "cost of the solver at the configured prices, since the start"),
+    "solver/retries": ("requests", "requests to the solver's server tried again, since the start"),
+    "solver/cache_hits": ("replies", "replies taken from the cache, since the start"),
+    "solver/cache_misses": ("replies", "replies looked for in the cache and not found, since the start"),
+    "throughput/episodes_s": ("1/s", "episodes trained on a second"),
+    "throughput/policy_tokens_s": ("1/s", "policy tokens trained on a second"),
+    "throughput/learner_tokens_s": ("1/s", "tokens a second while the learner works, prompts included"),
+    "throughput/weights_mib": ("MiB", "weights that a worker received in the last push, mean over workers"),
+    "staleness/mean": ("versions", "learner's version minus token's version, mean over tokens"),
+    "staleness/max": ("versions", "the same, largest"),
+    "staleness/refused": ("episodes", "refused at take-up and put back, since the start"),
+    "policy/kl": ("nats", "log-probability over the reference's, mean over tokens"),
+    "policy/kl_coef": ("", "coefficient of the KL term in this step"),
+    "policy/entropy": ("nats", "entropy, mean over tokens"),
+    "policy/clip_fraction": ("share", "tokens whose ratio was clipped"),
+    "policy/ratio_max": ("", "largest ratio of current to proximal, either way"),
+    "policy/behaviour_weight_capped": ("share", "tokens whose proximal ratio was truncated"),
+    "policy/engine_logprob_gap": ("nats", "largest difference of engine and learner, same tokens and version"),
+    "policy/loss": ("", "clipped objective, mean over tokens"),
+    "policy/grad_norm": ("", "norm of the gradient before clipping"),
+    "value/loss": ("", "clipped value loss, mean over tokens"),
+    "value/explained_variance": ("", "1 - var(returns - values) / var(returns)"),
+    "eval/accuracy": ("share", "final answers that are right on the held-out subset, of the last evaluation to end"),
+    "eval/low": ("share", "lower end of its 95 % interval"),
+    "eval/high": ("share", "upper end"),
+    "eval/version": ("version", "the weights that every worker held when that evaluation began: what it is of"),
+    "eval/version_mean": ("version", "mean over its plans' tokens: higher if a push reached plans still being written"),
+    "eval/seconds": ("s", "from its first job to its last score, beside the training"),
+    "eval/best": ("share", "accuracy of checkpoints/best"),
+    "time/rollout_wait": ("s", "the learner waited for a full batch"),
+    "time/learner_wait": ("s", "no episode was running: the rollouts waited for the learner"),
+    "time/checkpoint": ("s", "a checkpoint was written before this step; the rollouts went on"),
+    "time/learn": ("s", "take-up and optimiser steps"),
+    "time/weight_push": ("s", "from the gathering of the weights to the last worker's acknowledgement"),
+    "time/pause": ("s", "generation paused for the load, mean over workers"),
+    "system/learner_restarts": ("restarts", "the learner was started again because a rank had died, since the start"),
+    "system/rollout_restarts": ("restarts", "a rollout worker died and Ray started it again, since the start"),
+    "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
+}
+
+# Of a step of stage 1, in logs/sft.jsonl: its own x axis, whose 0 is before the first step.
+SFT_CATALOGUE: dict[str, tuple[str, str]] = {
+    "sft/loss": ("nats", "cross-entropy a token of the step's decompositions, before the step"),
+    "sft/tokens": ("tokens", "decomposition tokens in the step"),
+    "sft/held_out_loss": ("nats", "cross-entropy a token of held-out reference decompositions, after the step"),
+}
+
+
+def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float]:
+    """Means over a batch of scored episodes, under the catalogue's names."""
+    count = len(scored)
+    metrics: dict[str, float] = {}
+    for part in PARTS:
+        values = [value for _, reward in scored if (value := reward.parts.get(part)) is not None]
+        metrics[f"reward/{part}/missing"] = 1 - len(values) / count
+        if values:
+            metrics[f"reward/{part}/mean"] = fmean(values)
+            metrics[f"reward/{part}/std"] = pstdev(values)
+    first = [reward.correct_initial or 0.0 for _, reward in scored]
+    last = [reward.correct for _, reward in scored]
+    plans = [episode.decomposition for episode, _ in scored if episode.decomposition]
+    return metrics | {
+        "reward/total": fmean(reward.total for _, reward in scored),
+        "episode/accuracy_initial": fmean(first),
+        "episode/accuracy_final": fmean(last),
+        "episode/rescued": sum(a < 1 <= b for a, b in zip(first, last, strict=True)) / count,
+        "episode/broken": sum(b < 1 <= a for a, b in zip(first, last, strict=True)) / count,
+        "episode/subquestions": fmean(len(plan.subquestions) for plan in plans) if plans else 0.0,
+        "episode/invalid": sum(plan.invalid is not None for plan in plans) / count,
+        "tokens/policy": float(sum(len(episode.policy.token_ids) for episode, _ in scored if episode.policy)),
+        "tokens/solver": float(sum(episode.solver_tokens for episode, _ in scored)),
+    }
+
+
+def solver_metrics(usage: Usage) -> dict[str, float]:
+    """A solver's usage under the catalogue's names."""
+    return {name: getattr(usage, name.removeprefix("solver/")) for name in CATALOGUE if name.startswith("solver/")}

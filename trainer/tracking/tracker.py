@@ -1,0 +1,173 @@
+"""Tracking: one stream of metrics to metrics.jsonl and W&B, a sample of episodes, and the run's memory."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from conf.schema.config import Config
+from conf.schema.rewards import PARTS
+from rewards.reward import Scored
+from trainer.run_folder.files import cut, rows, write_json
+from trainer.tracking.wandb_run import WandbRun
+from trainer.workers.scored_episode_json import RECORDED, scored_row
+
+# In logs/: metrics of steps that were taken, lost, and taken again.
+LOST = "lost_steps.jsonl"
+# Of W&B's table of episodes.
+COLUMNS = (
+    "step", "split", "problem", "question", "sub-questions", "final answer", "gold", "correct", "reward", *PARTS,
+)  # fmt: skip
+SFT = "logs/sft.jsonl"
+
+
+class Tracker:
+    """Writes what a run made into its folder. Every call carries an explicit step.
+
+    ``wandb_id`` is that of the W&B run to go on with, to be followed by ``rewind``. W&B takes no step back: of a step
+    that was lost and taken again it keeps the first metrics, if it has them, metrics.jsonl has the second.
+    """
+
+    def __init__(
+        self, config: Config, folder: Path, wandb_id: str | None = None, say: Callable[[str], object] = print
+    ) -> None:
+        self.folder = folder
+        self._episodes_per_step = config.tracking.episodes_per_step
+        self._table_every = config.tracking.table_every
+        self._record = config.rollout.record
+        # What was written since the last table.
+        self._fresh: list[dict[str, Any]] = []
+        self._open()
+        # Stage 1's steps are W&B's where no others come: it has one axis, which is the learner's.
+        self._alone = "sft" in config.stages and "ppo" not in config.stages
+        self._wandb = WandbRun(config, folder, wandb_id, say)
+
+    def _open(self) -> None:
+        # What is not to be recorded is written nowhere.
+        self._metrics, self._episodes, self._recorded = (
+            (self.folder / name).open("a", encoding="utf-8", buffering=1)
+            for name in ("metrics.jsonl", "episodes.jsonl", RECORDED if self._record else os.devnull)
+        )
+
+    @property
+    def wandb_id(self) -> str | None:
+        """W&B's name for the run."""
+        return self._wandb.id
+
+    def rewind(self, step: int, kinds: Collection[str]) -> None:
+        """Take the rows out again that are of later steps or of evaluations other than ``kinds``: they will come
+        again. W&B gets the rows that it lacks."""
+        for file in (self._metrics, self._episodes, self._recorded):
+            file.close()
+        lost = cut(self.folder / "metrics.jsonl", lambda row: row["step"] <= step)
+        with (self.folder / "logs" / LOST).open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(row) + "\n" for row in lost)
+        cut(
+            self.folder / "episodes.jsonl",
+            lambda row: row["step"] <= step and (row["split"] == "train" or row["split"] in kinds),
+        )
+        cut(self.folder / RECORDED, lambda row: row["step"] <= step)
+        self._fresh = [record for record in self._fresh if record["step"] <= step]
+        self._open()
+        for row in rows(self.folder / "metrics.jsonl"):  # what W&B lost when a process was killed
+            self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
+
+    def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
+        """One learner step's metrics and a few of its episodes."""
+        self._metrics.write(json.dumps({"step": step, **dict(sorted(metrics.items()))}) + "\n")
+        for item in scored[: self._episodes_per_step]:
+            self.episode(item, "train", step)
+        if self._record:
+            self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
+        self._wandb.log(metrics, step)
+        if self._table_every and step % self._table_every == 0:
+            self._table(self._fresh)
+
+    def fine_tuning(self, step: int, metrics: dict[str, float]) -> None:
+        """A step of stage 1, or what was measured before the first."""
+        with (self.folder / SFT).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+        if self._alone:
+            self._wandb.log(metrics, step)
+
+    def rewind_fine_tuning(self, step: int) -> None:
+        """Take the rows of stage 1 out again that are of later steps; all of them where there is no step to go on
+        from."""
+        cut(self.folder / SFT, lambda row: step > 0 and row["step"] <= step)
+
+    def episode(self, item: Scored, split: str, step: int) -> None:
+        """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
+        record = episode_record(item) | {"split": split, "step": step}
+        self._episodes.write(json.dumps(record) + "\n")
+        if self._table_every:
+            self._fresh.append(record)
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        """Write summary.json, complete or not at all, and W&B's summary."""
+        write_json(self.folder / "summary.json", summary)
+        self._wandb.summary(summary)
+
+    def episodes_table(self) -> None:
+        """All of episodes.jsonl as a W&B table."""
+        self._table(rows(self.folder / "episodes.jsonl"))
+
+    def _table(self, records: list[dict[str, Any]]) -> None:
+        self._wandb.table("episodes", list(COLUMNS), [_table_row(record) for record in records])
+        self._fresh.clear()
+
+    def image(self, name: str, path: Path) -> None:
+        """Log a picture."""
+        self._wandb.image(name, path)
+
+    def close(self, exit_code: int) -> None:
+        """Flush and end everything."""
+        for file in (self._metrics, self._episodes, self._recorded):
+            file.close()
+        self._wandb.close(exit_code)
+
+
+def episode_record(item: Scored) -> dict[str, Any]:
+    """A scored episode as one object: what ``rewards.score`` reads, and what it was paid."""
+    record = item.episode.to_json() | {
+        "reward": {**item.reward.parts, "total": item.reward.total, "penalties": item.reward.penalties},
+        "correct": item.reward.correct,
+        "correct_initial": item.reward.correct_initial,
+        "error": item.reward.error,
+    }
+    if item.episode.policy is not None:
+        versions = item.episode.policy.versions
+        record["token_versions"] = [min(versions, default=0), max(versions, default=0)]
+    return record
+
+
+def _table_row(record: dict[str, Any]) -> list[Any]:
+    """A record of episodes.jsonl under ``COLUMNS``."""
+    problem, plan, reward = record["problem"], record["decomposition"], record["reward"]
+    return [
+        record["step"],
+        record["split"],
+        problem["id"],
+        problem["question"],
+        "\n".join(plan["subquestions"]) if plan else "",
+        record["final"]["answer"] or "",
+        problem["answer"],
+        record["correct"],
+        reward["total"],
+        *(reward.get(part) for part in PARTS),
+    ]
+
+
+def resident_gib() -> float:
+    """Proportional resident memory (PSS) of this process and all below it, in GiB: shared pages count once."""
+    import psutil
+
+    total = 0
+    me = psutil.Process(os.getpid())
+    for process in [me, *me.children(recursive=True)]:
+        with suppress(psutil.Error, AttributeError):
+            total += process.memory_full_info().pss
+    return total / 2**30

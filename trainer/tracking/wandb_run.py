@@ -1,0 +1,140 @@
+"""The run at Weights & Biases. What goes wrong there stops nothing: it is said once, and the run goes on without."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from conf.schema.config import Config
+
+# W&B's own limits are 90 s and none: a run does not wait so long for it.
+START_S = 20
+FINISH_S = 60
+# What must be free for its files: it does not tell when it cannot write them.
+SPACE = 2**20
+# W&B keeps no more rows of a table.
+TABLE_ROWS = 10_000
+
+
+class WandbRun:
+    """W&B's run in ``folder``; nothing where ``tracking.wandb`` is disabled. ``id`` is that of the run to go on with.
+
+    A step's row is complete when it is logged, so that it is not lost with the next; tables and pictures are therefore
+    in the summary, which belongs to no step.
+    """
+
+    def __init__(self, config: Config, folder: Path, run_id: str | None, say: Callable[[str], object]) -> None:
+        self._folder, self._say = folder, say
+        self._run: Any = None
+        self.id = run_id
+        self.sent = -1
+        if config.tracking.wandb != "disabled":
+            self._guarded(lambda: self._begin(config))
+
+    def _begin(self, config: Config) -> None:
+        import wandb
+
+        tracking = config.tracking
+        before = self.id
+        wandb.setup(wandb.Settings(silent=True))
+        # On a terminal W&B would ask, and the run wait for the answer.
+        if tracking.wandb == "online" and not wandb.login(prompt=False, verify=False):
+            raise wandb.errors.UsageError("no API key; `wandb login` asks for one, WANDB_API_KEY may hold it")
+        (self._folder / "wandb").mkdir(exist_ok=True)
+        self._try_to_write()
+        self._run = wandb.init(
+            project=tracking.project,
+            group=tracking.group,
+            name=tracking.name or self._folder.name,
+            tags=tracking.tags,
+            dir=str(self._folder),
+            mode=tracking.wandb,
+            id=self.id,
+            resume="allow" if self.id else None,
+            config=config.model_dump(mode="json"),
+            settings=wandb.Settings(
+                silent=True,
+                console="off",
+                disable_git=True,
+                save_code=False,
+                init_timeout=START_S,
+                finish_timeout=FINISH_S,
+                finish_timeout_raises=True,
+            ),
+        )
+        self.id = str(self._run.id)
+        if before is not None:
+            online = tracking.wandb == "online"
+            self.sent = self._run.starting_step - 1 if online else last_step(self._folder, before)
+        # A score belongs to the version it is of; its row is that of the step in which it was there.
+        self._run.define_metric("eval/*", step_metric="eval/version")
+
+    def _try_to_write(self) -> None:
+        probe = self._folder / "wandb" / "space"
+        try:
+            probe.write_bytes(bytes(SPACE))
+        finally:
+            probe.unlink(missing_ok=True)
+
+    def log(self, metrics: dict[str, float], step: int) -> None:
+        """A learner step's metrics, unless it has them."""
+        if step > self.sent:
+            self._call(lambda run: run.log(metrics, step=step, commit=True))
+            self.sent = step
+
+    def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
+        """A table, in place of an earlier one of this name; of very many rows the last."""
+        self._call(lambda run: run.summary.update({name: _wandb().Table(columns=columns, data=rows[-TABLE_ROWS:])}))
+
+    def image(self, name: str, path: Path) -> None:
+        """A picture, in place of an earlier one of this name."""
+        self._call(lambda run: run.summary.update({name: _wandb().Image(str(path))}))
+
+    def summary(self, summary: dict[str, Any]) -> None:
+        """What the run is listed with."""
+        self._call(lambda run: run.summary.update(summary))
+
+    def close(self, exit_code: int) -> None:
+        """End it."""
+        self._call(lambda run: run.finish(exit_code=exit_code))
+        self._run = None
+
+    def _call(self, function: Callable[[Any], Any]) -> None:
+        if self._run is not None:
+            self._guarded(lambda: function(self._run))
+
+    def _guarded(self, function: Callable[[], Any]) -> None:
+        try:
+            function()
+        except Exception as error:  # noqa: BLE001 - a tracker must not end what it tracks
+            self._run = None
+            with suppress(OSError), (self._folder / "logs" / "wandb.log").open("a", encoding="utf-8") as stream:
+                traceback.print_exc(file=stream)
+            self._say(
+                f"W&B failed ({type(error).__name__}, see logs/wandb.log); the run goes on without it, metrics.jsonl "
+                "has everything"
+            )
+
+
+def last_step(folder: Path, run_id: str) -> int:
+    """The last step in the offline files of a run's earlier processes, 0 without one, as W&B's own reader finds it: it
+    keeps what is logged to itself for up to 15 s, which are lost when its process is killed. Raises SubprocessError."""
+    steps = [0]
+    for file in (folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=True)
+        records = (json.loads(line) for line in done.stdout.splitlines() if '"type":"history"' in line)
+        steps += [record["history"]["step"]["num"] for record in records]
+    return max(steps)
+
+
+def _wandb() -> Any:
+    import wandb
+
+    return wandb

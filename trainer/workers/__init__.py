@@ -1,0 +1,1 @@
+"""Rollout workers and reward actors as seen from the driver: jobs in, scored episodes out."""

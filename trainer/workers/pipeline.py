@@ -1,0 +1,303 @@
+"""Jobs in, scored episodes out: the rollout workers and reward actors seen as one.
+
+Invariant: every submitted job comes out exactly once, scored, where it was handed in: ``submit`` and ``next`` are the
+training's lane, every ``run`` has one of its own, and they go on side by side. An infrastructure error is retried, a
+bounded number of times, and then ends the run: it is raised in every lane. A worker that Ray restarted gets the current
+weights and its jobs again.
+
+Limits are set with ``asyncio.timeout``: Python 3.11's ``wait_for`` loses a cancellation that comes together with
+the result, and a loop that lost it never ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, RayActorError
+
+from rewards.reward import Reward, Scored, failed
+from rollout.engine.weight_update import Update
+from rollout.jobs import BUDGET, Job, Outcome
+from rollout.records import Episode
+from rollout.solvers.base import Usage
+from trainer.workers.errors import WaitTimeout, log_tail
+from trainer.workers.weight_publisher import Publisher, Push
+
+RESTART_POLL_S = 0.5
+TRAINING = 0
+
+
+class InfrastructureError(RuntimeError):
+    """A job failed as often as is allowed, for reasons that are not the episode's."""
+
+
+class BudgetSpent(RuntimeError):
+    """The solver's budget is spent: jobs that were not begun came back as they were."""
+
+
+class Pipeline:
+    """Runs jobs over the workers. ``start`` its loops before, ``stop`` them after."""
+
+    def __init__(
+        self,
+        workers: Sequence[Any],
+        solvers: Sequence[Any],
+        rewarders: Sequence[Any],
+        log_folder: Path,
+        wait_timeout_s: float,
+        max_tries: int,
+        episode_seconds: float = 10.0,
+    ) -> None:
+        self._workers = list(workers)
+        self._solvers = list(solvers)
+        self._rewarders = itertools.cycle(enumerate(rewarders))
+        self._log_folder = log_folder
+        self._wait_timeout_s = wait_timeout_s
+        self._max_tries = max_tries
+        self._episode_seconds = episode_seconds
+        # By lane and id.
+        self._running: list[dict[tuple[int, int], Job]] = [{} for _ in workers]
+        self._done: dict[int, asyncio.Queue[list[Scored] | Exception]] = {TRAINING: asyncio.Queue()}
+        self._lanes = itertools.count(TRAINING + 1)
+        self._failure: Exception | None = None
+        self._idle_s = 0.0
+        self._idle_since = time.perf_counter()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._publisher = Publisher(workers, log_folder, wait_timeout_s)
+        # Called when a worker that was brought back has caught up, outside of any publishing.
+        self.on_version: Callable[[], None] = lambda: None
+        self._reward_processes: dict[int, int] = {}  # of those that died, by index: the process id since then
+        # Told in one line when a process died and Ray started it again.
+        self.on_restart: Callable[[str], None] = lambda line: None
+        self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
+
+    @property
+    def running(self) -> int:
+        """Jobs of all lanes that have not come out yet."""
+        return sum(len(jobs) for jobs in self._running)
+
+    @property
+    def idle(self) -> bool:
+        """Whether every job of the training has been handed out by ``next``."""
+        running = any(lane == TRAINING for jobs in self._running for lane, _ in jobs)
+        return not running and self._done[TRAINING].empty()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds in which no job of any lane was running."""
+        return self._idle_s + (0.0 if self.running else time.perf_counter() - self._idle_since)
+
+    @property
+    def version(self) -> int:
+        """The version that every worker has acknowledged."""
+        return min(self._publisher.versions)
+
+    def start(self) -> None:
+        """Begin to collect from every worker."""
+        for index in range(len(self._workers)):
+            self._spawn(self._collect, index)
+
+    async def stop(self) -> None:
+        """End all loops."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def reset(self) -> None:
+        """Forget every job that was submitted: nothing of them comes out any more. Weights are to be published next:
+        the workers may hold newer ones than whoever asks for this, and one that is only now back none."""
+        await self.stop()
+        for index, worker in enumerate(self._workers):
+            await self._restarted(worker, f"rollout-{index}", self._solvers)
+        self._running = [{} for _ in self._workers]
+        self._done = {TRAINING: asyncio.Queue()}
+        self._failure = None
+        self._publisher.forget()
+        self.start()
+
+    async def submit(self, jobs: Sequence[Job]) -> None:
+        """Hand jobs to the workers with the least to do."""
+        self._idle_s, self._idle_since = self.idle_s, time.perf_counter()
+        shares: dict[int, list[Job]] = {}
+        for job in jobs:
+            index = min(range(len(self._workers)), key=lambda i: len(self._running[i]))
+            self._running[index][job.lane, job.id] = job
+            shares.setdefault(index, []).append(job)
+        for index, share in shares.items():
+            try:
+                await self._workers[index].submit.remote(share)
+            except RayActorError:
+                continue  # its collecting loop sees the same error and hands the jobs in again
+
+    async def next(self, lane: int = TRAINING) -> list[Scored]:
+        """Scored episodes of a lane as they come. Raises WaitTimeout, InfrastructureError."""
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                item = await self._done[lane].get()
+        except TimeoutError:
+            raise WaitTimeout(
+                f"no episode finished in {self._wait_timeout_s:g} s with {self.running} running "
+                "(controller.wait_timeout_s)"
+            ) from None
+        if isinstance(item, Exception):
+            raise item
+        return item
+
+    async def run(self, jobs: Sequence[Job], progress: Callable[[int], Any] = lambda done: None) -> list[Scored]:
+        """Run exactly these jobs, beside any others; results in their order. ``progress`` is called with the number
+        that are back. Raises BudgetSpent, once all are back, if some were not begun."""
+        if self._failure is not None:
+            raise self._failure
+        lane = next(self._lanes)
+        self._done[lane] = asyncio.Queue()
+        found: dict[int, Scored] = {}
+        try:
+            await self.submit([replace(job, lane=lane) for job in jobs])
+            while len(found) < len(jobs):
+                found |= {scored.job.id: scored for scored in await self.next(lane)}
+                progress(len(found))
+        finally:
+            del self._done[lane]
+        if any(scored.episode.outcome == BUDGET for scored in found.values()):
+            raise BudgetSpent
+        return [found[job.id] for job in jobs]
+
+    async def solver_usage(self) -> Usage:
+        """What the solvers were asked since the start, summed."""
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                every = await asyncio.gather(*(solver.usage.remote() for solver in self._solvers))
+        except TimeoutError:
+            raise WaitTimeout(
+                f"the solver did not tell its usage in {self._wait_timeout_s:g} s (controller.wait_timeout_s)"
+            ) from None
+        return sum(every, Usage())
+
+    async def publish(self, weights: Update, probe: Any = (), expected: Any = ()) -> Push:
+        """Have every worker load the weights and prove them on the probe sequences; see ``Publisher``."""
+        return await self._publisher.publish(weights, probe, expected)
+
+    def refill_from(self, refill: Callable[[], Awaitable[Update]]) -> None:
+        """Whom to ask for weights that a restarted worker cannot get as the others did."""
+        self._publisher.refill = refill
+
+    def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        task = asyncio.create_task(self._guard(function, *arguments))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guard(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
+        try:
+            await function(*arguments)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # noqa: BLE001 - raised again by next()
+            self._failure = error
+            for queue in self._done.values():
+                queue.put_nowait(error)
+
+    async def _collect(self, index: int) -> None:
+        """Take outcomes from one worker for ever."""
+        worker = self._workers[index]
+        while True:
+            try:
+                outcomes = await worker.collect.remote(5.0)
+            except RayActorError:
+                with suppress(RayActorError):  # it died once more on the way, as the next call will say
+                    await self._bring_back(index)
+                continue
+            if outcomes:
+                self._spawn(self._finish, index, outcomes)
+
+    async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
+        """Score what came; hand in again what an infrastructure error stopped."""
+        good = [
+            outcome
+            for outcome in outcomes
+            if outcome.episode is not None and (outcome.job.lane, outcome.job.id) in self._running[index]
+        ]
+        failed = [outcome for outcome in outcomes if outcome.episode is None]
+        scored: list[Scored] = []
+        if good:
+            pairs = await self._score([outcome.episode for outcome in good if outcome.episode is not None])
+            scored = [Scored(outcome.job, *pair) for outcome, pair in zip(good, pairs, strict=True)]
+        again = []
+        for outcome in failed:
+            self._running[index].pop((outcome.job.lane, outcome.job.id), None)
+            if outcome.job.tries + 1 >= self._max_tries:
+                raise InfrastructureError(
+                    f"problem {outcome.job.problem.id} failed {self._max_tries} times, at last with: {outcome.error}"
+                )
+            again.append(replace(outcome.job, tries=outcome.job.tries + 1))
+        for item in scored:
+            self._running[index].pop((item.job.lane, item.job.id), None)
+            self.counts["reward_errors"] += item.reward.error is not None
+            self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
+        if scored and not self.running:
+            self._idle_since = time.perf_counter()
+        # Where a ``run`` was cancelled, nobody waits for its lane any more.
+        for lane in self._done.keys() & {item.job.lane for item in scored}:
+            self._done[lane].put_nowait([item for item in scored if item.job.lane == lane])
+        if again:
+            self.counts["retried"] += len(again)
+            await self.submit(again)
+
+    async def _score(self, episodes: list[Episode], tries: int = 2) -> list[tuple[Episode, Reward]]:
+        """Score episodes together. If that ends or hangs the actor's process, each is scored alone, in a new one;
+        the one that does it again gets an error as its reward, and no other does."""
+        index, rewarder = next(self._rewarders)
+        try:
+            # The actor has a limit an episode of its own; this one is for a process that no longer obeys it.
+            async with asyncio.timeout((len(episodes) + 2) * self._episode_seconds):
+                return list(await rewarder.score.remote(episodes))
+        except TimeoutError:
+            reason = f"reward-{index} did not answer within {self._episode_seconds:g} s an episode and was ended"
+            ray.kill(rewarder, no_restart=False)
+        except RayActorError as error:
+            reason = f"reward-{index} died ({type(error).__name__})"
+        self.counts["reward_retries"] += 1
+        process = await self._restarted(rewarder, f"reward-{index}")
+        # Several batches are with a process when it dies. Each is scored again, and one of them says so.
+        if self._reward_processes.get(index) != process:
+            self._reward_processes[index] = process
+            self.on_restart(f"{reason}; started again")
+        if len(episodes) > 1:
+            return [pair for episode in episodes for pair in await self._score([episode], tries)]
+        if tries > 1:
+            return await self._score(episodes, tries - 1)
+        return [(episodes[0], failed(reason))]
+
+    async def _restarted(self, actor: Any, name: str, *arguments: Any) -> Any:
+        """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its
+        process is there, Ray answers that it is unavailable. Raises InfrastructureError with the end of its log."""
+        try:
+            async with asyncio.timeout(self._wait_timeout_s):
+                while True:
+                    try:
+                        return await actor.ready.remote(*arguments)
+                    except ActorUnavailableError:
+                        await asyncio.sleep(RESTART_POLL_S)
+        except (RayActorError, TimeoutError) as error:
+            raise InfrastructureError(
+                f"{name} died and did not come back ({type(error).__name__}); the end of its log:\n"
+                f"{log_tail(self._log_folder, name)}"
+            ) from None
+
+    async def _bring_back(self, index: int) -> None:
+        """Wait for Ray to restart a worker; then its weights and jobs again."""
+        worker = self._workers[index]
+        await self._restarted(worker, f"rollout-{index}", self._solvers)
+        self.counts["restarts"] += 1
+        self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")
+        if await self._publisher.catch_up(index):
+            self.on_version()
+        await worker.submit.remote(list(self._running[index].values()))
