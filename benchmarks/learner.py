@@ -26,10 +26,10 @@ from conf.schema.config import Config
 from conf.schema.model import model_path
 from launch.compose import compose
 from rollout.data.source import make_source
+from rollout.episode.prompts import Prompts
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import gae, moments, whiten
 from trainer.algorithm.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
-from trainer.cluster.actor_settings import prompts
 from trainer.learner.actor_critic import token_logprobs
 from trainer.learner.learner import Learner
 
@@ -42,9 +42,9 @@ def make_batch(config: Config) -> list[Experience]:
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_path(config.model.path))
-    written, batch = prompts(config), []
+    prompts, batch = Prompts.of(config), []
     for index, problem in enumerate(itertools.islice(make_source(config.data).train(99), config.algorithm.batch_size)):
-        prompt = tokenizer.encode(written.decompose(problem, (problem.solution or "").splitlines()[0]))
+        prompt = tokenizer.encode(prompts.decompose(problem, (problem.solution or "").splitlines()[0]))
         plan = "\n".join(problem.subquestions or [])
         ids = [*tokenizer.encode(plan, add_special_tokens=False), tokenizer.eos_token_id]
         paid = [0.0] * (len(ids) - 1) + [float(index % 2)]

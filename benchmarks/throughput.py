@@ -28,15 +28,17 @@ from rich.table import Table
 
 from benchmarks.episodes import running, training_problems
 from conf.schema.config import Config
+from conf.schema.model import model_path
+from conf.schema.solver import VllmSolver
 from launch.compose import compose
-from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, prepare_process
+from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, policy_engine, prepare_process
 from rollout.episode.contracts import Reply
 from rollout.episode.parse_decomposition import parse
 from rollout.episode.prompts import Prompts
-from rollout.jobs import Job, WorkerSettings
+from rollout.jobs import Job
 from rollout.records import Decomposition, Episode, Problem
-from rollout.strategies import daslam
-from trainer.cluster.actor_settings import prompts, solver_settings, worker_settings
+from rollout.solvers.vllm import solver_engine
+from rollout.strategies import run_strategy
 from trainer.cluster.roles import Roles
 
 
@@ -53,13 +55,13 @@ class Offline:
     """vLLM's own ``LLM`` with the settings of one of our engines."""
 
     def __init__(self, settings: EngineSettings) -> None:
-        prepare_process(settings.threads)
+        prepare_process(settings.sizes.threads)
         import torch
         from vllm import LLM
 
         self.llm = LLM(**engine_arguments(settings))
         if not torch.cuda.is_available():
-            torch.set_num_threads(settings.threads)
+            torch.set_num_threads(settings.sizes.threads)
 
     def generate(self, work: Sequence[Work], temperature: float) -> int:
         """Write it all; returns the number of tokens written."""
@@ -102,11 +104,12 @@ class Loop:
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         torch.set_num_threads(os.cpu_count() or 1)
-        self.settings: WorkerSettings = worker_settings(config)
-        self.solver: Any = solver_settings(config).settings
+        assert isinstance(config.solver, VllmSolver)
+        self.prompts, self.solver = Prompts.of(config), config.solver
+        self.paths = (config.decomposer_path, model_path(config.solver.path))
         self.models = {
             path: (AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32), AutoTokenizer.from_pretrained(path))
-            for path in (self.settings.engine.path, self.solver.engine.path)
+            for path in self.paths
         }
 
     def _write(self, path: str, prompt: str, **options: Any) -> tuple[str, int]:
@@ -117,32 +120,32 @@ class Loop:
         return tokenizer.decode(written, skip_special_tokens=True).strip(), len(written)
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
-        """See ``rollout.strategies.base.Solver``."""
-        replies = self.solver.replies
+        """See ``rollout.episode.contracts.Solver``."""
         return Reply(
             *self._write(
-                self.solver.engine.path,
+                self.paths[1],
                 prompt,
                 do_sample=False,
-                max_new_tokens=replies.max_tokens[purpose],
-                stop_strings=list(replies.stop[purpose]),
+                max_new_tokens=getattr(self.solver, f"max_tokens_{purpose}"),
+                stop_strings=getattr(self.solver, f"stop_{purpose}"),
             )
         )
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, None]:
-        """See ``rollout.strategies.base.Decomposer``."""
-        prompt = self.settings.prompts.decompose(problem, attempt)
+        """See ``rollout.episode.contracts.Decomposer``."""
+        settings = self.prompts.strategy
+        prompt = self.prompts.decompose(problem, attempt)
         text, _ = self._write(
-            self.settings.engine.path, prompt, do_sample=True, temperature=1.0, max_new_tokens=self.settings.max_tokens
+            self.paths[0], prompt, do_sample=True, temperature=1.0, max_new_tokens=settings.max_tokens
         )
-        parsed = parse(text, self.settings.limits)
+        parsed = parse(text, settings)
         return Decomposition(text, parsed.subquestions, parsed.invalid), None
 
     async def run(self, problems: Sequence[Problem]) -> float:
         """Episodes a second."""
         started = time.perf_counter()
         for problem in problems:
-            await daslam.run(problem, self, self, self.settings.prompts)
+            await run_strategy("daslam", problem, self, self, self.prompts)
         return len(problems) / (time.perf_counter() - started)
 
 
@@ -163,10 +166,11 @@ async def measure(config: Config, roles: Roles, count: int, rounds: int, alone: 
     """Time all three ``rounds`` times, after a round that is not counted."""
     from transformers import AutoTokenizer
 
-    solver = solver_settings(config).settings.engine
+    assert isinstance(config.solver, VllmSolver)
+    solver = solver_engine(config.solver, config.seed)
     tokenizer = AutoTokenizer.from_pretrained(solver.path)
-    offline = [Offline.remote(worker_settings(config).engine), Offline.remote(solver)]  # type: ignore[attr-defined]
-    loop, templates = Loop(config), prompts(config)
+    offline = [Offline.remote(policy_engine(config)), Offline.remote(solver)]  # type: ignore[attr-defined]
+    loop, templates = Loop(config), Prompts.of(config)
     problems = training_problems(config, (rounds + 1) * (count + alone))
     seconds: dict[str, list[float]] = {"episodes": [], "offline": []}
     rates: dict[str, list[float]] = {"episodes": [], "offline": [], "loop": []}

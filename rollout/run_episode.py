@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import time
 
+from conf.schema.config import Config
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_engine import Generator, PromptTooLong
-from rollout.episode.contracts import Solver, SolverFailure
-from rollout.episode.limits import Allowance
+from rollout.episode.contracts import Solver
+from rollout.episode.limits import EpisodeBudget
 from rollout.episode.parse_decomposition import parse, token_ends
-from rollout.jobs import Job, WorkerSettings
+from rollout.episode.prompts import Prompts
+from rollout.jobs import Job
 from rollout.records import Decomposition, Episode, PolicySample, Problem
-from rollout.strategies import strategy_for
+from rollout.strategies import run_strategy
 
 
 class PolicyDecomposer:
     """The policy, sampled once."""
 
-    def __init__(self, engine: Generator, settings: WorkerSettings, job: Job, allowance: Allowance) -> None:
-        self._engine, self._settings, self._job, self._allowance = engine, settings, job, allowance
+    def __init__(self, engine: Generator, prompts: Prompts, job: Job, budget: EpisodeBudget) -> None:
+        self._engine, self._prompts, self._job, self._budget = engine, prompts, job, budget
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
         """Sample a decomposition and parse it; a prompt beyond the context gives an invalid, empty one."""
-        settings = self._settings
-        sampling = Sampling(settings.max_tokens, self._job.temperature, settings.stop, self._job.seed)
+        settings = self._prompts.strategy
+        sampling = Sampling(settings.max_tokens, self._job.temperature, tuple(settings.stop), self._job.seed)
         try:
-            prompt = settings.prompts.decompose(problem, attempt)
-            generation = await self._allowance.in_time(self._engine.generate(prompt, sampling))
+            prompt = self._prompts.decompose(problem, attempt)
+            generation = await self._budget.in_time(self._engine.generate(prompt, sampling))
         except PromptTooLong:
             return Decomposition("", [], invalid="prompt_too_long"), None
-        parsed = parse(generation.text, settings.limits, truncated=generation.finish_reason == "length")
+        parsed = parse(generation.text, settings, truncated=generation.finish_reason == "length")
         decode = self._engine.tokenizer.decode
         sample = PolicySample(
             prompt_ids=generation.prompt_ids,
@@ -53,16 +55,14 @@ class GivenPlan:
         return Decomposition("\n".join(self._plan), list(self._plan)), None
 
 
-async def run_episode(job: Job, engine: Generator, solver: Solver, settings: WorkerSettings) -> Episode:
-    """A job's episode; the solver's failure is its outcome. Raises whatever else went wrong."""
+async def run_episode(job: Job, engine: Generator, solver: Solver, config: Config) -> Episode:
+    """Run a job's episode, in the job's own configuration if it has one; the solver's failure is its outcome. Raises
+    whatever else went wrong."""
     started = time.perf_counter()
-    allowance = Allowance(settings.episode, solver)
-    decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(engine, settings, job, allowance)
-    try:
-        strategy = strategy_for(job.strategy)
-        episode = await strategy(job.problem, decomposer, allowance, settings.prompts, settings.options)
-    except SolverFailure as failure:
-        episode = Episode(job.problem, job.strategy, outcome=failure.outcome)
+    config = job.config or config
+    prompts, budget = Prompts.of(config), EpisodeBudget(config.rollout, solver)
+    decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(engine, prompts, job, budget)
+    episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts)
     episode.seconds = time.perf_counter() - started
     versions = episode.policy.versions if episode.policy else []
     episode.weight_version = min(versions, default=engine.version)

@@ -18,13 +18,16 @@ from typing import Any
 import ray
 import torch
 
+from conf.schema.config import Config
 from rollout.actor_log import actor_log
+from rollout.engine.vllm_arguments import policy_engine
 from rollout.engine.vllm_engine import Engine, EngineError
 from rollout.engine.weight_update import Bucket, Loaded, Update, WeightMismatch, bucket_tensors, check, merged
-from rollout.jobs import BUDGET, Job, Outcome, WorkerSettings
+from rollout.episode.prompts import Prompts
+from rollout.jobs import BUDGET, Job, Outcome
 from rollout.records import Episode
 from rollout.run_episode import run_episode
-from rollout.solvers.pool import SolverClient
+from rollout.solvers.pool import WINDOW_S, SolverClient
 
 
 @dataclass
@@ -37,11 +40,12 @@ class _Progress:
 class RolloutWorker:
     """One policy engine and the episodes over it."""
 
-    def __init__(self, settings: WorkerSettings, index: int, log_folder: str) -> None:
+    def __init__(self, config: Config, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"rollout-{index}")
-        self.settings = settings
-        self.engine = Engine(settings.engine)
+        self.config = config
+        self.engine = Engine(policy_engine(config))
         self.engine.start()
+        Prompts.of(config)  # so that a chat format is read, or refused, before the first episode
         self._solver: SolverClient | None = None
         self._limit: asyncio.Semaphore | None = None
         self._progress: _Progress | None = None
@@ -51,8 +55,9 @@ class RolloutWorker:
     async def ready(self, solvers: list[Any]) -> int:
         """Take up the solver pool, with nothing submitted: what was before runs to its end and is not handed out.
         Returns, once the engine is loaded, the process id."""
-        self._solver = SolverClient(solvers, self.settings.solver_window_s)
-        self._limit = asyncio.Semaphore(self.settings.concurrency)
+        # A server's replies take very different times, retries among them: none waits for its neighbours.
+        self._solver = SolverClient(solvers, 0.0 if self.config.solver.backend == "openai" else WINDOW_S)
+        self._limit = asyncio.Semaphore(self.config.rollout.concurrency)
         self._progress = _Progress()
         return os.getpid()
 
@@ -86,7 +91,7 @@ class RolloutWorker:
     ) -> Loaded:
         """Fetch a version, load it between two tokens, and say how that went, with the log-probabilities of the probe
         sequences as its proof. Raises WeightMismatch if the weights turn out damaged as often as is allowed."""
-        for left in reversed(range(self.settings.load_tries)):
+        for left in reversed(range(self.config.rollout.weights.tries)):
             try:
                 loaded = await self._load(update)
                 break
@@ -168,7 +173,7 @@ class RolloutWorker:
                 done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             try:
-                episode = await run_episode(job, self.engine, self._solver, job.settings or self.settings)
+                episode = await run_episode(job, self.engine, self._solver, self.config)
             except EngineError:
                 # Nothing works in this process any more: end it, so that Ray starts a new one.
                 traceback.print_exc()

@@ -24,9 +24,9 @@ from conf.schema.places import ROOT
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
+from rollout.episode.prompts import Prompts
 from rollout.records import Problem
 from rollout.solvers.base import Usage
-from trainer.cluster.actor_settings import prompts
 from trainer.cluster.placement import ROLES
 from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
 from trainer.cluster.roles import start_roles, wait_ready
@@ -284,7 +284,7 @@ class Run:
         await learner.setup(self.decomposer, "sft")
         training = self.source.train(self.config.seed)
         state = partial(self._state, pipeline, tracker)
-        await stage.run(training, prompts(self.config), pipeline, learner, view, tracker, state)
+        await stage.run(training, Prompts.of(self.config), pipeline, learner, view, tracker, state)
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
         self.decomposer = str(folder)

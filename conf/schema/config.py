@@ -15,7 +15,7 @@ from conf.schema.cluster import Cluster
 from conf.schema.data import Data
 from conf.schema.learning import Algorithm, Learner, Sft
 from conf.schema.matrix import Matrix
-from conf.schema.model import Model
+from conf.schema.model import Model, model_path
 from conf.schema.rewards import Rewards
 from conf.schema.rollout import Rollout
 from conf.schema.run import Controller, Evaluation, Tracking
@@ -46,6 +46,11 @@ class Config(Group):
     cluster: Cluster
     tracking: Tracking
     matrix: Matrix | None = None
+
+    @property
+    def decomposer_path(self) -> str:
+        """The folder or hub name of the model that the policy begins with."""
+        return model_path(self.start_from or self.model.path)
 
     @field_validator("run_dir")
     @classmethod

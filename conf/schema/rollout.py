@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from conf.schema.base import Group
+from conf.schema.engine import InferenceEngine
 
 
 class Weights(Group):
@@ -20,23 +21,15 @@ class Weights(Group):
     tries: int = Field(3, ge=1)
 
 
-class Rollout(Group):
+class Rollout(InferenceEngine):
     """The rollout workers and their policy engines; or, with ``replay``, a file of recorded episodes. An engine holds
     ``kv_cache_gib`` for its cache on the CPU; on a GPU it takes the share ``gpu_memory_utilization`` of the memory,
     weights included. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one episode; null is no limit of tokens.
     """
 
-    workers: int = Field(1, ge=1)
-    gpus: float = Field(0.0, ge=0)
-    threads: int = Field(1, ge=1)
     concurrency: int = Field(128, ge=1)
     episode_timeout_s: float = Field(3600.0, gt=0)
     episode_solver_tokens: int | None = Field(None, ge=1)
-    max_model_len: int = Field(512, ge=16)
-    max_num_seqs: int = Field(128, ge=1)
-    max_num_batched_tokens: int = Field(4096, ge=1)
-    kv_cache_gib: float = Field(0.25, gt=0)
-    gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
     tensor_parallel_size: int = Field(1, ge=1)
     record: bool = False
     replay: str | None = None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import Group, line_breaks
+from conf.schema.engine import InferenceEngine
 
 
 class ModelSolver(Group):
@@ -39,20 +40,12 @@ class ModelSolver(Group):
         return "off" if value is False else value
 
 
-class VllmSolver(ModelSolver):
+class VllmSolver(InferenceEngine, ModelSolver):
     """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply."""
 
     backend: Literal["vllm"]
     path: str
     dtype: Literal["float32", "bfloat16"] = "float32"
-    workers: int = Field(1, ge=1)
-    threads: int = Field(1, ge=1)
-    gpus: float = Field(0.0, ge=0)
-    max_model_len: int = Field(512, ge=16)
-    max_num_seqs: int = Field(128, ge=1)
-    max_num_batched_tokens: int = Field(4096, ge=1)
-    kv_cache_gib: float = Field(0.25, gt=0)
-    gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
     timeout_s: float = Field(120.0, gt=0)
 
 

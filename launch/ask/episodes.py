@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from conf.schema.config import Config
@@ -13,13 +12,13 @@ from conf.schema.solver import VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.total import fill_answers
 from rollout.engine.transformers_engine import PlainEngine
+from rollout.engine.vllm_arguments import policy_engine
 from rollout.jobs import Job
 from rollout.records import Episode, Problem
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver
-from trainer.cluster.actor_settings import solver_settings, worker_settings
 from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import StartError, start_roles, wait_ready
+from trainer.cluster.roles import StartError, for_actors, start_roles, wait_ready
 from trainer.workers.errors import WaitTimeout, reason
 
 # Up to so many questions are answered one after another sooner than Ray and vLLM start.
@@ -51,14 +50,12 @@ def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episod
 
 
 async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
-    settings, of_solver = worker_settings(config), solver_settings(config)
-    if of_solver.backend == "vllm":
-        of_solver = replace(of_solver, backend="transformers")
-    engine = PlainEngine(settings.engine)
+    config = for_actors(config)
+    engine = PlainEngine(policy_engine(config))
     try:
         if config.strategy.name not in UNTRAINED:
             engine.start()
-        solver = make_solver(of_solver)
+        solver = make_solver(config, "transformers" if config.solver.backend == "vllm" else None)
         await solver.start()
     except Exception as error:
         raise StartError(reason(error)) from error
@@ -66,7 +63,7 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
     for job in work:
         try:
             async with asyncio.timeout(limit):
-                episode = await run_episode(job, engine, solver, settings)
+                episode = await run_episode(job, engine, solver, config)
         except TimeoutError:
             raise _too_late(job, limit) from None
         except Exception as error:

@@ -29,7 +29,6 @@ from rewards.reward import Scored
 from rollout.data.source import make_source
 from rollout.jobs import Job
 from rollout.records import Problem
-from trainer.cluster.actor_settings import worker_settings
 from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
 from trainer.cluster.roles import Roles, start_roles, wait_ready
 from trainer.run_folder.files import write_json
@@ -67,7 +66,10 @@ class Cell:
         """Equal for cells that the same policy engines can serve; None where any can."""
         if self.given is not None or self.decomposer_free:
             return None
-        return f"{worker_settings(self.config).engine} {self.config.rollout.workers}"
+        config = self.config
+        # The limits of an episode come with each job.
+        keys = config.rollout.model_dump_json(exclude={"episode_timeout_s", "episode_solver_tokens"})
+        return f"{config.decomposer_path} {config.model.dtype} {config.seed} {keys}"
 
     @property
     def decomposer_free(self) -> bool:
@@ -215,14 +217,14 @@ class MatrixRun:
         """A cell's episodes: every problem once, then every problem a second time, and so on."""
         problems, matrix = self.problems[cell.data], self.matrix
         once = eval_jobs(problems, cell.given or "policy", cell.config.strategy.name)
-        settings = worker_settings(self._budgeted(cell))
+        config = self._budgeted(cell)
         return [
             replace(
                 job,
                 id=sample * len(once) + job.id,
                 seed=cell.config.seed + sample * len(once) + job.seed,
                 temperature=matrix.temperature,
-                settings=settings,
+                config=config,
             )
             for sample in range(matrix.samples)
             for job in once

@@ -23,6 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from launch.tiny_models.texts import (
     END,
+    PROMPTS,
     Pieces,
     SolverView,
     asking_pieces,
@@ -315,9 +316,8 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
     """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it; the beginnings are
     reported as the first steps."""
     torch.set_num_threads(1)
-    prompts = Prompts()
-    tokenizer = make_tokenizer(prompts, seed)
-    model = begin(tokenizer, prompts, seed, beginning_steps(steps), report)
+    tokenizer = make_tokenizer(PROMPTS, seed)
+    model = begin(tokenizer, PROMPTS, seed, beginning_steps(steps), report)
     left = steps
     for number, (share, lr, stages) in enumerate(cycles(kind)):
         count = min(left, round(share * steps))
@@ -326,7 +326,7 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
         def note(step: int, loss: float, exact: float, before: int = done) -> None:
             report(before + step, loss, exact)
 
-        train(model, stream(stages, tokenizer, prompts, seed + 100 * number, count), count, lr, note)
+        train(model, stream(stages, tokenizer, PROMPTS, seed + 100 * number, count), count, lr, note)
         left -= count
     save(model, tokenizer, folder)
 

@@ -8,16 +8,14 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from launch.tiny_models.texts import SolverView
+from conf.schema.solver import VllmSolver
+from launch.tiny_models.texts import PROMPTS, SolverView
 from rollout.answers import extract
 from rollout.data.chained import Graph, generate
-from rollout.engine.vllm_arguments import EngineSettings
-from rollout.episode.prompts import Prompts
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenPlan
-from rollout.solvers.base import ReplySettings
-from rollout.solvers.vllm import EngineSolver, VllmSettings
-from rollout.strategies import STRATEGIES
+from rollout.solvers.vllm import EngineSolver
+from rollout.strategies import run_strategy
 from trainer.tracking.statistics import wilson
 
 
@@ -46,11 +44,9 @@ PLANS: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
 
 
 async def _accuracy(solver: EngineSolver, problems: list[Problem], plans: list[list[str] | None]) -> dict[str, float]:
-    prompts = Prompts()
-
     async def run(problem: Problem, plan: list[str] | None) -> Episode:
-        strategy = STRATEGIES["direct" if plan is None else "daslam"]
-        return await strategy(problem, GivenPlan(plan or []), solver, prompts)
+        name = "direct" if plan is None else "daslam"
+        return await run_strategy(name, problem, GivenPlan(plan or []), solver, PROMPTS)
 
     episodes = await asyncio.gather(*(run(*pair) for pair in zip(problems, plans, strict=True)))
     right = sum(
@@ -62,10 +58,9 @@ async def _accuracy(solver: EngineSolver, problems: list[Problem], plans: list[l
 async def _single_steps(solver: EngineSolver, problems: list[Problem]) -> dict[str, float]:
     """How often one step is right, its operands in view: every gold sub-question and the last one, each after right
     answers to those before it."""
-    prompts = Prompts()
 
     async def right(problem: Problem, turns: list[Turn], name: str, graph: Graph) -> bool:
-        reply = await solver.ask(prompts.subquestion(problem, turns, graph.ask(name)), purpose="subquestion")
+        reply = await solver.ask(PROMPTS.subquestion(problem, turns, graph.ask(name)), purpose="subquestion")
         return extract.extract(reply.text, "number").answer == str(graph.values[name])
 
     asked = []
@@ -82,11 +77,7 @@ async def _single_steps(solver: EngineSolver, problems: list[Problem]) -> dict[s
 def measure(folder: Path, count: int = 250) -> str:
     """For the card: how often one step is right, and a Markdown table of accuracies by reasoning steps (rows of
     ``count`` held-out problems) and what was asked."""
-    settings = VllmSettings(
-        EngineSettings(str(folder), max_num_seqs=128, prefix_caching=True, frozen=True),
-        ReplySettings({"subquestion": 40, "solve": 160}, {"subquestion": ("\n",), "solve": ("\nQ:",)}),
-    )
-    solver = EngineSolver(settings)
+    solver = EngineSolver(VllmSolver.model_validate({"backend": "vllm", "path": str(folder)}))
     problems = {steps: list(itertools.islice(generate(7, "held_out", {steps: 1.0}), count)) for steps in (1, 2, 3, 4)}
     single = asyncio.run(_single_steps(solver, [problem for steps in (2, 3, 4) for problem in problems[steps]]))
     lines = [

@@ -13,8 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from launch.tiny_models.make import BATCH, STEPS, batches, save
-from launch.tiny_models.texts import solver_pieces
-from rollout.episode.prompts import Prompts
+from launch.tiny_models.texts import PROMPTS, solver_pieces
 
 # Neurons left in each layer; of 384, a single step was right 0.92, 0.86, 0.74 and 0.58 of the time with 320, 256, 224
 # and 192.
@@ -49,7 +48,7 @@ def _use(model: Any, tokenizer: Any, seed: int) -> list[torch.Tensor]:
         for index, layer in enumerate(model.model.layers)
     ]
     with torch.no_grad():
-        for ids, _ in itertools.islice(batches(solver_pieces, tokenizer, Prompts(), seed, BATCH, STEPS), TEXTS):
+        for ids, _ in itertools.islice(batches(solver_pieces, tokenizer, PROMPTS, seed, BATCH, STEPS), TEXTS):
             model(ids)
     for hook in hooks:
         hook.remove()

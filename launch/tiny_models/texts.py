@@ -14,11 +14,16 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import yaml
+
+from conf.schema.places import CONF
+from conf.schema.strategy import Strategy
 from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, imperfect_plan
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn
 
 END = "<|end|>"
+PROMPTS = Prompts(Strategy(**yaml.safe_load((CONF / "strategy" / "daslam.yaml").read_text(encoding="utf-8"))))
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
 Pieces = Callable[[Problem, Prompts, random.Random], list[Piece]]

@@ -45,9 +45,9 @@ class PlainEngine:
     async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
         """Complete one prompt. Raises PromptTooLong if there is no room for a reply in the context."""
         ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        room = self.settings.max_model_len - len(ids)
+        room = self.settings.sizes.max_model_len - len(ids)
         if room < 1:
-            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.max_model_len}")
+            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
         async with self._lock:
             return await asyncio.to_thread(self._complete, ids, sampling, min(sampling.max_tokens, room))
 

@@ -6,10 +6,13 @@ import os
 from dataclasses import dataclass
 from typing import Any
 
+from conf.schema.config import Config
+from conf.schema.engine import InferenceEngine
+
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What a vLLM engine is started with. ``kv_cache_gib`` is per engine; ``threads`` matters on the CPU only.
+    """What an engine is started with: a model, the keys of the group that it belongs to, and what is no key.
 
     ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
     instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.
@@ -18,19 +21,28 @@ class EngineSettings:
     """
 
     path: str
+    sizes: InferenceEngine
     dtype: str = "float32"
-    max_model_len: int = 512
-    max_num_seqs: int = 128
-    max_num_batched_tokens: int = 4096
-    kv_cache_gib: float = 0.5
+    seed: int = 0
     prefix_caching: bool = False
     tensor_parallel_size: int = 1
-    gpu_memory_utilization: float = 0.8
-    threads: int = 1
-    seed: int = 0
     frozen: bool = False
     recompute: bool = False
     transfer: str | None = None
+
+
+def policy_engine(config: Config) -> EngineSettings:
+    """Return what the policy's engines are started with."""
+    rollout = config.rollout
+    return EngineSettings(
+        config.decomposer_path,
+        rollout,
+        config.model.dtype,
+        config.seed,
+        tensor_parallel_size=rollout.tensor_parallel_size,
+        recompute=rollout.weights.in_flight == "recompute",
+        transfer="nccl" if rollout.weights.transport == "nccl" else None,
+    )
 
 
 def prepare_process(threads: int) -> None:
@@ -46,11 +58,12 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     """vLLM's own arguments for these settings on this machine; to be called in a prepared process."""
     import torch
 
+    sizes = settings.sizes
     device: dict[str, Any] = (
-        {"gpu_memory_utilization": settings.gpu_memory_utilization}
+        {"gpu_memory_utilization": sizes.gpu_memory_utilization}
         if torch.cuda.is_available()
         else {
-            "kv_cache_memory_bytes": int(settings.kv_cache_gib * 2**30),
+            "kv_cache_memory_bytes": int(sizes.kv_cache_gib * 2**30),
             # Prompts are scheduled whole: vLLM 0.32 cannot take back a seeded draw for part of a prompt on the CPU.
             "enable_chunked_prefill": False,
             # Only whole blocks are found again, and an episode's prompts share fewer tokens than the CPU's default of
@@ -67,9 +80,9 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
     return {
         "model": settings.path,
         "dtype": settings.dtype,
-        "max_model_len": settings.max_model_len,
-        "max_num_seqs": settings.max_num_seqs,
-        "max_num_batched_tokens": max(settings.max_num_batched_tokens, settings.max_model_len),
+        "max_model_len": sizes.max_model_len,
+        "max_num_seqs": sizes.max_num_seqs,
+        "max_num_batched_tokens": max(sizes.max_num_batched_tokens, sizes.max_model_len),
         "enable_prefix_caching": settings.prefix_caching,
         "tensor_parallel_size": settings.tensor_parallel_size,
         "enforce_eager": not torch.cuda.is_available(),

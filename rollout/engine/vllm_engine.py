@@ -116,14 +116,14 @@ class Engine:
 
     def start(self) -> None:
         """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
-        prepare_process(self.settings.threads)
+        prepare_process(self.settings.sizes.threads)
         from vllm.engine.arg_utils import EngineArgs
         from vllm.v1.engine.llm_engine import LLMEngine
 
         arguments = engine_arguments(self.settings)
         self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
         if not torch.cuda.is_available():
-            torch.set_num_threads(self.settings.threads)
+            torch.set_num_threads(self.settings.sizes.threads)
         if "quantization" in arguments:
             self._loader = self._prover(self._engine)
         self._engine.set_weight_version("0")
@@ -146,13 +146,13 @@ class Engine:
         Raises PromptTooLong if prompt and ``max_tokens`` do not fit the context, EngineError if the engine died.
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
-        if len(ids) + 1 > self.settings.max_model_len:
-            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.max_model_len}")
+        if len(ids) + 1 > self.settings.sizes.max_model_len:
+            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         parameters = SamplingParams(
-            max_tokens=min(sampling.max_tokens, self.settings.max_model_len - len(ids)),
+            max_tokens=min(sampling.max_tokens, self.settings.sizes.max_model_len - len(ids)),
             temperature=sampling.temperature,
             stop=list(sampling.stop),
             seed=sampling.seed,

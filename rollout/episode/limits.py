@@ -4,34 +4,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
-from dataclasses import dataclass
 from typing import TypeVar
 
+from conf.schema.rollout import Rollout
 from rollout.episode.contracts import Reply, Solver, SolverFailure
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True)
-class EpisodeLimits:
-    """``timeout_s`` from an episode's beginning to its end; ``solver_tokens`` after which nothing more is asked, None
-    for no limit."""
+class EpisodeBudget:
+    """Time and solver tokens of one episode, from now on. It stands before the solver, as a solver: ``ask`` counts."""
 
-    timeout_s: float = 3600.0
-    solver_tokens: int | None = None
-
-
-class Allowance:
-    """One episode's, from now on. It stands before the solver, as a solver: ``ask`` counts."""
-
-    def __init__(self, limits: EpisodeLimits, solver: Solver) -> None:
+    def __init__(self, limits: Rollout, solver: Solver) -> None:
         self._limits, self._solver = limits, solver
-        self._deadline = asyncio.get_running_loop().time() + limits.timeout_s
+        self._deadline = asyncio.get_running_loop().time() + limits.episode_timeout_s
         self._written = 0
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """The solver's reply; raises SolverFailure ``episode_tokens`` or ``episode_timeout`` besides the solver's."""
-        most = self._limits.solver_tokens
+        most = self._limits.episode_solver_tokens
         if most is not None and self._written >= most:
             raise SolverFailure("episode_tokens", f"{self._written} solver tokens (rollout.episode_solver_tokens)")
         reply = await self.in_time(self._solver.ask(prompt, purpose=purpose, sample=sample))
@@ -46,5 +37,5 @@ class Allowance:
         except TimeoutError:
             if not limit.expired():
                 raise
-            detail = f"not over in {self._limits.timeout_s:g} s (rollout.episode_timeout_s)"
+            detail = f"not over in {self._limits.episode_timeout_s:g} s (rollout.episode_timeout_s)"
             raise SolverFailure("episode_timeout", detail) from None

@@ -12,6 +12,8 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from conf.schema.strategy import Strategy
+
 # A number is no label where a decimal or a time of day is meant, nor is a minus sign a bullet.
 _NUMBER = r"(?:\(?(\d{1,2})(?:\)|[.:](?!\d))|(?:Q|Step|Sub-?\s?question)\s*(\d{1,2})\s*[.:)](?!\d))"
 _NUMBERED = re.compile(_NUMBER, re.IGNORECASE)
@@ -19,15 +21,6 @@ _LABEL = re.compile(
     rf"\s*(?:(?:{_NUMBER}|[*•‣◦▪●·]|-(?!\d)|[–—+](?=\s)|(?:Q|Step|Sub-?\s?question)\s*\d*:)\s*)+", re.IGNORECASE
 )
 _GAP = re.compile(r"(?<=[.?!;:？。！])\s+|(?<=[？。！])(?!\s)")
-
-
-@dataclass(frozen=True)
-class ParseLimits:
-    """Beyond these a decomposition is invalid. ``drop_repeats`` leaves out what was asked before, in the same words."""
-
-    max_subquestions: int = 8
-    max_chars: int = 300
-    drop_repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,9 @@ class Parsed:
         return [end for _, end in self.spans]
 
 
-def parse(text: str, limits: ParseLimits, *, truncated: bool = False) -> Parsed:
-    """Read the sub-questions of a completion. Repeats are kept by default: what was asked is asked, and paid for."""
+def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
+    """Read the sub-questions of a completion; beyond the limits it is invalid. Repeats are kept, since what was asked
+    is asked and paid for; with ``drop_repeats`` what was asked before, in the same words, is left out."""
     spans: list[tuple[int, int]] = []
     asked: set[tuple[str, ...]] = set()
     invalid = "truncated" if truncated else None
@@ -57,7 +51,7 @@ def parse(text: str, limits: ParseLimits, *, truncated: bool = False) -> Parsed:
     if len(bodies) > 1 and _is_heading(text, *bodies[0]):
         del bodies[0]
     for start, end in bodies:
-        if end - start > limits.max_chars:
+        if end - start > limits.max_subquestion_chars:
             invalid = invalid or "too_long"
             continue
         words = tuple(re.findall(r"\w+", text[start:end].lower()))

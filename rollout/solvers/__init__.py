@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
 
+from conf.schema.config import Config
+from conf.schema.solver import ModelSolver
 from rollout.solvers.base import Backend
-from rollout.solvers.cache import CachedSolver, CacheSettings
+from rollout.solvers.cache import CachedSolver
 
 # Module and class; imported where they are used, since a backend may need torch and vLLM, or neither. A configured
 # vllm solver is asked through transformers where a few replies are wanted soon (launch/ask/episodes.py).
@@ -19,17 +19,10 @@ BACKENDS = {
 }
 
 
-@dataclass(frozen=True)
-class SolverSettings:
-    """A backend's name, its own settings, and the cache before it."""
-
-    backend: str
-    settings: Any
-    cache: CacheSettings
-
-
-def make_solver(settings: SolverSettings) -> Backend:
-    """The configured backend, behind its cache. May block until a model is loaded."""
-    module, name = BACKENDS[settings.backend]
-    solver: Backend = getattr(import_module(module), name)(settings.settings)
-    return solver if settings.cache.mode == "off" else CachedSolver(solver, settings.cache)
+def make_solver(config: Config, backend: str | None = None) -> Backend:
+    """Return the configured solver behind its cache, over another ``backend`` if one is given. May block until a model
+    is loaded."""
+    module, name = BACKENDS[backend or config.solver.backend]
+    solver: Backend = getattr(import_module(module), name)(config.solver, config.seed)
+    cached = isinstance(config.solver, ModelSolver) and config.solver.cache != "off"
+    return CachedSolver(solver) if cached else solver

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
+from conf.schema.base import Group
 from rollout.engine.sampling import Sampling, draw_seed
 from rollout.episode.contracts import Reply
 
@@ -23,52 +24,6 @@ class SolverMisconfigured(RuntimeError):
 
 class SolverBroken(RuntimeError):
     """The solver of this process stopped for good; the next one has to be another process's."""
-
-
-@dataclass(frozen=True)
-class ReplySettings:
-    """Length and stop texts by purpose, and temperatures: of the configured reply, and of further draws."""
-
-    max_tokens: dict[str, int]
-    stop: dict[str, tuple[str, ...]]
-    temperature: float = 0.0
-    sample_temperature: float = 0.7
-
-    def sampling(self, prompt: str, purpose: str, sample: int) -> Sampling:
-        """How the ``sample``-th reply to a prompt is sampled; a draw has a seed that prompt and number fix."""
-        if sample == 0:
-            return Sampling(self.max_tokens[purpose], self.temperature, self.stop[purpose])
-        seed = draw_seed(prompt, sample)
-        return Sampling(self.max_tokens[purpose], self.sample_temperature, self.stop[purpose], seed)
-
-
-@dataclass(frozen=True)
-class OpenAISettings:
-    """Server, limits and prices of the ``openai`` backend: the keys of conf/solver/openai.yaml. Times in seconds,
-    prices a million tokens.
-
-    It stands here and not with the backend, so that whoever starts the actors does not load the client.
-    """
-
-    base_url: str
-    model: str
-    replies: ReplySettings
-    api: str = "chat"
-    api_key_env: str = "OPENAI_API_KEY"
-    max_tokens_field: str = "max_tokens"
-    concurrency: int = 32
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    max_retries: int = 5
-    backoff_s: float = 0.5
-    backoff_max_s: float = 30.0
-    request_timeout_s: float = 60.0
-    timeout_s: float = 300.0
-    price_prompt: float = 0.0
-    price_completion: float = 0.0
-    budget_cost: float | None = None
-    budget_tokens: int | None = None
-    minute_s: float = 60.0
 
 
 @dataclass
@@ -97,11 +52,23 @@ class Usage:
 
 
 class Backend(ABC):
-    """A solver in the process of its actor."""
+    """A solver in the process of its actor, started with the group ``solver`` and the run's seed."""
 
-    def __init__(self, replies: ReplySettings) -> None:
-        self.replies = replies
+    settings: Any
+
+    def __init__(self, settings: Group, seed: int = 0) -> None:
+        self.settings, self.seed = settings, seed
         self.usage = Usage()
+
+    def sampling(self, prompt: str, purpose: str, sample: int) -> Sampling:
+        """Return how the ``sample``-th reply to a prompt is sampled; a draw has a seed that prompt and number fix."""
+        settings = self.settings
+        return Sampling(
+            getattr(settings, f"max_tokens_{purpose}"),
+            settings.sample_temperature if sample else settings.temperature,
+            tuple(getattr(settings, f"stop_{purpose}")),
+            draw_seed(prompt, sample) if sample else None,
+        )
 
     @property
     @abstractmethod
@@ -118,7 +85,7 @@ class Backend(ABC):
 
     @abstractmethod
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
-        """Answer one prompt: see ``rollout.strategies.base.Solver``.
+        """Answer one prompt: see ``rollout.episode.contracts.Solver``.
 
         Raises SolverFailure for what the solver did wrong; SolverUnavailable, SolverMisconfigured and
         SolverBroken for what is no fault of an episode.

@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,6 @@ from rollout.solvers.base import Backend, SolverMisconfigured
 
 LOCK_WAIT_S = 10.0
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CacheSettings:
-    """``mode``: ``off``, ``deterministic`` (greedy replies only) or ``all`` (draws too); ``path`` of the file."""
-
-    mode: str = "off"
-    path: str = ""
 
 
 def cache_key(identity: dict[str, Any], prompt: str, sampling: Sampling, sample: int) -> str:
@@ -86,13 +78,12 @@ class ReplyCache:
 class CachedSolver(Backend):
     """Any solver behind the cache. A hit has the tokens of the reply when it was written; it counts as no request."""
 
-    def __init__(self, solver: Backend, settings: CacheSettings) -> None:
-        super().__init__(solver.replies)
+    def __init__(self, solver: Backend) -> None:
+        super().__init__(solver.settings)
         self.solver = solver
         self.usage = solver.usage
-        self.cache = ReplyCache(settings.path)
+        self.cache = ReplyCache(self.settings.cache_path)
         self._identity = solver.identity
-        self._all = settings.mode == "all"
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -110,8 +101,8 @@ class CachedSolver(Backend):
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """The kept reply, or the solver's; raises what the solver raises."""
-        sampling = self.replies.sampling(prompt, purpose, sample)
-        if sampling.temperature > 0 and not self._all:
+        sampling = self.sampling(prompt, purpose, sample)
+        if sampling.temperature > 0 and self.settings.cache != "all":
             return await self.solver.ask(prompt, purpose=purpose, sample=sample)
         key = cache_key(self._identity, prompt, sampling, sample)
         reply = self.cache.get(key)

@@ -19,9 +19,10 @@ from typing import Any
 
 import openai
 
+from conf.schema.solver import OpenAISolver as OpenAISettings
 from rollout.engine.sampling import Sampling
 from rollout.episode.contracts import Reply, SolverFailure
-from rollout.solvers.base import Backend, OpenAISettings, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.rate_limits import RateLimits
 
 RETRIED = (408, 409, 425, 429)
@@ -44,11 +45,12 @@ class _Trouble(Exception):
 
 
 class OpenAISolver(Backend):
-    """A solver over HTTP."""
+    """A solver over HTTP. ``minute_s``: the seconds for which the limits a minute hold."""
 
-    def __init__(self, settings: OpenAISettings) -> None:
-        super().__init__(settings.replies)
-        self.settings = settings
+    settings: OpenAISettings
+
+    def __init__(self, settings: OpenAISettings, seed: int = 0, *, minute_s: float = 60.0) -> None:
+        super().__init__(settings, seed)
         self._key = os.environ.get(settings.api_key_env, "")
         # A local server asks for no key: then no header is sent, not an empty one.
         self._headers: dict[str, Any] = {} if self._key else {"Authorization": openai.Omit()}
@@ -61,7 +63,7 @@ class OpenAISolver(Backend):
                 limits=openai.DEFAULT_CONNECTION_LIMITS, timeout=None, follow_redirects=False
             ),
         )
-        self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, settings.minute_s)
+        self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, minute_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._answered = False
         # A line a request, with nothing in it that the run does not count anyway.
@@ -99,7 +101,7 @@ class OpenAISolver(Backend):
         ``timeout_s`` counts from the first request on: neither the wait for a free place nor that for the limits
         before it is the solver's doing.
         """
-        sampling = self.replies.sampling(prompt, purpose, sample)
+        sampling = self.sampling(prompt, purpose, sample)
         reserve = len(prompt.encode(errors="replace")) + TEMPLATE_TOKENS + sampling.max_tokens
         async with self._slots:
             permit = await self._limits.admit(reserve)

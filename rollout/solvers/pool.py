@@ -19,12 +19,15 @@ from typing import Any, cast
 
 import ray
 
+from conf.schema.config import Config
 from rollout.actor_log import actor_log
 from rollout.episode.contracts import Reply, SolverFailure
-from rollout.solvers import SolverSettings, make_solver
+from rollout.solvers import make_solver
 from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage
 
 USAGE_EVERY_S = 0.5
+# Prompts put within so many seconds go to the solver in one call, and come back together.
+WINDOW_S = 0.004
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class Answer:
     detail: str = ""
 
 
-class Accounts:
+class UsageFile:
     """A solver's usage, kept in a file so that a restarted actor goes on counting; at most the last
     ``USAGE_EVERY_S`` seconds are lost with a process."""
 
@@ -70,10 +73,10 @@ class Accounts:
 class SolverActor:
     """One solver of the pool."""
 
-    def __init__(self, settings: SolverSettings, index: int, log_folder: str) -> None:
+    def __init__(self, config: Config, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"solver-{index}")
-        self.solver = make_solver(settings)
-        self.accounts = Accounts(Path(log_folder) / f"solver-{index}.usage.json", self.solver.usage)
+        self.solver = make_solver(config)
+        self.usage_file = UsageFile(Path(log_folder) / f"solver-{index}.usage.json", self.solver.usage)
 
     async def ready(self) -> int:
         """Return once the solver can answer; the process id. Raises SolverMisconfigured, SolverUnavailable."""
@@ -83,7 +86,7 @@ class SolverActor:
     async def ask_many(self, asks: list[Ask]) -> tuple[list[Answer], bool]:
         """Answer prompts at once, in their order, and whether the budget is spent."""
         answers = await asyncio.gather(*(self._ask(ask) for ask in asks))
-        self.accounts.write()
+        self.usage_file.write()
         return answers, self.solver.spent
 
     async def usage(self) -> Usage:
@@ -106,7 +109,7 @@ class SolverClient:
     """A rollout worker's view of the pool: ``ask`` one prompt, sent together with its neighbours, or at once if
     ``window_s`` is 0. ``spent``: the budget was, when the last reply came."""
 
-    def __init__(self, actors: list[Any], window_s: float = 0.004) -> None:
+    def __init__(self, actors: list[Any], window_s: float = WINDOW_S) -> None:
         self._actors = itertools.cycle(actors)
         self._window_s = window_s
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []

@@ -17,7 +17,7 @@ from fractions import Fraction
 from typing import Any
 
 from rollout.episode.contracts import Reply
-from rollout.solvers.base import Backend, ReplySettings
+from rollout.solvers.base import Backend
 
 CANNOT_TELL = "I cannot tell."
 NAME = r"([A-Z][a-z]+)"
@@ -154,9 +154,6 @@ def _value(node: ast.expr) -> Fraction:
 
 class ProgramSolver(Backend):
     """The program as a backend. Every draw is the same reply, and it has no tokens to count."""
-
-    def __init__(self, settings: ReplySettings) -> None:
-        super().__init__(settings)
 
     @property
     def identity(self) -> dict[str, Any]:

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conf.schema.model import model_path
+from conf.schema.solver import VllmSolver
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import Engine, EngineError, PromptTooLong
 from rollout.episode.contracts import Reply, SolverFailure
-from rollout.solvers.base import Backend, ReplySettings, SolverBroken
+from rollout.solvers.base import Backend, SolverBroken
 
 
-@dataclass(frozen=True)
-class VllmSettings:
-    """Engine, replies, and the limit of one reply in seconds."""
-
-    engine: EngineSettings
-    replies: ReplySettings
-    timeout_s: float = 120.0
+def solver_engine(solver: VllmSolver, seed: int) -> EngineSettings:
+    """Return what the solver's engines are started with."""
+    return EngineSettings(model_path(solver.path), solver, solver.dtype, seed, prefix_caching=True, frozen=True)
 
 
 class EngineSolver(Backend):
@@ -29,25 +26,25 @@ class EngineSolver(Backend):
 
     name = "vllm"
     engine_of: type[Engine] | type[PlainEngine] = Engine
+    settings: VllmSolver
 
-    def __init__(self, settings: VllmSettings) -> None:
-        super().__init__(settings.replies)
-        self.settings = settings
-        self.engine = self.engine_of(settings.engine)
+    def __init__(self, settings: VllmSolver, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self.engine = self.engine_of(solver_engine(settings, seed))
         self.engine.start()
 
     @property
     def identity(self) -> dict[str, Any]:
         """Path, type and files of the model: a folder may be written anew under the same name."""
-        engine = self.settings.engine
-        files = sorted(Path(engine.path).glob("*")) if Path(engine.path).is_dir() else []
+        path = model_path(self.settings.path)
+        files = sorted(Path(path).glob("*")) if Path(path).is_dir() else []
         stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         state = hashlib.sha256(repr(stamps).encode()).hexdigest()
-        return {"backend": self.name, "model": engine.path, "dtype": engine.dtype, "files": state}
+        return {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, and SolverBroken once the engine stopped."""
-        sampling = self.replies.sampling(prompt, purpose, sample)
+        sampling = self.sampling(prompt, purpose, sample)
         try:
             async with asyncio.timeout(self.settings.timeout_s):
                 generation = await self.engine.generate(prompt, sampling)

@@ -1,5 +1,19 @@
-"""Strategies by name. Adding one is one file here, one file in conf/strategy and its name in the schema."""
+"""Strategies by name. Adding one is one file here, one file in conf/strategy and its name in the schema.
 
+A strategy is an async function of one ``Exchange`` that returns nothing. It reads ``exchange.problem`` and
+``exchange.settings`` (the group ``strategy``), asks solver and decomposer through the exchange, which counts, and puts
+what it gets into ``exchange.episode``. It neither catches the solver's failures nor knows the gate: ``run_strategy``
+does both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from conf.schema.strategy import UNGATED
+from rollout.episode.contracts import Decomposer, Solver, SolverFailure
+from rollout.episode.prompts import Prompts
+from rollout.records import Episode, Problem
 from rollout.strategies import (
     daslam,
     daslam_no_feedback,
@@ -10,9 +24,10 @@ from rollout.strategies import (
     plan_only,
     self_consistency,
 )
-from rollout.strategies.base import Strategy
+from rollout.strategies.exchange import Exchange
+from rollout.strategies.votes import gate_closed
 
-STRATEGIES: dict[str, Strategy] = {
+STRATEGIES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
     "direct": direct.run,
     "self_consistency": self_consistency.run,
     "least_to_most": least_to_most.run,
@@ -26,6 +41,16 @@ STRATEGIES: dict[str, Strategy] = {
 PLAN_ONLY = "plan_only"
 
 
-def strategy_for(name: str) -> Strategy:
-    """What runs a job of this strategy."""
-    return plan_only.run if name == PLAN_ONLY else STRATEGIES[name]
+async def run_strategy(
+    name: str, problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts
+) -> Episode:
+    """Run one episode and return it. A solver failure ends it early: its name is the outcome, and what there was so far
+    stays. Raises whatever else went wrong."""
+    strategy = plan_only.run if name == PLAN_ONLY else STRATEGIES[name]
+    exchange = Exchange(name, problem, decomposer, solver, prompts)
+    try:
+        if name in (*UNGATED, PLAN_ONLY) or not await gate_closed(exchange):
+            await strategy(exchange)
+    except SolverFailure as failure:
+        exchange.episode.outcome = failure.outcome
+    return exchange.episode

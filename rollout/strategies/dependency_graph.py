@@ -13,34 +13,24 @@ import re
 from collections.abc import Sequence
 
 from rollout.answers.extract import extract
-from rollout.episode.contracts import Decomposer, Solver
 from rollout.episode.parse_decomposition import _REFERENCE, references
-from rollout.episode.prompts import Prompts
-from rollout.records import NUMERIC_TYPES, Episode, Problem, Turn
-from rollout.strategies.base import DEFAULTS, Options
+from rollout.records import NUMERIC_TYPES, Turn
 from rollout.strategies.exchange import Exchange, together
-from rollout.strategies.votes import gate_closed
 
 
-async def run(
-    problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts, options: Options = DEFAULTS
-) -> Episode:
+async def run(exchange: Exchange) -> None:
     """Run one episode."""
-    exchange = Exchange("dependency_graph", problem, solver, prompts)
-    with exchange.until_failure() as episode:
-        if await gate_closed(exchange, options):
-            return episode
-        episode.initial = await exchange.solve()
-        questions = await exchange.decompose(decomposer, episode.initial.text)
-        episode.note = out_of_order(questions)
-        if episode.note is None:
-            await _by_dependency(exchange, questions)
-        else:
-            for question in questions:
-                asked = with_answers(question, episode.turns, problem.answer_type)
-                episode.turns.append(await exchange.answer(question, episode.turns, asked))
-        episode.final = await exchange.solve()
-    return exchange.episode
+    episode = exchange.episode
+    episode.initial = await exchange.solve()
+    questions = await exchange.decompose(episode.initial.text)
+    episode.note = out_of_order(questions)
+    if episode.note is None:
+        await _by_dependency(exchange, questions)
+    else:
+        for question in questions:
+            asked = with_answers(question, episode.turns, exchange.problem.answer_type)
+            episode.turns.append(await exchange.answer(question, episode.turns, asked))
+    episode.final = await exchange.solve()
 
 
 async def _by_dependency(exchange: Exchange, questions: Sequence[str]) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 from rollout.answers.extract import extract
@@ -16,20 +15,14 @@ Result = TypeVar("Result")
 
 
 class Exchange:
-    """One episode in the making."""
+    """One episode in the making: the problem, the group ``strategy`` with its prompts, and the episode to fill in."""
 
-    def __init__(self, strategy: str, problem: Problem, solver: Solver, prompts: Prompts) -> None:
+    def __init__(
+        self, strategy: str, problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts
+    ) -> None:
         self.episode = Episode(problem=problem, strategy=strategy)
-        self.problem, self.prompts = problem, prompts
-        self._solver = solver
-
-    @contextmanager
-    def until_failure(self) -> Iterator[Episode]:
-        """The episode; a solver failure in the block ends it, with the failure's name as its outcome."""
-        try:
-            yield self.episode
-        except SolverFailure as failure:
-            self.episode.outcome = failure.outcome
+        self.problem, self.prompts, self.settings = problem, prompts, prompts.strategy
+        self._decomposer, self._solver = decomposer, solver
 
     async def ask(self, prompt: str, purpose: str, sample: int = 0) -> str:
         """The solver's text, its tokens accounted for."""
@@ -47,10 +40,10 @@ class Exchange:
         text = await self.ask(self.prompts.solve(self.problem, []), "solve", sample)
         return Attempt(text, extract(text, self.problem.answer_type, self.problem.choices).answer)
 
-    async def decompose(self, decomposer: Decomposer, attempt: str = "") -> list[str]:
+    async def decompose(self, attempt: str = "") -> list[str]:
         """The decomposer's sub-questions."""
         episode = self.episode
-        episode.decomposition, episode.policy = await decomposer.decompose(self.problem, attempt)
+        episode.decomposition, episode.policy = await self._decomposer.decompose(self.problem, attempt)
         episode.policy_tokens = len(episode.policy.token_ids) if episode.policy else 0
         return episode.decomposition.subquestions
 

@@ -6,10 +6,6 @@ makes the comparison with that one fair.
 
 from __future__ import annotations
 
-from rollout.episode.contracts import Decomposer, Solver
-from rollout.episode.prompts import Prompts
-from rollout.records import Episode, Problem
-from rollout.strategies.base import DEFAULTS, Options
 from rollout.strategies.exchange import Exchange, together
 from rollout.strategies.votes import majority
 
@@ -17,20 +13,16 @@ from rollout.strategies.votes import majority
 MAX_DRAWS = 100
 
 
-async def run(
-    problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts, options: Options = DEFAULTS
-) -> Episode:
-    """Draw, then vote; the decomposer is not used. ``options.samples`` draws are made at once. With a budget they are
+async def run(exchange: Exchange) -> None:
+    """Draw, then vote; the decomposer is not used. ``samples`` draws are made at once. With a budget they are
     made one after another, as long as one more of the mean length so far would fit; there is always one."""
-    exchange = Exchange("self_consistency", problem, solver, prompts)
-    with exchange.until_failure() as episode:
-        if options.token_budget is None:
-            await together([exchange.draw(sample) for sample in range(1, options.samples + 1)], episode.draws)
-        else:
-            episode.draws.append(await exchange.draw(1))
-            while (count := len(episode.draws)) < MAX_DRAWS:
-                if episode.solver_tokens * (count + 1) / count > options.token_budget:
-                    break
-                episode.draws.append(await exchange.draw(count + 1))
-        episode.final = majority(episode.draws, problem.answer_type)
-    return exchange.episode
+    settings, episode = exchange.settings, exchange.episode
+    if settings.token_budget is None:
+        await together([exchange.draw(sample) for sample in range(1, (settings.samples or 1) + 1)], episode.draws)
+    else:
+        episode.draws.append(await exchange.draw(1))
+        while (count := len(episode.draws)) < MAX_DRAWS:
+            if episode.solver_tokens * (count + 1) / count > settings.token_budget:
+                break
+            episode.draws.append(await exchange.draw(count + 1))
+    episode.final = majority(episode.draws, exchange.problem.answer_type)

@@ -10,7 +10,6 @@ from decimal import Decimal
 
 from rollout.answers.extract import parse_number
 from rollout.records import NUMERIC_TYPES, Attempt
-from rollout.strategies.base import Options
 from rollout.strategies.exchange import Exchange, together
 
 _BARE_NUMBER = re.compile(r"[\d\s.,/+−$%-]+")
@@ -42,13 +41,13 @@ def agree(draws: Sequence[Attempt], answer_type: str) -> bool:
     return len(keys) == 1 and None not in keys
 
 
-async def gate_closed(exchange: Exchange, options: Options) -> bool:
+async def gate_closed(exchange: Exchange) -> bool:
     """Whether the solver's own draws agree, so that their majority has answered the question and nothing is left to
     be done. Never with ``gate: always``, which draws nothing; the gold answer is not looked at."""
-    if options.gate == "always":
+    settings, episode = exchange.settings, exchange.episode
+    if settings.gate == "always":
         return False
-    episode = exchange.episode
-    await together([exchange.draw(sample) for sample in range(1, options.gate_samples + 1)], episode.draws)
+    await together([exchange.draw(sample) for sample in range(1, settings.gate_samples + 1)], episode.draws)
     closed = agree(episode.draws, episode.problem.answer_type)
     episode.gate = "closed" if closed else "open"
     if closed:

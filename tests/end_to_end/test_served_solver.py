@@ -18,15 +18,14 @@ import pytest
 
 from conf.schema.model import shipped
 from launch.compose import compose
+from launch.tiny_models.texts import PROMPTS
 from rollout.data.chained import generate
 from rollout.episode.contracts import Reply
-from rollout.episode.prompts import Prompts
 from rollout.records import Turn
 from rollout.solvers.base import Backend
 from rollout.solvers.openai import OpenAISolver
 from rollout.solvers.vllm import EngineSolver
 from tests.ports import free_port
-from trainer.cluster.actor_settings import solver_settings
 
 COUNT = 200
 START_S = 180
@@ -76,15 +75,14 @@ def _wait(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
 
 def prompts() -> list[tuple[str, str]]:
     """(prompt, purpose): every problem's first sub-question, then the problem with that answered."""
-    templates = Prompts()
     asked = []
     for index, problem in enumerate(itertools.islice(generate(5, "held_out", {2: 1.0, 3: 1.0}), COUNT)):
         question = problem.subquestions[0]
         if index % 2:
-            asked.append((templates.subquestion(problem, [], question), "subquestion"))
+            asked.append((PROMPTS.subquestion(problem, [], question), "subquestion"))
         else:
             turns = [Turn(question, problem.solution.splitlines()[0])]
-            asked.append((templates.solve(problem, turns), "solve"))
+            asked.append((PROMPTS.solve(problem, turns), "solve"))
     return asked
 
 
@@ -99,9 +97,9 @@ def test_a_server_gives_the_replies_of_an_engine(address):
         "solver=openai", f"solver.base_url={address}", "solver.model=tiny", "solver.api=completions",
         'solver.stop_subquestion=["\n"]', "solver.max_tokens_subquestion=40", "solver.max_tokens_solve=160",
     ]  # fmt: skip
-    remote = OpenAISolver(solver_settings(compose(overrides)).settings)
+    remote = OpenAISolver(compose(overrides).solver)
     served = asyncio.run(ask_all(remote, asked))
-    engine = EngineSolver(solver_settings(compose([])).settings)
+    engine = EngineSolver(compose([]).solver)
     local = asyncio.run(ask_all(engine, asked))
     engine.engine.stop()
     same = sum(ours.text == theirs.text for ours, theirs in zip(local, served, strict=True))

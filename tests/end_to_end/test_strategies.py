@@ -17,7 +17,6 @@ from rollout.solvers import pool
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
 from tests.trainer.fakes import Actor
-from trainer.cluster.actor_settings import solver_settings, worker_settings
 from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
 from trainer.run import make_source
 from trainer.stages.evaluation import evaluate
@@ -48,10 +47,10 @@ def evaluated(tmp_path_factory) -> Evaluated:
     processes = ray_processes(config)
     try:
         # The solver has a process of its own: vLLM's engines on the CPU cannot run on two threads of one.
-        solver = pool.SolverActor.options(max_concurrency=1_000).remote(solver_settings(config), 0, str(logs))
+        solver = pool.SolverActor.options(max_concurrency=1_000).remote(config, 0, str(logs))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("rollout.worker.actor_log", lambda folder, name: None)
-            worker = RolloutWorker.__ray_metadata__.modified_class(worker_settings(config), 0, str(logs))
+            worker = RolloutWorker.__ray_metadata__.modified_class(config, 0, str(logs))
 
         async def go() -> Evaluated:
             await worker.ready([solver])
@@ -59,7 +58,7 @@ def evaluated(tmp_path_factory) -> Evaluated:
             pipeline.start()
             found = {"gold": await evaluate(pipeline, problems, "gold", "daslam")}
             for name in STRATEGIES:
-                worker.settings = worker_settings(compose([f"strategy={name}", "stages=[evaluate]"]))
+                worker.config = compose([f"strategy={name}", "stages=[evaluate]"])
                 found[name] = await evaluate(pipeline, problems, name if name in UNTRAINED else "policy", name)
             await pipeline.stop()
             return found

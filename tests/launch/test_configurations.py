@@ -16,14 +16,14 @@ from conf.schema.config import Config
 from conf.schema.places import CONF, ROOT
 from conf.schema.rewards import MODES, PARTS
 from launch.compose import compose
+from launch.tiny_models.texts import PROMPTS
 from launch.train import main
 from rewards.reward import RewardSettings
-from rollout.episode.limits import EpisodeLimits
-from rollout.episode.parse_decomposition import ParseLimits
 from rollout.episode.prompts import Prompts
+from rollout.solvers.openai import OpenAISolver
 from rollout.strategies import STRATEGIES
-from rollout.strategies.base import Options
-from trainer.cluster.actor_settings import prompts, reward_settings, solver_settings, worker_settings
+from trainer.cluster.actor_settings import reward_settings
+from trainer.cluster.roles import for_actors
 
 OPTIONS = [
     (path.parent.name, path.stem)
@@ -80,29 +80,30 @@ def test_an_algorithm_brings_its_critic_and_can_be_changed():
 
 
 def test_the_shipped_templates_are_the_ones_the_tiny_models_were_made_with():
-    assert prompts(compose([])) == Prompts()
+    assert Prompts.of(compose([])) == PROMPTS
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_has_an_option_that_is_passed_on(name):
     config = compose([f"strategy={name}", "stages=[sft,evaluate]", "strategy.drop_repeats=true"])
     assert config.strategy.name == name
-    settings = worker_settings(config)
-    assert settings.options == Options(limits=ParseLimits(8, 300, True), samples=config.strategy.samples or 1)
-    assert settings.limits == settings.options.limits
+    settings = Prompts.of(config).strategy
+    assert (settings.max_subquestions, settings.max_subquestion_chars, settings.drop_repeats) == (8, 300, True)
+    assert (settings.samples, settings.token_budget) == (5 if name == "self_consistency" else None, None)
+    assert (settings.gate, settings.gate_samples) == ("always", 3)
 
 
 def test_gate_and_budget_are_passed_on():
-    gated = worker_settings(compose(["strategy.gate=disagree", "strategy.gate_samples=4"])).options
+    gated = Prompts.of(compose(["strategy.gate=disagree", "strategy.gate_samples=4"])).strategy
     assert (gated.gate, gated.gate_samples) == ("disagree", 4)
     overrides = ["strategy=self_consistency", "stages=[evaluate]", "strategy.samples=null", "strategy.token_budget=250"]
-    assert worker_settings(compose(overrides)).options.token_budget == 250
+    assert Prompts.of(compose(overrides)).strategy.token_budget == 250
 
 
-def test_the_limits_of_an_episode_are_passed_on():
-    assert worker_settings(compose([])).episode == EpisodeLimits()
-    settings = worker_settings(compose(["rollout.episode_timeout_s=7", "rollout.episode_solver_tokens=900"]))
-    assert settings.episode == EpisodeLimits(7.0, 900)
+def test_an_episode_has_an_hour_and_no_limit_of_tokens():
+    """tests/rollout/test_episodes.py has what becomes of other limits."""
+    rollout = compose([]).rollout
+    assert (rollout.episode_timeout_s, rollout.episode_solver_tokens) == (3600.0, None)
 
 
 @pytest.mark.parametrize(
@@ -291,12 +292,12 @@ def test_every_key_of_a_server_reaches_its_backend():
         "price_completion": 12.0, "budget_cost": 13.0, "budget_tokens": 14, "base_url": "http://127.0.0.1:1/v1",
         "model": "m",
     }  # fmt: skip
-    made = solver_settings(compose(["solver=openai", *(f"solver.{key}={value}" for key, value in values.items())]))
-    assert made.backend == "openai"
-    assert made.cache.mode == "deterministic"
-    assert Path(made.cache.path).is_absolute()
+    config = for_actors(compose(["solver=openai", *(f"solver.{key}={value}" for key, value in values.items())]))
+    made = OpenAISolver(config.solver)
+    assert made.settings.cache == "deterministic"
+    assert Path(made.settings.cache_path).is_absolute()
     assert {key: getattr(made.settings, key) for key in values} == values
-    assert made.settings.replies.max_tokens == {"subquestion": 128, "solve": 512}
+    assert [made.sampling("", purpose, 0).max_tokens for purpose in ("subquestion", "solve")] == [128, 512]
 
 
 def test_a_bare_off_in_yaml_is_no_cache():

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+from launch.compose import compose
 from rollout.episode.contracts import Reply
-from rollout.episode.limits import EpisodeLimits
-from rollout.episode.prompts import Prompts
 from rollout.records import Decomposition, Episode, PolicySample, Problem
-from rollout.strategies import strategy_for
-from rollout.strategies.base import DEFAULTS, Options
+from rollout.strategies import run_strategy
 from rollout.worker import RolloutWorker, _Progress
+from tests.settings import prompts
 
 PROBLEM = Problem("p", "Ann has 3 pens. Bob has twice as many. How many do they have?", "9")
 SOLVE = (
@@ -78,32 +77,25 @@ def run(
     solver: Scripted | Callable[[str, int], str] = by_question,
     plan: list[str] | None = None,
     problem: Problem = PROBLEM,
-    options: Options = DEFAULTS,
     decomposer: Planner | None = None,
+    settings: dict[str, Any] | None = None,
 ) -> tuple[Episode, Scripted]:
+    """An episode and its solver; ``settings`` are keys of the group ``strategy``."""
+
     async def episode() -> tuple[Episode, Scripted]:
         fake = solver if isinstance(solver, Scripted) else Scripted(solver)
         planner = decomposer or Planner(PLAN if plan is None else plan)
-        done = await strategy_for(name)(problem, planner, fake, Prompts(), options)
+        done = await run_strategy(name, problem, planner, fake, prompts(**settings or {}))
         assert asyncio.all_tasks() == {asyncio.current_task()}, "work was left behind"
         return done, fake
 
     return asyncio.run(episode())
 
 
-def worker_without_engine(
-    client: Any,
-    prompts: Any = None,
-    concurrency: int = 1,
-    limits: EpisodeLimits | None = None,
-    engine: Any = None,
-) -> Any:
+def worker_without_engine(client: Any, overrides: Sequence[str] = (), concurrency: int = 1, engine: Any = None) -> Any:
     """A rollout worker in this process, for jobs with given plans or a stand-in for the engine."""
     kind = RolloutWorker.__ray_metadata__.modified_class
     worker = kind.__new__(kind)
-    worker.engine = engine or SimpleNamespace(version=4)
-    worker.settings = SimpleNamespace(
-        prompts=prompts or Prompts(), options=DEFAULTS, episode=limits or EpisodeLimits(), max_tokens=8, stop=()
-    )
+    worker.engine, worker.config = engine or SimpleNamespace(version=4), compose(["strategy.max_tokens=8", *overrides])
     worker._solver, worker._limit, worker._progress = client, asyncio.Semaphore(concurrency), _Progress()
     return worker

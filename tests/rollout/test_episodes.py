@@ -18,23 +18,21 @@ from rewards.reward import Reward, RewardSettings, Scored
 from rollout.data.chained import generate
 from rollout.engine.vllm_engine import Generation
 from rollout.episode.contracts import Reply
-from rollout.episode.limits import EpisodeLimits
 from rollout.jobs import Job
 from rollout.records import Episode
 from rollout.solvers import pool
-from rollout.solvers.base import OpenAISettings, ReplySettings
 from rollout.solvers.openai import OpenAISolver
 from tests.rollout.fakes import PLAN, PROBLEM, Scripted, by_question, worker_without_engine
 from tests.rollout.server import Server
 from tests.rollout.solvers.test_openai import permits_of
 from tests.rollout.solvers.test_rate_limits import most
+from tests.settings import openai_solver
 from tests.trainer.fakes import Actor
 from trainer.stages.evaluation import summarize
 from trainer.workers.pipeline import Pipeline
 
 COUNT = 40
 CONCURRENCY = 16
-REPLIES = ReplySettings({"subquestion": 40, "solve": 160}, {"subquestion": ("\n",), "solve": ("\nQ:",)})
 SOLVER = pool.SolverActor.__ray_metadata__.modified_class
 
 
@@ -87,11 +85,12 @@ def test_over_a_server_that_fails_three_calls_in_ten_every_episode_ends_once_and
             # One retry a reply: some replies fail for good, and then their jobs are run again.
             limit = 0.5 if kind == "hang" else 20.0
             solver = OpenAISolver(
-                OpenAISettings(
-                    server.url, "m", REPLIES, api="completions", concurrency=CONCURRENCY, max_retries=1,
-                    backoff_s=0.01, backoff_max_s=0.02, request_timeout_s=limit, timeout_s=60.0,
-                    requests_per_minute=60, minute_s=0.2,
-                )
+                openai_solver(
+                    server.url, concurrency=CONCURRENCY, max_retries=1, backoff_s=0.01, backoff_max_s=0.02,
+                    request_timeout_s=limit, timeout_s=60.0, requests_per_minute=60, max_tokens_subquestion=40,
+                    max_tokens_solve=160, stop_solve=["\nQ:"],
+                ),
+                minute_s=0.2,
             )  # fmt: skip
             permits = permits_of(solver)
             monkeypatch.setattr(pool, "make_solver", lambda settings: solver)
@@ -128,9 +127,9 @@ def test_over_a_server_that_fails_three_calls_in_ten_every_episode_ends_once_and
 # -- limits of an episode ----------------------------------------------------------------------------------------
 
 
-def run_limited(client: Any, limits: EpisodeLimits, engine: Any = None, plan: list[str] | None = None) -> Episode:
+def run_limited(client: Any, limit: str, engine: Any = None, plan: list[str] | None = None) -> Episode:
     async def go() -> Episode:
-        worker = worker_without_engine(client, limits=limits, engine=engine)
+        worker = worker_without_engine(client, [f"rollout.{limit}"], engine=engine)
         await worker.submit([Job(0, PROBLEM, "daslam", 0, plan=plan)])
         (outcome,) = await worker.collect(5.0)
         assert outcome.error is None
@@ -156,7 +155,7 @@ class Client(Scripted):
 
 def test_an_episode_has_limited_time_and_keeps_what_it_has():
     began = time.monotonic()
-    episode = run_limited(Client(slow="has Bob"), EpisodeLimits(timeout_s=0.2), plan=PLAN)
+    episode = run_limited(Client(slow="has Bob"), "episode_timeout_s=0.2", plan=PLAN)
     assert time.monotonic() - began < 3
     assert episode.outcome == "episode_timeout"
     assert [turn.question for turn in episode.turns] == PLAN[:1]
@@ -168,7 +167,7 @@ def test_the_decomposers_time_is_the_episodes_too():
         await asyncio.sleep(60)
         raise AssertionError
 
-    episode = run_limited(Client(), EpisodeLimits(timeout_s=0.2), SimpleNamespace(version=4, generate=generate))
+    episode = run_limited(Client(), "episode_timeout_s=0.2", SimpleNamespace(version=4, generate=generate))
     assert episode.outcome == "episode_timeout"
     assert episode.initial is not None
     assert episode.decomposition is None
@@ -179,7 +178,7 @@ def test_the_decomposers_time_is_the_episodes_too():
                                                           (12, 2, "episode_tokens"), (13, 2, "ok")])  # fmt: skip
 def test_an_episode_has_limited_tokens_and_nothing_is_asked_beyond(tokens, turns, outcome):
     client = Client()
-    episode = run_limited(client, EpisodeLimits(solver_tokens=tokens), plan=PLAN)
+    episode = run_limited(client, f"episode_solver_tokens={tokens}", plan=PLAN)
     assert (episode.outcome, len(episode.turns)) == (outcome, turns)
     assert len(client.asked) == 1 + turns + (outcome == "ok")
     assert episode.solver_tokens == client.tokens

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from rollout.episode.prompts import Prompts
-from rollout.jobs import Job, WorkerSettings
-from rollout.records import Episode, Problem
+from launch.compose import compose
+from rollout.jobs import Job
+from rollout.records import Problem
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
 
@@ -14,15 +14,14 @@ from rollout.worker import RolloutWorker
 def test_jobs_that_go_ahead_are_not_held_back_by_the_concurrency(monkeypatch):
     begun, finish = [], asyncio.Event()
 
-    async def strategy(problem, *_):
-        begun.append(problem.id)
+    async def strategy(exchange):
+        begun.append(exchange.problem.id)
         await finish.wait()
-        return Episode(problem, "direct")
 
     async def go():
         plain = RolloutWorker.__ray_metadata__.modified_class
         worker = plain.__new__(plain)
-        worker.settings = WorkerSettings(engine=None, prompts=Prompts(), limits=None, max_tokens=1, concurrency=2)
+        worker.config = compose(["rollout.concurrency=2"])
         worker.engine = type("NoEngine", (), {"version": 0})()
         await worker.ready([])
         problems = [Problem(name, "How many?", "1") for name in ("a", "b", "c", "held out")]

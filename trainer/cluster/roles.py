@@ -15,12 +15,13 @@ from ray.util.placement_group import placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
+from conf.schema.solver import ModelSolver
 from rewards.actor import RewardActor
 from rollout.solvers.base import SolverMisconfigured
 from rollout.solvers.pool import SolverActor
 from rollout.worker import RolloutWorker
 from trainer.cluster import placement
-from trainer.cluster.actor_settings import reward_settings, solver_settings, worker_settings
+from trainer.cluster.actor_settings import reward_settings
 from trainer.cluster.ray_cluster import cluster_nodes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
@@ -61,17 +62,14 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
     StartError."""
     logs = str(log_folder)
     places = await _reserve(config, only)
+    given = for_actors(config)
+
+    def own(index: int) -> tuple[Any, ...]:
+        return given, index, logs
+
     settings: dict[str, tuple[Any, dict[str, Any], Callable[[int], tuple[Any, ...]]]] = {
-        "solver": (
-            SolverActor,
-            {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3},
-            lambda index: (solver_settings(config), index, logs),
-        ),
-        "rollout": (
-            RolloutWorker,
-            {"max_concurrency": 1_000, "max_restarts": 3},
-            lambda index: (worker_settings(config), index, logs),
-        ),
+        "solver": (SolverActor, {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}, own),
+        "rollout": (RolloutWorker, {"max_concurrency": 1_000, "max_restarts": 3}, own),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
         "reward": (
             RewardActor,
@@ -80,7 +78,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
                 reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
             ),
         ),
-        "learner": (LearnerRank, {}, lambda index: (config, index, logs)),
+        "learner": (LearnerRank, {}, own),
     }  # fmt: skip
     wanted = {role.name: role for role in placement.roles(config, only)}
 
@@ -100,6 +98,15 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
         # Ranks that die are started again where they were.
         learner = LearnerGroup(partial(start, "learner"), workers, config.rollout.weights.transport)
     return Roles(solvers, workers, rewarders, learner, log_folder)
+
+
+def for_actors(config: Config) -> Config:
+    """Return the configuration with an absolute path of the solver's cache: an actor may run in another directory."""
+    solver = config.solver
+    if not isinstance(solver, ModelSolver):
+        return config
+    path = str(Path(solver.cache_path).expanduser().absolute())
+    return config.model_copy(update={"solver": solver.model_copy(update={"cache_path": path})})
 
 
 async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:

@@ -170,7 +170,7 @@ def test_every_cell_is_run_and_told(started, tmp_path, capsys):
     assert status == 0
     assert started.log == ["ray", *(["solver+reward", "rollout"] * 2)]
     assert len(table) == 8
-    jobs = {job.settings.options.token_budget for job in Tokens.given if job.strategy == "self_consistency"}
+    jobs = {job.config.strategy.token_budget for job in Tokens.given if job.strategy == "self_consistency"}
     assert jobs == {40}, "the budget is what the base's daslam cell took"
     assert all((job.plan is not None) == (job.plan == job.problem.subquestions) for job in Tokens.given)
     for name in ("table.md", "pairs.csv", "groups.csv", "matrix.png", "cells/chained.tiny.daslam.gold.jsonl"):

@@ -11,6 +11,7 @@ from launch.tiny_models.make import batches, cycles, make, make_model, make_toke
 from launch.tiny_models.prune import NEURONS, cut_down
 from launch.tiny_models.texts import (
     END,
+    PROMPTS,
     SolverView,
     asking_pieces,
     dependent_pieces,
@@ -22,14 +23,13 @@ from launch.tiny_models.texts import (
     solver_pieces,
 )
 from rollout.data.chained import CANNOT_TELL, Graph, generate
-from rollout.episode.prompts import Prompts
 
 PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces]
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return make_tokenizer(Prompts())
+    return make_tokenizer(PROMPTS)
 
 
 def some(count, steps=None):
@@ -69,7 +69,7 @@ def test_any_text_comes_back_from_the_tokenizer_and_digits_stand_alone(tokenizer
 def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
     rng = random.Random(0)
     for problem in some(200, {4: 1.0}):
-        parts = pieces(problem, Prompts(), rng)
+        parts = pieces(problem, PROMPTS, rng)
         ids = [tokenizer.encode(text) for text, _ in parts]
         assert sum(map(len, ids)) <= 512
         assert any(taught for _, taught in parts)
@@ -79,12 +79,12 @@ def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
 def test_the_base_reads_no_decomposition():
     rng = random.Random(0)
     for problem in some(200):
-        text = "".join(part for part, _ in asking_pieces(problem, Prompts(), rng))
+        text = "".join(part for part, _ in asking_pieces(problem, PROMPTS, rng))
         assert "Sub-questions:" not in text
 
 
 def test_batches_supervise_replies_only(tokenizer):
-    ids, labels = next(batches(solver_pieces, tokenizer, Prompts(), 0, 8, {2: 1.0}))
+    ids, labels = next(batches(solver_pieces, tokenizer, PROMPTS, 0, 8, {2: 1.0}))
     taught = labels != -100
     assert ids.shape == labels.shape
     assert (ids[taught] == labels[taught]).all()
@@ -98,7 +98,7 @@ def test_batches_supervise_replies_only(tokenizer):
 def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
     assert cycles(kind)[-1][0] == 1.0
     for _, _, stages in cycles(kind):
-        assert len(list(itertools.islice(stream(stages, tokenizer, Prompts(), 0, 20), 20))) == 20
+        assert len(list(itertools.islice(stream(stages, tokenizer, PROMPTS, 0, 20), 20))) == 20
 
 
 def test_a_model_begins_with_heads_that_look_back(tokenizer):

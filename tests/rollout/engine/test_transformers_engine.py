@@ -9,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from conf.schema.engine import InferenceEngine
 from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
@@ -19,7 +20,7 @@ PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
 
 @pytest.fixture(scope="module")
 def engine(tiny_model):
-    engine = PlainEngine(EngineSettings(str(tiny_model), max_model_len=256))
+    engine = PlainEngine(EngineSettings(str(tiny_model), InferenceEngine(max_model_len=256)))
     engine.start()
     return engine
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 import pytest
 import torch
 
+from conf.schema.engine import InferenceEngine
 from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
@@ -21,7 +22,9 @@ PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
 @pytest.fixture(scope="module")
 def engine(tiny_model):
     engine = Engine(
-        EngineSettings(str(tiny_model), max_model_len=256, max_num_seqs=16, kv_cache_gib=0.1, prefix_caching=True)
+        EngineSettings(
+            str(tiny_model), InferenceEngine(max_model_len=256, max_num_seqs=16, kv_cache_gib=0.1), prefix_caching=True
+        )
     )
     engine.start()
     yield engine
@@ -68,7 +71,7 @@ def test_logprobs_are_those_of_the_model(engine, models):
 
 
 def test_the_engine_without_vllm_says_the_same(engine, models, first_version, tiny_model):
-    plain = PlainEngine(EngineSettings(str(tiny_model), max_model_len=256))
+    plain = PlainEngine(EngineSettings(str(tiny_model), InferenceEngine(max_model_len=256)))
     plain.start()
 
     async def go():
@@ -241,9 +244,8 @@ def transferring(tiny_model):
     from tests.rollout.transfer import Recorder
 
     WeightTransferEngineFactory.register_engine("recorder", Recorder)
-    settings = EngineSettings(
-        str(tiny_model), dtype="bfloat16", max_model_len=128, max_num_seqs=8, kv_cache_gib=0.1, transfer="recorder"
-    )
+    sizes = InferenceEngine(max_model_len=128, max_num_seqs=8, kv_cache_gib=0.1)
+    settings = EngineSettings(str(tiny_model), sizes, dtype="bfloat16", transfer="recorder")
     engine = Engine(settings)
     engine.start()
     yield engine

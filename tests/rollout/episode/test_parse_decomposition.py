@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout.episode.parse_decomposition import ParseLimits, parse, token_ends
+from conf.schema.strategy import Strategy
+from rollout.episode.parse_decomposition import parse, token_ends
+from tests.settings import strategy
 
-LIMITS = ParseLimits(max_subquestions=4, max_chars=40)
+LIMITS = strategy(max_subquestions=4, max_subquestion_chars=40)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +85,7 @@ def test_repeats_are_kept_unless_they_are_not_wanted():
     text = "1. How many?\n2. HOW many\n3. How much?\n4. How many?\nWho?"
     assert parse(text, LIMITS).subquestions == ["How many?", "HOW many", "How much?", "How many?"]
     assert parse(text, LIMITS).invalid == "too_many"
-    parsed = parse(text, ParseLimits(4, 40, drop_repeats=True))
+    parsed = parse(text, LIMITS.model_copy(update={"drop_repeats": True}))
     assert parsed.subquestions == ["How many?", "How much?", "Who?"]
     assert parsed.invalid is None
     assert [text[start:end] for start, end in parsed.spans] == parsed.subquestions
@@ -95,13 +97,13 @@ def test_token_ends_are_the_tokens_that_complete_each_subquestion():
     assert ends == [2, 5]
 
 
-def check(text: str, limits: ParseLimits, truncated: bool) -> None:
+def check(text: str, limits: Strategy, truncated: bool) -> None:
     """What holds of every text."""
     parsed = parse(text, limits, truncated=truncated)
     assert len(parsed.subquestions) == len(parsed.spans) <= limits.max_subquestions
     assert [text[start:end] for start, end in parsed.spans] == parsed.subquestions
     for question in parsed.subquestions:
-        assert 0 < len(question) <= limits.max_chars
+        assert 0 < len(question) <= limits.max_subquestion_chars
         assert question == question.strip()
         assert re.search(r"\w", question)
     edges = [edge for span in parsed.spans for edge in span]
@@ -125,7 +127,7 @@ PARTS = st.one_of(
 @given(st.lists(PARTS, max_size=30).map("".join), st.booleans(), st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_no_text_breaks_the_parser(text, truncated, drop_repeats):
-    check(text, ParseLimits(4, 40, drop_repeats), truncated)
+    check(text, LIMITS.model_copy(update={"drop_repeats": drop_repeats}), truncated)
 
 
 def _words(rng: random.Random) -> str:
@@ -152,7 +154,13 @@ def test_ten_thousand_random_texts_keep_to_the_limits():
         text = "".join(
             rng.choice(KINDS)(rng) + rng.choice(("", " ", "\n", "\n\n", "\r\n")) for _ in range(rng.randint(0, 12))
         )
-        limits = ParseLimits(rng.randint(1, 8), rng.choice((10, 40, 300)), rng.random() < 0.5)
+        limits = LIMITS.model_copy(
+            update={
+                "max_subquestions": rng.randint(1, 8),
+                "max_subquestion_chars": rng.choice((10, 40, 300)),
+                "drop_repeats": rng.random() < 0.5,
+            }
+        )
         check(text, limits, rng.random() < 0.1)
         reasons.add(parse(text, limits).invalid)
     assert reasons == {None, "empty", "too_many", "too_long"}
@@ -165,7 +173,7 @@ def test_ten_thousand_random_texts_keep_to_the_limits():
 def test_time_is_linear_in_the_length(unit):
     def seconds(count: int) -> float:
         started = time.perf_counter()
-        parse(unit * count, ParseLimits(10**9, 10**9))
+        parse(unit * count, strategy(max_subquestions=10**9, max_subquestion_chars=10**9))
         return time.perf_counter() - started
 
     # Twenty times the text in less than eighty times the time: a quadratic parser would take four hundred.

@@ -10,9 +10,9 @@ import pytest
 from conf.schema.model import shipped
 from launch.compose import compose
 from rollout.episode.chat_format import Chat, chat_format, model_chat
-from rollout.episode.prompts import Example, Prompts
+from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn
-from trainer.cluster.actor_settings import prompts
+from tests.settings import prompts, strategy
 
 PROBLEM = Problem("p", "Ann has {3} pens. Bob has 2.  How many\nhave they?", "5")
 TURNS = [Turn("How many has Ann?", " 3 {pens}\n"), Turn("Twice #1?", "6", asked="Twice 3?")]
@@ -26,7 +26,7 @@ TEMPLATE = (
 
 
 def test_the_tiny_models_prompts_are_these():
-    plain = prompts(compose([]))
+    plain = Prompts.of(compose([]))
     question = PROBLEM.question
     turns = "\nQ: How many has Ann?\nA: 3 {pens}\nQ: Twice 3?\nA: 6"
     assert plain.decompose(PROBLEM, "a\nb ") == f"{question}\nFirst attempt: a b\nSub-questions:\n"
@@ -36,7 +36,7 @@ def test_the_tiny_models_prompts_are_these():
 
 @pytest.mark.parametrize("turns", [[], TURNS])
 def test_the_few_shot_prompts_are_these(turns):
-    few = prompts(compose(["strategy=daslam_fewshot"]))
+    few = Prompts.of(compose(["strategy=daslam_fewshot"]))
     said = "\nSub-question: How many has Ann?\nAnswer: 3 {pens}\nSub-question: Twice 3?\nAnswer: 6" if turns else ""
     assert few.decompose(PROBLEM, "a\nb ") == f"{WHOLE}\nFirst attempt: a b\nSub-questions:\n"
     assert few.subquestion(PROBLEM, turns, "Why?") == (
@@ -50,7 +50,7 @@ def test_the_few_shot_prompts_are_these(turns):
 
 
 def test_least_to_most_shows_how_to_decompose_and_earlier_answers():
-    few = prompts(compose(["strategy=least_to_most", "stages=[evaluate]"]))
+    few = Prompts.of(compose(["strategy=least_to_most", "stages=[evaluate]"]))
     plan = few.plan(PROBLEM)
     assert plan.startswith(
         f"{BOX}Sub-questions:\nHow many pens are left after Tom takes 5?\nHow many pens are there after Tom puts 2 "
@@ -64,21 +64,21 @@ def test_least_to_most_shows_how_to_decompose_and_earlier_answers():
 
 
 def test_an_example_is_shown_only_where_it_holds_the_reply():
-    bare = Prompts()
-    one = Prompts(examples=(Example("E?", ("a?",)),))
+    bare = prompts()
+    one = prompts(examples=[{"question": "E?", "subquestions": ["a?"]}])
     assert one.subquestion(PROBLEM, [], "Why?") == bare.subquestion(PROBLEM, [], "Why?")
     assert one.solve(PROBLEM, []) == bare.solve(PROBLEM, [])
     assert one.decompose(PROBLEM, "x") == bare.decompose(PROBLEM, "x")
     assert one.plan(PROBLEM) == f"E?\nSub-questions:\na?\n\n{bare.plan(PROBLEM)}"
-    tried = Prompts(examples=(Example("E?", ("a?", "b?"), attempt="no"),))
+    tried = prompts(examples=[{"question": "E?", "subquestions": ["a?", "b?"], "attempt": "no"}])
     assert tried.decompose(PROBLEM, "x") == (
         f"E?\nFirst attempt: no\nSub-questions:\na?\nb?\n\n{bare.decompose(PROBLEM, 'x')}"
     )
 
 
 def test_a_chat_format_frames_each_models_own_prompts():
-    framed = Prompts(solver_chat=Chat("<u>", "<m>"), decomposer_chat=Chat("[", "]"))
-    plain = Prompts()
+    framed = Prompts(strategy(), solver_chat=Chat("<u>", "<m>"), decomposer_chat=Chat("[", "]"))
+    plain = prompts()
     assert framed.decompose(PROBLEM, "x") == f"[{plain.decompose(PROBLEM, 'x').strip()}]"
     assert framed.subquestion(PROBLEM, [], "Why?") == f"<u>{plain.subquestion(PROBLEM, [], 'Why?')}<m>"
     assert framed.solve(PROBLEM, []) == f"<u>{plain.solve(PROBLEM, [])}<m>"
@@ -136,7 +136,7 @@ def test_a_models_chat_format_is_found_in_its_folder_and_never_is_never(tokenize
         settings = json.loads((folder / where).read_text())
         (folder / where).write_text(json.dumps(settings | {"chat_template": TEMPLATE}))
     assert model_chat(str(folder)).after == "<end>\n<start>model\n"
-    made = prompts(compose([f"solver.path={folder}"]))
+    made = Prompts.of(compose([f"solver.path={folder}"]))
     assert made.solver_chat is not None
     assert made.decomposer_chat is None
-    assert prompts(compose([f"solver.path={folder}", "strategy.chat=never"])) == Prompts()
+    assert Prompts.of(compose([f"solver.path={folder}", "strategy.chat=never"])) == prompts(chat="never")

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from launch.compose import compose
 from rollout.engine.sampling import Sampling
 from rollout.episode.contracts import Reply, SolverFailure
-from rollout.solvers import SolverSettings, make_solver
-from rollout.solvers.base import Backend, OpenAISettings, ReplySettings, SolverMisconfigured
-from rollout.solvers.cache import CachedSolver, CacheSettings, ReplyCache, cache_key
+from rollout.solvers import make_solver
+from rollout.solvers.base import Backend, SolverMisconfigured
+from rollout.solvers.cache import CachedSolver, ReplyCache, cache_key
 from rollout.solvers.program import ProgramSolver
 from tests.rollout.server import Server
-
-REPLIES = ReplySettings({"subquestion": 8, "solve": 16}, {"subquestion": ("\n",), "solve": ()})
+from tests.settings import openai_solver
 
 
 class Counting(Backend):
     """Says how often it was asked."""
 
-    def __init__(self, replies: ReplySettings = REPLIES, model: str = "one") -> None:
-        super().__init__(replies)
+    def __init__(self, model: str = "one", **settings: Any) -> None:
+        super().__init__(openai_solver("http://127.0.0.1:1/v1", **settings))
         self.model, self.asked = model, 0
 
     @property
@@ -41,7 +40,10 @@ class Counting(Backend):
 
 
 def cached(tmp_path, solver=None, mode="deterministic") -> CachedSolver:
-    return CachedSolver(solver or Counting(), CacheSettings(mode, str(tmp_path / "new" / "cache.sqlite")))
+    solver = solver or Counting()
+    kept = {"cache": mode, "cache_path": str(tmp_path / "new" / "cache.sqlite")}
+    solver.settings = solver.settings.model_copy(update=kept)
+    return CachedSolver(solver)
 
 
 def texts(solver, *asks):
@@ -63,7 +65,7 @@ def test_draws_are_kept_only_where_all_is_kept(tmp_path):
     asks = [("a", "solve", sample) for sample in (1, 2, 1)]
     assert texts(cached(tmp_path), *asks) == ["1", "2", "3"]
     assert texts(cached(tmp_path, mode="all"), *asks) == ["1", "2", "1"]
-    warm = Counting(replace(REPLIES, temperature=0.5))
+    warm = Counting(temperature=0.5)
     assert texts(cached(tmp_path, warm), ("c", "solve", 0), ("c", "solve", 0)) == ["1", "2"]
 
 
@@ -137,8 +139,8 @@ def test_a_backend_is_made_with_its_cache_and_no_key_is_in_the_file(tmp_path, mo
 
     async def go():
         async with Server(lambda number, body: "echo_key") as server:
-            settings = OpenAISettings(server.url, "m", REPLIES, api="completions")
-            solver = make_solver(SolverSettings("openai", settings, CacheSettings("deterministic", str(path))))
+            overrides = ["solver=openai", f"solver.base_url={server.url}", "solver.model=m", "solver.api=completions"]
+            solver = make_solver(compose([*overrides, f"solver.cache_path={path}"]))
             return [await solver.ask("a", purpose="solve") for _ in range(2)], len(server.requests)
 
     (first, second), requests = asyncio.run(go())
@@ -150,4 +152,4 @@ def test_a_backend_is_made_with_its_cache_and_no_key_is_in_the_file(tmp_path, mo
 
 
 def test_without_a_cache_the_backend_stands_alone():
-    assert isinstance(make_solver(SolverSettings("program", REPLIES, CacheSettings())), ProgramSolver)
+    assert isinstance(make_solver(compose(["solver=program"])), ProgramSolver)

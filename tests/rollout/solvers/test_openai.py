@@ -12,13 +12,13 @@ import pytest
 
 from rollout.engine.sampling import draw_seed
 from rollout.episode.contracts import Reply, SolverFailure
-from rollout.solvers.base import OpenAISettings, ReplySettings, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
 from rollout.solvers.openai import OpenAISolver, retry_after
 from rollout.solvers.rate_limits import Permit
 from tests.rollout.server import Server
 from tests.rollout.solvers.test_rate_limits import most
+from tests.settings import openai_solver
 
-REPLIES = ReplySettings({"subquestion": 8, "solve": 16}, {"subquestion": ("\n",), "solve": ()})
 KEY = "sk-planted-4711"
 
 
@@ -27,12 +27,12 @@ def _key(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
-def make(server: Server, **changes) -> OpenAISolver:
+def make(server: Server, minute_s: float = 60.0, **changes) -> OpenAISolver:
     settings = {
-        "api": "completions", "concurrency": 16, "max_retries": 6, "backoff_s": 0.01, "backoff_max_s": 0.05,
-        "request_timeout_s": 20.0, "timeout_s": 60.0, "replies": REPLIES,
+        "concurrency": 16, "max_retries": 6, "backoff_s": 0.01, "backoff_max_s": 0.05, "request_timeout_s": 20.0,
+        "timeout_s": 60.0,
     } | changes  # fmt: skip
-    return OpenAISolver(OpenAISettings(server.url, "m", **settings))
+    return OpenAISolver(openai_solver(server.url, **settings), minute_s=minute_s)
 
 
 def permits_of(solver: OpenAISolver) -> list[Permit]:
@@ -175,7 +175,7 @@ def test_retry_after_holds_back_everybody(api):
 def test_a_wait_beyond_the_limit_is_not_begun_and_the_next_question_keeps_to_it():
     async def go():
         async with Server(lambda number, body: "429" if number == 0 else "ok", retry_after="2") as server:
-            solver = make(server, timeout_s=0.5)
+            solver = make(server, request_timeout_s=0.5, timeout_s=0.5)
             began = time.monotonic()
             found = [await outcome(solver, "first")]
             gave_up = time.monotonic() - began

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
+from conf.schema.solver import ProgramSolver
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.jobs import BUDGET, Job
 from rollout.records import Problem
 from rollout.solvers import pool
-from rollout.solvers.base import Backend, ReplySettings, SolverMisconfigured, SolverUnavailable, Usage
+from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable, Usage
 from tests.rollout.fakes import worker_without_engine
 from tests.trainer.fakes import Actor
 from trainer.workers.pipeline import Pipeline
@@ -24,7 +25,7 @@ class Moody(Backend):
     """Does what the prompt says."""
 
     def __init__(self) -> None:
-        super().__init__(ReplySettings({}, {}))
+        super().__init__(ProgramSolver(backend="program"))
         self.out_of_money = False
 
     @property
@@ -113,7 +114,9 @@ def test_the_pools_usage_is_the_sum(actor, tmp_path):
 
 def run_jobs(client, jobs):
     """Jobs with given plans through a rollout worker without an engine."""
-    worker = worker_without_engine(client, _Echo())
+    # The solver reads the question, or the sub-question after it, and nothing else.
+    templates = ["strategy.solve_template='{question}'", "strategy.subquestion_template='{question}{subquestion}'"]
+    worker = worker_without_engine(client, templates)
 
     async def go():
         await worker.submit(jobs)
@@ -123,15 +126,6 @@ def run_jobs(client, jobs):
         return outcomes
 
     return go()
-
-
-class _Echo:
-    """Prompts that are the question."""
-
-    def solve(self, problem, turns, subquestion=""):
-        return problem.question
-
-    subquestion = solve
 
 
 def test_what_the_solver_got_wrong_is_an_outcome_whatever_the_strategy_and_the_rest_is_an_error(actor):

@@ -10,24 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from launch.tiny_models.texts import SolverView, random_turns
+from conf.schema.solver import ProgramSolver as ProgramGroup
+from launch.tiny_models.texts import PROMPTS, SolverView, random_turns
 from rollout.answers import extract
 from rollout.data.chained import Graph, generate
-from rollout.episode.prompts import Prompts
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenPlan
 from rollout.solvers import program
-from rollout.solvers.base import ReplySettings
-from rollout.strategies import STRATEGIES
+from rollout.strategies import run_strategy
 
 EVERY = list(itertools.islice(generate(11, "held_out", {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}), 500))
-SOLVER = program.ProgramSolver(ReplySettings({}, {}))
-PROMPTS = Prompts()
+SOLVER = program.ProgramSolver(ProgramGroup(backend="program"))
 
 
 def run(problem: Problem, plan: list[str] | None) -> Episode:
-    strategy = STRATEGIES["direct" if plan is None else "daslam"]
-    return asyncio.run(strategy(problem, GivenPlan(plan or []), SOLVER, PROMPTS))
+    name = "direct" if plan is None else "daslam"
+    return asyncio.run(run_strategy(name, problem, GivenPlan(plan or []), SOLVER, PROMPTS))
 
 
 def right(episode: Episode) -> bool:

@@ -7,14 +7,15 @@ import asyncio
 
 import pytest
 
+from conf.schema.solver import VllmSolver
 from rollout.engine.sampling import Sampling, draw_seed
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import EngineError, Generation, PromptTooLong
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers import vllm
-from rollout.solvers.base import ReplySettings, SolverBroken, Usage
+from rollout.solvers.base import SolverBroken, Usage
 
-REPLIES = ReplySettings({"subquestion": 8, "solve": 16}, {"subquestion": ("\n",), "solve": ("\nQ:",)}, 0.0, 0.6)
+LENGTHS = {"max_tokens_subquestion": 8, "max_tokens_solve": 16, "sample_temperature": 0.6, "timeout_s": 0.05}
 
 
 class StandIn:
@@ -41,7 +42,7 @@ class StandIn:
 def solver(monkeypatch, tmp_path):
     monkeypatch.setattr(vllm.EngineSolver, "engine_of", StandIn)
     (tmp_path / "config.json").write_text("{}")
-    return vllm.EngineSolver(vllm.VllmSettings(EngineSettings(str(tmp_path)), REPLIES, timeout_s=0.05))
+    return vllm.EngineSolver(VllmSolver(backend="vllm", path=str(tmp_path), **LENGTHS))
 
 
 def ask(solver, prompt, **kwargs):

@@ -10,13 +10,11 @@ import pytest
 
 from conf.schema.strategy import UNTRAINED, Strategy
 from rollout.episode.contracts import Reply, SolverFailure
-from rollout.episode.parse_decomposition import ParseLimits
-from rollout.episode.prompts import Prompts
 from rollout.records import Attempt, Episode, Turn
-from rollout.strategies import PLAN_ONLY, STRATEGIES, strategy_for
-from rollout.strategies.base import Options
+from rollout.strategies import PLAN_ONLY, STRATEGIES, run_strategy
 from rollout.strategies.dependency_graph import out_of_order, with_answers
 from tests.rollout.fakes import PLAN, PROBLEM, SOLVE, SUB, Planner, Scripted, by_question, run
+from tests.settings import prompts, strategy
 
 
 def fail_on(word: str, outcome: str = "solver_timeout") -> Callable[[str, int], str]:
@@ -39,10 +37,10 @@ def test_direct_asks_once():
     assert episode.decomposition is None
 
 
-@pytest.mark.parametrize("template", [Prompts.decompose_template, "{question}\nSub-questions:\n"])
+@pytest.mark.parametrize("template", [strategy().decompose_template, "{question}\nSub-questions:\n"])
 def test_a_plan_alone_is_answered_by_nobody_and_costs_an_attempt_only_where_it_is_shown(template):
-    prompts, solver, planner = Prompts(decompose_template=template), Scripted(by_question), Planner(PLAN)
-    episode = asyncio.run(strategy_for(PLAN_ONLY)(PROBLEM, planner, solver, prompts))
+    solver, planner = Scripted(by_question), Planner(PLAN)
+    episode = asyncio.run(run_strategy(PLAN_ONLY, PROBLEM, planner, solver, prompts(decompose_template=template)))
     shown = "{attempt}" in template
     assert solver.asked == [(SOLVE.format(""), "solve", 0)] * shown
     assert planner.attempts == ["The answer is 5." if shown else ""]
@@ -86,7 +84,7 @@ def test_least_to_most_lets_the_solver_decompose():
             return "1. How many has Ann?\n2. How many has Bob?\n3. How many has Cid?"
         return by_question(prompt, sample)
 
-    episode, solver = run("least_to_most", reply, options=Options(limits=ParseLimits(2)))
+    episode, solver = run("least_to_most", reply, settings={"max_subquestions": 2})
     _, full = run("daslam")
     assert solver.asked == [(f"{PROBLEM.question}\nSub-questions:\n", "solve", 0), *full.asked[1:]]
     assert episode.decomposition.subquestions == PLAN
@@ -110,12 +108,12 @@ def test_independent_subquestions_are_asked_at_once_and_do_not_see_each_other():
 
         together = asyncio.Barrier(3)
         solver.ask = ask  # type: ignore[method-assign]
-        return await STRATEGIES["independent"](PROBLEM, Planner(plan), solver, Prompts()), solver
+        return await run_strategy("independent", PROBLEM, Planner(plan), solver, prompts()), solver
 
     episode, solver = asyncio.run(scenario())
-    prompts = [prompt for prompt, purpose, _ in solver.asked if purpose == "subquestion"]
-    assert sorted(prompts) == sorted(SUB.format("", question) for question in plan)
-    assert "Ann" in prompts[0].rsplit("\n", 2)[1], "Ann's answer came first"
+    asked = [prompt for prompt, purpose, _ in solver.asked if purpose == "subquestion"]
+    assert sorted(asked) == sorted(SUB.format("", question) for question in plan)
+    assert "Ann" in asked[0].rsplit("\n", 2)[1], "Ann's answer came first"
     assert [turn.question for turn in episode.turns] == plan
     assert [turn.text.split()[0] for turn in episode.turns] == ["Bob", "Ann", "Bob"]
     view = "".join(f"\nQ: {turn.question}\nA: {turn.text}" for turn in episode.turns)
@@ -147,7 +145,7 @@ def test_a_subquestion_is_asked_as_soon_as_those_it_refers_to_are_answered():
                 return reply
 
         solver = Slow(lambda prompt, sample: replies[prompt.rsplit("\nQ: ", 1)[1].removesuffix("\nA:")])
-        return await STRATEGIES["dependency_graph"](PROBLEM, Planner(plan), solver, Prompts())
+        return await run_strategy("dependency_graph", PROBLEM, Planner(plan), solver, prompts())
 
     replies = {
         "Solve step by step: How many do they have?": "The answer is 9.",
@@ -275,7 +273,7 @@ def branches(failures: dict[str, Exception], name: str) -> tuple[Coroutine[Any, 
 
     async def episode() -> Episode:
         async with asyncio.timeout(5):
-            done = await STRATEGIES[name](PROBLEM, Planner(plan), solver, Prompts())
+            done = await run_strategy(name, PROBLEM, Planner(plan), solver, prompts())
         assert asyncio.all_tasks() == {asyncio.current_task()}
         return done
 

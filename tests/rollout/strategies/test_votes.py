@@ -8,13 +8,12 @@ from decimal import Decimal
 import pytest
 
 from conf.schema.strategy import UNGATED
-from rollout.episode.prompts import Prompts
 from rollout.records import Attempt, Episode
-from rollout.strategies import STRATEGIES
-from rollout.strategies.base import Options
+from rollout.strategies import STRATEGIES, run_strategy
 from rollout.strategies.self_consistency import MAX_DRAWS
 from rollout.strategies.votes import agree, answer_key, majority
 from tests.rollout.fakes import PLAN, PROBLEM, SOLVE, Planner, Scripted, by_question, run
+from tests.settings import prompts
 
 # -- draws -------------------------------------------------------------------------------------------------------
 
@@ -22,8 +21,8 @@ from tests.rollout.fakes import PLAN, PROBLEM, SOLVE, Planner, Scripted, by_ques
 def test_self_consistency_takes_the_majority_of_draws_made_at_once():
     async def scenario() -> tuple[Episode, Scripted]:
         solver = Scripted(lambda prompt, sample: f"The answer is {(0, 5, 9, 9.0, 5, 9)[sample]}.", wait_for=5)
-        options = Options(samples=5)
-        return await STRATEGIES["self_consistency"](PROBLEM, Planner([]), solver, Prompts(), options), solver
+        drawn = prompts(name="self_consistency", samples=5)
+        return await run_strategy("self_consistency", PROBLEM, Planner([]), solver, drawn), solver
 
     episode, solver = asyncio.run(scenario())
     assert sorted(solver.asked) == [(SOLVE.format(""), "solve", sample) for sample in range(1, 6)]
@@ -74,15 +73,17 @@ def test_draws_without_an_answer_do_not_agree():
 
 @pytest.mark.parametrize(("budget", "draws"), [(1, 1), (4, 1), (7, 1), (8, 2), (11, 2), (12, 3), (40, 10)])
 def test_a_token_budget_buys_as_many_draws_as_fit(budget, draws):
-    options = Options(token_budget=budget)
-    episode, solver = run("self_consistency", lambda prompt, sample: "The answer is 9.", options=options)
+    settings = {"name": "self_consistency", "token_budget": budget}
+    episode, solver = run("self_consistency", lambda prompt, sample: "The answer is 9.", settings=settings)
     assert [sample for _, _, sample in solver.asked] == list(range(1, draws + 1))
     assert episode.solver_tokens == 4 * draws
     assert episode.solver_tokens <= budget or draws == 1
 
 
 def test_a_budget_that_nothing_uses_up_ends():
-    episode, _ = run("self_consistency", lambda prompt, sample: "", options=Options(token_budget=50))
+    episode, _ = run(
+        "self_consistency", lambda prompt, sample: "", settings={"name": "self_consistency", "token_budget": 50}
+    )
     assert len(episode.draws) == MAX_DRAWS
     assert episode.final.text == ""
 
@@ -90,14 +91,14 @@ def test_a_budget_that_nothing_uses_up_ends():
 # -- the gate ----------------------------------------------------------------------------------------------------
 
 GATED = [name for name in STRATEGIES if name not in UNGATED]
-DISAGREE = Options(gate="disagree", gate_samples=3)
+DISAGREE = {"gate": "disagree", "gate_samples": 3}
 
 
 @pytest.mark.parametrize("name", GATED)
 def test_agreement_closes_the_gate_right_or_wrong(name):
     planner = Planner(PLAN)
     solver = lambda prompt, sample: f"{'So, ' * sample}the answer is 5."  # noqa: E731
-    episode, fake = run(name, solver, options=DISAGREE, decomposer=planner)
+    episode, fake = run(name, solver, settings=DISAGREE, decomposer=planner)
     assert sorted(fake.asked) == [(SOLVE.format(""), "solve", sample) for sample in (1, 2, 3)]
     assert planner.attempts == []
     assert episode.gate == "closed"
@@ -113,7 +114,7 @@ def test_disagreement_opens_it_and_the_strategy_goes_on(name):
     def reply(prompt: str, sample: int) -> str:
         return f"The answer is {sample}." if sample else by_question(f"\nQ: {prompt}", 0)
 
-    episode, fake = run(name, reply, options=DISAGREE)
+    episode, fake = run(name, reply, settings=DISAGREE)
     plain, without = run(name, reply)
     assert sorted(fake.asked[:3]) == [(SOLVE.format(""), "solve", sample) for sample in (1, 2, 3)]
     assert fake.asked[3:] == without.asked

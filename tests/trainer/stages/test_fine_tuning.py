@@ -89,7 +89,7 @@ def tune(folder: Path, learner: Learner, overrides: list[str], resumed: bool = F
         try:
             with View(Console(file=screen, width=200)) as view:
                 await stage.compare("before", pipeline, view)
-                await stage.run(source.train(config.seed), Prompts(), pipeline, learner, view, log, run_state)
+                await stage.run(source.train(config.seed), Prompts.of(config), pipeline, learner, view, log, run_state)
                 await stage.compare("after", pipeline, view)
         finally:
             await pipeline.stop()
@@ -114,7 +114,7 @@ def test_the_default_recipe_is_one_imperfect_plan_a_problem_in_batches_of_shuffl
     rows = []
     for index, problem in enumerate(itertools.islice(source.train(0), 40)):
         plan = source.imperfect_plan(problem, rng, 0.3, 0.1, 0.1)
-        rows.append((Prompts().decompose(problem, f"No {index}."), "\n".join(plan)))
+        rows.append((Prompts.of(config).decompose(problem, f"No {index}."), "\n".join(plan)))
     expected, order = [], random.Random("sft order 0")
     for _ in range(2):
         order.shuffle(rows)
@@ -179,7 +179,7 @@ def test_without_a_checkpoint_it_begins_again_with_the_examples_that_are_there(t
 
 def test_no_attempt_is_made_where_the_decomposer_is_shown_none(tmp_path):
     config = compose([*SMALL, "strategy=daslam_no_feedback"])
-    prompts = Prompts(decompose_template=config.strategy.decompose_template)
+    prompts = Prompts.of(config)
     assert not prompts.read_attempt
     stage, worker = FineTuning(config, tmp_path, make_source(config.data)), Writer()
 
