@@ -58,8 +58,9 @@ def test_the_table_has_a_row_a_package_and_names_what_is_wrong(found):
 
 
 def test_blank_lines_comments_and_docstrings_are_no_code():
-    text = '"""A module.\n\nOf three lines."""\n\n# why\nX = """two\nlines"""\n\n\ndef f():\n    """Do."""\n    return 1  # one\n'
-    assert lines_of_code(text) == 4
+    module = '"""A module.\n\nOf three lines."""\n\n# why\nX = """two\nlines"""\n'
+    function = 'def f():\n    """Do."""\n\n    return 1  # one\n'
+    assert lines_of_code(module + function) == 4
 
 
 def test_a_cycle_counts_as_one_layer():
