@@ -38,8 +38,8 @@ WITH_REFERENCES = "{references} {question}"
 
 
 def independent_problem(index: int) -> tuple[Problem, list[str]]:
-    """A problem of ``WIDTH`` quantities, each told relative to another one that is given, and asked for two of them
-    together; and its plan."""
+    """Make a problem of ``WIDTH`` quantities, each told relative to another one that is given, that asks for two of
+    them together; return it and its decomposition."""
     rng = random.Random(f"independent {index}")
     names, item = rng.sample(chained.NAMES, 2 * WIDTH + 1), rng.choice(chained.ITEMS)
     target, given, derived = names[-1], names[:WIDTH], names[WIDTH:-1]
@@ -62,7 +62,7 @@ def independent_problem(index: int) -> tuple[Problem, list[str]]:
 
 
 def with_references(problem: Problem) -> list[str]:
-    """A generated problem's gold plan; each sub-question names those whose answers it needs."""
+    """Return a problem's gold decomposition, with in each sub-question the numbers of those whose answers it needs."""
     graph, plan = Graph(problem), list(problem.subquestions or [])
     number = {name: place for place, name in enumerate(graph.needed[:-1], 1)}
     written = []
@@ -86,7 +86,7 @@ async def timed(
 
 
 def right(scored: Sequence[Scored]) -> str:
-    """The share of right answers."""
+    """Return the share of right answers."""
     return f"{sum(item.reward.correct for item in scored) / len(scored):.2f}"
 
 

@@ -34,7 +34,7 @@ from trainer.workers.pipeline import Pipeline
 async def running(
     config: Config, console: Console, collect: bool = True, roles: Sequence[str] = ("solver", "rollout", "reward")
 ) -> AsyncIterator[tuple[Pipeline, Roles]]:
-    """The actors of a configuration in these roles, started and ended. Without ``collect`` what the workers finish is
+    """Start the actors of a configuration in these roles, and end them. Without ``collect`` what the workers finish is
     left for the caller to collect."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)

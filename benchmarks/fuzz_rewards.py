@@ -44,7 +44,7 @@ BOMBS: list[Callable[[random.Random, int], str]] = [
 
 
 def text(rng: random.Random) -> str:
-    """A text of up to 20,000 characters, short ones as likely as long ones."""
+    """Make a text of up to 20,000 characters, short ones as likely as long ones."""
     size = int(MAX_CHARS ** rng.random())
     if rng.random() < 0.4:
         return rng.choice(BOMBS)(rng, size)[:size]
@@ -55,7 +55,7 @@ def text(rng: random.Random) -> str:
 
 
 def episode(rng: random.Random, index: int) -> Episode:
-    """An episode of such texts, two out of three with a gold solution."""
+    """Make an episode of such texts, two out of three with a gold solution."""
     gold = rng.choice(["7", "B", "yes", "ABD", r"\frac{1}{2}", "x^2+1", "1e9999", text(rng)[:60]]) or "7"
     plan = [text(rng) for _ in range(rng.randrange(6))]
     return Episode(

@@ -78,7 +78,7 @@ def kill(process: subprocess.Popen[bytes], folder: Path, moment: float, role: st
 
 
 def check(folder: Path, config: Config) -> list[str]:
-    """What is wrong with a run's end, steps and outcomes."""
+    """Return what is wrong with a run's end, steps and outcomes."""
     summary = json.loads((folder / "summary.json").read_text())
     if summary["status"] != "finished":
         return [f"status {summary['status']}: {summary.get('error')}"]

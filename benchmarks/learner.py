@@ -38,7 +38,7 @@ RATE = 1e-5
 
 
 def make_batch(config: Config) -> list[Experience]:
-    """A batch of gold plans on problems of the embedded task, paid 0 or 1."""
+    """Make a batch of gold decompositions on problems of the embedded task, paid 0 or 1."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(model_path(config.model.path))

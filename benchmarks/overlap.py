@@ -82,7 +82,7 @@ class Cores:
 
 
 async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores: Cores) -> list[Step]:
-    """The steps of one run from the start, the first few and the last left out."""
+    """Run from the start; return the steps without the first few and the last."""
     await pipeline.reset()  # what is left of the turn before
     await learner.setup(config.model.path, "ppo")
     weights, _, _ = await learner.weights()
@@ -108,7 +108,7 @@ def mean(steps: Sequence[Step], name: str) -> float:
 
 
 def balanced_epochs(steps: Sequence[Step]) -> int:
-    """The epochs at which learning takes as long as the rollouts do, from synchronous steps of one epoch.
+    """Return the epochs with which learning takes as long as the rollouts do, from synchronous steps of one epoch.
 
     Take-up costs about two forward passes, an epoch three: forward, and backward at twice its cost.
     """
@@ -117,7 +117,7 @@ def balanced_epochs(steps: Sequence[Step]) -> int:
 
 
 async def measure(config: Config, cores: Sequence[int], console: Console) -> list[Step]:
-    """Synchronous steps, to balance the sides by."""
+    """Return synchronous steps, to balance the sides by."""
     async with running(config, console, roles=ROLES) as (pipeline, roles):
         assert roles.learner is not None
         return await train(config, pipeline, roles.learner, Cores(*cores[:2]))
@@ -126,7 +126,7 @@ async def measure(config: Config, cores: Sequence[int], console: Console) -> lis
 async def compare(
     configs: dict[str, Config], rounds: int, cores: Sequence[int], console: Console
 ) -> dict[str, list[Step]]:
-    """The modes in turn, over the same actors."""
+    """Run the modes in turn, over the same actors; return the steps of each."""
     found: dict[str, list[Step]] = {name: [] for name in configs}
     async with running(next(iter(configs.values())), console, roles=ROLES) as (pipeline, roles):
         assert roles.learner is not None

@@ -47,7 +47,7 @@ def scored_a_second(episodes: list[Episode], resources: TextResources) -> float:
 
 
 def episode(problem: Problem, round_number: int) -> Episode:
-    """An episode of five sub-questions. No two problems and no two rounds share a sub-question or a reply."""
+    """Make an episode of five sub-questions. No two problems and no two rounds share a sub-question or a reply."""
     lines = (problem.solution or "").splitlines()
     place = f"in round {round_number} of {problem.id}"
     names = [(line.split()[-4], line) for line in (lines * SUBQUESTIONS)[:SUBQUESTIONS]]

@@ -262,7 +262,7 @@ COLUMNS = {
 
 
 def page(text: str, table: str, conditions: str) -> str:
-    """The page on scaling with its table, and the line under it, replaced."""
+    """Return the page on scaling with a new table and a new line under it."""
     changed, count = re.subn(r"^\| workers \|.*?\n\n.*?\n\n", f"{table}\n\n{conditions}\n\n", text, flags=re.M | re.S)
     if count != 1:
         raise ValueError(f"{PAGE} must hold one table of workers, found {count}")

@@ -38,7 +38,7 @@ START_S = 600
 
 @asynccontextmanager
 async def workers_of(config: Config, roles: Roles, index: int) -> AsyncIterator[Pipeline]:
-    """A pipeline over a rollout worker of this configuration, which ends with it; the other actors are shared."""
+    """Yield a pipeline over a rollout worker of this configuration, which ends with it; other actors are shared."""
     worker = RolloutWorker.options(num_cpus=0, max_concurrency=1_000).remote(  # type: ignore[attr-defined]
         config, index, str(roles.log_folder)
     )
@@ -53,7 +53,7 @@ async def workers_of(config: Config, roles: Roles, index: int) -> AsyncIterator[
 
 
 def row(name: str, result: dict[str, float], scored: Sequence[Scored], seconds: float) -> str:
-    """A line of the table; tokens are means an episode."""
+    """Return a line of the table; tokens are means an episode."""
     unanswered = sum(item.episode.outcome != "ok" for item in scored)
     means = [
         fmean(getattr(item.episode, field) for item in scored)

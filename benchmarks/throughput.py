@@ -79,7 +79,7 @@ class Offline:
 
 
 def solver_work(episode: Episode, templates: Prompts, tokenizer: Any) -> list[Work]:
-    """The solver's prompts of an episode, with the length of each reply.
+    """Return the solver's prompts of an episode, with the length of each reply.
 
     The account of the episode holds the sum of the lengths alone: each text is tokenised again, with one token for its
     end, and the last reply has the rest of the sum.

@@ -44,7 +44,7 @@ STAGES = {
 
 
 def random_model(folder: Path) -> None:
-    """A folder with a random model of 268 million parameters, in Gemma 3 270M's shape, over the shipped tokenizer."""
+    """Save a random model of 268 million parameters, in Gemma 3 270M's shape, with the shipped tokenizer."""
     from transformers import AutoTokenizer, Gemma3ForCausalLM, Gemma3TextConfig
 
     tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_decomposer"))
@@ -69,7 +69,7 @@ def random_model(folder: Path) -> None:
 
 
 def gatherer(config: Config, path: str) -> Learner:
-    """A learner that can only gather: the model as it would be trained, without an optimiser."""
+    """Return a learner that can only gather: the model as it would be trained, without an optimiser."""
     learner = Learner(config, 0)
     learner.model = ActorCritic(path, DTYPES[config.learner.dtype], config.model.lora, critic="none")
     return learner
@@ -84,7 +84,7 @@ class CopyOnce:
         self.seconds()
 
     def seconds(self) -> float:
-        """What it takes."""
+        """Return how long it takes."""
         started = time.perf_counter()
         for value, copy in self._pairs:
             copy.copy_(value)
@@ -137,7 +137,7 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
 
 
 def report(path: str, nbytes: int, rows: list[dict[str, float]], console: Console) -> None:
-    """The table of one model."""
+    """Print the table of one model."""
     first, counted = rows[0], rows[1:]
     middle = {name: statistics.median(row[name] for row in counted) for name in counted[0]}
     table = Table("", "ms", "× one copy", "", title=f"{path}: {nbytes / 2**20:,.1f} MiB of weights")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 import types
-from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
@@ -13,16 +13,16 @@ from pydantic.fields import FieldInfo
 
 from conf.schema.base import Group
 from conf.schema.config import Config
-from conf.schema.places import CONF, ROOT
+from conf.schema.places import CHECKOUT, CONF, ROOT
 from conf.schema.solver import BACKENDS
 from launch.compose import compose
 
 PAGE = ROOT / "docs" / "configuration.md"
 HEAD = """# Configuration
 
-Made by `python -m launch.configuration` from the schema in `trainer/config*.py` and the files of `conf/`; a test holds
-it to them. Every key can be given on the command line as `group.key=value`, every group as `group=option`. What a file
-of `conf/` does not set has the schema's own default; where that is missing too, the key must be given.
+Made by `python -m launch.configuration` from the schema in `conf/schema/` and the YAML files of `conf/`; a test holds
+it to them. Every key can be given on the command line as `group.key=value`, every group as `group=option`. A key that
+no file of `conf/` sets has the schema's default; a key without one must be given.
 """
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 # The option of each backend whose values stand in its table.
@@ -114,9 +114,13 @@ def _group(annotation: Any) -> type[Group] | None:
 
 
 def main() -> int:
-    """Write the page; the exit status."""
+    """Write the page; return the exit status: 0, or 2 where there is no page to write."""
+    argparse.ArgumentParser(prog="launch.configuration", description=__doc__).parse_args()
+    if not CHECKOUT:
+        sys.stderr.write("docs/configuration.md is in a checkout alone; this project is installed\n")
+        return 2
     PAGE.write_text(page(), encoding="utf-8")
-    sys.stdout.write(f"{Path(PAGE)}\n")
+    sys.stdout.write(f"{PAGE}\n")
     return 0
 
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
-from conf.schema.places import ROOT
+from conf.schema.places import CHECKOUT, PACKAGES, ROOT
 from launch.compose import MULTIRUN, compose, first_trial
 from trainer.run_folder.code_version import VARIABLE, code_version
 
@@ -154,7 +154,9 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
         if not isinstance(added, dict):
             raise Refused(f"--runtime-env: '{options.runtime_env}' holds no mapping; allowed: Ray's runtime_env fields")
     variables |= added.pop("env_vars", {})
-    return {"working_dir": str(ROOT), "excludes": EXCLUDED, **added, "env_vars": variables}
+    # An installed project lies among everything else that is.
+    others = [] if CHECKOUT else [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
+    return {"working_dir": str(ROOT), "excludes": EXCLUDED + others, **added, "env_vars": variables}
 
 
 def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> str:

@@ -142,9 +142,7 @@ class SideBySide(Launcher):
                     command = [sys.executable, "-m", "launch.train", *whole, *address]
                     with log.open("wb") as output:
                         # In a session of its own: Ctrl-C comes through here, once.
-                        process = subprocess.Popen(
-                            command, cwd=ROOT, stdout=output, stderr=output, start_new_session=True
-                        )
+                        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
                     running[index] = process, overrides, folder, time.monotonic()
                     _say(f"{' '.join(overrides)}: started, output in {log}")
                 for index, (process, overrides, folder, began) in list(running.items()):

@@ -16,8 +16,11 @@ class Group(BaseModel):
 
 
 def line_breaks(text: str) -> str:
-    """The text, of a prompt or that ends a reply. Raises ValueError where a line break was written as an escape: what
-    Hydra reads from a command line keeps backslash and n, and such a text would silently never be met."""
+    """Return the text, of a prompt or that ends a reply.
+
+    Raises ValueError where a line break was written as an escape: what Hydra reads from a command line keeps backslash
+    and n, and such a text would silently never be met.
+    """
     if "\\n" in text:
         raise ValueError(
             "holds a backslash and an n, not a line break, since a command line has no escapes; set it in a YAML file, "

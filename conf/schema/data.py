@@ -45,5 +45,5 @@ class Data(Group):
         return self
 
     def files(self, name: str) -> list[Path]:
-        """The paths of the ``train`` or ``held_out`` files."""
+        """Return the paths of the ``train`` or ``held_out`` files."""
         return [Path(str(self.root)).expanduser() / path for path in getattr(self, name)]

@@ -30,17 +30,17 @@ class Model(Group):
 
 
 def shipped(name: str) -> Path:
-    """The folder of a model that ships with the package."""
+    """Return the folder of a model that ships with the package."""
     return ASSETS / name
 
 
 def model_path(path: str) -> str:
-    """What Hugging Face loads for a configured path: ``package:NAME`` becomes the shipped folder."""
+    """Return what Hugging Face loads for a configured path: for ``package:NAME``, the shipped folder."""
     return str(shipped(path.removeprefix("package:"))) if path.startswith("package:") else path
 
 
 def check_model(key: str, path: str) -> None:
-    """A local folder must hold a model; a bare ``owner/name`` is left to the hub."""
+    """Raise ConfigError if a local folder holds no model; a bare ``owner/name`` is left to the hub."""
     folder = Path(model_path(path)).expanduser()
     looks_local = path.startswith(("package:", "/", ".", "~")) or path.count("/") != 1
     if folder.is_dir():

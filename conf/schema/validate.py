@@ -46,7 +46,7 @@ def validate(values: dict[str, Any]) -> Config:
 
 
 def group_keys(group: str, backend: str) -> list[str]:
-    """The keys of a group (dotted, "" is the top; empty if there is none), with the solver of this backend."""
+    """Return the keys of a group (dotted; "" is the top) with the solver of this backend; none if there is no group."""
     fields: Any = Config
     named = False
     for part in group.split(".") if group else []:
@@ -80,6 +80,6 @@ def _line(error: Any) -> str:
 
 
 def _group(annotation: Any) -> Any:
-    """The group that a key holds, in a list or not, optional or not."""
+    """Return the group that a key holds, in a list or not, optional or not."""
     members = getattr(annotation, "__args__", ())
     return next((member for member in members if hasattr(member, "model_fields")), annotation)

@@ -14,6 +14,7 @@ import psutil
 import ray
 
 from conf.schema.config import Config
+from conf.schema.places import CHECKOUT
 from trainer.cluster import placement
 from trainer.cluster.placement import Node
 
@@ -47,13 +48,13 @@ def start_ray(config: Config, root: Path) -> None:
         if local
         else {"address": cluster.address}
     )
-    # A job's workers have the copy of the project that came with it.
+    # A job's workers have the copy of the project that came with it; an installed project, every worker has.
     in_job = not local and JOB_VARIABLE in os.environ
     ray.init(
         **arguments,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env=None if in_job else {"env_vars": {"PYTHONPATH": str(root)}},
+        runtime_env=None if in_job or not CHECKOUT else {"env_vars": {"PYTHONPATH": str(root)}},
     )
 
 

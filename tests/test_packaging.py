@@ -1,0 +1,174 @@
+"""The project as a package: it declares what it imports, and a wheel of it works away from the checkout."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib.metadata
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conf.schema.places import PACKAGES, ROOT
+from launch.compose import compose
+from trainer.cluster import ray_cluster
+
+OURS = {*PACKAGES, "benchmarks", "tests"}
+# Packages that the code does not import; why they are declared.
+LOADED_BY_OTHERS = {
+    "accelerate": "peft",
+    "gguf": "transformers, to read the file that launch.get_gemma fetches",
+    "hydra-optuna-sweeper": "Hydra, for sweep=search",
+    "jinja2": "transformers, for chat templates",
+    "spacy": "the English model, which is made for this version",
+}
+COMMANDS = {"import-linter", "mypy", "pandas-stubs", "pytest-timeout", "ruff"}
+
+
+@cache
+def imported(folders: tuple[str, ...]) -> set[str]:
+    """The distributions whose modules the Python files below these folders import, anywhere in a file."""
+    found: set[str] = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    known = importlib.metadata.packages_distributions()
+    # A package that is not installed is called like its distribution.
+    return {plain(known.get(name, [name])[0]) for name in found - set(sys.stdlib_module_names) - OURS}
+
+
+def plain(requirement: str) -> str:
+    """The name in a requirement, as registries compare names."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+@pytest.fixture(scope="module")
+def declared() -> dict[str, set[str]]:
+    """The names in setup.cfg: what is always installed under "", then each extra's."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    extras = dict(parser["options.extras_require"]) | {"": parser["options"]["install_requires"]}
+    return {name: {plain(line) for line in text.strip().splitlines()} for name, text in extras.items()}
+
+
+def test_what_the_code_imports_is_declared_and_nothing_else(declared):
+    optional = declared["cpu"] | declared["cuda"] | declared["hub"] | declared["sentences"]
+    code = imported(PACKAGES)
+    assert code - declared[""] <= optional
+    assert declared[""] - code == LOADED_BY_OTHERS.keys() - code
+
+
+def test_the_tests_declare_what_they_alone_import(declared):
+    assert declared["test"] == (imported(("tests", "benchmarks")) - imported(PACKAGES)) | COMMANDS
+
+
+def test_the_locks_are_made_from_what_is_declared(declared):
+    files = {
+        name: [line for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines() if line.strip()]
+        for name in ("base", "cpu", "cuda")
+    }
+    tests = files["base"].index("# tests and checks")
+    sections = files["base"][:tests], files["base"][tests:]
+    base, test = ({plain(line) for line in lines if not line.startswith("#")} for lines in sections)
+    assert test == declared["test"]
+    for device in ("cpu", "cuda"):
+        own = {plain(line) for line in files[device] if not line.startswith("-r")}
+        assert base | own == declared[""] | declared[device]
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An interpreter that has the project's wheel and, from the lock's environment, everything else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, check=True)
+    for name in names.stdout.decode().splitlines():
+        # Built from a copy: setuptools leaves a folder behind, and takes what an earlier one holds.
+        if name.startswith(PACKAGES) or name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+            (folder / "source" / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / "source" / name)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), "./source"]
+    subprocess.run(build, cwd=folder, check=True, capture_output=True)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder / "venv")], check=True)
+    python = folder / "venv" / "bin" / "python"
+    site = folder / "venv" / "lib" / f"python3.{sys.version_info.minor}" / "site-packages"
+    (site / "lock.pth").write_text(sysconfig.get_path("purelib"))
+    (wheel,) = folder.glob("*.whl")
+    install = [*pip, "--python", str(python), "install", "--no-deps", "--no-index", "--no-compile", str(wheel)]
+    subprocess.run(install, check=True, capture_output=True)
+    return python
+
+
+def run(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run an interpreter in a folder that is not the checkout."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    return subprocess.run([python, *arguments], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_an_installed_package_has_its_modules_and_files(installed, tmp_path):
+    code = """
+import argparse, json
+import launch.train, rewards.total, rollout.worker, trainer.run
+from conf.schema.places import ASSETS, CHECKOUT, CONF, ROOT
+from launch.submit import runtime_env
+from trainer.run_folder.code_version import code_version
+
+packed = runtime_env(argparse.Namespace(env=[], image=None, runtime_env=None))
+files = [path for folder in (CONF, ASSETS) for path in folder.rglob("*") if path.is_file()]
+print(json.dumps({
+    "root": packed["working_dir"],
+    "checkout": CHECKOUT,
+    "packed": sorted(path.name for path in ROOT.iterdir() if f"/{path.name}" not in packed["excludes"]),
+    "files": sorted(str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"),
+    "code": code_version(),
+}))
+"""
+    done = run(installed, tmp_path, "-c", code)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    site = Path(found["root"])
+    assert (site.name, site.is_relative_to(installed.parents[1]), found["checkout"]) == ("site-packages", True, False)
+    assert set(found["packed"]) - {"__pycache__"} == set(PACKAGES)
+    ours = [path for folder in ("conf", "rollout/assets") for path in (ROOT / folder).rglob("*") if path.is_file()]
+    assert found["files"] == sorted(str(path.relative_to(ROOT)) for path in ours if path.suffix != ".pyc")
+    assert found["code"] == importlib_version(site)
+
+
+def importlib_version(site: Path) -> str:
+    """The version that a distribution in this folder says it has."""
+    (found,) = importlib.metadata.distributions(name="decomposer-rl", path=[str(site)])
+    return found.version
+
+
+def test_the_commands_of_an_installed_package_find_their_configuration(installed, tmp_path):
+    composed = run(installed, tmp_path, "-m", "launch.train", "--cfg", "job", "strategy=independent")
+    assert composed.returncode == 0, composed.stderr
+    assert "path: package:tiny_solver" in composed.stdout
+    planned = run(installed, tmp_path, "-m", "launch.plan")
+    assert planned.returncode == 0, planned.stderr
+    assert "reserved" in planned.stdout
+    page = run(installed, tmp_path, "-m", "launch.configuration")
+    assert (page.returncode, page.stdout) == (2, "")
+    assert page.stderr.splitlines() == ["docs/configuration.md is in a checkout alone; this project is installed"]
+
+
+@pytest.mark.parametrize(("checkout", "expected"), [(True, {"env_vars": {"PYTHONPATH": str(ROOT)}}), (False, None)])
+def test_workers_are_told_the_checkout_but_find_an_installed_package_themselves(monkeypatch, checkout, expected):
+    started: list[dict[str, Any]] = []
+    monkeypatch.setattr(ray_cluster, "CHECKOUT", checkout)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda **given: started.append(given))
+    ray_cluster.start_ray(compose([]), ROOT)
+    assert [given["runtime_env"] for given in started] == [expected]
