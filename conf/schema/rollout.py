@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from conf.schema.base import Group
+from conf.schema.base import FREE, PATH, Group
 
 
 class Weights(Group):
@@ -26,18 +26,18 @@ class Rollout(Group):
     weights included. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one episode; null is no limit of tokens.
     """
 
-    workers: int = Field(1, ge=1)
-    gpus: float = Field(0.0, ge=0)
-    threads: int = Field(1, ge=1)
-    concurrency: int = Field(128, ge=1)
+    workers: Annotated[int, FREE] = Field(1, ge=1)
+    gpus: Annotated[float, FREE] = Field(0.0, ge=0)
+    threads: Annotated[int, FREE] = Field(1, ge=1)
+    concurrency: Annotated[int, FREE] = Field(128, ge=1)
     episode_timeout_s: float = Field(3600.0, gt=0)
     episode_solver_tokens: int | None = Field(None, ge=1)
     max_model_len: int = Field(512, ge=16)
-    max_num_seqs: int = Field(128, ge=1)
-    max_num_batched_tokens: int = Field(4096, ge=1)
-    kv_cache_gib: float = Field(0.25, gt=0)
+    max_num_seqs: Annotated[int, FREE] = Field(128, ge=1)
+    max_num_batched_tokens: Annotated[int, FREE] = Field(4096, ge=1)
+    kv_cache_gib: Annotated[float, FREE] = Field(0.25, gt=0)
     gpu_memory_utilization: float = Field(0.8, gt=0, lt=1)
-    tensor_parallel_size: int = Field(1, ge=1)
+    tensor_parallel_size: Annotated[int, FREE] = Field(1, ge=1)
     record: bool = False
-    replay: str | None = None
+    replay: Annotated[str | None, PATH] = None
     weights: Weights
