@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.keys import unknown_key
 from conf.schema.places import CONF
-from conf.schema.validate import group_keys, validate
-
-if TYPE_CHECKING:
-    pass
+from conf.schema.validate import SECRETS, validate
 
 MULTIRUN = {"-m", "--multirun"}
 
@@ -26,6 +24,9 @@ def compose(overrides: list[str]) -> Config:
     from omegaconf.errors import OmegaConfBaseException
 
     check_options(overrides)
+    for override in parse(overrides):
+        if override.is_sweep_override() and override.key_or_group in SECRETS:
+            raise ConfigError(_unreadable(override.key_or_group))
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -42,26 +43,51 @@ def compose(overrides: list[str]) -> Config:
     return validate(values)
 
 
-def first_trial(arguments: list[str]) -> list[str]:
-    """The overrides of a sweep's first trial, to be checked before it starts; a single run's are as they are."""
+def parse(overrides: list[str]) -> list[Any]:
+    """Return the overrides as Hydra reads them. Raises ConfigError with one line."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
     from hydra.errors import OverrideParseException
 
+    parsed: list[Any] = []
+    for text in overrides:
+        try:
+            parsed += OverridesParser.create().parse_overrides([text])
+        except OverrideParseException as error:
+            key = text.lstrip("+~").partition("=")[0]
+            if key in SECRETS:  # of which Hydra would repeat the value
+                raise ConfigError(_unreadable(key)) from None
+            raise ConfigError(_one_line(error, "")) from None
+    return parsed
+
+
+def trials(arguments: list[str]) -> list[list[str]]:
+    """Return the overrides of a sweep's first trial, then of those trials that differ from it in one choice; those of
+    a single run are as they are."""
+    import yaml
+    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+
     if not MULTIRUN.intersection(arguments):
-        return arguments
+        return [arguments]
     texts = [text for text in arguments if text not in MULTIRUN]
-    try:
-        parsed = OverridesParser.create().parse_overrides(texts)
-    except OverrideParseException as error:
-        raise ConfigError(_one_line(error, "")) from None
-    first = []
-    for text, override in zip(texts, parsed, strict=True):
+    for text in texts:
+        file = CONF / "sweep" / f"{text.removeprefix('sweep=')}.yaml"
+        if text.startswith("sweep=") and file.is_file():
+            chosen = yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"]
+            texts = [*(f"{key}={value}" for key, value in chosen.items()), *texts]
+    choices = []
+    for text, override in zip(texts, parse(texts), strict=True):
         if not override.is_sweep_override():
-            first.append(text)
+            choices.append([text])
         elif isinstance(override.value(), ChoiceSweep | RangeSweep):
-            first.append(f"{override.get_key_element()}={next(iter(override.sweep_string_iterator()))}")
-    return first
+            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+    first = [values[0] for values in choices]
+    others = [(place, value) for place, values in enumerate(choices) for value in values[1:]]
+    return [first, *([*first[:place], value, *first[place + 1 :]] for place, value in others)]
+
+
+def first_trial(arguments: list[str]) -> list[str]:
+    """Return the overrides of a sweep's first trial, to be checked before it starts, or those of a single run."""
+    return trials(arguments)[0]
 
 
 def check_options(overrides: list[str]) -> None:
@@ -77,14 +103,17 @@ def check_options(overrides: list[str]) -> None:
                     raise ConfigError(f"{key}: '{name}' is unknown; allowed: {', '.join(options)}")
 
 
+def _unreadable(key: str) -> str:
+    return f"{key}: Hydra cannot read the value, which is not repeated here; it must be one text, best in quotes"
+
+
 def _one_line(error: Exception, backend: str) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip()
     missing = re.search(r"Could not override '([^']+)'", text)
-    if missing:
-        group, _, name = missing[1].rpartition(".")
-        allowed = group_keys(group, backend)
-        if not allowed:
-            return f"{missing[1]}: unknown key; allowed groups: {', '.join(Config.model_fields)}"
-        return f"{missing[1]}: unknown key '{name}'; allowed: {', '.join(allowed)}"
+    if missing and not missing[1].startswith("hydra."):
+        return unknown_key(missing[1], backend)
+    unresolved = re.search(r"full_key: (\S+)", text)
+    if unresolved and unresolved[1] in SECRETS:
+        return _unreadable(unresolved[1])
     mandatory = re.search(r"Missing mandatory value: (\S+)", text)
     return f"{mandatory[1]}: missing; it must be given" if mandatory else text

@@ -6,13 +6,15 @@ import argparse
 import json
 import sys
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from collections import defaultdict
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
 
-from conf.schema.base import Group
+from conf.schema.base import FREE, Group, Marker
 from conf.schema.config import Config
+from conf.schema.keys import group_in, keys
 from conf.schema.places import CHECKOUT, CONF, ROOT
 from conf.schema.solver import BACKENDS
 from launch.compose import compose
@@ -30,23 +32,30 @@ SOLVERS = {"vllm": "tiny", "openai": "openai", "program": "program"}
 
 
 def page() -> str:
-    """The whole page."""
+    """Return the whole page."""
     defaults = compose([]).model_dump(mode="json")
-    plain = {name: field for name, field in Config.model_fields.items() if _group(field.annotation) is None}
-    parts = [HEAD, "## Top level", _table(plain, defaults)]
+    markers: dict[str, set[Marker]] = defaultdict(set)
+    for entry in keys():
+        markers[entry.name.replace(".*", "")] |= entry.markers
+    plain = {name: field for name, field in Config.model_fields.items() if group_in(field.annotation) is None}
+    parts = [HEAD, "## Top level", _table("", plain, defaults, markers)]
     for name, field in Config.model_fields.items():
-        group = _group(field.annotation)
+        group = group_in(field.annotation)
         if name == "solver":
             parts += ["## `solver`", _options("solver")]
             for backend, schema in BACKENDS.items():
                 values = yaml.safe_load((CONF / "solver" / f"{SOLVERS[backend]}.yaml").read_text())
-                parts += [f"### `solver.backend: {backend}`", _text(schema), _table(schema.model_fields, values)]
+                table = _table("solver", schema.model_fields, values, markers)
+                parts += [f"### `solver.backend: {backend}`", _text(schema), table]
         elif group is not None:
-            parts += [f"## `{name}`", _text(group), _options(name), _table(group.model_fields, defaults[name] or {})]
+            said = f"{_text(group)} Every key {FREE.text}." if FREE in markers[name] else _text(group)
+            table = _table(name, group.model_fields, defaults[name] or {}, markers)
+            parts += [f"## `{name}`", said, _options(name), table]
             for key, inner in group.model_fields.items():
-                nested = _group(inner.annotation)
+                nested = group_in(inner.annotation)
                 if nested is not None:
-                    parts += [f"### `{name}.{key}`", _text(nested), _table(nested.model_fields, {})]
+                    table = _table(f"{name}.{key}", nested.model_fields, {}, markers)
+                    parts += [f"### `{name}.{key}`", _text(nested), table]
     for name, said in (("experiment", "Several groups at once."), ("sweep", "Trials of a sweep, with `-m`.")):
         parts += [f"## `{name}`", said, _options(name)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
@@ -57,22 +66,22 @@ def _text(schema: type[Group]) -> str:
 
 
 def _options(group: str) -> str:
-    """The group's files, each with what its first comment says."""
+    """Return the group's files, each with what its first comment says; a command stands in it on a line of its own."""
     lines = []
     for file in sorted((CONF / group).glob("*.yaml")):
         comment = []
         for line in file.read_text(encoding="utf-8").splitlines():
             if line.startswith("# @package"):
                 continue
-            if not line.startswith("# ") or line.startswith("#  "):
+            if not line.startswith("# "):
                 break
-            comment.append(line[2:])
-        lines.append(f"- `{group}={file.stem}`" + (f": {' '.join(comment).rstrip(':')}" if comment else ""))
+            comment.append(f"`{line[4:]}`" if line.startswith("#   ") else line[2:])
+        lines.append(f"- `{group}={file.stem}`" + (f": {' '.join(comment)}" if comment else ""))
     return "\n".join(lines)
 
 
-def _table(fields: dict[str, FieldInfo], values: dict[str, Any]) -> str:
-    """A row a key: its type with its limits, and its default."""
+def _table(group: str, fields: dict[str, FieldInfo], values: dict[str, Any], markers: dict[str, set[Marker]]) -> str:
+    """Return a table with a row a key: its type, its limits and the markers that its group has not, and its default."""
     rows = ["| key | allowed | default |", "|---|---|---|"]
     for key, field in fields.items():
         limits = [
@@ -81,7 +90,9 @@ def _table(fields: dict[str, FieldInfo], values: dict[str, Any]) -> str:
             for name, sign in SIGNS.items()
             if (value := getattr(entry, name, None)) is not None
         ]
-        allowed = ", ".join([_type(field.annotation), *limits])
+        own = markers[f"{group}.{key}" if group else key] - markers[group]
+        marks = "".join(sorted((f"; {marker.text}" for marker in own), reverse=True))
+        allowed = ", ".join([_type(field.annotation), *limits]) + marks
         default = values[key] if key in values else "must be given" if field.is_required() else field.default
         shown = default if default == "must be given" else f"`{json.dumps(default, ensure_ascii=False)}`"
         rows.append(f"| `{key}` | {allowed} | {shown} |")
@@ -89,10 +100,12 @@ def _table(fields: dict[str, FieldInfo], values: dict[str, Any]) -> str:
 
 
 def _type(annotation: Any) -> str:
-    """An annotation in words."""
+    """Return an annotation in words."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is type(None):
         return "null"
+    if origin is Annotated:
+        return _type(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
@@ -104,13 +117,6 @@ def _type(annotation: Any) -> str:
     if hasattr(annotation, "model_fields"):
         return "see below"
     return {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}[annotation.__name__]
-
-
-def _group(annotation: Any) -> type[Group] | None:
-    """The group that a key holds, in a list or not, optional or not."""
-    if hasattr(annotation, "model_fields"):
-        return annotation  # type: ignore[no-any-return]
-    return next((found for argument in get_args(annotation) if (found := _group(argument)) is not None), None)
 
 
 def main() -> int:

@@ -18,14 +18,16 @@ import shlex
 import socket
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from conf.schema.base import ConfigError
+from conf.schema.base import MODEL, OVERRIDES, PATH, ConfigError, Marker
 from conf.schema.config import Config
-from conf.schema.places import CHECKOUT, PACKAGES, ROOT
-from launch.compose import MULTIRUN, compose, first_trial
+from conf.schema.keys import entries, marked
+from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
+from launch.compose import MULTIRUN, compose, parse, trials
 from trainer.run_folder.code_version import VARIABLE, code_version
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
@@ -33,7 +35,6 @@ EXCLUDED = [
     ".git", ".venv", "/runs", "/models", "/cache", "/wandb", "/outputs", "/multirun", "/tests",
     "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "*.egg-info",
 ]  # fmt: skip
-PATHS = ("model.path", "solver.path", "solver.cache_path", "data.root", "start_from")
 # From the stop signal to the kill: time to write what there is and to end the actors (Ray's own default is 3).
 STOP_WAIT_S = 15
 STOPPED_WITHIN_S = 30
@@ -48,19 +49,23 @@ class Refused(RuntimeError):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     options = _parser().parse_args(arguments)
+    job = options.stop or options.follow
     try:
-        if options.stop or options.list or isinstance(options.follow, str):
+        if options.list:
+            return _list(connect(options.address))
+        if isinstance(job, str):
             client = connect(options.address)
-            if options.list:
-                return _list(client)
+        else:
+            config, overrides = prepare(options.overrides)
+            client = connect(options.address)
+            check_resources(config, options.address)
+            job = submit(client, overrides, options)
+        try:
             if options.stop:
-                return _stop(client, options.address, options.stop)
-            return _follow(client, options.address, options.follow)
-        config, overrides = prepare(options.overrides)
-        client = connect(options.address)
-        check_resources(config, options.address)
-        job = submit(client, overrides, options)
-        return _follow(client, options.address, job) if options.follow else 0
+                return _stop(client, options.address, job)
+            return _follow(client, options.address, job) if options.follow else 0
+        except (RuntimeError, OSError) as error:
+            raise Refused(f"--{'stop' if options.stop else 'follow'}: '{job}': {_first_line(error)}") from None
     except (ConfigError, Refused) as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -88,40 +93,81 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
-    """The validated configuration and the overrides for the job: it joins its cluster, and paths are absolute, since
-    it runs elsewhere. Raises ConfigError."""
+    """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
+    since it runs elsewhere. Raises ConfigError."""
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
-    config = compose(first_trial(overrides))
+    first, *others = trials(overrides)
+    config = compose(first)
     if config.cluster.address != "auto":
         raise ConfigError(
             f"cluster.address: {config.cluster.address!r} is not allowed in a job, which joins the cluster that it "
             "runs in; allowed: 'auto'"
         )
-    made = [f"{key}={_quoted(path)}" for key, path in _absolute(config).items()]
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    if MULTIRUN.intersection(overrides):
-        if not any(text.startswith("hydra.sweep.dir=") for text in overrides):
-            made.append(f"hydra.sweep.dir={_quoted(str(Path('runs').absolute() / f'sweep_{stamp}'))}")
-    else:
-        folder = Path(config.run_dir or f"runs/{stamp}").expanduser().absolute()
-        made.append(f"run_dir={_quoted(str(folder))}")
-    return config, [*(text for text in overrides if not text.startswith("run_dir=")), *made]
+    sent = [text for text in overrides if not text.startswith("run_dir=")]
+    if not MULTIRUN.intersection(overrides):
+        folder = _absolute_path(config.run_dir or f"runs/{stamp}")
+        return config, [*sent, *(_absolute(config) | {"run_dir": f"run_dir={_quoted(folder)}"}).values()]
+    made = _absolute_in_all(first, others)
+    made.pop("run_dir", None)
+    if not any(text.startswith("hydra.sweep.dir=") for text in sent):
+        sent.append(f"hydra.sweep.dir=runs/sweep_{stamp}")
+    return config, [*(text if text in MULTIRUN else _absolute_override(text) for text in sent), *made.values()]
 
 
 def _absolute(config: Config) -> dict[str, str]:
-    """The configured paths that are relative, made absolute."""
-    found = {}
-    for key in PATHS:
-        value: Any = config
-        for name in key.split("."):
-            value = getattr(value, name, None)
-        if isinstance(value, str) and not value.startswith("package:"):
-            path = Path(value).expanduser()
-            # What is not here is a name on the hub.
-            if not Path(value).is_absolute() and (path.exists() or value.startswith((".", "~"))):
-                found[key] = str(path.absolute())
-    return found
+    """Return the overrides, each under its dotted name, that make the configured paths absolute where they are not."""
+    values, made = config.model_dump(), {}
+    for key in marked(PATH, MODEL, OVERRIDES):
+        for name, value in entries(values, key.name):
+            if OVERRIDES in key.markers:
+                absolute = [_absolute_override(text) for text in value] if isinstance(value, list) else value
+            else:
+                absolute = _absolute_path(value, key.markers) if isinstance(value, str) else value
+            if absolute != value:
+                shown = f"[{','.join(map(_quoted, absolute))}]" if isinstance(absolute, list) else _quoted(absolute)
+                # A name in a map may hold a dot.
+                map_, inside = key.name.removesuffix(".*"), key.name.endswith(".*")
+                made[name] = f"{map_}={{{name[len(map_) + 1 :]}: {shown}}}" if inside else f"{name}={shown}"
+    return made
+
+
+def _absolute_in_all(first: list[str], others: list[list[str]]) -> dict[str, str]:
+    """Return, as ``_absolute``, what is the same in all trials of a sweep: paths that its choices set stay theirs."""
+    made = _absolute(compose(first))
+    for other in others:
+        changed = next(new for old, new in zip(first, other, strict=True) if old != new)
+        key = changed.lstrip("+").partition("=")[0]
+        if (CONF / key).is_dir() or _markers(key):
+            there = _absolute(compose(other))
+            made = {name: text for name, text in made.items() if there.get(name) == text}
+    return made
+
+
+def _absolute_override(text: str) -> str:
+    """Return an override with its path, or those of a sweep, made absolute; others as they are."""
+    (override,) = parse([text])
+    markers, value = _markers(override.key_or_group), override.value()
+    paths = [getattr(path, "text", path) for path in getattr(value, "list", [value])]
+    if not markers or not all(isinstance(path, str) for path in paths):
+        return text
+    return f"{override.get_key_element()}={','.join(_quoted(_absolute_path(path, markers)) for path in paths)}"
+
+
+def _markers(name: str) -> frozenset[Marker]:
+    """Return the markers of the path that a dotted name stands for; none for other keys."""
+    if name == "hydra.sweep.dir":
+        return frozenset({PATH})
+    return next((key.markers for key in marked(PATH, MODEL) if fnmatch(name, key.name)), frozenset())
+
+
+def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
+    """Return a path as seen from here; a name of a model, one that is no path here, as it is."""
+    named = path.startswith("package:") or not (path.startswith((".", "~")) or Path(path).exists())
+    if (MODEL in markers and named) or Path(path).is_absolute():
+        return path
+    return str(Path(path).expanduser().absolute())
 
 
 def _quoted(value: str) -> str:
@@ -258,8 +304,8 @@ def check_resources(config: Config, address: str) -> None:
 def _list(client: Any) -> int:
     jobs = [job for job in client.list_jobs() if job.submission_id]
     for job in sorted(jobs, key=lambda one: one.start_time or 0):
-        began = datetime.datetime.fromtimestamp((job.start_time or 0) / 1000).strftime("%Y-%m-%d %H:%M:%S")
-        sys.stdout.write(f"{job.submission_id}  {job.status.value:<9}  {began}  {job.entrypoint}\n")
+        began = datetime.datetime.fromtimestamp((job.start_time or 0) / 1000)
+        sys.stdout.write(f"{job.submission_id}  {job.status.value:<9}  {began:%Y-%m-%d %H:%M:%S}  {job.entrypoint}\n")
     return 0
 
 
@@ -267,28 +313,21 @@ def _stop(client: Any, address: str, job: str) -> int:
     """Stop a job; wait until none of its actors is left."""
     from ray.util.state import list_actors
 
-    try:
-        client.stop_job(job)
-        deadline = time.monotonic() + STOPPED_WITHIN_S
-        while time.monotonic() < deadline:
-            info = client.get_job_info(job)
-            actors = (
-                list_actors(address=address, filters=[("job_id", "=", info.job_id), ("state", "!=", "DEAD")])
-                if info.job_id
-                else []
-            )
-            if info.status.is_terminal() and not actors:
-                sys.stdout.write(f"{job} {info.status.value}; nothing of it is left\n")
-                return 0
-            time.sleep(0.5)
-    except RuntimeError as error:
-        raise Refused(f"--stop: '{job}': {_first_line(error)}") from None
-    sys.stderr.write(f"{job} is {info.status.value} and {len(actors)} actors are left after {STOPPED_WITHIN_S} s\n")
+    client.stop_job(job)
+    deadline = time.monotonic() + STOPPED_WITHIN_S
+    while time.monotonic() < deadline:
+        info = client.get_job_info(job)
+        of_it = [("job_id", "=", info.job_id), ("state", "!=", "DEAD")]
+        if info.status.is_terminal() and not (info.job_id and list_actors(address=address, filters=of_it)):
+            sys.stdout.write(f"{job} {info.status.value}; nothing of it is left\n")
+            return 0
+        time.sleep(0.5)
+    sys.stderr.write(f"{job} is {info.status.value} and not all of it is gone after {STOPPED_WITHIN_S} s\n")
     return 1
 
 
 def _follow(client: Any, address: str, job: str) -> int:
-    """Show a job's log until it ends; the status is the job's."""
+    """Show a job's log until it ends; return 0 if it succeeded, else 1."""
 
     async def tail() -> None:
         async for text in client.tail_job_logs(job):
@@ -298,17 +337,13 @@ def _follow(client: Any, address: str, job: str) -> int:
     try:
         client.get_job_info(job)
         asyncio.run(tail())
-        info = client.get_job_info(job)
-        while not info.status.is_terminal():  # the log's end comes a moment before
+        while not (status := client.get_job_status(job)).is_terminal():  # the log's end comes a moment before
             time.sleep(0.5)
-            info = client.get_job_info(job)
     except KeyboardInterrupt:
         sys.stderr.write(f"\n{job} goes on; stop it with: python -m launch.submit --address {address} --stop {job}\n")
         return 130
-    except (RuntimeError, OSError) as error:
-        raise Refused(f"--follow: '{job}': {_first_line(error)}") from None
-    sys.stdout.write(f"{job} {info.status.value}\n")
-    return 0 if info.status.value == "SUCCEEDED" else 1
+    sys.stdout.write(f"{job} {status.value}\n")
+    return 0 if status.value == "SUCCEEDED" else 1
 
 
 def _first_line(error: BaseException) -> str:

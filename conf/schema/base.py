@@ -1,8 +1,12 @@
-"""What every group of the configuration's schema is made of."""
+"""The base of every group of the schema, and the markers that say more of a key than its type."""
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 
 class ConfigError(ValueError):
@@ -13,6 +17,37 @@ class Group(BaseModel):
     """A Hydra group: unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Marker:
+    """A property of a key, given in ``Annotated[type, MARKER]``; it holds for all keys below too. ``text`` says it in
+    docs/configuration.md."""
+
+    text: str
+
+
+# A path on the user's machine: launch.submit makes it absolute.
+PATH = Marker("path")
+# A path as well, where it is no name on the hub and no ``package:NAME``.
+MODEL = Marker("path or name of a model")
+# Hydra overrides, in which there may be paths.
+OVERRIDES = Marker("overrides")
+# A place where somebody may put a password by mistake: a value that is refused is not repeated.
+SECRET = Marker("not repeated when refused")
+# Where and how fast a run is, how long it waits, what it spends and shows; not what it learns.
+FREE = Marker("may change on resume")
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """The names that a map may have, in ``dict[Annotated[str, OneOf(names)], ...]``."""
+
+    names: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic accept these names alone."""
+        return core_schema.literal_schema(list(self.names))
 
 
 def line_breaks(text: str) -> str:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from conf.schema.base import Group
+from conf.schema.base import PATH, Group
 
 
 class Data(Group):
@@ -20,7 +20,7 @@ class Data(Group):
     source: Literal["chained", "files"]
     steps: dict[int, float] = Field({})
     eval_steps: dict[int, float] = Field({})
-    root: str | None = None
+    root: Annotated[str | None, PATH] = None
     train: list[str] = Field([])
     held_out: list[str] = Field([])
     held_out_share: float = Field(0.0, ge=0, lt=1)

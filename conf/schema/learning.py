@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from conf.schema.base import Group
+from conf.schema.base import FREE, PATH, Group
 
 Share = Field(ge=0.0, le=1.0)
 
@@ -74,7 +74,7 @@ class SftSource(Group):
 
     kind: Literal["data", "file", "distilled"]
     weight: float = Field(1.0, ge=0)
-    path: str | None = None
+    path: Annotated[str | None, PATH] = None
     screen: bool | None = None
     samples: int = Field(4, ge=1)
     keep: int = Field(2, ge=1)
@@ -100,7 +100,7 @@ class SftHeldOut(Group):
     problems: int = Field(0, ge=0)
     every: int = Field(50, ge=1)
     scored: int = Field(0, ge=0)
-    also: dict[str, str] = Field({})
+    also: Annotated[dict[str, str], PATH] = Field({})
     similarity: float = Field(0.8, gt=0, le=1)
 
 
@@ -121,7 +121,7 @@ class Sft(Group):
     redundant: float = Share
     sources: dict[str, SftSource]
     held_out: SftHeldOut
-    checkpoint_every: int = Field(100, ge=1)
+    checkpoint_every: Annotated[int, FREE] = Field(100, ge=1)
 
     @field_validator("sources")
     @classmethod
@@ -139,7 +139,7 @@ class Learner(Group):
 
     ranks: int = Field(1, ge=1)
     gpus_per_rank: float = Field(0.0, ge=0)
-    threads: int = Field(1, ge=1)
+    threads: Annotated[int, FREE] = Field(1, ge=1)
     zero_stage: Literal[0, 1, 2, 3] = 1
     dtype: Literal["float32", "bfloat16"] = "float32"
     lr: float = Field(gt=0)
@@ -156,8 +156,8 @@ class Learner(Group):
     offload_optimizer: bool = False
     critic: Literal["shared", "separate", "none"] = "shared"
     critic_warmup_steps: int = Field(0, ge=0)
-    checkpoint_every: int = Field(50, ge=1)
-    keep_checkpoints: int = Field(2, ge=1)
+    checkpoint_every: Annotated[int, FREE] = Field(50, ge=1)
+    keep_checkpoints: Annotated[int, FREE] = Field(2, ge=1)
 
     @model_validator(mode="after")
     def _devices(self) -> Learner:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from conf.schema.base import Group
+from conf.schema.base import OVERRIDES, PATH, Group
 
 
 class EqualTokens(Group):
@@ -41,11 +41,11 @@ class Matrix(Group):
     that would say nothing, by one or more of their four names.
     """
 
-    run: str | None = None
-    decomposers: dict[str, list[str] | Literal["gold", "filler"] | None]
-    solvers: dict[str, list[str]]
-    strategies: dict[str, list[str]]
-    data: dict[str, list[str]]
+    run: Annotated[str | None, PATH] = None
+    decomposers: Annotated[dict[str, list[str] | Literal["gold", "filler"] | None], OVERRIDES]
+    solvers: Annotated[dict[str, list[str]], OVERRIDES]
+    strategies: Annotated[dict[str, list[str]], OVERRIDES]
+    data: Annotated[dict[str, list[str]], OVERRIDES]
     equal_tokens: dict[str, EqualTokens] = Field({})
     leave_out: list[LeftOut] = Field([])
     baseline: str = "direct"

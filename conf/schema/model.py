@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from conf.schema.base import ConfigError, Group
+from conf.schema.base import MODEL, ConfigError, Group
 from conf.schema.places import ASSETS
 
 GEMMA = "./models/gemma-3-270m"
@@ -24,7 +24,7 @@ class Lora(Group):
 class Model(Group):
     """The decomposer. ``path`` is a folder, a Hugging Face name, or ``package:NAME`` for a shipped model."""
 
-    path: str
+    path: Annotated[str, MODEL]
     dtype: Literal["float32", "bfloat16"] = "float32"
     lora: Lora | None = None
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from conf.schema.base import Group
+from conf.schema.base import FREE, PATH, Group
 from conf.schema.engine import InferenceEngine
 
 
@@ -27,10 +27,10 @@ class Rollout(InferenceEngine):
     weights included. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one episode; null is no limit of tokens.
     """
 
-    concurrency: int = Field(128, ge=1)
+    concurrency: Annotated[int, FREE] = Field(128, ge=1)
     episode_timeout_s: float = Field(3600.0, gt=0)
     episode_solver_tokens: int | None = Field(None, ge=1)
-    tensor_parallel_size: int = Field(1, ge=1)
+    tensor_parallel_size: Annotated[int, FREE] = Field(1, ge=1)
     record: bool = False
-    replay: str | None = None
+    replay: Annotated[str | None, PATH] = None
     weights: Weights

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from conf.schema.base import Group
+from conf.schema.base import FREE, Group
 
 
 class Controller(Group):
     """Admission, waiting and retrying. ``max_staleness`` is in weight versions; 0 is synchronous."""
 
     max_staleness: int = Field(1, ge=0)
-    start_timeout_s: float = Field(600.0, gt=0)
-    wait_timeout_s: float = Field(600.0, gt=0)
-    max_tries: int = Field(3, ge=1)
-    learner_restarts: int = Field(3, ge=0)
+    start_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
+    wait_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
+    max_tries: Annotated[int, FREE] = Field(3, ge=1)
+    learner_restarts: Annotated[int, FREE] = Field(3, ge=0)
 
 
 class Evaluation(Group):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from conf.schema.base import Group, line_breaks
+from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, line_breaks
 from conf.schema.engine import InferenceEngine
 
 
@@ -26,7 +26,7 @@ class ModelSolver(Group):
     temperature: float = Field(0.0, ge=0)
     sample_temperature: float = Field(0.7, gt=0)
     cache: Literal["off", "deterministic", "all"] = "off"
-    cache_path: str = "./cache/solver.sqlite"
+    cache_path: Annotated[str, PATH, FREE] = "./cache/solver.sqlite"
 
     @field_validator("stop_subquestion", "stop_solve")
     @classmethod
@@ -44,32 +44,32 @@ class VllmSolver(InferenceEngine, ModelSolver):
     """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply."""
 
     backend: Literal["vllm"]
-    path: str
+    path: Annotated[str, MODEL]
     dtype: Literal["float32", "bfloat16"] = "float32"
-    timeout_s: float = Field(120.0, gt=0)
+    timeout_s: Annotated[float, FREE] = Field(120.0, gt=0)
 
 
 class OpenAISolver(ModelSolver):
     """A model behind an OpenAI-compatible server. Limits are those of the account, over all rollout workers."""
 
     backend: Literal["openai"]
-    base_url: str
+    base_url: Annotated[str, SECRET, FREE]
     model: str
     api: Literal["chat", "completions"] = "chat"
-    api_key_env: str = "OPENAI_API_KEY"
+    api_key_env: Annotated[str, SECRET, FREE] = "OPENAI_API_KEY"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
-    concurrency: int = Field(32, ge=1, le=1000)
-    requests_per_minute: int | None = Field(None, ge=1)
-    tokens_per_minute: int | None = Field(None, ge=1)
-    max_retries: int = Field(5, ge=0)
-    backoff_s: float = Field(0.5, gt=0)
-    backoff_max_s: float = Field(30.0, gt=0)
-    request_timeout_s: float = Field(60.0, gt=0)
-    timeout_s: float = Field(300.0, gt=0)
-    price_prompt: float = Field(0.0, ge=0)
-    price_completion: float = Field(0.0, ge=0)
-    budget_cost: float | None = Field(None, gt=0)
-    budget_tokens: int | None = Field(None, ge=1)
+    concurrency: Annotated[int, FREE] = Field(32, ge=1, le=1000)
+    requests_per_minute: Annotated[int | None, FREE] = Field(None, ge=1)
+    tokens_per_minute: Annotated[int | None, FREE] = Field(None, ge=1)
+    max_retries: Annotated[int, FREE] = Field(5, ge=0)
+    backoff_s: Annotated[float, FREE] = Field(0.5, gt=0)
+    backoff_max_s: Annotated[float, FREE] = Field(30.0, gt=0)
+    request_timeout_s: Annotated[float, FREE] = Field(60.0, gt=0)
+    timeout_s: Annotated[float, FREE] = Field(300.0, gt=0)
+    price_prompt: Annotated[float, FREE] = Field(0.0, ge=0)
+    price_completion: Annotated[float, FREE] = Field(0.0, ge=0)
+    budget_cost: Annotated[float | None, FREE] = Field(None, gt=0)
+    budget_tokens: Annotated[int | None, FREE] = Field(None, ge=1)
 
     @field_validator("base_url")
     @classmethod
@@ -119,5 +119,3 @@ class ProgramSolver(Group):
 
 Solver = Annotated[VllmSolver | OpenAISolver | ProgramSolver, Field(discriminator="backend")]
 BACKENDS: dict[str, type[Group]] = {"vllm": VllmSolver, "openai": OpenAISolver, "program": ProgramSolver}
-# A key that somebody put in one of these by mistake is not repeated on the screen.
-NOT_SHOWN = ("solver.base_url", "solver.api_key_env", "mirror")

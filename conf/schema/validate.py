@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 from pydantic import ValidationError
 
-from conf.schema.base import ConfigError
+from conf.schema.base import SECRET, ConfigError
 from conf.schema.config import Config
+from conf.schema.keys import marked, unknown_key
 from conf.schema.model import check_model
-from conf.schema.solver import BACKENDS, NOT_SHOWN, VllmSolver
+from conf.schema.solver import BACKENDS, VllmSolver
+
+# What somebody put here by mistake is not repeated on the screen.
+SECRETS = frozenset(key.name for key in marked(SECRET))
 
 
 def validate(values: dict[str, Any]) -> Config:
@@ -18,8 +22,8 @@ def validate(values: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(values)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise ConfigError(_line(first)) from None
+        # A key that was misspelt is often the one that another error misses.
+        raise ConfigError(_line(min(error.errors(), key=lambda one: one["type"] != "extra_forbidden"))) from None
     check_model("model.path", config.model.path)
     if isinstance(config.solver, VllmSolver):
         check_model("solver.path", config.solver.path)
@@ -45,41 +49,19 @@ def validate(values: dict[str, Any]) -> Config:
     return config
 
 
-def group_keys(group: str, backend: str) -> list[str]:
-    """Return the keys of a group (dotted; "" is the top) with the solver of this backend; none if there is no group."""
-    fields: Any = Config
-    named = False
-    for part in group.split(".") if group else []:
-        if named or part.isdigit():  # a name or a place among groups
-            named = False
-            continue
-        annotation = getattr(fields.model_fields.get(part), "annotation", None)
-        named, known = get_origin(annotation) is dict, _group(annotation)
-        fields = BACKENDS.get(backend) if part == "solver" else known
-        if not hasattr(fields, "model_fields"):
-            return []
-    return list(fields.model_fields)
-
-
 def _line(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
-    location = [str(part) for part in error["loc"]]
+    # A map says with "[key]" that its name, not its value, is wrong.
+    location = [str(part) for part in error["loc"] if part != "[key]"]
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         found = error["ctx"].get("tag")
         return f"solver.backend: {found!r} is not allowed: must be one of {', '.join(BACKENDS)}"
     backend = location.pop(1) if location[0:1] == ["solver"] and len(location) > 1 else ""
     key = ".".join(location) or "configuration"
-    if error["type"] == "extra_forbidden":
-        group, _, name = key.rpartition(".")
-        return f"{key}: unknown key '{name}'; allowed: {', '.join(group_keys(group, backend))}"
+    if error["type"] == "extra_forbidden" or (error["type"] == "literal_error" and error["loc"][-1] == "[key]"):
+        return unknown_key(key, backend)
     if error["type"] == "missing":
         return f"{key}: missing; it must be given"
     value = error["input"]
-    shown = "" if isinstance(value, dict) or key in NOT_SHOWN else f" {value!r} is not allowed:"
+    shown = "" if isinstance(value, dict) or key in SECRETS else f" {value!r} is not allowed:"
     return f"{key}:{shown} {message[0].lower()}{message[1:]}"
-
-
-def _group(annotation: Any) -> Any:
-    """Return the group that a key holds, in a list or not, optional or not."""
-    members = getattr(annotation, "__args__", ())
-    return next((member for member in members if hasattr(member, "model_fields")), annotation)

@@ -1,0 +1,166 @@
+"""Rules between the groups of a configuration. Each raises ValueError, with the key and what is allowed, if broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from conf.schema.strategy import UNTRAINED
+
+if TYPE_CHECKING:
+    from conf.schema.config import Config
+
+
+def every_rank_has_a_sequence(config: Config) -> None:
+    """Refuse minibatches that are smaller than the number of learner ranks."""
+    if config.algorithm.minibatches * config.learner.ranks > config.algorithm.batch_size:
+        raise ValueError(
+            "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size: "
+            "every rank needs a sequence of every minibatch"
+        )
+
+
+def critic_goes_with_advantage(config: Config) -> None:
+    """Refuse a critic that the advantage does not use, and none where it needs one."""
+    advantage, critic = config.algorithm.advantage, config.learner.critic
+    if (advantage == "gae") != (critic != "none"):
+        allowed = "shared, separate" if advantage == "gae" else "none"
+        raise ValueError(
+            f"learner.critic: '{critic}' cannot go with algorithm.advantage {advantage}; allowed: {allowed}"
+        )
+
+
+def only_a_separate_critic_warms_up(config: Config) -> None:
+    """Refuse a warm-up of a critic that shares the policy's weights."""
+    if config.learner.critic_warmup_steps and config.learner.critic != "separate":
+        raise ValueError(
+            f"learner.critic_warmup_steps must be 0 with learner.critic {config.learner.critic}: "
+            "only a critic of its own can learn while the policy stands still"
+        )
+
+
+def bfloat16_needs_gpus(config: Config) -> None:
+    """Refuse bfloat16 for a learner on the CPU."""
+    if config.learner.dtype == "bfloat16" and config.learner.gpus_per_rank == 0:
+        raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
+
+
+def verify_reads_whole_tensors(config: Config) -> None:
+    """Refuse to compare the weights of an engine whose tensors lie on several GPUs."""
+    if config.rollout.weights.verify and config.rollout.tensor_parallel_size > 1:
+        raise ValueError(
+            "rollout.weights.verify: true reads whole tensors back; allowed: rollout.tensor_parallel_size 1"
+        )
+
+
+def nccl_has_what_it_needs(config: Config) -> None:
+    """Refuse nccl without a GPU on either side, for adapters alone, and between two types of numbers."""
+    weights, key = config.rollout.weights, "rollout.weights"
+    if weights.transport != "nccl":
+        return
+    gpus = (config.rollout.gpus, config.learner.gpus_per_rank)
+    if min(gpus) < 1:
+        raise ValueError(
+            f"{key}.transport: 'nccl' needs a GPU of its own on either side (rollout.gpus and "
+            f"learner.gpus_per_rank at least 1, found {gpus[0]:g} and {gpus[1]:g}); allowed without: object_store"
+        )
+    if config.model.lora is not None and weights.adapter_only:
+        raise ValueError(f"{key}.adapter_only: true is for object_store; allowed with transport nccl: false")
+    if config.model.dtype != config.learner.dtype:
+        raise ValueError(
+            f"{key}.transport: 'nccl' sends weights as they are, and model.dtype is {config.model.dtype} where "
+            f"learner.dtype is {config.learner.dtype}; allowed: the same, or object_store"
+        )
+
+
+def some_reward_counts(config: Config) -> None:
+    """Refuse rewards whose weights are all 0."""
+    if not any(weight > 0 for weight in config.rewards.weights.values()):
+        raise ValueError(f"rewards.weights must have a part above 0, found {dict(config.rewards.weights)}")
+
+
+def each_neighbour_has_a_rank(config: Config) -> None:
+    """Refuse more workers beside learner ranks than there are ranks."""
+    for role in config.cluster.beside:
+        count = getattr(getattr(config, role), "workers", 1)
+        if count > config.learner.ranks:
+            raise ValueError(
+                f"cluster.beside: '{role}' has {count} workers, of which each needs a learner rank to lie beside; "
+                f"allowed with it: {role}.workers up to learner.ranks ({config.learner.ranks})"
+            )
+
+
+def ppo_has_a_decomposer(config: Config) -> None:
+    """Refuse to train with a strategy that asks no decomposer."""
+    if config.strategy.name in UNTRAINED and "ppo" in config.stages:
+        raise ValueError(
+            f"stages: ppo has nothing to train with strategy.name '{config.strategy.name}', which asks no "
+            "decomposer; allowed with it: sft, evaluate"
+        )
+
+
+def stages_have_their_problems(config: Config) -> None:
+    """Refuse to train or evaluate on a split of files that is empty."""
+    data, stages = config.data, set(config.stages)
+    if data.source == "files":
+        if not data.train and {"sft", "ppo"} & stages:
+            raise ValueError("stages: data.train is empty, there is nothing to train on; allowed: [evaluate]")
+        if not data.held_out and not data.held_out_share and "evaluate" in stages:
+            raise ValueError("data.held_out: empty; it or data.held_out_share must be given for stage evaluate")
+
+
+def every_rank_has_an_example(config: Config) -> None:
+    """Refuse batches of stage 1 that are smaller than the number of learner ranks."""
+    if "sft" in config.stages and config.sft.batch_size < config.learner.ranks:
+        raise ValueError(
+            f"sft.batch_size must be at least learner.ranks ({config.learner.ranks}), found {config.sft.batch_size}: "
+            "every rank needs an example"
+        )
+
+
+def examples_can_be_sampled(config: Config) -> None:
+    """Refuse to sample or screen examples with a strategy that asks no decomposer."""
+    if "sft" in config.stages and config.strategy.name in UNTRAINED:
+        for name, source in config.sft.sources.items():
+            if source.weight and (source.kind == "distilled" or source.screened):
+                raise ValueError(
+                    f"sft.sources.{name}: strategy.name '{config.strategy.name}' asks no decomposer, so there is "
+                    "nothing to sample or to screen; allowed with it: kind data or file, unscreened"
+                )
+
+
+def resume_has_a_folder(config: Config) -> None:
+    """Refuse to go on with a run whose folder is not named."""
+    if config.resume and config.run_dir is None:
+        raise ValueError("run_dir must be given with resume: the folder of the run to go on with")
+
+
+def replay_trains_what_was_recorded(config: Config) -> None:
+    """Refuse a replay with stages, or with samples, that need an engine."""
+    if config.rollout.replay and config.stages != ["ppo"]:
+        raise ValueError(
+            f"stages: {config.stages} is not allowed with rollout.replay, which starts no engine; allowed: [ppo]"
+        )
+    if config.rollout.replay and config.algorithm.resample_flat_groups:
+        raise ValueError(
+            "algorithm.resample_flat_groups must be false with rollout.replay: what was recorded is trained on"
+        )
+
+
+# In the order in which they are checked; the first that is broken is said.
+RULES: tuple[Callable[[Config], None], ...] = (
+    every_rank_has_a_sequence,
+    critic_goes_with_advantage,
+    only_a_separate_critic_warms_up,
+    bfloat16_needs_gpus,
+    verify_reads_whole_tensors,
+    nccl_has_what_it_needs,
+    some_reward_counts,
+    each_neighbour_has_a_rank,
+    ppo_has_a_decomposer,
+    stages_have_their_problems,
+    every_rank_has_an_example,
+    examples_can_be_sampled,
+    resume_has_a_folder,
+    replay_trains_what_was_recorded,
+)
