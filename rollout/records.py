@@ -18,6 +18,15 @@ class RecordError(ValueError):
     """A row or line that is not a valid record; the message names the field."""
 
 
+def change(before: float | None, after: float | None) -> int:
+    """Return 1 where an answer marked ``before`` became right, -1 where it became wrong, else 0.
+
+    Only a mark of 1 is right. Between an episode's initial attempt and its final answer 1 is called rescued and -1
+    broken; between the baseline and a cell of the matrix, gained and lost.
+    """
+    return 0 if before is None or after is None else int(after >= 1) - int(before >= 1)
+
+
 @dataclass(frozen=True)
 class Problem:
     """One data-set row.

@@ -23,7 +23,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from rollout.records import Attempt, Episode, RecordError, Turn
+from rollout.records import Attempt, Episode, RecordError, Turn, change
 
 Row = dict[str, Any]
 # What scoring adds to an episode's line.
@@ -40,15 +40,9 @@ SCORED: dict[str, tuple[type, ...]] = {
 VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(range(127, 160), "�")
 
 
-def _turned(row: Row, sign: int) -> bool:
-    """Whether an answer became right (sign 1) or wrong (sign -1)."""
-    first, last = row["correct_initial"], row["correct"]
-    return first is not None and last is not None and (int(last >= 1) - int(first >= 1)) == sign
-
-
 ONLY: dict[str, Callable[[Row, Episode], bool]] = {
-    "rescued": lambda row, episode: _turned(row, 1),
-    "broken": lambda row, episode: _turned(row, -1),
+    "rescued": lambda row, episode: change(row["correct_initial"], row["correct"]) == 1,
+    "broken": lambda row, episode: change(row["correct_initial"], row["correct"]) == -1,
     "invalid": lambda row, episode: episode.decomposition is not None and episode.decomposition.invalid is not None,
     "failed": lambda row, episode: episode.outcome != "ok" or row["error"] is not None,
 }

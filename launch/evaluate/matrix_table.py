@@ -1,40 +1,43 @@
-"""What a matrix found: one table as Markdown and CSV, paired tests, results by group, and a picture."""
+"""A matrix's finished cells: one table as Markdown and CSV, paired tests, results by group, and a picture."""
 
 from __future__ import annotations
 
-import csv
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import pandas as pd
+
 from conf.schema.matrix import Matrix
 from launch.evaluate.matrix import GROUPS
+from rollout.records import change
+from trainer.reports.pictures import bar, plain
+from trainer.reports.tables import markdown
 from trainer.tracking.statistics import holm, mcnemar, pass_at_k, wilson
 
 Result = dict[str, Any]
-NAMES = ("data", "solver", "strategy", "decomposer")
+# What names a cell.
+CELL = ["data", "solver", "strategy", "decomposer"]
 
 
 def write(folder: Path, results: Sequence[Result], matrix: Matrix) -> Path:
-    """Write table.csv, pairs.csv, groups.csv, table.md and matrix.png; the Markdown file's path."""
+    """Write table.csv, pairs.csv, groups.csv, table.md and matrix.png; return the Markdown file's path."""
     rows = [summary(result, _baseline(results, result, matrix), matrix) for result in results]
-    _csv(folder / "table.csv", rows)
-    tests = pairs(results)
-    if tests:
-        _csv(folder / "pairs.csv", tests)
     grouped = [row for result in results for row in by_group(result)]
-    if grouped:
-        _csv(folder / "groups.csv", grouped)
+    for name, table in (("table", rows), ("pairs", pairs(results)), ("groups", grouped)):
+        if table:
+            # As objects: a whole number beside an empty cell stays whole.
+            pd.DataFrame(table, dtype=object).to_csv(folder / f"{name}.csv", index=False)
     path = folder / "table.md"
-    path.write_text(markdown(rows, grouped, matrix), encoding="utf-8")
+    path.write_text(page(rows, grouped, matrix), encoding="utf-8")
     picture(folder / "matrix.png", rows)
     return path
 
 
 def per_problem(result: Result) -> dict[str, list[float]]:
-    """Marks of every sample, by problem, in the problems' order."""
+    """Return the marks of every sample by problem, in the problems' order."""
     marks: dict[str, list[float]] = {}
     for row in result["rows"]:
         marks.setdefault(row["problem"], []).append(row["correct"])
@@ -42,32 +45,36 @@ def per_problem(result: Result) -> dict[str, list[float]]:
 
 
 def discordant(first: Result, second: Result) -> tuple[int, int]:
-    """Problems that only ``first``, and only ``second``, got fully right; of several samples the first counts."""
+    """Count the problems that only ``first``, and only ``second``, got right; of several samples the first counts."""
     one, other = per_problem(first), per_problem(second)
-    shared = [(one[name][0] >= 1, other[name][0] >= 1) for name in one if name in other]
-    return sum(a and not b for a, b in shared), sum(b and not a for a, b in shared)
+    changes = [change(one[name][0], other[name][0]) for name in one if name in other]
+    return changes.count(-1), changes.count(1)
 
 
 def _baseline(results: Sequence[Result], of: Result, matrix: Matrix) -> Result | None:
-    """The solver alone on the same problems."""
+    """Return the cell of the solver alone on the same problems."""
     same = [r for r in results if (r["data"], r["solver"]) == (of["data"], of["solver"])]
     return next((result for result in same if result["strategy"] == matrix.baseline), None)
 
 
+def _share(marks: Sequence[float], problems: int) -> dict[str, Any]:
+    """Return the mean of marks with Wilson's interval over problems: samples of one are no independent trials."""
+    found = wilson(fmean(marks) * problems, problems)
+    return {"problems": problems, "accuracy": found["mean"], "low": found["low"], "high": found["high"]}
+
+
 def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str, Any]:
-    """A cell's line. The interval is Wilson's over problems: samples of one problem are no independent trials.
-    ``rescued`` and ``broken`` count problems that only this cell, and only the baseline, got right."""
+    """Return a cell's line. ``gained`` and ``lost`` count problems that only this cell, and only the baseline, got
+    right; they are None for the baseline itself."""
     rows, marks = result["rows"], per_problem(result)
-    accuracy = wilson(sum(fmean(values) for values in marks.values()), len(marks))
-    line: dict[str, Any] = {name: result[name] for name in NAMES}
-    line |= {"problems": len(marks), "accuracy": accuracy["mean"], "low": accuracy["low"], "high": accuracy["high"]}
+    line: dict[str, Any] = {name: result[name] for name in CELL}
+    line |= _share([fmean(values) for values in marks.values()], len(marks))
+    line |= dict.fromkeys(("gained", "lost", "p_baseline"))
     if baseline is not None and baseline is not result:
-        broken, rescued = discordant(baseline, result)
-        line |= {"rescued": rescued, "broken": broken, "p_baseline": mcnemar(rescued, broken)}
-    else:
-        line |= {"rescued": None, "broken": None, "p_baseline": None}
-    counted = {k: [sum(mark >= 1 for mark in values) for values in marks.values()] for k in matrix.pass_at if k > 1}
-    line |= {f"pass@{k}": fmean(pass_at_k(matrix.samples, n, k) for n in right) for k, right in counted.items()}
+        lost, gained = discordant(baseline, result)
+        line |= {"gained": gained, "lost": lost, "p_baseline": mcnemar(gained, lost)}
+    right = [sum(mark >= 1 for mark in values) for values in marks.values()]
+    line |= {f"pass@{k}": fmean(pass_at_k(matrix.samples, n, k) for n in right) for k in matrix.pass_at if k > 1}
     asked = [row["subquestions"] for row in rows if row["subquestions"] is not None]
     line["subquestions"] = fmean(asked) if asked else None
     for name in ("solver_tokens", "solver_prompt_tokens", "policy_tokens"):
@@ -79,7 +86,7 @@ def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str
 
 
 def pairs(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Every two cells of one solver and data set, compared on the same problems; p adjusted over all (Holm)."""
+    """Compare every two cells of one solver and data set on the same problems; p is adjusted over all (Holm)."""
     rows = []
     for first, second in itertools.combinations(results, 2):
         if (first["data"], first["solver"]) == (second["data"], second["solver"]):
@@ -94,73 +101,46 @@ def pairs(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def by_group(result: Result) -> list[dict[str, Any]]:
-    """Accuracy by number of steps, subject and level, where the data set has them."""
-    rows = []
-    for name in GROUPS:
-        groups: dict[str, list[float]] = {}
-        for row in result["rows"]:
-            if row.get(name) is not None:
-                groups.setdefault(str(row[name]), []).append(row["correct"])
-        for group, marks in sorted(groups.items()):
-            problems = len({row["problem"] for row in result["rows"] if str(row.get(name)) == group})
-            found = wilson(fmean(marks) * problems, problems)
-            rows.append(
-                {**{key: result[key] for key in NAMES}, "by": name, "group": group, "problems": problems,
-                 "accuracy": found["mean"], "low": found["low"], "high": found["high"]}
-            )  # fmt: skip
-    return rows
+    """Return the accuracy by number of steps, subject and level, where the data set has them."""
+    cell, frame = {key: result[key] for key in CELL}, pd.DataFrame(result["rows"], dtype=object)
+    return [
+        cell | {"by": name, "group": group} | _share(list(found["correct"]), found["problem"].nunique())
+        for name in GROUPS
+        if name in frame
+        for group, found in frame.groupby(frame[name].dropna().astype(str))
+    ]
 
 
 def _label(row: dict[str, Any]) -> str:
     return f"{row['strategy']} · {row['decomposer']}"
 
 
-def _csv(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def markdown(rows: Sequence[dict[str, Any]], grouped: Sequence[dict[str, Any]], matrix: Matrix) -> str:
-    """The table, and results by group, for people."""
-    passes = [f"pass@{k}" for k in matrix.pass_at if k > 1]
-    head = ["data", "solver", "strategy", "decomposer", "accuracy", "95 %", *passes, "rescued", "broken", "p",
-            "solver tokens", "cost", "failures"]  # fmt: skip
-    lines = ["# Evaluation", "", _about(matrix), "", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
-    for row in rows:
-        cells = [*(row[name] for name in NAMES), f"{row['accuracy']:.3f}", f"{row['low']:.3f} – {row['high']:.3f}",
-                 *(f"{row[name]:.3f}" for name in passes), *(_shown(row[name]) for name in ("rescued", "broken")),
-                 _p(row["p_baseline"]), f"{row['solver_tokens']:.0f}", f"{row['cost']:.4g}",
-                 row["solver_failures"] + row["errors"]]  # fmt: skip
-        lines.append(f"| {' | '.join(str(cell) for cell in cells)} |")
-    for name in GROUPS:
-        own = [row for row in grouped if row["by"] == name]
-        groups = sorted({row["group"] for row in own})
-        if not groups:
-            continue
-        lines += ["", f"## By {name}", "", f"| data | solver | strategy | decomposer | {' | '.join(groups)} |",
-                  "|---" * (len(NAMES) + len(groups)) + "|"]  # fmt: skip
-        cells_of: dict[tuple[str, ...], dict[str, float]] = {}
-        for row in own:
-            cells_of.setdefault(tuple(row[key] for key in NAMES), {})[row["group"]] = row["accuracy"]
-        for names, found in cells_of.items():
-            shown = (f"{found[group]:.2f}" if group in found else "" for group in groups)
-            lines.append(f"| {' | '.join((*names, *shown))} |")
-    return "\n".join(lines) + "\n"
+def page(rows: Sequence[dict[str, Any]], grouped: Sequence[dict[str, Any]], matrix: Matrix) -> str:
+    """Return the table, and results by group, as Markdown."""
+    table = [
+        {name: row[name] for name in CELL}
+        | {"accuracy": row["accuracy"], "95 %": f"{row['low']:.3f} – {row['high']:.3f}"}
+        | {name: row[name] for name in row if name.startswith("pass@")}
+        | {"gained": row["gained"], "lost": row["lost"], "p": _p(row["p_baseline"])}
+        | {"solver tokens": f"{row['solver_tokens']:.0f}", "cost": f"{row['cost']:.4g}"}
+        | {"failures": row["solver_failures"] + row["errors"]}
+        for row in rows
+    ]
+    parts = ["# Evaluation", _about(matrix), markdown(list(table[0]), table)]
+    for name, own in pd.DataFrame(grouped).groupby("by", sort=False) if grouped else ():
+        wide = own.pivot_table("accuracy", CELL, "group", sort=False).sort_index(axis=1)
+        shown = wide.map("{:.2f}".format, na_action="ignore").reset_index()
+        parts += [f"## By {name}", markdown(list(shown.columns), shown.to_dict("records"))]
+    return "\n\n".join(parts) + "\n"
 
 
 def _about(matrix: Matrix) -> str:
     return (
         f"Up to {matrix.problems} held-out problems a cell, the same for all, {matrix.samples} sample(s) each; 95 % "
-        f"intervals are Wilson's. Rescued and broken: problems that this cell alone, and that `{matrix.baseline}` "
+        f"intervals are Wilson's. Gained and lost: problems that this cell alone, and that `{matrix.baseline}` "
         "alone, got right; p: exact McNemar test of the two, not adjusted for there being several (pairs.csv is). "
         "Tokens are means an episode; failures are episodes that the solver ended or that could not be scored."
     )
-
-
-def _shown(value: Any) -> str:
-    return "" if value is None else str(value)
 
 
 def _p(value: float | None) -> str:
@@ -168,8 +148,8 @@ def _p(value: float | None) -> str:
 
 
 def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """A panel for each data set and solver, a group of bars for each strategy, in it a bar with its interval for each
-    decomposer; the same places in all panels."""
+    """Draw a panel for each data set and solver, in it a group of bars for each strategy, and in that a bar with its
+    interval for each decomposer; the same places in all panels."""
     from matplotlib.figure import Figure
 
     panels = list(dict.fromkeys((row["data"], row["solver"]) for row in rows))
@@ -186,16 +166,12 @@ def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
                 continue
             place = places[row["strategy"], row["decomposer"]]
             colour = f"C{decomposers.index(row['decomposer']) % 10}"
-            error = [[max(0.0, row["accuracy"] - row["low"])], [max(0.0, row["high"] - row["accuracy"])]]
-            bar = axis.barh(place, row["accuracy"], color=colour, alpha=0.8, height=0.85)
-            axis.errorbar(row["accuracy"], place, xerr=error, color="#202124", linewidth=1, capsize=2)
-            axis.text(row["high"] + 0.02, place, f"{row['accuracy']:.2f}", va="center", fontsize=8)
-            drawn.setdefault(row["decomposer"], bar)
+            one = bar(axis, place, row["accuracy"], row["low"], row["high"], 8, color=colour, height=0.85)
+            drawn.setdefault(row["decomposer"], one)
         axis.set(title=f"{panel[0]}, solver {panel[1]}", xlim=(0, 1.15), xlabel="accuracy, 95 % interval")
         axis.set_xticks([0, 0.5, 1])
         axis.tick_params(axis="y", length=0)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", alpha=0.2)
+        plain(axis, "x")
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     groups: dict[str, list[float]] = {}
@@ -210,7 +186,7 @@ def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 def _places(rows: Sequence[dict[str, Any]]) -> dict[tuple[str, str], float]:
-    """Where each strategy's and decomposer's bar is, from the top, with room between the strategies."""
+    """Return the place of each strategy's and decomposer's bar, from the top, with room between the strategies."""
     places: dict[tuple[str, str], float] = {}
     place = 0.0
     for strategy in dict.fromkeys(row["strategy"] for row in rows):

@@ -44,5 +44,5 @@ def test_a_matrix_that_was_killed_goes_on_where_it_was(tmp_path):
     # A program that does one step at a time solves nothing alone, and everything with the gold sub-questions.
     assert float(table["direct.none"]["accuracy"]) == 0
     assert float(table["daslam.gold"]["accuracy"]) == 1
-    assert table["daslam.gold"]["rescued"] == "12"
+    assert table["daslam.gold"]["gained"] == "12"
     assert (tmp_path / "matrix.png").stat().st_size > 0

@@ -8,90 +8,62 @@ from typing import Any
 
 import yaml
 
-from trainer.tracking.labels import LIKENESS, NAMES
+from trainer.reports.tables import markdown
+from trainer.tracking.labels import LIKENESS, label
+
+TEMPLATE = str(Path(__file__).with_name("model_card.md.j2"))
+TRAINED = {"sft": "supervised fine-tuning on sub-questions", "ppo": "PPO against the solver's answers"}
+# What of the configuration belongs to one machine or one account.
+PRIVATE = ("run_dir", "cluster", "tracking")
 
 
 def write_cards(run: Path) -> None:
     """Write README.md into every decomposer that a run exported under its own name (``sft``, ``ppo``)."""
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    for kind in ("sft", "ppo"):
+    for kind in TRAINED:
         folder = run / "checkpoints" / kind
         if folder.is_dir():
             (folder / "README.md").write_text(model_card(kind, config, summary), encoding="utf-8")
 
 
 def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> str:
-    """The card of a run's ``sft`` or ``ppo`` decomposer: data, solver, configuration, results, limits."""
+    """Return the card of a run's ``sft`` or ``ppo`` decomposer: data, solver, configuration, results, limits."""
+    from huggingface_hub import ModelCard, ModelCardData
+
     base = config["start_from"] or config["model"]["path"]
-    trained = {"sft": "supervised fine-tuning on sub-questions", "ppo": "PPO against the solver's answers"}[kind]
-    strategy, rewards = config["strategy"], config["rewards"]
-    facts = {
-        "base model": base,
-        "trained by": trained + (f", {summary['steps']} learner steps" if kind == "ppo" else ""),
-        "problems": _data(config["data"], summary.get("data") or {}),
-        "examples": _examples(kind, summary),
-        "frozen solver": _solver(config["solver"]),
-        "strategy": strategy["name"],
-        "reward": f"{rewards['mode']}, weights {_pairs(rewards['weights'])}" if kind == "ppo" else None,
-        "seed": summary["seed"],
-        "run": summary["status"],
-    }
-    prompt = strategy["decompose_template"]
-    return "\n".join(
-        [
-            *_header(base),
-            "# Decomposer",
-            "",
-            "Splits a question into sub-questions, one a line, so that a frozen solver answers the whole. "
-            "An ordinary Hugging Face causal language model.",
-            "",
-            *(f"- {name}: {value}" for name, value in facts.items() if value is not None),
-            "",
-            "## Use",
-            "",
-            "It reads this prompt, filled in, and nothing else"
-            + (" (with the worked examples of the configuration below before it):" if strategy["examples"] else ":"),
-            "",
-            "```text",
-            prompt,
-            "```",
-            "",
-            "`{attempt}` is the solver's own first attempt.",
-            '`python -m launch.ask FOLDER "question"` runs a whole episode.',
-            "",
-            *_results(kind, summary),
-            *_decompositions(kind, summary),
-            "## Limits",
-            "",
-            "- It was trained for one solver and one kind of problems, named above; others were not measured here.",
-            "- Its sub-questions are judged by the solver's final answers: they need not be those a person would ask, "
-            "and needless ones cost tokens.",
-            "- Results are of one seed; the intervals are of the held-out problems' number alone, not of training.",
-            "- Terms of use of the base model and of the data apply to it.",
-            "",
-            "## Configuration",
-            "",
-            "```yaml",
-            yaml.safe_dump(_portable(config), sort_keys=False).rstrip(),
-            "```",
-            "",
-        ]
-    )
-
-
-def _header(base: str) -> list[str]:
-    """The hub's header; ``base_model`` only where it is a name on the hub."""
     on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
-    return [
-        "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        "tags: [question-decomposition]",
-        *([f"base_model: {base}"] if on_hub else []),
-        "---",
-        "",
-    ]
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        tags=["question-decomposition"],
+        base_model=base if on_hub else None,
+    )
+    strategy, rewards, ppo = config["strategy"], config["rewards"], kind == "ppo"
+    card = ModelCard.from_template(
+        data,
+        TEMPLATE,
+        facts={
+            "base model": base,
+            "trained by": TRAINED[kind] + (f", {summary['steps']} learner steps" if ppo else ""),
+            "problems": _data(config["data"], summary.get("data") or {}),
+            "examples": _examples(kind, summary),
+            "frozen solver": _solver(config["solver"]),
+            "strategy": strategy["name"],
+            "reward": f"{rewards['mode']}, weights {_pairs(rewards['weights'])}" if ppo else None,
+            "seed": summary["seed"],
+            "run": summary["status"],
+        },
+        examples=strategy["examples"],
+        prompt=strategy["decompose_template"],
+        problems=summary["n_eval"],
+        results=_results(kind, summary["accuracy"]),
+        decompositions=_decompositions(summary) if kind == "sft" else None,
+        configuration=yaml.safe_dump(
+            {name: value for name, value in config.items() if name not in PRIVATE}, sort_keys=False
+        ).rstrip(),
+    )
+    return f"{card.content}\n"
 
 
 def _data(data: dict[str, Any], report: dict[str, int]) -> str:
@@ -110,62 +82,30 @@ def _pairs(values: dict[Any, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in values.items())
 
 
-def _results(kind: str, summary: dict[str, Any]) -> list[str]:
-    accuracy = summary["accuracy"]
-    if kind not in accuracy:
-        return ["## Results", "", "Not evaluated in its run.", ""]
-    rows = [
-        f"| {NAMES.get(key, key)} | {entry['mean']:.3f} | {entry['low']:.3f} – {entry['high']:.3f} "
-        f"| {entry.get('rescued', '')} | {entry.get('broken', '')} |"
-        for key, entry in accuracy.items()
-        if key == kind or key not in ("sft", "ppo")
-    ]
-    return [
-        "## Results",
-        "",
-        f"Right final answers of the frozen solver on {summary['n_eval']} held-out problems, by who wrote the "
-        "sub-questions; 95 % intervals (Wilson); rescued: wrong at first and right in the end; broken: the other way "
-        "round.",
-        "",
-        "| sub-questions | accuracy | 95 % | rescued | broken |",
-        "|---|---|---|---|---|",
-        *rows,
-        "",
-    ]
-
-
 def _examples(kind: str, summary: dict[str, Any]) -> str | None:
-    """What an SFT decomposer was trained on, by source."""
+    """Return how many examples of each source an SFT decomposer was trained on."""
     sources = summary.get("sft", {}).get("sources") if kind == "sft" else None
     return _pairs({name: counts["examples"] for name, counts in sources.items()}) if sources else None
 
 
-def _decompositions(kind: str, summary: dict[str, Any]) -> list[str]:
-    """How an SFT decomposer's decompositions compare with the reference, where that was measured."""
-    compared = summary.get("sft", {}).get("decompositions", {}) if kind == "sft" else {}
-    if not compared:
-        return []
+def _results(kind: str, accuracy: dict[str, Any]) -> str | None:
+    """Return the table of held-out results beside those of the solver; None if the decomposer was not evaluated."""
     rows = [
-        f"| {name.replace('_', ' ')} | {when} | {sets[name]['problems']} | "
-        + " | ".join("" if sets[name][key] is None else f"{sets[name][key]:.3f}" for key in LIKENESS)
-        + " |"
-        for name in next(iter(compared.values()))
+        {"sub-questions": label(key), "accuracy": entry["mean"], "95 %": f"{entry['low']:.3f} – {entry['high']:.3f}"}
+        | {"rescued": entry.get("rescued"), "broken": entry.get("broken")}
+        for key, entry in accuracy.items()
+        if key == kind or key not in TRAINED
+    ]
+    return markdown(list(rows[0]), rows) if kind in accuracy else None
+
+
+def _decompositions(summary: dict[str, Any]) -> str | None:
+    """Return the table of an SFT decomposer's decompositions beside the reference, where that was measured."""
+    compared = summary.get("sft", {}).get("decompositions", {})
+    rows = [
+        {"problems": name.replace("_", " "), "": when, "number": sets[name]["problems"]}
+        | {key: sets[name][key] for key in LIKENESS}
+        for name in next(iter(compared.values()), {})
         for when, sets in compared.items()
     ]
-    return [
-        "## Decompositions",
-        "",
-        "Sub-questions beside the reference ones, before and after fine-tuning: how many are matched (asked in nearly "
-        "the same words), their share of the reference (coverage) and of what was asked (precision), and the share of "
-        "pairs of them that come in the reference's order.",
-        "",
-        f"| problems | | number | {' | '.join(LIKENESS)} |",
-        "|---|---|---|" + "---|" * len(LIKENESS),
-        *rows,
-        "",
-    ]
-
-
-def _portable(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration without what belongs to one machine or one account."""
-    return {name: value for name, value in config.items() if name not in ("run_dir", "cluster", "tracking")}
+    return markdown(["problems", "", "number", *LIKENESS], rows) if rows else None

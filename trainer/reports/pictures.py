@@ -6,15 +6,13 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from conf.schema.rewards import PARTS
-from trainer.tracking.labels import NAMES
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from trainer.run_folder.files import rows
+from trainer.tracking.labels import label
 
 Row = dict[str, Any]
 
@@ -37,54 +35,46 @@ FEW = 20
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What a run's folder says. ``episodes`` are those of evaluations."""
+    """The content of a run's folder. ``episodes`` are those of evaluations."""
 
     name: str
-    folder: Path
     summary: dict[str, Any]
     config: dict[str, Any]
     metrics: list[Row]
     sft: list[Row]
     episodes: list[Row]
 
+    @property
+    def accuracy(self) -> dict[str, dict[str, Any]]:
+        """The held-out results by kind of evaluation."""
+        found: dict[str, dict[str, Any]] = self.summary.get("accuracy", {})
+        return found
+
 
 @dataclass(frozen=True)
 class Panel:
-    """A picture of metrics over steps: name -> label. Of several runs only the first metric is drawn."""
+    """A picture of these metrics over steps. Of several runs only the first metric is drawn."""
 
     file: str
     title: str
-    series: dict[str, str]
+    series: tuple[str, ...]
     unit: str = ""
     log: bool = False
     smooth: bool = True
     steps: str = "learner step"
 
-    def smoothed(self, name: str) -> bool:
-        """What is measured on held-out problems now and then has no noise that smoothing would take away."""
-        return self.smooth and "held_out" not in name
-
 
 PANELS = (
-    Panel("reward", "Reward parts, before weights",
-          {"reward/total": "total, weighted", **{f"reward/{part}/mean": part.replace("_", " ") for part in PARTS}}),
-    Panel("policy", "Policy", {"policy/kl": "KL to the reference", "policy/entropy": "entropy"}, "nats"),
-    Panel("staleness", "Staleness of the tokens trained on",
-          {"staleness/mean": "mean", "staleness/max": "largest"}, "weight versions", smooth=False),
+    Panel("reward", "Reward parts, before weights", ("reward/total", *(f"reward/{part}/mean" for part in PARTS))),
+    Panel("policy", "Policy", ("policy/kl", "policy/entropy"), "nats"),
+    Panel("staleness", "Staleness of the tokens trained on", ("staleness/mean", "staleness/max"), "weight versions",
+          smooth=False),
     Panel("throughput", "Throughput",
-          {"throughput/episodes_s": "episodes", "throughput/policy_tokens_s": "policy tokens",
-           "throughput/learner_tokens_s": "tokens, while the learner works"}, "a second", log=True),
+          ("throughput/episodes_s", "throughput/policy_tokens_s", "throughput/learner_tokens_s"), "a second", log=True),
     Panel("time", "Where a step's time goes",
-          {"time/rollout_wait": "waiting for episodes", "time/learn": "learning", "time/weight_push": "weight push",
-           "time/learner_wait": "rollouts waiting"}, "seconds"),
+          ("time/rollout_wait", "time/learn", "time/weight_push", "time/learner_wait"), "seconds"),
 )  # fmt: skip
-
-
-def read_lines(path: Path) -> list[Row]:
-    """All objects of a JSON-lines file; none if it is not there."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+FINE_TUNING = Panel("sft", "Fine-tuning", ("sft/held_out_loss", "sft/loss"), "nats", steps="fine-tuning step")
 
 
 def read_run(folder: Path, name: str | None = None) -> FinishedRun:
@@ -92,21 +82,20 @@ def read_run(folder: Path, name: str | None = None) -> FinishedRun:
     summary, config = folder / "summary.json", folder / "config.yaml"
     return FinishedRun(
         name or folder.name,
-        folder,
         json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
         yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {},
-        read_lines(folder / "metrics.jsonl"),
-        read_lines(folder / "logs" / "sft.jsonl"),
-        [row for row in read_lines(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],
+        rows(folder / "metrics.jsonl"),
+        rows(folder / "logs" / "sft.jsonl"),
+        [row for row in rows(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],
     )
 
 
 def learning_curve(folder: Path) -> Path:
-    """Write learning_curve.png: training accuracy with the held-out results beside it, the parts, the policy; of a run
-    that ended with fine-tuning, its losses instead."""
+    """Write learning_curve.png and return its path: training accuracy with the held-out results beside it, the reward's
+    parts, the policy; of a run that ended with fine-tuning, its losses instead."""
     run = read_run(folder)
-    panels = PANELS[:2] if run.metrics else (_fine_tuning([run]),) if run.sft else ()
-    accuracy = bool(run.metrics or run.summary.get("accuracy") or not panels)
+    panels = PANELS[:2] if run.metrics else (FINE_TUNING,) if run.sft else ()
+    accuracy = bool(run.metrics or run.accuracy or not panels)
     figure = _figure(4.2, 5.4 * accuracy + SIZE[0] * len(panels))
     ratios = (1.3,) * accuracy + (1,) * len(panels)
     axes = list(figure.subplots(1, len(ratios), width_ratios=ratios, squeeze=False)[0])
@@ -119,21 +108,20 @@ def learning_curve(folder: Path) -> Path:
 
 
 def pictures(runs: Sequence[FinishedRun], folder: Path) -> dict[str, Path]:
-    """Write a picture a file into ``folder``, of one run or of several compared; title -> file, without those for
-    which there is nothing to draw."""
+    """Write a picture a file into ``folder``, of one run or of several compared; return title -> file, without those
+    for which there is nothing to draw."""
     folder.mkdir(parents=True, exist_ok=True)
+    kinds = list(dict.fromkeys(kind for run in runs for kind in run.accuracy))
     made: dict[str, Path] = {}
-    if any(run.summary.get("accuracy") for run in runs):
-        kinds = list(dict.fromkeys(kind for run in runs for kind in run.summary.get("accuracy", {})))
-        height = max(SIZE[1], 0.9 + len(kinds) * (0.25 + 0.17 * len(runs)))
-        figure = _figure(height)
+    if kinds:
+        figure = _figure(max(SIZE[1], 0.9 + len(kinds) * (0.25 + 0.17 * len(runs))))
         _bars(figure.subplots(), runs, kinds)
         made["Held-out accuracy"] = _save(figure, folder / "held_out.png")
     if any(run.metrics for run in runs):
         figure = _figure()
         _accuracy(figure.subplots(), runs)
         made["Accuracy while training"] = _save(figure, folder / "accuracy.png")
-    for panel in (*PANELS, _fine_tuning(runs)):
+    for panel in (*PANELS, FINE_TUNING):
         if any(_points(run, name) for run in runs for name in panel.series):
             figure = _figure()
             _curves(figure.subplots(), runs, panel)
@@ -141,27 +129,21 @@ def pictures(runs: Sequence[FinishedRun], folder: Path) -> dict[str, Path]:
     return made
 
 
-def _fine_tuning(runs: Sequence[FinishedRun]) -> Panel:
-    losses = dict.fromkeys(name for run in runs for row in run.sft for name in row if name.endswith("loss"))
-    labels = {name: name.removeprefix("sft/").replace("_", " ") for name in losses}
-    return Panel("sft", "Fine-tuning", labels, "nats", steps="fine-tuning step")
-
-
-def _figure(height: float = SIZE[1], width: float = SIZE[0]) -> Figure:
+def _figure(height: float = SIZE[1], width: float = SIZE[0]) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _save(figure: Figure, path: Path) -> Path:
+def _save(figure: Any, path: Path) -> Path:
     # Tight: the layout does not always see how wide the numbers along an axis become.
     figure.savefig(path, dpi=120, bbox_inches="tight")
     return path
 
 
 def _points(run: FinishedRun, name: str) -> list[tuple[float, float]]:
-    rows = run.sft if name.startswith("sft/") else run.metrics
-    return [(row["step"], row[name]) for row in rows if row.get(name) is not None]
+    steps = run.sft if name.startswith("sft/") else run.metrics
+    return [(row["step"], row[name]) for row in steps if row.get(name) is not None]
 
 
 def _smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
@@ -172,51 +154,47 @@ def _smooth(values: Sequence[float], weight: float = 0.8) -> list[float]:
 
 
 def _line(
-    axis: Any, points: Sequence[tuple[float, float]], label: str, colour: str | None = None, *, smooth: bool = True
+    axis: Any, points: Sequence[tuple[float, float]], name: str, colour: str | None = None, *, smooth: bool = True
 ) -> None:
-    """A smoothed line, and pale behind it what was measured; or that alone, with its points."""
+    """Draw a smoothed line, and pale behind it what was measured; or that alone, with its points."""
     if points:
         x, y = zip(*points, strict=True)
         if not smooth:
-            axis.plot(x, y, label=label, color=colour, marker="o" if len(x) < FEW else None, markersize=4)
+            axis.plot(x, y, label=name, color=colour, marker="o" if len(x) < FEW else None, markersize=4)
             return
-        (line,) = axis.plot(x, _smooth(y), label=label, color=colour)
+        (line,) = axis.plot(x, _smooth(y), label=name, color=colour)
         axis.plot(x, y, color=line.get_color(), alpha=0.2, linewidth=1)
 
 
 def _curves(axis: Any, runs: Sequence[FinishedRun], panel: Panel) -> None:
-    if len(runs) == 1:
-        for name, label in panel.series.items():
-            _line(axis, _points(runs[0], name), label, smooth=panel.smoothed(name))
-        title = panel.title
-    else:
-        name, label = next(iter(panel.series.items()))
+    alone = len(runs) == 1
+    measured = [name for name in panel.series if any(_points(run, name) for run in runs)]
+    for name in measured if alone else measured[:1]:
         for run in runs:
-            _line(axis, _points(run, name), run.name, smooth=panel.smoothed(name))
-        title = f"{panel.title}: {label}"
+            # What is measured on held-out problems now and then has no noise that smoothing would take away.
+            smooth = panel.smooth and "held_out" not in name
+            _line(axis, _points(run, name), label(name) if alone else run.name, smooth=smooth)
+    title = panel.title if alone else f"{panel.title}: {label(measured[0])}"
     axis.set(title=title, xlabel=panel.steps, ylabel=panel.unit)
-    if panel.log and len(runs) == 1:
+    if panel.log and alone:
         axis.set_yscale("log")
     _tidy(axis)
 
 
 def _accuracy(axis: Any, runs: Sequence[FinishedRun]) -> None:
-    """The training batches' accuracy, and the held-out subset's with its intervals where it was evaluated."""
+    """Draw the training batches' accuracy, and the held-out subset's with its intervals where it was evaluated."""
     alone = len(runs) == 1
     for index, run in enumerate(runs):
-        points = [
-            (row["step"], row["episode/accuracy_final"]) for row in run.metrics if "episode/accuracy_final" in row
-        ]
         colour = "#e8710a" if alone else f"C{index}"
-        _line(axis, points, "training batches (sampled plans)" if alone else run.name, colour)
+        name = "training batches (sampled decompositions)" if alone else run.name
+        _line(axis, _points(run, "episode/accuracy_final"), name, colour)
         scores = [row for row in run.metrics if row.get("eval/accuracy") is not None]
         if scores:
-            middle = [row["eval/accuracy"] for row in scores]
             errors = [[row["eval/accuracy"] - row["eval/low"] for row in scores],
                       [row["eval/high"] - row["eval/accuracy"] for row in scores]]  # fmt: skip
             axis.errorbar(
-                [row["eval/version"] for row in scores], middle, errors,
-                label="held-out subset (greedy plans)" if alone else None,
+                [row["eval/version"] for row in scores], [row["eval/accuracy"] for row in scores], errors,
+                label="held-out subset (greedy decompositions)" if alone else None,
                 color=COLOURS["ppo"] if alone else colour, marker="o", markersize=4, linewidth=1, capsize=2,
             )  # fmt: skip
     axis.set(title="Solver's accuracy", xlabel="learner step", ylim=(0, 1.02))
@@ -224,49 +202,68 @@ def _accuracy(axis: Any, runs: Sequence[FinishedRun]) -> None:
 
 
 def _held_out_lines(axis: Any, run: FinishedRun) -> None:
-    """The held-out results as lines across, named right of the axes, each label clear of the one beneath it."""
+    """Draw the held-out results as lines across, named right of the axes, each label clear of the one beneath it."""
     beneath = -1.0
-    for key, entry in sorted(run.summary.get("accuracy", {}).items(), key=lambda item: item[1]["mean"]):
-        axis.axhline(entry["mean"], color=COLOURS.get(key), linestyle="--", linewidth=1.2)
-        axis.axhspan(entry["low"], entry["high"], color=COLOURS.get(key), alpha=0.12, linewidth=0)
+    for kind, entry in sorted(run.accuracy.items(), key=lambda item: item[1]["mean"]):
+        colour = COLOURS.get(kind)
+        axis.axhline(entry["mean"], color=colour, linestyle="--", linewidth=1.2)
+        axis.axhspan(entry["low"], entry["high"], color=colour, alpha=0.12, linewidth=0)
         beneath = max(entry["mean"], beneath + LABEL_HEIGHT)
         axis.annotate(
-            f"{NAMES.get(key, key)} {entry['mean']:.2f}", (1, beneath), xycoords=axis.get_yaxis_transform(),
-            xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=COLOURS.get(key),
+            f"{label(kind)} {entry['mean']:.2f}", (1, beneath), xycoords=axis.get_yaxis_transform(),
+            xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=colour,
         )  # fmt: skip
 
 
 def _bars(axis: Any, runs: Sequence[FinishedRun], kinds: Sequence[str]) -> None:
-    """A bar with its interval for each kind of evaluation, and of several runs one each."""
+    """Draw a bar with its interval for each kind of evaluation, and of several runs one each."""
     height = 0.8 / len(runs)
     for index, run in enumerate(runs):
-        label = run.name if len(runs) > 1 else None
-        for place, kind in enumerate(kinds):
-            entry = run.summary.get("accuracy", {}).get(kind)
-            if entry is None:
-                continue
-            y = place + (index - (len(runs) - 1) / 2) * height
+        name = run.name if len(runs) > 1 else None
+        for kind, entry in run.accuracy.items():
+            y = kinds.index(kind) + (index - (len(runs) - 1) / 2) * height
             colour = COLOURS.get(kind, "#5f6368") if len(runs) == 1 else f"C{index}"
-            error = [[max(0.0, entry["mean"] - entry["low"])], [max(0.0, entry["high"] - entry["mean"])]]
-            axis.barh(y, entry["mean"], height * 0.92, color=colour, alpha=0.8, label=label)
-            label = None
-            axis.errorbar(entry["mean"], y, xerr=error, color="#202124", linewidth=1, capsize=2)
-            axis.text(entry["high"] + 0.02, y, f"{entry['mean']:.2f}", va="center", fontsize=FONT - 2)
+            bar(
+                axis,
+                y,
+                entry["mean"],
+                entry["low"],
+                entry["high"],
+                FONT - 2,
+                height=height * 0.92,
+                color=colour,
+                label=name,
+            )
+            name = None
     axis.set(title="Held-out accuracy", xlabel="share of right answers, 95 % interval", xlim=(0, 1.1))
-    axis.set_yticks(range(len(kinds)), [NAMES.get(kind, kind) for kind in kinds])
+    axis.set_yticks(range(len(kinds)), [label(kind) for kind in kinds])
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)
     _tidy(axis)
 
 
+def bar(axis: Any, place: float, mean: float, low: float, high: float, font: int, **style: Any) -> Any:
+    """Draw a bar across with its interval and, right of it, its value; return the bar."""
+    drawn = axis.barh(place, mean, alpha=0.8, **style)
+    error = [[max(0.0, mean - low)], [max(0.0, high - mean)]]
+    axis.errorbar(mean, place, xerr=error, color="#202124", linewidth=1, capsize=2)
+    axis.text(high + 0.02, place, f"{mean:.2f}", va="center", fontsize=font)
+    return drawn
+
+
+def plain(axis: Any, grid: str = "both") -> None:
+    """Take the frame's upper and right side away and draw a pale grid."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis=grid, alpha=0.2)
+
+
 def _tidy(axis: Any) -> None:
     axis.title.set_fontsize(FONT + 1)
     axis.tick_params(labelsize=FONT - 1)
-    for label in (axis.xaxis.label, axis.yaxis.label):
-        label.set_fontsize(FONT - 1)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.2)
+    for text in (axis.xaxis.label, axis.yaxis.label):
+        text.set_fontsize(FONT - 1)
+    plain(axis)
     labels = axis.get_legend_handles_labels()[1]
     if labels:
         # Beneath the axes, where it covers nothing.

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def markdown(columns: list[str], table: list[dict[str, Any]]) -> str:
-    """A Markdown table."""
+def markdown(columns: Sequence[str], table: Sequence[Mapping[Any, Any]]) -> str:
+    """Return a Markdown table of these columns; a cell that is missing, None or NaN is empty."""
+    rows = [columns, *([_cell(row.get(column)) for column in columns] for row in table)]
+    head, *lines = [f"| {' | '.join(row)} |" for row in rows]
+    return "\n".join([head, f"|{'---|' * len(columns)}", *lines])
 
-    def cell(value: Any) -> str:
-        return "" if value is None else f"{value:.3f}" if isinstance(value, float) else brief(str(value))
 
-    lines = [f"| {' | '.join(columns)} |", f"|{'---|' * len(columns)}"]
-    lines += [f"| {' | '.join(cell(row.get(column)) for column in columns)} |" for row in table]
-    return "\n".join(lines)
+def _cell(value: Any) -> str:
+    if value is None or value != value:
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else brief(str(value))
 
 
 def number(text: str) -> float:
-    """An override's value as a number, NaN if it is none."""
+    """Return an override's value as a number, NaN if it is none."""
     try:
         return float(text)
     except ValueError:
@@ -26,5 +29,5 @@ def number(text: str) -> float:
 
 
 def brief(text: str) -> str:
-    """A number with more digits than anyone reads, to three; anything else as it is."""
+    """Return a number of nine characters or more with three digits, and anything else as it is."""
     return text if len(text) < 9 or math.isnan(number(text)) else f"{number(text):.3g}"

@@ -19,7 +19,7 @@ from conf.schema.config import Config
 from rewards.reward import Scored
 from rollout.data.chained import Graph
 from rollout.jobs import Job
-from rollout.records import Problem
+from rollout.records import Problem, change
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.files import write_json
 from trainer.tracking.statistics import wilson
@@ -60,11 +60,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         answered = len(scored) - unanswered.total()
         result["unanswered"] = dict(unanswered)
         result["mean_answered"] = right / answered if answered else None
-    first = [item.reward.correct_initial for item in scored]
-    if all(value is not None for value in first):
-        pairs = [(value or 0.0, item.reward.correct) for value, item in zip(first, scored, strict=True)]
-        result["rescued"] = sum(a < 1 <= b for a, b in pairs)
-        result["broken"] = sum(b < 1 <= a for a, b in pairs)
+    if all(item.reward.correct_initial is not None for item in scored):
+        changes = [change(item.reward.correct_initial, item.reward.correct) for item in scored]
+        result |= {"rescued": changes.count(1), "broken": changes.count(-1)}
     result["solver_tokens"] = sum(item.episode.solver_tokens for item in scored) / len(scored)
     gates = [item.episode.gate for item in scored if item.episode.gate is not None]
     if gates:

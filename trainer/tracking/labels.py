@@ -1,8 +1,11 @@
-"""Names of metrics and kinds of evaluation, as people read them."""
+"""Names of metrics and of kinds of evaluation, as people read them."""
 
 from __future__ import annotations
 
-NAMES = {
+from conf.schema.rewards import PARTS
+
+# In the order in which a table has them.
+KINDS = {
     "direct": "solver alone",
     "self_consistency": "solver alone, majority",
     "least_to_most": "solver's own sub-questions",
@@ -13,6 +16,48 @@ NAMES = {
     "gold": "gold sub-questions",
 }
 
+# In a picture, whose title says what they are about.
+METRICS = {
+    "reward/total": "total, weighted",
+    **{f"reward/{part}/mean": part.replace("_", " ") for part in PARTS},
+    "policy/kl": "KL to the reference",
+    "policy/entropy": "entropy",
+    "staleness/mean": "mean",
+    "staleness/max": "largest",
+    "throughput/episodes_s": "episodes",
+    "throughput/policy_tokens_s": "policy tokens",
+    "throughput/learner_tokens_s": "tokens, while the learner works",
+    "time/rollout_wait": "waiting for episodes",
+    "time/learn": "learning",
+    "time/weight_push": "weight push",
+    "time/learner_wait": "rollouts waiting",
+    "sft/loss": "loss",
+    "sft/held_out_loss": "held out loss",
+}
+
+# In the live view: the name, and how many digits of the figure are shown.
+LIVE = {
+    "episode/accuracy_final": ("accuracy", ".3f"),
+    "episode/accuracy_initial": ("initial", ".3f"),
+    "reward/total": ("reward", ".3f"),
+    "episode/subquestions": ("sub-questions", ".2f"),
+    **{f"reward/{part}/mean": (part, ".3f") for part in PARTS},
+    "staleness/mean": ("staleness", ".2f"),
+    "policy/kl": ("KL", ".4f"),
+    "policy/entropy": ("entropy", ".3f"),
+    "policy/engine_logprob_gap": ("engine gap", ".1e"),
+    "throughput/episodes_s": ("episodes/s", ".1f"),
+    "throughput/policy_tokens_s": ("policy tokens/s", ".0f"),
+    "throughput/learner_tokens_s": ("learner tokens/s", ".0f"),
+    "system/resident_gib": ("resident GiB", ".1f"),
+    "sft/loss": ("loss", ".3f"),
+    "sft/held_out_loss": ("held out", ".3f"),
+}
 
 # What of a comparison of decompositions is shown.
 LIKENESS = ("matched", "coverage", "precision", "order")
+
+
+def label(name: str) -> str:
+    """Return the words for a kind of evaluation or a metric; the name itself where there are none."""
+    return KINDS.get(name) or METRICS.get(name, name)

@@ -7,7 +7,7 @@ from statistics import fmean, pstdev
 
 from conf.schema.rewards import PARTS
 from rewards.reward import Reward
-from rollout.records import Episode
+from rollout.records import Episode, change
 from rollout.solvers.base import Usage
 
 CATALOGUE: dict[str, tuple[str, str]] = {
@@ -90,13 +90,14 @@ def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float
             metrics[f"reward/{part}/std"] = pstdev(values)
     first = [reward.correct_initial or 0.0 for _, reward in scored]
     last = [reward.correct for _, reward in scored]
+    changes = list(map(change, first, last))
     plans = [episode.decomposition for episode, _ in scored if episode.decomposition]
     return metrics | {
         "reward/total": fmean(reward.total for _, reward in scored),
         "episode/accuracy_initial": fmean(first),
         "episode/accuracy_final": fmean(last),
-        "episode/rescued": sum(a < 1 <= b for a, b in zip(first, last, strict=True)) / count,
-        "episode/broken": sum(b < 1 <= a for a, b in zip(first, last, strict=True)) / count,
+        "episode/rescued": changes.count(1) / count,
+        "episode/broken": changes.count(-1) / count,
         "episode/subquestions": fmean(len(plan.subquestions) for plan in plans) if plans else 0.0,
         "episode/invalid": sum(plan.invalid is not None for plan in plans) / count,
         "tokens/policy": float(sum(len(episode.policy.token_ids) for episode, _ in scored if episode.policy)),

@@ -175,8 +175,8 @@ def test_every_cell_is_run_and_told(started, tmp_path, capsys):
     assert all((job.plan is not None) == (job.plan == job.problem.subquestions) for job in Tokens.given)
     for name in ("table.md", "pairs.csv", "groups.csv", "matrix.png", "cells/chained.tiny.daslam.gold.jsonl"):
         assert (tmp_path / "m" / name).stat().st_size > 0, name
-    # The stand-in marks the same problems right everywhere: nothing is rescued or broken.
-    assert {(row["rescued"], row["broken"]) for row in table} == {("", ""), ("0", "0")}
+    # The stand-in marks the same problems right everywhere: nothing is gained or lost.
+    assert {(row["gained"], row["lost"]) for row in table} == {("", ""), ("0", "0")}
     assert "8 cells, 0 of them finished before" in capsys.readouterr().out
 
 
@@ -246,7 +246,7 @@ def test_cells_are_compared_on_the_same_problems():
     base = result("direct", [[1.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.25, 0.0]])
     other = result("daslam", [[0.0, 1.0], [1.0, 1.0], [1.0, 0.0], [1.0, 0.0]])
     line = summary(other, base, config.matrix)
-    assert (line["rescued"], line["broken"]) == (3, 1)
+    assert (line["gained"], line["lost"]) == (3, 1)
     assert line["p_baseline"] == pytest.approx(2 * (1 + 4) / 16)
     assert line["accuracy"] == pytest.approx(0.625)
     assert line["low"] < 0.23 < 0.9 < line["high"], "four problems, not eight trials"
@@ -264,7 +264,7 @@ def test_cells_are_compared_on_the_same_problems():
 def test_what_a_solver_costs_and_where_it_failed_are_counted():
     config, _ = planned()
     line = summary(result("daslam", [[1.0], [0.0]], outcome="solver_timeout", error="x"), None, config.matrix)
-    assert (line["solver_failures"], line["errors"], line["rescued"]) == (2, 2, None)
+    assert (line["solver_failures"], line["errors"], line["gained"]) == (2, 2, None)
 
 
 def test_no_cell_sets_a_budget_that_is_not_run():

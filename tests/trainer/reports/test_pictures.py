@@ -44,7 +44,7 @@ def test_a_whole_run_shows_accuracy_reward_and_policy(tmp_path, drawn):
     lines(tmp_path, "metrics.jsonl", [{"step": 1, "episode/accuracy_final": 0.5, "reward/total": 1.0}])
     learning_curve(tmp_path)
     assert list(drawn) == ["Solver's accuracy", "Reward parts, before weights", "Policy"]
-    assert drawn["Solver's accuracy"]["training batches (sampled plans)"] == [0.5]
+    assert drawn["Solver's accuracy"]["training batches (sampled decompositions)"] == [0.5]
 
 
 def test_a_run_that_only_evaluates_shows_its_accuracies(tmp_path, drawn):

@@ -11,7 +11,7 @@ import yaml
 
 from launch.compose import compose
 from launch.report import main
-from trainer.reports.run_page import turned, write_report
+from trainer.reports.run_page import changed, write_report
 
 VOID = {"meta", "link", "img", "br"}
 # Attributes by which a page asks for something or runs something.
@@ -106,14 +106,14 @@ def test_a_page_shows_pictures_table_episodes_and_configuration(tmp_path):
     assert "the gold one" not in shown
 
 
-def test_problems_are_sorted_by_what_became_of_them_the_broken_ones_first(tmp_path, monkeypatch):
+def test_problems_are_sorted_by_what_became_of_them_those_that_became_wrong_first(tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
     marks = [(0.0, 0.0, 1.0)] * 14 + [(0.0, 1.0, 0.0), (1.0, 1.0, 1.0)]
     text = write_report([run(tmp_path / "r", marks=marks)]).read_text()
     said = [re.sub("<.*?>", "", line) for line in re.findall(r"<summary>(.*?)</summary>", text)]
     assert said[:3] == [
-        "broken: 1 × solver alone wrong → SFT decomposer right → PPO decomposer wrong",
-        "rescued: 14 × solver alone wrong → SFT decomposer wrong → PPO decomposer right",
+        "changed to wrong: 1 × solver alone wrong → SFT decomposer right → PPO decomposer wrong",
+        "changed to right: 14 × solver alone wrong → SFT decomposer wrong → PPO decomposer right",
         "1 × solver alone right → SFT decomposer right → PPO decomposer right",
     ]
     assert text.count("<details open>") == 1
@@ -122,10 +122,10 @@ def test_problems_are_sorted_by_what_became_of_them_the_broken_ones_first(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("marks", "change"), [("wr", "rescued"), ("rw", "broken"), ("rr", ""), ("rwr", "rescued"), ("r", "")]
+    ("marks", "change"), [("wr", "to right"), ("rw", "to wrong"), ("rr", ""), ("rwr", "to right"), ("r", "")]
 )
 def test_what_the_last_step_did_is_told_from_the_one_before(marks, change):
-    assert turned([("direct", mark == "r") for mark in marks]) == change
+    assert changed([("direct", mark == "r") for mark in marks]) == (f"changed {change}" if change else "")
 
 
 def test_several_runs_are_compared_and_told_apart(tmp_path, capsys):
