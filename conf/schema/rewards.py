@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-from pydantic import Field, field_validator
+import yaml
+from pydantic import Field, ValidationInfo, field_validator
 
 from conf.schema.base import Group
+from conf.schema.places import CONF
+
+Mode = Literal["paper", "authors_code", "bounded", "outcome"]
+MODES: tuple[str, ...] = get_args(Mode)
+PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
+PENALTIES = ("copy", "repeat", "invalid")
 
 
 class Rewards(Group):
     """The five parts: mode, weights and clips by part, penalties."""
 
-    mode: Literal["paper", "authors_code", "bounded", "outcome"] = "bounded"
+    mode: Mode = "bounded"
     weights: dict[str, float]
     clip: dict[str, tuple[float, float] | None]
     penalty: dict[str, float]
@@ -21,29 +28,28 @@ class Rewards(Group):
     workers: int = Field(1, ge=1)
     episode_seconds: float = Field(10.0, gt=0)
 
-    @field_validator("weights", "clip")
     @classmethod
-    def _parts(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def for_mode(cls, mode: str) -> Rewards:
+        """Read the mode's own settings from ``conf/rewards``; raises ValueError for an unknown mode."""
+        if mode not in MODES:
+            raise ValueError(f"unknown rewards mode {mode!r}; allowed: {', '.join(MODES)}")
+        return cls.model_validate(yaml.safe_load((CONF / "rewards" / f"{mode}.yaml").read_text(encoding="utf-8")))
 
-        unknown = sorted(set(value) - set(PARTS))
-        if unknown:
-            raise ValueError(f"unknown part {unknown[0]!r}; allowed: {', '.join(PARTS)}")
-        return value
+    @property
+    def formulas(self) -> str:
+        """The mode whose formulas the parts follow: ``outcome`` is ``bounded`` under other weights."""
+        return "bounded" if self.mode == "outcome" else self.mode
 
-    @field_validator("penalty")
+    def clipped(self, part: str, value: float) -> float:
+        """Return a part's value within its clip."""
+        low, high = self.clip.get(part) or (value, value)
+        return min(max(value, low), high)
+
+    @field_validator("weights", "clip", "penalty")
     @classmethod
-    def _penalties(cls, value: dict[str, float]) -> dict[str, float]:
-
-        unknown = sorted(set(value) - set(PENALTIES))
+    def _known(cls, value: dict[str, Any], info: ValidationInfo) -> dict[str, Any]:
+        kind, allowed = ("penalty", PENALTIES) if info.field_name == "penalty" else ("part", PARTS)
+        unknown = sorted(set(value) - set(allowed))
         if unknown:
-            raise ValueError(f"unknown penalty {unknown[0]!r}; allowed: {', '.join(PENALTIES)}")
+            raise ValueError(f"unknown {kind} {unknown[0]!r}; allowed: {', '.join(allowed)}")
         return value
-
-
-PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
-
-
-MODES = ("paper", "authors_code", "bounded", "outcome")
-
-
-PENALTIES = ("copy", "repeat", "invalid")

@@ -7,7 +7,6 @@ from pathlib import Path
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from conf.schema.solver import ModelSolver, OpenAISolver, VllmSolver
-from rewards.reward import RewardSettings
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.episode.chat_format import model_chat
 from rollout.episode.limits import EpisodeLimits
@@ -121,13 +120,4 @@ def _engine_solver(config: Config, solver: VllmSolver, replies: ReplySettings) -
         ),
         replies=replies,
         timeout_s=solver.timeout_s,
-    )
-
-
-def reward_settings(config: Config) -> RewardSettings:
-    """What a reward actor is started with."""
-    rewards = config.rewards
-    clip = {name: bounds for name, bounds in rewards.clip.items() if bounds is not None}
-    return RewardSettings(
-        rewards.mode, dict(rewards.weights), clip, dict(rewards.penalty), rewards.correctness_baseline
     )
