@@ -170,6 +170,7 @@ class Episode:
     @classmethod
     def from_json(cls, row: Any) -> Episode:
         """Read an episode record; raises RecordError naming the offending field."""
+        # A null is as good as an absent field.
         given = {"strategy": "", **{name: value for name, value in _object(row).items() if value is not None}}
         if "problem" in given:
             given["problem"] = Problem.from_json(given["problem"])
@@ -185,6 +186,7 @@ _REASONS = {
     "list_type": "must be a list",
     "dataclass_type": "must be an object",
     "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
     "float_type": "must be a number",
 }
 
