@@ -14,10 +14,9 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from conf.schema.rewards import MODES
+from conf.schema.rewards import MODES, Rewards
 from rewards.actor import score_or_error
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings
 from rollout.records import ANSWER_TYPES, Attempt, Decomposition, Episode, Problem, Turn
 
 MAX_CHARS = 20_000
@@ -85,11 +84,12 @@ def main() -> int:
     rng, resources = random.Random(options.seed), TextResources()
     texts, scored, errors, wrong, times = 0, 0, Counter[str](), 0, []
     started = time.perf_counter()
+    limit = {"episode_seconds": options.seconds}
+    modes = [Rewards.for_mode(mode).model_copy(update=limit) for mode in MODES]
     while texts < options.texts:
-        item = episode(rng, scored)
-        settings = RewardSettings.for_mode(MODES[scored % len(MODES)])
+        item, settings = episode(rng, scored), modes[scored % len(modes)]
         began = time.perf_counter()
-        reward = score_or_error(item, resources, settings, options.seconds)
+        reward = score_or_error(item, resources, settings)
         times.append(time.perf_counter() - began)
         texts += 3 + 2 * len(item.turns) + (item.initial is not None)
         scored += 1

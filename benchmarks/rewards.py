@@ -18,10 +18,10 @@ from rich.table import Table
 
 from benchmarks.episodes import rate, running, training_problems
 from conf.schema.config import Config
+from conf.schema.rewards import Rewards
 from launch.compose import compose
 from rewards.actor import score_batch
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 BATCH = 32
@@ -39,7 +39,7 @@ def scored_a_second(episodes: list[Episode], resources: TextResources) -> float:
         )
         for episode in episodes
     ]
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     started = time.perf_counter()
     for start in range(0, len(fresh), BATCH):
         score_batch(fresh[start : start + BATCH], resources, settings)

@@ -15,8 +15,9 @@ from types import FrameType
 
 import ray
 
+from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import Reward, RewardSettings, failed
+from rewards.reward import Reward, failed
 from rewards.total import score_episode, warm
 from rollout.actor_log import actor_log
 from rollout.records import Episode
@@ -48,27 +49,23 @@ def time_limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def score_or_error(
-    episode: Episode, resources: TextResources, settings: RewardSettings, seconds: float = 10.0
-) -> Reward:
+def score_or_error(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
     """Score one episode; what goes wrong with it stays with it, as ``Reward.error``."""
     try:
-        with time_limit(seconds):
+        with time_limit(settings.episode_seconds):
             return score_episode(episode, resources, settings)
     except Exception as error:  # noqa: BLE001 - whatever it is, it concerns this episode alone
         return failed(f"{type(error).__name__}: {error}")
 
 
-def score_batch(
-    episodes: Sequence[Episode], resources: TextResources, settings: RewardSettings, seconds: float = 10.0
-) -> list[Reward]:
-    """A reward for each episode. The texts of all are prepared together, or, if that fails, with each episode."""
+def score_batch(episodes: Sequence[Episode], resources: TextResources, settings: Rewards) -> list[Reward]:
+    """Return a reward for each episode. All texts are prepared together, or, if that fails, with each episode."""
     try:
-        with time_limit(seconds):
+        with time_limit(settings.episode_seconds):
             warm(episodes, resources)
     except Exception as error:  # noqa: BLE001 - the episode at fault is found when each is scored
         print(f"scored one by one: {type(error).__name__}: {error}")  # noqa: T201 - the actor's log
-    rewards = [score_or_error(episode, resources, settings, seconds) for episode in episodes]
+    rewards = [score_or_error(episode, resources, settings) for episode in episodes]
     for episode, reward in zip(episodes, rewards, strict=True):
         if reward.error:
             print(f"problem {episode.problem.id} not scored: {reward.error}")  # noqa: T201 - the actor's log
@@ -79,12 +76,9 @@ def score_batch(
 class RewardActor:
     """Scores batches of episodes."""
 
-    def __init__(
-        self, settings: RewardSettings, vectors: str, index: int, log_folder: str, episode_seconds: float = 10.0
-    ) -> None:
+    def __init__(self, settings: Rewards, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"reward-{index}")
-        self.settings, self.episode_seconds = settings, episode_seconds
-        self.resources = TextResources(vectors)
+        self.settings, self.resources = settings, TextResources(settings.vectors)
         self.resources.load()
 
     def ready(self) -> int:
@@ -92,6 +86,5 @@ class RewardActor:
         return os.getpid()
 
     def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
-        """Each episode with its answers filled in, and its reward."""
-        rewards = score_batch(episodes, self.resources, self.settings, self.episode_seconds)
-        return list(zip(episodes, rewards, strict=True))
+        """Return each episode with its answers filled in, and its reward."""
+        return list(zip(episodes, score_batch(episodes, self.resources, self.settings), strict=True))

@@ -13,46 +13,40 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from conf.schema.rewards import PARTS
+from conf.schema.rewards import Rewards
 from rewards.actor import time_limit
 from rewards.nouns_and_vectors import TextResources, plain
 from rewards.parts import answer_consistency, cot_proximity, operation_order
 from rewards.parts.arithmetic_in_text import aligned
-from rewards.reward import Reward, RewardSettings
+from rewards.reward import Reward
 from rewards.score import arguments_of, read_episodes, settings_of
 from rewards.total import score_episode
 from rollout.answers import extract
-from rollout.records import Attempt, Episode
+from rollout.records import Episode
 
 ROWS = 40  # of a sequence or a list of steps; more is no account
 
 
-def explain(episode: Episode, resources: TextResources, settings: RewardSettings) -> RenderableType:
-    """The account of one episode, to be printed by rich. Raises ValueError where the episode cannot be scored."""
-    given = [
-        None if attempt is None else Attempt(attempt.text, attempt.answer)
-        for attempt in (episode.initial, episode.final)
-    ]
+def explain(episode: Episode, resources: TextResources, settings: Rewards) -> RenderableType:
+    """Return the account of one episode, for rich to print. Raises ValueError where the episode cannot be scored."""
+    given = [attempt.answer if attempt else None for attempt in (episode.initial, episode.final)]
     reward = score_episode(episode, resources, settings)
-    mode = settings.formulas
-    asked = episode.decomposition.subquestions if episode.decomposition else []
-    sections = [
-        _panel(
-            "problem",
-            Text(f"{episode.problem.id} ({episode.problem.source or 'no source'})\n{episode.problem.question}"),
-        ),
-        _entities(episode, asked, resources, reward),
-        _consistency(episode, asked, resources, mode, reward),
-        _order(episode, mode, reward),
-        _proximity(episode, resources, mode, reward),
-        _correctness(episode, given, reward),
-        _total(asked, reward, settings),
-    ]
-    return Group(*sections)
+    problem = episode.problem
+    accounts: dict[str, RenderableType] = {
+        "entity_coverage": _entities(episode, resources),
+        "answer_consistency": _consistency(episode, resources, settings),
+        "operation_order": _order(episode, settings.formulas),
+        "cot_proximity": _proximity(episode, resources, settings.formulas),
+        "correctness": _correctness(episode, given, reward),
+    }
+    return Group(
+        _panel("problem", Text(f"{problem.id} ({problem.source or 'no source'})\n{problem.question}")),
+        *(_panel(f"{name} {_shown(value)}", accounts.get(name, "")) for name, value in reward.parts.items()),
+        _panel(f"total ({settings.mode})", *_total(episode.subquestions, reward, settings)),
+    )
 
 
-def _value(reward: Reward, part: str) -> str:
-    value = reward.parts[part]
+def _shown(value: float | None) -> str:
     return "absent" if value is None else f"{value:.3f}"
 
 
@@ -71,20 +65,20 @@ def _words(nouns: frozenset[str]) -> Text:
     return Text(", ".join(sorted(nouns)) or "none")
 
 
-def _entities(episode: Episode, asked: Sequence[str], resources: TextResources, reward: Reward) -> Panel:
-    wanted, *each = resources.nouns([plain(text) for text in (episode.problem.question, *asked)])
+def _entities(episode: Episode, resources: TextResources) -> Table:
+    wanted, *each = resources.nouns([plain(text) for text in (episode.problem.question, *episode.subquestions)])
     found: frozenset[str] = frozenset().union(*each)
     table = _table("", "nouns")
     table.add_row("in the question", _words(wanted))
     table.add_row("covered", _words(wanted & found))
     table.add_row("missed", _words(wanted - found))
     table.add_row("only in sub-questions", _words(found - wanted))
-    return _panel(f"entity_coverage {_value(reward, 'entity_coverage')}", table)
+    return table
 
 
-def _consistency(episode: Episode, asked: Sequence[str], resources: TextResources, mode: str, reward: Reward) -> Panel:
+def _consistency(episode: Episode, resources: TextResources, settings: Rewards) -> RenderableType:
     table = _table("sub-question", "reply", "entity asked", "entity answered", "same", "cosine", "value")
-    for entry in answer_consistency.consistency_entries(episode, asked, resources, mode):
+    for entry in answer_consistency.consistency_entries(episode, resources, settings):
         table.add_row(
             Text(entry.question),
             Text(entry.reply),
@@ -94,58 +88,52 @@ def _consistency(episode: Episode, asked: Sequence[str], resources: TextResource
             f"{entry.cosine:.2f}",
             f"{entry.value:.3f}",
         )
-    return _panel(f"answer_consistency {_value(reward, 'answer_consistency')}", table if asked else "no sub-questions")
+    return table if episode.subquestions else "no sub-questions"
 
 
-def _order(episode: Episode, mode: str, reward: Reward) -> Panel:
+def _order(episode: Episode, mode: str) -> RenderableType:
     both = operation_order.sequences(episode, mode)
-    title = f"operation_order {_value(reward, 'operation_order')}"
     if both is None:
-        return _panel(title, "no gold solution")
+        return "no gold solution"
     table = _table("gold solution", "guided solution")
     pairs = aligned(*(side[:ROWS] for side in both))
     for gold, guided in pairs:
         table.add_row(gold or "-", guided or "-", style="" if gold and guided else "yellow")
-    return _panel(title, table if pairs else "no operations on either side")
+    return table if pairs else "no operations on either side"
 
 
-def _proximity(episode: Episode, resources: TextResources, mode: str, reward: Reward) -> Panel:
+def _proximity(episode: Episode, resources: TextResources, mode: str) -> RenderableType:
     found = cot_proximity.aligned_steps(episode, resources, mode)
-    title = f"cot_proximity {_value(reward, 'cot_proximity')}"
     if found is None:
-        return _panel(title, "no gold solution")
+        return "no gold solution"
     table = _table("gold step", "guided", "cosine", "initial", "cosine")
     for step in found[:ROWS]:
         table.add_row(
             Text(step.gold), Text(step.guided or "-"), f"{step.cosine:.2f}",
             Text(step.initial or "-"), f"{step.cosine_initial:.2f}",
         )  # fmt: skip
-    return _panel(title, table if found else "no step has a counterpart")
+    return table if found else "no step has a counterpart"
 
 
-def _correctness(episode: Episode, given: Sequence[Attempt | None], reward: Reward) -> Panel:
+def _correctness(episode: Episode, given: Sequence[str | None], reward: Reward) -> Table:
     table = _table("", "answer", "found by", "right")
     problem = episode.problem
     table.add_row("gold", Text(problem.answer), problem.answer_type, "")
     marks = (reward.correct_initial, reward.correct)
-    for name, attempt, before, mark in zip(
-        ("initial", "guided"), (episode.initial, episode.final), given, marks, strict=True
-    ):
-        if attempt is None or before is None:
+    attempts = (episode.initial, episode.final)
+    for name, attempt, answer, mark in zip(("initial", "guided"), attempts, given, marks, strict=True):
+        if attempt is None:
             continue
-        rule = (
-            "given in the record"
-            if before.answer
-            else extract.extract(attempt.text, problem.answer_type, problem.choices).rule
-        )
+        read = extract.extract(attempt.text, problem.answer_type, problem.choices)
+        rule = "given in the record" if answer else read.rule
         table.add_row(name, Text(attempt.answer or "none"), rule, f"{mark:g}")
-    return _panel(f"correctness {_value(reward, 'correctness')}", table)
+    return table
 
 
-def _total(asked: Sequence[str], reward: Reward, settings: RewardSettings) -> Panel:
+def _total(asked: Sequence[str], reward: Reward, settings: Rewards) -> list[RenderableType]:
     table = _table("part", "value", "clip", "weight", "adds")
-    for part in PARTS:
-        value, bounds, weight = reward.parts[part], settings.clip.get(part), settings.weights.get(part, 0.0)
+    for part, value in reward.parts.items():
+        bounds, weight = settings.clip.get(part), settings.weights.get(part, 0.0)
         if value is None:
             table.add_row(part, "absent", "", f"{weight:g}", "left out")
             continue
@@ -156,11 +144,11 @@ def _total(asked: Sequence[str], reward: Reward, settings: RewardSettings) -> Pa
         table.add_row(f"penalty: {name}", "", "", "", f"{-charge:+.3f}")
     table.add_row("total", "", "", "", f"{reward.total:+.3f}", style="bold")
     if not asked:
-        return _panel(f"total ({settings.mode})", table)
+        return [table]
     shares = _table("sub-question", "its share of the total")
     for question, share in zip(asked, reward.by_subquestion, strict=True):
         shares.add_row(Text(question), f"{share:+.3f}")
-    return _panel(f"total ({settings.mode})", table, "", shares)
+    return [table, "", shares]
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,35 +6,23 @@ All are batched and cached by text, since a question recurs in every epoch and g
 from __future__ import annotations
 
 import re
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from cachetools import LRUCache
 
-Value = TypeVar("Value")
 MAX_CHARS = 20_000
 
 
-class Cache(OrderedDict[str, Any]):
-    """A bounded map from text to a computed value, least recently used out first."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.size = size
-
-    def many(self, texts: Sequence[str], compute: Callable[[list[str]], Any]) -> list[Any]:
-        """Values of ``texts``; those not held are computed in one call."""
-        missing = [text for text in dict.fromkeys(texts) if text not in self]
-        fresh = dict(zip(missing, compute(missing), strict=True)) if missing else {}
-        values = [fresh[text] if text in fresh else self[text] for text in texts]
-        for text in texts:
-            self.setdefault(text, fresh.get(text))
-            self.move_to_end(text)
-        while len(self) > self.size:
-            self.popitem(last=False)
-        return values
+def cached(held: LRUCache[str, Any], texts: Sequence[str], compute: Callable[[list[str]], Any]) -> list[Any]:
+    """Return a value for each text; those not held are computed in one call, and held from then on."""
+    missing = [text for text in dict.fromkeys(texts) if text not in held]
+    fresh = dict(zip(missing, compute(missing), strict=True)) if missing else {}
+    values = [fresh[text] if text in fresh else held[text] for text in texts]
+    held.update(fresh)
+    return values
 
 
 class TextResources:
@@ -45,8 +33,8 @@ class TextResources:
 
     def __init__(self, vectors: str = "wordllama", cache_size: int = 50_000) -> None:
         self.vectors_name = vectors
-        self._nouns = Cache(cache_size)
-        self._vectors = Cache(cache_size)
+        self._nouns: LRUCache[str, frozenset[str]] = LRUCache(cache_size)
+        self._vectors: LRUCache[str, np.ndarray] = LRUCache(cache_size)
         self._tagger: Any = None
         self._embed: Callable[[list[str]], np.ndarray] | None = None
 
@@ -57,7 +45,7 @@ class TextResources:
 
     def nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
         """N(x): the distinct lower-case noun lemmas, common and proper, of each text."""
-        return self._nouns.many([text[:MAX_CHARS] for text in texts], self._tag)
+        return cached(self._nouns, [text[:MAX_CHARS] for text in texts], self._tag)
 
     def _tag(self, texts: list[str]) -> list[frozenset[str]]:
         if self._tagger is None:
@@ -77,7 +65,7 @@ class TextResources:
         """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any word."""
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
-        return np.stack(self._vectors.many([text[:MAX_CHARS] for text in texts], self._embed_texts))
+        return np.stack(cached(self._vectors, [text[:MAX_CHARS] for text in texts], self._embed_texts))
 
     def _embed_texts(self, texts: list[str]) -> np.ndarray:
         if self._embed is None:

@@ -1,11 +1,10 @@
-"""What a reward is made of: the names of the five parts, the four modes, and one part's value."""
+"""The reward of an episode and the value of one part of it."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
 
-from conf.schema.rewards import MODES, PARTS
 from rollout.jobs import Job
 from rollout.records import Episode
 
@@ -16,43 +15,6 @@ class Part:
 
     value: float | None
     by_subquestion: list[float] | None
-
-
-@dataclass(frozen=True)
-class RewardSettings:
-    """The Hydra group ``rewards``: mode, weights and clips a part, penalties, the correctness baseline.
-
-    ``clip[part]`` is (low, high) or absent. Penalties are taken off the total under their own names.
-    """
-
-    mode: str = "bounded"
-    weights: dict[str, float] = field(default_factory=dict)
-    clip: dict[str, tuple[float, float]] = field(default_factory=dict)
-    penalty: dict[str, float] = field(default_factory=dict)
-    correctness_baseline: str = "none"
-
-    @property
-    def formulas(self) -> str:
-        """The mode whose formulas the parts follow: ``outcome`` is ``bounded`` under other weights."""
-        return "bounded" if self.mode == "outcome" else self.mode
-
-    def clipped(self, part: str, value: float) -> float:
-        """A part's value within its clip."""
-        low, high = self.clip.get(part, (value, value))
-        return min(max(value, low), high)
-
-    @classmethod
-    def for_mode(cls, mode: str) -> RewardSettings:
-        """The mode's own settings, as conf/rewards has them."""
-        if mode not in MODES:
-            raise ValueError(f"unknown rewards mode {mode!r}; allowed: {', '.join(MODES)}")
-        if mode == "bounded":
-            weights = dict.fromkeys(PARTS, 0.15) | {"correctness": 1.0}
-            clip = dict.fromkeys(PARTS, (0.0, 1.0)) | {"cot_proximity": (-1.0, 1.0), "correctness": (-1.0, 1.0)}
-            return cls(mode, weights, clip, {"copy": 0.3, "repeat": 0.5, "invalid": 0.2})
-        if mode == "outcome":
-            return cls(mode, dict.fromkeys(PARTS, 0.0) | {"correctness": 1.0}, penalty={"invalid": 0.2})
-        return cls(mode, dict.fromkeys(PARTS, 1.0))
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,15 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from conf.schema.rewards import MODES, PARTS
+from conf.schema.rewards import MODES, PARTS, Rewards
 from rewards.actor import score_or_error
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings, failed
-from rollout.records import Episode, RecordError
+from rewards.reward import failed
+from rollout import json_lines
+from rollout.records import Episode
 
 
 def _weight(text: str) -> tuple[str, float]:
@@ -31,7 +32,7 @@ def _weight(text: str) -> tuple[str, float]:
 
 
 def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
-    """What the commands over saved episodes have in common: the file, the mode, the weights."""
+    """Return the parser of what the commands over saved episodes have in common: the file, the mode, the weights."""
     parser = argparse.ArgumentParser(prog=name, description=description)
     parser.add_argument("episodes", type=Path, help="a file of episode records, one JSON object a line")
     parser.add_argument("--mode", choices=MODES, default="bounded")
@@ -39,24 +40,19 @@ def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def settings_of(options: argparse.Namespace) -> RewardSettings:
-    """The mode's settings with the weights that were given."""
-    settings = RewardSettings.for_mode(options.mode)
-    return replace(settings, weights=settings.weights | dict(options.weights))
+def settings_of(options: argparse.Namespace, **changes: Any) -> Rewards:
+    """Return the mode's settings with the weights that were given, and with other changes."""
+    settings = Rewards.for_mode(options.mode)
+    return settings.model_copy(update={"weights": settings.weights | dict(options.weights), **changes})
 
 
 def read_episodes(path: Path) -> Iterator[tuple[int, Episode | str]]:
-    """Line number, and the episode or what is wrong with the line; empty lines are left out."""
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                yield number, Episode.from_json(json.loads(line))
-            except RecordError as error:
-                yield number, str(error)
-            except (ValueError, RecursionError) as error:
-                yield number, f"not a JSON object in UTF-8: {error}"
+    """Yield each line's number, and the episode or what is wrong with the line; empty lines are left out."""
+    for number, line in json_lines.numbered(path):
+        try:
+            yield number, Episode.from_json(json_lines.decode(line))
+        except ValueError as error:
+            yield number, str(error)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -66,13 +62,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.episodes.is_file():
         parser.error(f"cannot read {options.episodes}: no such file")
-    settings, resources, status = settings_of(options), TextResources(), 0
+    settings, resources, status = settings_of(options, episode_seconds=options.seconds), TextResources(), 0
     resources.load()
     for number, episode in read_episodes(options.episodes):
-        if isinstance(episode, str):
-            reward = failed(episode)
-        else:
-            reward = score_or_error(episode, resources, settings, options.seconds)
+        reward = failed(episode) if isinstance(episode, str) else score_or_error(episode, resources, settings)
         if isinstance(episode, str) or reward.error is not None:
             sys.stderr.write(f"line {number}: {reward.error}\n")
             status = 1

@@ -7,31 +7,33 @@ A non-finite value raises ValueError: it is an error, not a reward.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources, plain, sentences, steps, words
 from rewards.parts import answer_consistency, correctness, cot_proximity, entity_coverage, operation_order
-from rewards.reward import Part, Reward, RewardSettings
+from rewards.reward import Part, Reward
 from rollout.answers import extract
 from rollout.records import Episode
 
+# The parts in the order in which they are shown. A part is one function.
+PART_FUNCTIONS: dict[str, Callable[[Episode, TextResources, Rewards], Part]] = {
+    "entity_coverage": entity_coverage.score,
+    "answer_consistency": answer_consistency.score,
+    "operation_order": operation_order.score,
+    "cot_proximity": cot_proximity.score,
+    "correctness": correctness.score,
+}
 
-def score_episode(episode: Episode, resources: TextResources, settings: RewardSettings) -> Reward:
+
+def score_episode(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
     """Score one episode. Answers missing from the record are read from the texts first."""
     fill_answers(episode)
-    mode = settings.formulas
-    subquestions = episode.decomposition.subquestions if episode.decomposition else []
-    parts: dict[str, Part] = {
-        "entity_coverage": entity_coverage.score(episode, subquestions, resources, mode),
-        "answer_consistency": answer_consistency.score(episode, subquestions, resources, mode),
-        "operation_order": operation_order.score(episode, mode),
-        "cot_proximity": cot_proximity.score(episode, resources, mode),
-        "correctness": correctness.score(episode, mode, settings.correctness_baseline),
-    }
-    charged = _penalties(episode, subquestions)
+    parts = {name: score(episode, resources, settings) for name, score in PART_FUNCTIONS.items()}
+    charged = _penalties(episode)
     penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
     total = -sum(penalties.values())
-    by_subquestion = [0.0] * len(subquestions)
+    by_subquestion = [0.0] * len(episode.subquestions)
     for name, index in charged.items():
         if index is not None:
             by_subquestion[index] -= penalties[name]
@@ -63,7 +65,7 @@ def warm(episodes: Sequence[Episode], resources: TextResources) -> None:
     nouns, vectors = [], []
     for episode in episodes:
         fill_answers(episode)
-        asked = episode.decomposition.subquestions if episode.decomposition else []
+        asked = episode.subquestions
         nouns += [plain(text) for text in (episode.problem.question, *asked)]
         nouns += [*asked, *(answer_consistency.valued_sentence(turn) for turn in episode.turns)]
         vectors += [*asked, *(turn.text for turn in episode.turns)]
@@ -86,17 +88,17 @@ def fill_answers(episode: Episode) -> None:
 
 
 def is_copy(subquestion: str, question: str) -> bool:
-    """Whether a sub-question only repeats the question or what it asks (its last sentence)."""
+    """Return whether a sub-question only repeats the question or what it asks (its last sentence)."""
     return words(subquestion) in (words(question), words((sentences(question) or [""])[-1]))
 
 
-def _penalties(episode: Episode, subquestions: Sequence[str]) -> dict[str, int | None]:
-    """What is charged, each once, and the first sub-question that earned it: ``copy`` for repeating the question,
-    ``repeat`` for repeating an earlier one, ``invalid`` (of no one sub-question) for a decomposition that could
-    not be used as written."""
+def _penalties(episode: Episode) -> dict[str, int | None]:
+    """Return what is charged, each once, and the first sub-question that earned it: ``copy`` for repeating the
+    question, ``repeat`` for repeating an earlier one, ``invalid`` (of no one sub-question) for a decomposition that
+    could not be used as written."""
     charged: dict[str, int | None] = {}
     seen: set[tuple[str, ...]] = set()
-    for index, text in enumerate(subquestions):
+    for index, text in enumerate(episode.subquestions):
         if is_copy(text, episode.problem.question):
             charged.setdefault("copy", index)
         if tuple(words(text)) in seen:

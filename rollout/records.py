@@ -7,11 +7,18 @@ Nothing here imports Ray, torch or vLLM, so a strategy, a reward or a test can b
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
-from typing import Any
+import reprlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, StrictFloat, StrictInt, TypeAdapter, ValidationError, WrapValidator
 
 NUMERIC_TYPES = ("number", "integer", "numeric")
 ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
+
+
+Record = TypeVar("Record")
 
 
 class RecordError(ValueError):
@@ -25,6 +32,30 @@ def change(before: float | None, after: float | None) -> int:
     broken; between the baseline and a cell of the matrix, gained and lost.
     """
     return 0 if before is None or after is None else int(after >= 1) - int(before >= 1)
+def _is(words: str) -> WrapValidator:
+    """Return the validator that says in words what a field must be."""
+
+    def check(value: Any, validate: Callable[[Any], Any]) -> Any:
+        try:
+            return validate(value)
+        except ValidationError:
+            raise ValueError(f"must be {words}, found {reprlib.repr(value)}") from None
+
+    return WrapValidator(check)
+
+
+def _number(value: Any) -> Any:
+    """Return a finite number, 0 for null; raise ValueError for anything else."""
+    if not isinstance(value or 0, (int, float)) or not math.isfinite(value or 0):
+        raise ValueError(f"must be a finite number, found {value!r}")
+    return value or 0
+
+
+# The types are checked where a record is read, not where the program builds one.
+FilledText = Annotated[str, Field(pattern=r"\S"), _is("a non-empty string")]
+OptionalText = Annotated[str | None, _is("a string or null")]
+Count = Annotated[int, BeforeValidator(_number)]
+Seconds = Annotated[float, BeforeValidator(_number)]
 
 
 @dataclass(frozen=True)
@@ -35,41 +66,25 @@ class Problem:
     ``meta`` carries what only one data set knows (the generator's graph, a subject, a level).
     """
 
-    id: str
-    question: str
-    answer: str
+    id: FilledText
+    question: FilledText
+    answer: FilledText
     answer_type: str = "number"
-    choices: dict[str, str] | list[str] | None = None
-    solution: str | None = None
-    subquestions: list[str] | None = None
+    choices: Annotated[dict[str, str] | list[str] | None, _is("a list, an object or null")] = None
+    solution: OptionalText = None
+    subquestions: Annotated[list[str] | None, _is("a list of strings or null")] = None
     source: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, row: Any) -> Problem:
         """Build a problem from a decoded JSON object; raises RecordError naming the offending field."""
-        if not isinstance(row, dict):
-            raise RecordError(f"expected an object, found {type(row).__name__}")
-        known = {name: row[name] for name in cls.__dataclass_fields__ if name in row and name != "meta"}
-        for name in ("id", "question", "answer"):
-            if not isinstance(known.get(name), str) or not known[name].strip():
-                raise RecordError(f"field '{name}' must be a non-empty string, found {known.get(name)!r}")
-        if known.get("answer_type", "number") not in ANSWER_TYPES:
-            raise RecordError(f"field 'answer_type' is {known['answer_type']!r}; allowed: {', '.join(ANSWER_TYPES)}")
-        solution = known.get("solution")
-        if solution is not None and not isinstance(solution, str):
-            raise RecordError(f"field 'solution' must be a string or null, found {type(solution).__name__}")
-        subquestions = known.get("subquestions")
-        if subquestions is not None and not (
-            isinstance(subquestions, list) and all(isinstance(item, str) for item in subquestions)
-        ):
-            raise RecordError("field 'subquestions' must be a list of strings or null")
-        choices = known.get("choices")
-        if choices is not None and not isinstance(choices, (list, dict)):
-            raise RecordError(f"field 'choices' must be a list, an object or null, found {type(choices).__name__}")
-        meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
+        row = _object(row)
+        if row.get("answer_type", "number") not in ANSWER_TYPES:
+            raise RecordError(f"field 'answer_type' is {row['answer_type']!r}; allowed: {', '.join(ANSWER_TYPES)}")
         extra = {k: v for k, v in row.items() if k not in cls.__dataclass_fields__ and v is not None}
-        return cls(**known, meta={**extra, **meta})
+        meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
+        return _read(_PROBLEM, {**row, "meta": {**extra, **meta}})
 
 
 @dataclass
@@ -77,7 +92,7 @@ class Attempt:
     """A solver text and the answer that was read from it (None where none was found)."""
 
     text: str
-    answer: str | None = None
+    answer: OptionalText = None
 
 
 @dataclass
@@ -87,8 +102,8 @@ class Turn:
 
     question: str
     text: str
-    answer: str | None = None
-    asked: str | None = None
+    answer: OptionalText = None
+    asked: OptionalText = None
 
 
 @dataclass
@@ -100,12 +115,12 @@ class PolicySample:
     token of each kept sub-question. ``finish_reason`` is vLLM's (``stop`` or ``length``).
     """
 
-    prompt_ids: list[int]
-    token_ids: list[int]
-    logprobs: list[float]
-    versions: list[int]
+    prompt_ids: list[StrictInt]
+    token_ids: list[StrictInt]
+    logprobs: list[StrictFloat]
+    versions: list[StrictInt]
     finish_reason: str = "stop"
-    subquestion_ends: list[int] = field(default_factory=list)
+    subquestion_ends: list[StrictInt] = field(default_factory=list)
 
 
 @dataclass
@@ -114,7 +129,7 @@ class Decomposition:
 
     text: str
     subquestions: list[str]
-    invalid: str | None = None
+    invalid: OptionalText = None
 
 
 @dataclass
@@ -137,107 +152,65 @@ class Episode:
     decomposition: Decomposition | None = None
     turns: list[Turn] = field(default_factory=list)
     final: Attempt = field(default_factory=lambda: Attempt(""))
-    weight_version: int = 0
+    weight_version: Count = 0
     outcome: str = "ok"
     policy: PolicySample | None = None
-    solver_tokens: int = 0
-    seconds: float = 0.0
-    solver_prompt_tokens: int = 0
-    policy_tokens: int = 0
+    solver_tokens: Count = 0
+    seconds: Seconds = 0.0
+    solver_prompt_tokens: Count = 0
+    policy_tokens: Count = 0
     draws: list[Attempt] = field(default_factory=list)
-    gate: str | None = None
-    note: str | None = None
+    gate: OptionalText = None
+    note: OptionalText = None
+
+    @property
+    def subquestions(self) -> list[str]:
+        """The sub-questions of the decomposition; none where there is no decomposition."""
+        return self.decomposition.subquestions if self.decomposition else []
 
     def to_json(self) -> dict[str, Any]:
-        """The episode record; token-level data stays out of it."""
-        record = asdict(self)
+        """Return the episode record; token-level data stays out of it."""
+        record: dict[str, Any] = _EPISODE.dump_python(self, warnings=False)
         del record["policy"]
         return record
 
     @classmethod
     def from_json(cls, row: Any) -> Episode:
         """Read an episode record; raises RecordError naming the offending field."""
-        if not isinstance(row, dict):
-            raise RecordError(f"expected an object, found {type(row).__name__}")
-        if "problem" not in row:
-            raise RecordError("field 'problem' is missing")
-        problem = Problem.from_json(row["problem"])
-        return cls(
-            problem=problem,
-            strategy=str(row.get("strategy", "")),
-            initial=_attempt(row, "initial"),
-            decomposition=_decomposition(row),
-            turns=_turns(row),
-            final=_attempt(row, "final") or Attempt(""),
-            weight_version=int(_number(row, "weight_version")),
-            outcome=str(row.get("outcome", "ok")),
-            solver_tokens=int(_number(row, "solver_tokens")),
-            seconds=_number(row, "seconds"),
-            solver_prompt_tokens=int(_number(row, "solver_prompt_tokens")),
-            policy_tokens=int(_number(row, "policy_tokens")),
-            draws=_draws(row),
-            gate=_optional_text(row, "gate", "gate"),
-            note=_optional_text(row, "note", "note"),
-        )
+        # A null is as good as an absent field.
+        given = {"strategy": "", **{name: value for name, value in _object(row).items() if value is not None}}
+        if "problem" in given:
+            given["problem"] = Problem.from_json(given["problem"])
+        if isinstance(given.get("decomposition"), dict):
+            given["decomposition"] = {"text": "", **given["decomposition"]}
+        return _read(_EPISODE, given)
 
 
-def _number(row: dict[str, Any], name: str) -> float:
-    value = row.get(name) or 0.0
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise RecordError(f"field '{name}' must be a finite number, found {value!r}")
-    return value
+_PROBLEM, _EPISODE = TypeAdapter(Problem), TypeAdapter(Episode)
+_REASONS = {
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "list_type": "must be a list",
+    "dataclass_type": "must be an object",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+}
 
 
-def _attempt(row: dict[str, Any], name: str) -> Attempt | None:
-    value = row.get(name)
-    return None if value is None else _as_attempt(value, name)
+def _object(row: Any) -> dict[str, Any]:
+    if not isinstance(row, dict):
+        raise RecordError(f"expected an object, found {type(row).__name__}")
+    return row
 
 
-def _as_attempt(value: Any, name: str) -> Attempt:
-    if not isinstance(value, dict) or not isinstance(value.get("text"), str):
-        raise RecordError(f"field '{name}' must be an object with a string 'text'")
-    return Attempt(value["text"], _answer(value, name))
-
-
-def _draws(row: dict[str, Any]) -> list[Attempt]:
-    draws = row.get("draws") or []
-    if not isinstance(draws, list):
-        raise RecordError(f"field 'draws' must be a list, found {type(draws).__name__}")
-    return [_as_attempt(draw, f"draws[{index}]") for index, draw in enumerate(draws)]
-
-
-def _answer(value: dict[str, Any], name: str) -> str | None:
-    return _optional_text(value, "answer", f"{name}.answer")
-
-
-def _optional_text(row: dict[str, Any], key: str, name: str) -> str | None:
-    value = row.get(key)
-    if value is not None and not isinstance(value, str):
-        raise RecordError(f"field '{name}' must be a string or null, found {type(value).__name__}")
-    return value
-
-
-def _decomposition(row: dict[str, Any]) -> Decomposition | None:
-    value = row.get("decomposition")
-    if value is None:
-        return None
-    if not isinstance(value, dict):
-        raise RecordError("field 'decomposition' must be an object")
-    subquestions = value.get("subquestions")
-    if not isinstance(subquestions, list) or not all(isinstance(item, str) for item in subquestions):
-        raise RecordError("field 'decomposition.subquestions' must be a list of strings")
-    return Decomposition(str(value.get("text", "")), subquestions, value.get("invalid"))
-
-
-def _turns(row: dict[str, Any]) -> list[Turn]:
-    turns = row.get("turns", [])
-    if not isinstance(turns, list):
-        raise RecordError("field 'turns' must be a list")
-    parsed = []
-    for index, turn in enumerate(turns):
-        if not isinstance(turn, dict) or not all(isinstance(turn.get(key), str) for key in ("question", "text")):
-            raise RecordError(f"field 'turns[{index}]' must be an object with string 'question' and 'text'")
-        name = f"turns[{index}]"
-        asked = _optional_text(turn, "asked", f"{name}.asked")
-        parsed.append(Turn(turn["question"], turn["text"], _answer(turn, name), asked))
-    return parsed
+def _read(adapter: TypeAdapter[Record], row: dict[str, Any]) -> Record:
+    """Build a record from a JSON object; raises RecordError naming the first field that is wrong."""
+    try:
+        return adapter.validate_python(row)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    place = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in first["loc"])[1:]
+    reason = _REASONS.get(first["type"], first["msg"].removeprefix("Value error, "))
+    found = "" if "found" in reason or first["type"] == "missing" else f", found {reprlib.repr(first['input'])}"
+    raise RecordError(f"field '{place}' {reason}{found}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import shlex
 import subprocess
@@ -23,6 +22,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from rollout import json_lines
 from rollout.records import Attempt, Episode, RecordError, Turn, change
 
 Row = dict[str, Any]
@@ -49,11 +49,8 @@ ONLY: dict[str, Callable[[Row, Episode], bool]] = {
 
 
 def read(line: bytes) -> tuple[Row, Episode]:
-    """A line's object, None for what scoring did not add, and its episode; raises ValueError."""
-    try:
-        row = json.loads(line)
-    except RecursionError:
-        raise RecordError("nested too deeply") from None
+    """Return a line's object, None for what scoring did not add, and its episode; raises ValueError."""
+    row = json_lines.decode(line)
     episode = Episode.from_json(row)
     for name, kinds in SCORED.items():
         if row.get(name) is not None and not isinstance(row[name], kinds):
@@ -62,7 +59,7 @@ def read(line: bytes) -> tuple[Row, Episode]:
 
 
 def view(number: int, row: Row, episode: Episode) -> tuple[Rule, Table]:
-    """What is shown of the episode on a line: a heading, and a row each for who said what."""
+    """Return what is shown of the episode on a line: a heading, and a table with a row each for who said what."""
     body = Table.grid(padding=(0, 2, 0, 0))
     body.add_column(style="dim", justify="right", no_wrap=True)
     body.add_column(overflow="fold")
@@ -118,7 +115,7 @@ def _colour(correct: float | None) -> str:
 
 
 def _reward(reward: Row) -> str:
-    """The total first, then the parts, then what was taken off."""
+    """Return the total, then the parts, then what was taken off, in one line."""
     penalties = reward.get("penalties")
     charged = penalties.items() if isinstance(penalties, dict) else ()
     taken = {f"less {name}": value for name, value in charged}
@@ -139,31 +136,29 @@ def show(path: Path, out: IO[str], report: Callable[[str], Any], *, colour: bool
         file=io.StringIO(), width=width, force_terminal=colour, color_system="auto" if colour else None, emoji=False
     )
     encoding = getattr(out, "encoding", None) or "utf-8"
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                row, episode = read(line)
-            except ValueError as error:
-                report(f"line {number}: {error}\n")
-                continue
-            if only is not None and not ONLY[only](row, episode):
-                continue
-            with console.capture() as capture:
-                for part in view(number, row, episode):
-                    console.print(part)
-                console.print()
-            text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-            out.write(text.encode(encoding, "replace").decode(encoding))
-            limit -= 1
-            if limit == 0:
-                break
+    for number, line in json_lines.numbered(path):
+        try:
+            row, episode = read(line)
+        except ValueError as error:
+            report(f"line {number}: {error}\n")
+            continue
+        if only is not None and not ONLY[only](row, episode):
+            continue
+        with console.capture() as capture:
+            console.print(*view(number, row, episode), "", sep="\n")
+        text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
+        out.write(text.encode(encoding, "replace").decode(encoding))
+        limit -= 1
+        if limit == 0:
+            break
 
 
 @contextmanager
 def pager() -> Iterator[tuple[IO[str], bool]]:
-    """Where to write and whether in colour: a pager until it is left, or standard output where there is none."""
+    """Give a stream and whether it takes colour: a pager's until it is left, or standard output where there is none.
+
+    A file of any size streams through it; rich's own pager would hold all of the text first.
+    """
     command = shlex.split(os.environ.get("PAGER", "")) or ["less"]
     try:
         process = subprocess.Popen(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources, sentences, words
 from rewards.reward import Part
 from rollout.records import Episode, Turn
@@ -32,14 +33,14 @@ def valued_sentence(turn: Turn) -> str:
     return found[-1] if found else ""
 
 
-def score(episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str) -> Part:
-    """The part and each sub-question's share of it. In bounded mode a repeated sub-question counts once, as first
-    answered."""
-    entries = consistency_entries(episode, subquestions, resources, mode)
-    if mode != "bounded":
+def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
+    """Return the part and each sub-question's share of it. In bounded mode a repeated sub-question counts once, as
+    first answered."""
+    entries = consistency_entries(episode, resources, settings)
+    if settings.formulas != "bounded":
         return Part(sum(entry.value for entry in entries), [entry.value for entry in entries])
     shares, owed = [], {_key(entry.question): entry.value / len(entries) for entry in entries}
-    for question in subquestions:
+    for question in episode.subquestions:
         shares.append(owed.pop(_key(question), 0.0))
     return Part(sum(shares), shares)
 
@@ -61,10 +62,9 @@ def _key(question: str) -> tuple[str, ...]:
     return tuple(words(question))
 
 
-def consistency_entries(
-    episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str
-) -> list[Entry]:
-    """One entry a sub-question, in bounded mode one a distinct sub-question."""
+def consistency_entries(episode: Episode, resources: TextResources, settings: Rewards) -> list[Entry]:
+    """Return one entry a sub-question, in bounded mode one a distinct sub-question."""
+    mode, subquestions = settings.formulas, episode.subquestions
     turns = {_key(turn.question): turn for turn in reversed(episode.turns)}
     distinct = {_key(question): question for question in reversed(subquestions)}
     asked = [q for q in subquestions if distinct.pop(_key(q), None)] if mode == "bounded" else list(subquestions)

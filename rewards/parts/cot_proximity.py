@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources, steps
 from rewards.reward import Part
 from rollout.records import Episode
@@ -56,8 +57,9 @@ def aligned_steps(episode: Episode, resources: TextResources, mode: str) -> list
     return [Step(*row) for row in zip(gold[:count], texts, texts0, cosines, cosines0, strict=True)]
 
 
-def score(episode: Episode, resources: TextResources, mode: str) -> Part:
-    """The part of one episode."""
+def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
+    """Return the part of one episode."""
+    mode = settings.formulas
     found = aligned_steps(episode, resources, mode)
     if found is None:
         return Part(None, None)

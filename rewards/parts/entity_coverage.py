@@ -7,8 +7,7 @@ Texts are read in lower case and with single spaces, so that neither changes wha
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources, plain
 from rewards.reward import Part
 from rollout.records import Episode
@@ -25,9 +24,10 @@ def entity_coverage(asked: frozenset[str], covered: frozenset[str], mode: str) -
     return len(asked & covered) / len(asked)
 
 
-def score(episode: Episode, subquestions: Sequence[str], resources: TextResources, mode: str) -> Part:
-    """The part and, a sub-question, what it adds to that of the ones before; the shares add up to the part."""
-    asked, *each = resources.nouns([plain(text) for text in (episode.problem.question, *subquestions)])
+def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
+    """Return the part; a sub-question's share is what it adds to that of the ones before, and shares add up to it."""
+    mode = settings.formulas
+    asked, *each = resources.nouns([plain(text) for text in (episode.problem.question, *episode.subquestions)])
     shares, covered, value = [], frozenset[str](), entity_coverage(asked, frozenset(), mode)
     for nouns in each:
         covered |= nouns

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewards.nouns_and_vectors import MAX_CHARS
+from conf.schema.rewards import Rewards
+from rewards.nouns_and_vectors import MAX_CHARS, TextResources
 from rewards.parts.arithmetic_in_text import longest_common_subsequence, operations
 from rewards.reward import Part
 from rollout.records import Episode
@@ -38,7 +39,7 @@ def authors_operators(text: str) -> list[str]:
 
 
 def sequences(episode: Episode, mode: str) -> tuple[list[str], list[str]] | None:
-    """Gold and guided operations of an episode; None without a gold solution."""
+    """Return the gold and guided operations of an episode; None without a gold solution."""
     gold = episode.problem.solution
     if gold is None:
         return None
@@ -46,7 +47,7 @@ def sequences(episode: Episode, mode: str) -> tuple[list[str], list[str]] | None
     return read(gold[:MAX_CHARS]), read(episode.final.text[:MAX_CHARS])
 
 
-def score(episode: Episode, mode: str) -> Part:
-    """The part of one episode."""
-    both = sequences(episode, mode)
-    return Part(None if both is None else operation_order(*both, mode), None)
+def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
+    """Return the part of one episode."""
+    both = sequences(episode, settings.formulas)
+    return Part(None if both is None else operation_order(*both, settings.formulas), None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from rollout.answers.math_verify_client import math_equal
+from rollout.answers.math_equality import math_equal
 from rollout.answers.numbers_and_options import parse_number, plain, untexted
 
 MAX_EXPRESSION = 400
@@ -36,7 +36,7 @@ _UNITS = {
 def same_expression(gold: str, found: str) -> bool:
     """Whether two expressions (LaTeX or plain) are the same, shape and order included where they matter.
 
-    Raises what ``equivalence.math_equal`` raises.
+    Raises what ``math_equality.math_equal`` raises.
     """
     if len(found) > MAX_EXPRESSION:
         return gold.strip() == found.strip()

@@ -20,7 +20,7 @@ def score(problem: Problem, answer: str | None) -> float:
     """How right ``answer`` is for ``problem``: 0 or 1, or a partial mark in JEEBench's multiple choice.
 
     JEEBench's integer and numeric problems (by type, or by ``meta["raw_type"]`` of a number) are right within 0.01.
-    Raises ValueError for an unknown answer type, and what ``equivalence.math_equal`` raises.
+    Raises ValueError for an unknown answer type, and what ``math_equality.math_equal`` raises.
     """
     if answer is None or not answer.strip():
         return 0.0

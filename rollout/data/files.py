@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import random
 import re
 import unicodedata
@@ -13,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from rollout import json_lines
 from rollout.answers.mark import score
 from rollout.episode.parse_decomposition import references
 from rollout.records import Problem, RecordError
@@ -160,31 +160,16 @@ def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) ->
     """What ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added to
     ``bad``, as is a file without rows."""
     found: list[Row] = []
-    empty = True
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            empty = False
-            place = f"{path}, line {number}"
-            try:
-                found.append(read(_decoded(line), place))
-            except ValueError as error:
-                bad.append(f"{place}: {error}")
-    if empty:
+    number = 0
+    for number, line in json_lines.numbered(path):
+        place = f"{path}, line {number}"
+        try:
+            found.append(read(json_lines.decode(line), place))
+        except ValueError as error:
+            bad.append(f"{place}: {error}")
+    if not number:
         bad.append(f"{path} holds no rows")
     return found
-
-
-def _decoded(line: bytes) -> object:
-    try:
-        return json.loads(line.decode("utf-8").rstrip())
-    except json.JSONDecodeError as error:
-        raise RecordError(f"no JSON: {error.msg} at column {error.colno}") from None
-    except UnicodeDecodeError as error:
-        raise RecordError(f"no UTF-8: byte {error.start + 1}") from None
-    except RecursionError:
-        raise RecordError("nested too deeply") from None
 
 
 def _usable(problem: Problem) -> Problem:

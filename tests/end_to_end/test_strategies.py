@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from conf.schema.places import ROOT
+from conf.schema.rewards import Rewards
 from conf.schema.strategy import UNTRAINED
 from launch.compose import compose
 from rewards.actor import score_batch
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings, Scored
+from rewards.reward import Scored
 from rollout.solvers import pool
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
@@ -33,7 +34,7 @@ class Rewarder:
         self.resources = TextResources()
 
     async def score(self, episodes: list[Any]) -> list[Any]:
-        rewards = score_batch(episodes, self.resources, RewardSettings.for_mode("outcome"))
+        rewards = score_batch(episodes, self.resources, Rewards.for_mode("outcome"))
         return list(zip(episodes, rewards, strict=True))
 
 

@@ -14,15 +14,13 @@ from omegaconf import OmegaConf
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.places import CONF, ROOT
-from conf.schema.rewards import MODES, PARTS
+from conf.schema.rewards import MODES, PARTS, Rewards
 from launch.compose import compose
 from launch.tiny_models.texts import PROMPTS
 from launch.train import main
-from rewards.reward import RewardSettings
 from rollout.episode.prompts import Prompts
 from rollout.solvers.openai import OpenAISolver
 from rollout.strategies import STRATEGIES
-from trainer.cluster.actor_settings import reward_settings
 from trainer.cluster.roles import for_actors
 
 OPTIONS = [
@@ -144,7 +142,7 @@ def test_what_asks_no_decomposer_cannot_be_trained(name):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_modes_of_the_command_line_are_those_of_the_configuration(mode):
-    assert reward_settings(compose([f"rewards={mode}"])) == RewardSettings.for_mode(mode)
+    assert compose([f"rewards={mode}"]).rewards == Rewards.for_mode(mode)
 
 
 @pytest.mark.parametrize("part", PARTS)

@@ -13,14 +13,15 @@ import ray
 
 import rewards.total
 from conf.schema.places import ROOT
+from conf.schema.rewards import Rewards
 from rewards.actor import RewardActor, score_batch
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings
 from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Episode, Problem
 from trainer.workers.pipeline import Pipeline
 
-SETTINGS = RewardSettings.for_mode("bounded")
+SETTINGS = Rewards.for_mode("bounded")
+ONE_SECOND = SETTINGS.model_copy(update={"episode_seconds": 1.0})
 
 
 def episode(name: str, kind: str = "number", final: str = "The answer is 7.") -> Episode:
@@ -40,16 +41,17 @@ def test_one_episode_that_cannot_be_scored_stays_alone(resources, capsys):
 
 
 def test_one_episode_that_takes_too_long_is_stopped(resources, monkeypatch):
-    real = rewards.total.operation_order.score
+    real = rewards.total.PART_FUNCTIONS["operation_order"]
 
-    def slow(item: Episode, mode: str):
+    def slow(item: Episode, *others):
         while item.problem.id == "slow":
             pass
-        return real(item, mode)
+        return real(item, *others)
 
-    monkeypatch.setattr(rewards.total.operation_order, "score", slow)
+    monkeypatch.setitem(rewards.total.PART_FUNCTIONS, "operation_order", slow)
     started = time.perf_counter()
-    found = score_batch([episode("a"), episode("slow"), episode("c")], resources, SETTINGS, seconds=0.3)
+    short = SETTINGS.model_copy(update={"episode_seconds": 0.3})
+    found = score_batch([episode("a"), episode("slow"), episode("c")], resources, short)
     assert time.perf_counter() - started < 5
     assert [reward.error is None for reward in found] == [True, False, True]
     assert "rewards.episode_seconds" in (found[1].error or "")
@@ -88,7 +90,7 @@ def cluster():
 
 @pytest.mark.parametrize("how", ["ends", "hangs"])
 def test_an_episode_that_takes_its_actor_along_costs_no_other_one(how, cluster, tmp_path):
-    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(SETTINGS, "wordllama", 0, str(tmp_path), 1.0)
+    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(ONE_SECOND, 0, str(tmp_path))
     ray.get(actor.ready.remote())
     poisoned = episode("poisoned")
     poisoned.problem.meta["poison"] = Poison(how)
@@ -114,7 +116,7 @@ def test_an_episode_that_takes_its_actor_along_costs_no_other_one(how, cluster, 
 
 
 def test_batches_that_a_dead_process_had_are_all_scored_and_its_death_is_said_once(cluster, tmp_path):
-    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(SETTINGS, "wordllama", 0, str(tmp_path), 1.0)
+    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(ONE_SECOND, 0, str(tmp_path))
 
     async def run() -> None:
         pipeline = Pipeline([None], [], [actor], tmp_path, 60, 3, episode_seconds=1.0)

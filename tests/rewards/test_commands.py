@@ -102,5 +102,5 @@ def test_an_account_of_a_bad_or_missing_episode_says_so(mixed, capsys):
     assert explain.main([str(mixed), "--line", "2"]) == 1
     assert explain.main([str(mixed), "--problem", "nobody"]) == 1
     first, second = capsys.readouterr().err.splitlines()
-    assert first.startswith("line 2: not a JSON object")
+    assert first.startswith("line 2: no JSON: Expecting value at column 12")
     assert second.endswith("holds no episode of problem 'nobody'")

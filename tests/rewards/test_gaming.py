@@ -7,9 +7,8 @@ import re
 import pytest
 
 from conf.schema.places import ROOT
-from conf.schema.rewards import PARTS
+from conf.schema.rewards import PARTS, Rewards
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings
 from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
@@ -66,7 +65,7 @@ def resources() -> TextResources:
 @pytest.mark.parametrize("name", GAMES)
 def test_it_does_not_pay_in_bounded_mode(name, resources):
     gamed, honest, parts = GAMES[name]
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     worse, better = (score_episode(item, resources, settings) for item in (gamed, honest))
     for part in parts:
         assert worse.parts[part] <= better.parts[part] + 1e-6
@@ -75,14 +74,14 @@ def test_it_does_not_pay_in_bounded_mode(name, resources):
 
 
 def test_a_plan_that_only_repeats_the_question_earns_no_more_than_no_plan(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     copied = score_episode(episode([QUESTION], [QUESTION], WRONG), resources, settings)
     assert copied.total <= score_episode(episode([], [], WRONG), resources, settings).total
 
 
 @pytest.mark.parametrize("name", ["the question as a sub-question", "what is asked as a sub-question"])
 def test_a_copy_is_no_decomposition_and_is_charged(name, resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     reward = score_episode(GAMES[name][0], resources, settings)
     assert reward.penalties == {"copy": settings.penalty["copy"]}
     assert reward.by_subquestion[1] < 0 < reward.by_subquestion[0]
@@ -90,7 +89,7 @@ def test_a_copy_is_no_decomposition_and_is_charged(name, resources):
 
 
 def test_the_document_says_what_each_pays_in_paper_mode(resources):
-    settings = RewardSettings.for_mode("paper")
+    settings = Rewards.for_mode("paper")
     rows = dict(re.findall(r"^\| ([a-z][^|]+?) \| ([-\d.]+ → [-\d.]+) \|", DOCUMENT.read_text(), re.MULTILINE))
     for name, (gamed, honest, _) in GAMES.items():
         before, after = (score_episode(item, resources, settings).total for item in (honest, gamed))

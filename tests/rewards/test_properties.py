@@ -9,9 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conf.schema.rewards import MODES, PARTS
+from conf.schema.rewards import MODES, PARTS, Rewards
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import RewardSettings
 from rewards.total import is_copy, score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
@@ -51,7 +50,7 @@ def copied(episode: Episode) -> Episode:
 @SLOW
 @given(episodes())
 def test_bounded_parts_are_bounded_and_finite_for_any_text(episode):
-    reward = score_episode(episode, RESOURCES, RewardSettings.for_mode("bounded"))
+    reward = score_episode(episode, RESOURCES, Rewards.for_mode("bounded"))
     for part in PARTS:
         value = reward.parts[part]
         if value is None:
@@ -66,7 +65,7 @@ def test_bounded_parts_are_bounded_and_finite_for_any_text(episode):
 @SLOW
 @given(episodes(), st.sampled_from(MODES))
 def test_the_total_is_the_weighted_clipped_sum_less_the_penalties(episode, mode):
-    chosen = RewardSettings.for_mode(mode)
+    chosen = Rewards.for_mode(mode)
     reward = score_episode(episode, RESOURCES, chosen)
     expected = -math.fsum(reward.penalties.values())
     for part, value in reward.parts.items():
@@ -79,7 +78,7 @@ def test_the_total_is_the_weighted_clipped_sum_less_the_penalties(episode, mode)
 @SLOW
 @given(episodes(), st.sampled_from(MODES))
 def test_shares_add_up_to_the_parts_that_belong_to_subquestions(episode, mode):
-    reward = score_episode(episode, RESOURCES, RewardSettings.for_mode(mode))
+    reward = score_episode(episode, RESOURCES, Rewards.for_mode(mode))
     assert set(reward.shares) == {"entity_coverage", "answer_consistency"}
     assert math.fsum(reward.shares["answer_consistency"]) == pytest.approx(reward.parts["answer_consistency"])
     covered = math.fsum(reward.shares["entity_coverage"])
@@ -92,7 +91,7 @@ def test_shares_add_up_to_the_parts_that_belong_to_subquestions(episode, mode):
 def test_a_repeated_subquestion_never_raises_a_bounded_part(episode, data):
     if not episode.turns:
         return
-    chosen = RewardSettings.for_mode("bounded")
+    chosen = Rewards.for_mode("bounded")
     once = score_episode(copied(episode), RESOURCES, chosen)
     turn = data.draw(st.sampled_from(episode.turns))
     change = data.draw(st.sampled_from([str, str.upper, str.lower, lambda text: f" {text}  "]))
@@ -111,7 +110,7 @@ def test_a_repeated_subquestion_never_raises_a_bounded_part(episode, data):
 def test_adding_the_question_as_a_subquestion_never_pays(episode, reply):
     if any(is_copy(turn.question, episode.problem.question) for turn in episode.turns):
         return
-    chosen = RewardSettings.for_mode("bounded")
+    chosen = Rewards.for_mode("bounded")
     before = score_episode(copied(episode), RESOURCES, chosen).total
     episode.turns.append(Turn(episode.problem.question, reply))
     episode.decomposition.subquestions.append(episode.problem.question)
@@ -121,7 +120,7 @@ def test_adding_the_question_as_a_subquestion_never_pays(episode, reply):
 @SLOW
 @given(episodes(), st.sampled_from(MODES), st.sampled_from(["upper", "lower", "swapcase"]))
 def test_coverage_does_not_see_case_or_spaces(episode, mode, change):
-    chosen = RewardSettings.for_mode(mode)
+    chosen = Rewards.for_mode(mode)
 
     def ascii_only(text: str) -> str:  # "ß" and its like have no upper case to come back from
         return text.encode("ascii", "ignore").decode().strip() or "a"
@@ -141,7 +140,7 @@ def test_coverage_does_not_see_case_or_spaces(episode, mode, change):
 @SLOW
 @given(TEXT, TEXT, st.sampled_from(["paper", "bounded"]), st.sampled_from(["upper", "lower"]))
 def test_operation_order_does_not_see_case_or_spaces(solution, final, mode, change):
-    chosen = RewardSettings.for_mode(mode)
+    chosen = Rewards.for_mode(mode)
 
     def value(gold: str, guided: str) -> float | None:
         episode = Episode(Problem("p", "How many?", "7", solution=gold), "daslam", final=Attempt(guided))

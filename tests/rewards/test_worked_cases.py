@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from conf.schema.rewards import PARTS
+from conf.schema.rewards import PARTS, Rewards
 from rewards.nouns_and_vectors import TextResources
 from rewards.parts.answer_consistency import answer_consistency
 from rewards.parts.arithmetic_in_text import aligned, longest_common_subsequence, operations
 from rewards.parts.cot_proximity import cot_proximity
 from rewards.parts.entity_coverage import entity_coverage
 from rewards.parts.operation_order import authors_operators, operation_order
-from rewards.reward import Part, RewardSettings
+from rewards.reward import Part
 from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
@@ -202,22 +202,17 @@ WHOLE = [
 
 @pytest.mark.parametrize(("mode", "part", "texts", "value"), WHOLE)
 def test_a_part_of_a_whole_episode(mode, part, texts, value, resources):
-    reward = score_episode(episode(*texts), resources, RewardSettings.for_mode(mode))
+    reward = score_episode(episode(*texts), resources, Rewards.for_mode(mode))
     assert reward.parts[part] == pytest.approx(value, abs=1e-5)
 
 
 # Totals: parts named, the rest absent or 0, weights and clips as written.
-def total_of(values: dict[str, float | None], settings: RewardSettings, monkeypatch, resources) -> float:
+def total_of(values: dict[str, float | None], settings: Rewards, monkeypatch, resources) -> float:
     import rewards.total as total
 
-    for name, module in (
-        ("entity_coverage", total.entity_coverage),
-        ("answer_consistency", total.answer_consistency),
-        ("operation_order", total.operation_order),
-        ("cot_proximity", total.cot_proximity),
-        ("correctness", total.correctness),
-    ):
-        monkeypatch.setattr(module, "score", lambda *_, value=values[name], **__: Part(value, None))
+    assert list(total.PART_FUNCTIONS) == list(values)
+    for name, value in values.items():
+        monkeypatch.setitem(total.PART_FUNCTIONS, name, lambda *_, value=value: Part(value, None))
     return score_episode(episode([], [], "7"), resources, settings).total
 
 
@@ -236,7 +231,7 @@ TOTALS = [
 
 @pytest.mark.parametrize(("mode", "values", "total"), TOTALS)
 def test_the_total(mode, values, total, monkeypatch, resources):
-    found = total_of(dict(zip(PARTS, values, strict=True)), RewardSettings.for_mode(mode), monkeypatch, resources)
+    found = total_of(dict(zip(PARTS, values, strict=True)), Rewards.for_mode(mode), monkeypatch, resources)
     assert found == pytest.approx(total)
 
 

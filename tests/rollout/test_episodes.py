@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 
+from conf.schema.rewards import Rewards
 from rewards.actor import score_batch
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import Reward, RewardSettings, Scored
+from rewards.reward import Reward, Scored
 from rollout.data.chained import generate
 from rollout.engine.vllm_engine import Generation
 from rollout.episode.contracts import Reply
@@ -43,7 +44,7 @@ def rewarder() -> Any:
 
     class Rewarder:
         async def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
-            rewards = score_batch(episodes, resources, RewardSettings.for_mode("outcome"))
+            rewards = score_batch(episodes, resources, Rewards.for_mode("outcome"))
             return list(zip(episodes, rewards, strict=True))
 
     return Rewarder()

@@ -122,7 +122,7 @@ def test_gate_draws_note_and_unanswered_subquestions_are_shown(tmp_path, capsys)
         (json.dumps(record("x", reward=[1])), "'reward' must be dict or null, found list"),
         (json.dumps(record("x", solver_tokens="many")), "'solver_tokens' must be a finite number, found 'many'"),
         (json.dumps(record("x", draws=["six"])), "'draws[0]' must be an object"),
-        ("\udcff", "can't decode byte 0xff"),
+        ("\udcff", "no UTF-8: byte 1"),
     ],
 )
 def test_malformed_lines_are_named_and_the_rest_shown(tmp_path, capsys, line, said):

@@ -21,7 +21,6 @@ from rollout.solvers.base import SolverMisconfigured
 from rollout.solvers.pool import SolverActor
 from rollout.worker import RolloutWorker
 from trainer.cluster import placement
-from trainer.cluster.actor_settings import reward_settings
 from trainer.cluster.ray_cluster import cluster_nodes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
@@ -74,9 +73,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
         "reward": (
             RewardActor,
             {"max_restarts": -1},
-            lambda index: (
-                reward_settings(config), config.rewards.vectors, index, logs, config.rewards.episode_seconds
-            ),
+            lambda index: (config.rewards, index, logs),
         ),
         "learner": (LearnerRank, {}, own),
     }  # fmt: skip

@@ -82,7 +82,7 @@ def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float
     """Means over a batch of scored episodes, under the catalogue's names."""
     count = len(scored)
     metrics: dict[str, float] = {}
-    for part in PARTS:
+    for part in dict.fromkeys(name for _, reward in scored for name in reward.parts):
         values = [value for _, reward in scored if (value := reward.parts.get(part)) is not None]
         metrics[f"reward/{part}/missing"] = 1 - len(values) / count
         if values:

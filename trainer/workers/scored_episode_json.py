@@ -4,31 +4,31 @@ this form, ``rollout.record`` writes those that were trained on, and ``rollout.r
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rewards.reward import Reward, Scored
+from rollout import json_lines
 from rollout.jobs import Job
-from rollout.records import Episode, PolicySample, Problem, RecordError
+from rollout.records import Episode, Problem, RecordError
 
 # In a run's folder.
 RECORDED = "recorded.jsonl"
 
 
 def job_row(job: Job) -> dict[str, Any]:
-    """A job as a JSON object."""
+    """Return a job as a JSON object."""
     return asdict(job)
 
 
 def row_job(row: dict[str, Any]) -> Job:
-    """The job of a JSON object."""
+    """Build the job of a JSON object."""
     return Job(**{**row, "problem": Problem.from_json(row["problem"])})
 
 
 def scored_row(scored: Scored) -> dict[str, Any]:
-    """A scored episode as a JSON object; the problem is in its episode alone."""
+    """Return a scored episode as a JSON object; the problem is in its episode alone."""
     job = job_row(scored.job)
     del job["problem"]
     policy = scored.episode.policy
@@ -41,46 +41,37 @@ def scored_row(scored: Scored) -> dict[str, Any]:
 
 
 def row_scored(row: Any) -> Scored:
-    """The scored episode of a JSON object; raises RecordError naming the offending field."""
+    """Build the scored episode of a JSON object; raises RecordError naming the offending field."""
     if not isinstance(row, dict):
         raise RecordError(f"expected an object, found {type(row).__name__}")
     for name in ("job", "episode", "policy", "reward"):
         if not isinstance(row.get(name), dict):
             raise RecordError(f"field '{name}' must be an object, found {type(row.get(name)).__name__}")
-    episode = Episode.from_json(row["episode"])
+    episode = Episode.from_json(row["episode"] | {"policy": row["policy"]})
     try:
-        episode.policy = PolicySample(**row["policy"])
         reward = Reward(**row["reward"])
         job = Job(**row["job"], problem=episode.problem)
     except TypeError as error:
         raise RecordError(str(error)) from None
-    _check_sample(episode.policy)
-    return Scored(job, episode, reward)
-
-
-def _check_sample(sample: PolicySample) -> None:
-    for name, kind in (("prompt_ids", int), ("token_ids", int), ("versions", int), ("logprobs", (int, float))):
-        values = getattr(sample, name)
-        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-            raise RecordError(f"field 'policy.{name}' must be a list of numbers")
-    if not len(sample.token_ids) == len(sample.logprobs) == len(sample.versions) > 0:
+    sample = episode.policy
+    if sample is None or not len(sample.token_ids) == len(sample.logprobs) == len(sample.versions) > 0:
         raise RecordError(
             "fields 'policy.token_ids', 'logprobs' and 'versions' must have one entry a token, one or more"
         )
+    return Scored(job, episode, reward)
 
 
 def write_scored(path: Path, scored: list[Scored]) -> None:
-    """Write one a line."""
-    path.write_text("".join(json.dumps(scored_row(item)) + "\n" for item in scored), encoding="utf-8")
+    """Write one a line, all or nothing."""
+    json_lines.write_lines(path, map(scored_row, scored))
 
 
 def read_scored(path: Path) -> list[Scored]:
     """Read one a line; raises RecordError that names file and line."""
     found = []
-    with path.open(encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                found.append(row_scored(json.loads(line)))
-            except ValueError as error:
-                raise RecordError(f"{path}, line {number}: {error}") from None
+    for number, line in json_lines.numbered(path):
+        try:
+            found.append(row_scored(json_lines.decode(line)))
+        except ValueError as error:
+            raise RecordError(f"{path}, line {number}: {error}") from None
     return found

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from conf.schema.rewards import PARTS
+from conf.schema.rewards import PARTS, Rewards
 from rewards.actor import score_or_error
 from rewards.nouns_and_vectors import TextResources
 from rewards.parts.answer_consistency import answer_consistency
@@ -14,7 +14,6 @@ from rewards.parts.arithmetic_in_text import operations
 from rewards.parts.cot_proximity import cot_proximity
 from rewards.parts.entity_coverage import entity_coverage
 from rewards.parts.operation_order import authors_operators, operation_order
-from rewards.reward import RewardSettings
 from rewards.total import score_episode
 from rollout.answers import extract
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
@@ -87,11 +86,11 @@ def test_the_authors_operators_are_strings_in_a_fixed_order():
 
 
 def test_a_good_episode_scores_higher_in_every_part(resources):
-    good = score_episode(episode(*GOOD), resources, RewardSettings.for_mode("bounded"))
+    good = score_episode(episode(*GOOD), resources, Rewards.for_mode("bounded"))
     bad = score_episode(
         episode(["What is the weather?"], ["I cannot tell."], "I cannot tell."),
         resources,
-        RewardSettings.for_mode("bounded"),
+        Rewards.for_mode("bounded"),
     )
     assert set(good.parts) == set(PARTS)
     assert all(good.parts[name] > bad.parts[name] for name in PARTS)
@@ -102,13 +101,13 @@ def test_a_good_episode_scores_higher_in_every_part(resources):
 def test_proximity_is_the_gain_over_the_initial_attempt(resources):
     half = episode(*GOOD)
     half.initial = Attempt(SOLUTION.splitlines()[0])
-    reward = score_episode(half, resources, RewardSettings.for_mode("bounded"))
+    reward = score_episode(half, resources, Rewards.for_mode("bounded"))
     assert reward.parts["cot_proximity"] == pytest.approx(0.5, abs=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["paper", "authors_code", "bounded", "outcome"])
 def test_without_a_gold_solution_two_parts_are_absent_and_not_zero(mode, resources):
-    settings = RewardSettings.for_mode(mode)
+    settings = Rewards.for_mode(mode)
     reward = score_episode(episode(*GOOD, solution=None), resources, settings)
     assert reward.parts["operation_order"] is None
     assert reward.parts["cot_proximity"] is None
@@ -118,14 +117,14 @@ def test_without_a_gold_solution_two_parts_are_absent_and_not_zero(mode, resourc
 
 
 def test_a_wrong_answer_never_outscores_a_right_one(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     shaped = sum(settings.weights[name] for name in PARTS if name != "correctness")
     worst_right = settings.weights["correctness"] - settings.weights["cot_proximity"]
     assert shaped < worst_right
 
 
 def test_a_hundred_copies_gain_nothing(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     subquestions, replies, final = GOOD
     once = score_episode(episode(subquestions, replies, final), resources, settings)
     often = score_episode(episode(subquestions * 100, replies * 100, final), resources, settings)
@@ -134,7 +133,7 @@ def test_a_hundred_copies_gain_nothing(resources):
 
 
 def test_repeating_the_question_is_charged_under_its_own_key(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     copied = score_episode(episode([QUESTION], ["Bob has 10 pens."], "10"), resources, settings)
     assert copied.penalties == {"copy": 0.3}
     asked = score_episode(episode(*GOOD), resources, settings)
@@ -142,7 +141,7 @@ def test_repeating_the_question_is_charged_under_its_own_key(resources):
 
 
 def test_asking_again_is_charged_once_however_often(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     subquestions, replies, final = GOOD
     for times in (2, 5):
         again = score_episode(episode(subquestions * times, replies * times, final), resources, settings)
@@ -150,7 +149,7 @@ def test_asking_again_is_charged_once_however_often(resources):
 
 
 def test_an_echo_does_not_win_consistency(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     question = GOOD[0][0]
     echo = score_episode(episode([question], [question], GOOD[2]), resources, settings)
     answer = score_episode(episode(*GOOD), resources, settings)
@@ -158,7 +157,7 @@ def test_an_echo_does_not_win_consistency(resources):
 
 
 def test_shares_of_subquestions_add_up_to_their_parts(resources):
-    settings = RewardSettings.for_mode("bounded")
+    settings = Rewards.for_mode("bounded")
     subquestions = ["How many pens has Tom?", "How many pens has Ann?", "How many pens has Ann?"]
     replies = ["Tom has 3 pens.", "Ann has 6 pens.", "Ann has 6 pens."]
     reward = score_episode(episode(subquestions, replies, GOOD[2]), resources, settings)
@@ -168,25 +167,26 @@ def test_shares_of_subquestions_add_up_to_their_parts(resources):
 
 
 def test_no_subquestions_give_no_consistency(resources):
-    reward = score_episode(episode([], [], "10"), resources, RewardSettings.for_mode("bounded"))
+    reward = score_episode(episode([], [], "10"), resources, Rewards.for_mode("bounded"))
     assert reward.parts["answer_consistency"] == 0.0
     assert reward.by_subquestion == []
 
 
-def test_gain_pays_for_rescues_and_charges_for_breaking():
+def test_gain_pays_for_rescues_and_charges_for_breaking(resources):
     from rewards.parts import correctness
 
     rescued = episode(*GOOD)
     rescued.final.answer = "10"
     broken = episode(*GOOD)
     broken.initial, broken.final.answer = Attempt("10", "10"), "9"
-    assert correctness.score(rescued, "bounded", "gain").value == 1.0
-    assert correctness.score(broken, "bounded", "gain").value == -1.0
+    gain = Rewards.for_mode("bounded").model_copy(update={"correctness_baseline": "gain"})
+    assert correctness.score(rescued, resources, gain).value == 1.0
+    assert correctness.score(broken, resources, gain).value == -1.0
 
 
 def test_what_cannot_be_scored_is_an_error_and_not_a_reward(resources):
     bad = Episode(Problem("p", QUESTION, "10", answer_type="sonnet"), "daslam", final=Attempt("10"))
-    reward = score_or_error(bad, resources, RewardSettings.for_mode("bounded"))
+    reward = score_or_error(bad, resources, Rewards.for_mode("bounded"))
     assert math.isnan(reward.total)
     assert "unknown answer type 'sonnet'" in (reward.error or "")
 

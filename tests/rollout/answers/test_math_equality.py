@@ -8,9 +8,10 @@ import time
 
 import pytest
 
-from rollout.answers import math_verify_client
+from conf.schema.places import ROOT
+from rollout.answers import math_equality
 from rollout.answers.expressions import same_expression
-from rollout.answers.math_verify_client import EquivalenceError, TimeLimitError, math_equal
+from rollout.answers.math_equality import EquivalenceError, TimeLimitError, math_equal
 
 TOWER = "9^{9^{9^9}}"
 
@@ -18,7 +19,7 @@ TOWER = "9^{9^{9^9}}"
 @pytest.fixture
 def short_deadline(monkeypatch):
     math_equal("x", "x+0")
-    monkeypatch.setattr(math_verify_client, "DEADLINE_SECONDS", 3.0)
+    monkeypatch.setattr(math_equality, "DEADLINE_SECONDS", 3.0)
 
 
 def test_a_comparison_that_never_ends_is_ended_and_the_next_one_works(short_deadline):
@@ -60,8 +61,8 @@ def test_the_limit_holds_in_every_thread(short_deadline):
 
 def test_a_helper_that_dies_is_an_error_and_not_a_wait(monkeypatch):
     math_equal("x", "x+0")
-    monkeypatch.setattr(math_verify_client, "DEADLINE_SECONDS", 60.0)
-    victim = math_verify_client._helper._process.pid
+    monkeypatch.setattr(math_equality, "DEADLINE_SECONDS", 60.0)
+    victim = math_equality._helper._process.pid
     timer = threading.Timer(0.5, os.kill, (victim, signal.SIGKILL))
     timer.start()
     with pytest.raises(EquivalenceError, match="died while comparing"):
@@ -72,7 +73,7 @@ def test_a_helper_that_dies_is_an_error_and_not_a_wait(monkeypatch):
 
 def test_a_pair_asked_before_does_not_reach_the_helper(monkeypatch):
     asked = []
-    monkeypatch.setattr(math_verify_client._helper, "ask", lambda gold, found: asked.append((gold, found)) or True)
+    monkeypatch.setattr(math_equality._helper, "ask", lambda gold, found: asked.append((gold, found)) or True)
     for _ in range(3):
         math_equal("once upon", "a time")
     assert asked == [("once upon", "a time")]
@@ -82,7 +83,7 @@ def test_what_is_cheap_to_compare_does_not_reach_the_helper(monkeypatch):
     def ask(gold, found):
         raise AssertionError((gold, found))
 
-    monkeypatch.setattr(math_verify_client._helper, "ask", ask)
+    monkeypatch.setattr(math_equality._helper, "ask", ask)
     assert same_expression(r"\frac{1}{2}", "0.5")
     assert same_expression(r"\left( 3, \dfrac{\pi}{7} \right)", r"(3,\frac{\pi}{7})")
     assert not same_expression("(3,4)", "(4,3)")
@@ -90,16 +91,19 @@ def test_what_is_cheap_to_compare_does_not_reach_the_helper(monkeypatch):
 
 
 SCRIPT = """
-import json, sys
-from rewards import equivalence
-print(json.dumps([math_verify_client.math_equal("x+x", "2x"), math_verify_client._helper._process.pid]))
+import json
+from rollout.answers import math_equality
+print(json.dumps([math_equality.math_equal("x+x", "2x"), math_equality._helper._process.pid]))
 """
 
 
 @pytest.mark.parametrize("closed", [False, True])
-def test_an_unguarded_script_can_compare_and_leaves_no_process(closed):
+def test_an_unguarded_script_can_compare_and_leaves_no_process(tmp_path, closed):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
+        [sys.executable, script],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         timeout=120,
         check=True,
