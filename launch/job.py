@@ -13,7 +13,6 @@ from rich.console import Console
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from rollout.records import RecordError
 
 
@@ -95,7 +94,7 @@ def _missing(config: Config, console: Console) -> str | None:
         return full
     local = config.cluster.address is None
     try:
-        missing = shortage(config, available(config, ROOT), "this machine" if local else "the cluster")
+        missing = shortage(config, available(config), "this machine" if local else "the cluster")
     except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
         line = str(error).strip().partition("\n")[0]
         return f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {line}"

@@ -192,17 +192,16 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
     import ray
 
     from trainer.cluster.placement import bundles
-    from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+    from trainer.cluster.ray_cluster import start_ray, stop_ray
 
     joined = [one.model_copy(update={"cluster": one.cluster.model_copy(update={"address": "auto"})}) for one in configs]
     cores = max(int(sum(bundle.cpus for bundle in bundles(one))) for one in joined)
     own = configs[0].cluster
     room = {"num_cpus": at_once * cores, "object_store_gib": at_once * own.object_store_gib}
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
-    start_ray(config, ROOT)
-    processes = ray_processes(config)
+    start_ray(config)
     address = ray.get_runtime_context().gcs_address
-    return [f"cluster.address='{address}'"], lambda: stop_ray(config, processes)
+    return [f"cluster.address='{address}'"], lambda: stop_ray(config)
 
 
 class Tables(Callback):

@@ -13,14 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.text import Text
 
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
@@ -28,9 +26,9 @@ from rollout.records import Problem
 from rollout.solvers.base import Usage
 from trainer.cluster.actor_settings import prompts
 from trainer.cluster.placement import ROLES
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import start_roles, wait_ready
-from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
+from trainer.cluster.roles import start_roles
+from trainer.learner.learner_group import LearnerGroup
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.reports.model_card import write_cards
 from trainer.reports.pictures import learning_curve
@@ -38,10 +36,11 @@ from trainer.reports.run_page import write_report
 from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.mirror import Mirror
-from trainer.stages.evaluation import Evaluator, evaluate
+from trainer.stages.evaluation import evaluate
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
+from trainer.stages.ppo_restarts import RestartedPpo
 from trainer.tracking.live_view import View, fine_tuning_table, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
 from trainer.tracking.tracker import Tracker, resident_gib
@@ -65,7 +64,6 @@ class Run:
         self.overrides = overrides
         self.source = make_source(config.data)
         self.seconds: dict[str, float] = {}
-        self.processes: list[psutil.Process] = []
         self.evaluated: list[tuple[str, Scored]] = []
         self.kept = 0
         self.summary: dict[str, Any] = {
@@ -124,7 +122,7 @@ class Run:
         if tracker is not None:
             tracker.summary(self.summary)
             write_cards(self.folder)
-        stop_ray(self.config, self.processes)
+        stop_ray(self.config)
         if tracker is not None:
             picture = learning_curve(self.folder)
             write_report([self.folder])
@@ -242,34 +240,21 @@ class Run:
         return self.usage_before + await pipeline.solver_usage()
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
-        """Ray and every actor, ready."""
-        start_ray(self.config, ROOT)
+        """Start Ray and every actor; return the pipeline over the workers, and the learner, when all are ready."""
+        start_ray(self.config)
         # A cluster stops a job with SIGTERM: that ends it as Ctrl-C does. Set after Ray, which has a handler too.
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        config, limit = self.config, self.config.controller.start_timeout_s
-        replayed = config.rollout.replay
-        roles = await start_roles(config, logs, only=("learner",) if replayed else ROLES)
+        config = self.config
+        recorded = config.rollout.replay
+        episodes = read_recording(Path(recorded).expanduser(), config) if recorded else []
+        roles = await start_roles(config, logs, only=("learner",) if recorded else ROLES)
         learner = roles.learner
         assert learner is not None
-        self.processes = ray_processes(config)
-        connecting = asyncio.create_task(learner.connect())
-        if replayed:
-            episodes = read_recording(Path(replayed).expanduser(), config)
-            async with asyncio.timeout(limit):
-                await connecting
-            return Replay(episodes, config.controller.wait_timeout_s), learner
-        for done, (actors, name) in enumerate(
-            ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward"))
-        ):
-            arguments = [roles.solvers] if name == "rollout" else []
-            await wait_ready(actors, name, logs, limit, *arguments)
-            view.advance(done + 1, 4, {})
-        async with asyncio.timeout(limit):
-            await connecting
-        self.processes += ray_processes(self.config)
-        pipeline = roles.pipeline(self.config)
+        await roles.ready(config.controller.start_timeout_s, lambda done: view.advance(done, 4, {}))
+        note_processes(config)
+        pipeline = Replay(episodes, config.controller.wait_timeout_s) if recorded else roles.pipeline(config)
         pipeline.refill_from(learner.refill)
         pipeline.on_restart = view.say
         pipeline.start()
@@ -300,9 +285,8 @@ class Run:
         }
 
     async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
-        """Stage 2, begun again from the newest checkpoint when a learner rank dies."""
-        config = self.config
-        steps = config.algorithm.steps
+        """Run stage 2; every step is told to the tracker, the view and the summary."""
+        steps = self.config.algorithm.steps
 
         async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
             if step == 1 or step % 5 == 0:
@@ -324,51 +308,10 @@ class Run:
             await self.recovery.save(name, controller, learner, await self._state(pipeline, tracker))
             self._copy()
 
-        died = False
-        while True:
-            view.stage("stage 2, asynchronous PPO", steps)
-            try:
-                if died:
-                    await self._restart_learner(tracker, pipeline, learner)
-                evaluator = self._evaluator(pipeline, learner)
-                controller = self.recovery.controller(pipeline, learner, on_step, save, evaluator)
-                result = await controller.run()
-                self.summary |= {
-                    "steps": result.steps,
-                    "weight_version": pipeline.version,
-                    "max_staleness_seen": result.max_staleness,
-                    "refused": result.refused,
-                    "dropped": result.dropped,
-                }
-                if evaluator is not None and evaluator.best is not None:
-                    self.summary["best"] = evaluator.best
-                await save("ppo", controller)
-                break
-            except LearnerDied as death:
-                if self.summary["learner_restarts"] == config.controller.learner_restarts:
-                    raise
-                self.summary["learner_restarts"] += 1
-                died = True
-                view.say(f"{death}; the learner is started again and goes on after step {self.recovery.version}")
-        if result.out_of_budget:
-            raise BudgetSpent
-
-    def _evaluator(self, pipeline: Pipeline, learner: LearnerGroup) -> Evaluator | None:
-        """Who judges the policy while it is trained; nobody where there are no engines to do it."""
-        evaluation = self.config.evaluation
-        if not evaluation.every or self.config.rollout.replay:
-            return None
-        problems = self.source.held_out(evaluation.subset)
-        return Evaluator(self.config, pipeline, learner, problems, self.folder / "checkpoints")
-
-    async def _restart_learner(self, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
-        """New ranks and the newest checkpoint, or stage 2's beginning: nothing is left of the steps since then."""
-        await pipeline.reset()
-        async with asyncio.timeout(self.config.controller.start_timeout_s):
-            await learner.restart()
-        self.processes += ray_processes(self.config)
-        tracker.rewind(self.recovery.version, self.summary["accuracy"])
-        await self.recovery.begin(self.decomposer, pipeline, learner)
+        restarted = partial(note_processes, self.config)
+        await RestartedPpo(
+            self.recovery, self.decomposer, pipeline, learner, view, tracker, self.summary, on_step, save, restarted
+        ).run()
 
     # -- evaluation ------------------------------------------------------------------------------------------
 

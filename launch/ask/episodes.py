@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from conf.schema.solver import VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.total import fill_answers
@@ -18,8 +17,8 @@ from rollout.records import Episode, Problem
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver
 from trainer.cluster.actor_settings import solver_settings, worker_settings
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import StartError, start_roles, wait_ready
+from trainer.cluster.ray_cluster import ray_session
+from trainer.cluster.roles import StartError, running_roles
 from trainer.workers.errors import WaitTimeout, reason
 
 # Up to so many questions are answered one after another sooner than Ray and vLLM start.
@@ -76,37 +75,27 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
 
 
 async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
-    start_ray(config, ROOT)
-    processes = ray_processes(config)
-    try:
-        roles = await start_roles(config.model_copy(update={"rollout": _one(config)}), logs, only=("solver", "rollout"))
-        limits = config.controller
-        await wait_ready(roles.solvers, "solver", logs, limits.start_timeout_s)
-        await wait_ready(roles.workers, "rollout", logs, limits.start_timeout_s, roles.solvers)
-        processes += ray_processes(config)
-        (worker,) = roles.workers
-        await worker.submit.remote(list(work))
-        found: dict[int, Episode] = {}
-        for job in work:
-            try:
-                async with asyncio.timeout(limits.wait_timeout_s):
-                    while job.id not in found:
-                        for outcome in await worker.collect.remote(5.0):
-                            if outcome.episode is None:
-                                raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
-                            found[outcome.job.id] = outcome.episode
-            except TimeoutError:
-                raise _too_late(job, limits.wait_timeout_s) from None
-            episode = found.pop(job.id)
-            fill_answers(episode)
-            yield episode
-    finally:
-        stop_ray(config, processes)
+    one = config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": 1})})
+    limit = config.controller.wait_timeout_s
+    with ray_session(config):
+        async with running_roles(one, logs, ("solver", "rollout")) as roles:
+            (worker,) = roles.workers
+            await worker.submit.remote(list(work))
+            found: dict[int, Episode] = {}
+            for job in work:
+                try:
+                    async with asyncio.timeout(limit):
+                        while job.id not in found:
+                            for outcome in await worker.collect.remote(5.0):
+                                if outcome.episode is None:
+                                    raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
+                                found[outcome.job.id] = outcome.episode
+                except TimeoutError:
+                    raise _too_late(job, limit) from None
+                episode = found.pop(job.id)
+                fill_answers(episode)
+                yield episode
 
 
 def _too_late(job: Job, limit: float) -> WaitTimeout:
     return WaitTimeout(f"{job.problem.id} was not answered in {limit:g} s (controller.wait_timeout_s)")
-
-
-def _one(config: Config) -> object:
-    return config.rollout.model_copy(update={"workers": 1})

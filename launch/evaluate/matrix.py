@@ -16,13 +16,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
-from conf.schema.places import ROOT
 from conf.schema.solver import OpenAISolver, VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
@@ -30,8 +27,8 @@ from rollout.data.source import make_source
 from rollout.jobs import Job
 from rollout.records import Problem
 from trainer.cluster.actor_settings import worker_settings
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import Roles, start_roles, wait_ready
+from trainer.cluster.ray_cluster import ray_session
+from trainer.cluster.roles import RunningRoles, running_roles
 from trainer.run_folder.files import write_json
 from trainer.stages.evaluation import eval_jobs
 from trainer.tracking.tracker import episode_record
@@ -120,6 +117,18 @@ def _files(path: str | None) -> list[Any]:
     return [path, *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]
 
 
+@asynccontextmanager
+async def _pipeline(start: Cell, shared: RunningRoles) -> AsyncIterator[Pipeline]:
+    """Have the rollout workers of a cell's policy engine for the block, over a solver that runs."""
+    async with running_roles(start.config, shared.log_folder, ("rollout",), shared.solvers) as own:
+        pipeline = replace(shared, workers=own.workers).pipeline(start.config)
+        pipeline.start()
+        try:
+            yield pipeline
+        finally:
+            await pipeline.stop()
+
+
 class MatrixRun:
     """A matrix and its folder. ``say`` gets a line now and then."""
 
@@ -158,43 +167,17 @@ class MatrixRun:
         if not pending:
             return
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-        start_ray(self.config, ROOT)
-        processes = ray_processes(self.config)
-        counter = itertools.count(1)
-        try:
+        number = itertools.count(1)
+        with ray_session(self.config):
             for _, groups in schedule(pending, self.matrix):
                 solved_by = groups[0][0]
                 logs = self.folder / "logs" / solved_by.solver
-                shared = await start_roles(solved_by.config, logs, only=("solver", "reward"))
-                processes += ray_processes(self.config)
-                await wait_ready(shared.solvers, "solver", logs, self.config.controller.start_timeout_s)
-                await wait_ready(shared.rewarders, "reward", logs, self.config.controller.start_timeout_s)
-                for start, cells in groups:
-                    async with self._pipeline(start, shared) as pipeline:
-                        processes += ray_processes(self.config)
-                        for cell in cells:
-                            self._say(
-                                f"{next(counter)}/{len(pending)}  {cell.name}  {await self._cell(pipeline, cell)}"
-                            )
-                for actor in (*shared.solvers, *shared.rewarders):
-                    ray.kill(actor)
-        finally:
-            stop_ray(self.config, processes)
-
-    @asynccontextmanager
-    async def _pipeline(self, start: Cell, shared: Roles) -> AsyncIterator[Pipeline]:
-        """The rollout workers of a policy engine over a solver that runs; Ray frees their devices with them."""
-        logs = shared.log_folder
-        workers = (await start_roles(start.config, logs, only=("rollout",))).workers
-        await wait_ready(workers, "rollout", logs, self.config.controller.start_timeout_s, shared.solvers)
-        pipeline = replace(shared, workers=workers).pipeline(start.config)
-        pipeline.start()
-        try:
-            yield pipeline
-        finally:
-            await pipeline.stop()
-            for worker in workers:
-                ray.kill(worker)
+                async with running_roles(solved_by.config, logs, ("solver", "reward")) as shared:
+                    for start, cells in groups:
+                        async with _pipeline(start, shared) as pipeline:
+                            for cell in cells:
+                                result = await self._cell(pipeline, cell)
+                                self._say(f"{next(number)}/{len(pending)}  {cell.name}  {result}")
 
     async def _cell(self, pipeline: Pipeline, cell: Cell) -> str:
         """Run one cell and keep it; what to say about it."""
