@@ -110,7 +110,7 @@ def run_case(rank: int, port: int, config):
     torch.nn.init.zeros_ = lambda tensor: torch.nn.init.normal_(tensor, std=0.2)
     learner.setup(config.model.path, "ppo")
     before, batch = parameters(learner), make_batch()
-    record = learner._take_up(batch, 5) if config.learner.ranks == 1 else {}
+    record = vars(learner.prepare_batch(batch, 5)) if config.learner.ranks == 1 else {}
     losses = [learner.sft_loss(TEXTS[:count]) for count in (1, 3)]
     metrics = learner.train_step(batch)
     after = parameters(learner)
