@@ -1,4 +1,4 @@
-"""Groups: the samples of one problem, admitted together with consecutive ids and trained on together."""
+"""Which groups are worth training on: the samples of one problem, which are compared with one another."""
 
 from __future__ import annotations
 
@@ -8,26 +8,6 @@ from rewards.reward import Scored
 
 # Totals that differ by less are the same: a sum of parts is not exact.
 FLAT = 1e-8
-
-
-class Assembler:
-    """Brings the samples of a problem together again, in whatever order they come.
-
-    Invariant: every sample that is put in comes out once, in its whole group.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self._partial: dict[int, list[Scored]] = {}
-
-    def add(self, scored: Scored) -> list[Scored] | None:
-        """The whole group in order of admission if this was its last sample, else None."""
-        key = scored.job.id // self.size
-        group = self._partial.setdefault(key, [])
-        group.append(scored)
-        if len(group) < self.size:
-            return None
-        return sorted(self._partial.pop(key), key=lambda item: item.job.id)
 
 
 def usable(group: Sequence[Scored]) -> bool:
