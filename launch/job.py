@@ -34,7 +34,7 @@ def execute(config: Config, overrides: list[str]) -> int:
 
         try:
             mirror = Mirror(config.mirror, folder, say)
-            mirror.take_up(resume=config.resume is not None)
+            mirror.fetch(resume=config.resume is not None)
         except ConfigError as error:
             sys.stderr.write(f"{error}\n")
             return 2

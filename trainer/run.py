@@ -90,7 +90,7 @@ class Run:
         code = 1
         tracker: Tracker | None = None
         try:
-            wandb_id = self._take_up() if resumed else None
+            wandb_id = self._resume() if resumed else None
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
@@ -154,11 +154,11 @@ class Run:
         command = ["python", "-m", "launch.train", *kept, f"run_dir={self.folder}", "resume=auto"]
         return " ".join(map(shlex.quote, command))
 
-    def _take_up(self) -> str | None:
+    def _resume(self) -> str | None:
         """Go on with what an earlier process of this run did, as far as its newest checkpoint says; its W&B id."""
-        before, done = self.recovery.take_up(), f"{self.recovery.version} learner steps"
+        before, done = self.recovery.find_checkpoint(), f"{self.recovery.version} learner steps"
         if self.fine_tuning is not None:
-            earlier = self.fine_tuning.take_up()
+            earlier = self.fine_tuning.find_checkpoint()
             if not self.fine_tuned:
                 before, done = earlier, f"{self.fine_tuning.begun} steps of stage 1"
         self._say(f"goes on after {done}")
@@ -321,7 +321,7 @@ class Run:
         filler = evaluation.filler and self.config.data.source == "chained"
         kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
         name = self.config.strategy.name
-        if name in UNTRAINED:  # there is no plan to be given, nor a decomposer to be judged
+        if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
             return list(dict.fromkeys(["direct", name]))
         # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
         return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]

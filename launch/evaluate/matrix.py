@@ -40,7 +40,8 @@ GROUPS = ("steps", "subject", "level")
 
 @dataclass(frozen=True)
 class Cell:
-    """One decomposer, solver, strategy and data set. ``given`` is ``gold`` or ``filler`` where plans are given."""
+    """One decomposer, solver, strategy and data set. ``given`` is ``gold`` or ``filler``, None where the decomposer
+    writes its own."""
 
     data: str
     solver: str
@@ -77,7 +78,7 @@ def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tupl
 
     Cells that any engine can serve go with the last one, and of them last those whose budget another cell sets.
     """
-    plan = []
+    order = []
     for solver in dict.fromkeys(cell.solver_key for cell in cells):
         own = [cell for cell in cells if cell.solver_key == solver]
         free = sorted(
@@ -86,8 +87,8 @@ def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tupl
         engines = list(dict.fromkeys(cell.engine_key for cell in own if cell.engine_key is not None))
         groups = [[cell for cell in own if cell.engine_key == engine] for engine in engines] or [[]]
         groups[-1] = groups[-1] + free
-        plan.append((solver, [(group[0], group) for group in groups]))
-    return plan
+        order.append((solver, [(group[0], group) for group in groups]))
+    return order
 
 
 def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget: str) -> str:

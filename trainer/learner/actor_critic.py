@@ -19,7 +19,7 @@ from trainer.algorithm.experience import Sequences, pack
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportedTensor:
     """A tensor that an engine can be given: its name, and what it is made of, which has to be gathered first. It has
     the shape of the first of its ``parts``."""
 
@@ -124,11 +124,11 @@ class ActorCritic(nn.Module):
                 logits = self.lm(**arguments).logits
         return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
 
-    def sources(self, *, merge: bool = True) -> list[Source]:
+    def exported(self, *, merge: bool = True) -> list[ExportedTensor]:
         """The language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left out
         without ``merge``."""
         if not self.lora:
-            return [Source(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
+            return [ExportedTensor(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
         adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()}
         return [
             _merged(name, value, adapted[name]) if merge and name in adapted else _plain(name, value)
@@ -136,19 +136,19 @@ class ActorCritic(nn.Module):
             if "lora_" not in name
         ]
 
-    def adapters(self) -> tuple[list[Source], dict[str, float]]:
+    def adapters(self) -> tuple[list[ExportedTensor], dict[str, float]]:
         """The adapter's tensors, named after the weights they change, and each weight's scale."""
-        sources, scales = [], {}
+        tensors, scales = [], {}
         for name, module in self._adapted():
             scales[f"{name}.weight"] = module.scaling["default"]
             for suffix, part in ((LORA_A, module.lora_A), (LORA_B, module.lora_B)):
                 value = part["default"].weight
-                sources.append(Source(f"{name}.weight{suffix}", (value,), value.detach))
-        return sources, scales
+                tensors.append(ExportedTensor(f"{name}.weight{suffix}", (value,), value.detach))
+        return tensors, scales
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """The language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
-        return ((source.name, source.make()) for source in self.sources())
+        return ((tensor.name, tensor.make()) for tensor in self.exported())
 
     def _adapted(self) -> list[tuple[str, Any]]:
         modules = self.lm.get_base_model().named_modules()
@@ -184,13 +184,13 @@ def check_packing(model: ActorCritic, engine: Any) -> None:
         )
 
 
-def _plain(name: str, value: nn.Parameter) -> Source:
-    return Source(name.replace(".base_layer", ""), (value,), value.detach)
+def _plain(name: str, value: nn.Parameter) -> ExportedTensor:
+    return ExportedTensor(name.replace(".base_layer", ""), (value,), value.detach)
 
 
-def _merged(name: str, value: nn.Parameter, module: Any) -> Source:
+def _merged(name: str, value: nn.Parameter, module: Any) -> ExportedTensor:
     parts = (value, module.lora_A["default"].weight, module.lora_B["default"].weight)
-    return Source(
+    return ExportedTensor(
         name.replace(".base_layer", ""), parts, lambda: value.detach() + module.get_delta_weight("default").detach()
     )
 

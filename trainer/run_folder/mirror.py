@@ -41,7 +41,7 @@ class Mirror:
         self._thread = ThreadPoolExecutor(1, "mirror")
         self._copying: Future[None] | None = None
 
-    def take_up(self, resume: bool) -> None:
+    def fetch(self, resume: bool) -> None:
         """Fetch the run that is there, if the folder holds none, and know what is there. Raises ConfigError if there is
         one that is not to be gone on with, or the URL cannot be read."""
         try:

@@ -34,7 +34,7 @@ class Recovery:
         """The learner steps to go on after."""
         return 0 if self.checkpoint is None else self.checkpoint.version
 
-    def take_up(self) -> dict[str, Any] | None:
+    def find_checkpoint(self) -> dict[str, Any] | None:
         """Find what an earlier process left; the run's own state in it, None if there is no checkpoint."""
         self.checkpoint = newest(self.folder)
         return None if self.checkpoint is None else dict(self.checkpoint.state["run"])

@@ -14,7 +14,7 @@ def usable(group: Sequence[Scored]) -> bool:
     """Whether every sample was scored and holds policy tokens: a group is trained on whole or not at all."""
     return all(
         item.reward.error is None
-        # Too long a prompt and too many replies are the plan's doing; every other failure is the solver's own.
+        # Too long a prompt and too many replies are the decomposition's doing; every other failure is the solver's own.
         and item.episode.outcome in ("ok", "prompt_too_long", "episode_tokens")
         and item.episode.policy is not None
         and len(item.episode.policy.token_ids) > 0

@@ -125,8 +125,8 @@ def sent(learner: Learner, trained) -> bool:
     """Whether the first rank, and it alone, has bitwise what is trained to send; and merged, what an engine makes of
     an adapter."""
     names = {id(value): name for name, value in learner.model.named_parameters()}
-    adapters, scales = learner.model.adapters() if learner.model.lora else (learner.model.sources(), {})
-    base = gathered(learner, learner.model.sources(merge=False))
+    adapters, scales = learner.model.adapters() if learner.model.lora else (learner.model.exported(), {})
+    base = gathered(learner, learner.model.exported(merge=False))
     given, whole = gathered(learner, adapters), gathered(learner)
     if learner.rank > 0:
         return not given and not whole
