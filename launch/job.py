@@ -87,6 +87,7 @@ def _missing(config: Config, console: Console) -> str | None:
     from trainer.cluster.placement import shortage
     from trainer.cluster.ray_cluster import available
     from trainer.cluster.resource_plan import gpu_roles, over_full, show
+    from trainer.workers.errors import first_line
 
     memory = gpu_roles(config)
     show(config, memory, console)
@@ -96,8 +97,7 @@ def _missing(config: Config, console: Console) -> str | None:
     try:
         missing = shortage(config, available(config), "this machine" if local else "the cluster")
     except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
-        line = str(error).strip().partition("\n")[0]
-        return f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {line}"
+        return f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {first_line(error)}"
     if missing is not None:
         ray.shutdown()
     return missing

@@ -29,7 +29,7 @@ from rollout.records import Problem
 from trainer.cluster.actor_settings import worker_settings
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import RunningRoles, running_roles
-from trainer.run_folder.files import write_json
+from trainer.run_folder.files import read_json, write_json, write_rows
 from trainer.stages.evaluation import eval_jobs
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
@@ -153,8 +153,7 @@ class MatrixRun:
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """A finished cell's result; None if there is none for what the cell is now."""
-        file = self._file(cell)
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        found = read_json(self._file(cell))
         return found if found.get("fingerprint") == self.prints[cell.name] else None
 
     def pending(self) -> list[Cell]:
@@ -184,12 +183,8 @@ class MatrixRun:
         """Run one cell and keep it; what to say about it."""
         problems = self.problems[cell.data]
         scored = await pipeline.run(self.jobs(cell))
-        records = [episode_record(item) for item in scored]
         file = self._file(cell)
-        episodes = file.with_suffix(".jsonl")
-        partial = episodes.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        partial.rename(episodes)
+        write_rows(file.with_suffix(".jsonl"), map(episode_record, scored))
         rows = [self._row(cell, item, index // len(problems)) for index, item in enumerate(scored)]
         names = {"data": cell.data, "solver": cell.solver, "strategy": cell.strategy, "decomposer": cell.decomposer}
         write_json(file, {"fingerprint": self.prints[cell.name], **names, "rows": rows})

@@ -11,6 +11,7 @@ from ray.exceptions import RayActorError
 
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience
+from trainer.workers.errors import first_line
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
 GRACE_S = 10.0
@@ -120,7 +121,7 @@ async def _together(calls: Sequence[Any]) -> list[Any]:
     errors = [task.exception() for task in tasks if task.done()]
     for rank, error in enumerate(errors):
         if isinstance(error, RayActorError):
-            raise LearnerDied(f"learner-{rank} ended: {str(error).strip().splitlines()[0]}") from None
+            raise LearnerDied(f"learner-{rank} ended: {first_line(error)}") from None
     for error in errors:
         if error is not None:
             raise error

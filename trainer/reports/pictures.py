@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from conf.schema.rewards import PARTS
+from trainer.run_folder.files import read_rows
 from trainer.tracking.labels import NAMES
 
 if TYPE_CHECKING:
@@ -80,13 +81,6 @@ PANELS = (
 )  # fmt: skip
 
 
-def read_lines(path: Path) -> list[Row]:
-    """All objects of a JSON-lines file; none if it is not there."""
-    if not path.is_file():
-        return []
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
 def read_run(folder: Path, name: str | None = None) -> FinishedRun:
     """Read a run's folder; what it does not have is empty."""
     summary, config = folder / "summary.json", folder / "config.yaml"
@@ -95,9 +89,9 @@ def read_run(folder: Path, name: str | None = None) -> FinishedRun:
         folder,
         json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
         yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {},
-        read_lines(folder / "metrics.jsonl"),
-        read_lines(folder / "logs" / "sft.jsonl"),
-        [row for row in read_lines(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],
+        read_rows(folder / "metrics.jsonl"),
+        read_rows(folder / "logs" / "sft.jsonl"),
+        [row for row in read_rows(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],
     )
 
 

@@ -7,12 +7,11 @@ and the run's state), ``waiting.jsonl`` (the scored episodes that wait to be tra
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.run_folder.files import PARTIAL
+from trainer.run_folder.files import PARTIAL, read_json
 
 STATE = "state.json"
 WAITING = "waiting.jsonl"
@@ -34,7 +33,7 @@ class Checkpoint:
 
 def read_checkpoint(folder: Path) -> Checkpoint:
     """Read a checkpoint's state."""
-    return Checkpoint(folder, json.loads((folder / STATE).read_text(encoding="utf-8")))
+    return Checkpoint(folder, read_json(folder / STATE))
 
 
 def newest(parent: Path) -> Checkpoint | None:

@@ -121,5 +121,4 @@ def _is_state(name: str) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]

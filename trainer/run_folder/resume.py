@@ -5,7 +5,6 @@ Nothing heavy is imported here, so a run that cannot be resumed is refused in a 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import yaml
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from trainer.run_folder.files import read_json
 
 # What may differ: where and how fast a run is, how long it waits, what it spends and shows; not what it learns.
 FREE = {
@@ -43,9 +43,8 @@ def check_resumable(folder: Path, config: Config) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run of a folder came to its end."""
-    summary = folder / "summary.json"
-    return summary.is_file() and json.loads(summary.read_text(encoding="utf-8"))["status"] == "finished"
+    """Return whether the run of a folder came to its end."""
+    return bool(read_json(folder / "summary.json").get("status") == "finished")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

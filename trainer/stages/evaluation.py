@@ -4,7 +4,6 @@ origins, while the policy is trained through its own."""
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 import time
@@ -21,7 +20,7 @@ from rollout.data.chained import Graph
 from rollout.jobs import Job
 from rollout.records import Problem
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.files import write_json
+from trainer.run_folder.files import read_json, write_json
 from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
@@ -109,9 +108,8 @@ class Evaluator:
         self._kept: int | None = None
         self._saving: asyncio.Task[None] | None = None
         self._running: asyncio.Task[dict[str, float]] | None = None
-        record = self._folder / "evaluation.json"
         # A run that goes on in its folder goes on comparing.
-        self.best: dict[str, Any] | None = json.loads(record.read_text()) if record.is_file() else None
+        self.best: dict[str, Any] | None = read_json(self._folder / "evaluation.json") or None
 
     async def keep(self, version: int) -> None:
         """Write the policy if it is to be evaluated: call it when the learner has reached ``version`` and before it

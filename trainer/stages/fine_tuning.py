@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -31,7 +30,7 @@ from rollout.records import Decomposition, Problem
 from rollout.strategies import PLAN_ONLY
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import STATE, newest
-from trainer.run_folder.files import begin_folder, complete, prune, write_json
+from trainer.run_folder.files import begin_folder, complete, prune, read_json, read_rows, write_json, write_rows
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
@@ -65,8 +64,7 @@ class FineTuning:
 
     def find_checkpoint(self) -> dict[str, Any] | None:
         """Find what an earlier process left; the run's own state at its newest checkpoint, None if there is none."""
-        record = self.folder / SUMMARY
-        self.report = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+        self.report = read_json(self.folder / SUMMARY)
         checkpoint = newest(self.checkpoints)
         if checkpoint is None:
             return None
@@ -117,13 +115,9 @@ class FineTuning:
             rows = [await _rows(lessons, prompts, pipeline) for lessons in (mixture, held_out)]
             self._note(sources=counts, held_out=len(held_out))
             for path, own in reversed(list(zip(files, rows, strict=True))):
-                partial = path.with_suffix(".partial")
-                partial.write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
-                partial.rename(path)
-        train, measured = (
-            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in files
-        )
-        return _pairs(train), _pairs(measured)
+                write_rows(path, own)
+        train, measured = ([(row["prompt"], row["completion"]) for row in read_rows(path)] for path in files)
+        return train, measured
 
     async def train(
         self,
@@ -201,10 +195,14 @@ class FineTuning:
                 counts = {"problems": len(own), "invalid": sum(written[i].invalid is not None for i in own)}
                 report[name] = counts | means([found[index] for index in own])
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / f"compared_{when}.jsonl").open("w", encoding="utf-8") as stream:
-            for (name, problem), asks, reference, likeness in zip(asked, texts, references, found, strict=True):
-                row = {"set": name, "id": problem.id, "question": problem.question, "subquestions": asks}
-                stream.write(json.dumps(row | {"reference": reference, "matched": likeness.matched}) + "\n")
+        rows = [
+            {
+                "set": name, "id": problem.id, "question": problem.question, "subquestions": subquestions,
+                "reference": reference, "matched": likeness.matched,
+            }
+            for (name, problem), subquestions, reference, likeness in zip(asked, texts, references, found, strict=True)
+        ]  # fmt: skip
+        write_rows(self.folder / f"compared_{when}.jsonl", rows)
         self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
 
     def _unseen(self, question: str) -> bool:
@@ -242,7 +240,3 @@ async def _rows(lessons: Sequence[tuple[str, Lesson]], prompts: Prompts, pipelin
         }
         for name, lesson in lessons
     ]
-
-
-def _pairs(rows: Sequence[dict[str, str]]) -> list[Example]:
-    return [(row["prompt"], row["completion"]) for row in rows]

@@ -3,7 +3,6 @@ what the present decomposer itself writes, screened by the solver's answers."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rollout.data.source import Source
 from rollout.jobs import Job, sampling_seed
 from rollout.records import Problem, RecordError
 from rollout.strategies import PLAN_ONLY
+from trainer.run_folder.files import write_rows
 from trainer.workers.pipeline import Pipeline
 
 # Told how many of a source's episodes are back, and of how many.
@@ -138,7 +138,7 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
 
 def write_teacher(path: Path, lessons: Sequence[Lesson]) -> None:
     """Write a teacher's file."""
-    path.write_text("".join(json.dumps(lesson.to_json()) + "\n" for lesson in lessons), encoding="utf-8")
+    write_rows(path, (lesson.to_json() for lesson in lessons))
 
 
 class ExampleSources:

@@ -13,10 +13,12 @@ def reason(error: BaseException) -> str:
     their stacks and advice are for the log."""
     if isinstance(error, RayTaskError) and error.cause is not None:
         error = error.cause
-    text = str(error).strip()
-    if isinstance(error, RayError):
-        text = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {first_line(error) if isinstance(error, RayError) else str(error).strip()}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return str(error).strip().partition("\n")[0]
 
 
 def whole(error: BaseException) -> str:
@@ -31,5 +33,5 @@ class WaitTimeout(RuntimeError):
 def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
     """The last lines of an actor's log."""
     file = log_folder / f"{name}.log"
-    text = file.read_text(errors="replace").splitlines() if file.is_file() else []
-    return "\n".join(text[-lines:])
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    return "\n".join(text.splitlines()[-lines:])

@@ -19,7 +19,7 @@ from rollout.records import RecordError
 from tests.trainer.fakes import Group, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, scored
 from trainer.run_folder.checkpoints import STATE, newest
-from trainer.run_folder.files import begin_folder, complete, cut, prune, rows
+from trainer.run_folder.files import begin_folder, complete, cut, prune, read_rows
 from trainer.run_folder.resume import check_resumable
 from trainer.stages.ppo import Controller
 from trainer.tracking.tracker import Tracker
@@ -208,7 +208,7 @@ def test_a_file_is_cut_to_the_steps_that_count(tmp_path):
     file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     assert cut(file, lambda row: row["step"] <= 2) == [{"step": 3}]
     assert file.read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert cut(tmp_path / "none", lambda row: False) == rows(tmp_path / "none") == []
+    assert cut(tmp_path / "none", lambda row: False) == read_rows(tmp_path / "none") == []
 
 
 def test_a_tracker_repeats_no_step_and_keeps_what_was_lost(tmp_path):
@@ -222,12 +222,16 @@ def test_a_tracker_repeats_no_step_and_keeps_what_was_lost(tmp_path):
     tracker.rewind(2, {"sft": {}})
     tracker.step(3, {"reward/total": 30}, [scored(30, [3])])
     tracker.close(0)
-    assert [(row["step"], row["reward/total"]) for row in rows(tmp_path / "metrics.jsonl")] == [(1, 1), (2, 2), (3, 30)]
-    assert [(row["split"], row["step"]) for row in rows(tmp_path / "episodes.jsonl")] == [
+    assert [(row["step"], row["reward/total"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [
+        (1, 1),
+        (2, 2),
+        (3, 30),
+    ]
+    assert [(row["split"], row["step"]) for row in read_rows(tmp_path / "episodes.jsonl")] == [
         ("sft", 0), ("train", 1), ("train", 2), ("train", 3),
     ]  # fmt: skip
     assert [item.job.id for item in read_scored(tmp_path / "recorded.jsonl")] == [1, 2, 30]
-    assert rows(tmp_path / "logs" / "lost_steps.jsonl") == [{"step": 3, "reward/total": 3}]
+    assert read_rows(tmp_path / "logs" / "lost_steps.jsonl") == [{"step": 3, "reward/total": 3}]
 
 
 # -- replay ------------------------------------------------------------------------------------------------------
