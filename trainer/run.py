@@ -65,7 +65,6 @@ class Run:
         self.source = make_source(config.data)
         self.seconds: dict[str, float] = {}
         self.evaluated: list[tuple[str, Scored]] = []
-        self.kept = 0
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
@@ -340,9 +339,9 @@ class Run:
             }
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
-        for kind, item in self.evaluated[self.kept :]:
+        for kind, item in self.evaluated:
             tracker.episode(item, kind, self.summary["steps"])
-        self.kept = len(self.evaluated)
+        self.evaluated.clear()
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:

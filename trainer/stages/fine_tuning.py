@@ -29,8 +29,8 @@ from rollout.jobs import Job
 from rollout.records import Decomposition, Problem
 from rollout.strategies import PLAN_ONLY
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import STATE, newest
-from trainer.run_folder.files import begin_folder, complete, prune, read_json, read_rows, write_json, write_rows
+from trainer.run_folder.checkpoints import new_checkpoint, newest
+from trainer.run_folder.files import read_json, read_rows, write_json, write_rows
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
@@ -163,11 +163,9 @@ class FineTuning:
 
     async def checkpoint(self, step: int, learner: LearnerGroup, run: dict[str, Any]) -> None:
         """Write a checkpoint, with the run's own state."""
-        partial = begin_folder(self.checkpoints / f"step-{step}")
-        await learner.checkpoint(str(partial))
-        write_json(partial / STATE, {"version": step, "run": run})
-        await asyncio.to_thread(complete, partial)
-        prune(self.checkpoints, "step-", self.config.learner.keep_checkpoints)
+        folder, keep = self.checkpoints / f"step-{step}", self.config.learner.keep_checkpoints
+        async with new_checkpoint(folder, {"version": step, "run": run}, keep) as partial:
+            await learner.checkpoint(str(partial))
 
     def forget_checkpoints(self) -> None:
         """Remove them: stage 1 is done, and its model is kept."""

@@ -4,7 +4,6 @@ when a learner rank died, by this one. Steps taken since then are taken again.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 from conf.schema.config import Config
 from rollout.data.source import Source
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import STATE, WAITING, Checkpoint, newest, read_checkpoint
-from trainer.run_folder.files import begin_folder, complete, prune, write_json
+from trainer.run_folder.checkpoints import WAITING, Checkpoint, new_checkpoint, newest, read_checkpoint
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import Controller, OnStep
 from trainer.workers.pipeline import Pipeline
@@ -77,10 +75,9 @@ class Recovery:
 
     async def save(self, name: str, controller: Controller, learner: LearnerGroup, run: dict[str, Any]) -> None:
         """Write a checkpoint between two steps, with the run's own state. Rollouts go on meanwhile."""
-        state, waiting = controller.state()
-        partial = begin_folder(self.folder / name)
-        await learner.checkpoint(str(partial))
-        write_scored(partial / WAITING, waiting)
-        write_json(partial / STATE, {"version": state["version"], "controller": state, "run": run})
-        self.checkpoint = read_checkpoint(await asyncio.to_thread(complete, partial))
-        prune(self.folder, "step-", self.config.learner.keep_checkpoints)
+        own, waiting = controller.state()
+        state = {"version": controller.version, "controller": own, "run": run}
+        async with new_checkpoint(self.folder / name, state, self.config.learner.keep_checkpoints) as partial:
+            await learner.checkpoint(str(partial))
+            write_scored(partial / WAITING, waiting)
+        self.checkpoint = read_checkpoint(self.folder / name)
