@@ -17,7 +17,7 @@ from rollout.records import RecordError
 
 
 def run_folder(config: Config) -> Path:
-    """The run's folder: as configured, or runs/<date>_<time>."""
+    """Return the run's folder: as configured, or runs/<date>_<time>."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
 

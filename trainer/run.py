@@ -82,7 +82,7 @@ class Run:
             self.decomposer = str(sft)
 
     def execute(self) -> int:
-        """Do everything; returns the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
+        """Do everything; return the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
         resumed = self.config.resume is not None and (self.folder / "config.yaml").is_file()
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "checkpoints").mkdir(exist_ok=True)
@@ -148,13 +148,14 @@ class Run:
             self.mirror.begin()
 
     def resume_command(self) -> str:
-        """The command that goes on from the newest checkpoint."""
+        """Return the command that goes on from the newest checkpoint."""
         kept = [text for text in self.overrides if not text.startswith(("run_dir=", "resume="))]
         command = ["python", "-m", "launch.train", *kept, f"run_dir={self.folder}", "resume=auto"]
         return " ".join(map(shlex.quote, command))
 
     def _resume(self) -> str | None:
-        """Go on with what an earlier process of this run did, as far as its newest checkpoint says; its W&B id."""
+        """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B
+        id."""
         before, done = self.recovery.find_checkpoint(), f"{self.recovery.version} learner steps"
         if self.fine_tuning is not None:
             earlier = self.fine_tuning.find_checkpoint()
@@ -169,7 +170,8 @@ class Run:
         return str(before["wandb_id"]) if before["wandb_id"] else None
 
     def _say(self, text: str | Text) -> None:
-        """Paths, commands and errors are for copying: a terminal may wrap them, we do not; nor is anything markup."""
+        """Print a text as it is: paths, commands and errors are for copying, so a terminal may wrap them and we do
+        not."""
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _keep_non_finite(self, error: BaseException) -> None:
@@ -235,7 +237,7 @@ class Run:
         )
 
     async def _usage(self, pipeline: Pipeline) -> Usage:
-        """What the solver was asked in this run, before it was resumed too."""
+        """Return what the solver was asked in this run, before it was resumed too."""
         return self.usage_before + await pipeline.solver_usage()
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
@@ -262,7 +264,7 @@ class Run:
     async def _sft(
         self, stage: FineTuning, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup
     ) -> None:
-        """Stage 1."""
+        """Run stage 1 on the policy that stage 2 is to start from."""
         self.summary["sft"] = stage.report
         await stage.compare("before", pipeline, view)
         await learner.setup(self.decomposer, "sft")
@@ -275,7 +277,7 @@ class Run:
         self._copy()
 
     async def _state(self, pipeline: Pipeline, tracker: Tracker) -> dict[str, Any]:
-        """What a checkpoint keeps of the run itself."""
+        """Return what a checkpoint keeps of the run itself."""
         return {
             "summary": self.summary,
             "solver": asdict(await self._usage(pipeline)),
@@ -326,7 +328,7 @@ class Run:
         return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]
 
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
-        """Stage 3 for some kinds; a sample of the episodes is kept."""
+        """Run stage 3 for some kinds; a sample of the episodes is kept."""
         view.stage(f"stage 3, {len(problems)} held-out problems: {', '.join(kinds)}", len(kinds))
         for index, kind in enumerate(kinds):
             result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
@@ -354,7 +356,8 @@ class Run:
 
 @contextmanager
 def held_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are only noted: what they ask for is being done, and half written it would be of no use."""
+    """Only note Ctrl-C and SIGTERM for the block, in the list that it gets: what they ask for is being done, and half
+    written it would be of no use."""
     held: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: held.append(number))

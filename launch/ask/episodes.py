@@ -30,7 +30,7 @@ class AskError(RuntimeError):
 
 
 def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]:
-    """Greedy episodes of problems without a gold answer."""
+    """Return greedy episodes of problems without a gold answer."""
     return [
         Job(index, Problem(f"question {index + 1}", question, "", answer_type), strategy, 0, temperature=0.0)
         for index, question in enumerate(questions)
@@ -38,7 +38,7 @@ def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]
 
 
 def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
-    """The episodes in the order of their jobs, each as soon as it and those before it are done.
+    """Yield the episodes in the order of their jobs, each as soon as it and those before it are done.
 
     What they need is started for it and ended with it: for a few jobs on this machine's CPU the models alone, else Ray,
     the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.

@@ -74,7 +74,7 @@ class Cell:
 
 
 def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tuple[Cell, list[Cell]]]]]:
-    """The order of running: by solver, then by policy engine, ``(cell that starts the engine, its cells)``.
+    """Return the order of running: by solver, then by policy engine, ``(cell that starts the engine, its cells)``.
 
     Cells that any engine can serve go with the last one, and of them last those whose budget another cell sets.
     """
@@ -92,8 +92,8 @@ def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tupl
 
 
 def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget: str) -> str:
-    """What decides a cell's episodes, as a hash: configuration, models' files, problems, samples, and the fingerprint
-    of the cell that sets its ``budget``."""
+    """Return a hash of what decides a cell's episodes: configuration, models' files, problems, samples, and the
+    fingerprint of the cell that sets its ``budget``."""
     config = cell.config
     decomposer = None if cell.engine_key is None else config.start_from or config.model.path
     solver = config.solver.path if isinstance(config.solver, VllmSolver) else None
@@ -112,7 +112,8 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
 
 
 def _files(path: str | None) -> list[Any]:
-    """A model's path, and of a folder its weights' sizes and times: it may be written anew under the same name."""
+    """Return a model's path, and of a folder its weights' sizes and times: it may be written anew under the
+    same name."""
     folder = Path(model_path(path)).expanduser() if path else None
     files = sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else []
     return [path, *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]
@@ -152,12 +153,12 @@ class MatrixRun:
             )
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """A finished cell's result; None if there is none for what the cell is now."""
+        """Return a finished cell's result; None if there is none for what the cell is now."""
         found = read_json(self._file(cell))
         return found if found.get("fingerprint") == self.prints[cell.name] else None
 
     def pending(self) -> list[Cell]:
-        """The cells that are not finished, in their order."""
+        """Return the cells that are not finished, in their order."""
         return [cell for cell in self.cells if self.result(cell) is None]
 
     async def run(self) -> None:
@@ -180,7 +181,7 @@ class MatrixRun:
                                 self._say(f"{next(number)}/{len(pending)}  {cell.name}  {result}")
 
     async def _cell(self, pipeline: Pipeline, cell: Cell) -> str:
-        """Run one cell and keep it; what to say about it."""
+        """Run one cell and keep it; return what to say about it."""
         problems = self.problems[cell.data]
         scored = await pipeline.run(self.jobs(cell))
         file = self._file(cell)
@@ -191,7 +192,7 @@ class MatrixRun:
         return f"{sum(row['correct'] for row in rows) / len(rows):.3f}"
 
     def jobs(self, cell: Cell) -> list[Job]:
-        """A cell's episodes: every problem once, then every problem a second time, and so on."""
+        """Return a cell's episodes: every problem once, then every problem a second time, and so on."""
         problems, matrix = self.problems[cell.data], self.matrix
         once = eval_jobs(problems, cell.given or "policy", cell.config.strategy.name)
         settings = worker_settings(self._budgeted(cell))
@@ -208,7 +209,7 @@ class MatrixRun:
         ]
 
     def _budgeted(self, cell: Cell) -> Config:
-        """The cell's configuration, with the budget that another cell sets."""
+        """Return the cell's configuration, with the budget that another cell sets."""
         other = self._budget_cell(cell)
         if other is None:
             return cell.config
@@ -221,7 +222,7 @@ class MatrixRun:
         return cell.config.model_copy(update={"strategy": strategy})
 
     def _budget_cell(self, cell: Cell) -> Cell | None:
-        """The cell that sets this one's budget; None if none does. Raises ConfigError if that one is not run."""
+        """Return the cell that sets this one's budget; None if none does. Raises ConfigError if that one is not run."""
         equal = self.matrix.equal_tokens.get(cell.strategy)
         if equal is None:
             return None

@@ -139,8 +139,8 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
 
 
 async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
-    """Reserve the run's bundles, all of them at once; where each actor goes. Raises StartError if the cluster lacks
-    something, or has no room for longer than ``controller.start_timeout_s``."""
+    """Reserve the run's bundles, all of them at once; return where each actor goes. Raises StartError if the cluster
+    lacks something, or has no room for longer than ``controller.start_timeout_s``."""
     wanted = placement.bundles(config, only)
     if not wanted:
         return {}

@@ -81,7 +81,8 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.value_head.bias)
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
-        """Score the completions of a batch. ``entropy``: ``none``, its ``value``, or with its ``gradient``."""
+        """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
+        ``value``, or with its ``gradient``."""
         output = self.lm(
             **batch.inputs,
             logits_to_keep=batch.before,
@@ -101,12 +102,12 @@ class ActorCritic(nn.Module):
         return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
 
     def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Trainable parameters of the actor, and of the critic's own."""
+        """Return the trainable parameters of the actor, and of the critic's own."""
         actor = [p for p in self.lm.parameters() if p.requires_grad]
         return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
 
     def reference(self) -> nn.Module | None:
-        """A frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
+        """Return a frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
         gives it."""
         if self.lora:
             return None
@@ -115,7 +116,7 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
-        """Log-probabilities of the completions under the reference ``[batch, completion]``."""
+        """Return the log-probabilities of the completions under the reference ``[batch, completion]``."""
         arguments = {**batch.inputs, "logits_to_keep": batch.before, "use_cache": False}
         if frozen is not None:
             logits = frozen(**arguments).logits
@@ -125,8 +126,8 @@ class ActorCritic(nn.Module):
         return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
 
     def exported(self, *, merge: bool = True) -> list[ExportedTensor]:
-        """The language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left out
-        without ``merge``."""
+        """Return the language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left
+        out without ``merge``."""
         if not self.lora:
             return [ExportedTensor(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
         adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()}
@@ -137,7 +138,7 @@ class ActorCritic(nn.Module):
         ]
 
     def adapters(self) -> tuple[list[ExportedTensor], dict[str, float]]:
-        """The adapter's tensors, named after the weights they change, and each weight's scale."""
+        """Return the adapter's tensors, named after the weights they change, and each weight's scale."""
         tensors, scales = [], {}
         for name, module in self._adapted():
             scales[f"{name}.weight"] = module.scaling["default"]
@@ -147,7 +148,7 @@ class ActorCritic(nn.Module):
         return tensors, scales
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """The language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
+        """Yield the language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
         return ((tensor.name, tensor.make()) for tensor in self.exported())
 
     def _adapted(self) -> list[tuple[str, Any]]:
@@ -204,7 +205,8 @@ def _load(
     *,
     trunk: bool = False,
 ) -> tuple[Any, int]:
-    """A folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden state."""
+    """Return a folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden
+    state."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
@@ -223,8 +225,8 @@ def _load(
 
 
 def token_logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the entropies there
-    (see ``ActorCritic.forward``; zeros for ``none``)."""
+    """Return the log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the
+    entropies there (see ``ActorCritic.forward``; zeros for ``none``)."""
     log_z = logits.logsumexp(-1)
     chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - log_z
     if entropy == "none":

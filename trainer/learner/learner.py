@@ -93,8 +93,8 @@ class Learner(SendingRank):
     # -- stage 1 ---------------------------------------------------------------------------------------------
 
     def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
-        """One optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning
-        rate; the mean loss a token."""
+        """Take one optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning
+        rate; return the mean loss a token."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.config.sft.lr * decay
         pairs = self._tokens(rows)
@@ -110,7 +110,7 @@ class Learner(SendingRank):
         return {"sft/loss": self._sum(loss_sum), "sft/tokens": total}
 
     def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
-        """The mean loss a token of (prompt, completion) texts, the whole of them whatever the rank; nothing is
+        """Return the mean loss a token of (prompt, completion) texts, the whole of them whatever the rank; nothing is
         learned."""
         pairs = self._tokens(rows)
         # A rank that gets none takes part all the same, with nothing to count.
@@ -128,17 +128,17 @@ class Learner(SendingRank):
         return self._sum(loss) / self._sum(tokens)
 
     def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Row]:
-        """Prompts and completions as token ids, the end of text after a completion."""
+        """Return prompts and completions as token ids, the end of text after a completion."""
         encode, end = self.tokenizer.encode, self.tokenizer.eos_token_id
         return [(encode(prompt), [*encode(completion, add_special_tokens=False), end]) for prompt, completion in rows]
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
-        """PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
+        """Run PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
 
         Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
-        learner's weights at take-up. Raises NonFiniteLoss, on all ranks.
+        learner's weights as they are before. Raises NonFiniteLoss, on all ranks.
         """
         started = time.perf_counter()
         algorithm = self.config.algorithm
@@ -247,7 +247,7 @@ class Learner(SendingRank):
         totals["norm"] += norm
 
     def _backward(self, loss: Tensor, *, last: bool, problems: Sequence[str] = ()) -> float:
-        """Add a micro-batch's gradient and, with the ``last``, take the step; then the norm of the gradient."""
+        """Add a micro-batch's gradient and, with the ``last``, take the step; return the norm of the gradient then."""
         if self._max(float(not torch.isfinite(loss))):
             raise self._non_finite("loss", problems)
         self.engine.set_gradient_accumulation_boundary(last)
@@ -310,8 +310,8 @@ class Learner(SendingRank):
     # -- weights ---------------------------------------------------------------------------------------------
 
     def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
-        """A few sequences and their log-probabilities under the present weights: what an engine that loaded
-        them has to find as well."""
+        """Return a few sequences and their log-probabilities under the present weights: an engine that loaded them has
+        to find the same."""
         rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
         part = self._collate(rows)
         with torch.no_grad():
@@ -345,7 +345,7 @@ class Learner(SendingRank):
     # -- batches ---------------------------------------------------------------------------------------------
 
     def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], float]]:
-        """Rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        """Return rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
         settings = self.config.learner
         groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")
         return self._equal(groups)

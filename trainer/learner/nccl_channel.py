@@ -35,7 +35,7 @@ class Policy(WeightSource):
         self._limit = limit
 
     def metadata(self) -> list[ParamMeta]:
-        """Names, types and whole shapes; nothing is gathered."""
+        """Return names, types and whole shapes; nothing is gathered."""
         return [
             ParamMeta(tensor.name, tensor.parts[0].dtype, tensor.shape) for tensor in self._learner.model.exported()
         ]

@@ -51,6 +51,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def newest(parent: Path) -> Checkpoint | None:
-    """The complete checkpoint with the most steps, if there is one."""
+    """Return the complete checkpoint with the most steps, if there is one."""
     found = [read_checkpoint(path.parent) for path in parent.glob(f"*/{STATE}") if path.parent.suffix != PARTIAL]
     return max(found, key=lambda checkpoint: checkpoint.version, default=None)

@@ -1,4 +1,4 @@
-"""Which version of the project a run was made with."""
+"""The version of the project that a run was made with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ VARIABLE = "DECOMPOSER_CODE"
 
 
 def code_version() -> str | None:
-    """The commit of the project's checkout, with ``-dirty`` if files were changed since; None where there is none."""
+    """Return the commit of the project's checkout, with ``-dirty`` if files were changed since; None where there is
+    none."""
     if given := os.environ.get(VARIABLE):
         return given
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]

@@ -14,7 +14,7 @@ PARTIAL = ".partial"
 
 
 def begin_folder(folder: Path) -> Path:
-    """A new folder to write in, for ``complete``; what an earlier attempt left is removed."""
+    """Return a new folder to write in, for ``complete``; what an earlier attempt left is removed."""
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -37,7 +37,7 @@ def complete(partial: Path) -> Path:
 
 @contextmanager
 def complete_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write in that takes its name only when the block ends without an error."""
+    """Give a folder to write in that takes its name only when the block ends without an error."""
     partial = begin_folder(folder)
     yield partial
     complete(partial)

@@ -103,7 +103,7 @@ class Mirror:
         del self._sent[name]
 
     def _marks(self) -> dict[str, Mark]:
-        """The folder's files that are complete."""
+        """Return the folder's files that are complete, each with its mark."""
         found: dict[str, Mark] = {}
         for path in sorted(self.folder.rglob("*")):
             relative = path.relative_to(self.folder)

@@ -1,4 +1,4 @@
-"""What it takes to go on with a run: whether its configuration allows it, and files without the steps that were lost.
+"""The conditions to go on with a run: its configuration must allow it.
 
 Nothing heavy is imported here, so a run that cannot be resumed is refused in a second.
 """
@@ -31,7 +31,7 @@ FREE = {
 
 
 def check_resumable(folder: Path, config: Config) -> None:
-    """Raises ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
+    """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
     began = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     before, now = _flat(began), _flat(config.model_dump(mode="json"))
     for key in [*now, *(key for key in before if key not in now)]:
@@ -48,7 +48,7 @@ def is_finished(folder: Path) -> bool:
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones."""
+    """Return nested keys as dotted ones."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}

@@ -43,7 +43,7 @@ def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job
 async def evaluate(
     pipeline: Pipeline, problems: Sequence[Problem], kind: str, strategy: str
 ) -> tuple[dict[str, Any], list[Scored]]:
-    """Run one kind over all problems: accuracy with its 95 % interval, and what else can be counted."""
+    """Run one kind over all problems; return its accuracy with what else can be counted, and the episodes."""
     scored = await pipeline.run(eval_jobs(problems, kind, strategy))
     return summarize(scored), scored
 
@@ -84,7 +84,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
 
 
 class Evaluator:
-    """Judges the policy while it is trained, greedily and always on the same problems; one evaluation at a time.
+    """A judge of the policy while it is trained, greedily and always on the same problems; one evaluation at a time.
 
     Its jobs go through the workers beside those of the training, ahead of what waits there. Nothing waits for them, no
     push either: a score is filed under the version that every worker held when it began, and the labels of the tokens
@@ -126,8 +126,8 @@ class Evaluator:
             self._running = asyncio.create_task(self._evaluate(version))
 
     async def metrics(self, *, wait: bool = False) -> dict[str, float]:
-        """What an evaluation found that has ended since it was last asked; ``wait`` for one that is running. Raises
-        what went wrong in it."""
+        """Return what an evaluation found that has ended since this was last asked; ``wait`` for one that is running.
+        Raises what went wrong in it."""
         task = self._running
         if task is None or not (wait or task.done()):
             return {}

@@ -63,7 +63,8 @@ class FineTuning:
         }
 
     def find_checkpoint(self) -> dict[str, Any] | None:
-        """Find what an earlier process left; the run's own state at its newest checkpoint, None if there is none."""
+        """Find what an earlier process left; return the run's own state at its newest checkpoint, None if there is
+        none."""
         self.report = read_json(self.folder / SUMMARY)
         checkpoint = newest(self.checkpoints)
         if checkpoint is None:
@@ -102,7 +103,8 @@ class FineTuning:
     async def examples(
         self, problems: Iterator[Problem], prompts: Prompts, pipeline: Pipeline, progress: Progress
     ) -> tuple[list[Example], list[Example]]:
-        """What is trained on, and the held-out rows whose loss is measured. ``progress`` is told of episodes."""
+        """Return what is trained on, and the held-out examples whose loss is measured. ``progress`` is told of
+        episodes."""
         files = self.folder / EXAMPLES, self.folder / HELD_OUT
         if not files[0].is_file():
             self.folder.mkdir(exist_ok=True)
@@ -151,7 +153,7 @@ class FineTuning:
         self._note(steps=steps)
 
     def _batches(self, rows: list[Example]) -> list[list[Example]]:
-        """Every step's examples: whole batches, the examples in another order every epoch."""
+        """Return every step's examples: whole batches, the examples in another order every epoch."""
         recipe = self.config.sft
         size = min(recipe.batch_size, len(rows))
         rng = random.Random(f"sft order {self.config.seed}")
@@ -204,7 +206,7 @@ class FineTuning:
         self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
 
     def _unseen(self, question: str) -> bool:
-        """Whether a question must not be trained on."""
+        """Return whether a question must not be trained on."""
         return any(one.is_held_out(question) for one in (self.source, *self._others))
 
     def _note(self, **entries: Any) -> None:
@@ -214,13 +216,13 @@ class FineTuning:
 
 
 def with_subquestions(source: Source, count: int) -> list[Problem]:
-    """Those of ``count`` held-out problems that have sub-questions."""
+    """Return those of ``count`` held-out problems that have sub-questions."""
     return [problem for problem in source.held_out(count) if problem.subquestions]
 
 
 async def _rows(lessons: Sequence[tuple[str, Lesson]], prompts: Prompts, pipeline: Pipeline) -> list[dict[str, str]]:
-    """What the decomposer reads and is to write, under (source, lesson); the solver makes the attempts that it is shown
-    and that are not there yet."""
+    """Return what the decomposer reads and is to write for each (source, lesson); the solver makes the attempts that it
+    is shown and that are not there yet."""
     attempts: dict[str, str] = {}
     if prompts.read_attempt:
         missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}

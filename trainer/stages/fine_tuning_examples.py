@@ -34,14 +34,14 @@ class Lesson:
     attempt: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A line of a teacher's file."""
+        """Return a line of a teacher's file."""
         names = ("id", "question", "answer", "answer_type", "choices", "solution", "source")
         row = {name: getattr(self.problem, name) for name in names}
         return row | {"subquestions": self.subquestions, "attempt": self.attempt}
 
 
 def shares(total: int, weights: dict[str, float]) -> dict[str, int]:
-    """``total`` shared out by weights, by largest remainders; names whose share is 0 are left out."""
+    """Return ``total`` shared out by weights, by largest remainders; names whose share is 0 are left out."""
     whole = sum(weights.values())
     exact = {name: total * weight / whole for name, weight in weights.items() if weight}
     found = {name: int(value) for name, value in exact.items()}
@@ -61,8 +61,8 @@ def filled(lessons: Sequence[Lesson], count: int, rng: random.Random) -> list[Le
 
 
 def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Lesson], dict[str, int]]:
-    """Of each problem's episodes, in their order, the first ``most`` decompositions that differ and can be used as
-    written, with ``screen`` only those whose final answer is right; and counts.
+    """Return of each problem's episodes, in their order, the first ``most`` decompositions that differ and can be used
+    as written, with ``screen`` only those whose final answer is right; and counts.
 
     ``unusable`` decompositions are invalid, or were never written or scored because something failed.
     """
@@ -92,7 +92,7 @@ def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Les
 
 
 def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Lesson], dict[str, int]]:
-    """The lessons of a teacher's file, and counts.
+    """Return the lessons of a teacher's file, and counts.
 
     A row has ``subquestions`` and ``question``, or the ``id`` of one of the data set's training problems; it may have
     what else a problem has (with ``answers`` it must have an answer, unless the data set has one), and the solver's
@@ -162,7 +162,7 @@ class ExampleSources:
         folder: Path,
         progress: Progress,
     ) -> tuple[list[tuple[str, Lesson]], dict[str, dict[str, int]]]:
-        """The mixture, each example with its source's name, and every source's counts.
+        """Return the mixture, each example with its source's name, and every source's counts.
 
         ``problems`` are as many training problems as there shall be examples. What is about a question that is
         ``unseen`` is left out and counted. What was sampled or screened is written to ``folder``, a teacher's file a
@@ -240,7 +240,7 @@ class ExampleSources:
 
 
 def _nothing(name: str, settings: SftSource, counts: dict[str, int]) -> str:
-    """Why a source has no example."""
+    """Return why a source has no example."""
     if settings.kind == "data" and counts["without_subquestions"] == counts["problems"]:
         return (
             f"none of {counts['problems']} training problems has sub-questions; stage sft needs some that have, "
@@ -255,5 +255,5 @@ def _same(one: Sequence[str], other: Sequence[str]) -> bool:
 
 
 def _line(text: str) -> str:
-    """On one line, as the format of a decomposition wants it."""
+    """Return a text on one line, as the format of a decomposition wants it."""
     return " ".join(text.split())

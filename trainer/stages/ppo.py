@@ -57,7 +57,7 @@ class PpoResult:
 
 
 class Controller:
-    """Runs PPO over a pipeline and a learner group."""
+    """PPO over a pipeline and a learner group."""
 
     def __init__(
         self,
@@ -119,7 +119,7 @@ class Controller:
         self.in_flight.restore(state, waiting)
 
     async def run(self) -> PpoResult:
-        """All steps of the configuration, or as many as the solver's budget allows."""
+        """Take all steps of the configuration, or as many as the solver's budget allows."""
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -203,7 +203,8 @@ class Controller:
         return self.out_of_budget and self.pipeline.idle
 
     def _to_resample(self, group: list[Scored]) -> bool:
-        """Whether others are to be admitted in a flat group's place; beyond the limit it is trained on as it is."""
+        """Return whether others are to be admitted in a flat group's place; beyond the limit it is trained on as
+        it is."""
         algorithm = self.config.algorithm
         if not algorithm.resample_flat_groups or self.out_of_budget:
             return False
@@ -247,7 +248,7 @@ class Controller:
                 await self._arrived.wait()
 
     def _too_stale(self, group: list[Scored]) -> bool:
-        """A group is as stale as the oldest token of its samples."""
+        """Return whether a group must not be trained on: it is as stale as the oldest token of its samples."""
         samples = (item.episode.policy for item in group)
         return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
 

@@ -1,5 +1,5 @@
-"""Where stage 2 can go on: its newest checkpoint, written between two steps, taken up by the run's next process or,
-when a learner rank died, by this one. Steps taken since then are taken again.
+"""Checkpoints of stage 2, written between two steps: the run's next process goes on from the newest or, when a learner
+rank died, this one does. Steps taken since then are taken again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Recovery:
         return 0 if self.checkpoint is None else self.checkpoint.version
 
     def find_checkpoint(self) -> dict[str, Any] | None:
-        """Find what an earlier process left; the run's own state in it, None if there is no checkpoint."""
+        """Find what an earlier process left; return the run's own state in it, None if there is no checkpoint."""
         self.checkpoint = newest(self.folder)
         return None if self.checkpoint is None else dict(self.checkpoint.state["run"])
 
@@ -54,8 +54,8 @@ class Recovery:
         save: Callable[[str, Controller], Awaitable[None]],
         evaluator: Evaluator | None = None,
     ) -> Controller:
-        """A controller that goes on where the checkpoint was taken, and has ``save`` called with a name and itself
-        whenever the next is due."""
+        """Return a controller that goes on where the checkpoint was taken, and has ``save`` called with a name and
+        itself whenever the next is due."""
         config = self.config
         drawn = 0 if self.checkpoint is None else self.checkpoint.state["controller"]["drawn"]
         if isinstance(pipeline, Replay):

@@ -11,7 +11,7 @@ FLAT = 1e-8
 
 
 def usable(group: Sequence[Scored]) -> bool:
-    """Whether every sample was scored and holds policy tokens: a group is trained on whole or not at all."""
+    """Return whether every sample was scored and holds policy tokens: a group is trained on whole or not at all."""
     return all(
         item.reward.error is None
         # Too long a prompt and too many replies are the decomposition's doing; every other failure is the solver's own.
@@ -23,6 +23,6 @@ def usable(group: Sequence[Scored]) -> bool:
 
 
 def flat(group: Sequence[Scored]) -> bool:
-    """Whether all rewards are the same, so that comparing samples teaches nothing. A group of one never is."""
+    """Return whether all rewards are the same, so that comparing samples teaches nothing. A group of one never is."""
     totals = [item.reward.total for item in group]
     return len(totals) > 1 and max(totals) - min(totals) < FLAT
