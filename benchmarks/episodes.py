@@ -19,39 +19,31 @@ from rich.console import Console
 from rich.table import Table
 
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from launch.compose import compose
 from rewards.reward import Scored
 from rollout.data.source import make_source
 from rollout.jobs import Job
 from rollout.records import Problem
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import Roles, start_roles, wait_ready
+from trainer.cluster.ray_cluster import ray_session
+from trainer.cluster.roles import RunningRoles, running_roles
 from trainer.workers.pipeline import Pipeline
 
 
 @asynccontextmanager
 async def running(
     config: Config, console: Console, collect: bool = True, roles: Sequence[str] = ("solver", "rollout", "reward")
-) -> AsyncIterator[tuple[Pipeline, Roles]]:
+) -> AsyncIterator[tuple[Pipeline, RunningRoles]]:
     """Start the actors of a configuration in these roles, and end them. Without ``collect`` what the workers finish is
     left for the caller to collect."""
     logs = Path(tempfile.mkdtemp(prefix="benchmark-"))
     console.print(f"starting the actors (logs in {logs}) …", highlight=False)
-    start_ray(config, ROOT)
-    try:
-        started = await start_roles(config, logs, only=roles)
-        for actors, name in ((started.solvers, "solver"), (started.workers, "rollout"), (started.rewarders, "reward")):
-            await wait_ready(actors, name, logs, 600, *([started.solvers] if name == "rollout" else []))
-        if started.learner is not None:
-            await started.learner.connect()
-        pipeline = started.pipeline(config)
-        if collect:
-            pipeline.start()
-        yield pipeline, started
-        await pipeline.stop()
-    finally:
-        stop_ray(config, ray_processes(config))
+    with ray_session(config):
+        async with running_roles(config, logs, roles) as started:
+            pipeline = started.pipeline(config)
+            if collect:
+                pipeline.start()
+            yield pipeline, started
+            await pipeline.stop()
 
 
 def training_problems(config: Config, count: int) -> list[Problem]:

@@ -24,7 +24,7 @@ import psutil
 from conf.schema.config import Config
 from launch.compose import compose
 from rollout.data.source import make_source
-from trainer.run_folder.files import rows
+from trainer.run_folder.files import read_rows
 from trainer.workers.scored_episode_json import read_scored
 
 ROLES = {"rollout worker": "ray::RolloutWorker", "reward actor": "ray::RewardActor", "learner rank": "ray::Learner"}
@@ -65,7 +65,7 @@ def kill(process: subprocess.Popen[bytes], folder: Path, moment: float, role: st
     """SIGKILL to one process of a role, ``moment`` learner steps after the beginning."""
     deadline = time.monotonic() + WAIT_S
     while process.poll() is None and time.monotonic() < deadline:
-        step = len(rows(folder / "metrics.jsonl"))
+        step = len(read_rows(folder / "metrics.jsonl"))
         if step >= int(moment):
             time.sleep(moment % 1)
             for child in psutil.Process(process.pid).children(recursive=True):
@@ -84,7 +84,7 @@ def check(folder: Path, config: Config) -> list[str]:
         return [f"status {summary['status']}: {summary.get('error')}"]
     wrong = []
     steps, size = config.algorithm.steps, config.algorithm.group_size
-    found = [row["step"] for row in rows(folder / "metrics.jsonl")]
+    found = [row["step"] for row in read_rows(folder / "metrics.jsonl")]
     if found != list(range(1, steps + 1)):
         wrong.append(f"steps {found}")
     state = json.loads((folder / "checkpoints" / "ppo" / "state.json").read_text())["controller"]

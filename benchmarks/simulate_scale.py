@@ -35,7 +35,7 @@ from rewards.reward import Reward, Scored
 from rollout.engine.weight_update import Loaded, Update
 from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Decomposition, Episode, PolicySample, Problem, Turn
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.cluster.ray_cluster import ray_session
 from trainer.learner.learner_group import LearnerGroup
 from trainer.reports.tables import markdown
 from trainer.stages.ppo import Controller
@@ -281,17 +281,14 @@ def main() -> None:
     options = parser.parse_args()
     load = os.getloadavg()[0]
     config = compose(["cluster.num_cpus=4", "cluster.object_store_gib=1"])
-    start_ray(config, ROOT)
     rows = []
-    try:
+    with ray_session(config):
         for workers in options.workers:
             row = asyncio.run(simulate(workers, options.hosts, options.steps, options.concurrency, options.seconds))
             rows.append(
                 {COLUMNS[name]: f"{value:.3g}" if value < 10 else f"{value:,.0f}" for name, value in row.items()}
             )
             print(markdown(list(COLUMNS.values()), rows[-1:]), flush=True)
-    finally:
-        stop_ray(config, ray_processes(config))
     table = markdown(list(COLUMNS.values()), rows)
     conditions = (
         f"{options.steps} learner steps a row, {options.concurrency} episodes in flight a worker, {options.seconds:g} s"

@@ -26,7 +26,7 @@ from rollout.data.source import make_source
 from rollout.records import Problem
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
-from trainer.cluster.roles import Roles, wait_ready
+from trainer.cluster.roles import RunningRoles, wait_ready
 from trainer.stages.evaluation import evaluate
 from trainer.workers.pipeline import Pipeline
 
@@ -37,7 +37,7 @@ START_S = 600
 
 
 @asynccontextmanager
-async def workers_of(config: Config, roles: Roles, index: int) -> AsyncIterator[Pipeline]:
+async def workers_of(config: Config, roles: RunningRoles, index: int) -> AsyncIterator[Pipeline]:
     """Yield a pipeline over a rollout worker of this configuration, which ends with it; other actors are shared."""
     worker = RolloutWorker.options(num_cpus=0, max_concurrency=1_000).remote(  # type: ignore[attr-defined]
         config, index, str(roles.log_folder)

@@ -39,7 +39,7 @@ from rollout.jobs import Job
 from rollout.records import Decomposition, Episode, Problem
 from rollout.solvers.vllm import solver_engine
 from rollout.strategies import run_strategy
-from trainer.cluster.roles import Roles
+from trainer.cluster.roles import RunningRoles
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ async def episodes_of(worker: Any, problems: Sequence[Problem], first_id: int) -
     return episodes, time.perf_counter() - started
 
 
-async def measure(config: Config, roles: Roles, count: int, rounds: int, alone: int, console: Console) -> Table:
+async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, alone: int, console: Console) -> Table:
     """Time all three ``rounds`` times, after a round that is not counted."""
     from transformers import AutoTokenizer
 

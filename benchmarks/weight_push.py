@@ -79,7 +79,7 @@ class CopyOnce:
     """A copy of a model's tensors, to be made again and again in memory that is there already."""
 
     def __init__(self, model: ActorCritic) -> None:
-        self._pairs = [(value, torch.empty_like(value)) for value in (source.make() for source in model.sources())]
+        self._pairs = [(value, torch.empty_like(value)) for value in (source.make() for source in model.exported())]
         self.nbytes = sum(value.nbytes for value, _ in self._pairs)
         self.seconds()
 

@@ -13,67 +13,19 @@ from rich.console import Console
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from rollout.records import RecordError
 
 
 def run_folder(config: Config) -> Path:
-    """The run's folder: as configured, or runs/<date>_<time>."""
+    """Return the run's folder: as configured, or runs/<date>_<time>."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     return Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
 
 
 def execute(config: Config, overrides: list[str]) -> int:
-    """Run the main job with a validated configuration; returns the exit status."""
-    from rich.console import Console
-
-    console, folder = Console(), run_folder(config)
-    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
-    mirror = None
-    if config.mirror is not None:
-        from trainer.run_folder.mirror import Mirror
-
-        try:
-            mirror = Mirror(config.mirror, folder, say)
-            mirror.take_up(resume=config.resume is not None)
-        except ConfigError as error:
-            sys.stderr.write(f"{error}\n")
-            return 2
-    if (folder / "config.yaml").exists():
-        if config.resume is None:
-            sys.stderr.write(
-                f"run_dir: '{folder}' already holds a run; allowed: a new folder, or resume=auto to go on with it\n"
-            )
-            return 2
-        from trainer.run_folder.resume import check_resumable, is_finished
-
-        try:
-            check_resumable(folder, config)
-        except ConfigError as error:
-            sys.stderr.write(f"{error}\n")
-            return 2
-        if is_finished(folder):
-            say(f"the run in {folder} is finished")
-            return 0
-    compiler = os.environ.get("CXX", "c++")
-    if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
-        sys.stderr.write(
-            f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
-            "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX\n"
-        )
-        return 2
-    missing = _missing(config, console)
-    if missing is not None:
-        sys.stderr.write(f"{missing}\n")
-        return 2
-    say(f"run folder {folder}")
-    from trainer.run import Run
-    from trainer.run_folder.lock import held_folder
-
+    """Run the main job with a validated configuration; return the exit status: 0, 1 failed, 2 refused, 130 stopped."""
     try:
-        run = Run(config, folder, console, overrides, mirror)
-        with held_folder(folder):
-            return run.execute()
+        return _execute(config, overrides)
     except RecordError as error:
         sys.stderr.write(f"data: {error}\n")
     except ConfigError as error:
@@ -81,24 +33,63 @@ def execute(config: Config, overrides: list[str]) -> int:
     return 2
 
 
-def _missing(config: Config, console: Console) -> str | None:
-    """Show the plan; what there is too little of for it, in one line, or None if nothing."""
+def _execute(config: Config, overrides: list[str]) -> int:
+    """Check what can be checked beforehand, cheapest first, and run. Raises ConfigError, RecordError."""
+    console, folder = Console(), run_folder(config)
+    say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
+    mirror = None
+    if config.mirror is not None:
+        from trainer.run_folder.mirror import Mirror
+
+        mirror = Mirror(config.mirror, folder, say)
+        mirror.fetch(resume=config.resume is not None)
+    if (folder / "config.yaml").exists():
+        if config.resume is None:
+            raise ConfigError(
+                f"run_dir: '{folder}' already holds a run; allowed: a new folder, or resume=auto to go on with it"
+            )
+        from trainer.run_folder.resume import check_resumable, is_finished
+
+        check_resumable(folder, config)
+        if is_finished(folder):
+            say(f"the run in {folder} is finished")
+            return 0
+    compiler = os.environ.get("CXX", "c++")
+    if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
+        raise ConfigError(
+            f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
+            "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
+        )
+    _check_resources(config, console)
+    say(f"run folder {folder}")
+    from trainer.run import Run
+    from trainer.run_folder.lock import held_folder
+
+    run = Run(config, folder, console, overrides, mirror)
+    with held_folder(folder):
+        return run.execute()
+
+
+def _check_resources(config: Config, console: Console) -> None:
+    """Show the plan. Raises ConfigError that says in one line what there is too little of for it."""
     import ray
 
     from trainer.cluster.placement import shortage
     from trainer.cluster.ray_cluster import available
     from trainer.cluster.resource_plan import gpu_roles, over_full, show
+    from trainer.workers.errors import first_line
 
     memory = gpu_roles(config)
     show(config, memory, console)
     if (full := over_full(config, memory)) is not None:
-        return full
+        raise ConfigError(full)
     local = config.cluster.address is None
     try:
-        missing = shortage(config, available(config, ROOT), "this machine" if local else "the cluster")
+        missing = shortage(config, available(config), "this machine" if local else "the cluster")
     except (ConnectionError, ray.exceptions.RayError, RuntimeError) as error:
-        line = str(error).strip().partition("\n")[0]
-        return f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {line}"
+        raise ConfigError(
+            f"cluster.address: no Ray cluster could be joined at {config.cluster.address!r}: {first_line(error)}"
+        ) from None
     if missing is not None:
         ray.shutdown()
-    return missing
+        raise ConfigError(missing)

@@ -28,7 +28,6 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
-from conf.schema.places import ROOT
 from launch.compose import compose
 from launch.job import execute
 from trainer.reports.sweep_table import DONE, score, write_comparison
@@ -190,17 +189,16 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
     import ray
 
     from trainer.cluster.placement import bundles
-    from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+    from trainer.cluster.ray_cluster import start_ray, stop_ray
 
     joined = [one.model_copy(update={"cluster": one.cluster.model_copy(update={"address": "auto"})}) for one in configs]
     cores = max(int(sum(bundle.cpus for bundle in bundles(one))) for one in joined)
     own = configs[0].cluster
     room = {"num_cpus": at_once * cores, "object_store_gib": at_once * own.object_store_gib}
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
-    start_ray(config, ROOT)
-    processes = ray_processes(config)
+    start_ray(config)
     address = ray.get_runtime_context().gcs_address
-    return [f"cluster.address='{address}'"], lambda: stop_ray(config, processes)
+    return [f"cluster.address='{address}'"], lambda: stop_ray(config)
 
 
 class Tables(Callback):

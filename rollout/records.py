@@ -32,6 +32,8 @@ def change(before: float | None, after: float | None) -> int:
     broken; between the baseline and a cell of the matrix, gained and lost.
     """
     return 0 if before is None or after is None else int(after >= 1) - int(before >= 1)
+
+
 def _is(words: str) -> WrapValidator:
     """Return the validator that says in words what a field must be."""
 

@@ -13,14 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import psutil
 import yaml
 from ray.exceptions import RayTaskError
 from rich.console import Console
 from rich.text import Text
 
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
@@ -28,9 +26,9 @@ from rollout.episode.prompts import Prompts
 from rollout.records import Problem
 from rollout.solvers.base import Usage
 from trainer.cluster.placement import ROLES
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import start_roles, wait_ready
-from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
+from trainer.cluster.roles import start_roles
+from trainer.learner.learner_group import LearnerGroup
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.reports.model_card import write_cards
 from trainer.reports.pictures import learning_curve
@@ -38,10 +36,11 @@ from trainer.reports.run_page import write_report
 from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.mirror import Mirror
-from trainer.stages.evaluation import Evaluator, evaluate
+from trainer.stages.evaluation import evaluate
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
+from trainer.stages.ppo_restarts import RestartedPpo
 from trainer.tracking.live_view import View, fine_tuning_table, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
 from trainer.tracking.tracker import Tracker, resident_gib
@@ -65,9 +64,7 @@ class Run:
         self.overrides = overrides
         self.source = make_source(config.data)
         self.seconds: dict[str, float] = {}
-        self.processes: list[psutil.Process] = []
         self.evaluated: list[tuple[str, Scored]] = []
-        self.kept = 0
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
@@ -85,14 +82,14 @@ class Run:
             self.decomposer = str(sft)
 
     def execute(self) -> int:
-        """Do everything; returns the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
+        """Do everything; return the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
         resumed = self.config.resume is not None and (self.folder / "config.yaml").is_file()
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         code = 1
         tracker: Tracker | None = None
         try:
-            wandb_id = self._take_up() if resumed else None
+            wandb_id = self._resume() if resumed else None
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
@@ -124,7 +121,7 @@ class Run:
         if tracker is not None:
             tracker.summary(self.summary)
             write_cards(self.folder)
-        stop_ray(self.config, self.processes)
+        stop_ray(self.config)
         if tracker is not None:
             picture = learning_curve(self.folder)
             write_report([self.folder])
@@ -151,16 +148,17 @@ class Run:
             self.mirror.begin()
 
     def resume_command(self) -> str:
-        """The command that goes on from the newest checkpoint."""
+        """Return the command that goes on from the newest checkpoint."""
         kept = [text for text in self.overrides if not text.startswith(("run_dir=", "resume="))]
         command = ["python", "-m", "launch.train", *kept, f"run_dir={self.folder}", "resume=auto"]
         return " ".join(map(shlex.quote, command))
 
-    def _take_up(self) -> str | None:
-        """Go on with what an earlier process of this run did, as far as its newest checkpoint says; its W&B id."""
-        before, done = self.recovery.take_up(), f"{self.recovery.version} learner steps"
+    def _resume(self) -> str | None:
+        """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B
+        id."""
+        before, done = self.recovery.find_checkpoint(), f"{self.recovery.version} learner steps"
         if self.fine_tuning is not None:
-            earlier = self.fine_tuning.take_up()
+            earlier = self.fine_tuning.find_checkpoint()
             if not self.fine_tuned:
                 before, done = earlier, f"{self.fine_tuning.begun} steps of stage 1"
         self._say(f"goes on after {done}")
@@ -172,7 +170,8 @@ class Run:
         return str(before["wandb_id"]) if before["wandb_id"] else None
 
     def _say(self, text: str | Text) -> None:
-        """Paths, commands and errors are for copying: a terminal may wrap them, we do not; nor is anything markup."""
+        """Print a text as it is: paths, commands and errors are for copying, so a terminal may wrap them and we do
+        not."""
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _keep_non_finite(self, error: BaseException) -> None:
@@ -238,38 +237,25 @@ class Run:
         )
 
     async def _usage(self, pipeline: Pipeline) -> Usage:
-        """What the solver was asked in this run, before it was resumed too."""
+        """Return what the solver was asked in this run, before it was resumed too."""
         return self.usage_before + await pipeline.solver_usage()
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
-        """Ray and every actor, ready."""
-        start_ray(self.config, ROOT)
+        """Start Ray and every actor; return the pipeline over the workers, and the learner, when all are ready."""
+        start_ray(self.config)
         # A cluster stops a job with SIGTERM: that ends it as Ctrl-C does. Set after Ray, which has a handler too.
         task = asyncio.current_task()
         assert task is not None
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        config, limit = self.config, self.config.controller.start_timeout_s
-        replayed = config.rollout.replay
-        roles = await start_roles(config, logs, only=("learner",) if replayed else ROLES)
+        config = self.config
+        recorded = config.rollout.replay
+        episodes = read_recording(Path(recorded).expanduser(), config) if recorded else []
+        roles = await start_roles(config, logs, only=("learner",) if recorded else ROLES)
         learner = roles.learner
         assert learner is not None
-        self.processes = ray_processes(config)
-        connecting = asyncio.create_task(learner.connect())
-        if replayed:
-            episodes = read_recording(Path(replayed).expanduser(), config)
-            async with asyncio.timeout(limit):
-                await connecting
-            return Replay(episodes, config.controller.wait_timeout_s), learner
-        for done, (actors, name) in enumerate(
-            ((roles.solvers, "solver"), (roles.workers, "rollout"), (roles.rewarders, "reward"))
-        ):
-            arguments = [roles.solvers] if name == "rollout" else []
-            await wait_ready(actors, name, logs, limit, *arguments)
-            view.advance(done + 1, 4, {})
-        async with asyncio.timeout(limit):
-            await connecting
-        self.processes += ray_processes(self.config)
-        pipeline = roles.pipeline(self.config)
+        await roles.ready(config.controller.start_timeout_s, lambda done: view.advance(done, 4, {}))
+        note_processes(config)
+        pipeline = Replay(episodes, config.controller.wait_timeout_s) if recorded else roles.pipeline(config)
         pipeline.refill_from(learner.refill)
         pipeline.on_restart = view.say
         pipeline.start()
@@ -278,7 +264,7 @@ class Run:
     async def _sft(
         self, stage: FineTuning, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup
     ) -> None:
-        """Stage 1."""
+        """Run stage 1 on the policy that stage 2 is to start from."""
         self.summary["sft"] = stage.report
         await stage.compare("before", pipeline, view)
         await learner.setup(self.decomposer, "sft")
@@ -291,7 +277,7 @@ class Run:
         self._copy()
 
     async def _state(self, pipeline: Pipeline, tracker: Tracker) -> dict[str, Any]:
-        """What a checkpoint keeps of the run itself."""
+        """Return what a checkpoint keeps of the run itself."""
         return {
             "summary": self.summary,
             "solver": asdict(await self._usage(pipeline)),
@@ -300,9 +286,8 @@ class Run:
         }
 
     async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
-        """Stage 2, begun again from the newest checkpoint when a learner rank dies."""
-        config = self.config
-        steps = config.algorithm.steps
+        """Run stage 2; every step is told to the tracker, the view and the summary."""
+        steps = self.config.algorithm.steps
 
         async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
             if step == 1 or step % 5 == 0:
@@ -324,51 +309,10 @@ class Run:
             await self.recovery.save(name, controller, learner, await self._state(pipeline, tracker))
             self._copy()
 
-        died = False
-        while True:
-            view.stage("stage 2, asynchronous PPO", steps)
-            try:
-                if died:
-                    await self._restart_learner(tracker, pipeline, learner)
-                evaluator = self._evaluator(pipeline, learner)
-                controller = self.recovery.controller(pipeline, learner, on_step, save, evaluator)
-                result = await controller.run()
-                self.summary |= {
-                    "steps": result.steps,
-                    "weight_version": pipeline.version,
-                    "max_staleness_seen": result.max_staleness,
-                    "refused": result.refused,
-                    "dropped": result.dropped,
-                }
-                if evaluator is not None and evaluator.best is not None:
-                    self.summary["best"] = evaluator.best
-                await save("ppo", controller)
-                break
-            except LearnerDied as death:
-                if self.summary["learner_restarts"] == config.controller.learner_restarts:
-                    raise
-                self.summary["learner_restarts"] += 1
-                died = True
-                view.say(f"{death}; the learner is started again and goes on after step {self.recovery.version}")
-        if result.out_of_budget:
-            raise BudgetSpent
-
-    def _evaluator(self, pipeline: Pipeline, learner: LearnerGroup) -> Evaluator | None:
-        """Who judges the policy while it is trained; nobody where there are no engines to do it."""
-        evaluation = self.config.evaluation
-        if not evaluation.every or self.config.rollout.replay:
-            return None
-        problems = self.source.held_out(evaluation.subset)
-        return Evaluator(self.config, pipeline, learner, problems, self.folder / "checkpoints")
-
-    async def _restart_learner(self, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
-        """New ranks and the newest checkpoint, or stage 2's beginning: nothing is left of the steps since then."""
-        await pipeline.reset()
-        async with asyncio.timeout(self.config.controller.start_timeout_s):
-            await learner.restart()
-        self.processes += ray_processes(self.config)
-        tracker.rewind(self.recovery.version, self.summary["accuracy"])
-        await self.recovery.begin(self.decomposer, pipeline, learner)
+        restarted = partial(note_processes, self.config)
+        await RestartedPpo(
+            self.recovery, self.decomposer, pipeline, learner, view, tracker, self.summary, on_step, save, restarted
+        ).run()
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
@@ -378,13 +322,13 @@ class Run:
         filler = evaluation.filler and self.config.data.source == "chained"
         kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
         name = self.config.strategy.name
-        if name in UNTRAINED:  # there is no plan to be given, nor a decomposer to be judged
+        if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
             return list(dict.fromkeys(["direct", name]))
         # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
         return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]
 
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
-        """Stage 3 for some kinds; a sample of the episodes is kept."""
+        """Run stage 3 for some kinds; a sample of the episodes is kept."""
         view.stage(f"stage 3, {len(problems)} held-out problems: {', '.join(kinds)}", len(kinds))
         for index, kind in enumerate(kinds):
             result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
@@ -397,9 +341,9 @@ class Run:
             }
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
-        for kind, item in self.evaluated[self.kept :]:
+        for kind, item in self.evaluated:
             tracker.episode(item, kind, self.summary["steps"])
-        self.kept = len(self.evaluated)
+        self.evaluated.clear()
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -412,7 +356,8 @@ class Run:
 
 @contextmanager
 def held_signals() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are only noted: what they ask for is being done, and half written it would be of no use."""
+    """Only note Ctrl-C and SIGTERM for the block, in the list that it gets: what they ask for is being done, and half
+    written it would be of no use."""
     held: list[int] = []
     before = {
         number: signal.signal(number, lambda number, _: held.append(number))

@@ -22,7 +22,7 @@ from rollout.records import ANSWER_TYPES
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="launch.ask", description="Ask a trained decomposer and a solver.")
     parser.add_argument("run_or_model", help="a run's folder, a checkpoint in it, or any model")
     parser.add_argument("questions", nargs="*", metavar="question", help="none: one a line from standard input")

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from conf.schema.config import Config
-from conf.schema.places import ROOT
 from conf.schema.solver import VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.total import fill_answers
@@ -17,8 +16,8 @@ from rollout.jobs import Job
 from rollout.records import Episode, Problem
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import StartError, for_actors, start_roles, wait_ready
+from trainer.cluster.ray_cluster import ray_session
+from trainer.cluster.roles import StartError, for_actors, running_roles
 from trainer.workers.errors import WaitTimeout, reason
 
 # Up to so many questions are answered one after another sooner than Ray and vLLM start.
@@ -30,7 +29,7 @@ class AskError(RuntimeError):
 
 
 def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]:
-    """Greedy episodes of problems without a gold answer."""
+    """Return greedy episodes of problems without a gold answer."""
     return [
         Job(index, Problem(f"question {index + 1}", question, "", answer_type), strategy, 0, temperature=0.0)
         for index, question in enumerate(questions)
@@ -38,7 +37,7 @@ def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]
 
 
 def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
-    """The episodes in the order of their jobs, each as soon as it and those before it are done.
+    """Yield the episodes in the order of their jobs, each as soon as it and those before it are done.
 
     What they need is started for it and ended with it: for a few jobs on this machine's CPU the models alone, else Ray,
     the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.
@@ -73,37 +72,27 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
 
 
 async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
-    start_ray(config, ROOT)
-    processes = ray_processes(config)
-    try:
-        roles = await start_roles(config.model_copy(update={"rollout": _one(config)}), logs, only=("solver", "rollout"))
-        limits = config.controller
-        await wait_ready(roles.solvers, "solver", logs, limits.start_timeout_s)
-        await wait_ready(roles.workers, "rollout", logs, limits.start_timeout_s, roles.solvers)
-        processes += ray_processes(config)
-        (worker,) = roles.workers
-        await worker.submit.remote(list(work))
-        found: dict[int, Episode] = {}
-        for job in work:
-            try:
-                async with asyncio.timeout(limits.wait_timeout_s):
-                    while job.id not in found:
-                        for outcome in await worker.collect.remote(5.0):
-                            if outcome.episode is None:
-                                raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
-                            found[outcome.job.id] = outcome.episode
-            except TimeoutError:
-                raise _too_late(job, limits.wait_timeout_s) from None
-            episode = found.pop(job.id)
-            fill_answers(episode)
-            yield episode
-    finally:
-        stop_ray(config, processes)
+    one = config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": 1})})
+    limit = config.controller.wait_timeout_s
+    with ray_session(config):
+        async with running_roles(one, logs, ("solver", "rollout")) as roles:
+            (worker,) = roles.workers
+            await worker.submit.remote(list(work))
+            found: dict[int, Episode] = {}
+            for job in work:
+                try:
+                    async with asyncio.timeout(limit):
+                        while job.id not in found:
+                            for outcome in await worker.collect.remote(5.0):
+                                if outcome.episode is None:
+                                    raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
+                                found[outcome.job.id] = outcome.episode
+                except TimeoutError:
+                    raise _too_late(job, limit) from None
+                episode = found.pop(job.id)
+                fill_answers(episode)
+                yield episode
 
 
 def _too_late(job: Job, limit: float) -> WaitTimeout:
     return WaitTimeout(f"{job.problem.id} was not answered in {limit:g} s (controller.wait_timeout_s)")
-
-
-def _one(config: Config) -> object:
-    return config.rollout.model_copy(update={"workers": 1})

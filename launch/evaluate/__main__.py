@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the command line; returns the exit status."""
+    """Run the command line; return the exit status."""
     if not any(text.lstrip("+").startswith("matrix=") for text in arguments):
         return stage(["stages=[evaluate]", *arguments])
     try:
@@ -59,7 +59,7 @@ def _matrix(config: Config, arguments: list[str]) -> int:
 
 
 def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object]) -> int:
-    """Run the cells that are not finished, and write what there is; the exit status."""
+    """Run the cells that are not finished, and write what there is; return the exit status."""
     from launch.evaluate.matrix_table import write
     from trainer.workers.errors import reason
     from trainer.workers.pipeline import BudgetSpent

@@ -12,8 +12,8 @@ from launch.evaluate.matrix import Cell
 
 
 def cells(config: Config, overrides: list[str]) -> list[Cell]:
-    """Every cell that makes sense: a strategy that asks no decomposer goes with none, the others with each, but for
-    those that the matrix leaves out.
+    """Return every cell that makes sense: a strategy that asks no decomposer goes with none, the others with each, but
+    for those that the matrix leaves out.
 
     ``overrides`` are those of the command line; they hold for every cell, and each axis adds its own. Raises
     ConfigError that names the cell.

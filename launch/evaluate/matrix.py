@@ -16,22 +16,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
-from conf.schema.places import ROOT
 from conf.schema.solver import OpenAISolver, VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
 from rollout.jobs import Job
 from rollout.records import Problem
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
-from trainer.cluster.roles import Roles, start_roles, wait_ready
-from trainer.run_folder.files import write_json
+from trainer.cluster.ray_cluster import ray_session
+from trainer.cluster.roles import RunningRoles, running_roles
+from trainer.run_folder.files import read_json, write_json, write_rows
 from trainer.stages.evaluation import eval_jobs
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
@@ -42,7 +39,8 @@ GROUPS = ("steps", "subject", "level")
 
 @dataclass(frozen=True)
 class Cell:
-    """One decomposer, solver, strategy and data set. ``given`` is ``gold`` or ``filler`` where plans are given."""
+    """One decomposer, solver, strategy and data set. ``given`` is ``gold`` or ``filler``, None where the decomposer
+    writes its own."""
 
     data: str
     solver: str
@@ -78,11 +76,11 @@ class Cell:
 
 
 def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tuple[Cell, list[Cell]]]]]:
-    """The order of running: by solver, then by policy engine, ``(cell that starts the engine, its cells)``.
+    """Return the order of running: by solver, then by policy engine, ``(cell that starts the engine, its cells)``.
 
     Cells that any engine can serve go with the last one, and of them last those whose budget another cell sets.
     """
-    plan = []
+    order = []
     for solver in dict.fromkeys(cell.solver_key for cell in cells):
         own = [cell for cell in cells if cell.solver_key == solver]
         free = sorted(
@@ -91,13 +89,13 @@ def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tupl
         engines = list(dict.fromkeys(cell.engine_key for cell in own if cell.engine_key is not None))
         groups = [[cell for cell in own if cell.engine_key == engine] for engine in engines] or [[]]
         groups[-1] = groups[-1] + free
-        plan.append((solver, [(group[0], group) for group in groups]))
-    return plan
+        order.append((solver, [(group[0], group) for group in groups]))
+    return order
 
 
 def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget: str) -> str:
-    """What decides a cell's episodes, as a hash: configuration, models' files, problems, samples, and the fingerprint
-    of the cell that sets its ``budget``."""
+    """Return a hash of what decides a cell's episodes: configuration, models' files, problems, samples, and the
+    fingerprint of the cell that sets its ``budget``."""
     config = cell.config
     decomposer = None if cell.engine_key is None else config.start_from or config.model.path
     solver = config.solver.path if isinstance(config.solver, VllmSolver) else None
@@ -116,10 +114,23 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
 
 
 def _files(path: str | None) -> list[Any]:
-    """A model's path, and of a folder its weights' sizes and times: it may be written anew under the same name."""
+    """Return a model's path, and of a folder its weights' sizes and times: it may be written anew under the
+    same name."""
     folder = Path(model_path(path)).expanduser() if path else None
     files = sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else []
     return [path, *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]
+
+
+@asynccontextmanager
+async def _pipeline(start: Cell, shared: RunningRoles) -> AsyncIterator[Pipeline]:
+    """Have the rollout workers of a cell's policy engine for the block, over a solver that runs."""
+    async with running_roles(start.config, shared.log_folder, ("rollout",), shared.solvers) as own:
+        pipeline = replace(shared, workers=own.workers).pipeline(start.config)
+        pipeline.start()
+        try:
+            yield pipeline
+        finally:
+            await pipeline.stop()
 
 
 class MatrixRun:
@@ -144,13 +155,12 @@ class MatrixRun:
             )
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """A finished cell's result; None if there is none for what the cell is now."""
-        file = self._file(cell)
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+        """Return a finished cell's result; None if there is none for what the cell is now."""
+        found = read_json(self._file(cell))
         return found if found.get("fingerprint") == self.prints[cell.name] else None
 
     def pending(self) -> list[Cell]:
-        """The cells that are not finished, in their order."""
+        """Return the cells that are not finished, in their order."""
         return [cell for cell in self.cells if self.result(cell) is None]
 
     async def run(self) -> None:
@@ -160,61 +170,31 @@ class MatrixRun:
         if not pending:
             return
         (self.folder / "cells").mkdir(parents=True, exist_ok=True)
-        start_ray(self.config, ROOT)
-        processes = ray_processes(self.config)
-        counter = itertools.count(1)
-        try:
+        number = itertools.count(1)
+        with ray_session(self.config):
             for _, groups in schedule(pending, self.matrix):
                 solved_by = groups[0][0]
                 logs = self.folder / "logs" / solved_by.solver
-                shared = await start_roles(solved_by.config, logs, only=("solver", "reward"))
-                processes += ray_processes(self.config)
-                await wait_ready(shared.solvers, "solver", logs, self.config.controller.start_timeout_s)
-                await wait_ready(shared.rewarders, "reward", logs, self.config.controller.start_timeout_s)
-                for start, cells in groups:
-                    async with self._pipeline(start, shared) as pipeline:
-                        processes += ray_processes(self.config)
-                        for cell in cells:
-                            self._say(
-                                f"{next(counter)}/{len(pending)}  {cell.name}  {await self._cell(pipeline, cell)}"
-                            )
-                for actor in (*shared.solvers, *shared.rewarders):
-                    ray.kill(actor)
-        finally:
-            stop_ray(self.config, processes)
-
-    @asynccontextmanager
-    async def _pipeline(self, start: Cell, shared: Roles) -> AsyncIterator[Pipeline]:
-        """The rollout workers of a policy engine over a solver that runs; Ray frees their devices with them."""
-        logs = shared.log_folder
-        workers = (await start_roles(start.config, logs, only=("rollout",))).workers
-        await wait_ready(workers, "rollout", logs, self.config.controller.start_timeout_s, shared.solvers)
-        pipeline = replace(shared, workers=workers).pipeline(start.config)
-        pipeline.start()
-        try:
-            yield pipeline
-        finally:
-            await pipeline.stop()
-            for worker in workers:
-                ray.kill(worker)
+                async with running_roles(solved_by.config, logs, ("solver", "reward")) as shared:
+                    for start, cells in groups:
+                        async with _pipeline(start, shared) as pipeline:
+                            for cell in cells:
+                                result = await self._cell(pipeline, cell)
+                                self._say(f"{next(number)}/{len(pending)}  {cell.name}  {result}")
 
     async def _cell(self, pipeline: Pipeline, cell: Cell) -> str:
-        """Run one cell and keep it; what to say about it."""
+        """Run one cell and keep it; return what to say about it."""
         problems = self.problems[cell.data]
         scored = await pipeline.run(self.jobs(cell))
-        records = [episode_record(item) for item in scored]
         file = self._file(cell)
-        episodes = file.with_suffix(".jsonl")
-        partial = episodes.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
-        partial.rename(episodes)
+        write_rows(file.with_suffix(".jsonl"), map(episode_record, scored))
         rows = [self._row(cell, item, index // len(problems)) for index, item in enumerate(scored)]
         names = {"data": cell.data, "solver": cell.solver, "strategy": cell.strategy, "decomposer": cell.decomposer}
         write_json(file, {"fingerprint": self.prints[cell.name], **names, "rows": rows})
         return f"{sum(row['correct'] for row in rows) / len(rows):.3f}"
 
     def jobs(self, cell: Cell) -> list[Job]:
-        """A cell's episodes: every problem once, then every problem a second time, and so on."""
+        """Return a cell's episodes: every problem once, then every problem a second time, and so on."""
         problems, matrix = self.problems[cell.data], self.matrix
         once = eval_jobs(problems, cell.given or "policy", cell.config.strategy.name)
         config = self._budgeted(cell)
@@ -231,7 +211,7 @@ class MatrixRun:
         ]
 
     def _budgeted(self, cell: Cell) -> Config:
-        """The cell's configuration, with the budget that another cell sets."""
+        """Return the cell's configuration, with the budget that another cell sets."""
         other = self._budget_cell(cell)
         if other is None:
             return cell.config
@@ -244,7 +224,7 @@ class MatrixRun:
         return cell.config.model_copy(update={"strategy": strategy})
 
     def _budget_cell(self, cell: Cell) -> Cell | None:
-        """The cell that sets this one's budget; None if none does. Raises ConfigError if that one is not run."""
+        """Return the cell that sets this one's budget; None if none does. Raises ConfigError if that one is not run."""
         equal = self.matrix.equal_tokens.get(cell.strategy)
         if equal is None:
             return None

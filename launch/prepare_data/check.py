@@ -12,6 +12,7 @@ from typing import Any
 
 from launch.prepare_data.convert import CONVERTERS, Row
 from rollout.data.files import normalised, read_all
+from trainer.run_folder.files import write_rows
 
 
 class ConversionError(ValueError):
@@ -141,9 +142,7 @@ def convert(name: str, source: str, root: Path) -> list[tuple[Path, int, int]]:
         converted = _converted(name, split, rows)
         kept = [row for row in converted if row is not None]
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8")
-        partial.rename(path)
+        write_rows(path, kept, ascii_only=False)
         written.append((path, len(kept), len(converted) - len(kept)))
     return written
 

@@ -1,8 +1,9 @@
 """The frozen solver behind an OpenAI-compatible server, paid or local.
 
 One actor holds the account: concurrency, requests and tokens a minute, retries, budget. The client's own retries
-are off, since they would bypass the limits. What the server got wrong is tried again within bounds and then raised;
-what the solver got wrong has a name (docs/solvers.md).
+are off: they would bypass the limits, wait as the client sees fit, ask again where the account is empty, and not ask
+again after half a response. What the server got wrong is tried again within bounds and then raised; what the solver
+got wrong has a name (docs/solvers.md).
 
 The key comes from the environment, and is taken out of every text that leaves this module.
 """
@@ -15,6 +16,7 @@ import logging
 import os
 import random
 import time
+from contextlib import suppress
 from typing import Any
 
 import openai
@@ -36,8 +38,8 @@ BYTES_A_TOKEN = 4
 _LOG = logging.getLogger(__name__)
 
 
-class _Trouble(Exception):
-    """Something of the server's that may be gone the next time. ``wait_s``: what the server asked for."""
+class RetryableError(Exception):
+    """Something of the server's that may be gone the next time. ``wait_s`` is how long it asked to wait."""
 
     def __init__(self, text: str, wait_s: float | None = None, timed_out: bool = False) -> None:
         super().__init__(text)
@@ -106,72 +108,65 @@ class OpenAISolver(Backend):
         async with self._slots:
             permit = await self._limits.admit(reserve)
             deadline = time.monotonic() + self.settings.timeout_s
-            trouble = _Trouble(f"no reply in {self.settings.timeout_s:g} s (solver.timeout_s)", timed_out=True)
-            try:
+            error = RetryableError(f"no reply in {self.settings.timeout_s:g} s (solver.timeout_s)", timed_out=True)
+            with suppress(TimeoutError):
                 async with asyncio.timeout(self.settings.timeout_s):
                     for attempt in range(self.settings.max_retries + 1):
                         if attempt:
-                            await self._wait(attempt, trouble, deadline)
+                            await self._wait(attempt, error, deadline)
                             permit = await self._limits.admit(reserve)
                             self.usage.retries += 1
                         try:
                             reply = self._read(await self._send(prompt, sampling), prompt)
-                        except _Trouble as error:
-                            trouble = error
-                            self._limits.pause(error.wait_s or 0.0)
-                            continue
-                        self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
-                        return reply
-            except TimeoutError:
-                pass
-        if trouble.timed_out:
-            raise SolverFailure("solver_timeout", str(trouble))
-        raise SolverUnavailable(str(trouble))
+                        except RetryableError as found:
+                            error = found
+                            self._limits.pause(found.wait_s or 0.0)
+                        else:
+                            self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
+                            return reply
+        raise SolverFailure("solver_timeout", str(error)) if error.timed_out else SolverUnavailable(str(error))
 
-    async def _wait(self, attempt: int, trouble: _Trouble, deadline: float) -> None:
-        """Hold back before an attempt: as long as the server said, else exponentially; both with jitter."""
+    async def _wait(self, attempt: int, error: RetryableError, deadline: float) -> None:
+        """Hold back before an attempt: as long as the server said, else exponentially; both with jitter. Raises
+        TimeoutError at once if that would end after the ``deadline``."""
         settings = self.settings
-        step = min(settings.backoff_max_s, settings.backoff_s * 2 ** (attempt - 1))
-        seconds = step * (0.5 + random.random() / 2)
-        if trouble.wait_s is not None:
+        if error.wait_s is None:
+            step = min(settings.backoff_max_s, settings.backoff_s * 2 ** (attempt - 1))
+            seconds = step * (0.5 + random.random() / 2)
+        else:
             # Those who wait for the same moment do not all come at once.
-            seconds = trouble.wait_s + settings.backoff_s * random.random()
+            seconds = error.wait_s + settings.backoff_s * random.random()
         if time.monotonic() + seconds > deadline:
             raise TimeoutError
         await asyncio.sleep(seconds)
 
     async def _send(self, prompt: str, sampling: Sampling) -> Any:
-        """One request; raises _Trouble, SolverFailure, SolverMisconfigured."""
-        settings = self.settings
+        """Send one request; return the completion. Raises RetryableError, SolverFailure, SolverMisconfigured."""
+        settings, chat = self.settings, self.settings.api == "chat"
+        create: Any = self._client.chat.completions.create if chat else self._client.completions.create
         body: dict[str, Any] = {
             "model": settings.model,
             settings.max_tokens_field: sampling.max_tokens,
             "temperature": sampling.temperature,
+            "stop": list(sampling.stop) or openai.omit,
+            "seed": openai.omit if sampling.seed is None else sampling.seed,
+            **({"messages": [{"role": "user", "content": prompt}]} if chat else {"prompt": prompt}),
         }
-        if sampling.stop:
-            body["stop"] = list(sampling.stop)
-        if sampling.seed is not None:
-            body["seed"] = sampling.seed
-        create: Any = self._client.completions.create
-        body["prompt"] = prompt
-        if settings.api == "chat":
-            create = self._client.chat.completions.create
-            body["messages"] = [{"role": "user", "content": body.pop("prompt")}]
         try:
             async with asyncio.timeout(settings.request_timeout_s):
                 return await create(**body, extra_headers=self._headers)
         except TimeoutError:
             text = f"no reply in {settings.request_timeout_s:g} s (solver.request_timeout_s)"
-            raise _Trouble(text, timed_out=True) from None
+            raise RetryableError(text, timed_out=True) from None
         except openai.APIStatusError as error:
             raise self._status(error) from None
         except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
             # A ValueError is a body that is no JSON.
             cause = error.__cause__ or error
-            raise _Trouble(self._clean(f"{type(cause).__name__}: {cause}")) from None
+            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}")) from None
 
     def _status(self, error: openai.APIStatusError) -> Exception:
-        """What a status of 400 and above means."""
+        """Return the error that a status of 400 and above means."""
         settings, status = self.settings, error.status_code
         text = self._clean(f"the server answered {status}: {error.message}")
         said = f"{error.code} {error.message}".lower()
@@ -181,7 +176,7 @@ class OpenAISolver(Backend):
         if status == 402 or "insufficient_quota" in said:
             return SolverMisconfigured(f"solver.api_key_env: the account of the key in {settings.api_key_env}: {text}")
         if status in RETRIED or status >= 500:
-            return _Trouble(text, retry_after(error.response.headers))
+            return RetryableError(text, retry_after(error.response.headers))
         if any(word in said for word in TOO_LONG):
             return SolverFailure("prompt_too_long", text)
         if status == 404:
@@ -194,10 +189,10 @@ class OpenAISolver(Backend):
         return SolverMisconfigured(f"solver: {settings.base_url} does not take the request; {text}")
 
     def _read(self, completion: Any, prompt: str) -> Reply:
-        """The reply in a response, counted; raises _Trouble, SolverFailure."""
+        """Count and return the reply in a response; raises RetryableError, SolverFailure."""
         choices = getattr(completion, "choices", None)
         if not isinstance(choices, list):
-            raise _Trouble("the server's response is no completion")
+            raise RetryableError("the server's response is no completion")
         self._answered = True
         choice = choices[0] if choices else None
         message = getattr(choice, "message", None)
@@ -215,35 +210,28 @@ class OpenAISolver(Backend):
         return reply
 
     def _tokens(self, completion: Any, prompt: str, text: str) -> tuple[int, int]:
-        """Tokens written and read; estimated from the texts where the server does not tell."""
-        usage = getattr(completion, "usage", None)
-        counts = [getattr(usage, name, None) for name in ("completion_tokens", "prompt_tokens")]
-        written, read = (
-            count if isinstance(count, int) else -(-len(said.encode(errors="replace")) // BYTES_A_TOKEN)
-            for count, said in zip(counts, (text, prompt), strict=True)
-        )
-        return written, read
+        """Return the tokens written and read; estimated from the texts where the server does not tell."""
+
+        def count(name: str, said: str) -> int:
+            told = getattr(getattr(completion, "usage", None), name, None)
+            return told if isinstance(told, int) else -(-len(said.encode(errors="replace")) // BYTES_A_TOKEN)
+
+        return count("completion_tokens", text), count("prompt_tokens", prompt)
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "[key]") if self._key else text
 
     def _clean(self, text: str) -> str:
-        """One short line without the key."""
+        """Return one short line without the key."""
         return " ".join(self._hide(text).split())[:300]
 
 
 def retry_after(headers: Any) -> float | None:
-    """Seconds that a response asks to wait (Retry-After as seconds or date, RFC 9110; or in milliseconds)."""
+    """Return the seconds that a response asks to wait (Retry-After as seconds or date, RFC 9110; or in milliseconds);
+    None if it does not."""
     for name, unit in (("retry-after-ms", 1e-3), ("retry-after", 1.0)):
-        value = headers.get(name)
-        if value is None:
-            continue
-        try:
-            return max(0.0, float(value) * unit)
-        except ValueError:
-            pass
-        try:
-            return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-        except ValueError:
-            continue
+        with suppress(KeyError, ValueError):
+            return max(0.0, float(headers[name]) * unit)
+    with suppress(KeyError, ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - time.time())
     return None

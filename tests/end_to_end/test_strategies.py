@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from conf.schema.places import ROOT
 from conf.schema.rewards import Rewards
 from conf.schema.strategy import UNTRAINED
 from launch.compose import compose
@@ -18,7 +17,7 @@ from rollout.solvers import pool
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
 from tests.trainer.fakes import Actor
-from trainer.cluster.ray_cluster import ray_processes, start_ray, stop_ray
+from trainer.cluster.ray_cluster import ray_session
 from trainer.run import make_source
 from trainer.stages.evaluation import evaluate
 from trainer.workers.pipeline import Pipeline
@@ -44,9 +43,7 @@ def evaluated(tmp_path_factory) -> Evaluated:
     logs = tmp_path_factory.mktemp("logs")
     config = compose(["stages=[evaluate]", "solver.timeout_s=600"])
     problems = make_source(config.data).held_out(COUNT)
-    start_ray(config, ROOT)
-    processes = ray_processes(config)
-    try:
+    with ray_session(config):
         # The solver has a process of its own: vLLM's engines on the CPU cannot run on two threads of one.
         solver = pool.SolverActor.options(max_concurrency=1_000).remote(config, 0, str(logs))
         with pytest.MonkeyPatch.context() as patch:
@@ -66,8 +63,6 @@ def evaluated(tmp_path_factory) -> Evaluated:
 
         found = asyncio.run(go())
         worker.engine.stop()
-    finally:
-        stop_ray(config, processes)
     return found
 
 

@@ -11,7 +11,7 @@ import torch
 from launch.compose import compose
 from rollout.engine.weight_update import bucket_tensors
 from trainer.algorithm.experience import Experience
-from trainer.learner.actor_critic import Source
+from trainer.learner.actor_critic import ExportedTensor
 from trainer.learner.learner import Learner
 
 
@@ -36,9 +36,9 @@ def configure(model: Path, *overrides: str):
     )
 
 
-def gathered(learner: Learner, sources: Sequence[Source] | None = None) -> dict[str, torch.Tensor]:
+def gathered(learner: Learner, sources: Sequence[ExportedTensor] | None = None) -> dict[str, torch.Tensor]:
     """What an engine would be sent, on the first rank; to be called on every rank."""
-    buckets = learner.buckets(learner.model.sources() if sources is None else sources)
+    buckets = learner.buckets(learner.model.exported() if sources is None else sources)
     return {name: value.clone() for bucket in buckets for name, value in bucket_tensors(bucket)}
 
 

@@ -77,8 +77,8 @@ def run(monkeypatch, tmp_path, budget, error=None, stopping=lambda: None):
         return pipeline, learner
 
     monkeypatch.setattr(Run, "_start", start)
-    monkeypatch.setattr("trainer.run.stop_ray", lambda config, known: stopping())
-    monkeypatch.setattr("trainer.run.ray_processes", lambda config: [])
+    monkeypatch.setattr("trainer.run.stop_ray", lambda config: stopping())
+    monkeypatch.setattr("trainer.run.note_processes", lambda config: None)
     config = compose(
         [
             "stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4",
@@ -142,12 +142,12 @@ def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch,
     # Its processes get SIGKILL when the thread that started them ends.
     threads = []
 
-    def start_ray(config, root):
+    def start_ray(config):
         threads.append(threading.current_thread())
         raise ConnectionError("no cluster")
 
     monkeypatch.setattr("trainer.run.start_ray", start_ray)
-    monkeypatch.setattr("trainer.run.stop_ray", lambda config, known: None)
+    monkeypatch.setattr("trainer.run.stop_ray", lambda config: None)
     config = compose(["tracking.wandb=disabled"])
     assert Run(config, tmp_path / "run", Console(file=io.StringIO()), []).execute() == 1
     assert threads == [threading.main_thread()]

@@ -17,7 +17,7 @@ ROLES = ("learner", "rollout", "solver", "reward")
 
 
 @dataclass(frozen=True)
-class Role:
+class RoleSize:
     """``count`` actors of a kind; cores and GPUs are of each."""
 
     name: str
@@ -48,25 +48,25 @@ class Node:
     gpus: float
 
 
-def roles(config: Config, only: Sequence[str] = ROLES) -> list[Role]:
-    """The roles of a run, or some of them. On a laptop there are more than cores, so they share those; on a cluster
-    each reserves its own."""
+def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
+    """Return the sizes of a run's roles, or of some of them. On a laptop there are more actors than cores, so they
+    share those; on a cluster each reserves its own."""
     share = 0 if config.cluster.address is None else 1
     learner, rollout, solver = config.learner, config.rollout, config.solver
     # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
     engines = (solver.workers, share * solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
     found = [
-        Role("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
-        Role("rollout", rollout.workers, share * rollout.threads, rollout.gpus),
-        Role("solver", *engines),
-        Role("reward", config.rewards.workers, share, 0),
+        RoleSize("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
+        RoleSize("rollout", rollout.workers, share * rollout.threads, rollout.gpus),
+        RoleSize("solver", *engines),
+        RoleSize("reward", config.rewards.workers, share, 0),
     ]
     return [role for role in found if role.name in only]
 
 
 def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
     """The bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
-    found = {role.name: role for role in roles(config, only)}
+    found = {role.name: role for role in role_sizes(config, only)}
     beside = [found[name] for name in config.cluster.beside if name in found and "learner" in found]
     made = []
     for role in found.values():
@@ -103,7 +103,7 @@ def shortage(
         if need > have + 1e-9:
             parts = [
                 f"{role.name} {role.count} × {getattr(role, kind):g}"
-                for role in roles(config, only)
+                for role in role_sizes(config, only)
                 if getattr(role, kind)
             ]
             return f"{name}: the configuration wants {need:g} ({', '.join(parts)}), {where} has {have:g}"

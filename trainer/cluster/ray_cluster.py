@@ -5,28 +5,27 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psutil
 import ray
 
 from conf.schema.config import Config
-from conf.schema.places import CHECKOUT
+from conf.schema.places import CHECKOUT, ROOT
 from trainer.cluster import placement
 from trainer.cluster.placement import Node
 
 # Set by Ray for the process of a submitted job.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
-
-
 CONNECT_TIMEOUT_S = 10
+# The processes of the cluster that was started here. One whose parent is gone is no longer found below this process.
+_SEEN: set[psutil.Process] = set()
 
 
-def start_ray(config: Config, root: Path) -> None:
-    """Start Ray here, or join the configured cluster, unless that was done; workers import the project from ``root``.
+def start_ray(config: Config) -> None:
+    """Start Ray here, or join the configured cluster, unless that was done; workers import the project from its root.
 
     Call it on the main thread: Linux ends Ray's own processes when the thread that started them does, and a thread of
     a pool does so with its event loop. Raises ConnectionError if there is no cluster to join.
@@ -54,12 +53,13 @@ def start_ray(config: Config, root: Path) -> None:
         **arguments,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env=None if in_job or not CHECKOUT else {"env_vars": {"PYTHONPATH": str(root)}},
+        runtime_env=None if in_job or not CHECKOUT else {"env_vars": {"PYTHONPATH": str(ROOT)}},
     )
+    note_processes(config)
 
 
 def _answers(address: str) -> None:
-    """Raises ConnectionError if nothing answers at HOST:PORT, for which Ray itself would wait for minutes."""
+    """Raise ConnectionError if nothing answers at HOST:PORT, for which Ray itself would wait for minutes."""
     host, _, port = address.rpartition(":")
     if host and port.isdigit():
         try:
@@ -68,16 +68,16 @@ def _answers(address: str) -> None:
             raise ConnectionError(f"nothing answers there ({error.strerror or error})") from None
 
 
-def available(config: Config, root: Path) -> list[Node]:
-    """The nodes that a run would have: this machine, or those of the cluster, which is joined to see them.
+def available(config: Config) -> list[Node]:
+    """Return the nodes that a run would have: this machine, or those of the cluster, which is joined to see them.
 
     Raises ConnectionError if there is no cluster to join.
     """
     if config.cluster.address is not None:
-        start_ray(config, root)
+        start_ray(config)
         return cluster_nodes()
     gpus = 0
-    if any(role.gpus for role in placement.roles(config)):
+    if any(role.gpus for role in placement.role_sizes(config)):
         import torch
 
         gpus = torch.cuda.device_count()
@@ -90,21 +90,20 @@ def cluster_nodes() -> list[Node]:
     return [Node(total.get("CPU", 0), total.get("GPU", 0)) for total in totals]
 
 
-def ray_processes(config: Config) -> list[psutil.Process]:
-    """The processes of a cluster that was started here; none of one that was joined."""
-    if config.cluster.address is not None:
-        return []
-    return [process for process in psutil.Process().children(recursive=True) if "wandb" not in process.name()]
+def note_processes(config: Config) -> None:
+    """Remember the present processes of a cluster that was started here, for ``stop_ray``; none of one that was
+    joined."""
+    if config.cluster.address is None:
+        children = psutil.Process().children(recursive=True)
+        _SEEN.update(process for process in children if "wandb" not in process.name())
 
 
-def stop_ray(config: Config, known: Sequence[psutil.Process]) -> None:
-    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger.
-
-    ``known`` are processes seen earlier: a child whose parent is gone can no longer be found from here.
-    """
-    family = list({*known, *ray_processes(config)})
+def stop_ray(config: Config) -> None:
+    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger."""
+    note_processes(config)
     ray.shutdown()
-    _, alive = psutil.wait_procs(family, timeout=3)
+    _, alive = psutil.wait_procs(_SEEN, timeout=3)
+    _SEEN.clear()
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.terminate()
@@ -112,3 +111,13 @@ def stop_ray(config: Config, known: Sequence[psutil.Process]) -> None:
     for process in alive:
         with suppress(psutil.NoSuchProcess):
             process.kill()
+
+
+@contextmanager
+def ray_session(config: Config) -> Iterator[None]:
+    """Have Ray for the block: see ``start_ray`` and ``stop_ray``."""
+    try:
+        start_ray(config)
+        yield
+    finally:
+        stop_ray(config)

@@ -12,7 +12,7 @@ from conf.schema.config import Config
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
-from trainer.cluster.placement import bundles, roles
+from trainer.cluster.placement import bundles, role_sizes
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class GpuRole:
 def gpu_roles(config: Config, model: str | None = None, solver: str | None = None) -> list[GpuRole]:
     """The roles that have GPUs, with their memory; ``model`` and ``solver`` name sizes or models instead of those of
     the configuration. Raises ValueError, OSError for a model that cannot be found."""
-    with_gpus = {role.name for role in roles(config) if role.gpus}
+    with_gpus = {role.name for role in role_sizes(config) if role.gpus}
     made = []
     if {"learner", "rollout"} & with_gpus:
         shape = sizes.shape_of(model or model_path(config.start_from or config.model.path))
@@ -113,7 +113,7 @@ def show(config: Config, memory: list[GpuRole], console: Console) -> None:
     for column in ("role", "count", "CPUs each", "GPUs each", "GiB a GPU"):
         table.add_column(column, justify="left" if column == "role" else "right")
     found = {one.role: f"{one.gib:.1f}" for one in memory}
-    for role in roles(config):
+    for role in role_sizes(config):
         table.add_row(role.name, str(role.count), f"{role.cpus:g}", f"{role.gpus:g}", found.get(role.name, ""))
     wanted = bundles(config)
     table.add_section()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray.exceptions import RayError, RayTaskError
-from ray.util.placement_group import placement_group
+from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
@@ -21,7 +22,7 @@ from rollout.solvers.base import SolverMisconfigured
 from rollout.solvers.pool import SolverActor
 from rollout.worker import RolloutWorker
 from trainer.cluster import placement
-from trainer.cluster.ray_cluster import cluster_nodes
+from trainer.cluster.ray_cluster import cluster_nodes, note_processes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
 from trainer.workers.errors import log_tail
@@ -33,7 +34,7 @@ class StartError(RuntimeError):
 
 
 @dataclass
-class Roles:
+class RunningRoles:
     """The running actors, in order of their indices."""
 
     solvers: list[Any]
@@ -41,9 +42,10 @@ class Roles:
     rewarders: list[Any]
     learner: LearnerGroup | None
     log_folder: Path
+    places: dict[tuple[str, int], PlacementGroupSchedulingStrategy] = field(default_factory=dict)
 
     def pipeline(self, config: Config) -> Pipeline:
-        """The rollout workers and reward actors as a pipeline."""
+        """Return the rollout workers and reward actors as a pipeline."""
         limits = config.controller
         return Pipeline(
             self.workers,
@@ -55,8 +57,42 @@ class Roles:
             config.rewards.episode_seconds,
         )
 
+    async def ready(
+        self, timeout_s: float, progress: Callable[[int], object] = lambda done: None, solvers: Sequence[Any] = ()
+    ) -> None:
+        """Wait until every actor is ready, with a limit of ``timeout_s`` for each; ``progress`` is told how many roles
+        are. ``solvers`` are those of others, for rollout workers that have none here. Raises StartError."""
+        connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
+        inference = (("solver", self.solvers), ("rollout", self.workers), ("reward", self.rewarders))
+        for done, (name, actors) in enumerate([role for role in inference if role[1]], 1):
+            arguments = [self.solvers or list(solvers)] if name == "rollout" else []
+            await wait_ready(actors, name, self.log_folder, timeout_s, *arguments)
+            progress(done)
+        if connecting is not None:
+            async with asyncio.timeout(timeout_s):
+                await connecting
 
-async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES) -> Roles:
+
+@asynccontextmanager
+async def running_roles(
+    config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES, solvers: Sequence[Any] = ()
+) -> AsyncIterator[RunningRoles]:
+    """Have the actors of these roles for the block, ready; they end with it, and what was reserved for them is free
+    again. ``solvers`` are those that the rollout workers ask where none is started here. Raises StartError."""
+    roles = await start_roles(config, log_folder, only)
+    try:
+        await roles.ready(config.controller.start_timeout_s, solvers=solvers)
+        note_processes(config)
+        yield roles
+    finally:
+        ranks = [] if roles.learner is None else roles.learner.ranks
+        for actor in (*roles.solvers, *roles.workers, *roles.rewarders, *ranks):
+            ray.kill(actor)
+        for group in {place.placement_group for place in roles.places.values()}:
+            remove_placement_group(group)
+
+
+async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES) -> RunningRoles:
     """Reserve what the actors of these roles need, then create them; they load their models side by side. Raises
     StartError."""
     logs = str(log_folder)
@@ -77,7 +113,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
         ),
         "learner": (LearnerRank, {}, own),
     }  # fmt: skip
-    wanted = {role.name: role for role in placement.roles(config, only)}
+    wanted = {role.name: role for role in placement.role_sizes(config, only)}
 
     def start(name: str) -> list[Any]:
         actor, options, arguments = settings[name]
@@ -94,7 +130,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
     if "learner" in wanted:
         # Ranks that die are started again where they were.
         learner = LearnerGroup(partial(start, "learner"), workers, config.rollout.weights.transport)
-    return Roles(solvers, workers, rewarders, learner, log_folder)
+    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places)
 
 
 def for_actors(config: Config) -> Config:
@@ -107,8 +143,8 @@ def for_actors(config: Config) -> Config:
 
 
 async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
-    """Reserve the run's bundles, all of them at once; where each actor goes. Raises StartError if the cluster lacks
-    something, or has no room for longer than ``controller.start_timeout_s``."""
+    """Reserve the run's bundles, all of them at once; return where each actor goes. Raises StartError if the cluster
+    lacks something, or has no room for longer than ``controller.start_timeout_s``."""
     wanted = placement.bundles(config, only)
     if not wanted:
         return {}
@@ -142,11 +178,9 @@ async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout
                 await actor.ready.remote(*arguments)
         except TimeoutError:
             problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
-        except RayTaskError as error:
-            if isinstance(error.cause, SolverMisconfigured):
-                raise StartError(str(error.cause)) from None
-            problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
         except RayError as error:
+            if isinstance(error, RayTaskError) and isinstance(error.cause, SolverMisconfigured):
+                raise StartError(str(error.cause)) from None
             problem = f"failed to start: {str(error).strip().splitlines()[-1]}"
         else:
             continue

@@ -19,7 +19,7 @@ from trainer.algorithm.experience import Sequences, pack
 
 
 @dataclass(frozen=True)
-class Source:
+class ExportedTensor:
     """A tensor that an engine can be given: its name, and what it is made of, which has to be gathered first. It has
     the shape of the first of its ``parts``."""
 
@@ -81,7 +81,8 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.value_head.bias)
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
-        """Score the completions of a batch. ``entropy``: ``none``, its ``value``, or with its ``gradient``."""
+        """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
+        ``value``, or with its ``gradient``."""
         output = self.lm(
             **batch.inputs,
             logits_to_keep=batch.before,
@@ -101,12 +102,12 @@ class ActorCritic(nn.Module):
         return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
 
     def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-        """Trainable parameters of the actor, and of the critic's own."""
+        """Return the trainable parameters of the actor, and of the critic's own."""
         actor = [p for p in self.lm.parameters() if p.requires_grad]
         return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
 
     def reference(self) -> nn.Module | None:
-        """A frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
+        """Return a frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
         gives it."""
         if self.lora:
             return None
@@ -115,7 +116,7 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
-        """Log-probabilities of the completions under the reference ``[batch, completion]``."""
+        """Return the log-probabilities of the completions under the reference ``[batch, completion]``."""
         arguments = {**batch.inputs, "logits_to_keep": batch.before, "use_cache": False}
         if frozen is not None:
             logits = frozen(**arguments).logits
@@ -124,11 +125,11 @@ class ActorCritic(nn.Module):
                 logits = self.lm(**arguments).logits
         return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
 
-    def sources(self, *, merge: bool = True) -> list[Source]:
-        """The language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left out
-        without ``merge``."""
+    def exported(self, *, merge: bool = True) -> list[ExportedTensor]:
+        """Return the language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left
+        out without ``merge``."""
         if not self.lora:
-            return [Source(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
+            return [ExportedTensor(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
         adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()}
         return [
             _merged(name, value, adapted[name]) if merge and name in adapted else _plain(name, value)
@@ -136,19 +137,19 @@ class ActorCritic(nn.Module):
             if "lora_" not in name
         ]
 
-    def adapters(self) -> tuple[list[Source], dict[str, float]]:
-        """The adapter's tensors, named after the weights they change, and each weight's scale."""
-        sources, scales = [], {}
+    def adapters(self) -> tuple[list[ExportedTensor], dict[str, float]]:
+        """Return the adapter's tensors, named after the weights they change, and each weight's scale."""
+        tensors, scales = [], {}
         for name, module in self._adapted():
             scales[f"{name}.weight"] = module.scaling["default"]
             for suffix, part in ((LORA_A, module.lora_A), (LORA_B, module.lora_B)):
                 value = part["default"].weight
-                sources.append(Source(f"{name}.weight{suffix}", (value,), value.detach))
-        return sources, scales
+                tensors.append(ExportedTensor(f"{name}.weight{suffix}", (value,), value.detach))
+        return tensors, scales
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
-        """The language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
-        return ((source.name, source.make()) for source in self.sources())
+        """Yield the language model's tensors by their Hugging Face names, adapters merged, tied ones once."""
+        return ((tensor.name, tensor.make()) for tensor in self.exported())
 
     def _adapted(self) -> list[tuple[str, Any]]:
         modules = self.lm.get_base_model().named_modules()
@@ -184,13 +185,13 @@ def check_packing(model: ActorCritic, engine: Any) -> None:
         )
 
 
-def _plain(name: str, value: nn.Parameter) -> Source:
-    return Source(name.replace(".base_layer", ""), (value,), value.detach)
+def _plain(name: str, value: nn.Parameter) -> ExportedTensor:
+    return ExportedTensor(name.replace(".base_layer", ""), (value,), value.detach)
 
 
-def _merged(name: str, value: nn.Parameter, module: Any) -> Source:
+def _merged(name: str, value: nn.Parameter, module: Any) -> ExportedTensor:
     parts = (value, module.lora_A["default"].weight, module.lora_B["default"].weight)
-    return Source(
+    return ExportedTensor(
         name.replace(".base_layer", ""), parts, lambda: value.detach() + module.get_delta_weight("default").detach()
     )
 
@@ -204,7 +205,8 @@ def _load(
     *,
     trunk: bool = False,
 ) -> tuple[Any, int]:
-    """A folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden state."""
+    """Return a folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden
+    state."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
@@ -223,8 +225,8 @@ def _load(
 
 
 def token_logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
-    """Log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the entropies there
-    (see ``ActorCritic.forward``; zeros for ``none``)."""
+    """Return the log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the
+    entropies there (see ``ActorCritic.forward``; zeros for ``none``)."""
     log_z = logits.logsumexp(-1)
     chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - log_z
     if entropy == "none":

@@ -1,4 +1,4 @@
-"""What a learner rank keeps beside the policy's folder, to go on bitwise where it was.
+"""The state of a learner rank beside the policy's folder, to go on bitwise where it was.
 
 DeepSpeed writes the engine (model, critic, optimiser, schedule) in its own files, one set a rank. They are pickles, and
 are read by torch's unpickler for weights, which builds nothing but tensors, plain containers and the three plain
@@ -34,7 +34,7 @@ def save_state(engine: Any, folder: Path, rank: int, ranks: int, own: dict[str, 
 
 
 def restore_state(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str, Any]:
-    """Take up what ``save_state`` wrote; ``own``. To be called on every rank. Raises CheckpointMismatch, and
+    """Go on from what ``save_state`` wrote; return ``own``. To be called on every rank. Raises CheckpointMismatch, and
     pickle.UnpicklingError for files that hold anything else than DeepSpeed writes."""
     state: dict[str, Any] = json.loads(_file(folder, 0).read_text(encoding="utf-8"))
     if state["ranks"] != ranks:
@@ -58,7 +58,7 @@ def _file(folder: Path, rank: int) -> Path:
 
 
 def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
-    """Every parameter's shape by its name; the whole one of a parameter that ZeRO 3 shares out."""
+    """Return every parameter's shape by its name; the whole one of a parameter that ZeRO 3 shares out."""
     return {name: list(getattr(value, "ds_shape", value.shape)) for name, value in module.named_parameters()}
 
 
@@ -83,7 +83,7 @@ def weights_only() -> Iterator[None]:
 
 
 def random_state() -> dict[str, Any]:
-    """The states of Python's, NumPy's and torch's generators in this process, as JSON."""
+    """Return the states of Python's, NumPy's and torch's generators in this process, as JSON."""
     name, keys, *rest = np.random.get_state()
     devices = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     return {

@@ -35,21 +35,16 @@ from trainer.algorithm.experience import (
     shards,
 )
 from trainer.learner.actor_critic import ActorCritic, check_packing
+from trainer.learner.deepspeed_engine import make_engine
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.process_group import NonFiniteLoss
+from trainer.learner.taken_batch import TakenBatch
 from trainer.learner.weight_sender import SendingRank
 from trainer.run_folder.checkpoints import LEARNER
 from trainer.run_folder.files import complete_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
-
-
-def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
-    """Share of the learning rate at optimiser step ``step`` (from 0) of ``total``: linear warm-up, then constant or
-    falling linearly to 0 at the end."""
-    factor = min(1.0, (step + 1) / (warmup + 1))
-    return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
 
 
 class Learner(SendingRank):
@@ -83,11 +78,11 @@ class Learner(SendingRank):
             gradient_checkpointing=settings.gradient_checkpointing,
             attention=None if settings.attention == "auto" else settings.attention,
         )
-        lr = self.config.sft.lr if stage == "sft" else settings.lr
         self.base = None
         # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" else None
-        self._initialize(model, lr, stage)
+        self.engine = make_engine(model, self.config, stage)
+        self.model: ActorCritic = self.engine.module
         if self.frozen is not None:
             self.frozen.to(self.engine.device)
         if settings.packing == "packed":
@@ -95,49 +90,11 @@ class Learner(SendingRank):
         # transformers loads models for evaluation, and recomputes no activations in them.
         self.model.train()
 
-    def _initialize(self, model: ActorCritic, lr: float, stage: str) -> None:
-        import deepspeed
-
-        settings = self.config.learner
-        actor, critic = model.trained()
-        zero: dict[str, Any] = {"stage": settings.zero_stage}
-        adamw: Any = torch.optim.AdamW
-        if settings.offload_optimizer:
-            zero["offload_optimizer"] = {"device": "cpu", "pin_memory": self.cuda}
-            adamw = deepspeed.ops.adam.DeepSpeedCPUAdam  # AdamW too unless told otherwise
-        optimizer = adamw(
-            [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],
-            betas=settings.betas,
-            weight_decay=settings.weight_decay,
-        )
-        schedule = None
-        if stage == "ppo":
-            algorithm = self.config.algorithm
-            total = algorithm.steps * algorithm.epochs * algorithm.minibatches
-            schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimizer, lambda step: lr_factor(step, settings.warmup_steps, total, settings.lr_schedule)
-            )
-        self.engine, *_ = deepspeed.initialize(
-            model=model,
-            optimizer=optimizer,
-            lr_scheduler=schedule,
-            config={
-                "train_micro_batch_size_per_gpu": 1,
-                "gradient_accumulation_steps": 1,
-                "gradient_clipping": settings.grad_clip,
-                "zero_optimization": zero,
-                "bf16": {"enabled": settings.dtype == "bfloat16"},
-                "zero_allow_untested_optimizer": True,
-                "steps_per_print": 10**9,
-            },
-        )
-        self.model: ActorCritic = self.engine.module
-
     # -- stage 1 ---------------------------------------------------------------------------------------------
 
     def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
-        """One optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning
-        rate; the mean loss a token."""
+        """Take one optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning
+        rate; return the mean loss a token."""
         for group in self.engine.optimizer.param_groups:
             group["lr"] = self.config.sft.lr * decay
         pairs = self._tokens(rows)
@@ -153,7 +110,7 @@ class Learner(SendingRank):
         return {"sft/loss": self._sum(loss_sum), "sft/tokens": total}
 
     def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
-        """The mean loss a token of (prompt, completion) texts, the whole of them whatever the rank; nothing is
+        """Return the mean loss a token of (prompt, completion) texts, the whole of them whatever the rank; nothing is
         learned."""
         pairs = self._tokens(rows)
         # A rank that gets none takes part all the same, with nothing to count.
@@ -171,17 +128,17 @@ class Learner(SendingRank):
         return self._sum(loss) / self._sum(tokens)
 
     def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Row]:
-        """Prompts and completions as token ids, the end of text after a completion."""
+        """Return prompts and completions as token ids, the end of text after a completion."""
         encode, end = self.tokenizer.encode, self.tokenizer.eos_token_id
         return [(encode(prompt), [*encode(completion, add_special_tokens=False), end]) for prompt, completion in rows]
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 
     def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
-        """PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
+        """Run PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
 
         Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
-        learner's weights at take-up. Raises NonFiniteLoss, on all ranks.
+        learner's weights as they are before. Raises NonFiniteLoss, on all ranks.
         """
         started = time.perf_counter()
         algorithm = self.config.algorithm
@@ -193,15 +150,15 @@ class Learner(SendingRank):
             own = shards(part, self.ranks)[self.rank]
             chosen.append(list(range(len(share), len(share) + len(own))))
             share += own
-        record = self._take_up(share, max(experience.group for experience in batch) + 1)
+        taken = self.prepare_batch(share, max(experience.group for experience in batch) + 1)
         totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
         for _ in range(algorithm.epochs):
             for place in torch.randperm(len(chosen), generator=generator).tolist():
-                self._minibatch(record, chosen[place], totals, [item.problem_id for item in parts[place]])
+                self._minibatch(taken, chosen[place], totals, [item.problem_id for item in parts[place]])
         self.version += 1
-        metrics = self._metrics(record, totals, algorithm.epochs * len(chosen))
+        metrics = self._metrics(taken, totals, algorithm.epochs * len(chosen))
         if algorithm.kl_control == "adaptive":
-            kl = self._sum(float(record["kl"].sum())) / len(batch)
+            kl = self._sum(float(taken.kl.sum())) / len(batch)
             self.kl_coef = losses.adapted_kl_coef(
                 self.kl_coef, kl, algorithm.kl_target, len(batch), algorithm.kl_horizon
             )
@@ -209,9 +166,9 @@ class Learner(SendingRank):
         tokens = sum(len(experience) for experience in batch)
         return metrics | {"throughput/learner_tokens_s": tokens / seconds, "time/learn": seconds}
 
-    def _take_up(self, batch: Sequence[Experience], groups: int) -> dict[str, Any]:
-        """What the losses need of this rank's share, one row an experience, padded to the longest completion
-        ``[batch, time]``; ``groups`` are those of all ranks."""
+    def prepare_batch(self, batch: Sequence[Experience], groups: int) -> TakenBatch:
+        """Return this rank's share as the losses take it, with what the present weights make of it; ``groups`` is the
+        number of those of all ranks."""
         algorithm = self.config.algorithm
         device = self.engine.device
         rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
@@ -240,46 +197,30 @@ class Learner(SendingRank):
         advantages, returns = estimate(algorithm.advantage, rewards, values, mask, group, total, **settings)
         if algorithm.whiten:
             advantages = whiten(advantages, mask, self._sum_tensor(moments(advantages, mask)))
-        return {
-            "rows": rows,
-            "mask": mask,
-            "proximal": proximal,
-            "values": values,
-            "reference": reference,
-            "behaviour": behaviour,
-            "advantages": advantages,
-            "returns": returns,
-            "kl": kl,
-            "entropies": entropies,
-            "versions": pad_values([experience.versions for experience in batch], length, device),
-        }
+        versions = pad_values([experience.versions for experience in batch], length, device)
+        return TakenBatch(
+            rows, mask, proximal, values, reference, entropies, behaviour, advantages, returns, kl, versions
+        )
 
-    def _minibatch(
-        self, record: dict[str, Any], chosen: list[int], totals: dict[str, float], problems: list[str]
-    ) -> None:
-        """One optimiser step on the chosen rows; ``problems`` are those of all ranks."""
+    def _minibatch(self, batch: TakenBatch, chosen: list[int], totals: dict[str, float], problems: list[str]) -> None:
+        """Take one optimiser step on the chosen rows and add to ``totals``; ``problems`` are those of all ranks."""
         algorithm, settings = self.config.algorithm, self.config.learner
-        rows, mask = record["rows"], record["mask"]
         # While its critic warms up, the policy's part of the gradient is zero.
         trained = 0.0 if self.version < settings.critic_warmup_steps else 1.0
-        tokens = self._sum(float(mask[chosen].sum()))
+        tokens = self._sum(float(batch.mask[chosen].sum()))
         sequences = self._sum(float(len(chosen)))
-        groups = self._microbatches([rows[i] for i in chosen])
+        groups = self._microbatches([batch.rows[i] for i in chosen])
         norm = 0.0
         for index, (group, weight) in enumerate(groups):
             picked = [chosen[i] for i in group]
-            part = self._collate([rows[i] for i in picked])
-            width = part.mask.shape[1]
-            names = ("proximal", "behaviour", "advantages", "values", "returns", "reference")
-            proximal, behaviour, advantages, values, returns, reference = (
-                record[name][picked, :width] for name in names
-            )
+            part = self._collate([batch.rows[i] for i in picked])
+            taken = batch.pick(picked, part.mask.shape[1])
             outputs = self.engine(part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none")
             policy, statistics = losses.policy_loss(
                 outputs.logprobs,
-                proximal,
-                behaviour,
-                advantages,
+                taken.proximal,
+                taken.behaviour,
+                taken.advantages,
                 part.mask,
                 clip_low=algorithm.clip_low,
                 clip_high=algorithm.clip_high,
@@ -288,12 +229,12 @@ class Learner(SendingRank):
             )
             each = policy
             if algorithm.kl == "loss":
-                each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, reference, part.mask)
+                each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, taken.reference, part.mask)
             if algorithm.entropy_coef:
                 each = each - algorithm.entropy_coef * torch.where(part.mask, outputs.entropies, 0.0)
             each = trained * each
             if settings.critic != "none":
-                value = losses.value_loss(outputs.values, values, returns, part.mask, algorithm.value_clip)
+                value = losses.value_loss(outputs.values, taken.values, taken.returns, part.mask, algorithm.value_clip)
                 each = each + algorithm.value_coef * value
                 totals["value"] += weight * float(value.detach().sum())
             loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
@@ -306,7 +247,7 @@ class Learner(SendingRank):
         totals["norm"] += norm
 
     def _backward(self, loss: Tensor, *, last: bool, problems: Sequence[str] = ()) -> float:
-        """Add a micro-batch's gradient and, with the ``last``, take the step; then the norm of the gradient."""
+        """Add a micro-batch's gradient and, with the ``last``, take the step; return the norm of the gradient then."""
         if self._max(float(not torch.isfinite(loss))):
             raise self._non_finite("loss", problems)
         self.engine.set_gradient_accumulation_boundary(last)
@@ -332,32 +273,33 @@ class Learner(SendingRank):
             problems,
         )
 
-    def _metrics(self, record: dict[str, Any], totals: dict[str, float], steps: int) -> dict[str, float]:
-        """Means over all ranks' tokens, under the catalogue's names."""
-        mask = record["mask"]
-        weights = torch.where(mask, (record["proximal"] - record["behaviour"]).exp(), 0.0)
-        staleness = (self.version - 1 - record["versions"])[mask]
+    def _metrics(self, batch: TakenBatch, totals: dict[str, float], steps: int) -> dict[str, float]:
+        """Return means over all ranks' tokens, under the catalogue's names."""
+        mask = batch.mask
+        weights = torch.where(mask, (batch.proximal - batch.behaviour).exp(), 0.0)
+        staleness = (self.version - 1 - batch.versions)[mask]
         count = self._sum(float(mask.sum()))
         trained = self._sum(totals["tokens"])
-        gap = losses.engine_gap(record["proximal"], record["behaviour"], mask, record["versions"] == self.version - 1)
+        gap = losses.engine_gap(batch.proximal, batch.behaviour, mask, batch.versions == self.version - 1)
+
+        def mean(values: Tensor) -> float:
+            return self._sum(float(values.sum())) / count
+
         metrics = {
-            "policy/kl": self._sum(float(record["kl"].sum())) / count,
+            "policy/kl": mean(batch.kl),
             "policy/kl_coef": self.kl_coef,
-            "policy/entropy": self._sum(float(record["entropies"].sum())) / count,
+            "policy/entropy": mean(batch.entropies),
             "policy/clip_fraction": self._sum(totals["clipped"]) / trained,
             "policy/ratio_max": self._max(totals["ratio_max"]),
-            "policy/behaviour_weight_capped": self._sum(
-                float((weights > self.config.algorithm.behaviour_weight_cap).sum())
-            )
-            / count,
+            "policy/behaviour_weight_capped": mean(weights > self.config.algorithm.behaviour_weight_cap),
             "policy/loss": self._sum(totals["policy"]) / trained,
             "policy/grad_norm": totals["norm"] / steps,
-            "staleness/mean": self._sum(float(staleness.sum())) / count,
+            "staleness/mean": mean(staleness),
             "staleness/max": self._max(float(staleness.max())),
         }
         if self.config.learner.critic != "none":
-            residual = self._sum_tensor(moments(record["returns"] - record["values"], mask))
-            spread = self._sum_tensor(moments(record["returns"], mask))
+            residual = self._sum_tensor(moments(batch.returns - batch.values, mask))
+            spread = self._sum_tensor(moments(batch.returns, mask))
             variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
             metrics["value/loss"] = self._sum(totals["value"]) / trained
             metrics["value/explained_variance"] = 1 - variances[0] / variances[1] if variances[1] > 0 else 0.0
@@ -368,8 +310,8 @@ class Learner(SendingRank):
     # -- weights ---------------------------------------------------------------------------------------------
 
     def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
-        """A few sequences and their log-probabilities under the present weights: what an engine that loaded
-        them has to find as well."""
+        """Return a few sequences and their log-probabilities under the present weights: an engine that loaded them has
+        to find the same."""
         rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
         part = self._collate(rows)
         with torch.no_grad():
@@ -403,7 +345,7 @@ class Learner(SendingRank):
     # -- batches ---------------------------------------------------------------------------------------------
 
     def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], float]]:
-        """Rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        """Return rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
         settings = self.config.learner
         groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")
         return self._equal(groups)

@@ -11,6 +11,7 @@ from ray.exceptions import RayActorError
 
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience
+from trainer.workers.errors import first_line
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
 GRACE_S = 10.0
@@ -33,7 +34,7 @@ class LearnerGroup:
         self._open = False
 
     async def connect(self) -> list[int]:
-        """Bring the ranks together; their process ids."""
+        """Bring the ranks together; return their process ids."""
         host, port = (await self._all("address"))[0]
         return list(await self._all("connect", host, port))
 
@@ -50,21 +51,22 @@ class LearnerGroup:
         await self._all("setup", path, stage)
 
     async def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
-        """One step of stage 1 at ``decay`` times the learning rate; the first rank's metrics, which are of all."""
+        """Take one step of stage 1 at ``decay`` times the learning rate; return the first rank's metrics, which are of
+        all."""
         parts = [rows[rank :: len(self.ranks)] for rank in range(len(self.ranks))]
         calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
         return dict((await _together(calls))[0])
 
     async def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
-        """The mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
+        """Return the mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
         return float((await self._all("sft_loss", list(rows)))[0])
 
     async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
-        """One PPO step on a batch, of which every rank takes its share; metrics of the whole batch."""
+        """Take one PPO step on a batch, of which every rank takes its share; return metrics of the whole batch."""
         return dict((await self._all("train_step", ray.put(list(batch))))[0])
 
     async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Update, Any, Any]:
-        """The policy on its way, and probe sequences of the batch with their log-probabilities.
+        """Send the policy on its way; return it with probe sequences of the batch and their log-probabilities.
 
         With the object store the weights lie there, to be loaded by whoever is given the update; with NCCL every
         rollout worker has loaded them.
@@ -76,8 +78,8 @@ class LearnerGroup:
         return update, rows, expected
 
     async def refill(self) -> Update:
-        """The whole policy in the object store, for a worker that is back and has no part in the NCCL group. That is
-        formed anew for the next push."""
+        """Return the whole policy in the object store, for a worker that is back and has no part in the NCCL group.
+        That is formed anew for the next push."""
         self._open = False
         return await self._gather(whole=True)
 
@@ -110,7 +112,7 @@ class LearnerGroup:
 
 
 async def _together(calls: Sequence[Any]) -> list[Any]:
-    """The results of a call on every rank. Raises the first error, or LearnerDied if a process is gone."""
+    """Return the results of a call on every rank. Raises the first error, or LearnerDied if a process is gone."""
     tasks = [asyncio.ensure_future(call) for call in calls]
     _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
     if pending:
@@ -120,7 +122,7 @@ async def _together(calls: Sequence[Any]) -> list[Any]:
     errors = [task.exception() for task in tasks if task.done()]
     for rank, error in enumerate(errors):
         if isinstance(error, RayActorError):
-            raise LearnerDied(f"learner-{rank} ended: {str(error).strip().splitlines()[0]}") from None
+            raise LearnerDied(f"learner-{rank} ended: {first_line(error)}") from None
     for error in errors:
         if error is not None:
             raise error

@@ -35,17 +35,19 @@ class Policy(WeightSource):
         self._limit = limit
 
     def metadata(self) -> list[ParamMeta]:
-        """Names, types and whole shapes; nothing is gathered."""
-        return [ParamMeta(source.name, source.parts[0].dtype, source.shape) for source in self._learner.model.sources()]
+        """Return names, types and whole shapes; nothing is gathered."""
+        return [
+            ParamMeta(tensor.name, tensor.parts[0].dtype, tensor.shape) for tensor in self._learner.model.exported()
+        ]
 
     @torch.no_grad()
     def __iter__(self) -> Iterator[tuple[str, Tensor]]:
-        sources = self._learner.model.sources()
-        for chosen in bucketed([source.nbytes for source in sources], self._limit):
-            part = [sources[index] for index in chosen]
-            with self._learner.gathered([value for source in part for value in source.parts]):
+        tensors = self._learner.model.exported()
+        for chosen in bucketed([tensor.nbytes for tensor in tensors], self._limit):
+            part = [tensors[index] for index in chosen]
+            with self._learner.gathered([value for tensor in part for value in tensor.parts]):
                 # What ZeRO-3 gathered is gone when the next bucket is, and vLLM may not have sent it by then.
-                named = [(source.name, source.make().clone()) for source in part]
+                named = [(tensor.name, tensor.make().clone()) for tensor in part]
             yield from named
 
 
@@ -109,11 +111,11 @@ class Channel:
         # vLLM packs on streams of its own, which do not wait for the optimiser's.
         torch.cuda.synchronize()
         self._engine.send_weights()
-        sources = self._learner.model.sources()
+        tensors = self._learner.model.exported()
         proofs: tuple[Entry, ...] = ()
         if self._learner.config.rollout.weights.verify:
-            proofs = tuple(entry for bucket in self._learner.buckets(sources) for entry in bucket.entries)
-        return Update(version, sent=True, proofs=proofs, nbytes=sum(source.nbytes for source in sources))
+            proofs = tuple(entry for bucket in self._learner.buckets(tensors) for entry in bucket.entries)
+        return Update(version, sent=True, proofs=proofs, nbytes=sum(tensor.nbytes for tensor in tensors))
 
     def close(self) -> None:
         """Leave the group."""

@@ -1,4 +1,4 @@
-"""What a process of the learner shares with the others: how they meet, and sums over all of them."""
+"""The process group of the learner's ranks: how they meet, and sums over all of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Rank:
             os.environ["DS_ACCELERATOR"] = "cpu"
 
     def address(self) -> tuple[str, int]:
-        """A host and free port for the ranks to meet at."""
+        """Return a host and free port for the ranks to meet at."""
         import socket
 
         with socket.socket() as probe:
@@ -45,7 +45,7 @@ class Rank:
         return ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1", port
 
     def connect(self, host: str, port: int) -> int:
-        """Join the process group of all ranks; the process id."""
+        """Join the process group of all ranks; return the process id."""
         os.environ |= {
             "MASTER_ADDR": host,
             "MASTER_PORT": str(port),
@@ -61,7 +61,7 @@ class Rank:
         return os.getpid()
 
     def _equal(self, groups: list[list[int]]) -> list[tuple[list[int], float]]:
-        """The groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
+        """Return the groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
         most = int(self._max(float(len(groups))))
         return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
 

@@ -1,4 +1,4 @@
-"""How a learner rank hands its policy out: gathered in buckets of bounded size, into the object store or over NCCL."""
+"""The sending of a learner's policy: gathered in buckets of bounded size, into the object store or over NCCL."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 
 from conf.schema.config import Config
 from rollout.engine.weight_update import Bucket, Update, bucketed, make_bucket
-from trainer.learner.actor_critic import ActorCritic, Source
+from trainer.learner.actor_critic import ActorCritic, ExportedTensor
 from trainer.learner.process_group import Rank
 
 if TYPE_CHECKING:
@@ -31,14 +31,14 @@ class SendingRank(Rank):
         self.base: tuple[Any, ...] | None = None
         self.channel: Channel | None = None
 
-    def buckets(self, sources: Sequence[Source]) -> Iterator[Bucket]:
-        """The tensors in buckets, of which one at a time is gathered and held; to be run through on every rank, and of
-        use on the first, the others' being empty."""
+    def buckets(self, tensors: Sequence[ExportedTensor]) -> Iterator[Bucket]:
+        """Yield the tensors in buckets, of which one at a time is gathered and held; to be run through on every rank,
+        and of use on the first, the others' being empty."""
         settings = self.config.rollout.weights
-        for chosen in bucketed([source.nbytes for source in sources], int(settings.bucket_mib * 2**20)):
-            part = [sources[index] for index in chosen]
-            with self.gathered([value for source in part for value in source.parts]), torch.no_grad():
-                named = [(source.name, source.make()) for source in part] if self.rank == 0 else []
+        for chosen in bucketed([tensor.nbytes for tensor in tensors], int(settings.bucket_mib * 2**20)):
+            part = [tensors[index] for index in chosen]
+            with self.gathered([value for tensor in part for value in tensor.parts]), torch.no_grad():
+                named = [(tensor.name, tensor.make()) for tensor in part] if self.rank == 0 else []
                 yield make_bucket(named, digests=settings.verify)
 
     def gather(self, whole: bool = False) -> Update:
@@ -48,18 +48,18 @@ class SendingRank(Rank):
         """
         settings = self.config.rollout.weights
         if whole or not (self.model.lora and settings.adapter_only):
-            buckets, nbytes = self._put(self.model.sources())
+            buckets, nbytes = self._put(self.model.exported())
             return Update(self.version, buckets, verify=settings.verify, nbytes=nbytes)
         if self.base is None:
-            self.base, _ = self._put(self.model.sources(merge=False))
-        sources, scales = self.model.adapters()
-        buckets, nbytes = self._put(sources)
+            self.base, _ = self._put(self.model.exported(merge=False))
+        tensors, scales = self.model.adapters()
+        buckets, nbytes = self._put(tensors)
         return Update(self.version, buckets, self.base, scales, verify=settings.verify, nbytes=nbytes)
 
-    def _put(self, sources: Sequence[Source]) -> tuple[tuple[Any, ...], int]:
-        """References to the buckets, on the first rank, and their bytes."""
+    def _put(self, tensors: Sequence[ExportedTensor]) -> tuple[tuple[Any, ...], int]:
+        """Return references to the buckets, on the first rank, and their bytes."""
         references, nbytes = [], 0
-        for bucket in self.buckets(sources):
+        for bucket in self.buckets(tensors):
             if self.rank == 0:
                 references.append(ray.put(bucket))
                 nbytes += bucket.data.nbytes
@@ -79,7 +79,7 @@ class SendingRank(Rank):
         return self.channel.send(self.version)
 
     def gathered(self, parameters: Sequence[torch.nn.Parameter]) -> Any:
-        """A context in which these are whole, which ZeRO-3 has to put together; on every rank."""
+        """Return a context in which these are whole, which ZeRO-3 has to put together; on every rank."""
         import deepspeed
 
         return deepspeed.zero.GatheredParameters(list(parameters), enabled=self.config.learner.zero_stage == 3)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from conf.schema.rewards import PARTS
-from trainer.run_folder.files import rows
+from trainer.run_folder.files import read_rows
 from trainer.tracking.labels import label
 
 Row = dict[str, Any]
@@ -84,9 +84,9 @@ def read_run(folder: Path, name: str | None = None) -> FinishedRun:
         name or folder.name,
         json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
         yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {},
-        rows(folder / "metrics.jsonl"),
-        rows(folder / "logs" / "sft.jsonl"),
-        [row for row in rows(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],
+        read_rows(folder / "metrics.jsonl"),
+        read_rows(folder / "logs" / "sft.jsonl"),
+        [row for row in read_rows(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],
     )
 
 

@@ -7,12 +7,14 @@ and the run's state), ``waiting.jsonl`` (the scored episodes that wait to be tra
 
 from __future__ import annotations
 
-import json
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.run_folder.files import PARTIAL
+from trainer.run_folder.files import PARTIAL, begin_folder, complete, prune, read_json, write_json
 
 STATE = "state.json"
 WAITING = "waiting.jsonl"
@@ -32,12 +34,23 @@ class Checkpoint:
         return int(self.state["version"])
 
 
+@asynccontextmanager
+async def new_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> AsyncIterator[Path]:
+    """Give a folder to write a checkpoint in, which is complete with its ``state`` when the block ends without an
+    error; then only the newest ``keep`` of the steps' checkpoints beside it stay."""
+    partial = begin_folder(folder)
+    yield partial
+    write_json(partial / STATE, state)
+    await asyncio.to_thread(complete, partial)
+    prune(folder.parent, "step-", keep)
+
+
 def read_checkpoint(folder: Path) -> Checkpoint:
-    """Read a checkpoint's state."""
-    return Checkpoint(folder, json.loads((folder / STATE).read_text(encoding="utf-8")))
+    """Return the checkpoint in a folder."""
+    return Checkpoint(folder, read_json(folder / STATE))
 
 
 def newest(parent: Path) -> Checkpoint | None:
-    """The complete checkpoint with the most steps, if there is one."""
+    """Return the complete checkpoint with the most steps, if there is one."""
     found = [read_checkpoint(path.parent) for path in parent.glob(f"*/{STATE}") if path.parent.suffix != PARTIAL]
     return max(found, key=lambda checkpoint: checkpoint.version, default=None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ PARTIAL = ".partial"
 
 
 def begin_folder(folder: Path) -> Path:
-    """A new folder to write in, for ``complete``; what an earlier attempt left is removed."""
+    """Return a new folder to write in, for ``complete``; what an earlier attempt left is removed."""
     partial = folder.with_name(folder.name + PARTIAL)
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -37,7 +37,7 @@ def complete(partial: Path) -> Path:
 
 @contextmanager
 def complete_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write in that takes its name only when the block ends without an error."""
+    """Give a folder to write in that takes its name only when the block ends without an error."""
     partial = begin_folder(folder)
     yield partial
     complete(partial)
@@ -51,8 +51,27 @@ def prune(parent: Path, prefix: str, keep: int) -> None:
         shutil.rmtree(numbers[number])
 
 
-def rows(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON-lines file up to a line that a killed process left unfinished; none without a file."""
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file so that it is complete or absent."""
+    partial = path.with_suffix(PARTIAL)
+    partial.write_text(text, encoding="utf-8")
+    partial.rename(path)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object of a JSON file; an empty one without a file."""
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return found
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file so that it is complete or absent."""
+    write_whole(path, json.dumps(value, indent=2) + "\n")
+
+
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the objects of a JSON-lines file up to a line that a killed process left unfinished; none without a
+    file."""
     found: list[dict[str, Any]] = []
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
@@ -62,18 +81,14 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return found
 
 
+def write_rows(path: Path, objects: Iterable[Any], *, ascii_only: bool = True) -> None:
+    """Write a JSON-lines file so that it is complete or absent."""
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in objects))
+
+
 def cut(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Take the rows out of a JSON-lines file that are not to be kept; those."""
-    every = rows(path)
+    """Rewrite a JSON-lines file without the rows that ``keep`` rejects; return the rejected rows."""
+    every = read_rows(path)
     if path.is_file():
-        partial = path.with_suffix(".partial")
-        partial.write_text("".join(json.dumps(row) + "\n" for row in every if keep(row)), encoding="utf-8")
-        partial.replace(path)
+        write_rows(path, filter(keep, every))
     return [row for row in every if not keep(row)]
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write a JSON file so that it is complete or absent."""
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    partial.rename(path)

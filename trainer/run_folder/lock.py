@@ -1,4 +1,4 @@
-"""One process at a time writes in a run's folder."""
+"""The lock of a run's folder: one process at a time writes in it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOCK = Path("logs") / "lock"
 
 @contextmanager
 def held_folder(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
-    """The folder is this process's own for the block; the system lets go of it if the process is killed. Raises
+    """Make the folder this process's own for the block; the system lets go of it if the process is killed. Raises
     ConfigError if another process holds it for longer than ``wait_s`` seconds."""
     lock = FileLock(folder / LOCK)
     try:

@@ -41,7 +41,7 @@ class Mirror:
         self._thread = ThreadPoolExecutor(1, "mirror")
         self._copying: Future[None] | None = None
 
-    def take_up(self, resume: bool) -> None:
+    def fetch(self, resume: bool) -> None:
         """Fetch the run that is there, if the folder holds none, and know what is there. Raises ConfigError if there is
         one that is not to be gone on with, or the URL cannot be read."""
         try:
@@ -103,7 +103,7 @@ class Mirror:
         del self._sent[name]
 
     def _marks(self) -> dict[str, Mark]:
-        """The folder's files that are complete."""
+        """Return the folder's files that are complete, each with its mark."""
         found: dict[str, Mark] = {}
         for path in sorted(self.folder.rglob("*")):
             relative = path.relative_to(self.folder)
@@ -121,5 +121,4 @@ def _is_state(name: str) -> bool:
 
 
 def _line(error: BaseException) -> str:
-    text = str(error).strip()
-    return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
+    return f"{type(error).__name__}: {str(error).strip()}".partition("\n")[0]

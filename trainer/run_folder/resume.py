@@ -1,11 +1,10 @@
-"""What it takes to go on with a run: whether its configuration allows it, and files without the steps that were lost.
+"""The conditions to go on with a run: its configuration must allow it.
 
 Nothing heavy is imported here, so a run that cannot be resumed is refused in a second.
 """
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,11 @@ import yaml
 from conf.schema.base import FREE, ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import marked
+from trainer.run_folder.files import read_json
 
 
 def check_resumable(folder: Path, config: Config) -> None:
-    """Raises ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
+    """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
     began = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
     free = {key.name for key in marked(FREE)}
     before, now = _flat(began), _flat(config.model_dump(mode="json"))
@@ -30,13 +30,12 @@ def check_resumable(folder: Path, config: Config) -> None:
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether the run of a folder came to its end."""
-    summary = folder / "summary.json"
-    return summary.is_file() and json.loads(summary.read_text(encoding="utf-8"))["status"] == "finished"
+    """Return whether the run of a folder came to its end."""
+    return bool(read_json(folder / "summary.json").get("status") == "finished")
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones."""
+    """Return nested keys as dotted ones."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
         flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}

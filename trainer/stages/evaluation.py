@@ -1,10 +1,9 @@
-"""How well held-out problems are answered: in stage 3 by the solver alone and through plans of several origins, while
-the policy is trained through its own."""
+"""How well held-out problems are answered: in stage 3 by the solver alone and through decompositions of several
+origins, while the policy is trained through its own."""
 
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import shutil
 import time
@@ -21,35 +20,36 @@ from rollout.data.chained import Graph
 from rollout.jobs import Job
 from rollout.records import Problem, change
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.files import write_json
+from trainer.run_folder.files import read_json, write_json
 from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
 
 def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:
-    """Greedy jobs: ``direct``, or the configured strategy with ``gold`` or ``filler`` plans or the policy's own."""
+    """Return greedy jobs: ``direct``, or the configured strategy with ``gold`` or ``filler`` decompositions or the
+    policy's own."""
     jobs = []
     for index, problem in enumerate(problems):
-        plan = None
+        given = None
         if kind == "gold":
-            plan = list(problem.subquestions or [])
+            given = list(problem.subquestions or [])
         elif kind == "filler":
-            plan = Graph(problem).filler_plan(random.Random(f"filler {problem.id}"))
+            given = Graph(problem).filler_plan(random.Random(f"filler {problem.id}"))
         name = "direct" if kind == "direct" else strategy
-        jobs.append(Job(index, problem, name, seed=index, temperature=0.0, plan=plan))
+        jobs.append(Job(index, problem, name, seed=index, temperature=0.0, plan=given))
     return jobs
 
 
 async def evaluate(
     pipeline: Pipeline, problems: Sequence[Problem], kind: str, strategy: str
 ) -> tuple[dict[str, Any], list[Scored]]:
-    """Run one kind over all problems: accuracy with its 95 % interval, and what else can be counted."""
+    """Run one kind over all problems; return its accuracy with what else can be counted, and the episodes."""
     scored = await pipeline.run(eval_jobs(problems, kind, strategy))
     return summarize(scored), scored
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Accuracy, rescued and broken counts, and for problems with a known graph the shares of plans.
+    """Return accuracy, rescued and broken counts, and for problems with a known graph the shares of decompositions.
 
     An episode that did not end ``ok`` is not right; such episodes are counted by outcome, and the share of right ones
     among the others is given beside the accuracy."""
@@ -67,27 +67,28 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     gates = [item.episode.gate for item in scored if item.episode.gate is not None]
     if gates:
         result["gate_closed"] = gates.count("closed") / len(gates)
-    plans = [item for item in scored if item.episode.decomposition is not None]
-    if plans and all(item.episode.problem.source == "chained" for item in plans):
+    decomposed = [item for item in scored if item.episode.decomposition is not None]
+    if decomposed and all(item.episode.problem.source == "chained" for item in decomposed):
         checks = [
             Graph(item.episode.problem).check_plan(item.episode.decomposition.subquestions)  # type: ignore[union-attr]
-            for item in plans
+            for item in decomposed
         ]
         result["plans"] = {name: sum(check[name] for check in checks) / len(checks) for name in checks[0]}
         by_steps: dict[int, list[float]] = {}
-        for item in plans:
+        for item in decomposed:
             by_steps.setdefault(item.episode.problem.meta["steps"], []).append(item.reward.correct)
         result["by_steps"] = {str(steps): sum(v) / len(v) for steps, v in sorted(by_steps.items())}
     return result
 
 
 class Evaluator:
-    """Judges the policy while it is trained, greedily and always on the same problems; one evaluation at a time.
+    """A judge of the policy while it is trained, greedily and always on the same problems; one evaluation at a time.
 
     Its jobs go through the workers beside those of the training, ahead of what waits there. Nothing waits for them, no
     push either: a score is filed under the version that every worker held when it began, and the labels of the tokens
-    say whether a push reached a plan before it was written. ``checkpoints/best`` is the policy of the best score so
-    far, with the score in its ``evaluation.json``; only a score whose every token is by that very policy counts.
+    say whether a push reached a decomposition before it was written. ``checkpoints/best`` is the policy of the best
+    score so far, with the score in its ``evaluation.json``; only a score whose every token is by that very policy
+    counts.
     """
 
     def __init__(
@@ -105,9 +106,8 @@ class Evaluator:
         self._kept: int | None = None
         self._saving: asyncio.Task[None] | None = None
         self._running: asyncio.Task[dict[str, float]] | None = None
-        record = self._folder / "evaluation.json"
         # A run that goes on in its folder goes on comparing.
-        self.best: dict[str, Any] | None = json.loads(record.read_text()) if record.is_file() else None
+        self.best: dict[str, Any] | None = read_json(self._folder / "evaluation.json") or None
 
     async def keep(self, version: int) -> None:
         """Write the policy if it is to be evaluated: call it when the learner has reached ``version`` and before it
@@ -124,8 +124,8 @@ class Evaluator:
             self._running = asyncio.create_task(self._evaluate(version))
 
     async def metrics(self, *, wait: bool = False) -> dict[str, float]:
-        """What an evaluation found that has ended since it was last asked; ``wait`` for one that is running. Raises
-        what went wrong in it."""
+        """Return what an evaluation found that has ended since this was last asked; ``wait`` for one that is running.
+        Raises what went wrong in it."""
         task = self._running
         if task is None or not (wait or task.done()):
             return {}

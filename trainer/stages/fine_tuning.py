@@ -1,8 +1,8 @@
 """Stage 1: supervised fine-tuning of the decomposer on decompositions that others wrote, or it itself.
 
 The default recipe: take training problems, let the frozen solver make its initial attempt (the decomposer always reads
-one), and write each problem a plan as an automatic teacher would: gold sub-questions of which some are missing,
-some out of order, some needless. One pass of cross-entropy on the plan's tokens, linear decay. ``sft.sources`` has
+one), and write each problem a decomposition as an automatic teacher would: gold sub-questions of which some are
+missing, some out of order, some needless. One pass of cross-entropy on its tokens, linear decay. ``sft.sources`` has
 other examples; ``sft.held_out`` measures on problems that are never trained on.
 
 What a run makes of it lies in its folder ``sft``. Invariant: ``examples.jsonl`` is complete or not there, and is what
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
 import random
 import shutil
 from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -30,15 +29,15 @@ from rollout.jobs import Job
 from rollout.records import Decomposition, Problem
 from rollout.strategies import PLAN_ONLY
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import STATE, newest
-from trainer.run_folder.files import begin_folder, complete, prune, write_json
-from trainer.stages.fine_tuning_examples import Plan, Progress, Sources
+from trainer.run_folder.checkpoints import new_checkpoint, newest
+from trainer.run_folder.files import read_json, read_rows, write_json, write_rows
+from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
 from trainer.workers.pipeline import Pipeline
 
 # What the decomposer reads, and what it is to write.
-Row = tuple[str, str]
+Example = tuple[str, str]
 EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
 
 
@@ -51,7 +50,7 @@ class FineTuning:
         self.folder, self.checkpoints = run / "sft", run / "checkpoints" / "sft_steps"
         self.report: dict[str, Any] = {}
         self.begun = 0
-        self._sources = Sources(config, source)
+        self._sources = ExampleSources(config, source)
         skip, asking = config.data.on_bad_row == "skip", config.data.questions_only
         others = {
             name: Files([], [Path(path).expanduser()], skip_bad=skip, questions_only=asking)
@@ -63,10 +62,10 @@ class FineTuning:
             for name, one in ({"held_out": source} | others).items()
         }
 
-    def take_up(self) -> dict[str, Any] | None:
-        """Find what an earlier process left; the run's own state at its newest checkpoint, None if there is none."""
-        record = self.folder / SUMMARY
-        self.report = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else {}
+    def find_checkpoint(self) -> dict[str, Any] | None:
+        """Find what an earlier process left; return the run's own state at its newest checkpoint, None if there is
+        none."""
+        self.report = read_json(self.folder / SUMMARY)
         checkpoint = newest(self.checkpoints)
         if checkpoint is None:
             return None
@@ -103,32 +102,29 @@ class FineTuning:
 
     async def examples(
         self, problems: Iterator[Problem], prompts: Prompts, pipeline: Pipeline, progress: Progress
-    ) -> tuple[list[Row], list[Row]]:
-        """What is trained on, and the held-out rows whose loss is measured. ``progress`` is told of episodes."""
+    ) -> tuple[list[Example], list[Example]]:
+        """Return what is trained on, and the held-out examples whose loss is measured. ``progress`` is told of
+        episodes."""
         files = self.folder / EXAMPLES, self.folder / HELD_OUT
         if not files[0].is_file():
             self.folder.mkdir(exist_ok=True)
             chosen = list(itertools.islice(problems, self.config.sft.problems))
             mixture, counts = await self._sources.gather(chosen, self._unseen, pipeline, self.folder, progress)
             held_out = [
-                ("held_out", Plan(problem, list(problem.subquestions or [])))
+                ("held_out", Lesson(problem, list(problem.subquestions or [])))
                 for problem in with_subquestions(self.source, self.config.sft.held_out.problems)
             ]
-            rows = [await _rows(plans, prompts, pipeline) for plans in (mixture, held_out)]
+            rows = [await _rows(lessons, prompts, pipeline) for lessons in (mixture, held_out)]
             self._note(sources=counts, held_out=len(held_out))
             for path, own in reversed(list(zip(files, rows, strict=True))):
-                partial = path.with_suffix(".partial")
-                partial.write_text("".join(json.dumps(row) + "\n" for row in own), encoding="utf-8")
-                partial.rename(path)
-        train, measured = (
-            [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] for path in files
-        )
-        return _pairs(train), _pairs(measured)
+                write_rows(path, own)
+        train, measured = ([(row["prompt"], row["completion"]) for row in read_rows(path)] for path in files)
+        return train, measured
 
     async def train(
         self,
-        rows: list[Row],
-        held_out: Sequence[Row],
+        rows: list[Example],
+        held_out: Sequence[Example],
         learner: LearnerGroup,
         progress: Callable[[int, int, dict[str, float]], object],
         save: Callable[[int], Awaitable[None]],
@@ -156,8 +152,8 @@ class FineTuning:
             await asyncio.sleep(0)
         self._note(steps=steps)
 
-    def _batches(self, rows: list[Row]) -> list[list[Row]]:
-        """Every step's examples: whole batches, the examples in another order every epoch."""
+    def _batches(self, rows: list[Example]) -> list[list[Example]]:
+        """Return every step's examples: whole batches, the examples in another order every epoch."""
         recipe = self.config.sft
         size = min(recipe.batch_size, len(rows))
         rng = random.Random(f"sft order {self.config.seed}")
@@ -169,11 +165,9 @@ class FineTuning:
 
     async def checkpoint(self, step: int, learner: LearnerGroup, run: dict[str, Any]) -> None:
         """Write a checkpoint, with the run's own state."""
-        partial = begin_folder(self.checkpoints / f"step-{step}")
-        await learner.checkpoint(str(partial))
-        write_json(partial / STATE, {"version": step, "run": run})
-        await asyncio.to_thread(complete, partial)
-        prune(self.checkpoints, "step-", self.config.learner.keep_checkpoints)
+        folder, keep = self.checkpoints / f"step-{step}", self.config.learner.keep_checkpoints
+        async with new_checkpoint(folder, {"version": step, "run": run}, keep) as partial:
+            await learner.checkpoint(str(partial))
 
     def forget_checkpoints(self) -> None:
         """Remove them: stage 1 is done, and its model is kept."""
@@ -189,11 +183,11 @@ class FineTuning:
         jobs = [Job(index, problem, PLAN_ONLY, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)]
         done = await pipeline.run(jobs, lambda count: view.advance(count, len(jobs), {}))
         written = [item.episode.decomposition or Decomposition("", [], invalid="empty") for item in done]
-        plans = [plan.subquestions for plan in written]
+        texts = [decomposition.subquestions for decomposition in written]
         references = [list(problem.subquestions or []) for _, problem in asked]
         resources = TextResources(self.config.rewards.vectors)
         threshold = self.config.sft.held_out.similarity
-        found = await asyncio.to_thread(compare, plans, references, resources, threshold)
+        found = await asyncio.to_thread(compare, texts, references, resources, threshold)
         report: dict[str, dict[str, Any]] = {}
         for name in self._compared:
             own = [index for index, (of, _) in enumerate(asked) if of == name]
@@ -201,14 +195,18 @@ class FineTuning:
                 counts = {"problems": len(own), "invalid": sum(written[i].invalid is not None for i in own)}
                 report[name] = counts | means([found[index] for index in own])
         self.folder.mkdir(exist_ok=True)
-        with (self.folder / f"compared_{when}.jsonl").open("w", encoding="utf-8") as stream:
-            for (name, problem), plan, reference, likeness in zip(asked, plans, references, found, strict=True):
-                row = {"set": name, "id": problem.id, "question": problem.question, "subquestions": plan}
-                stream.write(json.dumps(row | {"reference": reference, "matched": likeness.matched}) + "\n")
+        rows = [
+            {
+                "set": name, "id": problem.id, "question": problem.question, "subquestions": subquestions,
+                "reference": reference, "matched": likeness.matched,
+            }
+            for (name, problem), subquestions, reference, likeness in zip(asked, texts, references, found, strict=True)
+        ]  # fmt: skip
+        write_rows(self.folder / f"compared_{when}.jsonl", rows)
         self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
 
     def _unseen(self, question: str) -> bool:
-        """Whether a question must not be trained on."""
+        """Return whether a question must not be trained on."""
         return any(one.is_held_out(question) for one in (self.source, *self._others))
 
     def _note(self, **entries: Any) -> None:
@@ -218,31 +216,27 @@ class FineTuning:
 
 
 def with_subquestions(source: Source, count: int) -> list[Problem]:
-    """Those of ``count`` held-out problems that have sub-questions."""
+    """Return those of ``count`` held-out problems that have sub-questions."""
     return [problem for problem in source.held_out(count) if problem.subquestions]
 
 
-async def _rows(plans: Sequence[tuple[str, Plan]], prompts: Prompts, pipeline: Pipeline) -> list[dict[str, str]]:
-    """What the decomposer reads and is to write, under (source, plan); the solver makes the attempts that it is shown
-    and that are not there yet."""
+async def _rows(lessons: Sequence[tuple[str, Lesson]], prompts: Prompts, pipeline: Pipeline) -> list[dict[str, str]]:
+    """Return what the decomposer reads and is to write for each (source, lesson); the solver makes the attempts that it
+    is shown and that are not there yet."""
     attempts: dict[str, str] = {}
     if prompts.read_attempt:
-        missing = {plan.problem.question: plan.problem for _, plan in plans if plan.attempt is None}
+        missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}
         jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
         done = await pipeline.run(jobs)
         attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
     return [
         {
             "source": name,
-            "id": plan.problem.id,
+            "id": lesson.problem.id,
             "prompt": prompts.decompose(
-                plan.problem, attempts.get(plan.problem.question, "") if plan.attempt is None else plan.attempt
+                lesson.problem, attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
             ),
-            "completion": "\n".join(plan.subquestions),
+            "completion": "\n".join(lesson.subquestions),
         }
-        for name, plan in plans
+        for name, lesson in lessons
     ]
-
-
-def _pairs(rows: Sequence[dict[str, str]]) -> list[Row]:
-    return [(row["prompt"], row["completion"]) for row in rows]

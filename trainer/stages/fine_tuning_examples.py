@@ -3,7 +3,6 @@ what the present decomposer itself writes, screened by the solver's answers."""
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from rollout.data.source import Source
 from rollout.jobs import Job, sampling_seed
 from rollout.records import Problem, RecordError
 from rollout.strategies import PLAN_ONLY
+from trainer.run_folder.files import write_rows
 from trainer.workers.pipeline import Pipeline
 
 # Told how many of a source's episodes are back, and of how many.
@@ -25,22 +25,23 @@ Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """A decomposition to be learned. ``attempt`` is the solver's that it goes with, None if there is none yet."""
+class Lesson:
+    """A problem's decomposition that is to be learned. ``attempt`` is the solver's that it goes with, None if there is
+    none yet."""
 
     problem: Problem
     subquestions: list[str]
     attempt: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """A line of a teacher's file."""
+        """Return a line of a teacher's file."""
         names = ("id", "question", "answer", "answer_type", "choices", "solution", "source")
         row = {name: getattr(self.problem, name) for name in names}
         return row | {"subquestions": self.subquestions, "attempt": self.attempt}
 
 
 def shares(total: int, weights: dict[str, float]) -> dict[str, int]:
-    """``total`` shared out by weights, by largest remainders; names whose share is 0 are left out."""
+    """Return ``total`` shared out by weights, by largest remainders; names whose share is 0 are left out."""
     whole = sum(weights.values())
     exact = {name: total * weight / whole for name, weight in weights.items() if weight}
     found = {name: int(value) for name, value in exact.items()}
@@ -50,48 +51,48 @@ def shares(total: int, weights: dict[str, float]) -> dict[str, int]:
     return {name: share for name, share in found.items() if share}
 
 
-def filled(plans: Sequence[Plan], count: int, rng: random.Random) -> list[Plan]:
-    """``count`` of the plans at random; where there are fewer, all of them over and over, each round in another order.
-    There must be one."""
-    found: list[Plan] = []
+def filled(lessons: Sequence[Lesson], count: int, rng: random.Random) -> list[Lesson]:
+    """Return ``count`` of the lessons at random; where there are fewer, all of them over and over, each round in
+    another order. There must be one."""
+    found: list[Lesson] = []
     while len(found) < count:
-        found += rng.sample(list(plans), len(plans))
+        found += rng.sample(list(lessons), len(lessons))
     return found[:count]
 
 
-def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Plan], dict[str, int]]:
-    """Of each problem's episodes, in their order, the first ``most`` decompositions that differ and can be used as
-    written, with ``screen`` only those whose final answer is right; and counts.
+def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Lesson], dict[str, int]]:
+    """Return of each problem's episodes, in their order, the first ``most`` decompositions that differ and can be used
+    as written, with ``screen`` only those whose final answer is right; and counts.
 
     ``unusable`` decompositions are invalid, or were never written or scored because something failed.
     """
-    plans: dict[str, list[Plan]] = {}
+    lessons: dict[str, list[Lesson]] = {}
     counts = {"sampled": len(scored), "unusable": 0, "wrong": 0, "repeats": 0, "surplus": 0}
     for item in scored:
         episode = item.episode
-        found = plans.setdefault(episode.problem.id, [])
-        plan = episode.decomposition
-        if plan is None or plan.invalid is not None or item.reward.error is not None:
+        found = lessons.setdefault(episode.problem.id, [])
+        written = episode.decomposition
+        if written is None or written.invalid is not None or item.reward.error is not None:
             counts["unusable"] += 1
         elif screen and item.reward.correct < 1:
             counts["wrong"] += 1
-        elif any(_same(plan.subquestions, other.subquestions) for other in found):
+        elif any(_same(written.subquestions, other.subquestions) for other in found):
             counts["repeats"] += 1
         elif len(found) == most:
             counts["surplus"] += 1
         else:
             attempt = episode.initial.text if episode.initial else None
-            found.append(Plan(episode.problem, [_line(text) for text in plan.subquestions], attempt))
-    together = [plan for found in plans.values() for plan in found]
+            found.append(Lesson(episode.problem, [_line(text) for text in written.subquestions], attempt))
+    together = [lesson for found in lessons.values() for lesson in found]
     return together, counts | {
         "kept": len(together),
-        "problems": len(plans),
-        "problems_without": sum(not found for found in plans.values()),
+        "problems": len(lessons),
+        "problems_without": sum(not found for found in lessons.values()),
     }
 
 
-def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Plan], dict[str, int]]:
-    """The plans of a teacher's file, and counts.
+def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Lesson], dict[str, int]]:
+    """Return the lessons of a teacher's file, and counts.
 
     A row has ``subquestions`` and ``question``, or the ``id`` of one of the data set's training problems; it may have
     what else a problem has (with ``answers`` it must have an answer, unless the data set has one), and the solver's
@@ -114,7 +115,7 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
             row = row | {"answer": "?", "answer_type": "text"}
         return Problem.from_json({"id": place} | {key: value for key, value in row.items() if value is not None})
 
-    def read(row: object, place: str) -> Plan:
+    def read(row: object, place: str) -> Lesson:
         if not isinstance(row, dict):
             raise RecordError(f"expected an object, found {type(row).__name__}")
         texts, attempt = row.get("subquestions") or [], row.get("attempt")
@@ -122,21 +123,25 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
             raise RecordError(f"field 'subquestions' must be a list of texts with something in them, found {texts!r}")
         if attempt is not None and not isinstance(attempt, str):
             raise RecordError(f"field 'attempt' must be a string or null, found {attempt!r}")
-        return Plan(problem_of(row, place), [_line(text) for text in texts], attempt)
+        return Lesson(problem_of(row, place), [_line(text) for text in texts], attempt)
 
     bad: list[str] = []
-    plans = read_rows(path, read, bad)
+    lessons = read_rows(path, read, bad)
     refuse_bad(bad, skip_bad)
-    usable = [plan for plan in plans if plan.subquestions]
-    return usable, {"rows": len(plans), "bad_rows_skipped": len(bad), "without_subquestions": len(plans) - len(usable)}
+    usable = [lesson for lesson in lessons if lesson.subquestions]
+    return usable, {
+        "rows": len(lessons),
+        "bad_rows_skipped": len(bad),
+        "without_subquestions": len(lessons) - len(usable),
+    }
 
 
-def write_teacher(path: Path, plans: Sequence[Plan]) -> None:
+def write_teacher(path: Path, lessons: Sequence[Lesson]) -> None:
     """Write a teacher's file."""
-    path.write_text("".join(json.dumps(plan.to_json()) + "\n" for plan in plans), encoding="utf-8")
+    write_rows(path, (lesson.to_json() for lesson in lessons))
 
 
-class Sources:
+class ExampleSources:
     """The configured sources. Teachers' files are read at once: raises RecordError for bad rows."""
 
     def __init__(self, config: Config, source: Source) -> None:
@@ -156,40 +161,41 @@ class Sources:
         pipeline: Pipeline,
         folder: Path,
         progress: Progress,
-    ) -> tuple[list[tuple[str, Plan]], dict[str, dict[str, int]]]:
-        """The mixture, each example with its source's name, and every source's counts.
+    ) -> tuple[list[tuple[str, Lesson]], dict[str, dict[str, int]]]:
+        """Return the mixture, each example with its source's name, and every source's counts.
 
         ``problems`` are as many training problems as there shall be examples. What is about a question that is
         ``unseen`` is left out and counted. What was sampled or screened is written to ``folder``, a teacher's file a
         source. Raises RecordError for a source of which nothing is left.
         """
-        mixture: list[tuple[str, Plan]] = []
+        mixture: list[tuple[str, Lesson]] = []
         report: dict[str, dict[str, int]] = {}
         for name, share in self._shares.items():
             settings = self._config.sft.sources[name]
-            plans, counts = self._candidates(name, settings, problems[:share])
+            lessons, counts = self._candidates(name, settings, problems[:share])
             if settings.kind == "distilled" or settings.screened:
-                plans, found = await self._judged(name, settings, plans, problems[:share], pipeline, progress)
+                lessons, found = await self._judged(name, settings, lessons, problems[:share], pipeline, progress)
                 counts |= found
-                write_teacher(folder / f"{name}.jsonl", plans)
-            usable = [plan for plan in plans if not unseen(plan.problem.question)]
-            counts["held_out_dropped"] = len(plans) - len(usable)
+                write_teacher(folder / f"{name}.jsonl", lessons)
+            usable = [lesson for lesson in lessons if not unseen(lesson.problem.question)]
+            counts["held_out_dropped"] = len(lessons) - len(usable)
             if not usable:
                 raise RecordError(_nothing(name, settings, counts))
-            # The data set gives a plan a problem and no more; the others as many as their share.
+            # The data set gives a problem one decomposition and no more; the others as many as their share.
             if settings.kind != "data" or settings.screened:
                 usable = filled(usable, share, random.Random(f"sft {name} {self._config.seed}"))
             report[name] = counts | {"examples": len(usable)}
-            mixture += [(name, plan) for plan in usable]
+            mixture += [(name, lesson) for lesson in usable]
         return mixture, report
 
     def _candidates(
         self, name: str, settings: SftSource, problems: Sequence[Problem]
-    ) -> tuple[list[Plan], dict[str, int]]:
-        """What there is without any engine: the data set's imperfect plans, a teacher's file, nothing to distil."""
+    ) -> tuple[list[Lesson], dict[str, int]]:
+        """Return what there is without any engine, and counts: the data set's imperfect decompositions, a teacher's
+        file, nothing to distil."""
         if settings.kind == "file":
-            plans, counts = self._read[name]
-            return plans, dict(counts)
+            lessons, counts = self._read[name]
+            return lessons, dict(counts)
         if settings.kind == "distilled":
             return [], {}
         recipe, rng = self._config.sft, random.Random(f"teacher {self._config.seed}")
@@ -197,19 +203,20 @@ class Sources:
             (problem, self._source.imperfect_plan(problem, rng, recipe.drop, recipe.swap, recipe.redundant))
             for problem in problems
         ]
-        plans = [Plan(problem, plan) for problem, plan in pairs if plan]
-        return plans, {"problems": len(pairs), "without_subquestions": len(pairs) - len(plans)}
+        lessons = [Lesson(problem, texts) for problem, texts in pairs if texts]
+        return lessons, {"problems": len(pairs), "without_subquestions": len(pairs) - len(lessons)}
 
     async def _judged(
         self,
         name: str,
         settings: SftSource,
-        plans: Sequence[Plan],
+        lessons: Sequence[Lesson],
         problems: Sequence[Problem],
         pipeline: Pipeline,
         progress: Progress,
-    ) -> tuple[list[Plan], dict[str, int]]:
-        """Run the decomposer's samples or the given plans through the rollout workers; what is kept, and counts."""
+    ) -> tuple[list[Lesson], dict[str, int]]:
+        """Run the decomposer's samples or the given decompositions through the rollout workers; return what is kept,
+        and counts."""
         strategy = self._config.strategy.name if settings.screened else PLAN_ONLY
         if settings.kind == "distilled":
             drawn = [(problem, sample) for problem in problems for sample in range(settings.samples)]
@@ -224,14 +231,16 @@ class Sources:
                 for index, (problem, sample) in enumerate(drawn)
             ]
         else:
-            jobs = [Job(i, plan.problem, strategy, seed=0, plan=plan.subquestions) for i, plan in enumerate(plans)]
+            jobs = [
+                Job(i, lesson.problem, strategy, seed=0, plan=lesson.subquestions) for i, lesson in enumerate(lessons)
+            ]
         scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
         return kept(scored, most, screen=settings.screened)
 
 
 def _nothing(name: str, settings: SftSource, counts: dict[str, int]) -> str:
-    """Why a source has no example."""
+    """Return why a source has no example."""
     if settings.kind == "data" and counts["without_subquestions"] == counts["problems"]:
         return (
             f"none of {counts['problems']} training problems has sub-questions; stage sft needs some that have, "
@@ -241,10 +250,10 @@ def _nothing(name: str, settings: SftSource, counts: dict[str, int]) -> str:
     return f"sft.sources.{name} ({settings.kind}) has no example that can be learned from ({found})"
 
 
-def _same(plan: Sequence[str], other: Sequence[str]) -> bool:
-    return [normalised(text) for text in plan] == [normalised(text) for text in other]
+def _same(one: Sequence[str], other: Sequence[str]) -> bool:
+    return [normalised(text) for text in one] == [normalised(text) for text in other]
 
 
 def _line(text: str) -> str:
-    """On one line, as the format of a plan wants it."""
+    """Return a text on one line, as the format of a decomposition wants it."""
     return " ".join(text.split())

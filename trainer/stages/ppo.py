@@ -1,8 +1,16 @@
 """Stage 2: asynchronous PPO as two coroutines, rollouts and training, around a buffer with an age limit.
 
+What becomes of a group, the ``group_size`` samples of one problem (``in_flight`` knows where each is):
+
+    problem -> admitted -> running -> scored -> waiting -> trained on
+                  ^                      |         |
+                  |                      |         +-> put back: too stale --+
+                  |                      +-> given up: not usable, or flat   |
+                  +----------------------------------------------------------+
+
 Invariants: ``admitted <= (version + max_staleness + 1) * batch_size`` with the version that every worker has
 acknowledged, counted in episodes; nothing older than ``max_staleness`` versions is trained on; every admitted group
-(the ``group_size`` samples of one problem) is trained on once, whole and in one batch, or given up and counted, or put
+is trained on once, whole and in one batch, or given up and counted, or put
 back. Between two steps all of that is in ``state``, and a controller that ``restore``s it goes on as this one would.
 """
 
@@ -10,9 +18,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from conf.schema.config import Config
@@ -22,12 +29,11 @@ from rollout.records import Problem
 from trainer.algorithm.experience import make_experience
 from trainer.algorithm.staleness import StalenessManager
 from trainer.learner.learner_group import LearnerGroup
-from trainer.stages.buffer import Buffer
 from trainer.stages.evaluation import Evaluator
-from trainer.stages.sample_groups import Assembler, flat, usable
+from trainer.stages.in_flight import InFlight, ScoredGroup
+from trainer.stages.sample_groups import flat, usable
 from trainer.tracking.metrics_catalogue import episode_metrics
 from trainer.workers.pipeline import Pipeline
-from trainer.workers.scored_episode_json import job_row, row_job
 from trainer.workers.weight_publisher import Push
 
 # Called after every learner step with the step, its metrics and the batch it was made of.
@@ -51,7 +57,7 @@ class PpoResult:
 
 
 class Controller:
-    """Runs PPO over a pipeline and a learner group."""
+    """PPO over a pipeline and a learner group."""
 
     def __init__(
         self,
@@ -72,8 +78,7 @@ class Controller:
         self.batch_size = config.algorithm.batch_size
         self.group_size = config.algorithm.group_size
         self.staleness = StalenessManager(self.batch_size, config.controller.max_staleness)
-        self.assembler = Assembler(self.group_size)
-        self.buffer = Buffer()
+        self.in_flight = InFlight(self.group_size, self.staleness)
         self.version = 0
         self.dropped = 0
         self.refused = 0
@@ -82,58 +87,39 @@ class Controller:
         self.out_of_budget = False
         self._problems = problems
         self._drawn = 0
-        self._again: deque[list[Job]] = deque()
-        # Admitted, and neither trained on nor given up nor put back: by the id of the first job.
-        self._open: dict[int, list[Job]] = {}
-        self._groups = 0
         self._flat_since_step = 0
-        self._room = asyncio.Event()
-        pipeline.on_version = self._room.set
-        self._checkpoint_s = 0.0
+        self._place_free, self._arrived = asyncio.Event(), asyncio.Event()
+        pipeline.on_version = self._place_free.set
+        self._idle_s = self._checkpoint_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._pushing: asyncio.Task[Push] | None = None
-        self._resubmit: list[Job] = []
 
     def state(self) -> tuple[dict[str, Any], list[Scored]]:
-        """Between two steps: what ``restore`` needs, as JSON, and the scored episodes that wait.
-
-        Groups that are not whole yet count as in flight.
-        """
-        waiting = self.buffer.groups
-        whole = {group[0].job.id for group in waiting}
+        """Return what ``restore`` needs, between two steps: as JSON, and the scored episodes that wait."""
+        in_flight, waiting = self.in_flight.state()
         state = {
             "version": self.version,
-            "groups": self._groups,
             "drawn": self._drawn,
             "flat_since_step": self._flat_since_step,
-            "in_flight": [[job_row(job) for job in jobs] for key, jobs in self._open.items() if key not in whole],
-            "put_back": [[job_row(job) for job in jobs] for jobs in self._again],
             "counters": {name: getattr(self, name) for name in COUNTERS},
             "pipeline": dict(self.pipeline.counts),
         }
-        return state, [item for group in waiting for item in group]
+        return state | in_flight, waiting
 
     def restore(self, state: dict[str, Any], waiting: Sequence[Scored]) -> None:
         """Go on from a state, before ``run``; the problems are to be those from ``drawn`` on."""
-        self.version = state["version"]
-        self._groups, self._drawn = state["groups"], state["drawn"]
+        self.version, self._drawn = state["version"], state["drawn"]
         self._flat_since_step = state["flat_since_step"]
         for name, value in state["counters"].items():
             setattr(self, name, value)
         for name, count in state["pipeline"].items():
             # What this process has seen since that state is not undone: it happened.
             self.pipeline.counts[name] = max(self.pipeline.counts[name], count)
-        self._again.extend([row_job(row) for row in rows] for rows in state["put_back"])
-        in_flight = [[row_job(row) for row in rows] for rows in state["in_flight"]]
-        groups = [list(waiting[start : start + self.group_size]) for start in range(0, len(waiting), self.group_size)]
-        for group in groups:
-            self.buffer.add(group)
-        self._open = {jobs[0].id: jobs for jobs in [*in_flight, *([item.job for item in group] for group in groups)]}
-        self.staleness.admit(self.version * self.batch_size + len(self._open) * self.group_size)
-        self._resubmit = [job for jobs in in_flight for job in jobs]
+        self.staleness.admit(self.version * self.batch_size)
+        self.in_flight.restore(state, waiting)
 
     async def run(self) -> PpoResult:
-        """All steps of the configuration, or as many as the solver's budget allows."""
+        """Take all steps of the configuration, or as many as the solver's budget allows."""
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
             done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
@@ -159,29 +145,17 @@ class Controller:
         """Admit problems whenever the staleness bound leaves room; never more than the steps need, and none once
         the solver's budget is spent."""
         needed = self.config.algorithm.steps * self.batch_size
-        if self._resubmit:
-            await self.pipeline.submit(self._resubmit)
+        if self.in_flight.running:  # in the state that this goes on from
+            await self.pipeline.submit(self.in_flight.running)
         while True:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
             if room > 0 and not self.out_of_budget:
-                self.staleness.admit(room)
                 # Groups come and go whole and a batch is a whole number of them, so the room is one too.
-                groups = [self._next_group() for _ in range(room // self.group_size)]
+                groups = [self.in_flight.admit(self._fresh_group) for _ in range(room // self.group_size)]
                 await self.pipeline.submit([job for group in groups for job in group])
                 continue
-            self._room.clear()
-            await self._room.wait()
-
-    def _next_group(self) -> list[Job]:
-        number = self._groups
-        self._groups += 1
-        ids = range(number * self.group_size, (number + 1) * self.group_size)
-        if self._again:
-            jobs = [replace(job, id=identity) for job, identity in zip(self._again.popleft(), ids, strict=True)]
-        else:
-            jobs = self._fresh_group(number, ids)
-        self._open[ids[0]] = jobs
-        return jobs
+            self._place_free.clear()
+            await self._place_free.wait()
 
     def _fresh_group(self, number: int, ids: range) -> list[Job]:
         problem = next(self._problems)
@@ -198,15 +172,15 @@ class Controller:
         ]
 
     async def _receive(self) -> None:
-        """Whole groups into the buffer; what holds nothing to train on is given up and counted.
+        """Have scored groups wait to be trained on, whole; give up and count those that hold nothing to learn from.
 
         The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
         full batches that they make, and no more come.
         """
-        while not (self.out_of_budget and self.pipeline.idle):
+        while not self._ended:
             for scored in await self.pipeline.next():
                 self.out_of_budget |= scored.episode.outcome == BUDGET
-                group = self.assembler.add(scored)
+                group = self.in_flight.add(scored)
                 if group is None or any(item.episode.outcome == BUDGET for item in group):
                     continue
                 if not usable(group):
@@ -215,19 +189,22 @@ class Controller:
                     self.flat_groups += 1
                     self._flat_since_step += 1
                 else:
-                    self.buffer.add(group)
+                    self.in_flight.keep(group)
+                    self._arrived.set()
                     continue
-                self._close(group)
-                self.staleness.give_up(len(group))
-                self._room.set()
-        self.buffer.close()
+                self.in_flight.give_up(group)
+                self._place_free.set()
+        self._arrived.set()
         await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
 
-    def _close(self, group: list[Scored]) -> None:
-        self._open.pop(group[0].job.id, None)
+    @property
+    def _ended(self) -> bool:
+        """Whether no more samples will come."""
+        return self.out_of_budget and self.pipeline.idle
 
     def _to_resample(self, group: list[Scored]) -> bool:
-        """Whether others are to be admitted in a flat group's place; beyond the limit it is trained on as it is."""
+        """Return whether others are to be admitted in a flat group's place; beyond the limit it is trained on as
+        it is."""
         algorithm = self.config.algorithm
         if not algorithm.resample_flat_groups or self.out_of_budget:
             return False
@@ -237,100 +214,102 @@ class Controller:
     # -- training --------------------------------------------------------------------------------------------
 
     async def _train(self) -> None:
-        """Take a batch, learn, send the weights off, go on while they travel."""
-        idle_s = self.pipeline.idle_s
-        every = self.config.learner.checkpoint_every
+        """Take a batch, learn, send the weights off, and go on while they travel."""
+        self._idle_s = self.pipeline.idle_s
         for step in range(self.version + 1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
             groups = await self._take()
             if not groups:
                 break
             waited = time.perf_counter() - began
+            metrics = await self._learn(step, groups)
             batch = [item for group in groups for item in group]
-            experiences = [
-                make_experience(item.episode, item.reward, self.config.algorithm.credit, number)
-                for number, group in enumerate(groups)
-                for item in group
-            ]
-            metrics = await self.learner.train_step(experiences)
-            self.version = step
-            self.max_staleness = max(self.max_staleness, metrics["staleness/max"])
-            gathering = time.perf_counter()
-            weights, probe, expected = await self.learner.weights(experiences)
-            gathered = time.perf_counter() - gathering
-            push = self._pushing = asyncio.create_task(self._push(weights, step, probe, expected))
-            if self.evaluator is not None:
-                await self.evaluator.keep(step)
-            if step == self.config.algorithm.steps:
-                await push
-            seconds = time.perf_counter() - began
-            metrics |= episode_metrics([(item.episode, item.reward) for item in batch])
-            metrics |= {
-                "throughput/episodes_s": len(batch) / seconds,
-                "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
-                "time/rollout_wait": waited,
-                "time/learner_wait": self.pipeline.idle_s - idle_s,
-                "time/checkpoint": self._checkpoint_s,
-                "staleness/refused": self.refused,
-                "episode/flat_groups": self.flat_groups,
-                "episode/retried": self.pipeline.counts["retried"],
-                "episode/solver_failures": self.pipeline.counts["solver_failures"],
-                "reward/errors": self.pipeline.counts["reward_errors"],
-                "reward/retries": self.pipeline.counts["reward_retries"],
-                "system/rollout_restarts": self.pipeline.counts["restarts"],
-            }
-            idle_s = self.pipeline.idle_s
-            self._checkpoint_s = 0.0
-            await self._report(step, metrics, batch, push, gathered)
-            if self.on_checkpoint is not None and step % every == 0 and step < self.config.algorithm.steps:
-                # What is in the checkpoint is in the metrics too, however the run ends.
-                if self._reporting is not None:
-                    await self._reporting
-                saving = time.perf_counter()
-                await self.on_checkpoint(step)
-                self._checkpoint_s = time.perf_counter() - saving
+            metrics |= self._measure(batch, waited, time.perf_counter() - began)
+            await self._report(step, metrics, batch)
+            await self._checkpoint(step)
         for task in (self._pushing, self._reporting):
             if task is not None:
                 await task
 
-    async def _take(self) -> list[list[Scored]]:
-        """The oldest full batch, or none if there will be no more. What is too stale for the learner's weights is
-        refused and put back."""
+    async def _take(self) -> list[ScoredGroup]:
+        """Return the oldest full batch, or none if there will be no more. What is too stale for the learner's weights
+        is refused and put back."""
         while True:
-            batch, refused = await self.buffer.take(self.batch_size // self.group_size, self._too_stale)
-            if not refused:
+            if refused := self.in_flight.put_back(self._too_stale):
+                self.refused += refused * self.group_size
+                self._place_free.set()
+            elif batch := self.in_flight.take(self.batch_size // self.group_size):
                 self._flat_since_step = 0
-                for group in batch:
-                    self._close(group)
                 return batch
-            count = len(refused) * self.group_size
-            self.refused += count
-            self._again.extend([item.job for item in group] for group in refused)
-            for group in refused:
-                self._close(group)
-            self.staleness.give_up(count)
-            self._room.set()
+            elif self._ended:
+                return []
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
 
     def _too_stale(self, group: list[Scored]) -> bool:
-        """A group is as stale as the oldest token of its samples."""
+        """Return whether a group must not be trained on: it is as stale as the oldest token of its samples."""
         samples = (item.episode.policy for item in group)
         return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
 
+    async def _learn(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
+        """Take a learner step on a batch and send its weights off; return its metrics."""
+        experiences = [
+            make_experience(item.episode, item.reward, self.config.algorithm.credit, number)
+            for number, group in enumerate(groups)
+            for item in group
+        ]
+        metrics = await self.learner.train_step(experiences)
+        self.version = step
+        self.max_staleness = max(self.max_staleness, metrics["staleness/max"])
+        gathering = time.perf_counter()
+        weights, probe, expected = await self.learner.weights(experiences)
+        metrics["time/weight_push"] = time.perf_counter() - gathering
+        self._pushing = asyncio.create_task(self._push(weights, step, probe, expected))
+        if self.evaluator is not None:
+            await self.evaluator.keep(step)
+        if step == self.config.algorithm.steps:
+            await self._pushing
+        return metrics
+
     async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         result = await self.pipeline.publish(weights, probe, expected)
-        self._room.set()
+        self._place_free.set()
         if self.evaluator is not None:
             self.evaluator.begin(version)
         return result
 
-    async def _report(
-        self, step: int, metrics: dict[str, float], batch: list[Scored], push: asyncio.Task[Push], gathered: float
-    ) -> None:
+    def _measure(self, batch: Sequence[Scored], waited: float, seconds: float) -> dict[str, float]:
+        """Return the metrics of a step's episodes and of the system; it took ``seconds``, of which it ``waited`` for
+        its batch."""
+        idle_s, before = self.pipeline.idle_s, self._idle_s
+        self._idle_s = idle_s
+        checkpoint_s, self._checkpoint_s = self._checkpoint_s, 0.0
+        counts = self.pipeline.counts
+        metrics = episode_metrics([(item.episode, item.reward) for item in batch])
+        return metrics | {
+            "throughput/episodes_s": len(batch) / seconds,
+            "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
+            "time/rollout_wait": waited,
+            "time/learner_wait": idle_s - before,
+            "time/checkpoint": checkpoint_s,
+            "staleness/refused": self.refused,
+            "episode/flat_groups": self.flat_groups,
+            "episode/retried": counts["retried"],
+            "episode/solver_failures": counts["solver_failures"],
+            "reward/errors": counts["reward_errors"],
+            "reward/retries": counts["reward_retries"],
+            "system/rollout_restarts": counts["restarts"],
+        }
+
+    async def _report(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
         """Report a step once its own push is through, without making the next step wait for that."""
+        push = self._pushing
+        assert push is not None
 
         async def later() -> None:
             result = await push
-            metrics["time/weight_push"] = gathered + result.seconds
+            metrics["time/weight_push"] += result.seconds
             metrics["time/pause"] = result.pause
             metrics["throughput/weights_mib"] = result.mib
             metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
@@ -343,3 +322,13 @@ class Controller:
         self._reporting = asyncio.create_task(later())
         if step == self.config.algorithm.steps:
             await self._reporting
+
+    async def _checkpoint(self, step: int) -> None:
+        """Have a checkpoint written if one is due. What is in it is in the metrics too, however the run ends."""
+        due = step % self.config.learner.checkpoint_every == 0 and step < self.config.algorithm.steps
+        if self.on_checkpoint is not None and due:
+            assert self._reporting is not None
+            await self._reporting
+            saving = time.perf_counter()
+            await self.on_checkpoint(step)
+            self._checkpoint_s = time.perf_counter() - saving

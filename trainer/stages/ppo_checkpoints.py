@@ -1,10 +1,9 @@
-"""Where stage 2 can go on: its newest checkpoint, written between two steps, taken up by the run's next process or,
-when a learner rank died, by this one. Steps taken since then are taken again.
+"""Checkpoints of stage 2, written between two steps: the run's next process goes on from the newest or, when a learner
+rank died, this one does. Steps taken since then are taken again.
 """
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -13,8 +12,7 @@ from typing import Any
 from conf.schema.config import Config
 from rollout.data.source import Source
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import STATE, WAITING, Checkpoint, newest, read_checkpoint
-from trainer.run_folder.files import begin_folder, complete, prune, write_json
+from trainer.run_folder.checkpoints import WAITING, Checkpoint, new_checkpoint, newest, read_checkpoint
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import Controller, OnStep
 from trainer.workers.pipeline import Pipeline
@@ -34,8 +32,8 @@ class Recovery:
         """The learner steps to go on after."""
         return 0 if self.checkpoint is None else self.checkpoint.version
 
-    def take_up(self) -> dict[str, Any] | None:
-        """Find what an earlier process left; the run's own state in it, None if there is no checkpoint."""
+    def find_checkpoint(self) -> dict[str, Any] | None:
+        """Find what an earlier process left; return the run's own state in it, None if there is no checkpoint."""
         self.checkpoint = newest(self.folder)
         return None if self.checkpoint is None else dict(self.checkpoint.state["run"])
 
@@ -56,8 +54,8 @@ class Recovery:
         save: Callable[[str, Controller], Awaitable[None]],
         evaluator: Evaluator | None = None,
     ) -> Controller:
-        """A controller that goes on where the checkpoint was taken, and has ``save`` called with a name and itself
-        whenever the next is due."""
+        """Return a controller that goes on where the checkpoint was taken, and has ``save`` called with a name and
+        itself whenever the next is due."""
         config = self.config
         drawn = 0 if self.checkpoint is None else self.checkpoint.state["controller"]["drawn"]
         if isinstance(pipeline, Replay):
@@ -77,10 +75,9 @@ class Recovery:
 
     async def save(self, name: str, controller: Controller, learner: LearnerGroup, run: dict[str, Any]) -> None:
         """Write a checkpoint between two steps, with the run's own state. Rollouts go on meanwhile."""
-        state, waiting = controller.state()
-        partial = begin_folder(self.folder / name)
-        await learner.checkpoint(str(partial))
-        write_scored(partial / WAITING, waiting)
-        write_json(partial / STATE, {"version": state["version"], "controller": state, "run": run})
-        self.checkpoint = read_checkpoint(await asyncio.to_thread(complete, partial))
-        prune(self.folder, "step-", self.config.learner.keep_checkpoints)
+        own, waiting = controller.state()
+        state = {"version": controller.version, "controller": own, "run": run}
+        async with new_checkpoint(self.folder / name, state, self.config.learner.keep_checkpoints) as partial:
+            await learner.checkpoint(str(partial))
+            write_scored(partial / WAITING, waiting)
+        self.checkpoint = read_checkpoint(self.folder / name)

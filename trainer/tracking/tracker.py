@@ -12,7 +12,7 @@ from typing import Any
 from conf.schema.config import Config
 from conf.schema.rewards import PARTS
 from rewards.reward import Scored
-from trainer.run_folder.files import cut, rows, write_json
+from trainer.run_folder.files import cut, read_rows, write_json
 from trainer.tracking.wandb_run import WandbRun
 from trainer.workers.scored_episode_json import RECORDED, scored_row
 
@@ -73,7 +73,7 @@ class Tracker:
         cut(self.folder / RECORDED, lambda row: row["step"] <= step)
         self._fresh = [record for record in self._fresh if record["step"] <= step]
         self._open()
-        for row in rows(self.folder / "metrics.jsonl"):  # what W&B lost when a process was killed
+        for row in read_rows(self.folder / "metrics.jsonl"):  # what W&B lost when a process was killed
             self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
@@ -113,7 +113,7 @@ class Tracker:
 
     def episodes_table(self) -> None:
         """All of episodes.jsonl as a W&B table."""
-        self._table(rows(self.folder / "episodes.jsonl"))
+        self._table(read_rows(self.folder / "episodes.jsonl"))
 
     def _table(self, records: list[dict[str, Any]]) -> None:
         self._wandb.table("episodes", list(COLUMNS), [_table_row(record) for record in records])

@@ -1,4 +1,4 @@
-"""What went wrong: in a line for the screen, and whole for the log."""
+"""Errors and log excerpts: in a line for the screen, and whole for the log."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from ray.exceptions import RayError, RayTaskError
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in a line: of an error in an actor its cause, of the rest of Ray's errors what they begin with;
-    their stacks and advice are for the log."""
+    """Return what went wrong, in a line: of an error in an actor its cause, of the rest of Ray's errors what they begin
+    with; their stacks and advice are for the log."""
     if isinstance(error, RayTaskError) and error.cause is not None:
         error = error.cause
-    text = str(error).strip()
-    if isinstance(error, RayError):
-        text = text.splitlines()[0] if text else ""
-    return f"{type(error).__name__}: {text}"
+    return f"{type(error).__name__}: {first_line(error) if isinstance(error, RayError) else str(error).strip()}"
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of what an error says."""
+    return str(error).strip().partition("\n")[0]
 
 
 def whole(error: BaseException) -> str:
-    """The error with its stack and its causes."""
+    """Return the error with its stack and its causes."""
     return "".join(traceback.format_exception(error))
 
 
@@ -29,7 +31,7 @@ class WaitTimeout(RuntimeError):
 
 
 def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
-    """The last lines of an actor's log."""
+    """Return the last lines of an actor's log."""
     file = log_folder / f"{name}.log"
-    text = file.read_text(errors="replace").splitlines() if file.is_file() else []
-    return "\n".join(text[-lines:])
+    text = file.read_text(errors="replace") if file.is_file() else ""
+    return "\n".join(text.splitlines()[-lines:])

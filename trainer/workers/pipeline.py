@@ -44,7 +44,7 @@ class BudgetSpent(RuntimeError):
 
 
 class Pipeline:
-    """Runs jobs over the workers. ``start`` its loops before, ``stop`` them after."""
+    """The workers as one place to run jobs. ``start`` its loops before, ``stop`` them after."""
 
     def __init__(
         self,
@@ -139,7 +139,7 @@ class Pipeline:
                 continue  # its collecting loop sees the same error and hands the jobs in again
 
     async def next(self, lane: int = TRAINING) -> list[Scored]:
-        """Scored episodes of a lane as they come. Raises WaitTimeout, InfrastructureError."""
+        """Return scored episodes of a lane as they come. Raises WaitTimeout, InfrastructureError."""
         try:
             async with asyncio.timeout(self._wait_timeout_s):
                 item = await self._done[lane].get()
@@ -153,8 +153,8 @@ class Pipeline:
         return item
 
     async def run(self, jobs: Sequence[Job], progress: Callable[[int], Any] = lambda done: None) -> list[Scored]:
-        """Run exactly these jobs, beside any others; results in their order. ``progress`` is called with the number
-        that are back. Raises BudgetSpent, once all are back, if some were not begun."""
+        """Run exactly these jobs, beside any others; return the results in their order. ``progress`` is called with the
+        number that are back. Raises BudgetSpent, once all are back, if some were not begun."""
         if self._failure is not None:
             raise self._failure
         lane = next(self._lanes)
@@ -172,7 +172,7 @@ class Pipeline:
         return [found[job.id] for job in jobs]
 
     async def solver_usage(self) -> Usage:
-        """What the solvers were asked since the start, summed."""
+        """Return what the solvers were asked since the start, summed."""
         try:
             async with asyncio.timeout(self._wait_timeout_s):
                 every = await asyncio.gather(*(solver.usage.remote() for solver in self._solvers))
@@ -187,7 +187,7 @@ class Pipeline:
         return await self._publisher.publish(weights, probe, expected)
 
     def refill_from(self, refill: Callable[[], Awaitable[Update]]) -> None:
-        """Whom to ask for weights that a restarted worker cannot get as the others did."""
+        """Set whom to ask for weights that a restarted worker cannot get as the others did."""
         self._publisher.refill = refill
 
     def _spawn(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
@@ -206,7 +206,7 @@ class Pipeline:
                 queue.put_nowait(error)
 
     async def _collect(self, index: int) -> None:
-        """Take outcomes from one worker for ever."""
+        """Take outcomes from one worker, for as long as the pipeline runs."""
         worker = self._workers[index]
         while True:
             try:
@@ -293,7 +293,7 @@ class Pipeline:
             ) from None
 
     async def _bring_back(self, index: int) -> None:
-        """Wait for Ray to restart a worker; then its weights and jobs again."""
+        """Wait for Ray to restart a worker; then give it its weights and jobs again."""
         worker = self._workers[index]
         await self._restarted(worker, f"rollout-{index}", self._solvers)
         self.counts["restarts"] += 1

@@ -35,7 +35,7 @@ class Replay(Pipeline):
         return self._version
 
     def problems(self, group_size: int) -> Iterator[Problem]:
-        """The recorded problems, one a group."""
+        """Return the recorded problems, one a group."""
         return (item.job.problem for item in self._episodes[::group_size])
 
     async def submit(self, jobs: Sequence[Job]) -> None:
@@ -46,13 +46,13 @@ class Replay(Pipeline):
         )
 
     async def publish(self, weights: Update, probe: Any = (), expected: Any = ()) -> Push:
-        """Nobody generates: the version alone counts."""
+        """Note the version: nobody generates, so it alone counts."""
         self._version = weights.version
         return Push(weights.version, 0.0, 0.0, 0.0, 0.0)
 
 
 def read_recording(path: Path, config: Config) -> list[Scored]:
-    """The episodes that a run with this configuration trains on, from a file that ``rollout.record`` wrote.
+    """Return the episodes that a run with this configuration trains on, from a file that ``rollout.record`` wrote.
 
     Raises RecordError if there are too few, or if they were not sampled by the weights that the bound allows.
     """

@@ -21,7 +21,7 @@ from trainer.workers.errors import WaitTimeout, log_tail
 
 @dataclass
 class Push:
-    """What became of one push: seconds until every worker had acknowledged it or a newer one, and of the workers that
+    """The outcome of one push: seconds until every worker had acknowledged it or a newer one, and of the workers that
     loaded it the largest gap of log-probabilities, mean pause and bytes received."""
 
     version: int
@@ -37,7 +37,7 @@ async def _nothing_to_refill() -> Update:
 
 
 class Publisher:
-    """Has workers load what is published."""
+    """The way of published weights to every worker."""
 
     def __init__(self, workers: Sequence[Any], log_folder: Path, wait_timeout_s: float) -> None:
         self._workers = list(workers)
@@ -69,13 +69,13 @@ class Publisher:
         )
 
     def forget(self) -> None:
-        """Nothing is published, and no worker's version counts: those that are published next may be older."""
+        """Forget what was published and what the workers have: versions that are published next may be older."""
         self._newest = None
         self._has = [0] * len(self._workers)
         self.versions = [0] * len(self._workers)
 
     async def catch_up(self, index: int) -> bool:
-        """Bring a worker that was restarted to the newest version; False if nothing was published yet."""
+        """Bring a worker that was restarted to the newest version; return False if nothing was published yet."""
         if self._newest is None:
             return False
         self._has[index] = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import asynccontextmanager, nullcontext
 
 import pytest
 import yaml
@@ -15,7 +16,7 @@ from launch.compose import compose
 from launch.trained import trained
 from rollout.records import Attempt, Decomposition, Episode, Turn
 from tests.trainer.fakes import Actor
-from trainer.cluster.roles import Roles
+from trainer.cluster.roles import RunningRoles
 
 QUESTION = "Ann has 3 pens [red]. Bob has twice as many. How many do they have?"
 
@@ -109,19 +110,15 @@ def worker(monkeypatch):
     """The started worker, in place of Ray's."""
     made = Worker()
 
-    async def ready(*arguments):
-        pass
-
     monkeypatch.setattr(episodes, "FEW", 0)
-    monkeypatch.setattr(episodes, "start_ray", lambda config, root: None)
-    monkeypatch.setattr(episodes, "ray_processes", lambda config: [])
-    monkeypatch.setattr(episodes, "stop_ray", lambda config, known: None)
-    monkeypatch.setattr(episodes, "wait_ready", ready)
+    monkeypatch.setattr(episodes, "ray_session", nullcontext)
 
-    async def roles(config, logs, only):
-        return Roles([], [Actor(made)], [], None, logs)
+    @asynccontextmanager
+    async def running(config, logs, only):
+        assert only == ("solver", "rollout")
+        yield RunningRoles([], [Actor(made)], [], None, logs)
 
-    monkeypatch.setattr(episodes, "start_roles", roles)
+    monkeypatch.setattr(episodes, "running_roles", running)
     return made
 
 
@@ -152,10 +149,10 @@ def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):
 
 @pytest.fixture
 def no_ray(monkeypatch):
-    def start_ray(config, root):
+    def start_ray(config):
         raise AssertionError("Ray was started")
 
-    monkeypatch.setattr(episodes, "start_ray", start_ray)
+    monkeypatch.setattr(episodes, "ray_session", start_ray)
 
 
 CHAIN = "Amy owns 9 pens. Tom has 2 more than Amy. Eva has twice what Tom holds. How many pens does Eva have?"

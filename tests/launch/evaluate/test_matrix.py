@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from contextlib import asynccontextmanager, contextmanager
 
 import pytest
 import yaml
@@ -20,7 +21,7 @@ from launch.evaluate.matrix import MatrixRun, schedule
 from launch.evaluate.matrix_table import by_group, pairs, summary
 from launch.sweep import trial_folder
 from tests.trainer.fakes import Actor, Rewarder, Worker
-from trainer.cluster.roles import Roles
+from trainer.cluster.roles import RunningRoles
 
 SMALL = [
     "matrix=chained", "matrix.run=package:tiny_decomposer", "~matrix.decomposers.sft", "~matrix.decomposers.ppo",
@@ -58,23 +59,23 @@ def started(monkeypatch):
     """What was started, in order, in place of Ray's actors; ``fail`` is what every later worker is made with."""
     log: list[str] = []
 
-    async def ready(*arguments):
-        pass
+    @contextmanager
+    def session(config):
+        log.append("ray")
+        yield
 
-    async def roles(config, logs, only):
+    @asynccontextmanager
+    async def running(config, logs, only, solvers=()):
         log.append("+".join(only))
         if only == ("rollout",):
-            return Roles([], [Actor(Tokens(fail=started.fail))], [], None, logs)
-        return Roles([], [], [Actor(Rewarder())], None, logs)
+            yield RunningRoles([], [Actor(Tokens(fail=started.fail))], [], None, logs)
+        else:
+            yield RunningRoles([], [], [Actor(Rewarder())], None, logs)
 
     started = type("Started", (), {"log": log, "fail": 0.0})
     Tokens.given = []
-    monkeypatch.setattr(module, "start_ray", lambda config, root: log.append("ray"))
-    monkeypatch.setattr(module, "ray_processes", lambda config: [])
-    monkeypatch.setattr(module, "stop_ray", lambda config, known: None)
-    monkeypatch.setattr(module, "wait_ready", ready)
-    monkeypatch.setattr(module, "start_roles", roles)
-    monkeypatch.setattr(module.ray, "kill", lambda actor: None)
+    monkeypatch.setattr(module, "ray_session", session)
+    monkeypatch.setattr(module, "running_roles", running)
     return started
 
 

@@ -4,14 +4,14 @@ import pytest
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
-from trainer.cluster.placement import Bundle, Node, bundles, roles, shortage
+from trainer.cluster.placement import Bundle, Node, bundles, role_sizes, shortage
 
 NODE8 = Node(64, 8)
 
 
 def test_a_laptop_reserves_nothing_and_so_fits_anywhere():
     config = compose([])
-    assert [(role.name, role.count, role.cpus, role.gpus) for role in roles(config)] == [
+    assert [(role.name, role.count, role.cpus, role.gpus) for role in role_sizes(config)] == [
         ("learner", 1, 0, 0), ("rollout", 1, 0, 0), ("solver", 1, 0, 0), ("reward", 1, 0, 0),
     ]  # fmt: skip
     assert bundles(config) == []

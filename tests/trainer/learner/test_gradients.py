@@ -110,7 +110,7 @@ def run_case(rank: int, port: int, config):
     torch.nn.init.zeros_ = lambda tensor: torch.nn.init.normal_(tensor, std=0.2)
     learner.setup(config.model.path, "ppo")
     before, batch = parameters(learner), make_batch()
-    record = learner._take_up(batch, 5) if config.learner.ranks == 1 else {}
+    record = vars(learner.prepare_batch(batch, 5)) if config.learner.ranks == 1 else {}
     losses = [learner.sft_loss(TEXTS[:count]) for count in (1, 3)]
     metrics = learner.train_step(batch)
     after = parameters(learner)
@@ -125,8 +125,8 @@ def sent(learner: Learner, trained) -> bool:
     """Whether the first rank, and it alone, has bitwise what is trained to send; and merged, what an engine makes of
     an adapter."""
     names = {id(value): name for name, value in learner.model.named_parameters()}
-    adapters, scales = learner.model.adapters() if learner.model.lora else (learner.model.sources(), {})
-    base = gathered(learner, learner.model.sources(merge=False))
+    adapters, scales = learner.model.adapters() if learner.model.lora else (learner.model.exported(), {})
+    base = gathered(learner, learner.model.exported(merge=False))
     given, whole = gathered(learner, adapters), gathered(learner)
     if learner.rank > 0:
         return not given and not whole

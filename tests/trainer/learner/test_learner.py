@@ -12,7 +12,8 @@ from conf.schema.base import ConfigError
 from tests.ports import free_port
 from tests.trainer.ranks import configure, gathered, make_batch, parameters
 from trainer.algorithm.experience import Experience
-from trainer.learner.learner import Learner, NonFiniteLoss, lr_factor
+from trainer.learner.deepspeed_engine import lr_factor
+from trainer.learner.learner import Learner, NonFiniteLoss
 
 
 def in_a_process(function, *arguments):
@@ -44,9 +45,9 @@ def learner_for(config, port: int) -> Learner:
 def lora_rank(config, folder: str):
     learner = learner_for(config, free_port())
     batch = make_batch()
-    first = learner._take_up(batch, 5)
+    first = learner.prepare_batch(batch, 5)
     learner.train_step(batch)
-    second = learner._take_up(batch, 5)
+    second = learner.prepare_batch(batch, 5)
     learner.save(folder)
     rows, expected = learner.probe(batch)
     try:
@@ -56,9 +57,9 @@ def lora_rank(config, folder: str):
     except NonFiniteLoss as error:
         raised = str(error)
     return {
-        "same_reference": torch.allclose(first["reference"], second["reference"], atol=1e-6),
-        "moved": float((first["proximal"] - second["proximal"]).abs().max()),
-        "start_is_reference": torch.allclose(first["reference"], first["proximal"], atol=1e-5),
+        "same_reference": torch.allclose(first.reference, second.reference, atol=1e-6),
+        "moved": float((first.proximal - second.proximal).abs().max()),
+        "start_is_reference": torch.allclose(first.reference, first.proximal, atol=1e-5),
         "probe": (rows, expected),
         "raised": raised,
     }

@@ -61,7 +61,7 @@ def names() -> set[str]:
 
 def test_only_what_changed_is_sent_and_only_what_is_complete(run, bucket):
     mirror = Mirror("memory://runs", run, pytest.fail)
-    mirror.take_up(resume=False)
+    mirror.fetch(resume=False)
     mirror.copy()
     assert names() == {
         "config.yaml", "metrics.jsonl", "checkpoints/step-1/learner/state.pt", "checkpoints/step-1/state.json",
@@ -125,9 +125,9 @@ def test_a_run_whose_folder_is_lost_is_fetched_to_go_on_with(run, bucket, tmp_pa
     elsewhere = tmp_path / "other" / "one"
     fetched = Mirror("memory://runs/", elsewhere, pytest.fail)
     with pytest.raises(ConfigError, match=r"'memory://runs/one' already holds a run; allowed: another run_dir, or"):
-        fetched.take_up(resume=False)
+        fetched.fetch(resume=False)
     assert not elsewhere.exists()
-    fetched.take_up(resume=True)
+    fetched.fetch(resume=True)
     assert (elsewhere / "metrics.jsonl").read_text() == '{"step": 1}\n'
     found = newest(elsewhere / "checkpoints")
     assert found is not None
@@ -143,7 +143,7 @@ def test_a_run_whose_folder_is_lost_is_fetched_to_go_on_with(run, bucket, tmp_pa
 def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
     Mirror("memory://runs", run, pytest.fail).copy()
     (run / "metrics.jsonl").write_text("newer")
-    Mirror("memory://runs", run, pytest.fail).take_up(resume=True)
+    Mirror("memory://runs", run, pytest.fail).fetch(resume=True)
     assert (run / "metrics.jsonl").read_text() == "newer"
 
 

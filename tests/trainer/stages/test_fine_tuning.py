@@ -78,7 +78,7 @@ def tune(folder: Path, learner: Learner, overrides: list[str], resumed: bool = F
     config = compose(overrides)
     source, worker, log, screen = make_source(config.data), Writer(), Log(), io.StringIO()
     stage = FineTuning(config, folder, source)
-    state = stage.take_up() if resumed else None
+    state = stage.find_checkpoint() if resumed else None
 
     async def run_state():
         return {"steps": len(learner.steps)}

@@ -17,12 +17,12 @@ from rollout.data.source import make_source
 from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
 from tests.trainer.fakes import Actor, Rewarder, Worker
-from trainer.stages.fine_tuning_examples import Plan, Sources, filled, kept, read_teacher, shares
+from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, filled, kept, read_teacher, shares
 from trainer.workers.pipeline import Pipeline
 
 
-def plan(name: str, *questions: str) -> Plan:
-    return Plan(Problem(name, f"{name}?", "1"), list(questions))
+def plan(name: str, *questions: str) -> Lesson:
+    return Lesson(Problem(name, f"{name}?", "1"), list(questions))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_teacher_names_a_problem_or_brings_it(files, tmp_path):
     )
     plans, counts = read_teacher(path, source_of(files), answers=False, skip_bad=False)
     assert counts == {"rows": 5, "bad_rows_skipped": 0, "without_subquestions": 1}
-    assert plans[0] == Plan(source_of(files).rows[3], ["What is 3?", "And one more?"])
+    assert plans[0] == Lesson(source_of(files).rows[3], ["What is 3?", "And one more?"])
     # The data set's own answer counts; a question of its own is a problem of its own, whatever its id.
     assert (plans[1].problem.id, plans[1].problem.answer, plans[1].attempt) == ("p-4", "5", "Six.")
     assert (plans[2].problem.question, plans[2].problem.answer) == ("What is new?", "7")
@@ -155,7 +155,7 @@ def test_bad_rows_of_a_teacher_are_named_all_at_once(files, tmp_path):
 
 def test_what_is_kept_is_itself_a_teachers_file(files, tmp_path):
     problem = source_of(files).rows[2]
-    path = write(tmp_path / "distilled.jsonl", [Plan(problem, ["a?", "b?"], "Four.").to_json()])
+    path = write(tmp_path / "distilled.jsonl", [Lesson(problem, ["a?", "b?"], "Four.").to_json()])
     elsewhere = make_source(compose([]).data)
     plans, _ = read_teacher(path, elsewhere, answers=True, skip_bad=False)
     assert [(one.problem.id, one.problem.answer, one.subquestions, one.attempt) for one in plans] == [
@@ -186,7 +186,9 @@ def gathered(overrides: list[str], folder: Path, unseen=lambda question: False):
         pipeline.start()
         problems = list(itertools.islice(source.train(0), config.sft.problems))
         try:
-            return await Sources(config, source).gather(problems, unseen, pipeline, folder, lambda done, jobs: None)
+            return await ExampleSources(config, source).gather(
+                problems, unseen, pipeline, folder, lambda done, jobs: None
+            )
         finally:
             await pipeline.stop()
 

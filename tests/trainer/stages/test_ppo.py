@@ -65,7 +65,8 @@ def test_with_the_budget_spent_full_batches_are_trained_on_and_the_run_ends_in_o
 
 
 def test_a_budget_that_suffices_changes_nothing():
-    result, *_ = asyncio.run(train([Worker(1, budget=12 * 8)], 1))
+    # Ahead of the learner, a busy machine makes some samples too stale, and those are paid for twice.
+    result, *_ = asyncio.run(train([Worker(1, budget=12 * 8)], 0))
     assert (result.steps, result.out_of_budget) == (12, False)
 
 

@@ -19,7 +19,7 @@ from rollout.records import RecordError
 from tests.trainer.fakes import Group, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, scored
 from trainer.run_folder.checkpoints import STATE, newest
-from trainer.run_folder.files import begin_folder, complete, cut, prune, rows
+from trainer.run_folder.files import begin_folder, complete, cut, prune, read_rows
 from trainer.run_folder.resume import check_resumable
 from trainer.stages.ppo import Controller
 from trainer.tracking.tracker import Tracker
@@ -108,20 +108,20 @@ def test_whatever_the_staleness_every_problem_has_one_outcome(tmp_path, override
     assert set(trained) <= drawn
     assert len(drawn - set(trained)) * size == result.dropped
     assert controller.staleness.admitted == 12 * 8
-    assert not controller._open
+    assert not len(controller.in_flight)
 
 
 def test_a_state_holds_what_waits_what_runs_and_what_was_put_back():
     async def make():
         config = compose([*GROUPS, "algorithm.group_size=2", "algorithm.batch_size=4"])
         controller = Controller(config, make_pipeline([Worker()]), Group(), problems(), lambda *_: None)
-        groups = [controller._next_group() for _ in range(3)]
         controller.version, controller.refused, controller._flat_since_step = 1, 2, 1
-        controller.staleness.admit(4 + 6)
-        controller.buffer.add([scored(2, [0]), scored(3, [1])])
-        controller._again.append(groups[0])
-        del controller._open[0]
-        controller.staleness.give_up(2)
+        controller.staleness.admit(4)
+        ledger = controller.in_flight
+        groups = [ledger.admit(controller._fresh_group) for _ in range(3)]
+        ledger.keep([scored(0, [0]), scored(1, [1])])
+        assert ledger.put_back(lambda group: True) == 1
+        ledger.keep([scored(2, [0]), scored(3, [1])])
         state, waiting = controller.state()
         again = Controller(config, make_pipeline([Worker()]), Group(), problems(), lambda *_: None)
         again.restore(json.loads(json.dumps(state)), waiting)
@@ -130,8 +130,8 @@ def test_a_state_holds_what_waits_what_runs_and_what_was_put_back():
     before, after, groups = asyncio.run(make())
     assert after.state() == before.state()
     assert after.staleness.admitted == before.staleness.admitted == 4 + 4
-    assert after._resubmit == groups[2]
-    assert [job.seed for job in after._next_group()] == [job.seed for job in groups[0]]
+    assert after.in_flight.running == groups[2]
+    assert [job.seed for job in after.in_flight.admit(after._fresh_group)] == [100, 101], "what was put back"
 
 
 def test_what_was_counted_since_a_state_stays_counted_when_its_process_goes_back_to_it():
@@ -208,7 +208,7 @@ def test_a_file_is_cut_to_the_steps_that_count(tmp_path):
     file.write_text('{"step": 1}\n{"step": 2}\n{"step": 3}\n{"st')
     assert cut(file, lambda row: row["step"] <= 2) == [{"step": 3}]
     assert file.read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert cut(tmp_path / "none", lambda row: False) == rows(tmp_path / "none") == []
+    assert cut(tmp_path / "none", lambda row: False) == read_rows(tmp_path / "none") == []
 
 
 def test_a_tracker_repeats_no_step_and_keeps_what_was_lost(tmp_path):
@@ -222,12 +222,16 @@ def test_a_tracker_repeats_no_step_and_keeps_what_was_lost(tmp_path):
     tracker.rewind(2, {"sft": {}})
     tracker.step(3, {"reward/total": 30}, [scored(30, [3])])
     tracker.close(0)
-    assert [(row["step"], row["reward/total"]) for row in rows(tmp_path / "metrics.jsonl")] == [(1, 1), (2, 2), (3, 30)]
-    assert [(row["split"], row["step"]) for row in rows(tmp_path / "episodes.jsonl")] == [
+    assert [(row["step"], row["reward/total"]) for row in read_rows(tmp_path / "metrics.jsonl")] == [
+        (1, 1),
+        (2, 2),
+        (3, 30),
+    ]
+    assert [(row["split"], row["step"]) for row in read_rows(tmp_path / "episodes.jsonl")] == [
         ("sft", 0), ("train", 1), ("train", 2), ("train", 3),
     ]  # fmt: skip
     assert [item.job.id for item in read_scored(tmp_path / "recorded.jsonl")] == [1, 2, 30]
-    assert rows(tmp_path / "logs" / "lost_steps.jsonl") == [{"step": 3, "reward/total": 3}]
+    assert read_rows(tmp_path / "logs" / "lost_steps.jsonl") == [{"step": 3, "reward/total": 3}]
 
 
 # -- replay ------------------------------------------------------------------------------------------------------

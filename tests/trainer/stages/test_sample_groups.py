@@ -11,9 +11,8 @@ from launch.compose import compose
 from rollout.jobs import sampling_seed
 from tests.trainer.fakes import Group, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, scored, train
-from trainer.stages.buffer import Buffer
 from trainer.stages.ppo import Controller
-from trainer.stages.sample_groups import Assembler, flat
+from trainer.stages.sample_groups import flat
 
 
 def check_groups(group, steps=12, batch=8, size=4):
@@ -85,29 +84,10 @@ def test_with_the_budget_spent_no_part_of_a_group_is_trained_on(budget, steps):
     check_groups(group, steps=steps)
 
 
-def test_an_assembler_gives_groups_out_whole_whatever_the_order():
-    assembler = Assembler(2)
-    assert [assembler.add(scored(identity, [0])) for identity in (3, 0, 4)] == [None] * 3
-    assert [item.job.id for item in assembler.add(scored(2, [0]))] == [2, 3]
-    assert [item.job.id for item in assembler.add(scored(1, [0]))] == [0, 1]
-
-
 def test_a_group_is_flat_when_all_its_rewards_are_the_same():
     assert flat([scored(0, [0], 0.1 + 0.2), scored(1, [0], 0.3)])
     assert not flat([scored(0, [0], 0.3), scored(1, [0], 0.3001)])
     assert not flat([scored(0, [0], 0.3)])
-
-
-def test_the_oldest_groups_are_taken_first():
-    async def take():
-        buffer = Buffer()
-        for first in (6, 2, 4):
-            buffer.add([scored(first, [0]), scored(first + 1, [0])])
-        groups, refused = await buffer.take(2, lambda group: False)
-        assert not refused
-        return [[item.job.id for item in group] for group in groups], len(buffer)
-
-    assert asyncio.run(take()) == ([[2, 3], [4, 5]], 1)
 
 
 def test_a_group_with_one_sample_that_is_too_stale_is_put_back_whole():
@@ -115,27 +95,26 @@ def test_a_group_with_one_sample_that_is_too_stale_is_put_back_whole():
         config = compose([*GROUPS, "algorithm.group_size=2", "algorithm.batch_size=2", "controller.max_staleness=1"])
         controller = Controller(config, make_pipeline([Worker()]), Group(), problems(), lambda *_: None)
         controller.version = 3
-        controller.staleness.admit(4)
-        controller.buffer.add([scored(0, [3, 3]), scored(1, [1, 3])])
-        controller.buffer.add([scored(2, [2, 3]), scored(3, [3])])
+        for versions in ([[3, 3], [1, 3]], [[2, 3], [3]]):
+            jobs = controller.in_flight.admit(controller._fresh_group)
+            controller.in_flight.keep([scored(job.id, sampled) for job, sampled in zip(jobs, versions, strict=True)])
         return controller, await controller._take()
 
     controller, groups = asyncio.run(refuse())
     assert [[item.job.id for item in group] for group in groups] == [[2, 3]]
     assert controller.refused == 2
     assert controller.staleness.admitted == 2
-    again = controller._next_group()
+    again = controller.in_flight.admit(controller._fresh_group)
     assert [(job.problem.id, job.seed) for job in again] == [("p-0", 100), ("p-0", 101)]
-    fresh = controller._next_group()
-    assert {job.problem.id for job in fresh} == {"p-0"}
-    assert len({job.id for job in [*again, *fresh]}) == 4
-    assert [job.id // 2 for job in [*again, *fresh]] == [0, 0, 1, 1]
+    fresh = controller.in_flight.admit(controller._fresh_group)
+    assert {job.problem.id for job in fresh} == {"p-2"}
+    assert [job.id for job in [*again, *fresh]] == [4, 5, 6, 7]
 
 
 def test_with_groups_of_one_a_problems_seed_is_that_of_its_admission():
     config = compose(["seed=7"])
     controller = Controller(config, make_pipeline([Worker()]), Group(), problems(), lambda *_: None)
-    jobs = [job for _ in range(3) for job in controller._next_group()]
+    jobs = [job for _ in range(3) for job in controller.in_flight.admit(controller._fresh_group)]
     assert [(job.id, job.seed) for job in jobs] == [(i, sampling_seed(7, f"p-{i}", i)) for i in range(3)]
 
 

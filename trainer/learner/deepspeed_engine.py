@@ -1,0 +1,58 @@
+"""DeepSpeed's engine around the actor and critic, with its optimiser and schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from conf.schema.config import Config
+from trainer.learner.actor_critic import ActorCritic
+
+
+def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
+    """Return the share of the learning rate at optimiser step ``step`` (from 0) of ``total``: linear warm-up, then
+    constant or falling linearly to 0 at the end."""
+    factor = min(1.0, (step + 1) / (warmup + 1))
+    return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
+
+
+def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
+    """Return the engine that trains a model in ``sft`` or ``ppo``; DeepSpeed takes the model apart for it."""
+    import deepspeed
+
+    settings = config.learner
+    actor, critic = model.trained()
+    lr = config.sft.lr if stage == "sft" else settings.lr
+    zero: dict[str, Any] = {"stage": settings.zero_stage}
+    adamw: Any = torch.optim.AdamW
+    if settings.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": settings.gpus_per_rank > 0}
+        adamw = deepspeed.ops.adam.DeepSpeedCPUAdam  # AdamW too unless told otherwise
+    optimizer = adamw(
+        [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],
+        betas=settings.betas,
+        weight_decay=settings.weight_decay,
+    )
+    schedule = None
+    if stage == "ppo":
+        algorithm = config.algorithm
+        total = algorithm.steps * algorithm.epochs * algorithm.minibatches
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: lr_factor(step, settings.warmup_steps, total, settings.lr_schedule)
+        )
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=optimizer,
+        lr_scheduler=schedule,
+        config={
+            "train_micro_batch_size_per_gpu": 1,
+            "gradient_accumulation_steps": 1,
+            "gradient_clipping": settings.grad_clip,
+            "zero_optimization": zero,
+            "bf16": {"enabled": settings.dtype == "bfloat16"},
+            "zero_allow_untested_optimizer": True,
+            "steps_per_print": 10**9,
+        },
+    )
+    return engine

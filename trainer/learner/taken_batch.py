@@ -1,0 +1,40 @@
+"""A batch as the losses take it: experiences as tensors, with what is recomputed when a step begins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+from torch import Tensor
+
+from trainer.algorithm.experience import Row
+
+
+@dataclass(frozen=True)
+class TakenBatch:
+    """One rank's share of a batch: ``rows`` are prompts and completions as token ids, the tensors are
+    ``[batch, time]``, an experience a row, padded on the right to the longest completion.
+
+    ``mask`` is true at completion tokens. ``proximal``, ``reference`` and ``behaviour`` are log-probabilities: under
+    the weights at the step's beginning, of the frozen policy, and of those that sampled, which were of ``versions``.
+    ``values``, ``entropies`` and ``kl`` (to the reference) are of the step's beginning too.
+    """
+
+    rows: Sequence[Row]
+    mask: Tensor
+    proximal: Tensor
+    values: Tensor
+    reference: Tensor
+    entropies: Tensor
+    behaviour: Tensor
+    advantages: Tensor
+    returns: Tensor
+    kl: Tensor
+    versions: Tensor
+
+    def pick(self, chosen: Sequence[int], length: int) -> TakenBatch:
+        """Return the chosen experiences, the tensors cut to ``[chosen, length]``."""
+        tensors = {
+            field.name: getattr(self, field.name)[chosen, :length] for field in fields(self) if field.name != "rows"
+        }
+        return TakenBatch([self.rows[index] for index in chosen], **tensors)

@@ -1,0 +1,91 @@
+"""Stage 2 with a learner that may die: its ranks are started again and go on from the newest checkpoint.
+
+Steps taken since that checkpoint are taken again; their rows are taken out of the run's files first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.stages.evaluation import Evaluator
+from trainer.stages.ppo import Controller, OnStep
+from trainer.stages.ppo_checkpoints import Recovery
+from trainer.tracking.live_view import View
+from trainer.tracking.tracker import Tracker
+from trainer.workers.pipeline import BudgetSpent, Pipeline
+
+
+@dataclass
+class RestartedPpo:
+    """Stage 2 of a run, from ``decomposer`` or the newest checkpoint on; it keeps the run's ``summary`` up to date.
+
+    ``save`` is called with a checkpoint's name and the controller that it is of, ``restarted`` when new learner ranks
+    are there.
+    """
+
+    recovery: Recovery
+    decomposer: str
+    pipeline: Pipeline
+    learner: LearnerGroup
+    view: View
+    tracker: Tracker
+    summary: dict[str, Any]
+    on_step: OnStep
+    save: Callable[[str, Controller], Awaitable[None]]
+    restarted: Callable[[], object]
+
+    async def run(self) -> None:
+        """Take all steps and write the last checkpoint. Raises BudgetSpent if the solver's budget ended it, LearnerDied
+        if a learner dies once more than ``controller.learner_restarts``."""
+        config, died = self.recovery.config, False
+        while True:
+            self.view.stage("stage 2, asynchronous PPO", config.algorithm.steps)
+            try:
+                if died:
+                    await self._restart_learner()
+                return await self._try()
+            except LearnerDied as death:
+                if self.summary["learner_restarts"] == config.controller.learner_restarts:
+                    raise
+                self.summary["learner_restarts"] += 1
+                died = True
+                self.view.say(f"{death}; the learner is started again and goes on after step {self.recovery.version}")
+
+    async def _try(self) -> None:
+        """Take all steps with the learner there is."""
+        evaluator = self._evaluator()
+        controller = self.recovery.controller(self.pipeline, self.learner, self.on_step, self.save, evaluator)
+        result = await controller.run()
+        self.summary |= {
+            "steps": result.steps,
+            "weight_version": self.pipeline.version,
+            "max_staleness_seen": result.max_staleness,
+            "refused": result.refused,
+            "dropped": result.dropped,
+        }
+        if evaluator is not None and evaluator.best is not None:
+            self.summary["best"] = evaluator.best
+        await self.save("ppo", controller)
+        if result.out_of_budget:
+            raise BudgetSpent
+
+    def _evaluator(self) -> Evaluator | None:
+        """Return who judges the policy while it is trained; nobody where there are no engines to do it."""
+        config = self.recovery.config
+        if not config.evaluation.every or config.rollout.replay:
+            return None
+        problems = self.recovery.source.held_out(config.evaluation.subset)
+        return Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
+
+    async def _restart_learner(self) -> None:
+        """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""
+        await self.pipeline.reset()
+        async with asyncio.timeout(self.recovery.config.controller.start_timeout_s):
+            await self.learner.restart()
+        self.restarted()
+        self.tracker.rewind(self.recovery.version, self.summary["accuracy"])
+        await self.recovery.begin(self.decomposer, self.pipeline, self.learner)
