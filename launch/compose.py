@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import unknown_key
 from conf.schema.places import CONF
+from conf.schema.solver import backend_of
 from conf.schema.validate import SECRETS, validate
 
 MULTIRUN = {"-m", "--multirun"}
@@ -35,8 +37,8 @@ def compose(overrides: list[str]) -> Config:
             except ConfigCompositionException as error:
                 # Which keys the solver has depends on its backend, which the chosen options alone tell.
                 options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
-                backend = hydra_compose("config", overrides=options).solver.backend
-                raise ConfigError(_one_line(error, str(backend))) from None
+                solver = hydra_compose("config", overrides=options).solver
+                raise ConfigError(_one_line(error, backend_of(OmegaConf.to_container(solver)))) from None
         values: Any = OmegaConf.to_container(composed, resolve=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error, "")) from None
@@ -91,16 +93,23 @@ def first_trial(arguments: list[str]) -> list[str]:
 
 
 def check_options(overrides: list[str]) -> None:
-    """A group that is given an option it does not have: say which there are."""
+    """Raise ConfigError, saying which options there are, where a group is given one that it does not have."""
+    folders = [CONF, *search_folders(overrides)]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         folder = CONF / key
         # Hydra's own groups have options of its own.
         if folder.is_dir() and not key.startswith("hydra") and value != "" and "(" not in value:
-            options = sorted(path.stem for path in folder.glob("*.yaml"))
+            options = sorted({path.stem for place in folders for path in (place / key).glob("*.yaml")})
             for name in value.split(","):
                 if name not in options:
                     raise ConfigError(f"{key}: '{name}' is unknown; allowed: {', '.join(options)}")
+
+
+def search_folders(overrides: list[str]) -> list[Path]:
+    """Return the user's own folders of YAML that ``hydra.searchpath=[file:///FOLDER]`` names."""
+    named = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("hydra.searchpath=")]
+    return [Path(path) for text in named for path in re.findall(r"file://([^,\]'\"]+)", text)]
 
 
 def _unreadable(key: str) -> str:

@@ -16,7 +16,7 @@ from conf.schema.base import FREE, Group, Marker
 from conf.schema.config import Config
 from conf.schema.keys import group_in, keys
 from conf.schema.places import CHECKOUT, CONF, ROOT
-from conf.schema.solver import BACKENDS
+from conf.schema.solver import BACKENDS, OWN
 from launch.compose import compose
 
 PAGE = ROOT / "docs" / "configuration.md"
@@ -28,7 +28,7 @@ no file of `conf/` sets has the schema's default; a key without one must be give
 """
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 # The option of each backend whose values stand in its table.
-SOLVERS = {"vllm": "tiny", "openai": "openai", "program": "program"}
+SOLVERS = {"vllm": "tiny", "openai": "openai", "program": "program", OWN: "own"}
 
 
 def page() -> str:
@@ -116,7 +116,9 @@ def _type(annotation: Any) -> str:
         return f"{_type(arguments[0])} → {_type(arguments[1])}"
     if hasattr(annotation, "model_fields"):
         return "see below"
-    return {"str": "text", "int": "whole number", "float": "number", "bool": "true, false"}[annotation.__name__]
+    return {"str": "text", "int": "whole number", "float": "number", "bool": "true, false", "Any": "value"}[
+        annotation.__name__
+    ]
 
 
 def main() -> int:

@@ -80,11 +80,15 @@ def _wait_until_left(folder: Path) -> None:
         return
 
 
-def run_trial(overrides: list[str], sweep: Path, number: int) -> float:
-    """Run a trial here, unless it is finished; its score. Raises ConfigError, TrialFailed, KeyboardInterrupt."""
+def run_trial(overrides: list[str], sweep: Path, number: int, searched: Sequence[str] = ()) -> float:
+    """Run a trial here, unless it is finished, with the user's own folders of YAML; return its score.
+
+    Raises ConfigError, TrialFailed, KeyboardInterrupt.
+    """
     summary = finished(trial_folder(sweep, overrides))
     if summary is None:
         folder, whole = prepare(sweep, overrides, number)
+        whole += searched
         code = execute(compose(whole), whole)
         if code == 130:
             raise KeyboardInterrupt
@@ -107,6 +111,7 @@ class SideBySide(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Called by Hydra before ``launch``."""
         self.sweep = Path(config.hydra.sweep.dir)
+        self.searched = [text for text in config.hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all; the returns in their order. A trial that fails does not end the others."""
@@ -138,7 +143,7 @@ class SideBySide(Launcher):
                     index, overrides = waiting.pop(0)
                     folder, whole = prepare(self.sweep, overrides, first + index)
                     log = folder / "output.log"
-                    command = [sys.executable, "-m", "launch.train", *whole, *address]
+                    command = [sys.executable, "-m", "launch.train", *whole, *address, *self.searched]
                     with log.open("wb") as output:
                         # In a session of its own: Ctrl-C comes through here, once.
                         process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)

@@ -42,7 +42,8 @@ def _hydra(arguments: list[str]) -> int:
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def job(_: DictConfig) -> float:
         settings = HydraConfig.get()
-        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num)
+        searched = [text for text in settings.overrides.hydra if text.startswith("hydra.searchpath=")]
+        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num, searched)
 
     sys.argv = [sys.argv[0], *arguments]
     try:

@@ -174,7 +174,7 @@ def main(arguments: list[str] | None = None) -> int:
         resources.load()
         try:
             with time_limit(60):
-                Console().print(explain(episode, resources, settings_of(options)))
+                Console().print(explain(episode, resources, settings_of(options, parser)))
         except ValueError as error:
             sys.stderr.write(f"line {number}: {error}\n")
             return 1

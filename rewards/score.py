@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from conf.schema.own_parts import FORM, find_part, is_own
 from conf.schema.rewards import MODES, PARTS, Rewards
 from rewards.actor import score_or_error
 from rewards.nouns_and_vectors import TextResources
@@ -23,12 +24,19 @@ from rollout.records import Episode
 
 def _weight(text: str) -> tuple[str, float]:
     key, _, value = text.partition("=")
-    if key not in PARTS:
-        raise argparse.ArgumentTypeError(f"{key!r} is no part; allowed: {', '.join(PARTS)}")
     try:
         return key, float(value)
     except ValueError:
         raise argparse.ArgumentTypeError(f"weight of {key} must be a number, found {value!r}") from None
+
+
+def _own_part(text: str) -> tuple[str, str]:
+    name, _, place = text.partition("=")
+    try:
+        find_part(place if is_own(place) else f"{place}:", {})
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {place!r} {error}") from None
+    return name, place
 
 
 def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
@@ -37,13 +45,17 @@ def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("episodes", type=Path, help="a file of episode records, one JSON object a line")
     parser.add_argument("--mode", choices=MODES, default="bounded")
     parser.add_argument("--weights", nargs="*", type=_weight, default=[], metavar="PART=VALUE")
+    parser.add_argument("--parts", nargs="*", type=_own_part, default=[], metavar=f"NAME={FORM}")
     return parser
 
 
-def settings_of(options: argparse.Namespace, **changes: Any) -> Rewards:
-    """Return the mode's settings with the weights that were given, and with other changes."""
-    settings = Rewards.for_mode(options.mode)
-    return settings.model_copy(update={"weights": settings.weights | dict(options.weights), **changes})
+def settings_of(options: argparse.Namespace, parser: argparse.ArgumentParser, **changes: Any) -> Rewards:
+    """Return the mode's settings with the parts and weights that were given, and with other changes."""
+    settings, parts, weights = Rewards.for_mode(options.mode), dict(options.parts), dict(options.weights)
+    for name in weights:
+        if name not in (*PARTS, *parts):
+            parser.error(f"argument --weights: {name!r} is no part; allowed: {', '.join((*PARTS, *parts))}")
+    return settings.model_copy(update={"parts": parts, "weights": settings.weights | weights, **changes})
 
 
 def read_episodes(path: Path) -> Iterator[tuple[int, Episode | str]]:
@@ -62,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if not options.episodes.is_file():
         parser.error(f"cannot read {options.episodes}: no such file")
-    settings, resources, status = settings_of(options, episode_seconds=options.seconds), TextResources(), 0
+    settings, resources, status = settings_of(options, parser, episode_seconds=options.seconds), TextResources(), 0
     resources.load()
     for number, episode in read_episodes(options.episodes):
         reward = failed(episode) if isinstance(episode, str) else score_or_error(episode, resources, settings)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from conf.schema.own_parts import find_part
 from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources, plain, sentences, steps, words
 from rewards.parts import answer_consistency, correctness, cot_proximity, entity_coverage, operation_order
@@ -29,7 +30,8 @@ PART_FUNCTIONS: dict[str, Callable[[Episode, TextResources, Rewards], Part]] = {
 def score_episode(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
     """Score one episode. Answers missing from the record are read from the texts first."""
     fill_answers(episode)
-    parts = {name: score(episode, resources, settings) for name, score in PART_FUNCTIONS.items()}
+    functions = PART_FUNCTIONS | {name: find_part(place, {}) for name, place in settings.parts.items()}
+    parts = {name: score(episode, resources, settings) for name, score in functions.items()}
     charged = _penalties(episode)
     penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
     total = -sum(penalties.values())

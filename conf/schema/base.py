@@ -41,13 +41,15 @@ FREE = Marker("may change on resume")
 
 @dataclass(frozen=True)
 class OneOf:
-    """The names that a map may have, in ``dict[Annotated[str, OneOf(names)], ...]``."""
+    """The names that a map may have, in ``dict[Annotated[str, OneOf(names)], ...]``. With ``own`` it may also have names
+    that the user gave to parts of their own; ``validate`` checks those."""
 
     names: tuple[str, ...]
+    own: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let pydantic accept these names alone."""
-        return core_schema.literal_schema(list(self.names))
+        """Accept these names alone, or any name where there may be others."""
+        return core_schema.str_schema() if self.own else core_schema.literal_schema(list(self.names))
 
 
 def line_breaks(text: str) -> str:

@@ -8,16 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import PATH, Group
+from conf.schema.own_parts import is_own, part_name
 
 
 class Data(Group):
     """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root`` (docs/data.md).
 
     ``train`` and ``held_out`` are one path or several. Without ``held_out``, a ``held_out_share`` of the rows is.
+    A ``source`` of the user's own is given its ``options`` (docs/extending.md).
     ``questions_only`` leaves out sub-questions that ask nothing ("Define a variable").
     """
 
-    source: Literal["chained", "files"]
+    source: Annotated[str, part_name(("chained", "files"))]
+    options: dict[str, Any] = Field({})
     steps: dict[int, float] = Field({})
     eval_steps: dict[int, float] = Field({})
     root: Annotated[str | None, PATH] = None
@@ -36,6 +39,10 @@ class Data(Group):
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
+        if is_own(self.source):
+            return self
+        if self.options:
+            raise ValueError(f"options must be empty where source is {self.source}: they are for a source of one's own")
         if self.source == "chained":
             for name, value in (("steps", self.steps), ("eval_steps", self.eval_steps)):
                 if not value or min(value) < 1 or max(value) > 8 or min(value.values()) < 0 or not sum(value.values()):

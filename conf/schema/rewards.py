@@ -8,20 +8,23 @@ import yaml
 from pydantic import Field
 
 from conf.schema.base import FREE, MODEL, Group, OneOf
+from conf.schema.own_parts import part_name
 from conf.schema.places import CONF
 
 Mode = Literal["paper", "authors_code", "bounded", "outcome"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
 PENALTIES = ("copy", "repeat", "invalid")
-Part = Annotated[str, OneOf(PARTS)]
+Part = Annotated[str, OneOf(PARTS, own=True)]
 Penalty = Annotated[str, OneOf(PENALTIES)]
 
 
 class Rewards(Group):
-    """The five parts: mode, weights and clips by part, penalties."""
+    """The five parts: mode, weights and clips by part, penalties. ``parts`` are the user's own, by name
+    (docs/extending.md); what they weigh and their clips stand with those of the five."""
 
     mode: Mode = "bounded"
+    parts: dict[str, Annotated[str, part_name()]] = Field({})
     weights: dict[Part, float]
     clip: dict[Part, tuple[float, float] | None]
     penalty: dict[Penalty, float]

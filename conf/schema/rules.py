@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from conf.schema.own_parts import is_own
 from conf.schema.strategy import UNTRAINED
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def every_rank_has_a_sequence(config: Config) -> None:
 def critic_goes_with_advantage(config: Config) -> None:
     """Refuse a critic that the advantage does not use, and none where it needs one."""
     advantage, critic = config.algorithm.advantage, config.learner.critic
-    if (advantage == "gae") != (critic != "none"):
+    if not is_own(advantage) and (advantage == "gae") != (critic != "none"):
         allowed = "shared, separate" if advantage == "gae" else "none"
         raise ValueError(
             f"learner.critic: '{critic}' cannot go with algorithm.advantage {advantage}; allowed: {allowed}"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from conf.schema.base import FREE, Group
+from conf.schema.own_parts import part_name
 
 
 class Controller(Group):
@@ -32,9 +33,11 @@ class Evaluation(Group):
 
 class Tracking(Group):
     """W&B, and how many episodes of a training batch are kept; ``table_every`` so many learner steps W&B gets those
-    since the last time as a table (0: only all of them at the end)."""
+    since the last time as a table (0: only all of them at the end). ``also``: trackers of the user's own, by name
+    (docs/extending.md)."""
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
+    also: dict[str, Annotated[str, part_name()]] = Field({})
     project: str = "decomposer"
     group: str | None = None
     name: str | None = None

@@ -6,10 +6,11 @@ import re
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, line_breaks
 from conf.schema.engine import InferenceEngine
+from conf.schema.own_parts import is_own, part_name
 
 
 class ModelSolver(Group):
@@ -117,5 +118,33 @@ class ProgramSolver(Group):
     backend: Literal["program"]
 
 
-Solver = Annotated[VllmSolver | OpenAISolver | ProgramSolver, Field(discriminator="backend")]
-BACKENDS: dict[str, type[Group]] = {"vllm": VllmSolver, "openai": OpenAISolver, "program": ProgramSolver}
+class OwnSolver(ModelSolver):
+    """A backend of the user's own (docs/extending.md). ``options`` are for it alone; each of the ``workers`` is an
+    actor with these cores and GPUs."""
+
+    backend: Annotated[str, part_name()]
+    options: dict[str, Any] = Field({})
+    workers: Annotated[int, FREE] = Field(1, ge=1)
+    threads: Annotated[int, FREE] = Field(0, ge=0)
+    gpus: Annotated[float, FREE] = Field(0.0, ge=0)
+
+
+OWN = "package.module:class"
+BACKENDS: dict[str, type[Group]] = {
+    "vllm": VllmSolver, "openai": OpenAISolver, "program": ProgramSolver, OWN: OwnSolver,
+}  # fmt: skip
+
+
+def backend_of(group: Any) -> str:
+    """Return the name in ``BACKENDS`` of the schema that goes with the backend of a group ``solver``."""
+    name = str(group.get("backend") if isinstance(group, dict) else getattr(group, "backend", None))
+    return OWN if is_own(name) else name
+
+
+Solver = Annotated[
+    Annotated[VllmSolver, Tag("vllm")]
+    | Annotated[OpenAISolver, Tag("openai")]
+    | Annotated[ProgramSolver, Tag("program")]
+    | Annotated[OwnSolver, Tag(OWN)],
+    Discriminator(backend_of),
+]

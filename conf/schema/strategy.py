@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from conf.schema.base import Group, line_breaks
+from conf.schema.own_parts import part_name
 
 # The fields of each template; those that must be there come first.
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -17,6 +18,9 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "solve_template": (("question",), ("turns", "ask")),
     "plan_template": (("question",), ()),
 }
+STRATEGIES = (
+    "direct", "self_consistency", "least_to_most", "daslam", "daslam_no_feedback", "independent", "dependency_graph",
+)  # fmt: skip
 # Strategies that ask no decomposer, so that there is nothing to train.
 UNTRAINED = ("direct", "self_consistency", "least_to_most")
 # Strategies that decompose nothing, so that there is nothing to put behind a gate.
@@ -43,15 +47,7 @@ class Example(Group):
 class Strategy(Group):
     """How an episode goes. ``samples`` or ``token_budget`` (solver tokens an episode) is for self_consistency."""
 
-    name: Literal[
-        "direct",
-        "self_consistency",
-        "least_to_most",
-        "daslam",
-        "daslam_no_feedback",
-        "independent",
-        "dependency_graph",
-    ] = "daslam"
+    name: Annotated[str, part_name(STRATEGIES)] = "daslam"
     decompose_template: str
     turn_template: str
     subquestion_template: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from conf.schema.base import SECRET, ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import marked, unknown_key
 from conf.schema.model import check_model
+from conf.schema.rewards import PARTS
 from conf.schema.solver import BACKENDS, VllmSolver
 
 # What somebody put here by mistake is not repeated on the screen.
@@ -24,6 +26,13 @@ def validate(values: dict[str, Any]) -> Config:
     except ValidationError as error:
         # A key that was misspelt is often the one that another error misses.
         raise ConfigError(_line(min(error.errors(), key=lambda one: one["type"] != "extra_forbidden"))) from None
+    rewards = config.rewards
+    for key in (*(f"weights.{name}" for name in rewards.weights), *(f"clip.{name}" for name in rewards.clip)):
+        if key.partition(".")[2] not in (*PARTS, *rewards.parts):
+            raise ConfigError(f"{unknown_key(f'rewards.{key}', '')}, or a name of rewards.parts")
+    for name in rewards.parts:
+        if name in PARTS or not re.fullmatch(r"\w+", name):
+            raise ConfigError(f"rewards.parts: the name {name!r} is not allowed: must be another than the five parts'")
     check_model("model.path", config.model.path)
     if isinstance(config.solver, VllmSolver):
         check_model("solver.path", config.solver.path)

@@ -18,6 +18,7 @@ from functools import cache
 
 from conf.schema.config import Config
 from conf.schema.model import model_path
+from conf.schema.solver import VllmSolver
 from conf.schema.strategy import Strategy
 from rollout.episode.chat_format import Chat, model_chat
 from rollout.records import Problem, Turn
@@ -49,7 +50,7 @@ class Prompts:
         return cls(
             strategy,
             _chat(config.decomposer_path),
-            _chat(model_path(solver.path)) if solver.backend == "vllm" else None,
+            _chat(model_path(solver.path)) if isinstance(solver, VllmSolver) else None,
         )
 
     @property

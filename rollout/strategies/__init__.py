@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from conf.schema.own_parts import find_part
 from conf.schema.strategy import UNGATED
 from rollout.episode.contracts import Decomposer, Solver, SolverFailure
 from rollout.episode.prompts import Prompts
@@ -46,7 +47,7 @@ async def run_strategy(
 ) -> Episode:
     """Run one episode and return it. A solver failure ends it early: its name is the outcome, and what there was so far
     stays. Raises whatever else went wrong."""
-    strategy = plan_only.run if name == PLAN_ONLY else STRATEGIES[name]
+    strategy = find_part(name, STRATEGIES | {PLAN_ONLY: plan_only.run})
     exchange = Exchange(name, problem, decomposer, solver, prompts)
     try:
         if name in (*UNGATED, PLAN_ONLY) or not await gate_closed(exchange):

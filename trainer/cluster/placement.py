@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from conf.schema.config import Config
-from conf.schema.solver import VllmSolver
+from conf.schema.solver import OwnSolver, VllmSolver
 
 ROLES = ("learner", "rollout", "solver", "reward")
 
@@ -54,7 +54,9 @@ def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
     share = 0 if config.cluster.address is None else 1
     learner, rollout, solver = config.learner, config.rollout, config.solver
     # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
-    engines = (solver.workers, share * solver.threads, solver.gpus) if isinstance(solver, VllmSolver) else (1, 0, 0)
+    engines: tuple[int, float, float] = (1, 0, 0)
+    if isinstance(solver, VllmSolver | OwnSolver):
+        engines = solver.workers, share * solver.threads, solver.gpus
     found = [
         RoleSize("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
         RoleSize("rollout", rollout.workers, share * rollout.threads, rollout.gpus),

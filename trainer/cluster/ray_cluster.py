@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import sys
+import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -47,15 +49,24 @@ def start_ray(config: Config) -> None:
         if local
         else {"address": cluster.address}
     )
-    # A job's workers have the copy of the project that came with it; an installed project, every worker has.
+    # A job's workers have the copy of the project that came with it, and what the job's environment names.
     in_job = not local and JOB_VARIABLE in os.environ
     ray.init(
         **arguments,
         log_to_driver=False,
         logging_level=logging.ERROR,
-        runtime_env=None if in_job or not CHECKOUT else {"env_vars": {"PYTHONPATH": str(ROOT)}},
+        runtime_env=None if in_job or not (folders := import_folders()) else {"env_vars": {"PYTHONPATH": folders}},
     )
     note_processes(config)
+
+
+def import_folders() -> str:
+    """Return a PYTHONPATH with which an actor imports what this process does: the project, unless it is installed, and
+    the user's own folders; what the interpreter brings is left out."""
+    installed = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib"))
+    found = [os.path.abspath(path) for path in ([str(ROOT)] if CHECKOUT else []) + sys.path]
+    own = (path for path in found if os.path.isdir(path) and not path.startswith(installed))
+    return os.pathsep.join(dict.fromkeys(own))
 
 
 def _answers(address: str) -> None:

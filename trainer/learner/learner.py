@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from conf.schema.config import Config
 from conf.schema.model import model_path
+from conf.schema.own_parts import find_part, is_own
 from rollout.actor_log import actor_log
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, group_moments, moments, scores, whiten
@@ -194,7 +196,9 @@ class Learner(SendingRank):
         group = torch.tensor([experience.group for experience in batch], device=device)
         total = self._sum_tensor(group_moments(scores(rewards, mask), group, groups))
         settings: dict[str, Any] = {"gamma": algorithm.gamma, "lam": algorithm.lam, "scale": algorithm.group_std}
-        advantages, returns = estimate(algorithm.advantage, rewards, values, mask, group, total, **settings)
+        how = algorithm.advantage
+        estimator = find_part(how, {}) if is_own(how) else partial(estimate, how)
+        advantages, returns = estimator(rewards, values, mask, group, total, **settings)
         if algorithm.whiten:
             advantages = whiten(advantages, mask, self._sum_tensor(moments(advantages, mask)))
         versions = pad_values([experience.versions for experience in batch], length, device)

@@ -122,7 +122,7 @@ def pictures(runs: Sequence[FinishedRun], folder: Path) -> dict[str, Path]:
         _accuracy(figure.subplots(), runs)
         made["Accuracy while training"] = _save(figure, folder / "accuracy.png")
     for panel in (*PANELS, FINE_TUNING):
-        if any(_points(run, name) for run in runs for name in panel.series):
+        if any(_points(run, name) for run in runs for name in _series(panel, runs)):
             figure = _figure()
             _curves(figure.subplots(), runs, panel)
             made[panel.title] = _save(figure, folder / f"{panel.file}.png")
@@ -166,9 +166,16 @@ def _line(
         axis.plot(x, y, color=line.get_color(), alpha=0.2, linewidth=1)
 
 
+def _series(panel: Panel, runs: Sequence[FinishedRun]) -> list[str]:
+    """Return the panel's metrics; beside the five parts of the reward, the user's own."""
+    parts = [part for run in runs for part in run.config.get("rewards", {}).get("parts", {})]
+    own = [f"reward/{part}/mean" for part in parts if panel.file == "reward"]
+    return list(dict.fromkeys([*panel.series, *own]))
+
+
 def _curves(axis: Any, runs: Sequence[FinishedRun], panel: Panel) -> None:
     alone = len(runs) == 1
-    measured = [name for name in panel.series if any(_points(run, name) for run in runs)]
+    measured = [name for name in _series(panel, runs) if any(_points(run, name) for run in runs)]
     for name in measured if alone else measured[:1]:
         for run in runs:
             # What is measured on held-out problems now and then has no noise that smoothing would take away.

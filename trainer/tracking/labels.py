@@ -60,4 +60,5 @@ LIKENESS = ("matched", "coverage", "precision", "order")
 
 def label(name: str) -> str:
     """Return the words for a kind of evaluation or a metric; the name itself where there are none."""
-    return KINDS.get(name) or METRICS.get(name, name)
+    own = name.removeprefix("reward/").removesuffix("/mean").replace("_", " ") if name.startswith("reward/") else name
+    return KINDS.get(name) or METRICS.get(name, own)

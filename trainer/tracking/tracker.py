@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.config import Config
+from conf.schema.own_parts import find_part
 from conf.schema.rewards import PARTS
 from rewards.reward import Scored
 from trainer.run_folder.files import cut, read_rows, write_json
@@ -45,6 +46,9 @@ class Tracker:
         # Stage 1's steps are W&B's where no others come: it has one axis, which is the learner's.
         self._alone = "sft" in config.stages and "ppo" not in config.stages
         self._wandb = WandbRun(config, folder, wandb_id, say)
+        self._columns = [*COLUMNS, *config.rewards.parts]
+        self._own = {name: find_part(place, {})(config, folder) for name, place in config.tracking.also.items()}
+        self._say = say
 
     def _open(self) -> None:
         # What is not to be recorded is written nowhere.
@@ -84,6 +88,7 @@ class Tracker:
         if self._record:
             self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
         self._wandb.log(metrics, step)
+        self._tell("step", step, metrics)
         if self._table_every and step % self._table_every == 0:
             self._table(self._fresh)
 
@@ -110,13 +115,14 @@ class Tracker:
         """Write summary.json, complete or not at all, and W&B's summary."""
         write_json(self.folder / "summary.json", summary)
         self._wandb.summary(summary)
+        self._tell("summary", summary)
 
     def episodes_table(self) -> None:
         """All of episodes.jsonl as a W&B table."""
         self._table(read_rows(self.folder / "episodes.jsonl"))
 
     def _table(self, records: list[dict[str, Any]]) -> None:
-        self._wandb.table("episodes", list(COLUMNS), [_table_row(record) for record in records])
+        self._wandb.table("episodes", self._columns, [_table_row(record, self._columns) for record in records])
         self._fresh.clear()
 
     def image(self, name: str, path: Path) -> None:
@@ -128,6 +134,16 @@ class Tracker:
         for file in (self._metrics, self._episodes, self._recorded):
             file.close()
         self._wandb.close(exit_code)
+        self._tell("close", exit_code)
+
+    def _tell(self, method: str, *arguments: Any) -> None:
+        """Call a method of the user's own trackers; one that fails is left out from then on, and the run goes on."""
+        for name, tracker in list(self._own.items()):
+            try:
+                getattr(tracker, method)(*arguments)
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is the tracker's and not the run's
+                del self._own[name]
+                self._say(f"tracker {name} failed ({type(error).__name__}: {error}); the run goes on without it")
 
 
 def episode_record(item: Scored) -> dict[str, Any]:
@@ -144,8 +160,8 @@ def episode_record(item: Scored) -> dict[str, Any]:
     return record
 
 
-def _table_row(record: dict[str, Any]) -> list[Any]:
-    """A record of episodes.jsonl under ``COLUMNS``."""
+def _table_row(record: dict[str, Any], columns: Sequence[str]) -> list[Any]:
+    """Return a record of episodes.jsonl as a row of the table; the last columns are the reward's parts."""
     problem, plan, reward = record["problem"], record["decomposition"], record["reward"]
     return [
         record["step"],
@@ -157,7 +173,7 @@ def _table_row(record: dict[str, Any]) -> list[Any]:
         problem["answer"],
         record["correct"],
         reward["total"],
-        *(reward.get(part) for part in PARTS),
+        *(reward.get(part) for part in columns[COLUMNS.index(PARTS[0]) :]),
     ]
 
 

@@ -1,0 +1,58 @@
+"""Parts of a user's own: where a name chooses code, ``package.module:attribute`` may stand (docs/extending.md).
+
+The user's module is imported in the driver when the configuration is checked, and again in each actor that uses it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from importlib import import_module
+from typing import Any
+
+from pydantic import AfterValidator
+
+FORM = "package.module:attribute"
+_OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
+
+
+def is_own(name: str) -> bool:
+    """Return whether a name points to code of the user's own."""
+    return ":" in name
+
+
+def find_part(name: str, known: Mapping[str, Any]) -> Any:
+    """Return what a name chooses: one of the ``known`` parts, or the attribute of the user's module that it points to.
+
+    Raises ValueError, in one line that says why, for a name that cannot be used.
+    """
+    if not is_own(name):
+        return known[name]
+    module_name, _, attribute = name.partition(":")
+    if not _OWN.fullmatch(name):
+        raise ValueError(f"must have the form {FORM}")
+    if module_name == "__main__":
+        raise ValueError(
+            "must not be of __main__, which is another program in an actor's process; allowed: a module that is "
+            "imported by its name"
+        )
+    try:
+        found = getattr(import_module(module_name), attribute)
+    except Exception as error:  # noqa: BLE001 - whatever a user's module raises is said in one line
+        raise ValueError(f"cannot be imported ({type(error).__name__}: {error})") from None
+    if not callable(found):
+        raise ValueError(f"must point to a function or a class, and is a {type(found).__name__}")
+    return found
+
+
+def part_name(known: Collection[str] = ()) -> AfterValidator:
+    """Return the validator of a key that holds one of the ``known`` names or points to a part of the user's own."""
+
+    def check(name: str) -> str:
+        if is_own(name):
+            find_part(name, {})
+        elif name not in known:
+            raise ValueError(f"must be one of {', '.join([*known, FORM])}")
+        return name
+
+    return AfterValidator(check)
