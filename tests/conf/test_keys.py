@@ -104,7 +104,8 @@ def test_every_key_is_read_by_the_code():
 
 BAD_VALUES = [
     "https://me:planted@example.org/v1", "'https://me:planted@example.org/v1?a=b'", "planted", "'a planted'",
-    "planted'", "{planted: 1", "{planted: 1}", "[planted]", "planted,planted", "${planted}", "${oc.env:planted}", "a=planted",
+    "planted'", "{planted: 1", "{planted: 1}", "[planted]",
+    "planted,planted", "${planted}", "${oc.env:planted}", "a=planted",
 ]  # fmt: skip
 
 
