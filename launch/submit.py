@@ -137,7 +137,7 @@ def _absolute_in_all(first: list[str], others: list[list[str]]) -> dict[str, str
     """Return, as ``_absolute``, what is the same in all trials of a sweep: paths that its choices set stay theirs."""
     made = _absolute(compose(first))
     for other in others:
-        changed = next(new for old, new in zip(first, other, strict=True) if old != new)
+        changed = next((new for old, new in zip(first, other, strict=True) if old != new), "")
         key = changed.lstrip("+").partition("=")[0]
         if (CONF / key).is_dir() or _markers(key):
             there = _absolute(compose(other))
