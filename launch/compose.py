@@ -65,8 +65,8 @@ def parse(overrides: list[str]) -> list[Any]:
 def trials(arguments: list[str]) -> list[list[str]]:
     """Return the overrides of a sweep's first trial, then of those trials that differ from it in one choice; those of
     a single run are as they are."""
-    import yaml
     from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+    from omegaconf import OmegaConf
 
     if not MULTIRUN.intersection(arguments):
         return [arguments]
@@ -74,7 +74,7 @@ def trials(arguments: list[str]) -> list[list[str]]:
     for text in texts:
         file = CONF / "sweep" / f"{text.removeprefix('sweep=')}.yaml"
         if text.startswith("sweep=") and file.is_file():
-            chosen = yaml.safe_load(file.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"]
+            chosen = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") or {}
             texts = [*(f"{key}={value}" for key, value in chosen.items()), *texts]
     choices = []
     for text, override in zip(texts, parse(texts), strict=True):

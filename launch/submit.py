@@ -137,7 +137,7 @@ def _absolute_in_all(first: list[str], others: list[list[str]]) -> dict[str, str
     """Return, as ``_absolute``, what is the same in all trials of a sweep: paths that its choices set stay theirs."""
     made = _absolute(compose(first))
     for other in others:
-        changed = next(new for old, new in zip(first, other, strict=True) if old != new)
+        changed = next((new for old, new in zip(first, other, strict=True) if old != new), "")
         key = changed.lstrip("+").partition("=")[0]
         if (CONF / key).is_dir() or _markers(key):
             there = _absolute(compose(other))
@@ -163,9 +163,9 @@ def _markers(name: str) -> frozenset[Marker]:
 
 
 def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
-    """Return a path as seen from here; a name of a model, one that is no path here, as it is."""
-    named = path.startswith("package:") or not (path.startswith((".", "~")) or Path(path).exists())
-    if (MODEL in markers and named) or Path(path).is_absolute():
+    """Return a path as seen from here; a model's name, which is no path here and does not look like one, as it is."""
+    local = Path(path).exists() or path.startswith((".", "~")) or path.count("/") > 1
+    if Path(path).is_absolute() or (MODEL in markers and (path.startswith("package:") or not local)):
         return path
     return str(Path(path).expanduser().absolute())
 

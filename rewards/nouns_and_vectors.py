@@ -108,10 +108,16 @@ def sentences(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in lower case, punctuation left out."""
-    return re.findall(r"\w+", text.casefold())
+    """Return the words of a text in lower case, punctuation left out."""
+    return re.findall(r"\w+", _lower(text))
 
 
 def plain(text: str) -> str:
-    """A text in lower case with single spaces."""
-    return " ".join(text.casefold().split())
+    """Return a text in lower case with single spaces."""
+    return " ".join(_lower(text).split())
+
+
+def _lower(text: str) -> str:
+    """Return a text in lower case, the same for all its capitalisations. The capital of ı is I, and İ becomes an i and
+    a dot that would split its word: all of them are i here."""
+    return text.upper().casefold().replace("i\u0307", "i")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from conf.schema.base import ConfigError
-from launch.compose import compose
+from conf.schema.base import MODEL, PATH, ConfigError
+from conf.schema.keys import entries, marked
+from launch.compose import compose, first_trial
 from launch.submit import ROOT, Refused, main, prepare, runtime_env
 from trainer.run_folder.code_version import code_version
 
@@ -38,6 +39,68 @@ def test_a_job_joins_its_cluster_and_has_absolute_paths(tmp_path, monkeypatch):
     assert again.run_dir == str(tmp_path / "out")
     assert again.solver.path == config.solver.path == "package:tiny_solver"
     assert Path(again.solver.cache_path).is_absolute()
+
+
+MARKED = {key.name: key.markers for key in marked(PATH, MODEL)}
+# What has a path in it, where that is not the key alone.
+TYPED = {
+    "sft.sources.*.path": ["+sft.sources.mine={{kind: file, path: {path}}}"],
+    "sft.held_out.also.*": ["+sft.held_out.also={{my.file: {path}}}"],
+    "rollout.replay": ["rollout.replay={path}", "stages=[ppo]"],
+    "matrix.run": ["matrix.run={path}", "matrix=chained"],
+    "data.root": ["data.root={path}", "data=jsonl", "data.train=rows.jsonl"],
+}
+
+
+@pytest.fixture
+def typed_at(tmp_path, monkeypatch):
+    """A folder to type the command in, with a model, data and a file of rows."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("model", "other", "run/checkpoints/sft"):
+        (tmp_path / name).mkdir(parents=True)
+        (tmp_path / name / "config.json").write_text("{}")
+    for name in ("rows.jsonl", "model/rows.jsonl"):
+        (tmp_path / name).write_text('{"id": "1", "question": "How many?", "answer": "1"}\n')
+    return tmp_path
+
+
+@pytest.mark.parametrize("key", [name for name in MARKED if not any(other.startswith(f"{name}.") for other in MARKED)])
+def test_every_path_of_the_schema_is_absolute_in_a_job(key, typed_at):
+    path = "model" if MODEL in MARKED[key] or key == "data.root" else "rows.jsonl"
+    sent = prepare([text.format(path=path) for text in TYPED.get(key, [f"{key}={{path}}"])])[1]
+    found = [value for _, value in entries(compose(sent).model_dump(), key)]
+    assert str(typed_at / path) in found
+    assert path not in found
+
+
+def test_paths_in_the_overrides_of_a_matrix_are_absolute_in_a_job(typed_at):
+    mine = ["'data=jsonl'", "'data.root=\\'my data\\''", "'data.held_out=rows.jsonl'", "'seed=1'"]
+    texts = ["matrix=chained", "matrix.run=run", f"+matrix.data.mine=[{','.join(mine)}]"]
+    matrix = compose(prepare(texts)[1]).matrix
+    assert matrix.decomposers["sft"] == [f"start_from={typed_at}/run/checkpoints/sft"]
+    assert matrix.decomposers["base"] == ["model=tiny"]
+    assert matrix.decomposers["gold"] == "gold"
+    assert matrix.data["mine"] == [
+        "data=jsonl", f"data.root='{typed_at}/my data'", "data.held_out=rows.jsonl", "seed=1",
+    ]  # fmt: skip
+
+
+def test_each_trial_of_a_sweep_has_its_own_path(typed_at):
+    sent = prepare(["-m", "start_from=model,other", "seed=1,2", "hydra.sweep.dir=sweeps"])[1]
+    assert f"start_from={typed_at}/model,{typed_at}/other" in sent
+    assert f"hydra.sweep.dir={typed_at}/sweeps" in sent
+    assert not any(text.startswith("start_from=") for text in sent[sent.index("seed=1,2") :])
+    assert any(text.startswith(f"solver.cache_path={typed_at}/") for text in sent)
+
+
+@pytest.mark.parametrize("sweep", [["solver=tiny,program"], ["sweep=transfer_solvers"]])
+def test_a_path_that_only_some_trials_have_is_not_sent_to_all(typed_at, sweep):
+    """A solver without a cache refuses its key, and one solver's model is not another's."""
+    sent = prepare(["-m", *sweep])[1]
+    assert not any(text.startswith("solver.") for text in sent)
+    plain = [text for text in sent if not text.startswith(("-m", "hydra", "sweep=", "solver="))]
+    assert compose([*plain, "solver=program"]).solver.backend == "program"
+    assert compose(first_trial(sent)).solver.path == "package:tiny_solver"
 
 
 def test_a_run_folder_is_made_up_where_the_command_was_typed(tmp_path, monkeypatch):

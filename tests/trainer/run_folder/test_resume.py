@@ -1,0 +1,57 @@
+"""Which keys may differ from those that a run began with."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from conf.schema.base import ConfigError
+from launch.compose import compose
+from trainer.run_folder.resume import check_resumable
+
+
+@pytest.fixture
+def began(tmp_path):
+    """A run's folder, and a way to say with which values it began that are not the default's."""
+
+    def write(**changed: object) -> None:
+        values = compose([]).model_dump(mode="json")
+        for name, value in changed.items():
+            group, _, key = name.partition("__")
+            values[group] = values[group] | {key: value} if key else value
+        (tmp_path / "config.yaml").write_text(yaml.safe_dump(values))
+
+    write.folder = tmp_path
+    return write
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"cluster__num_cpus": 3}, {"tracking__tags": ["a"]}, {"solver__timeout_s": 5.0}, {"rewards__workers": 3},
+        {"mirror": "s3://a/b"}, {"solver__budget_cost": 3}, {"cluster__of_an_earlier_version": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_run_learns_nothing_from_may_differ(began, changed):
+    began(**changed)
+    check_resumable(began.folder, compose([]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"seed": 4}, "seed: 0 is not allowed with resume=auto: the run in"),
+        ({"sft__checkpoint_every": 4, "sft__lr": 1.0}, "sft.lr: 0.0001 is"),
+        ({"rewards__weights": {}}, "rewards.weights.entity_coverage: 0.15 is"),
+        ({"rollout__of_an_earlier_version": 1}, "rollout.of_an_earlier_version: None is"),
+        ({"solver__max_model_len": 100}, "solver.max_model_len: 512 is"),
+    ],
+    ids=str,
+)
+def test_what_a_run_learns_from_may_not(began, changed, said):
+    began(**changed)
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        check_resumable(began.folder, compose([]))
