@@ -15,6 +15,7 @@ from pydantic.fields import FieldInfo
 from conf.schema.base import FREE, Group, Marker
 from conf.schema.config import Config
 from conf.schema.keys import group_in, keys
+from conf.schema.own_parts import FORM, PartName
 from conf.schema.places import CHECKOUT, CONF, ROOT
 from conf.schema.solver import BACKENDS, OWN
 from launch.compose import compose
@@ -92,11 +93,16 @@ def _table(group: str, fields: dict[str, FieldInfo], values: dict[str, Any], mar
         ]
         own = markers[f"{group}.{key}" if group else key] - markers[group]
         marks = "".join(sorted((f"; {marker.text}" for marker in own), reverse=True))
-        allowed = ", ".join([_type(field.annotation), *limits]) + marks
+        names = [entry for entry in field.metadata if isinstance(entry, PartName)]
+        allowed = ", ".join([_names(names[0]) if names else _type(field.annotation), *limits]) + marks
         default = values[key] if key in values else "must be given" if field.is_required() else field.default
         shown = default if default == "must be given" else f"`{json.dumps(default, ensure_ascii=False)}`"
         rows.append(f"| `{key}` | {allowed} | {shown} |")
     return "\n".join(rows) if fields else ""
+
+
+def _names(names: PartName) -> str:
+    return ", ".join(f"`{name}`" for name in (*names.known, FORM))
 
 
 def _type(annotation: Any) -> str:
@@ -105,7 +111,8 @@ def _type(annotation: Any) -> str:
     if annotation is type(None):
         return "null"
     if origin is Annotated:
-        return _type(arguments[0])
+        names = [entry for entry in arguments[1:] if isinstance(entry, PartName)]
+        return _names(names[0]) if names else _type(arguments[0])
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import PATH, Group
-from conf.schema.own_parts import is_own, part_name
+from conf.schema.own_parts import PartName, is_own
 
 
 class Data(Group):
@@ -19,7 +19,7 @@ class Data(Group):
     ``questions_only`` leaves out sub-questions that ask nothing ("Define a variable").
     """
 
-    source: Annotated[str, part_name(("chained", "files"))]
+    source: Annotated[str, PartName(("chained", "files"))]
     options: dict[str, Any] = Field({})
     steps: dict[int, float] = Field({})
     eval_steps: dict[int, float] = Field({})

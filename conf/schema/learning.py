@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import FREE, PATH, Group
-from conf.schema.own_parts import part_name
+from conf.schema.own_parts import PartName
 
 Share = Field(ge=0.0, le=1.0)
 
@@ -20,7 +20,7 @@ class Algorithm(Group):
     batch_size: int = Field(ge=1)
     epochs: int = Field(1, ge=1)
     minibatches: int = Field(1, ge=1)
-    advantage: Annotated[str, part_name(("gae", "grpo", "rloo", "reinforce_plus_plus"))] = "gae"
+    advantage: Annotated[str, PartName(("gae", "grpo", "rloo", "reinforce_plus_plus"))] = "gae"
     group_size: int = Field(1, ge=1)
     group_std: bool = True
     resample_flat_groups: bool = False

@@ -6,11 +6,13 @@ The user's module is imported in the driver when the configuration is checked, a
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from pydantic import AfterValidator
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 FORM = "package.module:attribute"
 _OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -45,14 +47,21 @@ def find_part(name: str, known: Mapping[str, Any]) -> Any:
     return found
 
 
-def part_name(known: Collection[str] = ()) -> AfterValidator:
-    """Return the validator of a key that holds one of the ``known`` names or points to a part of the user's own."""
+@dataclass(frozen=True)
+class PartName:
+    """Marks a key, in ``Annotated[str, PartName(known)]``, that holds one of the ``known`` names or points to a part of
+    the user's own."""
 
-    def check(name: str) -> str:
+    known: tuple[str, ...] = ()
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic accept what ``check`` does."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def check(self, name: str) -> str:
+        """Return the name; raise ValueError if it is not known and leads to nothing."""
         if is_own(name):
             find_part(name, {})
-        elif name not in known:
-            raise ValueError(f"must be one of {', '.join([*known, FORM])}")
+        elif name not in self.known:
+            raise ValueError(f"must be one of {', '.join([*self.known, FORM])}")
         return name
-
-    return AfterValidator(check)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import Field
 
 from conf.schema.base import FREE, MODEL, Group, OneOf
-from conf.schema.own_parts import part_name
+from conf.schema.own_parts import PartName
 from conf.schema.places import CONF
 
 Mode = Literal["paper", "authors_code", "bounded", "outcome"]
@@ -24,7 +24,7 @@ class Rewards(Group):
     (docs/extending.md); what they weigh and their clips stand with those of the five."""
 
     mode: Mode = "bounded"
-    parts: dict[str, Annotated[str, part_name()]] = Field({})
+    parts: dict[str, Annotated[str, PartName()]] = Field({})
     weights: dict[Part, float]
     clip: dict[Part, tuple[float, float] | None]
     penalty: dict[Penalty, float]

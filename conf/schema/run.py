@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from conf.schema.base import FREE, Group
-from conf.schema.own_parts import part_name
+from conf.schema.own_parts import PartName
 
 
 class Controller(Group):
@@ -37,7 +37,7 @@ class Tracking(Group):
     (docs/extending.md)."""
 
     wandb: Literal["offline", "online", "disabled"] = "offline"
-    also: dict[str, Annotated[str, part_name()]] = Field({})
+    also: dict[str, Annotated[str, PartName()]] = Field({})
     project: str = "decomposer"
     group: str | None = None
     name: str | None = None

@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, line_breaks
 from conf.schema.engine import InferenceEngine
-from conf.schema.own_parts import is_own, part_name
+from conf.schema.own_parts import PartName, is_own
 
 
 class ModelSolver(Group):
@@ -122,7 +122,7 @@ class OwnSolver(ModelSolver):
     """A backend of the user's own (docs/extending.md). ``options`` are for it alone; each of the ``workers`` is an
     actor with these cores and GPUs."""
 
-    backend: Annotated[str, part_name()]
+    backend: Annotated[str, PartName()]
     options: dict[str, Any] = Field({})
     workers: Annotated[int, FREE] = Field(1, ge=1)
     threads: Annotated[int, FREE] = Field(0, ge=0)

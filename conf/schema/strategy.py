@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from conf.schema.base import Group, line_breaks
-from conf.schema.own_parts import part_name
+from conf.schema.own_parts import PartName
 
 # The fields of each template; those that must be there come first.
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -47,7 +47,7 @@ class Example(Group):
 class Strategy(Group):
     """How an episode goes. ``samples`` or ``token_budget`` (solver tokens an episode) is for self_consistency."""
 
-    name: Annotated[str, part_name(STRATEGIES)] = "daslam"
+    name: Annotated[str, PartName(STRATEGIES)] = "daslam"
     decompose_template: str
     turn_template: str
     subquestion_template: str
