@@ -1,0 +1,1 @@
+"""Parts of one's own, one kind a file."""
