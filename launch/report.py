@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; returns the exit status: 0, or 2 if a folder holds no finished run."""
+    """Run the command; return the exit status: 0, or 2 if a folder holds no finished run."""
     parser = argparse.ArgumentParser(prog="launch.report", description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path, nargs="+", help="a run's folder; several are compared")
     parser.add_argument(

@@ -8,11 +8,11 @@ A trial's folder is named after its overrides, so that a sweep that is started a
 from __future__ import annotations
 
 import argparse
+import asyncio
 import hashlib
 import json
 import re
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -33,31 +33,30 @@ from launch.job import execute
 from trainer.reports.sweep_table import DONE, score, write_comparison
 from trainer.run_folder.lock import held_folder
 
-POLL_S = 0.2
 LEAVING_S = 180.0
 
 
 class TrialFailed(RuntimeError):
-    """A trial did not finish; the message says where its log is."""
+    """A trial that did not finish; the message says where its log is."""
 
 
 def trial_folder(sweep: Path, overrides: Sequence[str]) -> Path:
-    """A trial's folder in that of its sweep: its overrides, to be read, and short enough for a file's name."""
+    """Return a trial's folder in its sweep's: its name is the overrides, to be read, and short enough for a file."""
     text = ",".join(part for part in overrides if not part.startswith("sweep="))
     name = re.sub(r"[^\w=.,+-]+", "_", text)[:100]
     return sweep / (name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
-    """The summary of a trial that is done, else None."""
+    """Return the summary of a trial that is done, else None."""
     file = folder / "summary.json"
     summary: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
     return summary if summary.get("status") in DONE else None
 
 
 def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, list[str]]:
-    """Make a trial's folder, after setting aside what is left of an earlier try; the folder and the overrides with
-    which it runs."""
+    """Make a trial's folder, after setting aside what is left of an earlier try; return it and the overrides with which
+    the trial runs."""
     folder = trial_folder(sweep, overrides).resolve()
     if folder.exists():
         _wait_until_left(folder)
@@ -72,7 +71,7 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, l
 
 
 def _wait_until_left(folder: Path) -> None:
-    """A trial whose sweep was killed is left without a cluster, and takes a minute or two to end."""
+    """Wait for a trial whose sweep was killed: it is left without a cluster, and takes a minute or two to end."""
     with suppress(ConfigError), held_folder(folder):
         return
     _say(f"waiting up to {LEAVING_S:g} s for the process that is still at work in {folder}")
@@ -99,7 +98,7 @@ def run_trial(overrides: list[str], sweep: Path, number: int, searched: Sequence
 
 
 class SideBySide(Launcher):
-    """``hydra/launcher=parallel``: ``at_once`` trials side by side on one Ray cluster, each a process that joins it.
+    """The launcher ``parallel``: ``at_once`` trials side by side on one Ray cluster, each a process that joins it.
 
     A trial is a Ray driver, with handlers of signals and a screen of its own; so it cannot run in a Ray worker, as
     hydra-ray-launcher has it.
@@ -109,81 +108,78 @@ class SideBySide(Launcher):
         self.at_once = at_once
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
-        """Called by Hydra before ``launch``."""
+        """Take the sweep's folder from Hydra, which calls this before ``launch``."""
         self.sweep = Path(config.hydra.sweep.dir)
         self.searched = [text for text in config.hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """Run all; the returns in their order. A trial that fails does not end the others."""
-        waiting = list(enumerate(map(list, job_overrides)))
+        """Run all trials and return their results in their order. A trial that fails does not end the others."""
         results: dict[int, JobReturn] = {}
-        for index, overrides in list(waiting):
+        waiting: dict[int, list[str]] = {}
+        for index, overrides in enumerate(map(list, job_overrides)):
             summary = finished(trial_folder(self.sweep, overrides))
-            if summary is not None:
+            if summary is None:
+                waiting[index] = overrides
+            else:
                 results[index] = _result(overrides, summary)
                 _say(f"{' '.join(overrides)}: found finished, {score(summary):.3f}")
-                waiting.remove((index, overrides))
         if waiting:
-            address, leave = _shared_cluster([overrides for _, overrides in waiting], self.at_once)
+            address, leave = _shared_cluster(list(waiting.values()), self.at_once)
             # Set after Ray, which has a handler too.
             before = signal.signal(signal.SIGTERM, _interrupt)
             try:
-                results |= self._run(waiting, address, initial_job_idx)
+                results |= asyncio.run(self._run(waiting, address, initial_job_idx))
             finally:
                 leave()
                 signal.signal(signal.SIGTERM, before)
         return [results[index] for index in sorted(results)]
 
-    def _run(self, waiting: list[tuple[int, list[str]]], address: list[str], first: int) -> dict[int, JobReturn]:
-        running: dict[int, tuple[subprocess.Popen[bytes], list[str], Path, float]] = {}
-        results: dict[int, JobReturn] = {}
+    async def _run(self, waiting: dict[int, list[str]], address: list[str], first: int) -> dict[int, JobReturn]:
+        places = asyncio.Semaphore(self.at_once)
+
+        async def run(index: int, overrides: list[str]) -> JobReturn:
+            async with places:
+                return await self._trial(overrides, first + index, address)
+
+        results = await asyncio.gather(*(run(index, overrides) for index, overrides in waiting.items()))
+        return dict(zip(waiting, results, strict=True))
+
+    async def _trial(self, overrides: list[str], number: int, address: list[str]) -> JobReturn:
+        """Run a trial in a process of its own, which is ended if this is cancelled."""
+        folder, whole = prepare(self.sweep, overrides, number)
+        log, said, began = folder / "output.log", " ".join(overrides), time.monotonic()
+        with log.open("wb") as output:
+            # In a session of its own: Ctrl-C comes through here, once.
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "launch.train", *whole, *address, *self.searched,
+                stdout=output, stderr=output, start_new_session=True,
+            )  # fmt: skip
         try:
-            while waiting or running:
-                while waiting and len(running) < self.at_once:
-                    index, overrides = waiting.pop(0)
-                    folder, whole = prepare(self.sweep, overrides, first + index)
-                    log = folder / "output.log"
-                    command = [sys.executable, "-m", "launch.train", *whole, *address, *self.searched]
-                    with log.open("wb") as output:
-                        # In a session of its own: Ctrl-C comes through here, once.
-                        process = subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True)
-                    running[index] = process, overrides, folder, time.monotonic()
-                    _say(f"{' '.join(overrides)}: started, output in {log}")
-                for index, (process, overrides, folder, began) in list(running.items()):
-                    if process.poll() is None:
-                        continue
-                    del running[index]
-                    summary = finished(folder)
-                    results[index] = _result(overrides, summary, process.returncode, folder)
-                    end = f"{score(summary):.3f}" if summary is not None else f"failed ({process.returncode})"
-                    _say(f"{' '.join(overrides)}: {end} after {(time.monotonic() - began) / 60:.1f} min")
-                time.sleep(POLL_S)
+            _say(f"{said}: started, output in {log}")
+            code = await process.wait()
         finally:
-            for process, *_ in running.values():
+            if process.returncode is None:
                 process.terminate()
-            for process, *_ in running.values():
-                process.wait()
-        return results
+                await process.wait()
+        summary = finished(folder)
+        end = f"{score(summary):.3f}" if summary is not None else f"failed ({code})"
+        _say(f"{said}: {end} after {(time.monotonic() - began) / 60:.1f} min")
+        return _result(overrides, summary, f"{said}: exit status {code}; its output is in {folder}")
 
 
 def _interrupt(signum: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _result(
-    overrides: list[str], summary: dict[str, Any] | None, code: int = 0, folder: Path | None = None
-) -> JobReturn:
+def _result(overrides: list[str], summary: dict[str, Any] | None, failure: str = "") -> JobReturn:
     done = JobReturn(overrides=overrides)
-    if summary is not None:
-        done.status, done.return_value = JobStatus.COMPLETED, score(summary)
-    else:
-        done.status = JobStatus.FAILED
-        done.return_value = TrialFailed(f"{' '.join(overrides)}: exit status {code}; its output is in {folder}")
+    done.status = JobStatus.FAILED if summary is None else JobStatus.COMPLETED
+    done.return_value = TrialFailed(failure) if summary is None else score(summary)
     return done
 
 
 def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], Any]:
-    """The override that brings a trial to the sweep's cluster, and what ends that cluster.
+    """Return the override that brings a trial to the sweep's cluster, and a function that ends that cluster.
 
     Without one to join, one is started here that has room for ``at_once`` trials: as on a laptop, their actors may
     have to share the cores that there are.
@@ -207,10 +203,10 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
 
 
 class Tables(Callback):
-    """Writes the sweep's tables and picture when it ends."""
+    """A callback that writes the sweep's tables and picture when it ends."""
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        """Called by Hydra after the last trial."""
+        """Write them; Hydra calls this after the last trial."""
         _show(Path(config.hydra.sweep.dir))
 
 
@@ -224,7 +220,7 @@ def _show(sweep: Path) -> None:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make the tables of a sweep's folder; the exit status: 0, or 2 if it holds no trial."""
+    """Make the tables of a sweep's folder; return the exit status: 0, or 2 if it holds no trial."""
     parser = argparse.ArgumentParser(prog="launch.sweep", description="Make a sweep's tables and picture again.")
     parser.add_argument("folder", type=Path)
     options = parser.parse_args(arguments)

@@ -24,7 +24,7 @@ from rollout.records import Episode
 
 
 class OverTime(ValueError):
-    """An episode took longer to score than it may."""
+    """The error of an episode that took longer to score than it may."""
 
 
 @contextmanager
@@ -74,7 +74,7 @@ def score_batch(episodes: Sequence[Episode], resources: TextResources, settings:
 
 @ray.remote
 class RewardActor:
-    """Scores batches of episodes."""
+    """A Ray actor that scores batches of episodes."""
 
     def __init__(self, settings: Rewards, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"reward-{index}")
@@ -82,7 +82,7 @@ class RewardActor:
         self.resources.load()
 
     def ready(self) -> int:
-        """Return once the text resources are loaded; the process id."""
+        """Return the process id, once the text resources are loaded."""
         return os.getpid()
 
     def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:

@@ -1,4 +1,4 @@
-"""How near a decomposition comes to a reference decomposition. A measure, no part of the reward.
+"""The likeness of a decomposition to a reference decomposition: a measure, no part of the reward.
 
 Sub-questions are matched one to one, the most similar pair first, as long as its similarity is at least a threshold.
 Similarity is the cosine of sentence vectors: of what is asked in nearly the same words, not of what is needed.
@@ -18,7 +18,7 @@ from rewards.nouns_and_vectors import TextResources
 
 @dataclass(frozen=True)
 class Likeness:
-    """Of one decomposition: how many of its sub-questions are ``matched``; the shares of the reference
+    """A decomposition beside its reference: how many of its sub-questions are ``matched``; the shares of the reference
     (``coverage``) and of itself (``precision``) that these are; and ``order``: of all pairs of matched sub-questions
     the share that come in the reference's order, None where fewer than two are matched."""
 
@@ -29,8 +29,8 @@ class Likeness:
 
 
 def match(similarity: np.ndarray, threshold: float) -> list[tuple[int, int]]:
-    """Pairs (row, column) of ``similarity`` ``[sub-questions, references]``, each row and column at most once, best
-    first; of equals the earlier row, then the earlier column."""
+    """Return pairs (row, column) of ``similarity`` ``[sub-questions, references]``, each row and column at most once,
+    best first; of equals the earlier row, then the earlier column."""
     pairs: list[tuple[int, int]] = []
     for place in np.argsort(-similarity, axis=None, kind="stable").tolist():
         row, column = divmod(place, similarity.shape[1])
@@ -42,7 +42,7 @@ def match(similarity: np.ndarray, threshold: float) -> list[tuple[int, int]]:
 
 
 def likeness(similarity: np.ndarray, threshold: float) -> Likeness:
-    """From similarities ``[sub-questions, references]``; there must be references, and may be no sub-questions."""
+    """Compute the likeness from similarities ``[sub-questions, references]``; only sub-questions may be none."""
     asked, wanted = similarity.shape
     columns = [column for _, column in sorted(match(similarity, threshold))]
     pairs = list(combinations(columns, 2))
@@ -57,7 +57,7 @@ def likeness(similarity: np.ndarray, threshold: float) -> Likeness:
 def compare(
     plans: Sequence[Sequence[str]], references: Sequence[Sequence[str]], resources: TextResources, threshold: float
 ) -> list[Likeness]:
-    """The likeness of each decomposition to its reference, which must hold a sub-question."""
+    """Return the likeness of each decomposition to its reference, which must hold a sub-question."""
     resources.vectors([text for texts in (*plans, *references) for text in texts])  # in one call; kept from here on
     return [
         likeness(
@@ -69,7 +69,7 @@ def compare(
 
 
 def means(found: Sequence[Likeness]) -> dict[str, float | None]:
-    """The mean of every field; of ``order`` over those that have one (None if none has)."""
+    """Return the mean of every field; of ``order`` over those that have one (None if none has)."""
     rows = [asdict(one) for one in found]
     columns = {name: [row[name] for row in rows if row[name] is not None] for name in Likeness.__dataclass_fields__}
     return {name: fmean(values) if values else None for name, values in columns.items()}

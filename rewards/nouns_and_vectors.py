@@ -1,4 +1,4 @@
-"""Text resources the reward parts share: noun lemmas, sentence vectors, sentences and steps.
+"""Text resources that the reward parts share: noun lemmas, sentence vectors, sentences and steps.
 
 All are batched and cached by text, since a question recurs in every epoch and group.
 """
@@ -44,7 +44,7 @@ class TextResources:
         self.vectors(["a pen"])
 
     def nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
-        """N(x): the distinct lower-case noun lemmas, common and proper, of each text."""
+        """Return N(x): the distinct lower-case noun lemmas, common and proper, of each text."""
         return cached(self._nouns, [text[:MAX_CHARS] for text in texts], self._tag)
 
     def _tag(self, texts: list[str]) -> list[frozenset[str]]:
@@ -58,11 +58,11 @@ class TextResources:
         ]
 
     def pipeline(self) -> list[str]:
-        """Names of the loaded components of the language pipeline; none before its first use."""
+        """Return the names of the loaded components of the language pipeline; none before its first use."""
         return list(self._tagger.pipe_names) if self._tagger else []
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any word."""
+        """Return unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any word."""
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
         return np.stack(cached(self._vectors, [text[:MAX_CHARS] for text in texts], self._embed_texts))
@@ -77,7 +77,7 @@ class TextResources:
         return unit
 
     def cosine(self, left: Sequence[str], right: Sequence[str]) -> list[float]:
-        """Cosine of each pair of texts, in [-1, 1]."""
+        """Return the cosine of each pair of texts, in [-1, 1]."""
         vectors = self.vectors([*left, *right])
         half = len(left)
         return [float(np.clip(vectors[i] @ vectors[half + i], -1.0, 1.0)) for i in range(half)]
@@ -98,12 +98,12 @@ def _load_vectors(name: str) -> Callable[[list[str]], np.ndarray]:
 
 
 def steps(text: str) -> list[str]:
-    """Reasoning steps: the non-empty lines of a text."""
+    """Return the reasoning steps: the non-empty lines of a text."""
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def sentences(text: str) -> list[str]:
-    """Sentences of a text, split after ., ? or ! and at line ends."""
+    """Return the sentences of a text, split after ., ? or ! and at line ends."""
     return [part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", text) if part.strip()]
 
 

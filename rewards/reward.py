@@ -37,13 +37,13 @@ class Reward:
 
 
 def failed(reason: str) -> Reward:
-    """The reward of an episode that could not be scored: no part, no total, the reason."""
+    """Return the reward of an episode that could not be scored: no part, no total, the reason."""
     return Reward({}, math.nan, {}, [], 0.0, None, error=reason)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished job."""
+    """A finished job: its episode and what that earned."""
 
     job: Job
     episode: Episode

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, Field, StrictFloat, StrictInt, TypeAdapter, ValidationError, WrapValidator
+from pydantic import BeforeValidator, StrictFloat, StrictInt, TypeAdapter, ValidationError, WrapValidator
 
 NUMERIC_TYPES = ("number", "integer", "numeric")
 ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
-
 
 Record = TypeVar("Record")
 
@@ -53,8 +52,15 @@ def _number(value: Any) -> Any:
     return value or 0
 
 
+def _filled(value: Any) -> Any:
+    """Return a string with something in it; raise ValueError for anything else."""
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError(f"must be a non-empty string, found {reprlib.repr(value)}")
+    return value
+
+
 # The types are checked where a record is read, not where the program builds one.
-FilledText = Annotated[str, Field(pattern=r"\S"), _is("a non-empty string")]
+FilledText = Annotated[str, BeforeValidator(_filled)]
 OptionalText = Annotated[str | None, _is("a string or null")]
 Count = Annotated[int, BeforeValidator(_number)]
 Seconds = Annotated[float, BeforeValidator(_number)]
@@ -72,7 +78,7 @@ class Problem:
     question: FilledText
     answer: FilledText
     answer_type: str = "number"
-    choices: Annotated[dict[str, str] | list[str] | None, _is("a list, an object or null")] = None
+    choices: Annotated[dict[str, str] | list[str] | None, _is("a list or an object of strings, or null")] = None
     solution: OptionalText = None
     subquestions: Annotated[list[str] | None, _is("a list of strings or null")] = None
     source: str = ""
@@ -81,12 +87,12 @@ class Problem:
     @classmethod
     def from_json(cls, row: Any) -> Problem:
         """Build a problem from a decoded JSON object; raises RecordError naming the offending field."""
-        row = _object(row)
-        if row.get("answer_type", "number") not in ANSWER_TYPES:
+        if isinstance(row, dict) and row.get("answer_type", "number") not in ANSWER_TYPES:
             raise RecordError(f"field 'answer_type' is {row['answer_type']!r}; allowed: {', '.join(ANSWER_TYPES)}")
-        extra = {k: v for k, v in row.items() if k not in cls.__dataclass_fields__ and v is not None}
-        meta = row["meta"] if isinstance(row.get("meta"), dict) else {}
-        return _read(_PROBLEM, {**row, "meta": {**extra, **meta}})
+        given = _given(row)
+        extra = {name: value for name, value in given.items() if name not in cls.__dataclass_fields__}
+        meta = given["meta"] if isinstance(given.get("meta"), dict) else {}
+        return _read(_PROBLEM, {**given, "meta": {**extra, **meta}})
 
 
 @dataclass
@@ -179,8 +185,7 @@ class Episode:
     @classmethod
     def from_json(cls, row: Any) -> Episode:
         """Read an episode record; raises RecordError naming the offending field."""
-        # A null is as good as an absent field.
-        given = {"strategy": "", **{name: value for name, value in _object(row).items() if value is not None}}
+        given = {"strategy": "", **_given(row)}
         if "problem" in given:
             given["problem"] = Problem.from_json(given["problem"])
         if isinstance(given.get("decomposition"), dict):
@@ -200,10 +205,11 @@ _REASONS = {
 }
 
 
-def _object(row: Any) -> dict[str, Any]:
+def _given(row: Any) -> dict[str, Any]:
+    """Return the fields of a JSON object; a null is as good as an absent field."""
     if not isinstance(row, dict):
         raise RecordError(f"expected an object, found {type(row).__name__}")
-    return row
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def _read(adapter: TypeAdapter[Record], row: dict[str, Any]) -> Record:

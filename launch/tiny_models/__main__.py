@@ -134,9 +134,8 @@ def main(arguments: list[str] | None = None) -> int:
         model_card(kind, folders[kind], options.seed, steps.get(kind), measured.get(kind))
         if kind in measured:
             console.print(f"tiny_{kind}\n{measured[kind]}\n", highlight=False, soft_wrap=True, markup=False)
-    console.print(
-        f"made in {(time.perf_counter() - started) / 60:.1f} minutes; models in {options.folder}", highlight=False
-    )
+    minutes = (time.perf_counter() - started) / 60
+    console.print(f"made in {minutes:.1f} minutes; models in {options.folder}", highlight=False, markup=False)
     return 0
 
 

@@ -17,7 +17,7 @@ from rollout.records import Episode, Turn
 
 
 def answer_consistency(matches: Sequence[bool], cosines: Sequence[float], mode: str) -> list[float]:
-    """The value of each sub-question; the part is their sum (paper, authors_code) or their mean (bounded)."""
+    """Return the value of each sub-question; the part is their sum (paper, authors_code) or their mean (bounded)."""
     if mode == "paper":
         return [float(match) + cosine for match, cosine in zip(matches, cosines, strict=True)]
     if mode == "authors_code":
@@ -26,7 +26,7 @@ def answer_consistency(matches: Sequence[bool], cosines: Sequence[float], mode: 
 
 
 def valued_sentence(turn: Turn) -> str:
-    """The sentence of the reply that states the answer; empty where there is no answer."""
+    """Return the sentence of the reply that states the answer; empty where there is no answer."""
     if not turn.answer:
         return ""
     found = [part for part in sentences(turn.text) if turn.answer in part]

@@ -48,7 +48,10 @@ Token = tuple[str, str, bool]
 
 
 def _tokens(text: str) -> list[Token]:
-    """``(kind, text in lower case, gap before it)``; kinds: number, variable, word, latex, sign, open, close, other."""
+    """Return ``(kind, text in lower case, gap before it)`` of each token.
+
+    Kinds are number, variable, word, latex, sign, open, close and other.
+    """
     found: list[Token] = []
     gap = False
     for match in _TOKEN.finditer(text):
@@ -76,7 +79,7 @@ def _tokens(text: str) -> list[Token]:
 
 
 def operations(text: str) -> list[str]:
-    """Names of the operations in ``text``, in order: add, subtract, multiply, divide, power, root, ..."""
+    """Return the names of the operations in ``text``, in order: add, subtract, multiply, divide, power, root, ..."""
     tokens = _tokens(text)
     found = []
     for index, (kind, value, _) in enumerate(tokens):
@@ -107,7 +110,7 @@ def _gap(tokens: Sequence[Token], index: int) -> bool:
 
 
 def _number_at(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a number begins here, brackets and a minus before it allowed."""
+    """Return whether a number begins here, brackets and a minus before it allowed."""
     for ahead in range(index, index + _REACH):
         if _kind(tokens, ahead) == "number":
             return True
@@ -122,7 +125,7 @@ def _operand_starts(tokens: Sequence[Token], index: int) -> bool:
 
 
 def _sign(tokens: Sequence[Token], index: int) -> str | None:
-    """The operation of a sign, if it stands between operands."""
+    """Return the operation of a sign, if it stands between operands."""
     _, sign, gap = tokens[index]
     name = "power" if sign == "**" else _SIGNS[sign]
     if not _operand_starts(tokens, index + 1):
@@ -144,13 +147,13 @@ def _sign(tokens: Sequence[Token], index: int) -> str | None:
 
 
 def _names(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a hyphen after a letter belongs to a name: "vitamin B-12", but not "so x-5 = 0" nor "(x-5)"."""
+    """Return whether a hyphen after a letter belongs to a name: "vitamin B-12", but not "so x-5 = 0" nor "(x-5)"."""
     goes_on = _kind(tokens, index + 2) == "sign" or _text(tokens, index + 2) in ("=", "<", ">")
     return _kind(tokens, index - 2) == "word" and _gap(tokens, index - 1) and not goes_on
 
 
 def _number_with_unit(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a unit of up to three words ("pens", "points/question", "per hour") ends here, its number before."""
+    """Return whether a number and its unit of up to three words ("pens", "points/question", "per hour") end here."""
     for back in range(index, index - _REACH, -1):
         if _kind(tokens, back) == "number":
             return True
@@ -160,7 +163,7 @@ def _number_with_unit(tokens: Sequence[Token], index: int) -> bool:
 
 
 def _word(tokens: Sequence[Token], index: int) -> str | None:
-    """The operation of a word or phrase, if a number follows ("times 4") or, for "squared", comes before."""
+    """Return the operation of a word or phrase, if a number follows ("times 4") or, for "squared", is before it."""
     word = _text(tokens, index)
     if word in _AFTER:
         return _AFTER[word] if _kind(tokens, index - 1) in ("number", "variable", "close") else None
@@ -176,20 +179,20 @@ def _word(tokens: Sequence[Token], index: int) -> str | None:
 
 
 def _touches(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a bracket multiplies what stands right before it: "3(4 + 5)", "(2)(3)"."""
+    """Return whether a bracket multiplies what stands right before it: "3(4 + 5)", "(2)(3)"."""
     before = _kind(tokens, index - 1)
     inside = _text(tokens, index) == "(" and _kind(tokens, index + 1) == "number"
     return inside and not _gap(tokens, index) and before in ("number", "close")
 
 
 def _part_of(tokens: Sequence[Token], index: int) -> bool:
-    """Whether a percentage of a number is taken here: "5% of 20", "5% of the 20"."""
+    """Return whether a percentage of a number is taken here: "5% of 20", "5% of the 20"."""
     percent = _kind(tokens, index) == "number" and _text(tokens, index).endswith("%")
     return percent and _text(tokens, index + 1) == "of" and any(_number_at(tokens, index + ahead) for ahead in (2, 3))
 
 
 def longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
-    """Length of the longest common subsequence, by bits: a long text costs one big integer a token.
+    """Return the length of the longest common subsequence; by bits, so a long text costs one big integer a token.
 
     After Hyyrö (2004): bit j of ``row`` is 0 where the length grows at ``right[j]``.
     """
@@ -205,7 +208,7 @@ def longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int
 
 
 def aligned(left: Sequence[str], right: Sequence[str]) -> list[tuple[str | None, str | None]]:
-    """Both sequences side by side along one longest common subsequence; None where one has no counterpart."""
+    """Return both sequences side by side along one longest common subsequence; None where one has no counterpart."""
     rows = [[0] * (len(right) + 1)]
     for a in left:
         row = [0]

@@ -16,8 +16,8 @@ from rollout.records import Episode
 
 
 def cot_proximity(guided: Sequence[float], initial: Sequence[float], mode: str) -> float:
-    """From c_j and c0_j, one entry a step: the sums of paper and authors_code, or the mean gain clipped to
-    [-1, 1] (bounded). No steps: 0."""
+    """Return the part from c_j and c0_j, one entry a step: the sums of paper and authors_code, or the mean gain clipped
+    to [-1, 1] (bounded). No steps: 0."""
     pairs = list(zip(guided, initial, strict=True))
     if not pairs:
         return 0.0
@@ -40,7 +40,7 @@ class Step:
 
 
 def aligned_steps(episode: Episode, resources: TextResources, mode: str) -> list[Step] | None:
-    """Steps aligned by position, up to the shortest of the three texts; in bounded mode every gold step counts.
+    """Return steps aligned by position, up to the shortest of the three texts; in bounded mode every gold step counts.
     None without a gold solution."""
     if episode.problem.solution is None:
         return None

@@ -14,7 +14,8 @@ from rollout.records import Episode
 
 
 def entity_coverage(asked: frozenset[str], covered: frozenset[str], mode: str) -> float:
-    """|N(Q')| / |N(Q)| (paper), 1 - |N(Q) ^ N(Q')| / |N(Q)| (authors_code), |N(Q) & N(Q')| / |N(Q)| (bounded)."""
+    """Return |N(Q')| / |N(Q)| (paper), 1 - |N(Q) ^ N(Q')| / |N(Q)| (authors_code) or |N(Q) & N(Q')| / |N(Q)|
+    (bounded)."""
     if not asked:
         return 1.0
     if mode == "paper":

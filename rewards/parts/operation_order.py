@@ -19,8 +19,8 @@ AUTHORS_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", "sqrt", "sin", "cos
 
 
 def operation_order(gold: Sequence[str], guided: Sequence[str], mode: str) -> float:
-    """Share of equal positions over m (paper); +-0.5 a position over the shorter list (authors_code); longest
-    common subsequence over the longer list (bounded)."""
+    """Return the share of equal positions over m (paper); +-0.5 a position over the shorter list (authors_code);
+    longest common subsequence over the longer list (bounded)."""
     if not gold and not guided:
         return 1.0
     if not gold or not guided:
@@ -34,7 +34,7 @@ def operation_order(gold: Sequence[str], guided: Sequence[str], mode: str) -> fl
 
 
 def authors_operators(text: str) -> list[str]:
-    """The operator strings that occur in a text, in the list's order, one entry an occurrence."""
+    """Return the operator strings that occur in a text, in the list's order, one entry an occurrence."""
     return [operator for operator in AUTHORS_OPERATORS for _ in range(text.count(operator))]
 
 

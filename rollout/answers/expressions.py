@@ -1,4 +1,4 @@
-"""When two mathematical expressions are the same.
+"""The rules by which two mathematical expressions are the same.
 
 What has an order or a shape (tuples, intervals, lists, unions, matrices) is compared part by part; the parts by
 their text, then as numbers, and only then by math-verify, which knows no difference between ``x`` and ``X``,
@@ -34,7 +34,7 @@ _UNITS = {
 
 
 def same_expression(gold: str, found: str) -> bool:
-    """Whether two expressions (LaTeX or plain) are the same, shape and order included where they matter.
+    """Return whether two expressions (LaTeX or plain) are the same, with shape and order where they matter.
 
     Raises what ``math_equality.math_equal`` raises.
     """
@@ -45,14 +45,14 @@ def same_expression(gold: str, found: str) -> bool:
 
 
 def numbers_equal(gold: Decimal, found: Decimal, tolerance: float) -> bool:
-    """Equality within a relative tolerance, which is for rounding: two integers are equal or they are not."""
+    """Return whether two numbers are equal within a relative tolerance for rounding; integers have none."""
     if gold == gold.to_integral_value() and found == found.to_integral_value():
         return gold == found
     return abs(gold - found) <= Decimal(str(tolerance)) * max(abs(gold), abs(found))
 
 
 def _tidy(text: str) -> str:
-    """One spelling for what LaTeX writes in many ways; text in words is put between ⟦ and ⟧."""
+    """Give one spelling to what LaTeX writes in many ways; text in words is put between ⟦ and ⟧."""
     text = plain(text).replace("\\$", "⟦dollar⟧").replace("$", "").replace("\\%", "%").replace("\n", " ")
     text = re.sub(r"\\[()\[\]]", " ", text.replace("\\\\", "⏎"))
     text = re.sub(r"\\(?:text|textbf|textit|textrm|mathrm|mbox)\s?\{([^{}]*)\}", r"⟦\1⟧", text)
@@ -73,7 +73,7 @@ def _tidy(text: str) -> str:
 
 
 def _split(text: str, separator: str) -> list[str]:
-    """The pieces of a text between separators (a regular expression) that stand outside all brackets."""
+    """Return the pieces of a text between separators (a regular expression) that are outside all brackets."""
     pieces, depth, start, at = [], 0, 0, 0
     find = re.compile(separator)
     while at < len(text):
@@ -90,7 +90,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 
 def _lists(text: str) -> list[list[str]]:
-    """The readings of a text as a list or set: ``1,200`` may be one number or two; ``±`` stands for two values."""
+    """Return the readings of a text as a list or set: ``1,200`` may be one number or two; ``±`` is two values."""
     if (shape := _bracketed(text)) and shape[0] == "\\{":
         text = shape[1]
     readings = [_split(text, ","), _split(text, r",(?!\d{3}(?!\d))")]
@@ -130,7 +130,7 @@ def _same_in_some_order(gold: list[str], found: list[str]) -> bool:
 
 
 def _without_name(gold: str, found: str) -> tuple[str, str]:
-    """Both without ``x =`` where one names what it gives and the other does not, or both name the same.
+    """Return both without ``x =`` where one names what it gives and the other does not, or both name the same.
 
     Where they name different things ``found`` comes back empty, equal to nothing.
     """
@@ -147,7 +147,7 @@ def _without_name(gold: str, found: str) -> tuple[str, str]:
 
 
 def _bracketed(text: str) -> tuple[str, str, str] | None:
-    """Opening bracket, content and closing bracket of a text that is one bracketed whole."""
+    """Return opening bracket, content and closing bracket of a text that is one bracketed whole."""
     match = re.fullmatch(r"(\(|\[|\\\{)(.*?)(\)|\]|\\\})", text, re.DOTALL)
     if match is None:
         return None
@@ -160,7 +160,7 @@ def _bracketed(text: str) -> tuple[str, str, str] | None:
 
 
 def _same_one(gold: str, found: str) -> bool:
-    """Two single values: a union, a matrix, a tuple or interval, or an expression."""
+    """Compare two single values: a union, a matrix, a tuple or interval, or an expression."""
     gold, found = _without_name(gold, found)
     if gold == found:
         return True
@@ -203,7 +203,7 @@ def _same_matrices(gold: tuple[str, list[list[str]]] | None, found: tuple[str, l
 
 
 def _unit(text: str) -> tuple[str, str | None]:
-    """A text without its unit, and the unit in one spelling; the unit is None where there is none known."""
+    """Return a text without its unit, and the unit in one spelling, None where there is none known."""
     match = re.search(r"(?:⟦([^⟦⟧]*)⟧(?:\^(\d))?|(?<=[\d})])\s?([A-Za-z]{2,}(?: [A-Za-z]+)*)(?:\^(\d))?|(°))$", text)
     if match is None:
         return text, None
@@ -236,7 +236,7 @@ def _bare(text: str) -> str:
 
 
 def _without_units(gold: str, found: str) -> tuple[str, str]:
-    """Both without their units; where both have one and they differ, ``found`` comes back empty, equal to nothing."""
+    """Return both without their units; where two units differ, ``found`` comes back empty, equal to nothing."""
     (left, unit), (right, other) = _unit(gold), _unit(found)
     if unit and other and unit != other:
         return left, ""
@@ -248,7 +248,7 @@ def _without_units(gold: str, found: str) -> tuple[str, str]:
 
 
 def _without_percent(gold: str, found: str) -> tuple[str, str]:
-    """Both without a percent sign; a gold in percent also accepts the same value as a fraction of one."""
+    """Return both without a percent sign; a gold in percent also accepts the same value as a fraction of one."""
     if gold.endswith("%") and not found.endswith("%"):
         share, value = parse_number(gold), parse_number(found)
         if share is not None and value is not None and numbers_equal(share / 100, value, RELATIVE_TOLERANCE):
@@ -257,7 +257,7 @@ def _without_percent(gold: str, found: str) -> tuple[str, str]:
 
 
 def _same_values(gold: str, found: str) -> bool:
-    """Two texts without shape, unit or name: as numbers, else by math-verify where that can be trusted."""
+    """Compare two texts without shape, unit or name: as numbers, else by math-verify where it can be trusted."""
     if not gold or not found:
         return False
     if re.sub(r"[\s⟦⟧]", "", gold) == re.sub(r"[\s⟦⟧]", "", found):
@@ -274,13 +274,13 @@ def _same_values(gold: str, found: str) -> bool:
 
 
 def _case_differs(gold: str, found: str) -> bool:
-    """Whether one text has a letter that the other has only in the other case: math-verify cannot tell x from X."""
+    """Return whether a letter of one is in the other only in the other case: math-verify cannot tell x from X."""
     letters = [set(re.sub(r"\\[A-Za-z]+", "", text)) for text in (gold, found)]
     return any(char.isalpha() and char.swapcase() in letters[0] and char not in letters[0] for char in letters[1])
 
 
 def _not_mathematics(text: str) -> bool:
-    """Whether a text is a word or code, whose letters are no factors to be reordered, or has a base or a name's
+    """Return whether a text is a word or code, whose letters are no factors to be reordered, or has a base or a name's
     index that math-verify would drop."""
     names = re.sub(r"\\[A-Za-z]+", " ", text)
     words = [word for word in re.findall(r"[A-Za-z]+", names) if not _FUNCTIONS.fullmatch(word)]

@@ -1,4 +1,4 @@
-"""Answers: how one is read from a solver's text, and when two are the same.
+"""The rules by which an answer is read from a solver's text.
 
 The rules are tried in a fixed order and the one that fired is reported, so a surprising reward can be traced;
 docs/answers.md has the table. No rule sees the gold answer.
@@ -102,7 +102,7 @@ class Extracted:
 
 
 def last_boxed(text: str) -> str | None:
-    r"""The content of the last ``\boxed{...}`` with balanced braces; of several joined by "or" or "and", all."""
+    r"""Return the content of the last ``\boxed{...}`` with balanced braces; of several joined by "or", "and", all."""
     found = _boxes(text)
     if not found:
         return None
@@ -117,7 +117,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
-    r"""Start and end of the content of every balanced ``\boxed{}``, in one pass; escaped braces do not count."""
+    r"""Return start and end of the content of every balanced ``\boxed{}``, in one pass; escaped braces do not count."""
     boxes: list[tuple[int, int]] = []
     opened: list[int | None] = []
     for match in re.finditer(r"\\boxed\s{0,3}\{|\\[\\{}]|[{}]", text):
@@ -170,13 +170,13 @@ def _clean(text: str) -> str:
 
 
 def _is_value(text: str, answer_type: str) -> bool:
-    """Whether a ``####`` line that more text follows is a value, and not a Markdown heading such as "Step 2"."""
+    """Return whether a ``####`` line that text follows is a value, and no Markdown heading such as "Step 2"."""
     heading = re.match(r"\W*[A-Za-z]{2,}", text) and not re.match(r"\W*(?:yes|no|true|false|option)\b", text, re.I)
     return not heading and answer_type != "text" and any(char.isalnum() for char in text)
 
 
 def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
-    """The value at the start of what follows "the answer is", up to the end of the line."""
+    """Return the value at the start of what follows "the answer is", up to the end of the line."""
     if answer_type in NUMERIC_TYPES:
         reason = _REASON.search(text, 1)
         clause = text[: reason.start()] if reason else text
@@ -195,7 +195,7 @@ def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
 
 
 def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
-    """What an unmarked text ends in. Questions are passed over: who asks does not answer."""
+    """Return what an unmarked text ends in. Questions are passed over: who asks does not answer."""
     sentences = [part.strip()[-MAX_SENTENCE:] for part in _SENTENCE.split(text) if part.strip()]
     refused = bool(sentences) and _REFUSAL.search(sentences[-1]) is not None
     if answer_type == "choice" and sentences and (not refused or named_by_value(sentences[-1], letters)):
@@ -232,7 +232,7 @@ def _ending_number(said: list[str]) -> Extracted:
 
 
 def _number(text: str, *, first: bool) -> str | None:
-    """The first or last number of a text, or the first after its last equals sign; with what belongs to it.
+    """Return the first or last number of a text, or the first after its last equals sign; with what belongs to it.
 
     Numbers that are joined ("5 or 7", "3 + 2", "3-5") are given back together, and so are equal to no number.
     """
@@ -262,7 +262,7 @@ def _are_joined(text: str, left: Found, right: Found) -> bool:
 
 
 def _boolean(text: str, *, first: bool) -> str | None:
-    """The first or last yes, no, true or false that stands as an answer; "yes or no" is none."""
+    """Return the first or last yes, no, true or false that stands as an answer; "yes or no" is none."""
     text = re.sub(r"\b(?:yes|no|true|false)\s?(?:/|or|and)\s?(?:yes|no|true|false)\b", " ", text, flags=re.IGNORECASE)
     found = [match[0] for match in _EXPLICIT.finditer(text)]
     return found[0 if first else -1] if found else None
@@ -277,7 +277,7 @@ def _stated_choice(text: str, letters: dict[str, str]) -> str | None:
 
 
 def _option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | None:
-    """The letter of the option whose value a sentence gives: as a whole, after its last equals sign, as its number."""
+    """Return the letter of the option whose value a sentence gives: whole, after its last equals sign, as a number."""
     tail = EQUALS.split(sentence)[-1]
     number = _number(sentence, first=first or tail != sentence)
     for value in (sentence, tail, number):
@@ -287,14 +287,14 @@ def _option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | 
 
 
 def _with_value(letter: str, after: str, letters: dict[str, str]) -> str:
-    """An option's letter; together with what follows it where that is another option's value."""
+    """Return an option's letter, together with what follows it where that is another option's value."""
     after = after.strip(" ).:*-$\n")
     value = named_by_value(after, letters)
     return f"{letter}) {after}" if value and letter.strip("()[] ").upper() not in value else letter
 
 
 def _mentioned(sentence: str, letters: dict[str, str]) -> set[str]:
-    """The options that stand in a sentence, by their words or as a number that nothing is joined to."""
+    """Return the options that stand in a sentence, by their words or as a number that nothing is joined to."""
     found = numbers(sentence)
     joined = {number.start for pair in pairwise(found) if _are_joined(sentence, *pair) for number in pair}
     alone = {number.value for number in found if number.start not in joined}

@@ -1,4 +1,4 @@
-"""Mark an answer against a problem's gold answer."""
+"""The mark of an answer against a problem's gold answer."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BOOLEAN = {"yes": True, "true": True, "no": False, "false": False, "not true": 
 
 
 def score(problem: Problem, answer: str | None) -> float:
-    """How right ``answer`` is for ``problem``: 0 or 1, or a partial mark in JEEBench's multiple choice.
+    """Return how right ``answer`` is for ``problem``: 0 or 1, or a partial mark in JEEBench's multiple choice.
 
     JEEBench's integer and numeric problems (by type, or by ``meta["raw_type"]`` of a number) are right within 0.01.
     Raises ValueError for an unknown answer type, and what ``math_equality.math_equal`` raises.
@@ -58,7 +58,7 @@ def _same_number(gold: Decimal | None, found: Decimal | None, *, jeebench: bool)
 
 
 def _named(text: str, letters: dict[str, str]) -> set[str]:
-    """The option a text names by its letter or its value; a letter with another option's value names none."""
+    """Return the option a text names by its letter or its value; a letter with another option's value names none."""
     read = letters_of(text)
     if len(read) == 1 and (not letters or read <= set(letters)):
         return read
@@ -70,7 +70,7 @@ def _named(text: str, letters: dict[str, str]) -> set[str]:
 
 
 def _twins(letter: str, letters: dict[str, str]) -> set[str]:
-    """A letter and those of the options with the same text: either counts."""
+    """Return a letter and those of the options with the same text: either counts."""
     text = option_text(letters.get(letter, letter))
     return {letter} | {other for other, value in letters.items() if option_text(value) == text}
 

@@ -1,4 +1,4 @@
-"""Values a text states: numbers, option letters and options named by their value.
+"""The values a text states: numbers, option letters and options named by their value.
 
 A text states a number only where exactly one number can be meant: of "5 or 7", "3 + 2", "3-5" or "2x" there is
 none. Every regular expression here is searched in time linear in the text.
@@ -71,7 +71,7 @@ _CHANGED_AFTER = re.compile(
 
 
 def plain(text: str) -> str:
-    """``text`` with one spelling for what means the same: minus signs, digits of any script (category Nd), thin
+    """Return ``text`` with one spelling for what means the same: minus signs, digits of any script (category Nd), thin
     and no-break spaces, vulgar fractions, full-width signs. Superscript and circled digits are left alone."""
     if text.isascii():
         return text
@@ -83,7 +83,7 @@ def plain(text: str) -> str:
 
 
 def untexted(text: str) -> str:
-    r"""``text`` without LaTeX that says nothing about its value: ``$``, ``\left``, spacing, ``\text{}`` wrappers."""
+    r"""Return ``text`` without LaTeX that says nothing of its value: ``$``, ``\left``, spacing, ``\text{}``."""
     text = _SEPARATOR.sub(",", plain(text))
     text = re.sub(
         r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " ", text
@@ -102,7 +102,7 @@ class Found(NamedTuple):
 
 
 def numbers(text: str) -> list[Found]:
-    """Every number of a text in its order; ``start`` and ``end`` index into ``text`` as it is given."""
+    """Return every number of a text in its order; ``start`` and ``end`` index into ``text`` as it is given."""
     found = []
     for match in NUMBER.finditer(text):
         start, token = match.start(), match[0]
@@ -114,7 +114,7 @@ def numbers(text: str) -> list[Found]:
 
 
 def _subtracts(before: str, spaced: bool) -> bool:
-    """Whether a sign after ``before`` is an operator (x - 5, 10 -5) or a dash, and not the number's own (is -5)."""
+    """Return whether a sign after ``before`` is an operator (x - 5, 10 -5) or a dash, not the number's own (is -5)."""
     if not before:
         return False
     return (spaced and before[-1] not in "=(,:[{$") or bool(re.search(r"[\d)}%°]$|(?<![A-Za-z])[A-Za-z]$", before))
@@ -161,7 +161,7 @@ def _unsigned(token: str) -> Decimal | None:
 
 
 def parse_number(text: str) -> Decimal | None:
-    """The one number a text states: currency, thousands separators, a unit and a percent sign removed.
+    """Return the one number a text states: currency, thousands separators, a unit and a percent sign removed.
 
     Of an equation it is the right side. None where there is no number, more than one, or a number with something
     on it that changes its value (a variable, a root, a factorial).
@@ -189,7 +189,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _lone(text: str) -> Decimal | None:
-    """The number of a text in which nothing but a unit, a scale word, a sign in words or a currency stands by it."""
+    """Return the number of a text that holds but a unit, a scale word, a sign in words or a currency beside it."""
     text = re.sub(r"\^\s?\{?\s?(?:\\circ|°)\s?\}?|\\degree|\\circ", "°", text).replace("$", " ")
     # The exponent of a unit (cm^2, m/s², s^{-1}) is no second number.
     text = re.sub(r"(?<=[A-Za-z])(?:\^\s?(?:\{\s?-?\d\s?\}|-?\d)|[²³])(?!\d)", "", text)
@@ -212,14 +212,14 @@ def _lone(text: str) -> Decimal | None:
 
 
 def letters(text: str) -> set[str]:
-    """The option letters a text consists of; none where it consists of anything else."""
+    """Return the option letters a text consists of; none where it consists of anything else."""
     bare = re.sub(r"(?i:\b(?:and|options?|choices?)\b)|[\s,;&(){}\[\].*$:]", "", untexted(text))
     upper = bare.upper()
     return set(upper) if re.fullmatch(r"[A-J]{1,10}", upper) and bare in (upper, bare.lower()) else set()
 
 
 def options(choices: Choices) -> dict[str, str]:
-    """Letter to text; a list's entries are A, B, C ..."""
+    """Return the options as letter to text; a list's entries are A, B, C ..."""
     if not choices:
         return {}
     pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
@@ -233,13 +233,13 @@ def options(choices: Choices) -> dict[str, str]:
 
 
 def option_text(text: str) -> str:
-    """An option's text for comparison: LaTeX wrappers, spaces and a last full stop do not count."""
+    """Return an option's text for comparison: without LaTeX wrappers, spaces and a last full stop."""
     text = re.sub(r"\$|\*\*|`|\"", "", untexted(text))
     return re.sub(r"(?<!\d)\s+|\s+(?!\d)", "", text).strip(".,;:")
 
 
 def named_by_value(text: str, choices: dict[str, str]) -> set[str]:
-    """The letters of the options whose value ``text`` is: by their text, else by their number alone.
+    """Return the letters of the options whose value ``text`` is: by their text, else by their number alone.
 
     Several letters come back only where the options' texts are equal (twins); where options differ in their text
     and not in their number (5 days, 5 weeks), the number alone names none of them.

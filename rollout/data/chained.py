@@ -70,7 +70,7 @@ class Quantity:
 
 
 def arithmetic(quantity: Quantity, values: dict[str, int], item: str) -> str:
-    """The computation of a quantity and its value: "12 + 10 = 22. Eva owns 22 pens."; a given one's value alone."""
+    """Return a quantity's computation and value: "12 + 10 = 22. Eva owns 22 pens."; a given one's value alone."""
     stated = f"{quantity.name} owns {quantity.value} {item}."
     if quantity.op == "given":
         return stated
@@ -81,7 +81,7 @@ def arithmetic(quantity: Quantity, values: dict[str, int], item: str) -> str:
 
 
 def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
-    """A quantity told relative to ``base`` (and, for ``together``, one of ``pool``), or None if out of range."""
+    """Return a quantity told relative to ``base`` (and, for ``together``, one of ``pool``), or None if out of range."""
     op = rng.choices(("more", "fewer", "times", "half", "together"), (30, 25, 18, 9, 18))[0]
     if op == "more":
         k = rng.randint(2, 9)
@@ -122,7 +122,7 @@ def _clause(wording: int, quantity: Quantity, item: str) -> str:
 
 
 def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity], str] | None:
-    """Quantities on the way to the answer (given ones first), distractors, and the item; None to draw again."""
+    """Return quantities on the way to the answer (given ones first), distractors, the item; None to draw again."""
     names = rng.sample(NAMES, steps + 5)
     item = rng.choice(ITEMS)
     needed = [Quantity(names.pop(), rng.randint(3, 40))]
@@ -158,7 +158,7 @@ def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity
 
 
 def make_problem(seed: int, index: int, steps: int) -> Problem:
-    """The problem of this seed, index and number of steps (1 or more)."""
+    """Return the problem of this seed, index and number of steps (1 or more)."""
     rng = random.Random(f"chained {seed} {index} {steps}")
     drawn = None
     while drawn is None:
@@ -202,13 +202,13 @@ def make_problem(seed: int, index: int, steps: int) -> Problem:
 
 
 def is_held_out(question: str) -> bool:
-    """Which split a question belongs to: a fixed share of all texts, by hash, is held out for ever."""
+    """Return whether a question is held out: a fixed share of all texts, by hash, is so for ever."""
     digest = hashlib.sha256(question.encode()).digest()
     return int.from_bytes(digest[:4], "big") / 2**32 < HELD_OUT_SHARE
 
 
 def generate(seed: int, split: str, steps_weights: dict[int, float]) -> Iterator[Problem]:
-    """An endless stream of problems of one split (``train`` or ``held_out``) without repeats of a text."""
+    """Yield without end problems of one split (``train`` or ``held_out``) without repeats of a text."""
     rng = random.Random(f"chained steps {seed} {split}")
     steps, weights = list(steps_weights), list(steps_weights.values())
     seen: set[str] = set()
@@ -239,15 +239,15 @@ class Graph:
 
     @property
     def given(self) -> set[str]:
-        """Names whose number the text states."""
+        """Return the names whose number the text states."""
         return {name for name, quantity in self.quantities.items() if quantity.op == "given"}
 
     def line(self, name: str) -> str:
-        """The computation of one quantity and its value."""
+        """Return the computation of one quantity and its value."""
         return arithmetic(self.quantities[name], self.values, self.item)
 
     def reply(self, name: str, known: set[str]) -> str:
-        """A careful answer to "how many does ``name`` have?" by one who knows the values of ``known``: the value
+        """Return a careful answer to "how many does ``name`` have?" by one who knows the values of ``known``: the value
         if it is among them; else how it is told, its operands' values and the computation; or that it cannot be
         told."""
         quantity = self.quantities[name]
@@ -261,20 +261,20 @@ class Graph:
         return " ".join([*said, self.line(name)])
 
     def in_view(self, name: str, known: set[str]) -> bool:
-        """Whether ``name`` is one step away: given, or all its operands known."""
+        """Return whether ``name`` is one step away: given, or all its operands known."""
         return set(self.quantities[name].operands) <= known
 
     def ask(self, name: str) -> str:
-        """The sub-question that asks for ``name``."""
+        """Return the sub-question that asks for ``name``."""
         return SUBQUESTION.format(i=self.item, x=name)
 
     def asked_name(self, question: str) -> str | None:
-        """Whom a sub-question asks about: the one name of this problem in it; None if none or several."""
+        """Return whom a sub-question asks about: the one name of this problem in it; None if none or several."""
         found = [name for name in self.quantities if re.search(rf"\b{name}\b", question)]
         return found[0] if len(found) == 1 and self.item in question else None
 
     def check_plan(self, subquestions: Sequence[str]) -> dict[str, bool]:
-        """Judge a plan by the graph alone.
+        """Judge a decomposition by the graph alone.
 
         ``solves``: after it, the target is one step away. ``ordered``: every question could be answered when
         it was asked. ``repeats``: some quantity was asked twice. ``needless``: some quantity asked is not on
@@ -301,7 +301,7 @@ class Graph:
         }
 
     def filler_plan(self, rng: random.Random) -> list[str]:
-        """As many sub-questions as the gold plan has, that establish too little: given facts, repeats, reversals."""
+        """Return as many sub-questions as the gold ones that establish too little: given facts, repeats, reversals."""
         gold = self.needed[:-1]
         while True:
             kind = rng.choice(("given", "repeat", "shuffled"))
@@ -317,7 +317,7 @@ class Graph:
 
 
 def imperfect_plan(problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
-    """A plan as an automatic teacher might write it: each gold sub-question is dropped with probability
+    """Return a decomposition as an automatic teacher might write it: each gold sub-question is dropped with probability
     ``drop``, the rest put in random order with probability ``swap``, and with probability ``redundant`` one
     needless question (given fact, distractor, repeat) is put in, as it is when nothing else is left."""
     graph = Graph(problem)
@@ -339,19 +339,19 @@ class Chained:
         self.rows: Sequence[Problem] = ()
 
     def train(self, seed: int) -> Iterator[Problem]:
-        """Fresh problems, none twice."""
+        """Yield fresh problems, none twice."""
         return chained.generate(seed + 1_000, "train", self._steps)
 
     def held_out(self, count: int) -> list[Problem]:
-        """The evaluation set is one, whatever the run's seed."""
+        """Return the evaluation set, one and the same whatever the run's seed."""
         return list(itertools.islice(chained.generate(0, "held_out", self._eval_steps), count))
 
     def is_held_out(self, question: str) -> bool:
-        """By a hash of the text."""
+        """Return whether a question is held out, by a hash of the text."""
         return chained.is_held_out(question)
 
     def imperfect_plan(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
-        """See ``chained.imperfect_plan``."""
+        """Return what ``chained.imperfect_plan`` makes."""
         return chained.imperfect_plan(problem, rng, drop, swap, redundant)

@@ -78,7 +78,7 @@ class Files:
             self.report["no_questions_dropped"] = before - _count(self.rows) - _count(self._held_out)
 
     def train(self, seed: int) -> Iterator[Problem]:
-        """All rows, shuffled anew every epoch. Raises RecordError if there are none."""
+        """Yield all rows, shuffled anew every epoch. Raises RecordError if there are none."""
         if not self.rows:
             raise RecordError("the data set has no training rows; allowed with it: stages=[evaluate]")
         for epoch in itertools.count():
@@ -87,20 +87,20 @@ class Files:
             yield from rows
 
     def held_out(self, count: int) -> list[Problem]:
-        """A fixed draw: files are often sorted by subject, so that their first rows would stand for one of them."""
+        """Return a fixed draw: files are often sorted by subject, and their first rows would stand for one of them."""
         rows = list(self._held_out)
         random.Random("files held out").shuffle(rows)
         return rows[:count]
 
     def is_held_out(self, question: str) -> bool:
-        """By its normalised text."""
+        """Return whether a question is held out, by its normalised text."""
         return normalised(question) in self._unseen
 
     def imperfect_plan(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
-        """The row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice; as they are where
-        they refer to one another by number, which would then point elsewhere."""
+        """Return the row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice; as they are
+        where they refer to one another by number, which would then point elsewhere."""
         if refer(problem.subquestions or []):
             return list(problem.subquestions or [])
         plan = [question for question in problem.subquestions or [] if rng.random() >= drop]
@@ -112,19 +112,19 @@ class Files:
 
 
 def normalised(question: str) -> str:
-    """What two copies of a question have in common: letters in lower case, without spaces, quotes, dollar signs and
-    the punctuation of sentences. Signs and decimal points stay: x + 2 is not x - 2."""
+    """Return what two copies of a question have in common: letters in lower case, without spaces, quotes, dollar signs
+    and the punctuation of sentences. Signs and decimal points stay: x + 2 is not x - 2."""
     text = unicodedata.normalize("NFKC", question).casefold().replace("’", "'")
     return re.sub(r"[.,;:!?]+(?=\s|$)|[\"“”„$]|\s+", "", text)
 
 
 def refer(plan: Sequence[str]) -> bool:
-    """Whether sub-questions refer to others by their number (``#1``), so that none can be taken out."""
+    """Return whether sub-questions refer to others by their number (``#1``), so that none can be taken out."""
     return any(references(question) for question in plan)
 
 
 def _asking(problem: Problem) -> Problem:
-    """The problem without what asks nothing among its sub-questions, such as "Define a variable": what ends in no
+    """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
     question mark, quotes and brackets aside. None is left of a row that has nothing else."""
     plan = problem.subquestions or []
     if refer(plan):
@@ -138,12 +138,12 @@ def _count(problems: Sequence[Problem]) -> int:
 
 
 def _share(question: str) -> float:
-    """A number in [0, 1) that the question's text fixes."""
+    """Return a number in [0, 1) that the question's text fixes."""
     return int.from_bytes(hashlib.sha256(normalised(question).encode()).digest()[:4], "big") / 2**32
 
 
 def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
-    """The problems of several files; what is wrong with a row is added to ``bad``, under file, line and field."""
+    """Return the problems of several files; what is wrong with a row is added to ``bad``: file, line and field."""
     lines: dict[str, str] = {}
 
     def read(row: object, place: str) -> Problem:
@@ -157,8 +157,8 @@ def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
 
 
 def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) -> list[Row]:
-    """What ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added to
-    ``bad``, as is a file without rows."""
+    """Return what ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added
+    to ``bad``, as is a file without rows."""
     found: list[Row] = []
     number = 0
     for number, line in json_lines.numbered(path):
@@ -173,7 +173,7 @@ def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) ->
 
 
 def _usable(problem: Problem) -> Problem:
-    """The problem, if its gold answer would be marked right; raises RecordError: nobody could ever solve it."""
+    """Return the problem, if its gold answer would be marked right; raises RecordError: nobody could ever solve it."""
     if score(problem, problem.answer) != 1.0:
         raise RecordError(
             f"field 'answer' is {problem.answer!r}, which can be no answer of type '{problem.answer_type}'"
@@ -183,7 +183,7 @@ def _usable(problem: Problem) -> Problem:
 
 
 def refuse_bad(bad: Sequence[str], skip: bool) -> None:
-    """Raises RecordError that names bad rows, unless they are to be skipped."""
+    """Raise a RecordError that names bad rows, unless they are to be skipped."""
     if not bad or skip:
         return
     named = [f"  {row}" for row in bad[:BAD_ROWS_NAMED]]

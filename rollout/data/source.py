@@ -1,4 +1,4 @@
-"""Where problems come from: the embedded generator or files, each with a train and a held-out split.
+"""The sources of problems: the embedded generator or files, each with a train and a held-out split.
 
 Invariant: no training question is held out. Of files that is checked by normalised text, and what was found is told.
 """
@@ -23,26 +23,26 @@ class Source(Protocol):
     rows: Sequence[Problem]
 
     def train(self, seed: int) -> Iterator[Problem]:
-        """Training problems in an order that the seed fixes, without end."""
+        """Yield training problems in an order that the seed fixes, without end."""
         ...
 
     def held_out(self, count: int) -> list[Problem]:
-        """``count`` held-out problems, or all if there are fewer; always the same ones."""
+        """Return ``count`` held-out problems, or all if there are fewer; always the same ones."""
         ...
 
     def is_held_out(self, question: str) -> bool:
-        """Whether a question is never to be trained on."""
+        """Return whether a question is never to be trained on."""
         ...
 
     def imperfect_plan(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
-        """A plan as an automatic teacher might write it."""
+        """Return a decomposition as an automatic teacher might write it."""
         ...
 
 
 def make_source(data: Data) -> Source:
-    """The configured data set. Raises RecordError for rows that are no problems."""
+    """Build the configured data set. Raises RecordError for rows that are no problems."""
     if data.source == "chained":
         return Chained(dict(data.steps), dict(data.eval_steps))
     return Files(

@@ -63,12 +63,12 @@ async def train(
     tasks = [asyncio.create_task(disturb())] if disturb else []
     try:
         async with asyncio.timeout(60):
-            result = await controller.run()
+            await controller.run()
     finally:
         for task in tasks:
             task.cancel()
         await pipeline.stop()
-    return result, group, rows, controller, pipeline
+    return controller, group, rows, pipeline
 
 
 def scored(identity: int, versions: list[int], total: float = 0.0) -> Scored:

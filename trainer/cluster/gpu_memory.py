@@ -1,4 +1,4 @@
-"""How much memory a model takes on a GPU, in training and in an engine: the arithmetic alone.
+"""The memory that a model takes on a GPU, in training and in an engine: the arithmetic alone.
 
 Estimates to plan with, in bytes; what they leave out is said at each. Weights, gradients and optimiser states are
 counted after ZeRO (Rajbhandari et al. 2020, section 3), activations by what a layer keeps for its backward pass.
@@ -19,7 +19,7 @@ WIDTH = {"float32": 4, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class Shape:
-    """A dense decoder: what its memory follows from. ``linears`` are (inputs, outputs) of a layer's matrices."""
+    """The sizes of a dense decoder. ``linears`` are the (inputs, outputs) of a layer's matrices."""
 
     parameters: int
     layers: int
@@ -35,7 +35,7 @@ class Shape:
     def dense(
         cls, layers: int, hidden: int, intermediate: int, heads: int, kv_heads: int, vocabulary: int, *, tied: bool
     ) -> Shape:
-        """The usual decoder with gated MLPs, by its dimensions; biases, less than a thousandth, are left out."""
+        """Return the usual decoder with gated MLPs, without its biases, which are less than a thousandth."""
         head_dim = hidden // heads
         keys = kv_heads * head_dim
         mlp = ((hidden, intermediate), (hidden, intermediate), (intermediate, hidden))
@@ -45,7 +45,7 @@ class Shape:
         return cls(parameters, layers, hidden, heads, kv_heads, head_dim, intermediate, vocabulary, linears)
 
     def adapters(self, rank: int) -> int:
-        """Parameters of LoRA adapters on all linear layers but the output: rank times inputs plus outputs of each."""
+        """Count the parameters of LoRA on all linear layers but the output: rank × (inputs + outputs) of each."""
         return self.layers * sum(rank * (inputs + outputs) for inputs, outputs in self.linears)
 
 
@@ -62,8 +62,10 @@ DESCRIBED = {
 
 
 def shape_of(path: str) -> Shape:
-    """The shape of a described size (``7b``), or of a model folder or name by its config.json alone: the model is built
-    on torch's meta device, without weights. Raises ValueError, OSError."""
+    """Return the shape of a described size (``7b``), or of a model folder or name by its config.json alone.
+
+    The model is built on torch's meta device, without weights. Raises ValueError, OSError.
+    """
     if path.lower() in DESCRIBED:
         return DESCRIBED[path.lower()]
     if not Path(path).exists() and path.count("/") != 1:
@@ -101,7 +103,7 @@ def shape_of(path: str) -> Shape:
 
 @dataclass(frozen=True)
 class Part:
-    """One share of a GPU's memory, in bytes, and how it was reckoned."""
+    """A share of a GPU's memory in bytes, and its arithmetic."""
 
     name: str
     size: float
@@ -119,7 +121,7 @@ def learner_memory(
     microbatch_tokens: int,
     checkpointing: bool,
 ) -> list[Part]:
-    """What a learner rank holds on its GPU at the peak of a step.
+    """Return what a learner rank holds on its GPU at the peak of a step.
 
     With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
     float32 only the latter two (8). The reference is a whole copy on every rank; under LoRA it is the same weights with
@@ -159,22 +161,27 @@ def learner_memory(
 
 
 def layer_activations(shape: Shape) -> int:
-    """Numbers that a layer keeps a token for its backward pass, attention by a fused kernel: inputs and outputs of two
-    norms, queries and keys before and after rotation, values, the attention's output, and four of the MLP's width."""
+    """Count the numbers that a layer keeps a token for its backward pass, attention by a fused kernel.
+
+    They are the inputs and outputs of two norms, queries and keys before and after rotation, values, the attention's
+    output, and four of the MLP's width.
+    """
     queries, keys = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
     return 4 * shape.hidden + 3 * queries + 3 * keys + 4 * shape.intermediate
 
 
 def kv_bytes(shape: Shape, dtype: str) -> int:
-    """Bytes of keys and values a token."""
+    """Return the bytes of a token's keys and values."""
     return 2 * shape.layers * shape.kv_heads * shape.head_dim * WIDTH[dtype]
 
 
 def engine_memory(
     shape: Shape, *, dtype: str, max_model_len: int, max_num_seqs: int, share_gib: float | None, tensor_parallel: int
 ) -> list[Part]:
-    """What a vLLM engine holds on each of its GPUs: weights, what a step needs, and the rest of its share for keys and
-    values. Where the GPU's size is not known, keys and values of ``max_num_seqs`` sequences of ``max_model_len``."""
+    """Return what a vLLM engine holds on each of its GPUs: weights, what a step needs, and in the rest keys and values.
+
+    Where the GPU's size is not known, keys and values are those of ``max_num_seqs`` sequences of ``max_model_len``.
+    """
     width, token = WIDTH[dtype], kv_bytes(shape, dtype) / tensor_parallel
     over = f" / {tensor_parallel} GPUs" if tensor_parallel > 1 else ""
     weights = width * shape.parameters / tensor_parallel
@@ -192,10 +199,10 @@ def engine_memory(
 
 
 def billions(count: float) -> str:
-    """A count of parameters, to be read."""
+    """Return a count of parameters, to be read."""
     return f"{count / 1e9:.2f} G" if count >= 1e8 else f"{count / 1e6:.2f} M"
 
 
 def gib(parts: list[Part]) -> float:
-    """The sum, in GiB."""
+    """Return the sum of the parts in GiB."""
     return sum(part.size for part in parts) / GIB

@@ -1,4 +1,4 @@
-"""What a run needs of a cluster: its roles, the bundles of resources they take, and whether nodes have room for them.
+"""The needs of a run: its roles, the bundles of resources that they take, and whether nodes have room for them.
 
 A bundle is what Ray reserves on one node, for one actor, or for those that share a GPU. All bundles of a run are
 reserved at once or not at all, so that two runs never wait for each other with half of what they need.
@@ -18,7 +18,7 @@ ROLES = ("learner", "rollout", "solver", "reward")
 
 @dataclass(frozen=True)
 class RoleSize:
-    """``count`` actors of a kind; cores and GPUs are of each."""
+    """``count`` actors of a kind, with the cores and GPUs of each."""
 
     name: str
     count: int
@@ -36,21 +36,21 @@ class Bundle:
 
     @property
     def resources(self) -> dict[str, float]:
-        """As Ray names them, without what is not needed."""
+        """The resources as Ray names them, without what is not needed."""
         return {name: value for name, value in (("CPU", self.cpus), ("GPU", self.gpus)) if value}
 
 
 @dataclass(frozen=True)
 class Node:
-    """All cores and GPUs of a node, used or not."""
+    """The cores and GPUs of a node, used or not."""
 
     cpus: float
     gpus: float
 
 
 def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
-    """Return the sizes of a run's roles, or of some of them. On a laptop there are more actors than cores, so they
-    share those; on a cluster each reserves its own."""
+    """Return the roles of a run, or some of them. On a laptop there are more than cores, so they share those; on a
+    cluster each reserves its own."""
     share = 0 if config.cluster.address is None else 1
     learner, rollout, solver = config.learner, config.rollout, config.solver
     # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
@@ -67,7 +67,7 @@ def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
 
 
 def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
-    """The bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
+    """Return the bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
     found = {role.name: role for role in role_sizes(config, only)}
     beside = [found[name] for name in config.cluster.beside if name in found and "learner" in found]
     made = []
@@ -75,25 +75,20 @@ def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
         if role in beside:
             continue
         for index in range(role.count):
-            together = [role]
+            together, cpus, gpus = [role], role.cpus, role.gpus
             if role.name == "learner":
                 together += [other for other in beside if index < other.count]
-            gpus = sum(other.gpus for other in together)
-            made.append(
-                Bundle(
-                    sum(other.cpus for other in together),
-                    # Two ranks on one GPU cannot talk through NCCL: each takes whole ones.
-                    math.ceil(gpus - 1e-9) if role.name == "learner" else gpus,
-                    tuple((other.name, index) for other in together),
-                )
-            )
+                cpus = sum(other.cpus for other in together)
+                # Two ranks on one GPU cannot talk through NCCL: each takes whole ones.
+                gpus = math.ceil(sum(other.gpus for other in together) - 1e-9)
+            made.append(Bundle(cpus, gpus, tuple((other.name, index) for other in together)))
     return [bundle for bundle in made if bundle.resources]
 
 
 def shortage(
     config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] = ROLES
 ) -> str | None:
-    """What these nodes lack for a run's roles, in one line; None if nothing.
+    """Say in one line what these nodes lack for a run's roles; return None if nothing.
 
     Bundles are laid out largest first, each on the first node with room. That finds a place for bundles of whole GPUs
     whenever there is one.
@@ -103,12 +98,9 @@ def shortage(
         need = sum(getattr(bundle, kind) for bundle in wanted)
         have = sum(getattr(node, kind) for node in nodes)
         if need > have + 1e-9:
-            parts = [
-                f"{role.name} {role.count} × {getattr(role, kind):g}"
-                for role in role_sizes(config, only)
-                if getattr(role, kind)
-            ]
-            return f"{name}: the configuration wants {need:g} ({', '.join(parts)}), {where} has {have:g}"
+            each = [(role, getattr(role, kind)) for role in role_sizes(config, only)]
+            parts = ", ".join(f"{role.name} {role.count} × {size:g}" for role, size in each if size)
+            return f"{name}: the configuration wants {need:g} ({parts}), {where} has {have:g}"
     room = [[node.gpus, node.cpus] for node in nodes]
     for bundle in sorted(wanted, key=lambda one: (one.gpus, one.cpus), reverse=True):
         place = next((free for free in room if free[0] + 1e-9 >= bundle.gpus and free[1] + 1e-9 >= bundle.cpus), None)

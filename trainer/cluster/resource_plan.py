@@ -17,7 +17,7 @@ from trainer.cluster.placement import bundles, role_sizes
 
 @dataclass(frozen=True)
 class GpuRole:
-    """A role with GPUs: what one of its actors holds on each of them. ``minimum`` (GiB) is what it cannot do without,
+    """A role with GPUs, and what one of its actors holds on each. ``minimum`` (GiB) is what it cannot do without,
     ``pushed`` (bytes) what the learner sends at every version."""
 
     role: str
@@ -28,13 +28,16 @@ class GpuRole:
 
     @property
     def gib(self) -> float:
-        """The sum, in GiB."""
+        """The sum of the parts in GiB."""
         return sizes.gib(self.parts)
 
 
 def gpu_roles(config: Config, model: str | None = None, solver: str | None = None) -> list[GpuRole]:
-    """The roles that have GPUs, with their memory; ``model`` and ``solver`` name sizes or models instead of those of
-    the configuration. Raises ValueError, OSError for a model that cannot be found."""
+    """Return the roles that have GPUs, with their memory.
+
+    ``model`` and ``solver`` name sizes or models instead of those of the configuration. Raises ValueError, OSError for
+    a model that cannot be found.
+    """
     with_gpus = {role.name for role in role_sizes(config) if role.gpus}
     made = []
     if {"learner", "rollout"} & with_gpus:
@@ -82,8 +85,8 @@ def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, parallel:
 
 
 def over_full(config: Config, memory: list[GpuRole]) -> str | None:
-    """Which GPU would hold more than it has, in one line that names the role; None where all fit, or where the size of
-    the GPUs is not described."""
+    """Say in one line which role's GPU would hold more than it has; return None where all fit, or where the size of the
+    GPUs is not described."""
     gpu = config.cluster.gpu_gib
     if gpu is None:
         return None

@@ -19,7 +19,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from conf.schema.config import Config
@@ -44,20 +43,8 @@ OnCheckpoint = Callable[[int], Any]
 COUNTERS = ("dropped", "refused", "flat_groups", "max_staleness")
 
 
-@dataclass
-class PpoResult:
-    """How stage 2 ended."""
-
-    steps: int
-    version: int
-    max_staleness: float
-    refused: int
-    dropped: int
-    out_of_budget: bool
-
-
 class Controller:
-    """PPO over a pipeline and a learner group."""
+    """PPO over a pipeline and a learner group; what it counts is there to be read when ``run`` has ended."""
 
     def __init__(
         self,
@@ -118,7 +105,7 @@ class Controller:
         self.staleness.admit(self.version * self.batch_size)
         self.in_flight.restore(state, waiting)
 
-    async def run(self) -> PpoResult:
+    async def run(self) -> None:
         """Take all steps of the configuration, or as many as the solver's budget allows."""
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
@@ -137,7 +124,6 @@ class Controller:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self.evaluator is not None:
                 await self.evaluator.stop()
-        return PpoResult(self.version, self.version, self.max_staleness, self.refused, self.dropped, self.out_of_budget)
 
     # -- rollouts --------------------------------------------------------------------------------------------
 

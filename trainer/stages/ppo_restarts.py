@@ -59,18 +59,18 @@ class RestartedPpo:
         """Take all steps with the learner there is."""
         evaluator = self._evaluator()
         controller = self.recovery.controller(self.pipeline, self.learner, self.on_step, self.save, evaluator)
-        result = await controller.run()
+        await controller.run()
         self.summary |= {
-            "steps": result.steps,
+            "steps": controller.version,
             "weight_version": self.pipeline.version,
-            "max_staleness_seen": result.max_staleness,
-            "refused": result.refused,
-            "dropped": result.dropped,
+            "max_staleness_seen": controller.max_staleness,
+            "refused": controller.refused,
+            "dropped": controller.dropped,
         }
         if evaluator is not None and evaluator.best is not None:
             self.summary["best"] = evaluator.best
         await self.save("ppo", controller)
-        if result.out_of_budget:
+        if controller.out_of_budget:
             raise BudgetSpent
 
     def _evaluator(self) -> Evaluator | None:

@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: stages, figures that matter, time left, and the table at the end."""
+"""The screen of a run: its stages, the figures that matter, the time left, and the tables at the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,19 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.schema.rewards import PARTS
-from trainer.tracking.labels import LIKENESS
+from trainer.tracking.labels import KINDS, LIKENESS, LIVE
+
+# The figures in one line, where there is no screen, and those in the table of a screen, row by row.
+LINE = ("sft/loss", "sft/held_out_loss", "episode/accuracy_final", "reward/total", "staleness/mean", "policy/kl",
+        "throughput/episodes_s")  # fmt: skip
+FIGURES = (
+    ("episode/accuracy_final", "episode/accuracy_initial", "reward/total", "episode/subquestions"),
+    tuple(f"reward/{part}/mean" for part in PARTS[:4]),
+    ("staleness/mean", "policy/kl", "policy/entropy", "policy/engine_logprob_gap"),
+    ("throughput/episodes_s", "throughput/policy_tokens_s", "throughput/learner_tokens_s", "system/resident_gib"),
+)
+# Measured now and then, or the largest of its kind: shown as it is.
+UNSMOOTHED = ("sft/held_out_loss", "policy/engine_logprob_gap")
 
 
 class View:
@@ -35,7 +47,7 @@ class View:
         self._held_out: dict[str, float] = {}
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -60,9 +72,9 @@ class View:
     def __rich__(self) -> Group:
         return Group(self._progress, self._figures())
 
-    def say(self, text: str) -> None:
-        """One line that stays."""
-        self.console.print(text, highlight=False, soft_wrap=True)
+    def say(self, text: str | Text) -> None:
+        """Print a line that stays, as it is: an error's text may hold what looks like markup."""
+        self.console.print(Text(text) if isinstance(text, str) else text, soft_wrap=True)
 
     def stage(self, name: str, total: int | None) -> None:
         """Begin a stage of ``total`` steps (None: unknown)."""
@@ -74,12 +86,11 @@ class View:
             self.say(f"{name} …")
 
     def advance(self, step: int, total: int, metrics: dict[str, float]) -> None:
-        """The stage is at ``step`` of ``total``; the newest metrics."""
+        """Show that the stage is at ``step`` of ``total``, and its newest metrics."""
         self._metrics = metrics
         self._held_out |= {name: value for name, value in metrics.items() if name.startswith("eval/")}
         for name, value in metrics.items():
-            # What is measured now and then is shown as it is.
-            weight = 0.0 if name == "sft/held_out_loss" else 0.8
+            weight = 0.0 if name in UNSMOOTHED else 0.8
             self._smooth[name] = weight * self._smooth.get(name, value) + (1 - weight) * value
         self._progress.update(self._task, completed=step, total=total)
         if self._live is None and (time.perf_counter() - self._last_line > self._every_s or step == total) and step:
@@ -94,24 +105,18 @@ class View:
         seconds = time.perf_counter() - self._started
         self._progress.remove_task(self._task)
         self._task = None
-        self.say(f"[green]done[/green] {self._name} in {seconds:.0f} s")
+        self.say(Text.assemble(("done", "green"), f" {self._name} in {seconds:.0f} s"))
         self._metrics = {}
 
     def _line(self) -> str:
-        shown = {
-            "sft/loss": "loss {:.3f}",
-            "sft/held_out_loss": "held out {:.3f}",
-            "episode/accuracy_final": "accuracy {:.2f}",
-            "reward/total": "reward {:.2f}",
-            "staleness/mean": "staleness {:.1f}",
-            "policy/kl": "KL {:.3f}",
-            "throughput/episodes_s": "{:.1f} episodes/s",
-        }
-        parts = [text.format(self._smooth[name]) for name, text in shown.items() if name in self._smooth]
+        parts = [f"{LIVE[name][0]} {self._figure(name)}" for name in LINE if name in self._smooth]
         return "  ".join([*parts, *([f"held out {self._score()}"] if self._held_out else [])])
 
+    def _figure(self, name: str) -> str:
+        return format(self._smooth[name], LIVE[name][1]) if name in self._smooth else "–"
+
     def _score(self) -> str:
-        """The last evaluation, as it was: a mean over several would be of no policy."""
+        """Return the last evaluation as it was: a mean over several would be of no policy."""
         score = self._held_out
         return (
             f"{score['eval/accuracy']:.2f} [{score['eval/low']:.2f}, {score['eval/high']:.2f}] "
@@ -119,69 +124,38 @@ class View:
         )
 
     def _figures(self) -> Table | Text | Group:
-        smooth = self._smooth
-        if not self._metrics:
-            return Text("")
         if "reward/total" not in self._metrics:
-            return Text(f"  {self._line()}", style="dim")
+            return Text(f"  {self._line()}" if self._metrics else "", style="dim")
         table = Table(show_header=False, box=None, padding=(0, 2))
-        table.add_row(
-            "accuracy", f"{smooth['episode/accuracy_final']:.3f}",
-            "initial", f"{smooth['episode/accuracy_initial']:.3f}",
-            "reward", f"{smooth['reward/total']:.3f}", "sub-questions", f"{smooth['episode/subquestions']:.2f}",
-        )  # fmt: skip
-        parts = [(part, smooth.get(f"reward/{part}/mean")) for part in PARTS[:4]]
-        table.add_row(*(cell for part, value in parts for cell in (part, "–" if value is None else f"{value:.3f}")))
-        table.add_row(
-            "staleness", f"{smooth['staleness/mean']:.2f} (max {self._metrics['staleness/max']:.0f})",
-            "KL", f"{smooth['policy/kl']:.4f}", "entropy", f"{smooth['policy/entropy']:.3f}",
-            "engine gap", f"{self._metrics['policy/engine_logprob_gap']:.1e}",
-        )  # fmt: skip
-        table.add_row(
-            "episodes/s", f"{smooth['throughput/episodes_s']:.1f}",
-            "policy tokens/s", f"{smooth['throughput/policy_tokens_s']:.0f}",
-            "learner tokens/s", f"{smooth['throughput/learner_tokens_s']:.0f}",
-            "resident GiB", f"{smooth.get('system/resident_gib', 0):.1f}",
-        )  # fmt: skip
-        if not self._held_out:
-            return table
-        return Group(table, Text(f"  held out {self._score()}"))
+        for names in FIGURES:
+            shown = {name: self._figure(name) for name in names}
+            if "staleness/mean" in shown:
+                shown["staleness/mean"] += f" (max {self._metrics['staleness/max']:.0f})"
+            table.add_row(*(cell for name, figure in shown.items() for cell in (LIVE[name][0], figure)))
+        return Group(table, Text(f"  held out {self._score()}")) if self._held_out else table
 
 
 def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
-    """The end of a run: held-out accuracy by who wrote the sub-questions."""
-    names = {
-        "direct": "solver alone",
-        "self_consistency": "solver alone, majority",
-        "least_to_most": "with the solver's own sub-questions",
-        "filler": "with filler sub-questions",
-        "sft": "with the SFT decomposer",
-        "ppo": "with the PPO decomposer",
-        "policy": "with the decomposer",
-        "gold": "with gold sub-questions",
-    }
+    """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions."""
     table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")
-    for column in ("", "accuracy", "95 % interval", "rescued", "broken", "plans right"):
-        table.add_column(column, justify="left" if not column else "right")
-    for key, name in names.items():
-        if key not in accuracy:
-            continue
-        entry = accuracy[key]
-        plans = entry.get("plans")
-        table.add_row(
-            name,
-            f"{entry['mean']:.3f}",
-            f"{entry['low']:.3f} – {entry['high']:.3f}",
-            str(entry.get("rescued", "")),
-            str(entry.get("broken", "")),
-            f"{plans['right']:.2f}" if plans else "",
-        )
+    for column in ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken", "decompositions right"):
+        table.add_column(column, justify="right" if table.columns else "left")
+    for kind, name in KINDS.items():
+        if kind in accuracy:
+            entry = accuracy[kind]
+            table.add_row(
+                name,
+                f"{entry['mean']:.3f}",
+                f"{entry['low']:.3f} – {entry['high']:.3f}",
+                *(str(entry.get(change, "")) for change in ("rescued", "broken")),
+                f"{entry['plans']['right']:.2f}" if entry.get("plans") else "",
+            )
     return table
 
 
 def fine_tuning_table(report: dict[str, Any]) -> Table | None:
-    """What stage 1 measured: decompositions before and after beside the reference, the held-out loss under it. None
-    where nothing was measured."""
+    """Return the table of what stage 1 measured: decompositions before and after beside the reference, the held-out
+    loss under it; None where nothing was measured."""
     compared, loss = report.get("decompositions", {}), report.get("held_out_loss", {})
     if not (compared or loss):
         return None
@@ -195,5 +169,6 @@ def fine_tuning_table(report: dict[str, Any]) -> Table | None:
         for when, sets in compared.items():
             entry = sets[name]
             shown = ("–" if entry[key] is None else f"{entry[key]:.3f}" for key in LIKENESS)
-            table.add_row(name.replace("_", " "), when, str(entry["problems"]), *shown)
+            # The name is the configuration's.
+            table.add_row(Text(name.replace("_", " ")), when, str(entry["problems"]), *shown)
     return table

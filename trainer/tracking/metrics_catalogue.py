@@ -1,4 +1,4 @@
-"""The catalogue of metrics: name, unit and meaning, written once. The x axis is the learner's step."""
+"""The catalogue of metrics: name, unit and meaning. The x axis is the learner's step."""
 
 from __future__ import annotations
 
@@ -56,7 +56,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "eval/low": ("share", "lower end of its 95 % interval"),
     "eval/high": ("share", "upper end"),
     "eval/version": ("version", "the weights that every worker held when that evaluation began: what it is of"),
-    "eval/version_mean": ("version", "mean over its plans' tokens: higher if a push reached plans still being written"),
+    "eval/version_mean": (
+        "version",
+        "mean over its decompositions' tokens: higher if a push reached some still being written",
+    ),
     "eval/seconds": ("s", "from its first job to its last score, beside the training"),
     "eval/best": ("share", "accuracy of checkpoints/best"),
     "time/rollout_wait": ("s", "the learner waited for a full batch"),
@@ -79,7 +82,7 @@ SFT_CATALOGUE: dict[str, tuple[str, str]] = {
 
 
 def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float]:
-    """Means over a batch of scored episodes, under the catalogue's names."""
+    """Return means over a batch of scored episodes, under the catalogue's names."""
     count = len(scored)
     metrics: dict[str, float] = {}
     for part in dict.fromkeys(name for _, reward in scored for name in reward.parts):
@@ -91,20 +94,20 @@ def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float
     first = [reward.correct_initial or 0.0 for _, reward in scored]
     last = [reward.correct for _, reward in scored]
     changes = list(map(change, first, last))
-    plans = [episode.decomposition for episode, _ in scored if episode.decomposition]
+    decompositions = [episode.decomposition for episode, _ in scored if episode.decomposition]
     return metrics | {
         "reward/total": fmean(reward.total for _, reward in scored),
         "episode/accuracy_initial": fmean(first),
         "episode/accuracy_final": fmean(last),
         "episode/rescued": changes.count(1) / count,
         "episode/broken": changes.count(-1) / count,
-        "episode/subquestions": fmean(len(plan.subquestions) for plan in plans) if plans else 0.0,
-        "episode/invalid": sum(plan.invalid is not None for plan in plans) / count,
+        "episode/subquestions": fmean(len(one.subquestions) for one in decompositions) if decompositions else 0.0,
+        "episode/invalid": sum(one.invalid is not None for one in decompositions) / count,
         "tokens/policy": float(sum(len(episode.policy.token_ids) for episode, _ in scored if episode.policy)),
         "tokens/solver": float(sum(episode.solver_tokens for episode, _ in scored)),
     }
 
 
 def solver_metrics(usage: Usage) -> dict[str, float]:
-    """A solver's usage under the catalogue's names."""
+    """Return a solver's usage under the catalogue's names."""
     return {name: getattr(usage, name.removeprefix("solver/")) for name in CATALOGUE if name.startswith("solver/")}

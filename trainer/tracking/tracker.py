@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,17 +17,17 @@ from trainer.run_folder.files import cut, read_rows, write_json
 from trainer.tracking.wandb_run import WandbRun
 from trainer.workers.scored_episode_json import RECORDED, scored_row
 
-# In logs/: metrics of steps that were taken, lost, and taken again.
-LOST = "lost_steps.jsonl"
+METRICS, EPISODES, SFT = "metrics.jsonl", "episodes.jsonl", "logs/sft.jsonl"
+# Metrics of steps that were taken, lost, and taken again.
+LOST = "logs/lost_steps.jsonl"
 # Of W&B's table of episodes.
 COLUMNS = (
     "step", "split", "problem", "question", "sub-questions", "final answer", "gold", "correct", "reward", *PARTS,
 )  # fmt: skip
-SFT = "logs/sft.jsonl"
 
 
 class Tracker:
-    """Writes what a run made into its folder. Every call carries an explicit step.
+    """The writer of a run's metrics, episodes and summary. Every call carries an explicit step.
 
     ``wandb_id`` is that of the W&B run to go on with, to be followed by ``rewind``. W&B takes no step back: of a step
     that was lost and taken again it keeps the first metrics, if it has them, metrics.jsonl has the second.
@@ -42,7 +42,8 @@ class Tracker:
         self._record = config.rollout.record
         # What was written since the last table.
         self._fresh: list[dict[str, Any]] = []
-        self._open()
+        for name in (METRICS, EPISODES, *([RECORDED] if self._record else [])):
+            (folder / name).touch()
         # Stage 1's steps are W&B's where no others come: it has one axis, which is the learner's.
         self._alone = "sft" in config.stages and "ppo" not in config.stages
         self._wandb = WandbRun(config, folder, wandb_id, say)
@@ -50,64 +51,55 @@ class Tracker:
         self._own = {name: find_part(place, {})(config, folder) for name, place in config.tracking.also.items()}
         self._say = say
 
-    def _open(self) -> None:
-        # What is not to be recorded is written nowhere.
-        self._metrics, self._episodes, self._recorded = (
-            (self.folder / name).open("a", encoding="utf-8", buffering=1)
-            for name in ("metrics.jsonl", "episodes.jsonl", RECORDED if self._record else os.devnull)
-        )
+    def _append(self, name: str, objects: Iterable[dict[str, Any]]) -> None:
+        with (self.folder / name).open("a", encoding="utf-8") as stream:
+            stream.writelines(json.dumps(one) + "\n" for one in objects)
 
     @property
     def wandb_id(self) -> str | None:
-        """W&B's name for the run."""
+        """The id of the run at W&B, None if it has none."""
         return self._wandb.id
 
     def rewind(self, step: int, kinds: Collection[str]) -> None:
-        """Take the rows out again that are of later steps or of evaluations other than ``kinds``: they will come
-        again. W&B gets the rows that it lacks."""
-        for file in (self._metrics, self._episodes, self._recorded):
-            file.close()
-        lost = cut(self.folder / "metrics.jsonl", lambda row: row["step"] <= step)
-        with (self.folder / "logs" / LOST).open("a", encoding="utf-8") as stream:
-            stream.writelines(json.dumps(row) + "\n" for row in lost)
+        """Take out the rows of later steps and of evaluations other than ``kinds``: they will come again. W&B gets the
+        rows that it lacks."""
+        lost = cut(self.folder / METRICS, lambda row: row["step"] <= step)
+        self._append(LOST, lost)
         cut(
-            self.folder / "episodes.jsonl",
+            self.folder / EPISODES,
             lambda row: row["step"] <= step and (row["split"] == "train" or row["split"] in kinds),
         )
         cut(self.folder / RECORDED, lambda row: row["step"] <= step)
         self._fresh = [record for record in self._fresh if record["step"] <= step]
-        self._open()
-        for row in read_rows(self.folder / "metrics.jsonl"):  # what W&B lost when a process was killed
+        for row in read_rows(self.folder / METRICS):  # what W&B lost when a process was killed
             self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
-        """One learner step's metrics and a few of its episodes."""
-        self._metrics.write(json.dumps({"step": step, **dict(sorted(metrics.items()))}) + "\n")
+        """Write one learner step's metrics and a few of its episodes."""
+        self._append(METRICS, [{"step": step, **dict(sorted(metrics.items()))}])
         for item in scored[: self._episodes_per_step]:
             self.episode(item, "train", step)
         if self._record:
-            self._recorded.writelines(json.dumps({"step": step, **scored_row(item)}) + "\n" for item in scored)
+            self._append(RECORDED, ({"step": step, **scored_row(item)} for item in scored))
         self._wandb.log(metrics, step)
         self._tell("step", step, metrics)
         if self._table_every and step % self._table_every == 0:
             self._table(self._fresh)
 
     def fine_tuning(self, step: int, metrics: dict[str, float]) -> None:
-        """A step of stage 1, or what was measured before the first."""
-        with (self.folder / SFT).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+        """Write the metrics of a step of stage 1, or those measured before the first."""
+        self._append(SFT, [{"step": step, **metrics}])
         if self._alone:
             self._wandb.log(metrics, step)
 
     def rewind_fine_tuning(self, step: int) -> None:
-        """Take the rows of stage 1 out again that are of later steps; all of them where there is no step to go on
-        from."""
+        """Take out the rows of stage 1 of later steps; all of them where there is no step to go on from."""
         cut(self.folder / SFT, lambda row: step > 0 and row["step"] <= step)
 
     def episode(self, item: Scored, split: str, step: int) -> None:
-        """One scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
+        """Write one scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
         record = episode_record(item) | {"split": split, "step": step}
-        self._episodes.write(json.dumps(record) + "\n")
+        self._append(EPISODES, [record])
         if self._table_every:
             self._fresh.append(record)
 
@@ -118,21 +110,19 @@ class Tracker:
         self._tell("summary", summary)
 
     def episodes_table(self) -> None:
-        """All of episodes.jsonl as a W&B table."""
-        self._table(read_rows(self.folder / "episodes.jsonl"))
+        """Send all of episodes.jsonl to W&B as a table."""
+        self._table(read_rows(self.folder / EPISODES))
 
     def _table(self, records: list[dict[str, Any]]) -> None:
         self._wandb.table("episodes", self._columns, [_table_row(record, self._columns) for record in records])
         self._fresh.clear()
 
     def image(self, name: str, path: Path) -> None:
-        """Log a picture."""
+        """Send a picture to W&B."""
         self._wandb.image(name, path)
 
     def close(self, exit_code: int) -> None:
-        """Flush and end everything."""
-        for file in (self._metrics, self._episodes, self._recorded):
-            file.close()
+        """End the run at W&B."""
         self._wandb.close(exit_code)
         self._tell("close", exit_code)
 
@@ -147,7 +137,7 @@ class Tracker:
 
 
 def episode_record(item: Scored) -> dict[str, Any]:
-    """A scored episode as one object: what ``rewards.score`` reads, and what it was paid."""
+    """Return a scored episode as one object: what ``rewards.score`` reads, and what it was paid."""
     record = item.episode.to_json() | {
         "reward": {**item.reward.parts, "total": item.reward.total, "penalties": item.reward.penalties},
         "correct": item.reward.correct,
@@ -162,13 +152,13 @@ def episode_record(item: Scored) -> dict[str, Any]:
 
 def _table_row(record: dict[str, Any], columns: Sequence[str]) -> list[Any]:
     """Return a record of episodes.jsonl as a row of the table; the last columns are the reward's parts."""
-    problem, plan, reward = record["problem"], record["decomposition"], record["reward"]
+    problem, decomposition, reward = record["problem"], record["decomposition"], record["reward"]
     return [
         record["step"],
         record["split"],
         problem["id"],
         problem["question"],
-        "\n".join(plan["subquestions"]) if plan else "",
+        "\n".join(decomposition["subquestions"]) if decomposition else "",
         record["final"]["answer"] or "",
         problem["answer"],
         record["correct"],
@@ -178,7 +168,7 @@ def _table_row(record: dict[str, Any], columns: Sequence[str]) -> list[Any]:
 
 
 def resident_gib() -> float:
-    """Proportional resident memory (PSS) of this process and all below it, in GiB: shared pages count once."""
+    """Return the resident memory (PSS: shared pages count once) of this process and all below it, in GiB."""
     import psutil
 
     total = 0

@@ -1,4 +1,4 @@
-"""The run at Weights & Biases. What goes wrong there stops nothing: it is said once, and the run goes on without."""
+"""The run at Weights & Biases. An error there stops nothing: it is said once, and the run goes on without."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TABLE_ROWS = 10_000
 
 
 class WandbRun:
-    """W&B's run in ``folder``; nothing where ``tracking.wandb`` is disabled. ``id`` is that of the run to go on with.
+    """The W&B run in ``folder``, or nothing where ``tracking.wandb`` is disabled. ``id`` is that of a run to resume.
 
     A step's row is complete when it is logged, so that it is not lost with the next; tables and pictures are therefore
     in the summary, which belongs to no step.
@@ -32,6 +32,7 @@ class WandbRun:
     def __init__(self, config: Config, folder: Path, run_id: str | None, say: Callable[[str], object]) -> None:
         self._folder, self._say = folder, say
         self._run: Any = None
+        self._wandb: Any = None
         self.id = run_id
         self.sent = -1
         if config.tracking.wandb != "disabled":
@@ -40,8 +41,7 @@ class WandbRun:
     def _begin(self, config: Config) -> None:
         import wandb
 
-        tracking = config.tracking
-        before = self.id
+        self._wandb, tracking, before = wandb, config.tracking, self.id
         wandb.setup(wandb.Settings(silent=True))
         # On a terminal W&B would ask, and the run wait for the answer.
         if tracking.wandb == "online" and not wandb.login(prompt=False, verify=False):
@@ -83,25 +83,25 @@ class WandbRun:
             probe.unlink(missing_ok=True)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
-        """A learner step's metrics, unless it has them."""
+        """Log a learner step's metrics, unless W&B has them."""
         if step > self.sent:
             self._call(lambda run: run.log(metrics, step=step, commit=True))
             self.sent = step
 
     def table(self, name: str, columns: list[str], rows: list[list[Any]]) -> None:
-        """A table, in place of an earlier one of this name; of very many rows the last."""
-        self._call(lambda run: run.summary.update({name: _wandb().Table(columns=columns, data=rows[-TABLE_ROWS:])}))
+        """Replace the table of this name; only the last ``TABLE_ROWS`` rows are sent."""
+        self._call(lambda run: run.summary.update({name: self._wandb.Table(columns=columns, data=rows[-TABLE_ROWS:])}))
 
     def image(self, name: str, path: Path) -> None:
-        """A picture, in place of an earlier one of this name."""
-        self._call(lambda run: run.summary.update({name: _wandb().Image(str(path))}))
+        """Replace the picture of this name."""
+        self._call(lambda run: run.summary.update({name: self._wandb.Image(str(path))}))
 
     def summary(self, summary: dict[str, Any]) -> None:
-        """What the run is listed with."""
+        """Add to the summary with which the run is listed."""
         self._call(lambda run: run.summary.update(summary))
 
     def close(self, exit_code: int) -> None:
-        """End it."""
+        """End the run, with the exit status of its process."""
         self._call(lambda run: run.finish(exit_code=exit_code))
         self._run = None
 
@@ -123,8 +123,9 @@ class WandbRun:
 
 
 def last_step(folder: Path, run_id: str) -> int:
-    """The last step in the offline files of a run's earlier processes, 0 without one, as W&B's own reader finds it: it
-    keeps what is logged to itself for up to 15 s, which are lost when its process is killed. Raises SubprocessError."""
+    """Return the last step in the offline files of a run's earlier processes, 0 without one, as W&B's own reader finds
+    it: W&B writes up to 15 s late, and what it has not written is lost when its process is killed. Raises
+    SubprocessError."""
     steps = [0]
     for file in (folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
@@ -132,9 +133,3 @@ def last_step(folder: Path, run_id: str) -> int:
         records = (json.loads(line) for line in done.stdout.splitlines() if '"type":"history"' in line)
         steps += [record["history"]["step"]["num"] for record in records]
     return max(steps)
-
-
-def _wandb() -> Any:
-    import wandb
-
-    return wandb

@@ -9,7 +9,15 @@ from trainer.algorithm.advantages import reinforce_plus_plus
 
 
 def less_mean(
-    rewards: Tensor, values: Tensor, mask: Tensor, groups: Tensor, total: Tensor, *, gamma: float, lam: float, scale: bool
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    groups: Tensor,
+    total: Tensor,
+    *,
+    gamma: float,
+    lam: float,
+    scale: bool,
 ) -> tuple[Tensor, Tensor]:
     """Return advantages and the critic's targets ``[batch, time]``, zero off the mask; here there is no critic."""
     returns = reinforce_plus_plus(rewards, mask, gamma)

@@ -21,8 +21,8 @@ from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeo
 @pytest.mark.parametrize("learner_delay", [0.0, 0.02])
 def test_staleness_is_bounded_and_every_problem_trained_once(staleness, learner_delay):
     workers = [Worker(1), Worker(2)]
-    result, group, rows, _, _ = asyncio.run(train(workers, staleness, learner_delay=learner_delay))
-    assert result.steps == result.version == 12
+    result, group, rows, _ = asyncio.run(train(workers, staleness, learner_delay=learner_delay))
+    assert result.version == 12
     assert [row[0] for row in rows] == list(range(1, 13))
     assert max(group.staleness) <= staleness
     assert result.max_staleness <= staleness
@@ -36,8 +36,8 @@ def test_staleness_is_bounded_and_every_problem_trained_once(staleness, learner_
 
 
 def test_poisoned_episodes_are_dropped_and_counted_and_the_run_goes_on():
-    result, group, rows, _, pipeline = asyncio.run(train([Worker()], 1, poison_every=5))
-    assert result.steps == 12
+    result, group, rows, pipeline = asyncio.run(train([Worker()], 1, poison_every=5))
+    assert result.version == 12
     assert result.dropped > 0
     assert pipeline.counts["reward_errors"] == result.dropped
     assert all("poison" not in item.problem_id for batch in group.batches for item in batch)
@@ -45,7 +45,7 @@ def test_poisoned_episodes_are_dropped_and_counted_and_the_run_goes_on():
 
 
 def test_infrastructure_errors_are_retried_and_lose_nothing():
-    _, group, _, _, pipeline = asyncio.run(train([Worker(3, fail=0.05), Worker(4)], 1))
+    _, group, _, pipeline = asyncio.run(train([Worker(3, fail=0.05), Worker(4)], 1))
     assert pipeline.counts["retried"] > 0
     trained = Counter(item.problem_id for batch in group.batches for item in batch)
     assert len(trained) == 12 * 8
@@ -55,9 +55,9 @@ def test_infrastructure_errors_are_retried_and_lose_nothing():
 @pytest.mark.parametrize("staleness", [0, 1])
 @pytest.mark.parametrize("budget", [0, 5, 8, 44])
 def test_with_the_budget_spent_full_batches_are_trained_on_and_the_run_ends_in_order(staleness, budget):
-    result, group, rows, _, pipeline = asyncio.run(train([Worker(1, budget=budget)], staleness))
+    result, group, rows, pipeline = asyncio.run(train([Worker(1, budget=budget)], staleness))
     assert result.out_of_budget
-    assert result.steps == result.version == len(rows) == budget // 8
+    assert result.version == len(rows) == budget // 8
     trained = Counter(item.problem_id for batch in group.batches for item in batch)
     assert set(trained.values()) <= {1}
     assert pipeline.idle
@@ -67,7 +67,7 @@ def test_with_the_budget_spent_full_batches_are_trained_on_and_the_run_ends_in_o
 def test_a_budget_that_suffices_changes_nothing():
     # Ahead of the learner, a busy machine makes some samples too stale, and those are paid for twice.
     result, *_ = asyncio.run(train([Worker(1, budget=12 * 8)], 0))
-    assert (result.steps, result.out_of_budget) == (12, False)
+    assert (result.version, result.out_of_budget) == (12, False)
 
 
 def test_a_budget_that_ends_an_evaluation_gives_no_figure():
@@ -103,8 +103,8 @@ def test_a_worker_that_dies_gets_its_weights_and_jobs_again(monkeypatch):
         return workers, await train(workers, 1, steps=30, disturb=disturb, said=said)
 
     said: list[str] = []
-    workers, (result, group, _, _, pipeline) = asyncio.run(both())
-    assert result.steps == 30
+    workers, (result, group, _, pipeline) = asyncio.run(both())
+    assert result.version == 30
     assert said == ["rollout-0 died; started again, with the newest weights and its episodes"] * 3
     assert workers[0].restarts == pipeline.counts["restarts"] == 3
     trained = Counter(item.problem_id for batch in group.batches for item in batch)
@@ -163,7 +163,7 @@ def test_a_slow_episode_holds_no_batch_and_goes_on_over_weight_changes(staleness
         return await train([worker], staleness, disturb=release)
 
     result, group, *_ = asyncio.run(go())
-    assert result.steps == 12
+    assert result.version == 12
     trained = [item for batch in group.batches for item in batch]
     assert len({item.problem_id for item in trained}) == len(trained) == 12 * 8
     (slow,) = (item for item in trained if item.problem_id == "p-3")
@@ -194,7 +194,7 @@ def test_a_worker_that_dies_at_a_push_does_not_hold_admission_up():
     worker = DiesAtPush()
     worker.restarts = 1
     result, group, *_ = asyncio.run(train([worker], 0, steps=4))
-    assert result.steps == 4
+    assert result.version == 4
     assert set(group.staleness) == {0}
 
 
@@ -205,10 +205,10 @@ def test_a_worker_that_dies_at_a_push_does_not_hold_admission_up():
 def test_evaluations_go_on_beside_the_training_and_leave_it_as_it_is(staleness, tmp_path):
     workers = [Worker(1, fail=0.05), Worker(2)]
     extra = ["evaluation.every=4"]
-    result, group, rows, _, pipeline = asyncio.run(
+    result, group, rows, pipeline = asyncio.run(
         train(workers, staleness, learner_delay=0.02, extra=extra, checkpoints=tmp_path)
     )
-    assert result.steps == 12
+    assert result.version == 12
     assert max(group.staleness) <= staleness
     trained = Counter(item.problem_id for batch in group.batches for item in batch)
     assert len(trained) == 12 * 8
@@ -230,11 +230,9 @@ def test_evaluations_go_on_beside_the_training_and_leave_it_as_it_is(staleness, 
 def test_a_budget_that_ends_within_an_evaluation_ends_the_training_in_order(tmp_path):
     # 16 for the first two steps, then some for the evaluation after the second.
     workers = [Worker(1, budget=19)]
-    result, group, rows, _, pipeline = asyncio.run(
-        train(workers, 0, extra=["evaluation.every=2"], checkpoints=tmp_path)
-    )
+    result, group, rows, pipeline = asyncio.run(train(workers, 0, extra=["evaluation.every=2"], checkpoints=tmp_path))
     assert result.out_of_budget
-    assert result.steps == len(group.batches) == len(rows) == 2
+    assert result.version == len(group.batches) == len(rows) == 2
     assert pipeline.idle
     assert not list(tmp_path.iterdir())
 

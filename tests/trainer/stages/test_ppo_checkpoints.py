@@ -64,7 +64,8 @@ async def life(config, folder, consumed, stop_after=None, **kinds):
     await pipeline.publish(Update(group.version))
     try:
         async with asyncio.timeout(60):
-            return await controller.run(), controller
+            await controller.run()
+            return controller
     finally:
         await pipeline.stop()
 
@@ -82,10 +83,10 @@ def lives(folder, stops, overrides, **kinds):
 def test_a_synchronous_run_that_was_stopped_consumes_what_it_would_have(tmp_path, overrides):
     kinds = {"poison_every": 5, "varied_every": 3}
     overrides = [*overrides, "controller.max_staleness=0"]
-    (whole, _), expected = lives(tmp_path / "whole", [], overrides, **kinds)
-    (result, _), consumed = lives(tmp_path / "stopped", [1, 3, 4, 4, 11], overrides, **kinds)
+    whole, expected = lives(tmp_path / "whole", [], overrides, **kinds)
+    result, consumed = lives(tmp_path / "stopped", [1, 3, 4, 4, 11], overrides, **kinds)
     assert [Counter(batch) for batch in consumed] == [Counter(batch) for batch in expected]
-    assert (result.dropped, result.steps) == (whole.dropped, 12)
+    assert (result.dropped, result.version) == (whole.dropped, 12)
 
 
 def test_without_failures_the_order_is_that_of_the_problems(tmp_path):
@@ -99,14 +100,14 @@ def test_without_failures_the_order_is_that_of_the_problems(tmp_path):
 @pytest.mark.parametrize("overrides", [[], GROUPS])
 def test_whatever_the_staleness_every_problem_has_one_outcome(tmp_path, overrides):
     extra = [*overrides, "controller.max_staleness=2"]
-    (result, controller), consumed = lives(tmp_path, [1, 2, 5, 9], extra, poison_every=5)
+    controller, consumed = lives(tmp_path, [1, 2, 5, 9], extra, poison_every=5)
     size = controller.group_size
     trained = Counter(name for batch in consumed for name, _ in batch)
     assert set(trained.values()) == {size}
-    assert result.max_staleness <= 2
+    assert controller.max_staleness <= 2
     drawn = {problem.id for problem in itertools.islice(problems(5), controller._drawn)}
     assert set(trained) <= drawn
-    assert len(drawn - set(trained)) * size == result.dropped
+    assert len(drawn - set(trained)) * size == controller.dropped
     assert controller.staleness.admitted == 12 * 8
     assert not len(controller.in_flight)
 

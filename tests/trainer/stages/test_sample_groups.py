@@ -33,8 +33,8 @@ def check_groups(group, steps=12, batch=8, size=4):
 @pytest.mark.parametrize("staleness", [0, 2])
 def test_groups_are_trained_on_whole_and_once_within_the_bound(staleness):
     workers = [Worker(1, fail=0.05), Worker(2)]
-    result, group, rows, controller, pipeline = asyncio.run(train(workers, staleness, extra=GROUPS))
-    assert result.steps == 12
+    controller, group, rows, pipeline = asyncio.run(train(workers, staleness, extra=GROUPS))
+    assert controller.version == 12
     assert max(group.staleness) <= staleness
     assert pipeline.counts["retried"] > 0
     assert controller.staleness.admitted == 12 * 8
@@ -43,8 +43,8 @@ def test_groups_are_trained_on_whole_and_once_within_the_bound(staleness):
 
 
 def test_a_group_with_an_episode_that_cannot_be_trained_on_is_given_up_whole():
-    result, group, _, _, pipeline = asyncio.run(train([Worker()], 1, poison_every=5, extra=GROUPS))
-    assert result.steps == 12
+    result, group, _, pipeline = asyncio.run(train([Worker()], 1, poison_every=5, extra=GROUPS))
+    assert result.version == 12
     assert result.dropped == pipeline.counts["reward_errors"] > 0
     assert result.dropped % 4 == 0
     check_groups(group)
@@ -53,8 +53,8 @@ def test_a_group_with_an_episode_that_cannot_be_trained_on_is_given_up_whole():
 
 def test_flat_groups_make_room_for_others_and_are_counted():
     extra = [*GROUPS, "algorithm.resample_flat_groups=true", "algorithm.resample_limit=100"]
-    result, group, rows, _, _ = asyncio.run(train([Worker()], 1, varied_every=2, extra=extra))
-    assert result.steps == 12
+    result, group, rows, _ = asyncio.run(train([Worker()], 1, varied_every=2, extra=extra))
+    assert result.version == 12
     assert result.dropped == 0
     check_groups(group)
     assert all("varied" in item.problem_id for batch in group.batches for item in batch)
@@ -63,13 +63,13 @@ def test_flat_groups_make_room_for_others_and_are_counted():
 
 
 def test_flat_groups_are_trained_on_where_resampling_is_off_or_has_reached_its_limit():
-    _, group, rows, _, _ = asyncio.run(train([Worker()], 1, varied_every=2, extra=GROUPS))
+    _, group, rows, _ = asyncio.run(train([Worker()], 1, varied_every=2, extra=GROUPS))
     assert rows[-1][1]["episode/flat_groups"] == 0
     assert any("varied" not in item.problem_id for batch in group.batches for item in batch)
     # Nothing but flat groups: every step gives up twice its own number of them, and goes on.
     extra = [*GROUPS, "algorithm.resample_flat_groups=true", "algorithm.resample_limit=2"]
-    result, group, rows, _, _ = asyncio.run(train([Worker()], 0, steps=5, extra=extra))
-    assert result.steps == 5
+    result, group, rows, _ = asyncio.run(train([Worker()], 0, steps=5, extra=extra))
+    assert result.version == 5
     assert rows[-1][1]["episode/flat_groups"] == 5 * 2 * 2
     check_groups(group, steps=5)
 
@@ -77,9 +77,9 @@ def test_flat_groups_are_trained_on_where_resampling_is_off_or_has_reached_its_l
 @pytest.mark.parametrize(("budget", "steps"), [(7, 0), (8, 1), (23, 2)])
 def test_with_the_budget_spent_no_part_of_a_group_is_trained_on(budget, steps):
     extra = [*GROUPS, "algorithm.resample_flat_groups=true"]
-    result, group, _, _, pipeline = asyncio.run(train([Worker(1, budget=budget)], 1, varied_every=1, extra=extra))
+    result, group, _, pipeline = asyncio.run(train([Worker(1, budget=budget)], 1, varied_every=1, extra=extra))
     assert result.out_of_budget
-    assert result.steps == steps
+    assert result.version == steps
     assert pipeline.idle
     check_groups(group, steps=steps)
 

@@ -1,0 +1,78 @@
+"""The screen prints what came from outside as it is, and shows figures and results under their names."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from conf.schema.rewards import PARTS
+from trainer.tracking.live_view import FIGURES, View, fine_tuning_table, result_table
+
+STEP = {name: 0.25 for names in FIGURES for name in names} | {"staleness/max": 2.0}
+
+
+@pytest.fixture
+def console():
+    """A console that is no terminal; ``file`` has what it printed."""
+    return Console(file=io.StringIO(), width=200)
+
+
+@pytest.mark.parametrize(
+    "text", ["rank 0 died: no such file [/some/folder]", "[red]not a colour[/red]", "[/]", "a :warning: and [1, 2]"]
+)
+def test_text_from_outside_is_printed_as_it_is(console, text):
+    with View(console) as view:
+        view.say(text)
+        view.stage(text, 1)
+    assert console.file.getvalue().startswith(f"{text}\n{text} …\ndone {text} in 0 s\n")
+
+
+def test_text_from_outside_is_shown_on_a_terminal_as_it_is():
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    with View(console) as view:
+        view.stage("reading [/some/folder]", 2)
+        view.say("died [/some/folder]")
+        view.advance(1, 2, STEP)
+    shown = console.file.getvalue()
+    assert "reading [/some/folder]" in shown
+    assert "died [/some/folder]" in shown
+
+
+def test_the_names_of_a_configuration_are_no_markup(console):
+    entry = dict.fromkeys(("matched", "coverage", "precision", "order"), 0.5) | {"problems": 3}
+    console.print(fine_tuning_table({"decompositions": {"before": {"[/x]": entry}}}))
+    assert "[/x]" in console.file.getvalue()
+
+
+def test_figures_have_their_names_and_what_was_not_measured_a_dash(console):
+    view = View(console)
+    view.stage("stage 2", 2)
+    view.advance(1, 2, {name: value for name, value in STEP.items() if name != f"reward/{PARTS[0]}/mean"})
+    console.print(view)
+    rows = [" ".join(line.split()) for line in console.file.getvalue().splitlines()]
+    assert "accuracy 0.250 initial 0.250 reward 0.250 sub-questions 0.25" in rows
+    assert f"{PARTS[0]} – " in next(row for row in rows if row.startswith(PARTS[0]))
+    assert "staleness 0.25 (max 2) KL 0.2500 entropy 0.250 engine gap 2.5e-01" in rows
+
+
+def test_the_last_evaluation_is_shown_with_its_interval(console):
+    view = View(console, every_s=0.0)
+    view.stage("stage 2", 2)
+    score = {"eval/accuracy": 0.5, "eval/low": 0.25, "eval/high": 0.75, "eval/version": 7.0}
+    view.advance(1, 2, STEP | score)
+    assert "held out 0.50 [0.25, 0.75] at version 7" in console.file.getvalue()
+
+
+def test_results_are_listed_by_kind_in_a_fixed_order(console):
+    entry = {"mean": 0.5, "low": 0.25, "high": 0.75}
+    changes = {"rescued": 3, "broken": 1, "plans": {"right": 0.75}}
+    console.print(result_table({"ppo": entry | changes, "direct": entry}, 9))
+    shown = console.file.getvalue()
+    assert "(9 problems)" in shown
+    alone, trained = (
+        " ".join(line.replace("│", " ").split()) for line in shown.splitlines() if "0.250 – 0.750" in line
+    )
+    assert alone == "solver alone 0.500 0.250 – 0.750"
+    assert trained == "PPO decomposer 0.500 0.250 – 0.750 3 1 0.75"
