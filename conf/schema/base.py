@@ -41,8 +41,8 @@ FREE = Marker("may change on resume")
 
 @dataclass(frozen=True)
 class OneOf:
-    """The names that a map may have, in ``dict[Annotated[str, OneOf(names)], ...]``. With ``own`` it may also have those
-    that the user gave to parts of their own, which ``validate`` checks."""
+    """The names that a map may have, in ``dict[Annotated[str, OneOf(names)], ...]``. With ``own`` it
+    may also have those that the user gave to parts of their own; ``validate`` checks these."""
 
     names: tuple[str, ...]
     own: bool = False
