@@ -76,7 +76,8 @@ def test_draws_follow_the_temperature_untruncated(engine):
 
 
 def test_what_does_not_fit_the_context_is_refused_or_cut(engine, tiny_model):
-    small = PlainEngine(replace(engine.settings, max_model_len=len(engine.tokenizer.encode(PROMPT)) + 3))
+    room = InferenceEngine(max_model_len=len(engine.tokenizer.encode(PROMPT)) + 3)
+    small = PlainEngine(replace(engine.settings, sizes=room))
     small._model, small._tokenizer = engine._model, engine._tokenizer
     assert len(complete(small, Sampling(10)).token_ids) == 3
     with pytest.raises(PromptTooLong, match="context of"):
