@@ -129,16 +129,8 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
     lessons = read_rows(path, read, bad)
     refuse_bad(bad, skip_bad)
     usable = [lesson for lesson in lessons if lesson.subquestions]
-    return usable, {
-        "rows": len(lessons),
-        "bad_rows_skipped": len(bad),
-        "without_subquestions": len(lessons) - len(usable),
-    }
-
-
-def write_teacher(path: Path, lessons: Sequence[Lesson]) -> None:
-    """Write a teacher's file."""
-    write_rows(path, (lesson.to_json() for lesson in lessons))
+    without = len(lessons) - len(usable)
+    return usable, {"rows": len(lessons), "bad_rows_skipped": len(bad), "without_subquestions": without}
 
 
 class ExampleSources:
@@ -176,7 +168,7 @@ class ExampleSources:
             if settings.kind == "distilled" or settings.screened:
                 lessons, found = await self._judged(name, settings, lessons, problems[:share], pipeline, progress)
                 counts |= found
-                write_teacher(folder / f"{name}.jsonl", lessons)
+                write_rows(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
             usable = [lesson for lesson in lessons if not unseen(lesson.problem.question)]
             counts["held_out_dropped"] = len(lessons) - len(usable)
             if not usable:
@@ -231,9 +223,7 @@ class ExampleSources:
                 for index, (problem, sample) in enumerate(drawn)
             ]
         else:
-            jobs = [
-                Job(i, lesson.problem, strategy, seed=0, plan=lesson.subquestions) for i, lesson in enumerate(lessons)
-            ]
+            jobs = [Job(i, one.problem, strategy, seed=0, plan=one.subquestions) for i, one in enumerate(lessons)]
         scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
         return kept(scored, most, screen=settings.screened)
