@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from conf.schema.data import Data
+from conf.schema.own_parts import find_part, is_own
 from rollout.data.chained import Chained
 from rollout.data.files import Files
 from rollout.records import Problem
@@ -43,6 +44,9 @@ class Source(Protocol):
 
 def make_source(data: Data) -> Source:
     """Build the configured data set. Raises RecordError for rows that are no problems."""
+    if is_own(data.source):
+        own: Source = find_part(data.source, {})(**data.options)
+        return own
     if data.source == "chained":
         return Chained(dict(data.steps), dict(data.eval_steps))
     return Files(
