@@ -73,7 +73,7 @@ BEGIN = """
 import sys
 from pathlib import Path
 from launch.compose import compose
-from trainer.wandb_run import WandbRun
+from trainer.tracking.wandb_run import WandbRun
 folder = Path(sys.argv[1])
 WandbRun(compose(["tracking=online"]), folder, None, (folder / "said").write_text)
 """
@@ -144,7 +144,7 @@ import os, signal, sys
 from pathlib import Path
 from launch.compose import compose
 from tests.trainer.loop import scored
-from trainer.tracking import Tracker
+from trainer.tracking.tracker import Tracker
 tracker = Tracker(compose([]), Path(sys.argv[1]))
 for step in range(1, 7):
     tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
