@@ -101,6 +101,13 @@ def test_the_modules_that_texts_name_are_there():
     assert [f"{path.relative_to(ROOT)}: {name}" for path, name in found if not (is_module(name) or is_key(name))] == []
 
 
+def test_programs_in_strings_import_what_is_there():
+    tests = sorted(set((ROOT / "tests").rglob("*.py")) - {ROOT / "tests" / "benchmarks" / "test_structure.py"})
+    pattern = re.compile(rf"^\s*from ({DOTTED}) import (\w+)", re.MULTILINE)
+    found = [(path, ".".join(names)) for path in (*CODE, *tests) for names in pattern.findall(path.read_text())]
+    assert [f"{path.relative_to(ROOT)}: {name}" for path, name in found if not is_module(name)] == []
+
+
 def test_the_commands_that_texts_name_can_be_run():
     found = {name for path in (*TEXTS, *CODE) for name in re.findall(rf"python -m ({DOTTED})", text_of(path))}
     assert {"launch.train", "launch.ask", "benchmarks.structure"} <= found

@@ -1,0 +1,79 @@
+"""The project declares what it imports, no more and no less, and the locks are made from that."""
+
+from __future__ import annotations
+
+import ast
+import configparser
+import importlib.metadata
+import re
+import sys
+from functools import cache
+
+import pytest
+
+from conf.schema.places import PACKAGES, ROOT
+
+OURS = {*PACKAGES, "benchmarks", "tests"}
+# Packages that the code does not import; why they are declared.
+LOADED_BY_OTHERS = {
+    "accelerate": "peft",
+    "gguf": "transformers, to read the file that launch.get_gemma fetches",
+    "hydra-optuna-sweeper": "Hydra, for sweep=search",
+    "jinja2": "transformers, for chat templates",
+    "spacy": "the English model, which is made for this version",
+}
+COMMANDS = {"import-linter", "mypy", "pandas-stubs", "pytest-timeout", "ruff"}
+
+
+@cache
+def imported(folders: tuple[str, ...]) -> set[str]:
+    """The distributions whose modules the Python files below these folders import, anywhere in a file."""
+    found: set[str] = set()
+    for path in (path for folder in folders for path in (ROOT / folder).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add(node.module.partition(".")[0])
+    known = importlib.metadata.packages_distributions()
+    # A package that is not installed is called like its distribution.
+    return {plain(known.get(name, [name])[0]) for name in found - set(sys.stdlib_module_names) - OURS}
+
+
+def plain(requirement: str) -> str:
+    """The name in a requirement, as registries compare names."""
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", requirement)[0]).lower()
+
+
+@pytest.fixture(scope="module")
+def declared() -> dict[str, set[str]]:
+    """The names in setup.cfg: what is always installed under "", then each extra's."""
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg")
+    extras = dict(parser["options.extras_require"]) | {"": parser["options"]["install_requires"]}
+    return {name: {plain(line) for line in text.strip().splitlines()} for name, text in extras.items()}
+
+
+def test_what_the_code_imports_is_declared_and_nothing_else(declared):
+    optional = declared["cpu"] | declared["cuda"] | declared["hub"] | declared["sentences"]
+    code = imported(PACKAGES)
+    assert code - declared[""] <= optional
+    assert declared[""] - code == LOADED_BY_OTHERS.keys() - code
+
+
+def test_the_tests_declare_what_they_alone_import(declared):
+    assert declared["test"] == (imported(("tests", "benchmarks")) - imported(PACKAGES)) | COMMANDS
+
+
+def test_the_locks_are_made_from_what_is_declared(declared):
+    files = {
+        name: [line for line in (ROOT / "requirements" / f"{name}.in").read_text().splitlines() if line.strip()]
+        for name in ("base", "cpu", "cuda")
+    }
+    tests = files["base"].index("# tests and checks")
+    sections = files["base"][:tests], files["base"][tests:]
+    base, test = ({plain(line) for line in lines if not line.startswith("#")} for lines in sections)
+    assert test == declared["test"]
+    for device in ("cpu", "cuda"):
+        own = {plain(line) for line in files[device] if not line.startswith("-r")}
+        assert base | own == declared[""] | declared[device]
