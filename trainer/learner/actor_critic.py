@@ -84,10 +84,7 @@ class ActorCritic(nn.Module):
         """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
         ``value``, or with its ``gradient``."""
         output = self.lm(
-            **batch.inputs,
-            logits_to_keep=batch.before,
-            output_hidden_states=self.critic == "shared",
-            use_cache=False,
+            **batch.inputs, logits_to_keep=batch.before, output_hidden_states=self.critic == "shared", use_cache=False
         )
         logprobs, entropies = token_logprobs(output.logits.float() / temperature, batch.targets, entropy)
         if self.critic == "none":
