@@ -19,7 +19,6 @@ from trainer.workers.pipeline import Pipeline
 from trainer.workers.recorded_pipeline import Replay
 from trainer.workers.scored_episode_json import read_scored, write_scored
 
-
 # Called with a checkpoint's name and the controller that it is of.
 Save = Callable[[str, Controller], Awaitable[None]]
 

@@ -56,7 +56,8 @@ class RestartedPpo:
 
     async def _try(self) -> None:
         """Take all steps with the learner there is."""
-        config, evaluator = self.recovery.config, None
+        config = self.recovery.config
+        evaluator: Evaluator | None = None
         if config.evaluation.every and not config.rollout.replay:  # a replay has no engines to evaluate with
             problems = self.recovery.source.held_out(config.evaluation.subset)
             evaluator = Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)

@@ -14,7 +14,7 @@ from trainer.run_folder.lock import held_folder
 HOLDER = """
 import sys, time
 from pathlib import Path
-from trainer.holding import held_folder
+from trainer.run_folder.lock import held_folder
 with held_folder(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
