@@ -6,12 +6,12 @@ import asyncio
 import shlex
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from ray.exceptions import RayTaskError
@@ -22,7 +22,6 @@ from conf.schema.config import Config
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
-from rollout.episode.prompts import Prompts
 from rollout.records import Problem
 from rollout.solvers.base import Usage
 from trainer.cluster.placement import ROLES
@@ -49,6 +48,7 @@ from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.recorded_pipeline import Replay, read_recording
 
 EPISODES_KEPT = 100
+Result = TypeVar("Result")
 
 
 class Run:
@@ -57,29 +57,22 @@ class Run:
     def __init__(
         self, config: Config, folder: Path, console: Console, overrides: list[str], mirror: Mirror | None = None
     ) -> None:
-        self.config = config
-        self.folder = folder
-        self.mirror = mirror
-        self.console = console
-        self.overrides = overrides
+        self.config, self.folder, self.mirror = config, folder, mirror
+        self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
         self.seconds: dict[str, float] = {}
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
-            "data": self.source.report,
-            "learner_restarts": 0,
-            "code": code_version(),
+            "data": self.source.report, "learner_restarts": 0, "code": code_version(),
         }  # fmt: skip
-        self.decomposer = config.start_from or config.model.path
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.usage_before = Usage()
         self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and sft.is_dir()
-        if self.fine_tuned:
-            self.decomposer = str(sft)
+        self.decomposer = str(sft) if self.fine_tuned else config.start_from or config.model.path
 
     def execute(self) -> int:
         """Do everything; return the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
@@ -189,32 +182,25 @@ class Run:
             view.say("problems: " + ", ".join(f"{name} {count:,}" for name, count in self.source.report.items()))
         engines = "" if config.rollout.replay else "two engines, the reward actor and "
         view.stage(f"starting Ray, {engines}the learner", 4)
-        with self._timed("start"):
-            pipeline, learner = await self._start(view, logs)
+        pipeline, learner = await self._timed("start", self._start(view, logs))
         stages = set(config.stages)
         try:
             held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
             if self.fine_tuning is not None and not self.fine_tuned:
-                with self._timed("sft"):
-                    await self._sft(self.fine_tuning, view, tracker, pipeline, learner)
+                await self._timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
             if {"sft", "ppo"} & stages:
-                with self._timed("start"):
-                    await self.recovery.begin(self.decomposer, pipeline, learner)
+                await self._timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
             if self.fine_tuning is not None and self.recovery.checkpoint is None:
                 self.summary["sft"] = self.fine_tuning.report
                 self.fine_tuning.forget_checkpoints()
-                with self._timed("sft"):
-                    await self.fine_tuning.compare("after", pipeline, view)
+                await self._timed("sft", self.fine_tuning.compare("after", pipeline, view))
             if held_out and self.recovery.checkpoint is None:
-                with self._timed("evaluate"):
-                    await self._evaluate(view, pipeline, held_out, self._kinds_before())
+                await self._timed("evaluate", self._evaluate(view, pipeline, held_out, self._kinds_before()))
                 self._keep_evaluation(tracker)
             if "ppo" in stages:
-                with self._timed("ppo"):
-                    await self._ppo(view, tracker, pipeline, learner)
+                await self._timed("ppo", self._ppo(view, tracker, pipeline, learner))
                 if held_out:
-                    with self._timed("evaluate"):
-                        await self._evaluate(view, pipeline, held_out, ["ppo"])
+                    await self._timed("evaluate", self._evaluate(view, pipeline, held_out, ["ppo"]))
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
         else:
@@ -268,9 +254,7 @@ class Run:
         self.summary["sft"] = stage.report
         await stage.compare("before", pipeline, view)
         await learner.setup(self.decomposer, "sft")
-        training = self.source.train(self.config.seed)
-        state = partial(self._state, pipeline, tracker)
-        await stage.run(training, Prompts.of(self.config), pipeline, learner, view, tracker, state)
+        await stage.run(pipeline, learner, view, tracker, partial(self._state, pipeline, tracker))
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
         self.decomposer = str(folder)
@@ -291,10 +275,8 @@ class Run:
 
         async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
             if step == 1 or step % 5 == 0:
-                metrics["system/resident_gib"] = await asyncio.to_thread(resident_gib)
-                self.summary["resident_gib"] = max(
-                    self.summary.get("resident_gib", 0.0), metrics["system/resident_gib"]
-                )
+                metrics["system/resident_gib"] = gib = await asyncio.to_thread(resident_gib)
+                self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), gib)
             metrics |= solver_metrics(await self._usage(pipeline))
             metrics["system/learner_restarts"] = self.summary["learner_restarts"]
             tracker.step(step, metrics, batch)
@@ -336,20 +318,19 @@ class Run:
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
-            self.summary |= {
-                name: result[name] for name in ("rescued", "broken") if kind in ("sft", "ppo") and name in result
-            }
+            if kind in ("sft", "ppo"):
+                self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
         for kind, item in self.evaluated:
             tracker.episode(item, kind, self.summary["steps"])
         self.evaluated.clear()
 
-    @contextmanager
-    def _timed(self, name: str) -> Iterator[None]:
+    async def _timed(self, name: str, work: Awaitable[Result]) -> Result:
+        """Wait for a part of the run, and count its seconds under a name."""
         started = time.perf_counter()
         try:
-            yield
+            return await work
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
 
@@ -359,10 +340,8 @@ def held_signals() -> Iterator[list[int]]:
     """Only note Ctrl-C and SIGTERM for the block, in the list that it gets: what they ask for is being done, and half
     written it would be of no use."""
     held: list[int] = []
-    before = {
-        number: signal.signal(number, lambda number, _: held.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    signals = signal.SIGINT, signal.SIGTERM
+    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in signals}
     try:
         yield held
     finally:

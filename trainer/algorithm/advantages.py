@@ -11,15 +11,14 @@ from torch import Tensor
 
 
 def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
-    """Generalised advantage estimation (Schulman et al. 2016, eq. 16) over policy tokens only.
+    """Estimate advantages by GAE (Schulman et al. 2016, eq. 16) over policy tokens only.
 
     All arguments ``[batch, time]``. The recursion steps from one policy token to the next, across whatever lies
     between them: a gap carries the next policy token's value and advantage unchanged, so it neither discounts
     nor bootstraps. Returns advantages and returns ``[batch, time]``, zero off the mask.
     """
     advantages = torch.zeros_like(values)
-    next_value = values.new_zeros(values.shape[0])
-    next_advantage = values.new_zeros(values.shape[0])
+    next_value = next_advantage = values.new_zeros(values.shape[0])
     for t in reversed(range(values.shape[1])):
         here = mask[:, t]
         delta = rewards[:, t] + gamma * next_value - values[:, t]
@@ -27,18 +26,18 @@ def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float)
         advantages[:, t] = torch.where(here, advantage, 0.0)
         next_value = torch.where(here, values[:, t], next_value)
         next_advantage = torch.where(here, advantage, next_advantage)
-    returns = torch.where(mask, advantages + values, 0.0)
-    return advantages, returns
+    return advantages, torch.where(mask, advantages + values, 0.0)
 
 
 def reinforce_plus_plus(rewards: Tensor, mask: Tensor, gamma: float) -> Tensor:
-    """The discounted return from each policy token on ``[batch, time]`` (Hu et al. 2025, arXiv 2501.03262);
+    """Return the discounted return from each policy token on ``[batch, time]`` (Hu et al. 2025, arXiv 2501.03262);
     its baseline and scale are the whole batch's: to be whitened over all ranks. Gaps do not discount."""
     return gae(rewards, torch.zeros_like(rewards), mask, gamma, 1.0)[0]
 
 
 def group_moments(scores: Tensor, groups: Tensor, number: int) -> Tensor:
-    """``[count, sum, sum of squares]`` of each group's scores ``[number, 3]``, in float64: add those of all ranks.
+    """Return ``[count, sum, sum of squares]`` of each group's scores ``[number, 3]``, in float64: add those of all
+    ranks.
 
     ``scores`` ``[batch]``; ``groups`` ``[batch]``: indices below ``number``, the same on all ranks.
     """
@@ -48,8 +47,8 @@ def group_moments(scores: Tensor, groups: Tensor, number: int) -> Tensor:
 
 
 def grpo(scores: Tensor, groups: Tensor, total: Tensor, *, scale: bool = True) -> Tensor:
-    """Each sequence's score less its group's mean, over its group's standard deviation ``[batch]`` (Shao et al. 2024,
-    arXiv 2402.03300, section 4.1.2); ``total`` are the groups' moments over all ranks.
+    """Return each sequence's score less its group's mean, over its group's standard deviation ``[batch]`` (Shao et al.
+    2024, arXiv 2402.03300, section 4.1.2); ``total`` are the groups' moments over all ranks.
 
     Not divided (``scale`` False) it is Dr. GRPO's (Liu et al. 2025, arXiv 2503.20783). The deviation is a sample's
     (n - 1). A group of one, and one without variance, has advantage 0.
@@ -65,7 +64,7 @@ def grpo(scores: Tensor, groups: Tensor, total: Tensor, *, scale: bool = True) -
 
 
 def rloo(scores: Tensor, groups: Tensor, total: Tensor) -> Tensor:
-    """Each sequence's score less the mean of the others of its group ``[batch]`` (Ahmadian et al. 2024,
+    """Return each sequence's score less the mean of the others of its group ``[batch]`` (Ahmadian et al. 2024,
     arXiv 2402.14740). Arguments as ``grpo``'s; a group of one has nothing to compare with: advantage 0."""
     counts, sums, _ = total[groups].unbind(1)
     others = (sums - scores.double()) / (counts - 1).clamp_min(1)
@@ -84,8 +83,8 @@ def estimate(
     lam: float,
     scale: bool,
 ) -> tuple[Tensor, Tensor]:
-    """Advantages and the critic's targets ``[batch, time]`` by ``algorithm.advantage``; zero off the mask, and the
-    targets zero where no critic is used. A sequence's one advantage is that of all its policy tokens.
+    """Return advantages and the critic's targets ``[batch, time]`` by ``algorithm.advantage``; zero off the mask, and
+    the targets zero where no critic is used. A sequence's one advantage is that of all its policy tokens.
 
     ``groups`` and ``total`` as ``grpo``'s, of the sequences' ``scores``.
     """
@@ -103,12 +102,12 @@ def estimate(
 
 
 def scores(rewards: Tensor, mask: Tensor) -> Tensor:
-    """What each sequence was paid in all ``[batch]``."""
+    """Return the sum of each sequence's rewards ``[batch]``."""
     return torch.where(mask, rewards, 0.0).sum(1)
 
 
 def token_rewards(total: float, by_subquestion: list[float], ends: list[int], length: int, credit: str) -> list[float]:
-    """One reward a token ``[length]``, adding up to ``total``.
+    """Return one reward a token ``[length]``, adding up to ``total``.
 
     ``terminal``: all of it on the last token. ``subquestion``: each sub-question's share on its last token, the
     rest on the last.
@@ -123,7 +122,7 @@ def token_rewards(total: float, by_subquestion: list[float], ends: list[int], le
 
 
 def moments(values: Tensor, mask: Tensor) -> Tensor:
-    """``[count, sum, sum of squares]`` of the masked values: add those of all ranks before whitening."""
+    """Return ``[count, sum, sum of squares]`` of the masked values: add those of all ranks before whitening."""
     kept = values[mask]
     return torch.stack([mask.sum().to(kept), kept.sum(), kept.square().sum()])
 

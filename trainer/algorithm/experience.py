@@ -33,20 +33,14 @@ class Experience:
 
 
 def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 0) -> Experience:
-    """The training record of a scored episode; raises ValueError if nothing was sampled in it."""
+    """Make the training record of a scored episode; raises ValueError if nothing was sampled in it."""
     sample = episode.policy
     if sample is None or not sample.token_ids:
         raise ValueError(f"episode of problem {episode.problem.id} holds no policy tokens")
+    length, ends = len(sample.token_ids), sample.subquestion_ends
+    rewards = token_rewards(reward.total, reward.by_subquestion, ends, length, credit)
     return Experience(
-        problem_id=episode.problem.id,
-        prompt_ids=sample.prompt_ids,
-        token_ids=sample.token_ids,
-        logprobs=sample.logprobs,
-        versions=sample.versions,
-        rewards=token_rewards(
-            reward.total, reward.by_subquestion, sample.subquestion_ends, len(sample.token_ids), credit
-        ),
-        group=group,
+        episode.problem.id, sample.prompt_ids, sample.token_ids, sample.logprobs, sample.versions, rewards, group
     )
 
 
@@ -75,15 +69,15 @@ class Sequences:
         return {"input_ids": self.ids, "attention_mask": self.attention, "position_ids": self.positions}
 
     def by_sequence(self, values: Tensor) -> Tensor:
-        """What was found for ``targets`` as ``[batch, completion]``: a sequence a row, padded on the right."""
+        """Return what was found for ``targets`` as ``[batch, completion]``: a sequence a row, padded on the right."""
         if self.attention is not None:
             return values
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
 def pad(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
-    """A sequence a row: prompts padded on the left, completions on the right, so that all completions begin in one
-    column."""
+    """Put a sequence in each row: prompts padded on the left, completions on the right, so that all completions begin
+    in one column."""
     width = max(len(prompt) for prompt, _ in rows)
     length = max(len(completion) for _, completion in rows)
     ids = torch.zeros(len(rows), width + length, dtype=torch.long)
@@ -99,7 +93,7 @@ def pad(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
 
 
 def pack(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
-    """All sequences in one row, without padding. Positions begin anew with each: where there is no attention mask,
+    """Put all sequences in one row, without padding. Positions begin anew with each: where there is no attention mask,
     transformers' attention takes that as the boundary, and no sequence sees another."""
     ids = torch.tensor([token for prompt, completion in rows for token in (*prompt, *completion)])
     lengths = torch.tensor([len(prompt) + len(completion) for prompt, completion in rows])
@@ -114,7 +108,7 @@ def pack(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
 
 
 def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.device | str = "cpu") -> Tensor:
-    """Right-padded float tensor ``[batch, length]``."""
+    """Return a float tensor ``[batch, length]``, padded on the right."""
     values = torch.zeros(len(rows), length)
     for row, items in enumerate(rows):
         values[row, : len(items)] = torch.tensor(list(items), dtype=torch.float32)
@@ -134,7 +128,7 @@ def microbatches(rows: Sequence[Row], max_tokens: int, *, padded: bool) -> list[
 
 
 def _tokens(rows: Sequence[Row], padded: bool) -> int:
-    """The tokens of a tensor of these rows."""
+    """Return the number of tokens in a tensor of these rows."""
     prompts, completions = [len(prompt) for prompt, _ in rows], [len(completion) for _, completion in rows]
     return len(rows) * (max(prompts) + max(completions)) if padded else sum(prompts) + sum(completions)
 

@@ -22,7 +22,7 @@ def policy_loss(
     behaviour_weight_cap: float,
     decoupled: bool,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Decoupled clipped objective (AReaL, arXiv 2505.24298, eq. 5): -w min(u A, clip(u) A) a token.
+    """Return the decoupled clipped objective (AReaL, arXiv 2505.24298, eq. 5): -w min(u A, clip(u) A) a token.
 
     The first three are log-probabilities. w = p/b, without gradient and truncated at ``behaviour_weight_cap``;
     u = c/p. With ``decoupled`` False it is plain PPO: u = c/b and w = 1. The statistics are sums over policy
@@ -46,7 +46,7 @@ def policy_loss(
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float) -> Tensor:
-    """Squared error, clipped around the old values (Schulman et al. 2017 code), half, a token."""
+    """Return the squared error, clipped around the old values (Schulman et al. 2017 code), half, a token."""
     # Masked before anything is squared: a gradient of zero times a NaN that stands there would be NaN.
     zero = torch.zeros_like(values)
     error, old_error, moved = (
@@ -57,18 +57,18 @@ def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor
 
 
 def kl_k1(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """log p - log r a token: unbiased, high variance; what a reward is charged with."""
+    """Return log p - log r a token: unbiased, high variance; what a reward is charged with."""
     return torch.where(mask, policy - reference, torch.zeros_like(policy))
 
 
 def kl_k3(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """r/p - 1 - log(r/p) a token (Schulman 2020): unbiased, never negative; what a loss is made of."""
+    """Return r/p - 1 - log(r/p) a token (Schulman 2020): unbiased, never negative; what a loss is made of."""
     log_ratio = torch.where(mask, reference - policy, torch.zeros_like(policy))
     return log_ratio.exp() - 1 - log_ratio
 
 
 def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:
-    """The next KL coefficient (Ziegler et al. 2019, arXiv 1909.08593; TRL's AdaptiveKLController).
+    """Return the next KL coefficient (Ziegler et al. 2019, arXiv 1909.08593; TRL's AdaptiveKLController).
 
     ``kl`` and ``target`` in nats a sequence. The relative error counts up to 0.2, and ``horizon`` episodes at such
     an error change the coefficient by about 20 %.
@@ -78,7 +78,7 @@ def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizo
 
 
 def aggregate(losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: float) -> Tensor:
-    """One number from token losses; ``tokens`` and ``sequences`` count the whole batch over all ranks and
+    """Return one number from token losses; ``tokens`` and ``sequences`` count the whole batch over all ranks and
     micro-batches, so that the gradient does not depend on how it is cut.
 
     ``token_mean``: the mean over tokens. ``sequence_mean``: the mean over sequences of each one's token mean.
@@ -90,7 +90,7 @@ def aggregate(losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: 
 
 
 def engine_gap(learner: Tensor, engine: Tensor, mask: Tensor, current: Tensor) -> Tensor:
-    """Differences of log-probability ``[tokens]`` that engine and learner give to the same tokens.
+    """Return the differences of log-probability ``[tokens]`` that engine and learner give to the same tokens.
 
     Only completions whose every token is ``current`` (made by the weights the learner has now) are compared: one
     that a push fell into goes on from keys and values of the weights before, and differs for that reason.

@@ -17,7 +17,7 @@ class StalenessManager:
         self.admitted = 0
 
     def capacity(self, version: int) -> int:
-        """How many more problems may be admitted while the rollouts hold weights of ``version``."""
+        """Return how many more problems may be admitted while the rollouts hold weights of ``version``."""
         return max(0, (version + self.max_staleness + 1) * self.batch_size - self.admitted)
 
     def admit(self, count: int = 1) -> None:
@@ -29,5 +29,5 @@ class StalenessManager:
         self.admitted -= count
 
     def too_stale(self, token_versions: Sequence[int], version: int) -> bool:
-        """Whether a sample must not be trained on by weights of ``version``: its oldest token decides."""
+        """Return whether a sample must not be trained on by weights of ``version``: its oldest token decides."""
         return version - min(token_versions, default=version) > self.max_staleness

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -84,20 +85,16 @@ class ActorCritic(nn.Module):
         """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
         ``value``, or with its ``gradient``."""
         output = self.lm(
-            **batch.inputs,
-            logits_to_keep=batch.before,
-            output_hidden_states=self.critic == "shared",
-            use_cache=False,
+            **batch.inputs, logits_to_keep=batch.before, output_hidden_states=self.critic == "shared", use_cache=False
         )
         logprobs, entropies = token_logprobs(output.logits.float() / temperature, batch.targets, entropy)
         if self.critic == "none":
             values = torch.zeros_like(logprobs)
         else:
-            hidden = (
-                output.hidden_states[-1]
-                if self.critic == "shared"
-                else self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state
-            )
+            if self.critic == "shared":
+                hidden = output.hidden_states[-1]
+            else:
+                hidden = self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state
             values = self.value_head(hidden[:, batch.before]).squeeze(-1).float()
         return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
 
@@ -111,28 +108,24 @@ class ActorCritic(nn.Module):
         gives it."""
         if self.lora:
             return None
-        frozen = copy.deepcopy(self.lm)
-        return frozen.requires_grad_(False).eval()
+        return copy.deepcopy(self.lm).requires_grad_(False).eval()
 
     @torch.no_grad()
     def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
         """Return the log-probabilities of the completions under the reference ``[batch, completion]``."""
-        arguments = {**batch.inputs, "logits_to_keep": batch.before, "use_cache": False}
-        if frozen is not None:
-            logits = frozen(**arguments).logits
-        else:
-            with self.lm.disable_adapter():
-                logits = self.lm(**arguments).logits
+        model, policy_off = (self.lm, self.lm.disable_adapter()) if frozen is None else (frozen, nullcontext())
+        with policy_off:
+            logits = model(**batch.inputs, logits_to_keep=batch.before, use_cache=False).logits
         return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
 
     def exported(self, *, merge: bool = True) -> list[ExportedTensor]:
         """Return the language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left
         out without ``merge``."""
         if not self.lora:
-            return [ExportedTensor(name, (value,), value.detach) for name, value in self.lm.named_parameters()]
-        adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()}
+            return [_exported(name, value) for name, value in self.lm.named_parameters()]
+        adapted = {f"{name}.base_layer.weight": module for name, module in self._adapted()} if merge else {}
         return [
-            _merged(name, value, adapted[name]) if merge and name in adapted else _plain(name, value)
+            _exported(name.replace(".base_layer", ""), value, adapted.get(name))
             for name, value in self.lm.get_base_model().named_parameters()
             if "lora_" not in name
         ]
@@ -185,25 +178,16 @@ def check_packing(model: ActorCritic, engine: Any) -> None:
         )
 
 
-def _plain(name: str, value: nn.Parameter) -> ExportedTensor:
-    return ExportedTensor(name.replace(".base_layer", ""), (value,), value.detach)
-
-
-def _merged(name: str, value: nn.Parameter, module: Any) -> ExportedTensor:
+def _exported(name: str, value: nn.Parameter, module: Any = None) -> ExportedTensor:
+    """Return a weight under this name, merged with the adapter of its ``module`` if it is given."""
+    if module is None:
+        return ExportedTensor(name, (value,), value.detach)
     parts = (value, module.lora_A["default"].weight, module.lora_B["default"].weight)
-    return ExportedTensor(
-        name.replace(".base_layer", ""), parts, lambda: value.detach() + module.get_delta_weight("default").detach()
-    )
+    return ExportedTensor(name, parts, lambda: value.detach() + module.get_delta_weight("default").detach())
 
 
 def _load(
-    path: str,
-    dtype: torch.dtype,
-    lora: Lora | None,
-    gradient_checkpointing: bool,
-    attention: str | None,
-    *,
-    trunk: bool = False,
+    path: str, dtype: torch.dtype, lora: Lora | None, checkpointing: bool, attention: str | None, *, trunk: bool = False
 ) -> tuple[Any, int]:
     """Return a folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden
     state."""
@@ -212,7 +196,7 @@ def _load(
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
     if trunk:
         model = model.base_model
-    if gradient_checkpointing:
+    if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
     if lora is not None:

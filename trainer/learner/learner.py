@@ -25,17 +25,7 @@ from conf.schema.own_parts import find_part, is_own
 from rollout.actor_log import actor_log
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, group_moments, moments, scores, whiten
-from trainer.algorithm.experience import (
-    Experience,
-    Row,
-    Sequences,
-    microbatches,
-    minibatches,
-    pack,
-    pad,
-    pad_values,
-    shards,
-)
+from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
 from trainer.learner.actor_critic import ActorCritic, check_packing
 from trainer.learner.deepspeed_engine import make_engine
 from trainer.learner.engine_state import restore_state, save_state
@@ -47,6 +37,8 @@ from trainer.run_folder.files import complete_folder
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
+# Settings of ``policy_loss``.
+CLIPPING = {"clip_low", "clip_high", "behaviour_weight_cap", "decoupled"}
 
 
 class Learner(SendingRank):
@@ -71,14 +63,12 @@ class Learner(SendingRank):
         path = model_path(path)
         settings = self.config.learner
         self.tokenizer = AutoTokenizer.from_pretrained(path)
+        lora, checkpointing = self.config.model.lora, settings.gradient_checkpointing
+        # Stage 1 has nothing to be judged.
+        critic = "none" if stage == "sft" else settings.critic
+        attention = None if settings.attention == "auto" else settings.attention
         model = ActorCritic(
-            path,
-            DTYPES[settings.dtype],
-            self.config.model.lora,
-            # Stage 1 has nothing to be judged.
-            critic="none" if stage == "sft" else settings.critic,
-            gradient_checkpointing=settings.gradient_checkpointing,
-            attention=None if settings.attention == "auto" else settings.attention,
+            path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing, attention=attention
         )
         self.base = None
         # Copied before DeepSpeed takes the model apart.
@@ -87,6 +77,7 @@ class Learner(SendingRank):
         self.model: ActorCritic = self.engine.module
         if self.frozen is not None:
             self.frozen.to(self.engine.device)
+        self._collate = partial(pad if settings.packing == "padded" else pack, device=self.engine.device)
         if settings.packing == "packed":
             check_packing(self.model, self.engine)
         # transformers loads models for evaluation, and recomputes no activations in them.
@@ -214,6 +205,7 @@ class Learner(SendingRank):
         tokens = self._sum(float(batch.mask[chosen].sum()))
         sequences = self._sum(float(len(chosen)))
         groups = self._microbatches([batch.rows[i] for i in chosen])
+        clipping = algorithm.model_dump(include=CLIPPING)
         norm = 0.0
         for index, (group, weight) in enumerate(groups):
             picked = [chosen[i] for i in group]
@@ -221,15 +213,7 @@ class Learner(SendingRank):
             taken = batch.pick(picked, part.mask.shape[1])
             outputs = self.engine(part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none")
             policy, statistics = losses.policy_loss(
-                outputs.logprobs,
-                taken.proximal,
-                taken.behaviour,
-                taken.advantages,
-                part.mask,
-                clip_low=algorithm.clip_low,
-                clip_high=algorithm.clip_high,
-                behaviour_weight_cap=algorithm.behaviour_weight_cap,
-                decoupled=algorithm.decoupled,
+                outputs.logprobs, taken.proximal, taken.behaviour, taken.advantages, part.mask, **clipping
             )
             each = policy
             if algorithm.kl == "loss":
@@ -352,10 +336,8 @@ class Learner(SendingRank):
         """Return rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
         settings = self.config.learner
         groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")
-        return self._equal(groups)
-
-    def _collate(self, rows: Sequence[Row]) -> Sequences:
-        return (pad if self.config.learner.packing == "padded" else pack)(rows, self.engine.device)
+        most = int(self._max(float(len(groups))))
+        return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
 
 
 LearnerRank = ray.remote(Learner)

@@ -27,11 +27,9 @@ class LearnerGroup:
     def __init__(
         self, start: Callable[[], Sequence[Any]], workers: Sequence[Any] = (), transport: str = "object_store"
     ) -> None:
-        self._start = start
-        self.ranks = list(start())
+        self._start, self.ranks = start, list(start())
         self._workers = list(workers)
-        self._nccl = transport == "nccl"
-        self._open = False
+        self._nccl, self._open = transport == "nccl", False
 
     async def connect(self) -> list[int]:
         """Bring the ranks together; return their process ids."""

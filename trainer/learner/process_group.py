@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import ray
 import torch
@@ -37,10 +39,7 @@ class Rank:
 
     def address(self) -> tuple[str, int]:
         """Return a host and free port for the ranks to meet at."""
-        import socket
-
-        with socket.socket() as probe:
-            probe.bind(("", 0))
+        with socket.create_server(("", 0)) as probe:
             port: int = probe.getsockname()[1]
         return ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1", port
 
@@ -60,24 +59,14 @@ class Rank:
         deepspeed.init_distributed(dist_backend="nccl" if self.cuda else "gloo", verbose=False)
         return os.getpid()
 
-    def _equal(self, groups: list[list[int]]) -> list[tuple[list[int], float]]:
-        """Return the groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
-        most = int(self._max(float(len(groups))))
-        return [(group, 1.0) for group in groups] + [(groups[-1], 0.0)] * (most - len(groups))
-
-    def _sum_tensor(self, values: Tensor) -> Tensor:
+    def _sum_tensor(self, values: Tensor, operation: Any = dist.ReduceOp.SUM) -> Tensor:
         if self.ranks > 1:
-            dist.all_reduce(values)
+            dist.all_reduce(values, op=operation)
         return values
 
-    def _sum(self, value: float) -> float:
-        return float(self._sum_tensor(torch.tensor([value], dtype=torch.float64, device=self._device()))[0])
+    def _sum(self, value: float, operation: Any = dist.ReduceOp.SUM) -> float:
+        tensor = torch.tensor([value], dtype=torch.float64, device="cuda" if self.cuda else "cpu")
+        return float(self._sum_tensor(tensor, operation)[0])
 
     def _max(self, value: float) -> float:
-        tensor = torch.tensor([value], dtype=torch.float64, device=self._device())
-        if self.ranks > 1:
-            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return float(tensor[0])
-
-    def _device(self) -> torch.device:
-        return torch.device("cuda" if self.cuda else "cpu")
+        return self._sum(value, dist.ReduceOp.MAX)

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.run_folder.files import PARTIAL, begin_folder, complete, prune, read_json, write_json
+from rollout.json_lines import PARTIAL
+from trainer.run_folder.files import begin_folder, complete, prune, read_json, write_json
 
 STATE = "state.json"
 WAITING = "waiting.jsonl"

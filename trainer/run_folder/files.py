@@ -6,11 +6,11 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-PARTIAL = ".partial"
+from rollout.json_lines import PARTIAL, write_whole
 
 
 def begin_folder(folder: Path) -> Path:
@@ -51,13 +51,6 @@ def prune(parent: Path, prefix: str, keep: int) -> None:
         shutil.rmtree(numbers[number])
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file so that it is complete or absent."""
-    partial = path.with_suffix(PARTIAL)
-    partial.write_text(text, encoding="utf-8")
-    partial.rename(path)
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file; an empty one without a file."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
@@ -73,11 +66,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file up to a line that a killed process left unfinished; none without a
     file."""
     found: list[dict[str, Any]] = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-        try:
+    with suppress(ValueError):
+        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
             found.append(json.loads(line))
-        except ValueError:
-            break
     return found
 
 

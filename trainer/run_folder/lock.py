@@ -17,14 +17,11 @@ LOCK = Path("logs") / "lock"
 def held_folder(folder: Path, wait_s: float = 0.0) -> Iterator[None]:
     """Make the folder this process's own for the block; the system lets go of it if the process is killed. Raises
     ConfigError if another process holds it for longer than ``wait_s`` seconds."""
-    lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=wait_s)
+        lock = FileLock(folder / LOCK).acquire(timeout=wait_s)
     except Timeout:
         raise ConfigError(
             f"run_dir: another process is at work in '{folder}'; allowed: another folder, or this one once that ended"
         ) from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()

@@ -15,8 +15,8 @@ from pathlib import Path
 import fsspec
 
 from conf.schema.base import ConfigError
+from rollout.json_lines import PARTIAL
 from trainer.run_folder.checkpoints import STATE
-from trainer.run_folder.files import PARTIAL
 
 CONFIG = "config.yaml"
 ALLOWED = "allowed: a URL of fsspec with its package installed, as s3://BUCKET/runs with s3fs"

@@ -92,12 +92,7 @@ class Evaluator:
     """
 
     def __init__(
-        self,
-        config: Config,
-        pipeline: Pipeline,
-        learner: LearnerGroup,
-        problems: Sequence[Problem],
-        checkpoints: Path,
+        self, config: Config, pipeline: Pipeline, learner: LearnerGroup, problems: Sequence[Problem], checkpoints: Path
     ) -> None:
         self._every = config.evaluation.every
         self._jobs = [replace(job, ahead=True) for job in eval_jobs(problems, "ppo", config.strategy.name)]

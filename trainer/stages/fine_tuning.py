@@ -15,7 +15,7 @@ import asyncio
 import itertools
 import random
 import shutil
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
 from trainer.workers.pipeline import Pipeline
 
+# Asked for what a checkpoint keeps of the run itself.
+RunState = Callable[[], Awaitable[dict[str, Any]]]
 # What the decomposer reads, and what it is to write.
 Example = tuple[str, str]
 EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
@@ -52,15 +54,13 @@ class FineTuning:
         self.begun = 0
         self._sources = ExampleSources(config, source)
         skip, asking = config.data.on_bad_row == "skip", config.data.questions_only
+        also = config.sft.held_out.also.items()
         others = {
-            name: Files([], [Path(path).expanduser()], skip_bad=skip, questions_only=asking)
-            for name, path in config.sft.held_out.also.items()
+            name: Files([], [Path(path).expanduser()], skip_bad=skip, questions_only=asking) for name, path in also
         }
-        self._others = list(others.values())
-        self._compared = {
-            name: with_subquestions(one, config.sft.held_out.scored)
-            for name, one in ({"held_out": source} | others).items()
-        }
+        self._sets = [source, *others.values()]
+        sets: dict[str, Source] = {"held_out": source, **others}
+        self._compared = {name: with_subquestions(one, config.sft.held_out.scored) for name, one in sets.items()}
 
     def find_checkpoint(self) -> dict[str, Any] | None:
         """Find what an earlier process left; return the run's own state at its newest checkpoint, None if there is
@@ -73,84 +73,73 @@ class FineTuning:
         return dict(checkpoint.state["run"])
 
     async def run(
-        self,
-        problems: Iterator[Problem],
-        prompts: Prompts,
-        pipeline: Pipeline,
-        learner: LearnerGroup,
-        view: View,
-        tracker: Tracker,
-        state: Callable[[], Awaitable[dict[str, Any]]],
+        self, pipeline: Pipeline, learner: LearnerGroup, view: View, tracker: Tracker, state: RunState
     ) -> None:
-        """Fine-tune the model that the learner was set up with. ``state`` is what a checkpoint keeps of the run."""
+        """Fine-tune the model that the learner was set up with, on from step ``begun``; tell tracker and view of every
+        step."""
+        recipe = self.config.sft
         view.stage("stage 1, examples", None)
-        rows, held_out = await self.examples(
-            problems, prompts, pipeline, lambda done, count: view.advance(done, count, {})
-        )
-        if self.config.sft.held_out.problems and not held_out:
+        rows, held_out = await self.examples(pipeline, lambda done, count: view.advance(done, count, {}))
+        if recipe.held_out.problems and not held_out:
             view.say("no held-out problem has sub-questions: no loss is measured on them, no decomposition compared")
         view.stage("stage 1, supervised fine-tuning", None)
+        batches = self._batches(rows)
+        steps = len(batches)
 
-        def progress(step: int, steps: int, metrics: dict[str, float]) -> None:
+        def report(step: int, metrics: dict[str, float]) -> None:
             tracker.fine_tuning(step, metrics)
             view.advance(step, steps, metrics)
 
-        async def save(step: int) -> None:
-            await self.checkpoint(step, learner, await state())
+        if self.begun:
+            await learner.restore(str(self.checkpoints / f"step-{self.begun}"))
+        elif held_out:
+            loss = await learner.sft_loss(held_out)
+            self._note(held_out_loss={"before": loss})
+            report(0, {"sft/held_out_loss": loss})
+        for step, batch in enumerate(batches[self.begun :], self.begun + 1):
+            metrics = await learner.sft_step(batch, 1.0 - (step - 1) / steps)
+            if held_out and (step % recipe.held_out.every == 0 or step == steps):
+                metrics["sft/held_out_loss"] = await learner.sft_loss(held_out)
+                self._note(held_out_loss=self.report["held_out_loss"] | {"after": metrics["sft/held_out_loss"]})
+            report(step, metrics)
+            if step % recipe.checkpoint_every == 0 and step < steps:
+                await self.checkpoint(step, learner, await state())
+            await asyncio.sleep(0)
+        self._note(steps=steps)
 
-        await self.train(rows, held_out, learner, progress, save)
-
-    async def examples(
-        self, problems: Iterator[Problem], prompts: Prompts, pipeline: Pipeline, progress: Progress
-    ) -> tuple[list[Example], list[Example]]:
+    async def examples(self, pipeline: Pipeline, progress: Progress) -> tuple[list[Example], list[Example]]:
         """Return what is trained on, and the held-out examples whose loss is measured. ``progress`` is told of
         episodes."""
         files = self.folder / EXAMPLES, self.folder / HELD_OUT
         if not files[0].is_file():
             self.folder.mkdir(exist_ok=True)
-            chosen = list(itertools.islice(problems, self.config.sft.problems))
+            chosen = list(itertools.islice(self.source.train(self.config.seed), self.config.sft.problems))
             mixture, counts = await self._sources.gather(chosen, self._unseen, pipeline, self.folder, progress)
             held_out = [
                 ("held_out", Lesson(problem, list(problem.subquestions or [])))
                 for problem in with_subquestions(self.source, self.config.sft.held_out.problems)
             ]
-            rows = [await _rows(lessons, prompts, pipeline) for lessons in (mixture, held_out)]
+            rows = [await self._rows(lessons, pipeline) for lessons in (mixture, held_out)]
             self._note(sources=counts, held_out=len(held_out))
             for path, own in reversed(list(zip(files, rows, strict=True))):
                 write_rows(path, own)
         train, measured = ([(row["prompt"], row["completion"]) for row in read_rows(path)] for path in files)
         return train, measured
 
-    async def train(
-        self,
-        rows: list[Example],
-        held_out: Sequence[Example],
-        learner: LearnerGroup,
-        progress: Callable[[int, int, dict[str, float]], object],
-        save: Callable[[int], Awaitable[None]],
-    ) -> None:
-        """Fine-tune the model that the learner was set up with, on from step ``begun``.
-
-        ``progress(step, steps, metrics)`` is called after every step, ``save(step)`` whenever a checkpoint is due.
-        """
-        recipe, batches = self.config.sft, self._batches(rows)
-        steps = len(batches)
-        if self.begun:
-            await learner.restore(str(self.checkpoints / f"step-{self.begun}"))
-        elif held_out:
-            loss = await learner.sft_loss(held_out)
-            self._note(held_out_loss={"before": loss})
-            progress(0, steps, {"sft/held_out_loss": loss})
-        for step, batch in enumerate(batches[self.begun :], self.begun + 1):
-            metrics = await learner.sft_step(batch, 1.0 - (step - 1) / steps)
-            if held_out and (step % recipe.held_out.every == 0 or step == steps):
-                metrics["sft/held_out_loss"] = await learner.sft_loss(held_out)
-                self._note(held_out_loss=self.report["held_out_loss"] | {"after": metrics["sft/held_out_loss"]})
-            progress(step, steps, metrics)
-            if step % recipe.checkpoint_every == 0 and step < steps:
-                await save(step)
-            await asyncio.sleep(0)
-        self._note(steps=steps)
+    async def _rows(self, lessons: Sequence[tuple[str, Lesson]], pipeline: Pipeline) -> list[dict[str, str]]:
+        """Return what the decomposer reads and is to write for each (source, lesson); the solver makes the attempts
+        that it is shown and that are not there yet."""
+        prompts, attempts, rows = Prompts.of(self.config), dict[str, str](), []
+        if prompts.read_attempt:
+            missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}
+            jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
+            done = await pipeline.run(jobs)
+            attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
+        for name, lesson in lessons:
+            attempt = attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
+            prompt, completion = prompts.decompose(lesson.problem, attempt), "\n".join(lesson.subquestions)
+            rows.append({"source": name, "id": lesson.problem.id, "prompt": prompt, "completion": completion})
+        return rows
 
     def _batches(self, rows: list[Example]) -> list[list[Example]]:
         """Return every step's examples: whole batches, the examples in another order every epoch."""
@@ -207,7 +196,7 @@ class FineTuning:
 
     def _unseen(self, question: str) -> bool:
         """Return whether a question must not be trained on."""
-        return any(one.is_held_out(question) for one in (self.source, *self._others))
+        return any(one.is_held_out(question) for one in self._sets)
 
     def _note(self, **entries: Any) -> None:
         self.report |= entries
@@ -218,25 +207,3 @@ class FineTuning:
 def with_subquestions(source: Source, count: int) -> list[Problem]:
     """Return those of ``count`` held-out problems that have sub-questions."""
     return [problem for problem in source.held_out(count) if problem.subquestions]
-
-
-async def _rows(lessons: Sequence[tuple[str, Lesson]], prompts: Prompts, pipeline: Pipeline) -> list[dict[str, str]]:
-    """Return what the decomposer reads and is to write for each (source, lesson); the solver makes the attempts that it
-    is shown and that are not there yet."""
-    attempts: dict[str, str] = {}
-    if prompts.read_attempt:
-        missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}
-        jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
-        done = await pipeline.run(jobs)
-        attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
-    return [
-        {
-            "source": name,
-            "id": lesson.problem.id,
-            "prompt": prompts.decompose(
-                lesson.problem, attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
-            ),
-            "completion": "\n".join(lesson.subquestions),
-        }
-        for name, lesson in lessons
-    ]

@@ -22,6 +22,8 @@ from trainer.workers.pipeline import Pipeline
 
 # Told how many of a source's episodes are back, and of how many.
 Progress = Callable[[int, int], object]
+# Whether a question must not be trained on.
+Unseen = Callable[[str], bool]
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,8 @@ def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Les
             attempt = episode.initial.text if episode.initial else None
             found.append(Lesson(episode.problem, [_line(text) for text in written.subquestions], attempt))
     together = [lesson for found in lessons.values() for lesson in found]
-    return together, counts | {
-        "kept": len(together),
-        "problems": len(lessons),
-        "problems_without": sum(not found for found in lessons.values()),
-    }
+    without = sum(not found for found in lessons.values())
+    return together, counts | {"kept": len(together), "problems": len(lessons), "problems_without": without}
 
 
 def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Lesson], dict[str, int]]:
@@ -147,12 +146,7 @@ class ExampleSources:
         }
 
     async def gather(
-        self,
-        problems: Sequence[Problem],
-        unseen: Callable[[str], bool],
-        pipeline: Pipeline,
-        folder: Path,
-        progress: Progress,
+        self, problems: Sequence[Problem], unseen: Unseen, pipeline: Pipeline, folder: Path, progress: Progress
     ) -> tuple[list[tuple[str, Lesson]], dict[str, dict[str, int]]]:
         """Return the mixture, each example with its source's name, and every source's counts.
 
@@ -164,9 +158,9 @@ class ExampleSources:
         report: dict[str, dict[str, int]] = {}
         for name, share in self._shares.items():
             settings = self._config.sft.sources[name]
-            lessons, counts = self._candidates(name, settings, problems[:share])
+            lessons, counts = self._candidates(name, problems[:share])
             if settings.kind == "distilled" or settings.screened:
-                lessons, found = await self._judged(name, settings, lessons, problems[:share], pipeline, progress)
+                lessons, found = await self._judged(name, lessons, problems[:share], pipeline, progress)
                 counts |= found
                 write_rows(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
             usable = [lesson for lesson in lessons if not unseen(lesson.problem.question)]
@@ -180,48 +174,35 @@ class ExampleSources:
             mixture += [(name, lesson) for lesson in usable]
         return mixture, report
 
-    def _candidates(
-        self, name: str, settings: SftSource, problems: Sequence[Problem]
-    ) -> tuple[list[Lesson], dict[str, int]]:
+    def _candidates(self, name: str, problems: Sequence[Problem]) -> tuple[list[Lesson], dict[str, int]]:
         """Return what there is without any engine, and counts: the data set's imperfect decompositions, a teacher's
         file, nothing to distil."""
-        if settings.kind == "file":
+        kind = self._config.sft.sources[name].kind
+        if kind == "file":
             lessons, counts = self._read[name]
             return lessons, dict(counts)
-        if settings.kind == "distilled":
+        if kind == "distilled":
             return [], {}
         recipe, rng = self._config.sft, random.Random(f"teacher {self._config.seed}")
-        pairs = [
-            (problem, self._source.imperfect_plan(problem, rng, recipe.drop, recipe.swap, recipe.redundant))
-            for problem in problems
-        ]
-        lessons = [Lesson(problem, texts) for problem, texts in pairs if texts]
-        return lessons, {"problems": len(pairs), "without_subquestions": len(pairs) - len(lessons)}
+        noise = rng, recipe.drop, recipe.swap, recipe.redundant
+        every = [Lesson(problem, self._source.imperfect_plan(problem, *noise)) for problem in problems]
+        lessons = [lesson for lesson in every if lesson.subquestions]
+        return lessons, {"problems": len(every), "without_subquestions": len(every) - len(lessons)}
 
     async def _judged(
-        self,
-        name: str,
-        settings: SftSource,
-        lessons: Sequence[Lesson],
-        problems: Sequence[Problem],
-        pipeline: Pipeline,
-        progress: Progress,
+        self, name: str, lessons: Sequence[Lesson], problems: Sequence[Problem], pipeline: Pipeline, progress: Progress
     ) -> tuple[list[Lesson], dict[str, int]]:
         """Run the decomposer's samples or the given decompositions through the rollout workers; return what is kept,
         and counts."""
+        settings = self._config.sft.sources[name]
         strategy = self._config.strategy.name if settings.screened else PLAN_ONLY
         if settings.kind == "distilled":
-            drawn = [(problem, sample) for problem in problems for sample in range(settings.samples)]
-            jobs = [
-                Job(
-                    index,
-                    problem,
-                    strategy,
-                    seed=sampling_seed(self._config.seed, f"{name} {problem.id}", 0, sample),
-                    temperature=settings.temperature,
-                )
-                for index, (problem, sample) in enumerate(drawn)
+            drawn = [
+                (problem, sampling_seed(self._config.seed, f"{name} {problem.id}", 0, sample))
+                for problem in problems
+                for sample in range(settings.samples)
             ]
+            jobs = [Job(i, problem, strategy, seed, settings.temperature) for i, (problem, seed) in enumerate(drawn)]
         else:
             jobs = [Job(i, one.problem, strategy, seed=0, plan=one.subquestions) for i, one in enumerate(lessons)]
         scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 from rewards.reward import Scored
 from rollout.jobs import Job
 from trainer.algorithm.staleness import StalenessManager
-from trainer.workers.scored_episode_json import job_row, row_job
+from trainer.workers.scored_episode_json import row_job
 
 # The samples of one problem.
 ScoredGroup = list[Scored]
@@ -93,17 +93,15 @@ class InFlight:
         nothing is kept but its jobs."""
         state = {
             "groups": self.admitted,
-            "in_flight": [[job_row(job) for job in jobs] for jobs in self._running.values()],
-            "put_back": [[job_row(job) for job in jobs] for jobs in self._put_back],
+            "in_flight": [list(map(asdict, jobs)) for jobs in self._running.values()],
+            "put_back": [list(map(asdict, jobs)) for jobs in self._put_back],
         }
         return state, [item for first in sorted(self._waiting) for item in self._waiting[first]]
 
     def restore(self, state: dict[str, Any], waiting: Sequence[Scored]) -> None:
         """Go on from a state: the jobs of ``running`` are to be run again."""
         self.admitted = state["groups"]
-        running, put_back = (
-            [[row_job(row) for row in rows] for rows in state[name]] for name in ("in_flight", "put_back")
-        )
+        running, put_back = ([list(map(row_job, rows)) for rows in state[name]] for name in ("in_flight", "put_back"))
         self._put_back.extend(put_back)
         self._running = {jobs[0].id: jobs for jobs in running}
         for start in range(0, len(waiting), self.size):

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from conf.schema.config import Config
@@ -43,40 +44,28 @@ OnCheckpoint = Callable[[int], Any]
 COUNTERS = ("dropped", "refused", "flat_groups", "max_staleness")
 
 
+@dataclass(eq=False)
 class Controller:
     """PPO over a pipeline and a learner group; what it counts is there to be read when ``run`` has ended."""
 
-    def __init__(
-        self,
-        config: Config,
-        pipeline: Pipeline,
-        learner: LearnerGroup,
-        problems: Iterator[Problem],
-        on_step: OnStep,
-        on_checkpoint: OnCheckpoint | None = None,
-        evaluator: Evaluator | None = None,
-    ) -> None:
-        self.config = config
-        self.pipeline = pipeline
-        self.learner = learner
-        self.on_step = on_step
-        self.on_checkpoint = on_checkpoint
-        self.evaluator = evaluator
-        self.batch_size = config.algorithm.batch_size
-        self.group_size = config.algorithm.group_size
-        self.staleness = StalenessManager(self.batch_size, config.controller.max_staleness)
+    config: Config
+    pipeline: Pipeline
+    learner: LearnerGroup
+    problems: Iterator[Problem]
+    on_step: OnStep
+    on_checkpoint: OnCheckpoint | None = None
+    evaluator: Evaluator | None = None
+
+    def __post_init__(self) -> None:
+        self.batch_size, self.group_size = self.config.algorithm.batch_size, self.config.algorithm.group_size
+        self.staleness = StalenessManager(self.batch_size, self.config.controller.max_staleness)
         self.in_flight = InFlight(self.group_size, self.staleness)
-        self.version = 0
-        self.dropped = 0
-        self.refused = 0
-        self.flat_groups = 0
+        self.version = self.dropped = self.refused = self.flat_groups = 0
         self.max_staleness = 0.0
         self.out_of_budget = False
-        self._problems = problems
-        self._drawn = 0
-        self._flat_since_step = 0
+        self._drawn = self._flat_since_step = 0
         self._place_free, self._arrived = asyncio.Event(), asyncio.Event()
-        pipeline.on_version = self._place_free.set
+        self.pipeline.on_version = self._place_free.set
         self._idle_s = self._checkpoint_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._pushing: asyncio.Task[Push] | None = None
@@ -144,17 +133,12 @@ class Controller:
             await self._place_free.wait()
 
     def _fresh_group(self, number: int, ids: range) -> list[Job]:
-        problem = next(self._problems)
+        config, problem = self.config, next(self.problems)
         self._drawn += 1
+        seeds = [sampling_seed(config.seed, problem.id, number, sample) for sample in range(len(ids))]
         return [
-            Job(
-                id=identity,
-                problem=problem,
-                strategy=self.config.strategy.name,
-                seed=sampling_seed(self.config.seed, problem.id, number, sample),
-                temperature=self.config.algorithm.temperature,
-            )
-            for sample, identity in enumerate(ids)
+            Job(identity, problem, config.strategy.name, seed, config.algorithm.temperature)
+            for identity, seed in zip(ids, seeds, strict=True)
         ]
 
     async def _receive(self) -> None:
@@ -268,8 +252,7 @@ class Controller:
     def _measure(self, batch: Sequence[Scored], waited: float, seconds: float) -> dict[str, float]:
         """Return the metrics of a step's episodes and of the system; it took ``seconds``, of which it ``waited`` for
         its batch."""
-        idle_s, before = self.pipeline.idle_s, self._idle_s
-        self._idle_s = idle_s
+        before, self._idle_s = self._idle_s, self.pipeline.idle_s
         checkpoint_s, self._checkpoint_s = self._checkpoint_s, 0.0
         counts = self.pipeline.counts
         metrics = episode_metrics([(item.episode, item.reward) for item in batch])
@@ -277,7 +260,7 @@ class Controller:
             "throughput/episodes_s": len(batch) / seconds,
             "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
             "time/rollout_wait": waited,
-            "time/learner_wait": idle_s - before,
+            "time/learner_wait": self._idle_s - before,
             "time/checkpoint": checkpoint_s,
             "staleness/refused": self.refused,
             "episode/flat_groups": self.flat_groups,

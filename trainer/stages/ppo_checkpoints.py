@@ -19,6 +19,9 @@ from trainer.workers.pipeline import Pipeline
 from trainer.workers.recorded_pipeline import Replay
 from trainer.workers.scored_episode_json import read_scored, write_scored
 
+# Called with a checkpoint's name and the controller that it is of.
+Save = Callable[[str, Controller], Awaitable[None]]
+
 
 class Recovery:
     """The checkpoints of a run in ``folder``; ``checkpoint`` is the one to go on from, None for stage 2's beginning."""
@@ -47,12 +50,7 @@ class Recovery:
         await pipeline.publish(weights)
 
     def controller(
-        self,
-        pipeline: Pipeline,
-        learner: LearnerGroup,
-        on_step: OnStep,
-        save: Callable[[str, Controller], Awaitable[None]],
-        evaluator: Evaluator | None = None,
+        self, pipeline: Pipeline, learner: LearnerGroup, on_step: OnStep, save: Save, evaluator: Evaluator | None = None
     ) -> Controller:
         """Return a controller that goes on where the checkpoint was taken, and has ``save`` called with a name and
         itself whenever the next is due."""

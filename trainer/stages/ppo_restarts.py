@@ -6,14 +6,14 @@ Steps taken since that checkpoint are taken again; their rows are taken out of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
 from trainer.stages.evaluation import Evaluator
-from trainer.stages.ppo import Controller, OnStep
-from trainer.stages.ppo_checkpoints import Recovery
+from trainer.stages.ppo import OnStep
+from trainer.stages.ppo_checkpoints import Recovery, Save
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
 from trainer.workers.pipeline import BudgetSpent, Pipeline
@@ -23,8 +23,7 @@ from trainer.workers.pipeline import BudgetSpent, Pipeline
 class RestartedPpo:
     """Stage 2 of a run, from ``decomposer`` or the newest checkpoint on; it keeps the run's ``summary`` up to date.
 
-    ``save`` is called with a checkpoint's name and the controller that it is of, ``restarted`` when new learner ranks
-    are there.
+    ``restarted`` is called when new learner ranks are there.
     """
 
     recovery: Recovery
@@ -35,7 +34,7 @@ class RestartedPpo:
     tracker: Tracker
     summary: dict[str, Any]
     on_step: OnStep
-    save: Callable[[str, Controller], Awaitable[None]]
+    save: Save
     restarted: Callable[[], object]
 
     async def run(self) -> None:
@@ -57,7 +56,11 @@ class RestartedPpo:
 
     async def _try(self) -> None:
         """Take all steps with the learner there is."""
-        evaluator = self._evaluator()
+        config = self.recovery.config
+        evaluator: Evaluator | None = None
+        if config.evaluation.every and not config.rollout.replay:  # a replay has no engines to evaluate with
+            problems = self.recovery.source.held_out(config.evaluation.subset)
+            evaluator = Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
         controller = self.recovery.controller(self.pipeline, self.learner, self.on_step, self.save, evaluator)
         await controller.run()
         self.summary |= {
@@ -72,14 +75,6 @@ class RestartedPpo:
         await self.save("ppo", controller)
         if controller.out_of_budget:
             raise BudgetSpent
-
-    def _evaluator(self) -> Evaluator | None:
-        """Return who judges the policy while it is trained; nobody where there are no engines to do it."""
-        config = self.recovery.config
-        if not config.evaluation.every or config.rollout.replay:
-            return None
-        problems = self.recovery.source.held_out(config.evaluation.subset)
-        return Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
 
     async def _restart_learner(self) -> None:
         """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""

@@ -16,7 +16,7 @@ import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,35 +43,29 @@ class BudgetSpent(RuntimeError):
     """The solver's budget is spent: jobs that were not begun came back as they were."""
 
 
+@dataclass(eq=False)
 class Pipeline:
     """The workers as one place to run jobs. ``start`` its loops before, ``stop`` them after."""
 
-    def __init__(
-        self,
-        workers: Sequence[Any],
-        solvers: Sequence[Any],
-        rewarders: Sequence[Any],
-        log_folder: Path,
-        wait_timeout_s: float,
-        max_tries: int,
-        episode_seconds: float = 10.0,
-    ) -> None:
-        self._workers = list(workers)
-        self._solvers = list(solvers)
-        self._rewarders = itertools.cycle(enumerate(rewarders))
-        self._log_folder = log_folder
-        self._wait_timeout_s = wait_timeout_s
-        self._max_tries = max_tries
-        self._episode_seconds = episode_seconds
+    workers: Sequence[Any]
+    solvers: Sequence[Any]
+    rewarders: Sequence[Any]
+    log_folder: Path
+    wait_timeout_s: float
+    max_tries: int
+    episode_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        self._next_rewarder = itertools.cycle(enumerate(self.rewarders))
         # By lane and id.
-        self._running: list[dict[tuple[int, int], Job]] = [{} for _ in workers]
+        self._running: list[dict[tuple[int, int], Job]] = [{} for _ in self.workers]
         self._done: dict[int, asyncio.Queue[list[Scored] | Exception]] = {TRAINING: asyncio.Queue()}
         self._lanes = itertools.count(TRAINING + 1)
         self._failure: Exception | None = None
         self._idle_s = 0.0
         self._idle_since = time.perf_counter()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._publisher = Publisher(workers, log_folder, wait_timeout_s)
+        self._publisher = Publisher(self.workers, self.log_folder, self.wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
         self._reward_processes: dict[int, int] = {}  # of those that died, by index: the process id since then
@@ -102,23 +96,22 @@ class Pipeline:
 
     def start(self) -> None:
         """Begin to collect from every worker."""
-        for index in range(len(self._workers)):
+        for index in range(len(self.workers)):
             self._spawn(self._collect, index)
 
     async def stop(self) -> None:
         """End all loops."""
-        tasks = list(self._tasks)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def reset(self) -> None:
         """Forget every job that was submitted: nothing of them comes out any more. Weights are to be published next:
         the workers may hold newer ones than whoever asks for this, and one that is only now back none."""
         await self.stop()
-        for index, worker in enumerate(self._workers):
-            await self._restarted(worker, f"rollout-{index}", self._solvers)
-        self._running = [{} for _ in self._workers]
+        for index, worker in enumerate(self.workers):
+            await self._restarted(worker, f"rollout-{index}", self.solvers)
+        self._running = [{} for _ in self.workers]
         self._done = {TRAINING: asyncio.Queue()}
         self._failure = None
         self._publisher.forget()
@@ -129,23 +122,23 @@ class Pipeline:
         self._idle_s, self._idle_since = self.idle_s, time.perf_counter()
         shares: dict[int, list[Job]] = {}
         for job in jobs:
-            index = min(range(len(self._workers)), key=lambda i: len(self._running[i]))
+            index = min(range(len(self.workers)), key=lambda i: len(self._running[i]))
             self._running[index][job.lane, job.id] = job
             shares.setdefault(index, []).append(job)
         for index, share in shares.items():
             try:
-                await self._workers[index].submit.remote(share)
+                await self.workers[index].submit.remote(share)
             except RayActorError:
                 continue  # its collecting loop sees the same error and hands the jobs in again
 
     async def next(self, lane: int = TRAINING) -> list[Scored]:
         """Return scored episodes of a lane as they come. Raises WaitTimeout, InfrastructureError."""
         try:
-            async with asyncio.timeout(self._wait_timeout_s):
+            async with asyncio.timeout(self.wait_timeout_s):
                 item = await self._done[lane].get()
         except TimeoutError:
             raise WaitTimeout(
-                f"no episode finished in {self._wait_timeout_s:g} s with {self.running} running "
+                f"no episode finished in {self.wait_timeout_s:g} s with {self.running} running "
                 "(controller.wait_timeout_s)"
             ) from None
         if isinstance(item, Exception):
@@ -174,11 +167,11 @@ class Pipeline:
     async def solver_usage(self) -> Usage:
         """Return what the solvers were asked since the start, summed."""
         try:
-            async with asyncio.timeout(self._wait_timeout_s):
-                every = await asyncio.gather(*(solver.usage.remote() for solver in self._solvers))
+            async with asyncio.timeout(self.wait_timeout_s):
+                every = await asyncio.gather(*(solver.usage.remote() for solver in self.solvers))
         except TimeoutError:
             raise WaitTimeout(
-                f"the solver did not tell its usage in {self._wait_timeout_s:g} s (controller.wait_timeout_s)"
+                f"the solver did not tell its usage in {self.wait_timeout_s:g} s (controller.wait_timeout_s)"
             ) from None
         return sum(every, Usage())
 
@@ -198,8 +191,6 @@ class Pipeline:
     async def _guard(self, function: Callable[..., Awaitable[None]], *arguments: Any) -> None:
         try:
             await function(*arguments)
-        except asyncio.CancelledError:
-            raise
         except Exception as error:  # noqa: BLE001 - raised again by next()
             self._failure = error
             for queue in self._done.values():
@@ -207,7 +198,7 @@ class Pipeline:
 
     async def _collect(self, index: int) -> None:
         """Take outcomes from one worker, for as long as the pipeline runs."""
-        worker = self._workers[index]
+        worker = self.workers[index]
         while True:
             try:
                 outcomes = await worker.collect.remote(5.0)
@@ -220,26 +211,19 @@ class Pipeline:
 
     async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
         """Score what came; hand in again what an infrastructure error stopped."""
-        good = [
-            outcome
-            for outcome in outcomes
-            if outcome.episode is not None and (outcome.job.lane, outcome.job.id) in self._running[index]
-        ]
-        failed = [outcome for outcome in outcomes if outcome.episode is None]
-        scored: list[Scored] = []
-        if good:
-            pairs = await self._score([outcome.episode for outcome in good if outcome.episode is not None])
-            scored = [Scored(outcome.job, *pair) for outcome, pair in zip(good, pairs, strict=True)]
-        again = []
-        for outcome in failed:
-            self._running[index].pop((outcome.job.lane, outcome.job.id), None)
-            if outcome.job.tries + 1 >= self._max_tries:
+        running, again = self._running[index], []
+        good = [(one.job, one.episode) for one in outcomes if one.episode and (one.job.lane, one.job.id) in running]
+        pairs = await self._score([episode for _, episode in good]) if good else []
+        scored = [Scored(job, *pair) for (job, _), pair in zip(good, pairs, strict=True)]
+        for job, error in [(outcome.job, outcome.error) for outcome in outcomes if outcome.episode is None]:
+            running.pop((job.lane, job.id), None)
+            if job.tries + 1 >= self.max_tries:
                 raise InfrastructureError(
-                    f"problem {outcome.job.problem.id} failed {self._max_tries} times, at last with: {outcome.error}"
+                    f"problem {job.problem.id} failed {self.max_tries} times, at last with: {error}"
                 )
-            again.append(replace(outcome.job, tries=outcome.job.tries + 1))
+            again.append(replace(job, tries=job.tries + 1))
         for item in scored:
-            self._running[index].pop((item.job.lane, item.job.id), None)
+            running.pop((item.job.lane, item.job.id), None)
             self.counts["reward_errors"] += item.reward.error is not None
             self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
         if scored and not self.running:
@@ -254,13 +238,13 @@ class Pipeline:
     async def _score(self, episodes: list[Episode], tries: int = 2) -> list[tuple[Episode, Reward]]:
         """Score episodes together. If that ends or hangs the actor's process, each is scored alone, in a new one;
         the one that does it again gets an error as its reward, and no other does."""
-        index, rewarder = next(self._rewarders)
+        index, rewarder = next(self._next_rewarder)
         try:
             # The actor has a limit an episode of its own; this one is for a process that no longer obeys it.
-            async with asyncio.timeout((len(episodes) + 2) * self._episode_seconds):
+            async with asyncio.timeout((len(episodes) + 2) * self.episode_seconds):
                 return list(await rewarder.score.remote(episodes))
         except TimeoutError:
-            reason = f"reward-{index} did not answer within {self._episode_seconds:g} s an episode and was ended"
+            reason = f"reward-{index} did not answer within {self.episode_seconds:g} s an episode and was ended"
             ray.kill(rewarder, no_restart=False)
         except RayActorError as error:
             reason = f"reward-{index} died ({type(error).__name__})"
@@ -280,7 +264,7 @@ class Pipeline:
         """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its
         process is there, Ray answers that it is unavailable. Raises InfrastructureError with the end of its log."""
         try:
-            async with asyncio.timeout(self._wait_timeout_s):
+            async with asyncio.timeout(self.wait_timeout_s):
                 while True:
                     try:
                         return await actor.ready.remote(*arguments)
@@ -289,13 +273,13 @@ class Pipeline:
         except (RayActorError, TimeoutError) as error:
             raise InfrastructureError(
                 f"{name} died and did not come back ({type(error).__name__}); the end of its log:\n"
-                f"{log_tail(self._log_folder, name)}"
+                f"{log_tail(self.log_folder, name)}"
             ) from None
 
     async def _bring_back(self, index: int) -> None:
         """Wait for Ray to restart a worker; then give it its weights and jobs again."""
-        worker = self._workers[index]
-        await self._restarted(worker, f"rollout-{index}", self._solvers)
+        worker = self.workers[index]
+        await self._restarted(worker, f"rollout-{index}", self.solvers)
         self.counts["restarts"] += 1
         self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")
         if await self._publisher.catch_up(index):

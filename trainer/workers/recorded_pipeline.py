@@ -40,10 +40,8 @@ class Replay(Pipeline):
 
     async def submit(self, jobs: Sequence[Job]) -> None:
         """Have the recorded episodes of these ids come out."""
-        found = [self._episodes[job.id] for job in jobs]
-        self._done[TRAINING].put_nowait(
-            [replace(item, job=replace(item.job, id=job.id)) for item, job in zip(found, jobs, strict=True)]
-        )
+        found = [(job.id, self._episodes[job.id]) for job in jobs]
+        self._done[TRAINING].put_nowait([replace(item, job=replace(item.job, id=number)) for number, item in found])
 
     async def publish(self, weights: Update, probe: Any = (), expected: Any = ()) -> Push:
         """Note the version: nobody generates, so it alone counts."""

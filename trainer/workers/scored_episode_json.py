@@ -17,19 +17,14 @@ from rollout.records import Episode, Problem, RecordError
 RECORDED = "recorded.jsonl"
 
 
-def job_row(job: Job) -> dict[str, Any]:
-    """Return a job as a JSON object."""
-    return asdict(job)
-
-
 def row_job(row: dict[str, Any]) -> Job:
-    """Build the job of a JSON object."""
+    """Build the job of a JSON object that ``asdict`` made."""
     return Job(**{**row, "problem": Problem.from_json(row["problem"])})
 
 
 def scored_row(scored: Scored) -> dict[str, Any]:
     """Return a scored episode as a JSON object; the problem is in its episode alone."""
-    job = job_row(scored.job)
+    job = asdict(scored.job)
     del job["problem"]
     policy = scored.episode.policy
     return {

@@ -89,7 +89,7 @@ def tune(folder: Path, learner: Learner, overrides: list[str], resumed: bool = F
         try:
             with View(Console(file=screen, width=200)) as view:
                 await stage.compare("before", pipeline, view)
-                await stage.run(source.train(config.seed), Prompts.of(config), pipeline, learner, view, log, run_state)
+                await stage.run(pipeline, learner, view, log, run_state)
                 await stage.compare("after", pipeline, view)
         finally:
             await pipeline.stop()
@@ -179,13 +179,12 @@ def test_without_a_checkpoint_it_begins_again_with_the_examples_that_are_there(t
 
 def test_no_attempt_is_made_where_the_decomposer_is_shown_none(tmp_path):
     config = compose([*SMALL, "strategy=daslam_no_feedback"])
-    prompts = Prompts.of(config)
-    assert not prompts.read_attempt
+    assert not Prompts.of(config).read_attempt
     stage, worker = FineTuning(config, tmp_path, make_source(config.data)), Writer()
 
     async def go():
         pipeline = Pipeline([Actor(worker)], ["solver"], [Actor(Rewarder())], tmp_path, 5.0, 3)
-        return await stage.examples(stage.source.train(0), prompts, pipeline, lambda done, count: None)
+        return await stage.examples(pipeline, lambda done, count: None)
 
     rows, held_out = asyncio.run(go())
     assert not hasattr(worker, "jobs")
