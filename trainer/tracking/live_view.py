@@ -138,7 +138,7 @@ class View:
 def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
     """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions."""
     table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")
-    for column in ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken", "decompositions right"):
+    for column in ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken", "read as right"):
         table.add_column(column, justify="right" if table.columns else "left")
     for kind, name in KINDS.items():
         if kind in accuracy:

@@ -7,13 +7,13 @@ from rewards.nouns_and_vectors import TextResources
 from rewards.reward import Part
 from rollout.records import Episode
 
-WORDS = 8
+WORDS = 4
 
 
 def brevity(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
-    """Return the share of sub-questions of at most eight words; the part is absent without a sub-question."""
+    """Return the mean of 1 for a sub-question of at most four words, less for longer ones; absent without any."""
     questions = episode.subquestions
     if not questions:
         return Part(None, None)
-    shares = [(len(question.split()) <= WORDS) / len(questions) for question in questions]
+    shares = [min(1.0, WORDS / len(question.split())) / len(questions) for question in questions]
     return Part(sum(shares), shares)
