@@ -232,11 +232,7 @@ def stream(
 
 
 def train(
-    model: LlamaForCausalLM,
-    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    steps: int,
-    lr: float,
-    report: Report,
+    model: LlamaForCausalLM, stream: Iterator[tuple[torch.Tensor, torch.Tensor]], steps: int, lr: float, report: Report
 ) -> None:
     """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay.
 
