@@ -171,14 +171,14 @@ def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
 
 
 def _quoted(value: str) -> str:
-    """A value as Hydra's grammar reads it back unchanged."""
+    """Return a value as Hydra's grammar reads it back unchanged."""
     if re.fullmatch(r"[\w./-]+", value):
         return value
     return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
 
 
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
-    """Ray's runtime environment of a job. Raises Refused."""
+    """Return Ray's runtime environment of a job. Raises Refused."""
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), VARIABLE: code_version() or ""}
     for text in options.env:
         name, given, value = text.partition("=")
@@ -208,16 +208,11 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
 def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> str:
     """Submit, say what to type next, and return the job's id. Raises Refused."""
     command = f"exec {shlex.quote(options.python)} -m launch.train {shlex.join(overrides)}"
-    environment = runtime_env(options)
+    asked = {"runtime_env": runtime_env(options), "submission_id": options.name, "metadata": {"project": "decomposer"}}
     deadline = time.monotonic() + AGENT_WAIT_S
     while True:
         try:
-            job: str = client.submit_job(
-                entrypoint=command,
-                runtime_env=environment,
-                submission_id=options.name,
-                metadata={"project": "decomposer"},
-            )
+            job: str = client.submit_job(entrypoint=command, **asked)
             break
         except (RuntimeError, ValueError) as error:
             # What a head says that has just been started.
@@ -235,7 +230,7 @@ def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> st
 
 
 def connect(address: str | None) -> Any:
-    """A client of the cluster's job server that shows the token this user has. Raises Refused."""
+    """Return a client of the cluster's job server that shows the token this user has. Raises Refused."""
     try:
         parts = urlsplit(address or "")
         port = parts.port or (443 if parts.scheme == "https" else 80)
@@ -247,7 +242,9 @@ def connect(address: str | None) -> Any:
         socket.create_connection((parts.hostname, port), timeout=CONNECT_TIMEOUT_S).close()
     except OSError as error:
         raise Refused(f"--address: nothing answers at {address} ({error.strerror or error})") from None
-    _show_token()
+    # Ray sends the token only in this mode, which it reads when it is imported; without one it is an error there.
+    if _token_source() is not None:
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
     # Ray prefers an address in the environment to the one that it is given.
     for name in ("RAY_ADDRESS", "RAY_API_SERVER_ADDRESS"):
         os.environ.pop(name, None)
@@ -273,18 +270,12 @@ def connect(address: str | None) -> Any:
 
 
 def _token_source() -> str | None:
-    """Where Ray finds a token, in its order; None if nowhere."""
+    """Return where Ray finds a token, in its order; None if nowhere."""
     if os.environ.get("RAY_AUTH_TOKEN"):
         return "RAY_AUTH_TOKEN"
     named = os.environ.get("RAY_AUTH_TOKEN_PATH")
     file = Path(named) if named else Path.home() / ".ray" / "auth_token"
     return str(file) if file.is_file() else None
-
-
-def _show_token() -> None:
-    """Ray sends the token only in this mode, which it reads when it is imported; without one it is an error there."""
-    if _token_source() is not None:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def check_resources(config: Config, address: str) -> None:

@@ -31,6 +31,7 @@ from conf.schema.base import ConfigError
 from launch.compose import compose
 from launch.job import execute
 from trainer.reports.sweep_table import DONE, score, write_comparison
+from trainer.run_folder.files import read_json
 from trainer.run_folder.lock import held_folder
 
 LEAVING_S = 180.0
@@ -49,8 +50,7 @@ def trial_folder(sweep: Path, overrides: Sequence[str]) -> Path:
 
 def finished(folder: Path) -> dict[str, Any] | None:
     """Return the summary of a trial that is done, else None."""
-    file = folder / "summary.json"
-    summary: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {}
+    summary = read_json(folder / "summary.json")
     return summary if summary.get("status") in DONE else None
 
 

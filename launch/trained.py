@@ -19,7 +19,7 @@ EPISODE = ("model", "solver", "strategy", "rollout")
 
 
 def trained(run_or_model: str, overrides: list[str]) -> Config:
-    """The configuration to use a trained decomposer with: that of its run, where there is one, under overrides.
+    """Return the configuration to use a trained decomposer with: that of its run, where there is one, under overrides.
 
     ``run_or_model`` is a run's folder, one of its checkpoints, or any model. Raises ConfigError.
     """
@@ -47,12 +47,13 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
 
 
 def _completed(group: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
-    """A run's group with today's values of keys that there were none of when it ran; keys depend on the backend."""
+    """Return a run's group with today's values of the keys that did not exist when it ran; keys depend on the
+    backend."""
     return fresh | group if group.get("backend") == fresh.get("backend") else group
 
 
 def exported(run: Path) -> Path | None:
-    """A run's newest decomposer: of PPO, of its last step, or of SFT; None if it saved none."""
+    """Return a run's newest decomposer: of PPO, of its last step, or of SFT; None if it saved none."""
     folder = run / "checkpoints"
     steps = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
     return next((path for path in (folder / "ppo", *steps, folder / "sft") if (path / "config.json").is_file()), None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -86,7 +87,7 @@ class Checked:
 
 
 def check(root: Path) -> list[Checked]:
-    """Every ``<data set>/<split>.jsonl`` under ``root``, read whole and validated."""
+    """Check every ``<data set>/<split>.jsonl`` under ``root``, read whole and validated."""
     return [_checked(path, f"{path.parent.name}/{path.stem}") for path in sorted(root.glob("*/*.jsonl"))]
 
 
@@ -101,35 +102,28 @@ def _checked(path: Path, name: str) -> Checked:
         verdict = "complete" if rows == PUBLISHED[name] else "incomplete"
     else:
         verdict = "unknown"
-    return Checked(
-        name,
-        rows,
-        digest,
-        verdict,
-        dict(Counter(problem.answer_type for problem in problems)),
-        sum(problem.subquestions is not None for problem in problems),
-        len(problems) - len({normalised(problem.question) for problem in problems}),
-        bad,
-    )
+    kinds = dict(Counter(problem.answer_type for problem in problems))
+    asked = sum(problem.subquestions is not None for problem in problems)
+    repeats = len(problems) - len({normalised(problem.question) for problem in problems})
+    return Checked(name, rows, digest, verdict, kinds, asked, repeats, bad)
 
 
 def overlaps(root: Path) -> list[tuple[str, str, int]]:
-    """Pairs of files under ``root`` that share questions, and how many; a data set and its variant are one pair."""
+    """Return the pairs of files under ``root`` that share questions, and how many; a data set and its variant are one
+    pair."""
     questions = {
         f"{path.parent.name}/{path.stem}": {normalised(problem.question) for problem in read_all([path], [])}
         for path in sorted(root.glob("*/*.jsonl"))
     }
-    names = list(questions)
     return [
         (one, other, shared)
-        for index, one in enumerate(names)
-        for other in names[index + 1 :]
+        for one, other in itertools.combinations(questions, 2)
         if (shared := len(questions[one] & questions[other]))
     ]
 
 
 def convert(name: str, source: str, root: Path) -> list[tuple[Path, int, int]]:
-    """Write the splits of a data set that ``source`` has; (file, rows, rows left out) of each.
+    """Write the splits of a data set that ``source`` has; return (file, rows, rows left out) of each.
 
     ``source`` is the folder of the original release, one file of it, or ``hub``. Raises ConversionError.
     """
@@ -176,7 +170,8 @@ def _from_files(name: str, source: Path) -> list[tuple[str, Iterator[tuple[str, 
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Row]]:
-    """The rows of a JSON array, of JSON lines, or of a folder with a JSON file a row (MATH), each with its place."""
+    """Yield the rows of a JSON array, of JSON lines, or of a folder with a JSON file a row (MATH), each with its
+    place."""
     if path.is_dir():
         for file in sorted(path.glob("*/*.json"), key=lambda file: (file.parent.name, int(file.stem))):
             yield str(file), {**_parsed(file.read_text(encoding="utf-8"), str(file)), "file": file.stem}
@@ -215,7 +210,7 @@ def _from_hub(name: str) -> list[tuple[str, Iterator[tuple[str, Row]]]]:
 
 
 def table(checked: Sequence[Checked]) -> str:
-    """The files as a Markdown table."""
+    """Return the files as a Markdown table."""
     lines = [
         "| file | rows | answers | with sub-questions | repeated questions | gold accepted | SHA-256 | |",
         "|---|---|---|---|---|---|---|---|",

@@ -25,13 +25,14 @@ _PLAIN_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
 
 
-def uniform(values: Row) -> Row:
-    """A uniform row: every field, absent ones null, then the extra keys."""
-    return {name: values.get(name) for name in FIELDS} | values
+def uniform(source: str, place: str, question: str, answer: str, kind: str, **others: Any) -> Row:
+    """Return a uniform row: every field, absent ones null, then the extra keys. Its id is made of source and place."""
+    given = {"id": f"{source}-{place}", "question": question, "answer": answer, "answer_type": kind, "source": source}
+    return dict.fromkeys(FIELDS) | given | others
 
 
 def number(text: str) -> str:
-    """A plain number without thousands separators, needless zeros or a leading point; ValueError if it is none."""
+    """Return a plain number without thousands separators, needless zeros or a leading point. Raises ValueError."""
     plain = text.strip().replace(",", "")
     if not _PLAIN_NUMBER.fullmatch(plain):
         raise ValueError(f"{text!r} is no number")
@@ -51,24 +52,21 @@ def _gsm8k_lines(row: Row) -> tuple[list[str], str]:
     return [line for line in steps.split("\n") if line.strip()], number(answer)
 
 
+def _gsm8k_row(source: str, place: str, row: Row, answer: str, steps: list[str], **others: Any) -> Row:
+    question, equations = row["question"].strip(), _ANNOTATION.findall(row["answer"])
+    solution = "\n".join(_ANNOTATION.sub("", step).strip() for step in steps)
+    return uniform(source, place, question, answer, "number", solution=solution, equations=equations, **others)
+
+
 def gsm8k(row: Row, index: int, split: str) -> Row:
     """``question`` and ``answer``: one step a line with <<calculations>>, then ``#### result``."""
     lines, answer = _gsm8k_lines(row)
-    return uniform(
-        {
-            "id": f"gsm8k-{split}-{index:05}",
-            "question": row["question"].strip(),
-            "answer": answer,
-            "answer_type": "number",
-            "solution": "\n".join(_ANNOTATION.sub("", line).strip() for line in lines),
-            "source": "gsm8k",
-            "equations": _ANNOTATION.findall(row["answer"]),
-        }
-    )
+    return _gsm8k_row("gsm8k", f"{split}-{index:05}", row, answer, lines)
 
 
 def gsm8k_socratic(row: Row, index: int, split: str) -> Row:
-    """The same with ``sub-question ** step`` lines. A model wrote the sub-questions; lines without a step are dropped.
+    """Convert the same with ``sub-question ** step`` lines. A model wrote the sub-questions; lines without a step are
+    dropped.
 
     A sub-answer is the result of the step's last calculation, else its last number, else the step itself; of the
     last step it is the final answer if the step holds that.
@@ -79,26 +77,14 @@ def gsm8k_socratic(row: Row, index: int, split: str) -> Row:
         asked, mark, step = line.partition("**")
         if not mark:
             raise ValueError(f"'answer' holds a line without ** between sub-question and step: {line!r}")
-        if not step.strip():
-            continue
-        subquestions.append(asked.strip())
-        steps.append(_ANNOTATION.sub("", step).strip())
-        subanswers.append(_subanswer(step))
-    if subanswers and subanswers[-1] != answer and answer in _numbers(steps[-1]):
+        if step.strip():
+            subquestions.append(asked.strip())
+            steps.append(step)
+            subanswers.append(_subanswer(step))
+    if subanswers and answer in _numbers(_ANNOTATION.sub("", steps[-1])):
         subanswers[-1] = answer
-    return uniform(
-        {
-            "id": f"gsm8k_socratic-{split}-{index:05}",
-            "question": row["question"].strip(),
-            "answer": answer,
-            "answer_type": "number",
-            "solution": "\n".join(steps),
-            "subquestions": subquestions,
-            "subanswers": subanswers,
-            "source": "gsm8k_socratic",
-            "equations": _ANNOTATION.findall(row["answer"]),
-        }
-    )
+    asked_and_answered = {"subquestions": subquestions, "subanswers": subanswers}
+    return _gsm8k_row("gsm8k_socratic", f"{split}-{index:05}", row, answer, steps, **asked_and_answered)
 
 
 def _numbers(text: str) -> list[str]:
@@ -126,44 +112,26 @@ def math(row: Row, index: int, split: str) -> Row | None:
         return None
     subject = row["type"]
     name = re.sub(r"\W+", "_", subject.replace("&", "and").lower())
-    return _math_row(
-        boxed,
-        id=f"math-{split}-{name}-{row.get('file', index)}",
-        question=row["problem"],
-        solution=row["solution"],
-        source="math",
-        subject=subject,
-        level=row["level"].removeprefix("Level "),
-    )
+    place, level = f"{split}-{name}-{row.get('file', index)}", row["level"].removeprefix("Level ")
+    return _math_row("math", place, row, boxed, subject=subject, level=level)
 
 
 def math500(row: Row, index: int, split: str) -> Row:
     """``problem``, ``solution``, ``answer``, ``subject``, ``level`` and ``unique_id``, as PRM800K has them."""
     _, subject, file = row["unique_id"].split("/")
-    return _math_row(
-        row["answer"],
-        id=f"math500-{split}-{subject}-{file.removesuffix('.json')}",
-        question=row["problem"],
-        solution=row["solution"],
-        source="math500",
-        subject=row["subject"],
-        level=str(row["level"]),
-    )
+    place = f"{split}-{subject}-{file.removesuffix('.json')}"
+    return _math_row("math500", place, row, row["answer"], subject=row["subject"], level=str(row["level"]))
 
 
-def _math_row(boxed: str, **values: Any) -> Row:
-    """A plain number is a ``number`` (as written in ``raw_answer``), words are ``text``, the rest ``expression``."""
+def _math_row(source: str, place: str, row: Row, boxed: str, **others: Any) -> Row:
+    """Convert a row: a plain number is a ``number`` (as written in ``raw_answer``), words are ``text``, the rest an
+    ``expression``."""
     plain = re.sub(r"\\!|\\?\$", "", boxed).replace("{,}", ",").strip()
+    answer, kind = boxed, "text" if re.fullmatch(r"\\text\{[^{}]*[A-Za-z][^{}]*\}", boxed) else "expression"
     if _PLAIN_NUMBER.fullmatch(re.sub(r",(?=\d{3}(?!\d))", "", plain)):
-        answer = number(plain)
-        kind, raw = "number", {"raw_answer": boxed} if answer != boxed else {}
-    else:
-        answer, kind, raw = (
-            boxed,
-            "text" if re.fullmatch(r"\\text\{[^{}]*[A-Za-z][^{}]*\}", boxed) else "expression",
-            {},
-        )
-    return uniform({"id": None, "question": None, "answer": answer, "answer_type": kind, **values, **raw})
+        answer, kind = number(plain), "number"
+        others |= {"raw_answer": boxed} if answer != boxed else {}
+    return uniform(source, place, row["problem"], answer, kind, solution=row["solution"], **others)
 
 
 # -- AQuA (Ling et al. 2017) and JEEBench (Arora et al. 2023) ----------------------------------------------------
@@ -172,17 +140,9 @@ def _math_row(boxed: str, **values: Any) -> Row:
 def aqua(row: Row, index: int, split: str) -> Row:
     """``question``, ``options`` as ``A)text``, ``rationale`` and ``correct``, a letter."""
     width = 3 if split in ("dev", "test") else 5
-    return uniform(
-        {
-            "id": f"aqua-{split}-{index:0{width}}",
-            "question": row["question"].strip(),
-            "answer": row["correct"].strip(),
-            "answer_type": "choice",
-            "choices": [re.sub(r"^\s*\(?[A-E]\s?\)\s*", "", option).strip() for option in row["options"]],
-            "solution": row["rationale"].strip(),
-            "source": "aqua",
-        }
-    )
+    choices = [re.sub(r"^\s*\(?[A-E]\s?\)\s*", "", option).strip() for option in row["options"]]
+    place, question, answer = f"{split}-{index:0{width}}", row["question"].strip(), row["correct"].strip()
+    return uniform("aqua", place, question, answer, "choice", choices=choices, solution=row["rationale"].strip())
 
 
 JEEBENCH_TYPES = {"MCQ": "choice", "MCQ(multiple)": "multi_choice", "Integer": "number", "Numeric": "number"}
@@ -192,34 +152,24 @@ _OPTION = r"(?:\(({letter})\)|\[({letter})\]|\$[\[(]\\mathrm\{{({letter})\}}[\])
 
 
 def jeebench(row: Row, index: int, split: str) -> Row:
-    """``description``, ``index``, ``subject``, ``type``, ``gold`` and ``question``, which holds the options."""
-    kind = JEEBENCH_TYPES[row["type"]]
-    question, choices = row["question"].strip(), None
-    gold = str(row["gold"]).strip()
-    if kind != "number":
-        question, choices = _split_options(question)
-        gold = "".join(sorted(gold))
+    """Convert ``description``, ``index``, ``subject``, ``type``, ``gold`` and ``question``, which holds the options."""
+    kind, question, gold = JEEBENCH_TYPES[row["type"]], row["question"].strip(), str(row["gold"]).strip()
+    others: Row = {"subject": JEEBENCH_SUBJECTS[row["subject"]], "raw_type": row["type"]}
+    others |= {name: row[name] for name in ("description", "index")}
+    if kind == "number":
+        answer = number(gold)
+        others |= {"raw_answer": gold} if answer != gold else {}
+    else:
+        question, others["choices"] = _split_options(question)
+        answer = "".join(sorted(gold))
     year, paper = re.fullmatch(r"JEE Adv (\d{4}) Paper (\d)", row["description"]).groups()  # type: ignore[union-attr]
-    return uniform(
-        {
-            "id": f"jeebench-{year}-p{paper}-{row['subject']}-{row['index']:02}",
-            "question": question,
-            "answer": number(gold) if kind == "number" else gold,
-            "answer_type": kind,
-            "choices": choices,
-            "source": "jeebench",
-            "subject": JEEBENCH_SUBJECTS[row["subject"]],
-            "raw_type": row["type"],
-            "description": row["description"],
-            "index": row["index"],
-            **({"raw_answer": gold} if kind == "number" and number(gold) != gold else {}),
-        }
-    )
+    place = f"{year}-p{paper}-{row['subject']}-{row['index']:02}"
+    return uniform("jeebench", place, question, answer, kind, **others)
 
 
 def _split_options(question: str) -> tuple[str, list[str]]:
-    """The question and its options A to D: what follows the last marks of their letters in order. A mark at the
-    beginning of a line goes before one within a line, which may be a symbol: "Coke (C) converts"."""
+    """Return the question and its options A to D: what follows the last marks of their letters in order. A mark at
+    the beginning of a line goes before one within a line, which may be a symbol: "Coke (C) converts"."""
     places = []
     end = len(question)
     for letter in "DCBA":
@@ -241,60 +191,35 @@ def _last(pattern: str, text: str) -> re.Match[str] | None:
 
 def strategyqa(row: Row, index: int, split: str) -> Row:
     """``qid``, ``question``, ``answer`` (true or false), ``facts`` and ``decomposition`` with ``#k`` references."""
-    return uniform(
-        {
-            "id": f"strategyqa-{row['qid']}",
-            "question": row["question"].strip(),
-            "answer": {True: "yes", False: "no"}[row["answer"]],
-            "answer_type": "boolean",
-            "solution": "\n".join(fact.strip() for fact in row["facts"]),
-            "subquestions": [question.strip() for question in row["decomposition"]],
-            "source": "strategyqa",
-            "term": row["term"],
-            "term_description": row["description"],
-        }
-    )
+    question, answer = row["question"].strip(), {True: "yes", False: "no"}[row["answer"]]
+    others = {
+        "solution": "\n".join(map(str.strip, row["facts"])),
+        "subquestions": list(map(str.strip, row["decomposition"])),
+    }
+    others |= {"term": row["term"], "term_description": row["description"]}
+    return uniform("strategyqa", row["qid"], question, answer, "boolean", **others)
 
 
 def musique(row: Row, index: int, split: str) -> Row | None:
     """``id``, ``question``, ``answer``, ``question_decomposition`` and ``paragraphs``; None if not answerable."""
     if not row.get("answerable", True):
         return None
-    return uniform(
-        {
-            "id": f"musique-{row['id']}",
-            "question": row["question"].strip(),
-            "answer": row["answer"].strip(),
-            "answer_type": "text",
-            "subquestions": [step["question"].strip() for step in row["question_decomposition"]],
-            "subanswers": [step["answer"] for step in row["question_decomposition"]],
-            "source": "musique",
-            "level": row["id"].partition("__")[0],
-            "answer_aliases": row["answer_aliases"],
-            "context": [
-                f"{paragraph['title']}: {paragraph['paragraph_text']}"
-                for paragraph in row["paragraphs"]
-                if paragraph["is_supporting"]
-            ],
-        }
-    )
+    steps = row["question_decomposition"]
+    context = [f"{one['title']}: {one['paragraph_text']}" for one in row["paragraphs"] if one["is_supporting"]]
+    others = {
+        "subquestions": [step["question"].strip() for step in steps],
+        "subanswers": [step["answer"] for step in steps],
+    }
+    others |= {"level": row["id"].partition("__")[0], "answer_aliases": row["answer_aliases"], "context": context}
+    return uniform("musique", row["id"], row["question"].strip(), row["answer"].strip(), "text", **others)
 
 
 def svamp(row: Row, index: int, split: str) -> Row:
     """``ID``, ``Body``, ``Question``, ``Equation``, ``Answer`` and ``Type``; a full stop is put after a bare body."""
     body = row["Body"].strip()
     stop = "" if body[-1:] in ".?!" else "."
-    return uniform(
-        {
-            "id": f"svamp-{row['ID']}",
-            "question": f"{body}{stop} {row['Question'].strip()}",
-            "answer": re.sub(r"\.0$", "", str(row["Answer"])),
-            "answer_type": "number",
-            "source": "svamp",
-            "subject": row["Type"],
-            "equations": [row["Equation"]],
-        }
-    )
+    question, answer = f"{body}{stop} {row['Question'].strip()}", re.sub(r"\.0$", "", str(row["Answer"]))
+    return uniform("svamp", row["ID"], question, answer, "number", subject=row["Type"], equations=[row["Equation"]])
 
 
 CONVERTERS: dict[str, Converter] = {

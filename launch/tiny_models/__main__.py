@@ -15,16 +15,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from conf.schema.places import ASSETS
 
@@ -66,9 +58,8 @@ def _measure(kind: str, folder: Path, skills: Any) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
-    default = ASSETS
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(STEPS)}")
-    parser.add_argument("--folder", type=Path, default=default, help="where tiny_KIND goes")
+    parser.add_argument("--folder", type=Path, default=ASSETS, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
@@ -84,14 +75,10 @@ def main(arguments: list[str] | None = None) -> int:
     context = multiprocessing.get_context("spawn")
     reports, skills = context.Queue(), context.Queue()
     started = time.perf_counter()
-    columns = (
-        TextColumn("{task.description:<13}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), TimeRemainingColumn(), console=console) as progress:
-        tasks: dict[str, TaskID] = {}
+    counts = (bars.TextColumn("{task.description:<13}"), bars.BarColumn(), bars.MofNCompleteColumn())
+    times = (bars.TextColumn("{task.fields[loss]}"), bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
+    with bars.Progress(*counts, *times, console=console) as progress:
+        tasks: dict[str, bars.TaskID] = {}
         processes: dict[str, Any] = {}
         for kind in kinds:
             if kind in steps:

@@ -21,21 +21,9 @@ from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from launch.tiny_models.texts import (
-    END,
-    PROMPTS,
-    Pieces,
-    SolverView,
-    asking_pieces,
-    dependent_pieces,
-    fact_pieces,
-    listing_pieces,
-    ordering_pieces,
-    relation_pieces,
-    solver_pieces,
-)
+from launch.tiny_models import texts
+from launch.tiny_models.texts import END, PROMPTS, Pieces, SolverView, solver_pieces
 from rollout.data.chained import Graph, generate
-from rollout.episode.prompts import Prompts
 
 STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
 SHORT_STEPS = {1: 0.6, 2: 0.4}
@@ -59,16 +47,14 @@ Cycle = tuple[float, float, list[Stage]]
 # -- tokenizer -----------------------------------------------------------------------------------------------
 
 
-def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the task's text: any text round-trips, every task word is one token, and a digit
+def make_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE over the task's text: any text round-trips, every task word is one token, and a digit
     is always a token of its own."""
     rng = random.Random(seed)
-    problems = generate(seed, "train", STEPS)
-    texts = []
-    for _ in range(4000):
-        problem = next(problems)
-        texts.append("".join(text for text, _ in solver_pieces(problem, prompts, rng)).replace(END, ""))
-        texts.append(prompts.decompose(problem, SolverView(Graph(problem)).solve()))
+    read = []
+    for problem in itertools.islice(generate(seed, "train", STEPS), 4000):
+        read.append("".join(text for text, _ in solver_pieces(problem, rng)).replace(END, ""))
+        read.append(PROMPTS.decompose(problem, SolverView(Graph(problem)).solve()))
     tokenizer = Tokenizer(models.BPE())
     words = Regex(r" ?\d| ?[A-Za-z]+|\s| ?[^\sA-Za-z\d]")
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -82,7 +68,7 @@ def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(read, trainer)
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, eos_token=END, pad_token=END, clean_up_tokenization_spaces=False
     )
@@ -92,7 +78,7 @@ def make_tokenizer(prompts: Prompts, seed: int = 0) -> PreTrainedTokenizerFast:
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """A freshly initialised tiny Llama, its attention begun as in ``mimetic_init``."""
+    """Return a freshly initialised tiny Llama, its attention begun as in ``mimetic_init``."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -160,14 +146,9 @@ def mimetic_init(model: LlamaForCausalLM) -> None:
 
 
 def batches(
-    pieces_of: Pieces,
-    tokenizer: PreTrainedTokenizerFast,
-    prompts: Prompts,
-    seed: int,
-    size: int,
-    steps: dict[int, float],
+    pieces_of: Pieces, tokenizer: PreTrainedTokenizerFast, seed: int, size: int, steps: dict[int, float]
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Endless ``(ids, labels)`` of shape ``[size, time]``; labels are -100 where nothing is supervised.
+    """Yield endless ``(ids, labels)`` of shape ``[size, time]``; labels are -100 where nothing is supervised.
 
     Texts are drawn a few batches at a time and sorted by length, so that little of a batch is padding.
     """
@@ -178,7 +159,7 @@ def batches(
         for _ in range(8 * size):
             ids: list[int] = []
             labels: list[int] = []
-            for text, supervised in pieces_of(next(problems), prompts, rng):
+            for text, supervised in pieces_of(next(problems), rng):
                 piece = tokenizer.encode(text, add_special_tokens=False)
                 ids += piece
                 labels += piece if supervised else [-100] * len(piece)
@@ -195,48 +176,45 @@ def batches(
 
 
 def cycles(kind: str) -> list[Cycle]:
-    """What the ``solver`` or the ``decomposer`` base reads: bare look-ups first, then relations, short problems, and
-    the whole task.
+    """Return what the ``solver`` or the ``decomposer`` base reads: bare look-ups first, then relations, short problems,
+    and the whole task.
 
     Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
     for most of its training. The base goes through two more cycles of the learning rate on long problems: in the
     first it settles on lists whose ends are right and whose middle is in any order, and goes on that way however long
     it reads the same (0.55 of its four-step lists right after it; 0.78 and 0.97 after the others).
     """
-    look_ups: list[Stage] = [
-        (0.1, fact_pieces, BATCH // 2, SHORT_STEPS),
-        (0.1, relation_pieces, BATCH // 2, SHORT_STEPS),
-    ]
+    bare = (texts.fact_pieces, texts.relation_pieces)
+    look_ups: list[Stage] = [(0.1, pieces, BATCH // 2, SHORT_STEPS) for pieces in bare]
     if kind == "solver":
         short: Stage = (0.15, solver_pieces, BATCH // 2, SHORT_STEPS)
         return [(1.0, LEARNING_RATE, [*look_ups, short, (1.0, solver_pieces, BATCH, STEPS)])]
     first: list[Stage] = [
         *look_ups,
-        (0.1, dependent_pieces, BATCH, SHORT_STEPS),
-        (0.1, ordering_pieces, BATCH, SHORT_STEPS),
-        (0.3, ordering_pieces, 2 * BATCH, STEPS),
+        (0.1, texts.dependent_pieces, BATCH, SHORT_STEPS),
+        (0.1, texts.ordering_pieces, BATCH, SHORT_STEPS),
+        (0.3, texts.ordering_pieces, 2 * BATCH, STEPS),
         # The form that a plan has comes last: begun with it, the order was not learned in the same time.
-        (1.0, asking_pieces, 2 * BATCH, STEPS),
+        (1.0, texts.asking_pieces, 2 * BATCH, STEPS),
     ]
-    again: list[Stage] = [(0.6, listing_pieces, 2 * BATCH, LONG_STEPS), (1.0, asking_pieces, 2 * BATCH, PLAN_STEPS)]
+    again: list[Stage] = [
+        (0.6, texts.listing_pieces, 2 * BATCH, LONG_STEPS),
+        (1.0, texts.asking_pieces, 2 * BATCH, PLAN_STEPS),
+    ]
     return [(0.8, LEARNING_RATE, first), (0.1, LEARNING_RATE * 2 / 3, again), (1.0, LEARNING_RATE * 2 / 3, again)]
 
 
 def stream(
-    stages: list[Stage], tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int
+    stages: list[Stage], tokenizer: PreTrainedTokenizerFast, seed: int, steps: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches of the stages in turn, for ``steps`` steps and more."""
+    """Yield batches of the stages in turn, for ``steps`` steps and more."""
     for number, (share, pieces_of, size, weights) in enumerate(stages):
         count = int(share * steps) if share < 1 else steps
-        yield from itertools.islice(batches(pieces_of, tokenizer, prompts, seed + number, size, weights), count)
+        yield from itertools.islice(batches(pieces_of, tokenizer, seed + number, size, weights), count)
 
 
 def train(
-    model: LlamaForCausalLM,
-    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
-    steps: int,
-    lr: float,
-    report: Report,
+    model: LlamaForCausalLM, stream: Iterator[tuple[torch.Tensor, torch.Tensor]], steps: int, lr: float, report: Report
 ) -> None:
     """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay.
 
@@ -284,15 +262,13 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Pa
 
 
 def beginning_steps(steps: int) -> int:
-    """Steps that each beginning is tried for before a training of ``steps``."""
+    """Return the steps that each beginning is tried for before a training of ``steps``."""
     return min(BEGINNING_STEPS, steps)
 
 
-def begin(
-    tokenizer: PreTrainedTokenizerFast, prompts: Prompts, seed: int, steps: int, report: Report
-) -> LlamaForCausalLM:
-    """The best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the draw of
-    the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
+def begin(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, report: Report) -> LlamaForCausalLM:
+    """Return the best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the
+    draw of the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
     found = []
     for number in range(BEGINNINGS):
         model, losses = make_model(tokenizer, seed + number), deque[float](maxlen=50)
@@ -301,14 +277,14 @@ def begin(
             kept.append(loss)
             report(before + step, loss, exact)
 
-        stream = batches(fact_pieces, tokenizer, prompts, seed, BATCH // 2, SHORT_STEPS)
+        stream = batches(texts.fact_pieces, tokenizer, seed, BATCH // 2, SHORT_STEPS)
         train(model, stream, steps, LEARNING_RATE, note)
         found.append((sum(losses), number, model))
     return min(found)[2]
 
 
 def total_steps(steps: int) -> int:
-    """Steps that ``make`` takes and reports in all."""
+    """Return the steps that ``make`` takes and reports in all."""
     return BEGINNINGS * beginning_steps(steps) + steps
 
 
@@ -316,8 +292,8 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
     """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it; the beginnings are
     reported as the first steps."""
     torch.set_num_threads(1)
-    tokenizer = make_tokenizer(PROMPTS, seed)
-    model = begin(tokenizer, PROMPTS, seed, beginning_steps(steps), report)
+    tokenizer = make_tokenizer(seed)
+    model = begin(tokenizer, seed, beginning_steps(steps), report)
     left = steps
     for number, (share, lr, stages) in enumerate(cycles(kind)):
         count = min(left, round(share * steps))
@@ -326,7 +302,7 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
         def note(step: int, loss: float, exact: float, before: int = done) -> None:
             report(before + step, loss, exact)
 
-        train(model, stream(stages, tokenizer, PROMPTS, seed + 100 * number, count), count, lr, note)
+        train(model, stream(stages, tokenizer, seed + 100 * number, count), count, lr, note)
         left -= count
     save(model, tokenizer, folder)
 

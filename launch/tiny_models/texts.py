@@ -26,7 +26,7 @@ END = "<|end|>"
 PROMPTS = Prompts(Strategy(**yaml.safe_load((CONF / "strategy" / "daslam.yaml").read_text(encoding="utf-8"))))
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
-Pieces = Callable[[Problem, Prompts, random.Random], list[Piece]]
+Pieces = Callable[[Problem, random.Random], list[Piece]]
 BLANK = Problem("", "", "")
 HEADINGS = (
     "What can be told, in turn", "In turn", "Told in turn", "Questions", "To be asked", "Asked in turn",
@@ -46,7 +46,7 @@ class SolverView:
         self.computed: list[str] = []
 
     def answer(self, name: str) -> str:
-        """The reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
+        """Return the reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
         reply = self.graph.reply(name, self.known)
         if name not in self.known and self.graph.in_view(name, self.known):
             self.known.add(name)
@@ -54,12 +54,12 @@ class SolverView:
         return reply
 
     def solve(self) -> str:
-        """The reply to the whole problem: everything computed so far, then the target as if asked for."""
+        """Return the reply to the whole problem: everything computed so far, then the target as if asked for."""
         return "\n".join([*self.computed, self.graph.reply(self.graph.target, self.known)])
 
 
 def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:
-    """Names to ask about before the whole problem: gold, imperfect, arbitrary or none."""
+    """Return the names to ask about before the whole problem: gold, imperfect, arbitrary or none."""
     draw = rng.random()
     everyone = list(graph.quantities)
     if draw < 0.1:
@@ -78,26 +78,26 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
     return everyone[: rng.randint(2, 7)]
 
 
-def solver_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """One conversation: random turns, then the whole problem; every reply is supervised."""
+def solver_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write one conversation: random turns, then the whole problem; every reply is supervised."""
     graph = Graph(problem)
     view = SolverView(graph)
     turns: list[Turn] = []
     pieces: list[Piece] = []
     written = ""
     for name in random_turns(problem, graph, rng):
-        prompt = prompts.subquestion(problem, turns, graph.ask(name))
+        prompt = PROMPTS.subquestion(problem, turns, graph.ask(name))
         reply = view.answer(name)
         pieces += [(prompt[len(written) :], False), (f" {reply}\n", True)]
         written = f"{prompt} {reply}\n"
         turns.append(Turn(graph.ask(name), reply))
-    prompt = prompts.solve(problem, turns)
+    prompt = PROMPTS.solve(problem, turns)
     return [*pieces, (prompt[len(written) :], False), (f" {view.solve()}{END}", True)]
 
 
 def in_turn(graph: Graph, rng: random.Random) -> list[str]:
-    """Everything that can be worked out, in an order in which it can be; what follows from the last comes next where
-    there is a choice."""
+    """Return everything that can be worked out, in an order in which it can be; what follows from the last comes next
+    where there is a choice."""
     names: list[str] = []
     known = set(graph.given)
     while ready := [name for name in graph.quantities if name not in known and graph.in_view(name, known)]:
@@ -107,27 +107,28 @@ def in_turn(graph: Graph, rng: random.Random) -> list[str]:
     return names
 
 
-def listing_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with the names of what can be worked out, in turn."""
+def listing_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem with the names of what can be worked out, in turn."""
     names = in_turn(Graph(problem), rng)
     return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
 
 
-def asking_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with what can be worked out in turn, as names or as questions; before questions mostly the solver's
-    attempt, and a heading that tells nothing. Always under the same heading, the order was lost under another one."""
+def asking_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem with what can be worked out in turn, as names or as questions; before questions mostly the
+    solver's attempt, and a heading that tells nothing. Always under the same heading, the order was lost under another
+    one."""
     if rng.random() < 0.3:
-        return listing_pieces(problem, prompts, rng)
+        return listing_pieces(problem, rng)
     graph = Graph(problem)
     attempt = f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
     questions = "\n".join(graph.ask(name) for name in in_turn(graph, rng))
     return [(f"{problem.question}{attempt}\n{rng.choice(HEADINGS)}:\n", False), (f"{questions}{END}", True)]
 
 
-def ordering_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem with the names of what can be worked out in turn, or with its facts in such an order."""
+def ordering_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem with the names of what can be worked out in turn, or with its facts in such an order."""
     if rng.random() < 0.8:
-        return listing_pieces(problem, prompts, rng)
+        return listing_pieces(problem, rng)
     graph = Graph(problem)
     told: list[str] = []
     for name in in_turn(graph, rng):
@@ -137,8 +138,8 @@ def ordering_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> l
     return [(problem.question, False), (f"\nIn order: {facts}{END}", True)]
 
 
-def dependent_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem and who is told relative to whom: the look-up of relations from their other end."""
+def dependent_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem and who is told relative to whom: the look-up of relations from their other end."""
     graph = Graph(problem)
     names = list(graph.quantities)
     rng.shuffle(names)
@@ -150,26 +151,26 @@ def dependent_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> 
     return pieces
 
 
-def fact_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """Stated numbers alone, everybody asked about: the look-up by name, bare."""
+def fact_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write stated numbers alone, everybody asked about: the look-up by name, bare."""
     item, names = problem.meta["item"], rng.sample(NAMES, rng.randint(2, 6))
     numbers = {name: rng.randint(2, 99) for name in names}
     text = " ".join(f"{rng.choice(OPENINGS)}{name} owns {numbers[name]} {item}." for name in names)
     pieces: list[Piece] = [(text, False)]
     rng.shuffle(names)
     for name in names:
-        pieces.append((prompts.subquestion(BLANK, [], SUBQUESTION.format(i=item, x=name)), False))
+        pieces.append((PROMPTS.subquestion(BLANK, [], SUBQUESTION.format(i=item, x=name)), False))
         pieces.append((f" {name} owns {numbers[name]} {item}.", True))
     return pieces
 
 
-def relation_pieces(problem: Problem, prompts: Prompts, rng: random.Random) -> list[Piece]:
-    """A problem and everybody asked about, each answered with how it was told: the look-up of relations."""
+def relation_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem and everybody asked about, each answered with how it was told: the look-up of relations."""
     graph = Graph(problem)
     names = list(graph.quantities)
     rng.shuffle(names)
     pieces: list[Piece] = [(problem.question, False)]
     for name in names:
         quantity = graph.quantities[name]
-        pieces += [(prompts.subquestion(BLANK, [], graph.ask(name)), False), (f" {quantity.clause}.", True)]
+        pieces += [(PROMPTS.subquestion(BLANK, [], graph.ask(name)), False), (f" {quantity.clause}.", True)]
     return pieces

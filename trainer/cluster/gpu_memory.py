@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from conf.schema.learning import Learner
+from conf.schema.rollout import Rollout
+from conf.schema.solver import VllmSolver
+
 GIB = 2**30
 # What CUDA, NCCL and the allocator's gaps take of a GPU beside tensors, and what an engine needs for one step.
 LEARNER_OVERHEAD = 3 * GIB
@@ -110,31 +114,21 @@ class Part:
     formula: str
 
 
-def learner_memory(
-    shape: Shape,
-    *,
-    dtype: str,
-    lora_rank: int | None,
-    ranks: int,
-    zero_stage: int,
-    critic: str,
-    microbatch_tokens: int,
-    checkpointing: bool,
-) -> list[Part]:
+def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> list[Part]:
     """Return what a learner rank holds on its GPU at the peak of a step.
 
     With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
     float32 only the latter two (8). The reference is a whole copy on every rank; under LoRA it is the same weights with
     the adapters off. Half of a micro-batch is taken to be completions, whose logits are kept in float32.
     """
-    width = WIDTH[dtype]
+    width, tokens = WIDTH[learner.dtype], learner.max_tokens_per_microbatch
     adapters = shape.adapters(lora_rank) if lora_rank is not None else 0
     trained = adapters or shape.parameters
-    copies = 2 if critic == "separate" else 1
+    copies = 2 if learner.critic == "separate" else 1
     held = shape.parameters + adapters
-    states = 12 if dtype == "bfloat16" else 8
-    split = {"optimiser": zero_stage >= 1, "gradients": zero_stage >= 2, "weights": zero_stage >= 3}
-    share = {name: ranks if yes else 1 for name, yes in split.items()}
+    states = 12 if learner.dtype == "bfloat16" else 8
+    split = {"optimiser": 1, "gradients": 2, "weights": 3}
+    share = {name: learner.ranks if learner.zero_stage >= stage else 1 for name, stage in split.items()}
     twice = f"{copies} × " if copies > 1 else ""
 
     def part(name: str, bytes_each: int, count: int) -> Part:
@@ -146,15 +140,19 @@ def learner_memory(
     if lora_rank is None:
         parts.append(Part("reference", width * shape.parameters, f"{width} B × {billions(shape.parameters)}"))
     each = layer_activations(shape)
-    kept = shape.layers * shape.hidden + each if checkpointing else shape.layers * each
-    how = f"{shape.layers} layers × {shape.hidden} + {each}" if checkpointing else f"{shape.layers} layers × {each}"
-    logits = microbatch_tokens // 2 * shape.vocabulary
+    kept = shape.layers * shape.hidden + each if learner.gradient_checkpointing else shape.layers * each
+    how = (
+        f"{shape.layers} layers × {shape.hidden} + {each}"
+        if learner.gradient_checkpointing
+        else f"{shape.layers} layers × {each}"
+    )
+    logits = tokens // 2 * shape.vocabulary
     # The logits as the model made them, in float32, and the gradient of those.
     parts += [
-        Part("activations", copies * width * kept * microbatch_tokens,
-             f"{twice}{width} B × ({how}) × {microbatch_tokens} tokens"),
+        Part("activations", copies * width * kept * tokens,
+             f"{twice}{width} B × ({how}) × {tokens} tokens"),
         Part("logits", (width + 8) * logits,
-             f"{width + 8} B × {microbatch_tokens // 2} tokens × {shape.vocabulary} words"),
+             f"{width + 8} B × {tokens // 2} tokens × {shape.vocabulary} words"),
         Part("overhead", LEARNER_OVERHEAD, "CUDA, NCCL, gaps"),
     ]  # fmt: skip
     return parts
@@ -176,7 +174,7 @@ def kv_bytes(shape: Shape, dtype: str) -> int:
 
 
 def engine_memory(
-    shape: Shape, *, dtype: str, max_model_len: int, max_num_seqs: int, share_gib: float | None, tensor_parallel: int
+    shape: Shape, group: Rollout | VllmSolver, dtype: str, share_gib: float | None, tensor_parallel: int
 ) -> list[Part]:
     """Return what a vLLM engine holds on each of its GPUs: weights, what a step needs, and in the rest keys and values.
 
@@ -186,14 +184,14 @@ def engine_memory(
     over = f" / {tensor_parallel} GPUs" if tensor_parallel > 1 else ""
     weights = width * shape.parameters / tensor_parallel
     if share_gib is None:
-        tokens = float(max_num_seqs * max_model_len)
+        tokens = float(group.max_num_seqs * group.max_model_len)
     else:
         tokens = max(0.0, (share_gib * GIB - weights - ENGINE_OVERHEAD) // token)
     return [
         Part("weights", weights, f"{width} B × {billions(shape.parameters)}{over}"),
         Part("KV cache", tokens * token,
-             f"{token / 1024:g} KiB a token × {tokens:,.0f} tokens = {tokens / max_model_len:,.0f} sequences of "
-             f"{max_model_len}"),
+             f"{token / 1024:g} KiB a token × {tokens:,.0f} tokens = {tokens / group.max_model_len:,.0f} sequences of "
+             f"{group.max_model_len}"),
         Part("overhead", ENGINE_OVERHEAD, "CUDA, one step"),
     ]  # fmt: skip
 

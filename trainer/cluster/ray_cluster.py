@@ -36,27 +36,18 @@ def start_ray(config: Config) -> None:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cluster = config.cluster
-    local = cluster.address is None
-    if not local:
-        _answers(str(cluster.address))
-    arguments: dict[str, Any] = (
-        {
-            "num_cpus": cluster.num_cpus or os.cpu_count(),
-            "object_store_memory": int(cluster.object_store_gib * 2**30),
-            "include_dashboard": cluster.dashboard,
-            "dashboard_host": cluster.dashboard_host,
-        }
-        if local
-        else {"address": cluster.address}
-    )
+    if cluster.address is not None:
+        _answers(cluster.address)
+        arguments: dict[str, Any] = {"address": cluster.address}
+    else:
+        arguments = {"num_cpus": cluster.num_cpus or os.cpu_count(), "include_dashboard": cluster.dashboard}
+        arguments |= {"object_store_memory": int(cluster.object_store_gib * 2**30)}
+        arguments |= {"dashboard_host": cluster.dashboard_host}
     # A job's workers have the copy of the project that came with it, and what the job's environment names.
-    in_job = not local and JOB_VARIABLE in os.environ
-    ray.init(
-        **arguments,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        runtime_env=None if in_job or not (folders := import_folders()) else {"env_vars": {"PYTHONPATH": folders}},
-    )
+    in_job = cluster.address is not None and JOB_VARIABLE in os.environ
+    folders = "" if in_job else import_folders()
+    environment = {"env_vars": {"PYTHONPATH": folders}} if folders else None
+    ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
     note_processes(config)
 
 
@@ -113,15 +104,13 @@ def stop_ray(config: Config) -> None:
     """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger."""
     note_processes(config)
     ray.shutdown()
-    _, alive = psutil.wait_procs(_SEEN, timeout=3)
+    alive = list(_SEEN)
     _SEEN.clear()
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(alive, timeout=3)
-    for process in alive:
-        with suppress(psutil.NoSuchProcess):
-            process.kill()
+    for end in (psutil.Process.terminate, psutil.Process.kill):
+        _, alive = psutil.wait_procs(alive, timeout=3)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
 
 
 @contextmanager

@@ -53,31 +53,17 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
 
 
 def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
-    learner, lora = config.learner, config.model.lora
-    parts = sizes.learner_memory(
-        shape,
-        dtype=learner.dtype,
-        lora_rank=lora.rank if lora is not None else None,
-        ranks=learner.ranks,
-        zero_stage=learner.zero_stage,
-        critic=learner.critic,
-        microbatch_tokens=learner.max_tokens_per_microbatch,
-        checkpointing=learner.gradient_checkpointing,
-    )
-    return GpuRole("learner", parts, sizes.gib(parts), pushed=sizes.WIDTH[learner.dtype] * shape.parameters)
+    lora = config.model.lora
+    parts = sizes.learner_memory(shape, config.learner, lora.rank if lora is not None else None)
+    pushed = sizes.WIDTH[config.learner.dtype] * shape.parameters
+    return GpuRole("learner", parts, sizes.gib(parts), pushed=pushed)
 
 
 def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, parallel: int = 1) -> GpuRole:
     gpu, group = config.cluster.gpu_gib, getattr(config, role)
     share = group.gpu_memory_utilization
-    parts = sizes.engine_memory(
-        shape,
-        dtype=dtype,
-        max_model_len=group.max_model_len,
-        max_num_seqs=group.max_num_seqs,
-        share_gib=share * gpu if gpu is not None else None,
-        tensor_parallel=parallel,
-    )
+    share_gib = share * gpu if gpu is not None else None
+    parts = sizes.engine_memory(shape, group, dtype, share_gib, parallel)
     one = group.max_model_len * sizes.kv_bytes(shape, dtype) / parallel
     minimum = (parts[0].size + one + sizes.ENGINE_OVERHEAD) / sizes.GIB
     limit = f", {share:g} of {gpu:g} (gpu_memory_utilization)" if gpu is not None else ""

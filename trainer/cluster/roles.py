@@ -46,16 +46,9 @@ class RunningRoles:
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return the rollout workers and reward actors as a pipeline."""
-        limits = config.controller
-        return Pipeline(
-            self.workers,
-            self.solvers,
-            self.rewarders,
-            self.log_folder,
-            limits.wait_timeout_s,
-            limits.max_tries,
-            config.rewards.episode_seconds,
-        )
+        limits, actors = config.controller, (self.workers, self.solvers, self.rewarders)
+        seconds = config.rewards.episode_seconds
+        return Pipeline(*actors, self.log_folder, limits.wait_timeout_s, limits.max_tries, seconds)
 
     async def ready(
         self, timeout_s: float, progress: Callable[[int], object] = lambda done: None, solvers: Sequence[Any] = ()
@@ -95,33 +88,24 @@ async def running_roles(
 async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES) -> RunningRoles:
     """Reserve what the actors of these roles need, then create them; they load their models side by side. Raises
     StartError."""
-    logs = str(log_folder)
     places = await _reserve(config, only)
     given = for_actors(config)
-
-    def own(index: int) -> tuple[Any, ...]:
-        return given, index, logs
-
-    settings: dict[str, tuple[Any, dict[str, Any], Callable[[int], tuple[Any, ...]]]] = {
-        "solver": (SolverActor, {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}, own),
-        "rollout": (RolloutWorker, {"max_concurrency": 1_000, "max_restarts": 3}, own),
+    # Of each role its actor, how Ray runs that, and what it is given first.
+    settings: dict[str, tuple[Any, dict[str, Any], Any]] = {
+        "solver": (SolverActor, {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}, given),
+        "rollout": (RolloutWorker, {"max_concurrency": 1_000, "max_restarts": 3}, given),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
-        "reward": (
-            RewardActor,
-            {"max_restarts": -1},
-            lambda index: (config.rewards, index, logs),
-        ),
-        "learner": (LearnerRank, {}, own),
-    }  # fmt: skip
+        "reward": (RewardActor, {"max_restarts": -1}, config.rewards),
+        "learner": (LearnerRank, {}, given),
+    }
     wanted = {role.name: role for role in placement.role_sizes(config, only)}
 
     def start(name: str) -> list[Any]:
-        actor, options, arguments = settings[name]
-        role = wanted[name]
+        role, (actor, options, first) = wanted[name], settings[name]
         return [
             actor.options(
                 num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((name, index)), **options
-            ).remote(*arguments(index))
+            ).remote(first, index, str(log_folder))
             for index in range(role.count)
         ]
 

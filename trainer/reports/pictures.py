@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import yaml
 
 from conf.schema.rewards import PARTS
-from trainer.run_folder.files import read_rows
+from trainer.run_folder.files import read_json, read_rows
 from trainer.tracking.labels import label
 
 Row = dict[str, Any]
@@ -79,10 +78,10 @@ FINE_TUNING = Panel("sft", "Fine-tuning", ("sft/held_out_loss", "sft/loss"), "na
 
 def read_run(folder: Path, name: str | None = None) -> FinishedRun:
     """Read a run's folder; what it does not have is empty."""
-    summary, config = folder / "summary.json", folder / "config.yaml"
+    config = folder / "config.yaml"
     return FinishedRun(
         name or folder.name,
-        json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else {},
+        read_json(folder / "summary.json"),
         yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {},
         read_rows(folder / "metrics.jsonl"),
         read_rows(folder / "logs" / "sft.jsonl"),
@@ -230,17 +229,8 @@ def _bars(axis: Any, runs: Sequence[FinishedRun], kinds: Sequence[str]) -> None:
         for kind, entry in run.accuracy.items():
             y = kinds.index(kind) + (index - (len(runs) - 1) / 2) * height
             colour = COLOURS.get(kind, "#5f6368") if len(runs) == 1 else f"C{index}"
-            bar(
-                axis,
-                y,
-                entry["mean"],
-                entry["low"],
-                entry["high"],
-                FONT - 2,
-                height=height * 0.92,
-                color=colour,
-                label=name,
-            )
+            interval = (entry["low"], entry["high"])
+            bar(axis, y, entry["mean"], *interval, FONT - 2, height=height * 0.92, color=colour, label=name)
             name = None
     axis.set(title="Held-out accuracy", xlabel="share of right answers, 95 % interval", xlim=(0, 1.1))
     axis.set_yticks(range(len(kinds)), [label(kind) for kind in kinds])
@@ -268,8 +258,8 @@ def plain(axis: Any, grid: str = "both") -> None:
 def _tidy(axis: Any) -> None:
     axis.title.set_fontsize(FONT + 1)
     axis.tick_params(labelsize=FONT - 1)
-    for text in (axis.xaxis.label, axis.yaxis.label):
-        text.set_fontsize(FONT - 1)
+    axis.xaxis.label.set_fontsize(FONT - 1)
+    axis.yaxis.label.set_fontsize(FONT - 1)
     plain(axis)
     labels = axis.get_legend_handles_labels()[1]
     if labels:

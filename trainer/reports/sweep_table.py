@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import yaml
 
 from trainer.reports.pictures import plain
 from trainer.reports.tables import brief, markdown, number
+from trainer.run_folder.files import read_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,10 +38,10 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
     the held-out accuracy with its 95 % interval, that before PPO, learner steps, minutes and how it ended."""
     import pandas as pd
 
-    trials = [json.loads(file.read_text()) | {"summary": _summary(file.parent)} for file in sweep.glob("*/trial.json")]
+    trials = [(read_json(file), file.parent / "summary.json") for file in sweep.glob("*/trial.json")]
     rows = []
-    for trial in sorted(trials, key=lambda trial: trial["number"]):
-        summary = trial["summary"]
+    for trial, file in sorted(trials, key=lambda found: found[0]["number"]):
+        summary = read_json(file) or {"status": "unfinished"}
         kind, accuracy = judged(summary), summary.get("accuracy", {})
         entry = accuracy.get(kind, {})
         rows.append(
@@ -54,12 +54,6 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
     table = pd.DataFrame(rows, dtype=object)
     keys = [key for key in table.columns if key not in FIGURES and table[key].nunique(dropna=False) > 1]
     return keys, table.reindex(columns=[*keys, *FIGURES])
-
-
-def _summary(folder: Path) -> dict[str, Any]:
-    file = folder / "summary.json"
-    found: dict[str, Any] = json.loads(file.read_text()) if file.is_file() else {"status": "unfinished"}
-    return found
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:

@@ -5,17 +5,9 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from rich import progress as bars
 from rich.console import Console, Group
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    SpinnerColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table
 from rich.text import Text
 
@@ -45,15 +37,13 @@ class View:
         self._metrics: dict[str, float] = {}
         self._smooth: dict[str, float] = {}
         self._held_out: dict[str, float] = {}
-        self._progress = Progress(
-            SpinnerColumn(),
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=28),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-            console=console,
+        begun = (
+            bars.SpinnerColumn(),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(bar_width=28),
         )
+        counts = (bars.MofNCompleteColumn(), bars.TimeElapsedColumn(), bars.TimeRemainingColumn())
+        self._progress = bars.Progress(*begun, *counts, console=console)
         self._live = Live(self, console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
         self._task: Any = None
         self._name = ""

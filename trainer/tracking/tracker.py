@@ -65,10 +65,8 @@ class Tracker:
         rows that it lacks."""
         lost = cut(self.folder / METRICS, lambda row: row["step"] <= step)
         self._append(LOST, lost)
-        cut(
-            self.folder / EPISODES,
-            lambda row: row["step"] <= step and (row["split"] == "train" or row["split"] in kinds),
-        )
+        kept = ("train", *kinds)
+        cut(self.folder / EPISODES, lambda row: row["step"] <= step and row["split"] in kept)
         cut(self.folder / RECORDED, lambda row: row["step"] <= step)
         self._fresh = [record for record in self._fresh if record["step"] <= step]
         for row in read_rows(self.folder / METRICS):  # what W&B lost when a process was killed
@@ -153,18 +151,10 @@ def episode_record(item: Scored) -> dict[str, Any]:
 def _table_row(record: dict[str, Any], columns: Sequence[str]) -> list[Any]:
     """Return a record of episodes.jsonl as a row of the table; the last columns are the reward's parts."""
     problem, decomposition, reward = record["problem"], record["decomposition"], record["reward"]
-    return [
-        record["step"],
-        record["split"],
-        problem["id"],
-        problem["question"],
-        "\n".join(decomposition["subquestions"]) if decomposition else "",
-        record["final"]["answer"] or "",
-        problem["answer"],
-        record["correct"],
-        reward["total"],
-        *(reward.get(part) for part in columns[COLUMNS.index(PARTS[0]) :]),
-    ]
+    subquestions = "\n".join(decomposition["subquestions"]) if decomposition else ""
+    asked = [record["step"], record["split"], problem["id"], problem["question"], subquestions]
+    answered = [record["final"]["answer"] or "", problem["answer"], record["correct"], reward["total"]]
+    return [*asked, *answered, *(reward.get(part) for part in columns[COLUMNS.index(PARTS[0]) :])]
 
 
 def resident_gib() -> float:

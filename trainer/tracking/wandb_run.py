@@ -47,7 +47,11 @@ class WandbRun:
         if tracking.wandb == "online" and not wandb.login(prompt=False, verify=False):
             raise wandb.errors.UsageError("no API key; `wandb login` asks for one, WANDB_API_KEY may hold it")
         (self._folder / "wandb").mkdir(exist_ok=True)
-        self._try_to_write()
+        probe = self._folder / "wandb" / "space"
+        try:
+            probe.write_bytes(bytes(SPACE))
+        finally:
+            probe.unlink(missing_ok=True)
         self._run = wandb.init(
             project=tracking.project,
             group=tracking.group,
@@ -74,13 +78,6 @@ class WandbRun:
             self.sent = self._run.starting_step - 1 if online else last_step(self._folder, before)
         # A score belongs to the version it is of; its row is that of the step in which it was there.
         self._run.define_metric("eval/*", step_metric="eval/version")
-
-    def _try_to_write(self) -> None:
-        probe = self._folder / "wandb" / "space"
-        try:
-            probe.write_bytes(bytes(SPACE))
-        finally:
-            probe.unlink(missing_ok=True)
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Log a learner step's metrics, unless W&B has them."""

@@ -11,7 +11,6 @@ from launch.tiny_models.make import batches, cycles, make, make_model, make_toke
 from launch.tiny_models.prune import NEURONS, cut_down
 from launch.tiny_models.texts import (
     END,
-    PROMPTS,
     SolverView,
     asking_pieces,
     dependent_pieces,
@@ -29,7 +28,7 @@ PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, orderi
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return make_tokenizer(PROMPTS)
+    return make_tokenizer()
 
 
 def some(count, steps=None):
@@ -69,7 +68,7 @@ def test_any_text_comes_back_from_the_tokenizer_and_digits_stand_alone(tokenizer
 def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
     rng = random.Random(0)
     for problem in some(200, {4: 1.0}):
-        parts = pieces(problem, PROMPTS, rng)
+        parts = pieces(problem, rng)
         ids = [tokenizer.encode(text) for text, _ in parts]
         assert sum(map(len, ids)) <= 512
         assert any(taught for _, taught in parts)
@@ -79,12 +78,12 @@ def test_texts_fit_the_context_and_teach_something(tokenizer, pieces):
 def test_the_base_reads_no_decomposition():
     rng = random.Random(0)
     for problem in some(200):
-        text = "".join(part for part, _ in asking_pieces(problem, PROMPTS, rng))
+        text = "".join(part for part, _ in asking_pieces(problem, rng))
         assert "Sub-questions:" not in text
 
 
 def test_batches_supervise_replies_only(tokenizer):
-    ids, labels = next(batches(solver_pieces, tokenizer, PROMPTS, 0, 8, {2: 1.0}))
+    ids, labels = next(batches(solver_pieces, tokenizer, 0, 8, {2: 1.0}))
     taught = labels != -100
     assert ids.shape == labels.shape
     assert (ids[taught] == labels[taught]).all()
@@ -98,7 +97,7 @@ def test_batches_supervise_replies_only(tokenizer):
 def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
     assert cycles(kind)[-1][0] == 1.0
     for _, _, stages in cycles(kind):
-        assert len(list(itertools.islice(stream(stages, tokenizer, PROMPTS, 0, 20), 20))) == 20
+        assert len(list(itertools.islice(stream(stages, tokenizer, 0, 20), 20))) == 20
 
 
 def test_a_model_begins_with_heads_that_look_back(tokenizer):

@@ -7,7 +7,9 @@ from dataclasses import replace
 
 import pytest
 
+from conf.schema.learning import Learner
 from conf.schema.model import shipped
+from conf.schema.solver import VllmSolver
 from launch.compose import compose
 from launch.plan import main
 from trainer.cluster.gpu_memory import (
@@ -24,12 +26,16 @@ from trainer.cluster.resource_plan import gpu_roles, over_full
 
 SEVEN, FOURTEEN = DESCRIBED["7b"], DESCRIBED["14b"]
 LORA = "model.lora={rank: 16, alpha: 32, targets: all-linear}"
-FULL = {"dtype": "bfloat16", "lora_rank": None, "ranks": 4, "zero_stage": 2, "critic": "shared",
-        "microbatch_tokens": 8192, "checkpointing": True}  # fmt: skip
+FULL = {"lr": 1e-5, "critic_lr": 1e-5, "dtype": "bfloat16", "ranks": 4, "zero_stage": 2, "critic": "shared",
+        "max_tokens_per_microbatch": 8192, "gradient_checkpointing": True}  # fmt: skip
 
 
 def sizes(parts) -> dict[str, float]:
     return {part.name: part.size for part in parts}
+
+
+def learner_sizes(settings) -> dict[str, float]:
+    return sizes(learner_memory(SEVEN, Learner.model_validate(settings), None))
 
 
 def test_described_sizes_are_those_of_the_published_models():
@@ -47,7 +53,7 @@ def test_adapters_by_hand():
     ("stage", "weights", "gradients", "optimiser"), [(0, 1, 1, 1), (1, 1, 1, 4), (2, 1, 4, 4), (3, 4, 4, 4)]
 )
 def test_zero_divides_what_its_stage_says(stage, weights, gradients, optimiser):
-    found = sizes(learner_memory(SEVEN, **FULL | {"zero_stage": stage}))
+    found = learner_sizes(FULL | {"zero_stage": stage})
     count = SEVEN.parameters
     assert found["weights"] == 2 * count / weights
     assert found["gradients"] == 2 * count / gradients
@@ -56,7 +62,7 @@ def test_zero_divides_what_its_stage_says(stage, weights, gradients, optimiser):
 
 
 def test_float32_keeps_no_second_copy_and_a_critic_of_its_own_is_a_second_model():
-    found = sizes(learner_memory(SEVEN, **FULL | {"dtype": "float32", "zero_stage": 0, "critic": "separate"}))
+    found = learner_sizes(FULL | {"dtype": "float32", "zero_stage": 0, "critic": "separate"})
     assert found["weights"] == 2 * 4 * SEVEN.parameters
     assert found["optimiser"] == 2 * 8 * SEVEN.parameters
     assert found["reference"] == 4 * SEVEN.parameters
@@ -65,19 +71,19 @@ def test_float32_keeps_no_second_copy_and_a_critic_of_its_own_is_a_second_model(
 def test_activations_by_hand():
     # 4 × 3584 + 3 × 28 × 128 + 3 × 4 × 128 + 4 × 18944
     assert layer_activations(SEVEN) == 14_336 + 10_752 + 1_536 + 75_776 == 102_400
-    kept = sizes(learner_memory(SEVEN, **FULL))["activations"]
+    kept = learner_sizes(FULL)["activations"]
     assert kept == 2 * (28 * 3584 + 102_400) * 8192
-    assert sizes(learner_memory(SEVEN, **FULL | {"checkpointing": False}))["activations"] == 2 * 28 * 102_400 * 8192
+    assert learner_sizes(FULL | {"gradient_checkpointing": False})["activations"] == 2 * 28 * 102_400 * 8192
 
 
 def test_an_engines_cache_is_what_its_share_leaves():
     assert kv_bytes(FOURTEEN, "bfloat16") == 2 * 48 * 8 * 128 * 2 == 196_608
-    parts = {"dtype": "bfloat16", "max_model_len": 4096, "max_num_seqs": 256, "tensor_parallel": 1}
-    found = sizes(engine_memory(FOURTEEN, share_gib=72, **parts))
+    group = VllmSolver(backend="vllm", path="14b", max_model_len=4096, max_num_seqs=256)
+    found = sizes(engine_memory(FOURTEEN, group, "bfloat16", 72, 1))
     tokens = (72 * GIB - 2 * FOURTEEN.parameters - 2 * GIB) // 196_608
     assert found["KV cache"] == tokens * 196_608
-    assert sizes(engine_memory(FOURTEEN, share_gib=None, **parts))["KV cache"] == 4096 * 256 * 196_608
-    halves = engine_memory(FOURTEEN, share_gib=72, **parts | {"tensor_parallel": 2})
+    assert sizes(engine_memory(FOURTEEN, group, "bfloat16", None, 1))["KV cache"] == 4096 * 256 * 196_608
+    halves = engine_memory(FOURTEEN, group, "bfloat16", 72, 2)
     assert sizes(halves)["weights"] == FOURTEEN.parameters
 
 
