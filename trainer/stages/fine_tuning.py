@@ -51,9 +51,10 @@ class FineTuning:
         self.report: dict[str, Any] = {}
         self.begun = 0
         self._sources = ExampleSources(config, source)
-        skip, asking = config.data.on_bad_row == "skip", config.data.questions_only
         others = {
-            name: Files([], [Path(path).expanduser()], skip_bad=skip, questions_only=asking)
+            name: Files(
+                config.data.model_copy(update={"root": ".", "train": [], "held_out": [Path(path).expanduser()]})
+            )
             for name, path in config.sft.held_out.also.items()
         }
         self._others = list(others.values())
