@@ -42,7 +42,6 @@ class Outcome:
 
 
 def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -> int:
-    """The seed of one sampling request; ``sample`` counts those of a group."""
+    """Return the seed of one sampling request; ``sample`` counts those of a group."""
     text = f"{run_seed} {problem_id} {epoch}" + (f" {sample}" if sample else "")
-    digest = hashlib.sha256(text.encode()).digest()
-    return int.from_bytes(digest[:4], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1

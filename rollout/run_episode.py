@@ -28,20 +28,13 @@ class PolicyDecomposer:
         sampling = Sampling(settings.max_tokens, self._job.temperature, tuple(settings.stop), self._job.seed)
         try:
             prompt = self._prompts.decompose(problem, attempt)
-            generation = await self._budget.in_time(self._engine.generate(prompt, sampling))
+            done = await self._budget.in_time(self._engine.generate(prompt, sampling))
         except PromptTooLong:
             return Decomposition("", [], invalid="prompt_too_long"), None
-        parsed = parse(generation.text, settings, truncated=generation.finish_reason == "length")
-        decode = self._engine.tokenizer.decode
-        sample = PolicySample(
-            prompt_ids=generation.prompt_ids,
-            token_ids=generation.token_ids,
-            logprobs=generation.logprobs,
-            versions=generation.versions,
-            finish_reason=generation.finish_reason,
-            subquestion_ends=token_ends(parsed.char_ends, generation.token_ids, decode),
-        )
-        return Decomposition(generation.text, parsed.subquestions, parsed.invalid), sample
+        parsed = parse(done.text, settings, truncated=done.finish_reason == "length")
+        ends = token_ends(parsed.char_ends, done.token_ids, self._engine.tokenizer.decode)
+        sample = PolicySample(done.prompt_ids, done.token_ids, done.logprobs, done.versions, done.finish_reason, ends)
+        return Decomposition(done.text, parsed.subquestions, parsed.invalid), sample
 
 
 class GivenPlan:
@@ -51,7 +44,7 @@ class GivenPlan:
         self._plan = plan
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
-        """The plan, as given."""
+        """Return the decomposition as it was given."""
         return Decomposition("\n".join(self._plan), list(self._plan)), None
 
 
@@ -64,6 +57,5 @@ async def run_episode(job: Job, engine: Generator, solver: Solver, config: Confi
     decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(engine, prompts, job, budget)
     episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts)
     episode.seconds = time.perf_counter() - started
-    versions = episode.policy.versions if episode.policy else []
-    episode.weight_version = min(versions, default=engine.version)
+    episode.weight_version = min(episode.policy.versions if episode.policy else (), default=engine.version)
     return episode

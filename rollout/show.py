@@ -28,14 +28,9 @@ from rollout.records import Attempt, Episode, RecordError, Turn, change
 Row = dict[str, Any]
 # What scoring adds to an episode's line.
 SCORED: dict[str, tuple[type, ...]] = {
-    "correct": (int, float),
-    "correct_initial": (int, float),
-    "reward": (dict,),
-    "error": (str,),
-    "split": (str,),
-    "step": (int,),
-    "token_versions": (list,),
-}
+    "correct": (int, float), "correct_initial": (int, float), "reward": (dict,), "error": (str,), "split": (str,),
+    "step": (int,), "token_versions": (list,),
+}  # fmt: skip
 # What a terminal would obey is shown as a picture of itself.
 VISIBLE = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | dict.fromkeys(range(127, 160), "�")
 
@@ -118,8 +113,7 @@ def _reward(reward: Row) -> str:
     """Return the total, then the parts, then what was taken off, in one line."""
     penalties = reward.get("penalties")
     charged = penalties.items() if isinstance(penalties, dict) else ()
-    taken = {f"less {name}": value for name, value in charged}
-    values = {"total": None, **reward, **taken}
+    values = {"total": None, **reward} | {f"less {name}": value for name, value in charged}
     return " · ".join(f"{name} {value:.3g}" for name, value in values.items() if isinstance(value, (int, float)))
 
 

@@ -70,7 +70,7 @@ class RolloutWorker:
             task.add_done_callback(self._progress.running.discard)
 
     async def collect(self, wait_s: float) -> list[Outcome]:
-        """Outcomes since the last call; waits up to ``wait_s`` for the first, and a moment for its neighbours."""
+        """Return the outcomes since the last call; wait up to ``wait_s`` for the first, a moment for its neighbours."""
         assert self._progress is not None
         done = self._progress.done
         try:
@@ -154,7 +154,7 @@ class RolloutWorker:
         return sum(bucket.data.nbytes for bucket in buckets)
 
     async def stats(self) -> dict[str, float]:
-        """Requests in flight, and since the start generated policy tokens, loads and seconds paused for them."""
+        """Return requests in flight, and since the start generated policy tokens, loads and seconds paused for them."""
         stats = self.engine.stats
         return {
             "in_flight": self.engine.in_flight,

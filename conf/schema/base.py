@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
@@ -64,3 +64,11 @@ def line_breaks(text: str) -> str:
             "or in bash as $'KEY=\"...\\n...\"'"
         )
     return text
+
+
+def _ends(texts: list[str]) -> list[str]:
+    return [line_breaks(text) for text in texts]
+
+
+# Texts that end a reply.
+Stops = Annotated[list[str], AfterValidator(_ends)]

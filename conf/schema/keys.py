@@ -27,7 +27,8 @@ def keys(annotation: Any = Config, name: str = "", markers: frozenset[Marker] = 
     """Yield every key below a type, a group before its keys; those that several backends have come several times."""
     for member in members(annotation):
         for part, inner, metadata in _children(member):
-            own = Key(f"{name}.{part}" if name else part, inner, markers | set(filter(_is_marker, metadata)))
+            marked = {entry for entry in metadata if isinstance(entry, Marker)}
+            own = Key(f"{name}.{part}" if name else part, inner, markers | marked)
             yield own
             yield from keys(inner, own.name, own.markers)
 
@@ -95,7 +96,3 @@ def _children(member: Any) -> list[tuple[str, Any, Any]]:
     fixed = [entry for entry in getattr(first, "__metadata__", ()) if isinstance(entry, OneOf)]
     metadata = getattr(inner, "__metadata__", ())
     return [(name, inner, metadata) for name in (fixed[0].names if fixed else ("*",))]
-
-
-def _is_marker(entry: Any) -> bool:
-    return isinstance(entry, Marker)

@@ -25,10 +25,8 @@ def critic_goes_with_advantage(config: Config) -> None:
     """Refuse a critic that the advantage does not use, and none where it needs one."""
     advantage, critic = config.algorithm.advantage, config.learner.critic
     if not is_own(advantage) and (advantage == "gae") != (critic != "none"):
-        allowed = "shared, separate" if advantage == "gae" else "none"
-        raise ValueError(
-            f"learner.critic: '{critic}' cannot go with algorithm.advantage {advantage}; allowed: {allowed}"
-        )
+        found, allowed = f"algorithm.advantage {advantage}", "shared, separate" if advantage == "gae" else "none"
+        raise ValueError(f"learner.critic: '{critic}' cannot go with {found}; allowed: {allowed}")
 
 
 def only_a_separate_critic_warms_up(config: Config) -> None:
@@ -49,9 +47,8 @@ def bfloat16_needs_gpus(config: Config) -> None:
 def verify_reads_whole_tensors(config: Config) -> None:
     """Refuse to compare the weights of an engine whose tensors lie on several GPUs."""
     if config.rollout.weights.verify and config.rollout.tensor_parallel_size > 1:
-        raise ValueError(
-            "rollout.weights.verify: true reads whole tensors back; allowed: rollout.tensor_parallel_size 1"
-        )
+        allowed = "rollout.tensor_parallel_size 1"
+        raise ValueError(f"rollout.weights.verify: true reads whole tensors back; allowed: {allowed}")
 
 
 def nccl_has_what_it_needs(config: Config) -> None:
@@ -138,30 +135,20 @@ def resume_has_a_folder(config: Config) -> None:
 
 def replay_trains_what_was_recorded(config: Config) -> None:
     """Refuse a replay with stages, or with samples, that need an engine."""
-    if config.rollout.replay and config.stages != ["ppo"]:
-        raise ValueError(
-            f"stages: {config.stages} is not allowed with rollout.replay, which starts no engine; allowed: [ppo]"
-        )
-    if config.rollout.replay and config.algorithm.resample_flat_groups:
-        raise ValueError(
-            "algorithm.resample_flat_groups must be false with rollout.replay: what was recorded is trained on"
-        )
+    if not config.rollout.replay:
+        return
+    if config.stages != ["ppo"]:
+        found = f"{config.stages} is not allowed with rollout.replay"
+        raise ValueError(f"stages: {found}, which starts no engine; allowed: [ppo]")
+    if config.algorithm.resample_flat_groups:
+        key = "algorithm.resample_flat_groups"
+        raise ValueError(f"{key} must be false with rollout.replay: what was recorded is trained on")
 
 
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
-    every_rank_has_a_sequence,
-    critic_goes_with_advantage,
-    only_a_separate_critic_warms_up,
-    bfloat16_needs_gpus,
-    verify_reads_whole_tensors,
-    nccl_has_what_it_needs,
-    some_reward_counts,
-    each_neighbour_has_a_rank,
-    ppo_has_a_decomposer,
-    stages_have_their_problems,
-    every_rank_has_an_example,
-    examples_can_be_sampled,
-    resume_has_a_folder,
-    replay_trains_what_was_recorded,
-)
+    every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
+    verify_reads_whole_tensors, nccl_has_what_it_needs, some_reward_counts, each_neighbour_has_a_rank,
+    ppo_has_a_decomposer, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
+    resume_has_a_folder, replay_trains_what_was_recorded,
+)  # fmt: skip

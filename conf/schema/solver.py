@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, line_breaks
+from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, Stops
 from conf.schema.engine import InferenceEngine
 from conf.schema.own_parts import PartName, is_own
 
@@ -22,17 +22,12 @@ class ModelSolver(Group):
 
     max_tokens_subquestion: int = Field(40, ge=1)
     max_tokens_solve: int = Field(160, ge=1)
-    stop_subquestion: list[str] = Field(["\n"])
-    stop_solve: list[str] = Field(["\nQ:"])
+    stop_subquestion: Stops = Field(["\n"])
+    stop_solve: Stops = Field(["\nQ:"])
     temperature: float = Field(0.0, ge=0)
     sample_temperature: float = Field(0.7, gt=0)
     cache: Literal["off", "deterministic", "all"] = "off"
     cache_path: Annotated[str, PATH, FREE] = "./cache/solver.sqlite"
-
-    @field_validator("stop_subquestion", "stop_solve")
-    @classmethod
-    def _stops(cls, value: list[str]) -> list[str]:
-        return [line_breaks(text) for text in value]
 
     @field_validator("cache", mode="before")
     @classmethod

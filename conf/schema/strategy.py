@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from conf.schema.base import Group, line_breaks
+from conf.schema.base import Group, Stops, line_breaks
 from conf.schema.own_parts import PartName
 
 # The fields of each template; those that must be there come first.
@@ -63,12 +63,7 @@ class Strategy(Group):
     max_subquestions: int = Field(8, ge=1)
     max_subquestion_chars: int = Field(300, ge=1)
     max_tokens: int = Field(96, ge=1)
-    stop: list[str] = Field([])
-
-    @field_validator("stop")
-    @classmethod
-    def _stops(cls, value: list[str]) -> list[str]:
-        return [line_breaks(text) for text in value]
+    stop: Stops = Field([])
 
     @field_validator(*TEMPLATES)
     @classmethod
@@ -79,14 +74,11 @@ class Strategy(Group):
         try:
             found = {name for _, name, _, _ in Formatter().parse(value) if name is not None}
         except ValueError as error:
-            raise ValueError(
-                f"{error}; allowed fields: {allowed}, and braces doubled to stand for themselves"
-            ) from None
-        unknown = sorted(found - {*needed, *optional})
-        if unknown:
-            raise ValueError(f"unknown field {{{unknown[0]}}}; allowed: {allowed}")
-        missing = [name for name in needed if name not in found]
-        if missing:
+            known = f"{allowed}, and braces doubled to stand for themselves"
+            raise ValueError(f"{error}; allowed fields: {known}") from None
+        if unknown := found - {*needed, *optional}:
+            raise ValueError(f"unknown field {{{min(unknown)}}}; allowed: {allowed}")
+        if missing := [name for name in needed if name not in found]:
             raise ValueError(f"{{{missing[0]}}} must be in it; allowed: {allowed}")
         return value
 
@@ -100,8 +92,7 @@ class Strategy(Group):
     @field_validator("gate")
     @classmethod
     def _gated(cls, value: str, info: ValidationInfo) -> str:
-        name = info.data.get("name")
-        if name in UNGATED and value != "always":
+        if (name := info.data.get("name")) in UNGATED and value != "always":
             raise ValueError(f"name '{name}' decomposes nothing; allowed with it: 'always'")
         return value
 

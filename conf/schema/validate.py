@@ -39,23 +39,21 @@ def validate(values: dict[str, Any]) -> Config:
     if config.data.source == "files":
         for name in ("train", "held_out"):
             for path in config.data.files(name):
-                if not path.is_file():
-                    raise ConfigError(
-                        f"data.{name}: '{path}' does not exist; data.root must be the folder of data sets"
-                    )
+                _check_file(f"data.{name}", path, "data.root must be the folder of data sets")
     if "sft" in config.stages:
         named = {f"sources.{name}.path": source.path for name, source in config.sft.sources.items() if source.weight}
         named |= {f"held_out.also.{name}": path for name, path in config.sft.held_out.also.items()}
         for key, given in named.items():
-            if given is not None and not Path(given).expanduser().is_file():
-                raise ConfigError(f"sft.{key}: '{given}' does not exist; allowed: a file of problems (docs/sft.md)")
-    if config.rollout.replay is not None and not Path(config.rollout.replay).expanduser().is_file():
-        raise ConfigError(
-            f"rollout.replay: '{config.rollout.replay}' does not exist; allowed: a file that rollout.record wrote"
-        )
+            _check_file(f"sft.{key}", given, "allowed: a file of problems (docs/sft.md)")
+    _check_file("rollout.replay", config.rollout.replay, "allowed: a file that rollout.record wrote")
     if config.start_from is not None:
         check_model("start_from", config.start_from)
     return config
+
+
+def _check_file(key: str, path: str | Path | None, allowed: str) -> None:
+    if path is not None and not Path(path).expanduser().is_file():
+        raise ConfigError(f"{key}: '{path}' does not exist; {allowed}")
 
 
 def _line(error: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from itertools import accumulate, chain
 
 from rollout.answers.math_equality import math_equal
 from rollout.answers.numbers_and_options import parse_number, plain, untexted
@@ -94,10 +95,8 @@ def _lists(text: str) -> list[list[str]]:
     if (shape := _bracketed(text)) and shape[0] == "\\{":
         text = shape[1]
     readings = [_split(text, ","), _split(text, r",(?!\d{3}(?!\d))")]
-    return [
-        [value for item in items for value in _both_signs(item)]
-        for items in (readings if readings[0] != readings[1] else readings[:1])
-    ]
+    distinct = readings if readings[0] != readings[1] else readings[:1]
+    return [[value for item in items for value in _both_signs(item)] for items in distinct]
 
 
 def _both_signs(text: str) -> list[str]:
@@ -151,12 +150,8 @@ def _bracketed(text: str) -> tuple[str, str, str] | None:
     match = re.fullmatch(r"(\(|\[|\\\{)(.*?)(\)|\]|\\\})", text, re.DOTALL)
     if match is None:
         return None
-    depth = 0
-    for char in match[2].replace("\\{", "(").replace("\\}", ")"):
-        depth += (char in "([{") - (char in ")]}")
-        if depth < 0:
-            return None
-    return match[1], match[2], match[3]
+    depths = accumulate((char in "([{") - (char in ")]}") for char in match[2])
+    return None if min(depths, default=0) < 0 else (match[1], match[2], match[3])
 
 
 def _same_one(gold: str, found: str) -> bool:
@@ -194,12 +189,9 @@ def _matrix(text: str) -> tuple[str, list[list[str]]] | None:
 
 
 def _same_matrices(gold: tuple[str, list[list[str]]] | None, found: tuple[str, list[list[str]]] | None) -> bool:
-    if gold is None or found is None or gold[0] != found[0] or len(gold[1]) != len(found[1]):
+    if gold is None or found is None or gold[0] != found[0] or [*map(len, gold[1])] != [*map(len, found[1])]:
         return False
-    return all(
-        len(left) == len(right) and all(map(_same_one, left, right))
-        for left, right in zip(gold[1], found[1], strict=True)
-    )
+    return all(map(_same_one, chain(*gold[1]), chain(*found[1])))
 
 
 def _unit(text: str) -> tuple[str, str | None]:

@@ -52,7 +52,7 @@ _UNSOLVED = re.compile(
     r"\d[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?="
     r"|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
-_BULLET = re.compile(r"(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
+_BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
@@ -103,8 +103,7 @@ class Extracted:
 
 def last_boxed(text: str) -> str | None:
     r"""Return the content of the last ``\boxed{...}`` with balanced braces; of several joined by "or", "and", all."""
-    found = _boxes(text)
-    if not found:
+    if not (found := _boxes(text)):
         return None
     start, end = found[-1]
     content = text[start:end].strip()
@@ -139,26 +138,19 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
     saying that it cannot be told gives none (rule ``refused``); so does a question.
     """
     text = text[-MAX_TEXT:]
-    marked = _HASHES.findall(text)
-    if (
-        marked
-        and marked[-1].strip()
-        and (_is_value(marked[-1], answer_type) or text.rstrip().endswith(marked[-1].strip()))
-    ):
-        return Extracted(_clean(marked[-1]), "hashes")
-    boxed = last_boxed(text)
-    if boxed is not None:
+    marked = next(reversed(_HASHES.findall(text)), "")
+    if marked.strip() and (_is_value(marked, answer_type) or text.rstrip().endswith(marked.strip())):
+        return Extracted(_clean(marked), "hashes")
+    if (boxed := last_boxed(text)) is not None:
         return Extracted(boxed, "boxed")
-    bracketed = _BRACKETS.findall(text)
-    if bracketed:
+    if bracketed := _BRACKETS.findall(text):
         return Extracted(bracketed[-1].strip(), "brackets")
     letters = options(choices)
     for match in reversed(list(_STATED.finditer(text))[-MAX_STATEMENTS:]):
         stated = text[match.end() : match.end() + MAX_STATEMENT].partition("\n")[0]
         if _UNANSWERED.match(stated):
             return Extracted(None, "refused")
-        found = _stated(stated, answer_type, letters)
-        if found is not None:
+        if (found := _stated(stated, answer_type, letters)) is not None:
             return Extracted(found, "answer_is")
         if _REFUSAL.search(stated):
             return Extracted(None, "refused")
@@ -217,13 +209,12 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
 
 def _ending_number(said: list[str]) -> Extracted:
     for sentence in reversed(said):
-        bullet = _BULLET.match(sentence)
-        sentence = sentence[bullet.end() :] if bullet else sentence
+        sentence = _BULLET.sub("", sentence)
         if not any(char.isdecimal() for char in sentence):
             continue
-        bold = {value for part in _BOLD.findall(sentence) if (value := parse_number(part)) is not None}
-        if len(bold) == 1:
-            return Extracted(next(part for part in _BOLD.findall(sentence) if parse_number(part) in bold), "bold")
+        bold = [(value, part) for part in _BOLD.findall(sentence) if (value := parse_number(part)) is not None]
+        if len({value for value, _ in bold}) == 1:
+            return Extracted(bold[0][1], "bold")
         if EQUALS.search(sentence) and (found := _number(sentence, first=True)) is not None:
             return Extracted(found, "equation")
         if (found := _number(sentence, first=False)) is not None:
@@ -269,8 +260,7 @@ def _boolean(text: str, *, first: bool) -> str | None:
 
 
 def _stated_choice(text: str, letters: dict[str, str]) -> str | None:
-    run = _LETTER_RUN.match(text)
-    if run:
+    if run := _LETTER_RUN.match(text):
         return _with_value(run[1], text[run.end() :], letters)
     sentence = _SENTENCE.split(text.strip())[0]
     return _option_of(sentence, letters, first=True) if letters else _number(sentence, first=True) or _clean(sentence)
@@ -312,16 +302,12 @@ def _has_words(sentence: str, words: str) -> bool:
 
 def _ending_choice(sentences: list[str], letters: dict[str, str]) -> Extracted:
     last = sentences[-1]
-    named = list(_OPTION.finditer(last))
-    if named:
+    if named := list(_OPTION.finditer(last)):
         letter = next(filter(None, named[-1].groups())).upper()
         return Extracted(_with_value(letter, last[named[-1].end() :], letters), "option")
-    alone = re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"([A-J])[.:]\s", last)
-    if alone:
+    if alone := re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"([A-J])[.:]\s", last):
         return Extracted(_with_value(alone[1], last[alone.end() :], letters), "letter")
     if letters and (found := _option_of(last, letters, first=False)):
         return Extracted(found, "value")
     mentioned = _mentioned(last, letters)
-    if len(mentioned) == 1:
-        return Extracted(mentioned.pop(), "mention")
-    return Extracted(None, "none")
+    return Extracted(mentioned.pop(), "mention") if len(mentioned) == 1 else Extracted(None, "none")

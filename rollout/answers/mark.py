@@ -11,8 +11,6 @@ from rollout.answers.numbers_and_options import named_by_value, option_text, opt
 from rollout.records import NUMERIC_TYPES, Problem
 
 JEEBENCH_TOLERANCE = 0.01
-
-
 _BOOLEAN = {"yes": True, "true": True, "no": False, "false": False, "not true": False, "not false": True}
 
 
@@ -29,19 +27,18 @@ def score(problem: Problem, answer: str | None) -> float:
         jeebench = kind != "number" or problem.meta.get("raw_type") in ("Integer", "Numeric")
         return float(_same_number(parse_number(gold), parse_number(answer), jeebench=jeebench))
     if kind == "boolean":
-        truth = [
-            _BOOLEAN.get(re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower()) for text in (gold, answer)
-        ]
-        return float(truth[0] is not None and truth[0] == truth[1])
+        said = (re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower() for text in (gold, answer))
+        want, have = map(_BOOLEAN.get, said)
+        return float(want is not None and want == have)
     if kind == "choice":
         letters = options(problem.choices)
         named = _named(answer, letters)
         return float(bool(named) and named <= _twins(gold.strip().upper(), letters))
     if kind == "multi_choice":
-        want, have = letters_of(gold), letters_of(answer) or _named(answer, options(problem.choices))
-        if not have or not have <= want:
+        right, named = letters_of(gold), letters_of(answer) or _named(answer, options(problem.choices))
+        if not named or not named <= right:
             return 0.0
-        return 1.0 if have == want else 0.25 * len(have)
+        return 1.0 if named == right else 0.25 * len(named)
     if kind == "expression":
         return float(same_expression(gold, answer))
     if kind == "text":

@@ -19,19 +19,9 @@ LETTERS = "ABCDEFGHIJ"
 MAX_DIGITS = 400
 MAX_EXPONENT = 308
 SCALES = {
-    "hundred": 100,
-    "thousand": 1_000,
-    "k": 1_000,
-    "lakh": 100_000,
-    "lakhs": 100_000,
-    "million": 1_000_000,
-    "mn": 1_000_000,
-    "crore": 10_000_000,
-    "crores": 10_000_000,
-    "billion": 1_000_000_000,
-    "bn": 1_000_000_000,
-    "trillion": 1_000_000_000_000,
-}
+    "hundred": 100, "thousand": 10**3, "k": 10**3, "lakh": 10**5, "lakhs": 10**5, "million": 10**6, "mn": 10**6,
+    "crore": 10**7, "crores": 10**7, "billion": 10**9, "bn": 10**9, "trillion": 10**12,
+}  # fmt: skip
 
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|(?<![\w.])\.\d+)"
 _POWER = (
@@ -55,6 +45,7 @@ _MARKS = str.maketrans(
      "\u200b": "", "\ufeff": "", "\u2060": ""} | _VULGAR
 )  # fmt: skip
 _WORDED = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox|rm|bf)(?![A-Za-z])"
+_SPACING = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~")
 _SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d{3}(?!\d))")
 # What makes a number another one: alternatives and bounds anywhere, and what stands directly before or after it.
 # One letter glued to a number is a unit only where units are written so: "5m" is 5, but "2x" and "5n" are no numbers.
@@ -85,9 +76,7 @@ def plain(text: str) -> str:
 def untexted(text: str) -> str:
     r"""Return ``text`` without LaTeX that says nothing of its value: ``$``, ``\left``, spacing, ``\text{}``."""
     text = _SEPARATOR.sub(",", plain(text))
-    text = re.sub(
-        r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~", " ", text
-    )
+    text = _SPACING.sub(" ", text)
     text = re.sub(rf"{_WORDED}\s?\{{([^{{}}]*)\}}", r"\1", text)
     text = re.sub(_WORDED, "", text)
     return text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
@@ -140,18 +129,15 @@ def _unsigned(token: str) -> Decimal | None:
     if fraction:
         whole, top, bottom = fraction.groups()
         return Decimal(whole or 0) + Decimal(top) / Decimal(bottom)
-    mixed = _MIXED.fullmatch(token)
-    if mixed:
+    if mixed := _MIXED.fullmatch(token):
         return Decimal(mixed[1]) + Decimal(mixed[2]) / Decimal(mixed[3])
     power = re.fullmatch(
         r"([\d.,]+)(?:[eE]|\s*(?:[x×*·]|times|cdot)\s*10\s?(?:\^|\*\*)\s?\{?\s?)([-+]?\d+)\s?\}?", token
     )
     if power:
-        exponent = power[2]
-        if len(exponent) > 4 or abs(int(exponent)) > MAX_EXPONENT:
+        if len(power[2]) > 4 or abs(int(power[2])) > MAX_EXPONENT or (base := _unsigned(power[1])) is None:
             return None
-        base = _unsigned(power[1])
-        return None if base is None else base.scaleb(int(exponent))
+        return base.scaleb(int(power[2]))
     top, slash, bottom = (part.strip() for part in token.partition("/"))
     if "," in top:
         if not (_THOUSANDS.fullmatch(top) or _INDIAN.fullmatch(top)):
@@ -168,8 +154,7 @@ def parse_number(text: str) -> Decimal | None:
     """
     if len(text) > 2 * MAX_DIGITS:
         return None
-    text = re.sub(r"[*_`]{2,}|`", "", untexted(text)).strip().rstrip(".,;:").strip()
-    text = _unwrapped(text)
+    text = _unwrapped(re.sub(r"[*_`]{2,}|`", "", untexted(text)).strip().rstrip(".,;:").strip())
     sides = EQUALS.split(text)
     value = _lone(sides[-1])
     if value is None or len(sides) == 1:
@@ -200,8 +185,7 @@ def _lone(text: str) -> Decimal | None:
     before, after = text[: found[0].start], text[found[0].end :]
     if _CHANGED_BEFORE.search(before) or _CHANGED_AFTER.match(after) or "\\" in before + after:
         return None
-    half = re.match(r"\s+and\s+(?:a\s+|one\s+)?half\b", after)
-    if half:
+    if half := re.match(r"\s+and\s+(?:a\s+|one\s+)?half\b", after):
         value, after = value + Decimal("0.5"), after[half.end() :]
     # "K" is a unit of temperature, "k" a thousand; of longer words the case says nothing.
     while (word := re.match(r"[\s-]?([A-Za-z]+)", after)) and (
@@ -224,12 +208,9 @@ def options(choices: Choices) -> dict[str, str]:
         return {}
     pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
     # Some sets write an option's own letter before its text: "B) 11", "E=4/9".
-    return {
-        letter.strip().upper(): re.sub(
-            rf"^\(?{re.escape(letter.strip())}\s?[).:=]\s*(?=\S)", "", value, flags=re.IGNORECASE
-        )
-        for letter, value in pairs
-    }
+    named = ((letter.strip(), value) for letter, value in pairs)
+    own = r"(?i)^\(?{}\s?[).:=]\s*(?=\S)".format
+    return {letter.upper(): re.sub(own(re.escape(letter)), "", value) for letter, value in named}
 
 
 def option_text(text: str) -> str:
@@ -252,8 +233,7 @@ def named_by_value(text: str, choices: dict[str, str]) -> set[str]:
     same = same or {letter for letter, value in texts.items() if value.lower() == wanted.lower()}
     if same:
         return same if len({texts[letter] for letter in same}) == 1 else set()
-    number = parse_number(text)
-    if number is None:
+    if (number := parse_number(text)) is None:
         return set()
     same = {letter for letter, value in choices.items() if parse_number(value) == number}
     return same if len({texts[letter] for letter in same}) == 1 else set()

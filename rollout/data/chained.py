@@ -21,7 +21,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rollout.data import chained
 from rollout.records import Problem
 
 NAMES = (
@@ -83,66 +82,51 @@ def arithmetic(quantity: Quantity, values: dict[str, int], item: str) -> str:
 def _derive(rng: random.Random, name: str, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
     """Return a quantity told relative to ``base`` (and, for ``together``, one of ``pool``), or None if out of range."""
     op = rng.choices(("more", "fewer", "times", "half", "together"), (30, 25, 18, 9, 18))[0]
-    if op == "more":
-        k = rng.randint(2, 9)
-        quantity = Quantity(name, base.value + k, op, k, (base.name,))
-    elif op == "fewer":
-        k = rng.randint(2, 9)
-        quantity = Quantity(name, base.value - k, op, k, (base.name,))
-    elif op == "times":
-        k = rng.choice((2, 2, 3, 4))
-        quantity = Quantity(name, base.value * k, op, k, (base.name,))
-    elif op == "half":
-        if base.value % 2:
-            return None
-        quantity = Quantity(name, base.value // 2, op, 2, (base.name,))
-    else:
+    if op == "together":
         others = [other for other in pool if other.name != base.name]
         if not others:
             return None
         other = rng.choice(others)
         operands = (base.name, other.name) if rng.random() < 0.5 else (other.name, base.name)
         quantity = Quantity(name, base.value + other.value, op, 0, operands)
+    else:
+        if op == "half" and base.value % 2:
+            return None
+        k = 2 if op == "half" else rng.choice((2, 2, 3, 4)) if op == "times" else rng.randint(2, 9)
+        value = {"more": base.value + k, "fewer": base.value - k, "times": base.value * k, "half": base.value // k}[op]
+        quantity = Quantity(name, value, op, k, (base.name,))
     return quantity if 2 <= quantity.value <= LARGEST else None
 
 
 def _clause(wording: int, quantity: Quantity, item: str) -> str:
     forms = {"more": MORE, "fewer": FEWER, "times": TIMES, "half": HALF, "together": TOGETHER}
     form = GIVEN if quantity.op == "given" else forms[quantity.op][wording]
-    operands = (*quantity.operands, "", "")
-    return form.format(
-        x=quantity.name,
-        y=operands[0],
-        z=operands[1],
-        v=quantity.value,
-        k=quantity.k,
-        w=TIMES_WORDS.get(quantity.k, ""),
-        i=item,
-    )
+    y, z = (*quantity.operands, "", "")[:2]
+    times = TIMES_WORDS.get(quantity.k, "")
+    return form.format(x=quantity.name, y=y, z=z, v=quantity.value, k=quantity.k, w=times, i=item)
 
 
 def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity], str] | None:
     """Return quantities on the way to the answer (given ones first), distractors, the item; None to draw again."""
     names = rng.sample(NAMES, steps + 5)
     item = rng.choice(ITEMS)
-    needed = [Quantity(names.pop(), rng.randint(3, 40))]
-    spare = Quantity(names.pop(), rng.randint(3, 40))
-    chain = [needed[0]]
+    first, spare = (Quantity(names.pop(), rng.randint(3, 40)) for _ in range(2))
+    chain = [first]
     for _ in range(steps):
         quantity = _derive(rng, names.pop(), chain[-1], [*chain, spare])
         if quantity is None:
             return None
         chain.append(quantity)
     derived = chain[1:]
-    if any(spare.name in quantity.operands for quantity in derived):
-        needed.append(spare)
+    needed = [first, spare] if any(spare.name in quantity.operands for quantity in derived) else [first]
     distractors: list[Quantity] = []
     for _ in range(rng.choice((0, 1, 1, 2))):
         name = names.pop()
         if rng.random() < 0.4:
             distractors.append(Quantity(name, rng.randint(3, 40)))
             continue
-        quantity = _derive(rng, name, rng.choice([*needed, *chain[1:]]), [*needed, *chain[1:]])
+        told = [*needed, *derived]
+        quantity = _derive(rng, name, rng.choice(told), told)
         if quantity is None:
             return None
         distractors.append(quantity)
@@ -150,9 +134,8 @@ def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity
     numbers = [q.value for q in every] + [q.k for q in every if q.op in ("more", "fewer", "times", "half")]
     values = [q.value for q in every]
     kinds = [(q.op, q.k if q.op == "times" else 0) for q in every if q.op != "given"]
-    if len(set(values)) < len(values) or len(set(kinds)) < len(kinds):
-        return None
-    if numbers.count(derived[-1].value) > 1:
+    repeated = len(set(values)) < len(values) or len(set(kinds)) < len(kinds)
+    if repeated or numbers.count(derived[-1].value) > 1:
         return None
     return [*needed, *derived], distractors, item
 
@@ -160,16 +143,11 @@ def _draw(rng: random.Random, steps: int) -> tuple[list[Quantity], list[Quantity
 def make_problem(seed: int, index: int, steps: int) -> Problem:
     """Return the problem of this seed, index and number of steps (1 or more)."""
     rng = random.Random(f"chained {seed} {index} {steps}")
-    drawn = None
-    while drawn is None:
-        drawn = _draw(rng, steps)
+    while (drawn := _draw(rng, steps)) is None:
+        pass
     needed, distractors, item = drawn
     wording = rng.randrange(2)
-    needed, distractors = (
-        [replace(quantity, clause=_clause(wording, quantity, item)) for quantity in group]
-        for group in (needed, distractors)
-    )
-    every = [*needed, *distractors]
+    every = [replace(quantity, clause=_clause(wording, quantity, item)) for quantity in (*needed, *distractors)]
     rng.shuffle(every)
     # What is owned is told before what refers to it, else in any order. Told in any order whatever, a causal model of
     # the shipped size cannot tell where to begin: of four steps, half of its plans began in the wrong place.
@@ -212,10 +190,8 @@ def generate(seed: int, split: str, steps_weights: dict[int, float]) -> Iterator
     rng = random.Random(f"chained steps {seed} {split}")
     steps, weights = list(steps_weights), list(steps_weights.values())
     seen: set[str] = set()
-    index = 0
-    while True:
+    for index in itertools.count():
         problem = make_problem(seed, index, rng.choices(steps, weights)[0])
-        index += 1
         if is_held_out(problem.question) == (split == "held_out") and problem.question not in seen:
             seen.add(problem.question)
             yield problem
@@ -232,9 +208,8 @@ class Graph:
         self.item: str = meta["item"]
         self.target: str = meta["target"]
         self.needed: list[str] = meta["needed"]
-        self.quantities = {
-            row[0]: Quantity(row[0], row[1], row[2], row[3], tuple(row[4]), row[5]) for row in meta["quantities"]
-        }
+        rows = (Quantity(*row) for row in meta["quantities"])
+        self.quantities = {row.name: replace(row, operands=tuple(row.operands)) for row in rows}
         self.values = {name: quantity.value for name, quantity in self.quantities.items()}
 
     @property
@@ -340,18 +315,18 @@ class Chained:
 
     def train(self, seed: int) -> Iterator[Problem]:
         """Yield fresh problems, none twice."""
-        return chained.generate(seed + 1_000, "train", self._steps)
+        return generate(seed + 1_000, "train", self._steps)
 
     def held_out(self, count: int) -> list[Problem]:
         """Return the evaluation set, one and the same whatever the run's seed."""
-        return list(itertools.islice(chained.generate(0, "held_out", self._eval_steps), count))
+        return list(itertools.islice(generate(0, "held_out", self._eval_steps), count))
 
     def is_held_out(self, question: str) -> bool:
         """Return whether a question is held out, by a hash of the text."""
-        return chained.is_held_out(question)
+        return is_held_out(question)
 
     def imperfect_plan(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
-        """Return what ``chained.imperfect_plan`` makes."""
-        return chained.imperfect_plan(problem, rng, drop, swap, redundant)
+        """Return what the function of this name makes."""
+        return imperfect_plan(problem, rng, drop, swap, redundant)

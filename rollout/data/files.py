@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
+from conf.schema.data import Data
 from rollout import json_lines
 from rollout.answers.mark import score
 from rollout.episode.parse_decomposition import references
@@ -28,39 +29,29 @@ class Files:
     """Problems from JSON-lines files, several to a split if need be.
 
     Without ``held_out`` files a fixed ``held_out_share`` of the rows is held out, by a hash of the question. Bad rows
-    of all files end the reading with one RecordError that names each, or are left out and counted (``skip_bad``).
-    Training rows whose question is held out are left out and counted, or refused (``refuse_overlap``). Sub-questions
+    of all files end the reading with one RecordError that names each, or are left out and counted (``on_bad_row``).
+    Training rows whose question is held out are left out and counted, or refused (``on_overlap``). Sub-questions
     that ask nothing are left out and counted where ``questions_only`` is set.
     """
 
-    def __init__(
-        self,
-        train: Sequence[Path],
-        held_out: Sequence[Path],
-        limit: int | None = None,
-        *,
-        held_out_share: float = 0.0,
-        skip_bad: bool = False,
-        refuse_overlap: bool = False,
-        questions_only: bool = False,
-    ) -> None:
+    def __init__(self, data: Data) -> None:
+        train, held_out = data.files("train"), data.files("held_out")
         bad: list[str] = []
         rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
-        refuse_bad(bad, skip_bad)
+        refuse_bad(bad, data.on_bad_row == "skip")
         if not held_out:
             shares = [(_share(problem.question), problem) for problem in rows]
-            self._held_out = [problem for share, problem in shares if share < held_out_share]
-            rows = [problem for share, problem in shares if share >= held_out_share]
-        self._unseen = {normalised(problem.question): problem.id for problem in self._held_out}
-        unseen = self._unseen
+            self._held_out = [problem for share, problem in shares if share < data.held_out_share]
+            rows = [problem for share, problem in shares if share >= data.held_out_share]
+        self._unseen = unseen = {normalised(problem.question): problem.id for problem in self._held_out}
         overlap = [problem for problem in rows if normalised(problem.question) in unseen]
-        if overlap and refuse_overlap:
+        if overlap and data.on_overlap == "refuse":
             pairs = ", ".join(f"{problem.id} = {unseen[normalised(problem.question)]}" for problem in overlap[:10])
             raise RecordError(
                 f"{len(overlap)} training questions are held out too ({pairs}{', …' if len(overlap) > 10 else ''}); "
                 "data.on_overlap=drop leaves them out of training"
             )
-        self.rows: Sequence[Problem] = [row for row in rows if normalised(row.question) not in unseen][:limit]
+        self.rows: Sequence[Problem] = [row for row in rows if normalised(row.question) not in unseen][: data.limit]
         for files, found, name in ((train, self.rows, "training"), (held_out, self._held_out, "held-out")):
             if files and not found:
                 raise RecordError(f"{', '.join(map(str, files))}: no {name} problem is left")
@@ -71,7 +62,7 @@ class Files:
             "overlap_dropped": len(overlap),
             "held_out_repeats": len(self._held_out) - len(unseen),
         }
-        if questions_only:
+        if data.questions_only:
             before = _count(self.rows) + _count(self._held_out)
             self.rows = [_asking(problem) for problem in self.rows]
             self._held_out = [_asking(problem) for problem in self._held_out]
@@ -101,14 +92,15 @@ class Files:
     ) -> list[str]:
         """Return the row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice; as they are
         where they refer to one another by number, which would then point elsewhere."""
-        if refer(problem.subquestions or []):
-            return list(problem.subquestions or [])
-        plan = [question for question in problem.subquestions or [] if rng.random() >= drop]
+        gold = list(problem.subquestions or [])
+        if refer(gold):
+            return gold
+        plan = [question for question in gold if rng.random() >= drop]
         if rng.random() < swap:
             rng.shuffle(plan)
         if plan and rng.random() < redundant:
             plan.insert(rng.randint(0, len(plan)), rng.choice(plan))
-        return plan or list(problem.subquestions or [])[:1]
+        return plan or gold[:1]
 
 
 def normalised(question: str) -> str:
@@ -147,7 +139,11 @@ def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
     lines: dict[str, str] = {}
 
     def read(row: object, place: str) -> Problem:
-        problem = _usable(Problem.from_json(row))
+        problem = Problem.from_json(row)
+        if score(problem, problem.answer) != 1.0:  # nobody could ever solve it
+            choices = f" with {len(problem.choices)} choices" if problem.choices else ""
+            kind = f"'{problem.answer_type}'{choices}"
+            raise RecordError(f"field 'answer' is {problem.answer!r}, which can be no answer of type {kind}")
         if problem.id in lines:
             raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")
         lines[problem.id] = place
@@ -172,22 +168,10 @@ def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) ->
     return found
 
 
-def _usable(problem: Problem) -> Problem:
-    """Return the problem, if its gold answer would be marked right; raises RecordError: nobody could ever solve it."""
-    if score(problem, problem.answer) != 1.0:
-        raise RecordError(
-            f"field 'answer' is {problem.answer!r}, which can be no answer of type '{problem.answer_type}'"
-            + (f" with {len(problem.choices)} choices" if problem.choices else "")
-        )
-    return problem
-
-
 def refuse_bad(bad: Sequence[str], skip: bool) -> None:
     """Raise a RecordError that names bad rows, unless they are to be skipped."""
     if not bad or skip:
         return
-    named = [f"  {row}" for row in bad[:BAD_ROWS_NAMED]]
-    if len(bad) > BAD_ROWS_NAMED:
-        named.append(f"  and {len(bad) - BAD_ROWS_NAMED} more")
+    more = [f"and {len(bad) - BAD_ROWS_NAMED} more"] if len(bad) > BAD_ROWS_NAMED else []
     head = f"{len(bad)} bad rows (data.on_bad_row=skip leaves them out and counts them):"
-    raise RecordError("\n".join([head, *named]))
+    raise RecordError("\n  ".join([head, *bad[:BAD_ROWS_NAMED], *more]))

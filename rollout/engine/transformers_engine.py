@@ -82,7 +82,7 @@ class PlainEngine:
         return Generation(ids, tokens, text, [], [self.version] * len(tokens), "stop" if ended else "length")
 
     def _text(self, tokens: Sequence[int], stop: Sequence[str]) -> tuple[str, bool]:
-        """What tokens say, up to the first of the stop texts, and whether there is one."""
+        """Return what tokens say, up to the first of the stop texts, and whether there is one."""
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         cut = min((place for one in stop if (place := text.find(one)) >= 0), default=None)
         return text[:cut], cut is not None

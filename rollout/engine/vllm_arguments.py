@@ -55,7 +55,7 @@ def prepare_process(threads: int) -> None:
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
-    """vLLM's own arguments for these settings on this machine; to be called in a prepared process."""
+    """Return vLLM's own arguments for these settings on this machine; to be called in a prepared process."""
     import torch
 
     sizes = settings.sizes
@@ -93,7 +93,7 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
 
 
 def _kept(settings: EngineSettings) -> str | None:
-    """The name of the method with which a model keeps its weights beside what is packed of them, where it can."""
+    """Return the name of the method with which a model keeps its weights beside what is packed of them, or None."""
     import torch
 
     if settings.frozen or torch.cuda.is_available() or settings.tensor_parallel_size > 1:

@@ -17,12 +17,12 @@ class Chat:
     after: str
 
     def frame(self, prompt: str) -> str:
-        """The prompt as one user message, without white space around it, as chat templates have it."""
+        """Return the prompt as one user message, without white space around it, as chat templates have it."""
         return f"{self.before}{prompt.strip()}{self.after}"
 
 
 def chat_format(tokenizer: Any) -> Chat | None:
-    """A Hugging Face tokenizer's chat format; None if it has none.
+    """Return a Hugging Face tokenizer's chat format; None if it has none.
 
     The text is tokenised like any other, so a beginning-of-text token that the tokenizer sets by itself is left out.
     Raises ValueError if the template does not show the message.
@@ -40,7 +40,7 @@ def chat_format(tokenizer: Any) -> Chat | None:
 
 
 def model_chat(path: str) -> Chat | None:
-    """The chat format of a model folder or a name on the hub; None if its tokenizer has none."""
+    """Return the chat format of a model folder or a name on the hub; None if its tokenizer has none."""
     folder = Path(path).expanduser()
     if folder.is_dir() and not _has_template(folder):
         return None
@@ -50,7 +50,7 @@ def model_chat(path: str) -> Chat | None:
 
 
 def _has_template(folder: Path) -> bool:
-    """Whether one of the files is there in which a chat template is kept; spares most runs a tokenizer."""
+    """Return whether one of the files is there in which a chat template is kept; spares most runs a tokenizer."""
     settings = folder / "tokenizer_config.json"
     return (
         (folder / "chat_template.jinja").is_file()

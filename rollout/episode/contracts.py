@@ -43,5 +43,5 @@ class Decomposer(Protocol):
     """Whoever writes the sub-questions: the policy, or a given plan."""
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
-        """Sub-questions for a problem that the solver first answered with ``attempt``."""
+        """Return sub-questions for a problem that the solver first answered with ``attempt``."""
         ...

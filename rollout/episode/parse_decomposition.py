@@ -62,18 +62,17 @@ def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
             break
         asked.add(words)
         spans.append((start, end))
-    if not spans:
-        invalid = invalid or "empty"
+    invalid = invalid or (None if spans else "empty")
     return Parsed([text[start:end] for start, end in spans], spans, invalid)
 
 
 def _is_heading(text: str, start: int, end: int) -> bool:
-    """Whether what comes first in a text has no label and ends in a colon."""
+    """Return whether what comes first in a text has no label and ends in a colon."""
     return text[end - 1] in ":：" and not text[:start].strip()
 
 
 def _bodies(text: str) -> Iterator[tuple[int, int]]:
-    """Where the pieces of a text begin and end that hold a word, labels and outer white space taken off."""
+    """Yield start and end of the pieces of a text that hold a word, labels and outer white space taken off."""
     position = 0
     for line in text.splitlines(keepends=True):
         for start, end in _pieces(line):
@@ -110,13 +109,13 @@ def _number(line: str, position: int) -> int | None:
 
 
 def _begins_a_question(line: str, position: int) -> bool:
-    """Whether a bullet, a label or a word that is not in lower case stands here."""
+    """Return whether a bullet, a label or a word that is not in lower case stands here."""
     letter = line[position]
     return _LABEL.match(line, position) is not None or (letter.isalpha() and not letter.islower())
 
 
 def token_ends(char_ends: Sequence[int], token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
-    """Index of the token that completes each character position: the first whose decoded prefix reaches it.
+    """Return the index of the token that completes each character position: the first whose decoded prefix reaches it.
 
     A position past the text (an end-of-text token carries none) belongs to the last token.
     """
@@ -135,5 +134,5 @@ _REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
 
 
 def references(question: str) -> set[int]:
-    """The numbers of the sub-questions that one refers to."""
+    """Return the numbers of the sub-questions that one refers to."""
     return {int(number) for number in _REFERENCE.findall(question)}

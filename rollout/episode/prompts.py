@@ -28,7 +28,7 @@ _chat = cache(model_chat)
 
 
 def last_sentence(text: str) -> str:
-    """The last sentence of a text, where questions keep what they ask."""
+    """Return the last sentence of a text, where questions keep what they ask."""
     return re.split(r"(?<=[.?!])\s+", text.strip())[-1]
 
 
@@ -47,11 +47,8 @@ class Prompts:
         strategy, solver = config.strategy, config.solver
         if strategy.chat == "never":
             return cls(strategy)
-        return cls(
-            strategy,
-            _chat(config.decomposer_path),
-            _chat(model_path(solver.path)) if isinstance(solver, VllmSolver) else None,
-        )
+        solver_chat = _chat(model_path(solver.path)) if isinstance(solver, VllmSolver) else None
+        return cls(strategy, _chat(config.decomposer_path), solver_chat)
 
     @property
     def read_attempt(self) -> bool:
@@ -59,7 +56,7 @@ class Prompts:
         return "{attempt" in self.strategy.decompose_template
 
     def decompose(self, problem: Problem, attempt: str) -> str:
-        """What the decomposer reads: the question and the solver's initial attempt."""
+        """Return what the decomposer reads: the question and the solver's initial attempt."""
         shown = [
             (self._decompose(example.question, example.attempt), "\n".join(example.subquestions))
             for example in self.strategy.examples
@@ -68,16 +65,14 @@ class Prompts:
         return _framed(self.decomposer_chat, shown, self._decompose(problem.question, attempt))
 
     def plan(self, problem: Problem) -> str:
-        """What the solver reads where it has to decompose the question itself."""
-        shown = [
-            (self._plan(example.question), "\n".join(example.subquestions))
-            for example in self.strategy.examples
-            if example.subquestions
-        ]
-        return _framed(self.solver_chat, shown, self._plan(problem.question))
+        """Return what the solver reads where it has to decompose the question itself."""
+        write, examples = self.strategy.plan_template.format, self.strategy.examples
+        planned = [example for example in examples if example.subquestions]
+        shown = [(write(question=example.question), "\n".join(example.subquestions)) for example in planned]
+        return _framed(self.solver_chat, shown, write(question=problem.question))
 
     def subquestion(self, problem: Problem, turns: Sequence[Turn], subquestion: str) -> str:
-        """What the solver reads for one sub-question, earlier ones in view."""
+        """Return what the solver reads for one sub-question, earlier ones in view."""
         shown = [
             (self._subquestion(example.question, earlier, last.question), last.text)
             for example in self.strategy.examples
@@ -87,19 +82,13 @@ class Prompts:
         return _framed(self.solver_chat, shown, self._subquestion(problem.question, turns, subquestion))
 
     def solve(self, problem: Problem, turns: Sequence[Turn]) -> str:
-        """What the solver reads for the whole problem; without turns this is the initial attempt."""
-        shown = [
-            (self._solve(example.question, ()), example.solution)
-            for example in self.strategy.examples
-            if example.solution is not None
-        ]
+        """Return what the solver reads for the whole problem; without turns this is the initial attempt."""
+        solved = [(example.question, example.solution) for example in self.strategy.examples]
+        shown = [(self._solve(question, ()), solution) for question, solution in solved if solution is not None]
         return _framed(self.solver_chat, shown, self._solve(problem.question, turns))
 
     def _decompose(self, question: str, attempt: str) -> str:
         return self.strategy.decompose_template.format(question=question, attempt=" ".join(attempt.split()))
-
-    def _plan(self, question: str) -> str:
-        return self.strategy.plan_template.format(question=question)
 
     def _subquestion(self, question: str, turns: Sequence[Turn], subquestion: str) -> str:
         template = self.strategy.subquestion_template
@@ -110,13 +99,11 @@ class Prompts:
         return template.format(question=question, turns=self._turns(turns), ask=last_sentence(question))
 
     def _turns(self, turns: Sequence[Turn]) -> str:
-        template = self.strategy.turn_template
-        return "".join(
-            template.format(question=turn.asked or turn.question, answer=turn.text.strip()) for turn in turns
-        )
+        write = self.strategy.turn_template.format
+        return "".join(write(question=turn.asked or turn.question, answer=turn.text.strip()) for turn in turns)
 
 
 def _framed(chat: Chat | None, shown: Sequence[tuple[str, str]], prompt: str) -> str:
-    """Worked examples, each (prompt, reply), then the prompt; as one message where the model has a chat format."""
+    """Join worked examples, each (prompt, reply), and the prompt; as one message where the model has a chat format."""
     examples = "".join(f"{asked}{'' if asked[-1:].isspace() else ' '}{reply}\n\n" for asked, reply in shown)
     return chat.frame(examples + prompt) if chat else examples + prompt

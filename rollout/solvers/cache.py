@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ _LOG = logging.getLogger(__name__)
 
 
 def cache_key(identity: dict[str, Any], prompt: str, sampling: Sampling, sample: int) -> str:
-    """The name of a reply: the same exactly where the same request would be sent."""
+    """Return the name of a reply: the same exactly where the same request would be sent."""
     request = {"solver": identity, "prompt": prompt, "sampling": asdict(sampling), "sample": sample}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
@@ -50,11 +50,10 @@ class ReplyCache:
             ) from None
 
     def get(self, key: str) -> Reply | None:
-        """The reply under a key, None if there is none."""
+        """Return the reply under a key; None if there is none."""
         try:
-            row = self._table.execute(
-                "SELECT text, tokens, prompt_tokens FROM replies WHERE key = ?", (key,)
-            ).fetchone()
+            found = self._table.execute("SELECT text, tokens, prompt_tokens FROM replies WHERE key = ?", (key,))
+            row = found.fetchone()
         except sqlite3.Error as error:
             _LOG.warning("a cached reply could not be read: %s", error)
             return None
@@ -63,10 +62,7 @@ class ReplyCache:
     def put(self, key: str, reply: Reply) -> None:
         """Keep a reply; of two under one key the first stays."""
         try:
-            self._table.execute(
-                "INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)",
-                (key, reply.text, reply.tokens, reply.prompt_tokens),
-            )
+            self._table.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", (key, *astuple(reply)))
         except sqlite3.Error as error:
             _LOG.warning("a reply could not be cached: %s", error)
 
@@ -100,13 +96,12 @@ class CachedSolver(Backend):
         await self.solver.start()
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
-        """The kept reply, or the solver's; raises what the solver raises."""
+        """Return the kept reply, or the solver's; raises what the solver raises."""
         sampling = self.sampling(prompt, purpose, sample)
         if sampling.temperature > 0 and self.settings.cache != "all":
             return await self.solver.ask(prompt, purpose=purpose, sample=sample)
         key = cache_key(self._identity, prompt, sampling, sample)
-        reply = self.cache.get(key)
-        if reply is not None:
+        if (reply := self.cache.get(key)) is not None:
             self.usage.cache_hits += 1
             return reply
         self.usage.cache_misses += 1

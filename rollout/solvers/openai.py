@@ -56,14 +56,10 @@ class OpenAISolver(Backend):
         self._key = os.environ.get(settings.api_key_env, "")
         # A local server asks for no key: then no header is sent, not an empty one.
         self._headers: dict[str, Any] = {} if self._key else {"Authorization": openai.Omit()}
+        connections = openai.DEFAULT_CONNECTION_LIMITS
+        http = openai.DefaultAsyncHttpxClient(limits=connections, timeout=None, follow_redirects=False)
         self._client = openai.AsyncOpenAI(
-            api_key=self._key or "none",
-            base_url=settings.base_url,
-            max_retries=0,
-            timeout=None,
-            http_client=openai.DefaultAsyncHttpxClient(
-                limits=openai.DEFAULT_CONNECTION_LIMITS, timeout=None, follow_redirects=False
-            ),
+            api_key=self._key or "none", base_url=settings.base_url, max_retries=0, timeout=None, http_client=http
         )
         self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, minute_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
@@ -83,9 +79,8 @@ class OpenAISolver(Backend):
         """Whether cost or tokens have reached the budget."""
         usage, settings = self.usage, self.settings
         tokens = usage.prompt_tokens + usage.completion_tokens
-        return (settings.budget_cost is not None and usage.cost >= settings.budget_cost) or (
-            settings.budget_tokens is not None and tokens >= settings.budget_tokens
-        )
+        budgets = ((usage.cost, settings.budget_cost), (tokens, settings.budget_tokens))
+        return any(budget is not None and used >= budget for used, budget in budgets)
 
     async def start(self) -> None:
         """Ask one short question, which finds a wrong address, key or model before the run begins."""
@@ -200,9 +195,8 @@ class OpenAISolver(Backend):
         written = self._hide(text).strip() if isinstance(text, str) else ""
         reply = Reply(written, *self._tokens(completion, prompt, written))
         self.usage.count(reply)
-        self.usage.cost += (
-            reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
-        ) / 1e6
+        cost = reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
+        self.usage.cost += cost / 1e6
         if getattr(message, "refusal", None) or getattr(choice, "finish_reason", None) == "content_filter":
             raise SolverFailure("solver_refused", self._clean(str(getattr(message, "refusal", None) or "filtered")))
         if not isinstance(text, str):

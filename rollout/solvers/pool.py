@@ -22,6 +22,7 @@ import ray
 from conf.schema.config import Config
 from rollout.actor_log import actor_log
 from rollout.episode.contracts import Reply, SolverFailure
+from rollout.json_lines import write_whole
 from rollout.solvers import make_solver
 from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage
 
@@ -63,9 +64,7 @@ class UsageFile:
         """Write what was counted, unless that was done a moment ago."""
         if time.monotonic() - self._written < USAGE_EVERY_S:
             return
-        partial = self.file.with_suffix(".partial")
-        partial.write_text(json.dumps(asdict(self.usage)))
-        partial.rename(self.file)
+        write_whole(self.file, json.dumps(asdict(self.usage)))
         self._written = time.monotonic()
 
 
@@ -90,7 +89,7 @@ class SolverActor:
         return answers, self.solver.spent
 
     async def usage(self) -> Usage:
-        """What was asked since the start of the run."""
+        """Return what was asked since the start of the run."""
         return self.solver.usage
 
     async def _ask(self, ask: Ask) -> Answer:

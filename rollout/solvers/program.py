@@ -42,24 +42,21 @@ class Relation:
     k: int = 0
 
     def compute(self, values: dict[str, int]) -> tuple[str, int]:
-        """The computation as it is written, and its value."""
+        """Return the computation as it is written, and its value."""
         left = values[self.operands[0]]
         right = values[self.operands[1]] if len(self.operands) == 2 else self.k
         result = {"+": left + right, "-": left - right, "*": left * right, "/": left // right}[self.sign]
         return f"{left} {self.sign} {right} = {result}.", result
 
 
-def _relation(pattern: str, read: Callable[[Any], tuple[str, tuple[str, ...], int]]) -> Any:
-    return re.compile(pattern), read
-
-
-RELATIONS = (
-    _relation(rf"{NAME} has (\d+) more than {NAME}(?: does)?", lambda m: ("+", (m[3],), int(m[2]))),
-    _relation(rf"{NAME} has (\d+) fewer than {NAME}(?: does)?", lambda m: ("-", (m[3],), int(m[2]))),
-    _relation(rf"{NAME} has ({'|'.join(TIMES)}) what {NAME} (?:holds|does)", lambda m: ("*", (m[3],), TIMES[m[2]])),
-    _relation(rf"{NAME} has half what {NAME} (?:holds|does)", lambda m: ("/", (m[2],), 2)),
-    _relation(rf"{NAME} has what {NAME} and {NAME} (?:hold|do) together", lambda m: ("+", (m[2], m[3]), 0)),
-)
+# Each pattern, and what its match says: sign, operands and number.
+RELATIONS: dict[str, Callable[[re.Match[str]], tuple[str, tuple[str, ...], int]]] = {
+    rf"{NAME} has (\d+) more than {NAME}(?: does)?": lambda m: ("+", (m[3],), int(m[2])),
+    rf"{NAME} has (\d+) fewer than {NAME}(?: does)?": lambda m: ("-", (m[3],), int(m[2])),
+    rf"{NAME} has ({'|'.join(TIMES)}) what {NAME} (?:holds|does)": lambda m: ("*", (m[3],), TIMES[m[2]]),
+    rf"{NAME} has half what {NAME} (?:holds|does)": lambda m: ("/", (m[2],), 2),
+    rf"{NAME} has what {NAME} and {NAME} (?:hold|do) together": lambda m: ("+", (m[2], m[3]), 0),
+}
 
 
 class View:
@@ -73,17 +70,17 @@ class View:
         self.item = next((item for _, _, item in owned if item), "")
         self.computed = [match[0] for match in COMPUTED.finditer(said)]
         self.relations: dict[str, Relation] = {}
-        for pattern, read in RELATIONS:
-            for match in pattern.finditer(said):
+        for pattern, read in RELATIONS.items():
+            for match in re.finditer(pattern, said):
                 self.relations.setdefault(match[1], Relation(match[1], match[0], *read(match)))
 
     def asked(self, question: str) -> str | None:
-        """Whose number a question asks for: the one name of this text in it; None if none or several."""
+        """Return whose number a question asks for: the one name of this text in it; None if none or several."""
         found = {name for name in re.findall(NAME, question) if name in self.values or name in self.relations}
         return found.pop() if len(found) == 1 and re.search(rf"\b{self.item}\b", question) else None
 
     def reply(self, name: str) -> str:
-        """The number, if it is in view; else how it is told, the operands, and the computation or what is missing."""
+        """Return the number, if it is in view; else how it is told, the operands, and the computation or what is missing."""
         if name in self.values:
             return f"{name} owns {self.values[name]} {self.item}."
         relation = self.relations[name]
@@ -97,35 +94,30 @@ class View:
 
 
 def answer(prompt: str) -> str:
-    """The reply to a prompt: to its last question, from what stands before it."""
+    """Return the reply to a prompt: to its last question, from what stands before it."""
     lines = prompt.strip().splitlines()
-    start = max((index for index, line in enumerate(lines) if LABEL.match(line)), default=None)
-    if start is None:
-        before, question = prompt, prompt.strip()
-    else:
-        before, question = "\n".join(lines[:start]), LABEL.sub("", lines[start]).strip()
+    before, question = prompt, prompt.strip()
+    if starts := [index for index, line in enumerate(lines) if LABEL.match(line)]:
+        before, question = "\n".join(lines[: starts[-1]]), LABEL.sub("", lines[starts[-1]]).strip()
     view = View(before)
     name = view.asked(question.removeprefix(SOLVE))
     if name is not None:
-        steps = view.computed if question.startswith(SOLVE) else []
-        return "\n".join([*steps, view.reply(name)])
+        return "\n".join([*(view.computed if question.startswith(SOLVE) else ()), view.reply(name)])
     expression = EXPRESSION.search(question[-MAX_EXPRESSION:])
-    value = None if expression is None else arithmetic(expression[0])
-    return CANNOT_TELL if value is None else f"{' '.join(expression[0].split())} = {value}."  # type: ignore[index]
+    if expression is None or (value := arithmetic(expression[0])) is None:
+        return CANNOT_TELL
+    return f"{' '.join(expression[0].split())} = {value}."
 
 
 # -- plain arithmetic --------------------------------------------------------------------------------------------
 
 OPERATORS: dict[type, Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
+}  # fmt: skip
 
 
 def arithmetic(text: str) -> str | None:
-    """The exact value of an expression of numbers, + - * / and brackets, or None if it is none or has no value.
+    """Return the exact value of an expression of numbers, + - * / and brackets; None if it is none or has no value.
 
     Bounded: at most ``MAX_EXPRESSION`` characters, and no powers, so neither size nor depth can run away.
     """

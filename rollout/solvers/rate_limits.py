@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -38,17 +39,14 @@ class RateLimits:
         async with self._turn:
             while (wait := self._wait_s(tokens)) > 0:
                 self._changed.clear()
-                try:
-                    async with asyncio.timeout(wait):
-                        await self._changed.wait()
-                except TimeoutError:
-                    continue
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), wait)
             permit = Permit(time.monotonic(), tokens)
             self._begun.append(permit)
             return permit
 
     def settle(self, permit: Permit, tokens: int) -> None:
-        """The request used this many tokens."""
+        """Give back what the request did not use: it used this many tokens."""
         permit.tokens = tokens
         self._changed.set()
 

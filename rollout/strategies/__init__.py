@@ -9,33 +9,19 @@ does both.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from importlib import import_module
 
+from conf.schema import strategy as schema
 from conf.schema.own_parts import find_part
-from conf.schema.strategy import UNGATED
 from rollout.episode.contracts import Decomposer, Solver, SolverFailure
 from rollout.episode.prompts import Prompts
 from rollout.records import Episode, Problem
-from rollout.strategies import (
-    daslam,
-    daslam_no_feedback,
-    dependency_graph,
-    direct,
-    independent,
-    least_to_most,
-    plan_only,
-    self_consistency,
-)
+from rollout.strategies import plan_only
 from rollout.strategies.exchange import Exchange
 from rollout.strategies.votes import gate_closed
 
 STRATEGIES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
-    "direct": direct.run,
-    "self_consistency": self_consistency.run,
-    "least_to_most": least_to_most.run,
-    "daslam": daslam.run,
-    "daslam_no_feedback": daslam_no_feedback.run,
-    "independent": independent.run,
-    "dependency_graph": dependency_graph.run,
+    name: import_module(f"rollout.strategies.{name}").run for name in schema.STRATEGIES
 }
 
 # Not among them, since it answers nothing; a job may name it all the same.
@@ -50,7 +36,7 @@ async def run_strategy(
     strategy = find_part(name, STRATEGIES | {PLAN_ONLY: plan_only.run})
     exchange = Exchange(name, problem, decomposer, solver, prompts)
     try:
-        if name in (*UNGATED, PLAN_ONLY) or not await gate_closed(exchange):
+        if name in (*schema.UNGATED, PLAN_ONLY) or not await gate_closed(exchange):
             await strategy(exchange)
     except SolverFailure as failure:
         exchange.episode.outcome = failure.outcome

@@ -52,16 +52,15 @@ async def _by_dependency(exchange: Exchange, questions: Sequence[str]) -> None:
 
 
 def out_of_order(questions: Sequence[str]) -> str | None:
-    """What is wrong with the references; None if every one is to an earlier sub-question."""
+    """Say what is wrong with the references; return None if every one is to an earlier sub-question."""
     for number, question in enumerate(questions, 1):
-        wrong = [other for other in sorted(references(question)) if other >= number]
-        if wrong:
-            return f"answered in sequence: sub-question {number} refers to #{wrong[0]}, which is not before it"
+        if wrong := [other for other in references(question) if other >= number]:
+            return f"answered in sequence: sub-question {number} refers to #{min(wrong)}, which is not before it"
     return None
 
 
 def with_answers(question: str, turns: Sequence[Turn | None], answer_type: str) -> str | None:
-    """The sub-question with answers in place of its references; None where that changes nothing.
+    """Return the sub-question with answers in place of its references; None where that changes nothing.
 
     An answer is the number found in the reply if the problem asks for a number, else its stated answer or last line.
     A reference without one stays as written.
@@ -69,10 +68,8 @@ def with_answers(question: str, turns: Sequence[Turn | None], answer_type: str) 
     kind = "number" if answer_type in NUMERIC_TYPES else "text"
 
     def value(match: re.Match[str]) -> str:
-        number = int(match[1])
-        turn = turns[number - 1] if number <= len(turns) else None
-        found = extract(turn.text, kind).answer if turn else None
-        return " ".join((found or (turn.text if turn else "")).split()) or match[0]
+        turn = next(iter(turns[int(match[1]) - 1 :]), None)
+        return " ".join((extract(turn.text, kind).answer or turn.text).split() if turn else ()) or match[0]
 
     asked = _REFERENCE.sub(value, question)
     return None if asked == question else asked

@@ -25,30 +25,30 @@ class Exchange:
         self._decomposer, self._solver = decomposer, solver
 
     async def ask(self, prompt: str, purpose: str, sample: int = 0) -> str:
-        """The solver's text, its tokens accounted for."""
+        """Return the solver's text; its tokens are added to the episode's account."""
         reply = await self._solver.ask(prompt, purpose=purpose, sample=sample)
         self.episode.solver_tokens += reply.tokens
         self.episode.solver_prompt_tokens += reply.prompt_tokens
         return reply.text
 
     async def solve(self) -> Attempt:
-        """The solver's answer to the whole question, with the turns so far in view."""
+        """Ask the whole question with the turns so far in view; return the solver's answer."""
         return Attempt(await self.ask(self.prompts.solve(self.problem, self.episode.turns), "solve"))
 
     async def draw(self, sample: int) -> Attempt:
-        """The solver's ``sample``-th independent attempt at the whole question, and the answer found in it."""
+        """Return the solver's ``sample``-th independent attempt at the whole question, and the answer found in it."""
         text = await self.ask(self.prompts.solve(self.problem, []), "solve", sample)
         return Attempt(text, extract(text, self.problem.answer_type, self.problem.choices).answer)
 
     async def decompose(self, attempt: str = "") -> list[str]:
-        """The decomposer's sub-questions."""
+        """Return the decomposer's sub-questions."""
         episode = self.episode
         episode.decomposition, episode.policy = await self._decomposer.decompose(self.problem, attempt)
         episode.policy_tokens = len(episode.policy.token_ids) if episode.policy else 0
         return episode.decomposition.subquestions
 
     async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:
-        """One sub-question answered with the ``earlier`` turns in view; ``asked`` is put instead of it if given."""
+        """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given."""
         prompt = self.prompts.subquestion(self.problem, earlier, asked or question)
         return Turn(question, await self.ask(prompt, "subquestion"), asked=asked)
 
@@ -64,8 +64,6 @@ async def together(work: Sequence[Coroutine[Any, Any, Result]], results: list[Re
         async with asyncio.TaskGroup() as group:
             tasks += [group.create_task(coroutine) for coroutine in work]
     except ExceptionGroup as failures:
-        raise next(
-            (e for e in failures.exceptions if not isinstance(e, SolverFailure)), failures.exceptions[0]
-        ) from None
+        raise min(failures.exceptions, key=lambda error: isinstance(error, SolverFailure)) from None
     finally:
         results += [task.result() for task in tasks if not task.cancelled() and task.exception() is None]

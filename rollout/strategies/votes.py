@@ -16,7 +16,7 @@ _BARE_NUMBER = re.compile(r"[\d\s.,/+−$%-]+")
 
 
 def answer_key(answer: str | None, answer_type: str) -> Decimal | str | None:
-    """What equal answers have in common: the number where one is stated, else the text in lower case; None for none.
+    """Return what equal answers have in common: the number if one is stated, else the text in lower case; or None.
 
     Outside the numeric answer types a text counts as a number only if it is nothing else: ``x + 2`` is not 2.
     """
@@ -27,8 +27,8 @@ def answer_key(answer: str | None, answer_type: str) -> Decimal | str | None:
 
 
 def majority(draws: Sequence[Attempt], answer_type: str) -> Attempt:
-    """The earliest draw that gives the most frequent answer, of ties the one given first. Draws without an answer
-    have no vote; where none has one it is the first."""
+    """Return the earliest draw of the most frequent answer, of ties that of the one given first. Draws without an
+    answer have no vote; where none has one it is the first."""
     keys = [answer_key(draw.answer, answer_type) for draw in draws]
     votes = Counter(key for key in keys if key is not None)
     chosen = max(votes, key=lambda key: votes[key], default=None)  # of equal counts the one counted first
@@ -36,14 +36,14 @@ def majority(draws: Sequence[Attempt], answer_type: str) -> Attempt:
 
 
 def agree(draws: Sequence[Attempt], answer_type: str) -> bool:
-    """Whether every draw has an answer and all are the same."""
+    """Return whether every draw has an answer and all are the same."""
     keys = {answer_key(draw.answer, answer_type) for draw in draws}
     return len(keys) == 1 and None not in keys
 
 
 async def gate_closed(exchange: Exchange) -> bool:
-    """Whether the solver's own draws agree, so that their majority has answered the question and nothing is left to
-    be done. Never with ``gate: always``, which draws nothing; the gold answer is not looked at."""
+    """Return whether the solver's own draws agree, so that their majority has answered the question and nothing is left
+    to be done. Never with ``gate: always``, which draws nothing; the gold answer is not looked at."""
     settings, episode = exchange.settings, exchange.episode
     if settings.gate == "always":
         return False

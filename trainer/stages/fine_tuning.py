@@ -53,10 +53,11 @@ class FineTuning:
         self.report: dict[str, Any] = {}
         self.begun = 0
         self._sources = ExampleSources(config, source)
-        skip, asking = config.data.on_bad_row == "skip", config.data.questions_only
-        also = config.sft.held_out.also.items()
         others = {
-            name: Files([], [Path(path).expanduser()], skip_bad=skip, questions_only=asking) for name, path in also
+            name: Files(
+                config.data.model_copy(update={"root": ".", "train": [], "held_out": [Path(path).expanduser()]})
+            )
+            for name, path in config.sft.held_out.also.items()
         }
         self._sets = [source, *others.values()]
         sets: dict[str, Source] = {"held_out": source, **others}

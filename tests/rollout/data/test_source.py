@@ -7,9 +7,11 @@ import json
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from conf.schema.data import Data
 from conf.schema.places import ROOT
 from launch.compose import compose
 from launch.train import main
@@ -29,6 +31,11 @@ def write(path: Path, rows: list[object]) -> Path:
     return path
 
 
+def files(train: list[Path], held_out: list[Path], **settings: Any) -> Files:
+    paths = {"train": [str(path) for path in train], "held_out": [str(path) for path in held_out]}
+    return Files(Data(source="files", root=".", **paths, **settings))
+
+
 def taken(source: Files, count: int) -> set[str]:
     return {problem.id for problem in itertools.islice(source.train(0), count)}
 
@@ -44,7 +51,7 @@ def twenty(tmp_path: Path) -> Path:
 
 def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
     with pytest.raises(RecordError) as error:
-        Files([twenty], [], held_out_share=0.1)
+        files([twenty], [], held_out_share=0.1)
     head, *named = str(error.value).splitlines()
     assert head.startswith("2 bad rows")
     assert "data.on_bad_row=skip" in head
@@ -55,7 +62,7 @@ def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
 
 
 def test_skipping_counts(twenty):
-    source = Files([twenty], [], held_out_share=0.2, skip_bad=True)
+    source = files([twenty], [], held_out_share=0.2, on_bad_row="skip")
     assert source.report["bad_rows_skipped"] == 2
     assert source.report["train"] + source.report["held_out"] == 18
     assert taken(source, 100).isdisjoint({"p4", "p16"})
@@ -105,15 +112,15 @@ def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_
     train = write(tmp_path / "train.jsonl", [row(number) for number in range(6)])
     copies = [row(2, id="h2", question="  what is 2+1"), row(9, id="h9"), row(9, id="again")]
     held_out = write(tmp_path / "test.jsonl", copies)
-    source = Files([train], [held_out])
+    source = files([train], [held_out])
     assert taken(source, 50) == {"p0", "p1", "p3", "p4", "p5"}
     assert source.report == {
         "train": 5, "held_out": 3, "bad_rows_skipped": 0, "overlap_dropped": 1, "held_out_repeats": 1,
     }  # fmt: skip
     with pytest.raises(RecordError, match=r"1 training questions are held out too \(p2 = h2\)"):
-        Files([train], [held_out], refuse_overlap=True)
+        files([train], [held_out], on_overlap="refuse")
     with pytest.raises(RecordError, match="no training problem is left"):
-        Files([held_out], [held_out])
+        files([held_out], [held_out])
 
 
 def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
@@ -125,11 +132,11 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     ]  # fmt: skip
     train = write(tmp_path / "train.jsonl", [row(n, subquestions=plan) for n, plan in enumerate(plans)])
     held_out = write(tmp_path / "test.jsonl", [row(8, subquestions=["How?", "Combine like terms"])])
-    source = Files([train], [held_out], questions_only=True)
+    source = files([train], [held_out], questions_only=True)
     assert [problem.subquestions for problem in source.rows] == [["How many?", 'What is "five"?"'], None, plans[2]]
     assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
     assert source.report["no_questions_dropped"] == 4
-    whole = Files([train], [held_out])
+    whole = files([train], [held_out])
     assert [problem.subquestions for problem in whole.rows] == plans
     assert "no_questions_dropped" not in whole.report
 
@@ -137,7 +144,7 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
 def test_a_plan_whose_questions_refer_to_others_by_number_stays_as_it_was_written(tmp_path):
     plain, referring = ["a?", "b?", "c?"], ["a?", "Is #1 b?", "Is #2 c?"]
     rows = [row(0, subquestions=plain), row(1, subquestions=referring)]
-    source = Files([write(tmp_path / "train.jsonl", rows)], [])
+    source = files([write(tmp_path / "train.jsonl", rows)], [])
     rng = random.Random(0)
     plans = [[source.imperfect_plan(problem, rng, 0.3, 0.5, 0.5) for _ in range(20)] for problem in source.rows]
     assert any(plan != plain for plan in plans[0])
@@ -158,24 +165,24 @@ def test_questions_that_differ_in_writing_are_the_same():
 def test_without_held_out_files_a_fixed_share_of_the_questions_is_held_out(tmp_path):
     rows = [row(number) for number in range(300)]
     path = write(tmp_path / "all.jsonl", rows)
-    source = Files([path], [], held_out_share=0.2)
+    source = files([path], [], held_out_share=0.2)
     held = {problem.id for problem in source.held_out(1000)}
     assert 40 < len(held) < 80
     assert taken(source, 300) == {f"p{number}" for number in range(300)} - held
     write(path, [*reversed(rows), row(500)])
-    assert {problem.id for problem in Files([path], [], held_out_share=0.2).held_out(1000)} - {"p500"} == held
+    assert {problem.id for problem in files([path], [], held_out_share=0.2).held_out(1000)} - {"p500"} == held
 
 
 def test_held_out_problems_are_always_the_same_and_not_the_first_rows(tmp_path):
     path = write(tmp_path / "sorted.jsonl", [row(number) for number in range(100)])
-    drawn = [problem.id for problem in Files([], [path]).held_out(10)]
-    assert drawn == [problem.id for problem in Files([], [path]).held_out(10)]
-    assert drawn == [problem.id for problem in Files([], [path]).held_out(50)][:10]
+    drawn = [problem.id for problem in files([], [path]).held_out(10)]
+    assert drawn == [problem.id for problem in files([], [path]).held_out(10)]
+    assert drawn == [problem.id for problem in files([], [path]).held_out(50)][:10]
     assert max(int(name[1:]) for name in drawn) > 30
 
 
 def test_what_has_no_training_rows_says_so(tmp_path):
-    source = Files([], [write(tmp_path / "test.jsonl", [row(1)])])
+    source = files([], [write(tmp_path / "test.jsonl", [row(1)])])
     with pytest.raises(RecordError, match=r"stages=\[evaluate\]"):
         next(source.train(0))
 
