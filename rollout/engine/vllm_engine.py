@@ -226,9 +226,8 @@ class Engine:
     def _stage(self, weights: Iterable[tuple[str, torch.Tensor]], verify: bool) -> Callable[[Any], None]:
         """Get a load ready; what is left of it, to be run between two tokens."""
         if self._loader is not None:
-            loader = self._loader
-            staged = loader.stage(weights, verify=verify)
-            return lambda _: loader.commit(staged)
+            commit = self._loader.stage(weights, verify=verify)
+            return lambda _: commit()
         named = _with_tied_head(list(weights))
 
         def load(engine: Any) -> None:
