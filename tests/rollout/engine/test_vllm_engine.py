@@ -159,7 +159,7 @@ def test_loaded_weights_are_whole_tied_head_included(engine, models):
     async def go(version):
         times = await engine.load_weights(models[version].named_parameters(), version, verify=True)
         generation = await engine.generate(PROMPT, Sampling(10, 1.0, seed=1))
-        return times, generation, await engine.score(generation.prompt_ids, generation.token_ids)
+        return times, generation, await engine.logprobs(generation.prompt_ids, generation.token_ids)
 
     for version in (1, 0):
         times, generation, scored = asyncio.run(go(version))
