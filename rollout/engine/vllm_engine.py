@@ -123,28 +123,19 @@ class Engine:
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if len(ids) + 1 > self.settings.max_model_len:
             raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.max_model_len}")
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        parameters = SamplingParams(
+        return await self._complete(
+            ids,
             max_tokens=min(sampling.max_tokens, self.settings.max_model_len - len(ids)),
             temperature=sampling.temperature,
             stop=list(sampling.stop),
             seed=sampling.seed,
             logprobs=None if self.settings.frozen else 0,
-            output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        return await self._complete(ids, parameters)
 
     async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
         """Return the log-probabilities of a completion's tokens under the loaded weights, at temperature 1."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        parameters = SamplingParams(
-            max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        return (await self._complete([*prompt, *completion], parameters)).prompt_logprobs[len(prompt) :]
+        generation = await self._complete([*prompt, *completion], max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        return generation.prompt_logprobs[len(prompt) :]
 
     async def call(self, function: Callable[[Any], Any]) -> Any:
         """Run ``function(llm_engine)`` on the engine's thread, between two tokens."""
@@ -258,15 +249,19 @@ class Engine:
         """End generation; outstanding requests fail with EngineError."""
         self._thread.submit(self._end, "stopped").result(timeout=10)
 
-    async def _complete(self, ids: list[int], parameters: Any) -> Generation:
+    async def _complete(self, ids: list[int], **parameters: Any) -> Generation:
         """Run one request; if the caller is cancelled it is taken out of the engine, where it would hold a place."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **parameters)
         request_id = str(next(self._ids))
         done: Future[Generation] = Future()
 
         def add(engine: Any) -> None:
             # Salted, so that a prompt is never continued from what other weights left in the prefix cache.
             prompt = {"prompt_token_ids": ids, "cache_salt": str(self.stats.loads)}
-            engine.add_request(request_id, prompt, parameters)
+            engine.add_request(request_id, prompt, sampling)
             # From here on it cannot be cancelled from outside, so that its result can always be set.
             done.set_running_or_notify_cancel()
             self._requests[request_id] = done
