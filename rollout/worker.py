@@ -101,7 +101,7 @@ class RolloutWorker:
                 traceback.print_exc()
         if loaded.version < 0:
             return loaded
-        found = await asyncio.gather(*(self.engine.score(prompt, completion) for prompt, completion in probe))
+        found = await asyncio.gather(*(self.engine.logprobs(prompt, completion) for prompt, completion in probe))
         gaps = [abs(a - b) for want, have in zip(expected, found, strict=True) for a, b in zip(want, have, strict=True)]
         return replace(loaded, gap=max(gaps, default=0.0))
 
@@ -114,10 +114,10 @@ class RolloutWorker:
         if update.sent:
             # A process that began since then has only the weights it began with, whatever their version.
             if not self.engine.stats.loads or self.engine.version != update.version:
-                return Loaded(-1, 0.0)
+                return Loaded(-1)
             if update.proofs:
                 await self.engine.prove(update.proofs)
-            return Loaded(update.version, 0.0, update.nbytes)
+            return Loaded(update.version, nbytes=update.nbytes)
         nbytes = await self._fetch_base(update)
         buckets = await self._fetch(update.buckets, update.verify)
         fetched = time.perf_counter()
@@ -126,17 +126,9 @@ class RolloutWorker:
             named = merged(named, self._base, update.scales)
             if not self.engine.loads_parts:
                 named = iter((self._base | dict(named)).items())
-        times = await self.engine.load_weights(named, update.version, verify=update.verify)
-        return Loaded(
-            update.version,
-            0.0,
-            nbytes + sum(bucket.data.nbytes for bucket in buckets),
-            pause_s=times.pause_s,
-            fetched_s=fetched - started,
-            staged_s=times.staged_s,
-            waited_s=times.waited_s,
-            reset_s=times.reset_s,
-        )
+        loaded = await self.engine.load_weights(named, update.version, verify=update.verify)
+        received = nbytes + sum(bucket.data.nbytes for bucket in buckets)
+        return replace(loaded, nbytes=received, fetched_s=fetched - started)
 
     async def _fetch(self, references: Sequence[Any], verify: bool) -> list[Bucket]:
         buckets = list(await asyncio.gather(*references))

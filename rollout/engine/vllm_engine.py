@@ -12,11 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import queue
-import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -24,7 +22,7 @@ import torch
 
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, prepare_process
-from rollout.engine.weight_update import Entry
+from rollout.engine.weight_update import Entry, Loaded
 
 if TYPE_CHECKING:
     from rollout.engine.cpu_reload import Loader
@@ -66,12 +64,6 @@ class Generator(Protocol):
 
 
 @dataclass
-class _Request:
-    future: Future[Generation]
-    version: int = 0
-
-
-@dataclass
 class EngineStats:
     """Counters since the engine started."""
 
@@ -81,22 +73,6 @@ class EngineStats:
     pause_s: float = 0.0
 
 
-@dataclass(frozen=True)
-class LoadTimes:
-    """Where the seconds of a load went: made ready beside generation, waiting for the end of the token in progress,
-    and, the pause, loading and giving up what the old weights left in the caches."""
-
-    staged_s: float
-    waited_s: float
-    loaded_s: float
-    reset_s: float
-
-    @property
-    def pause_s(self) -> float:
-        """Seconds in which nothing was generated."""
-        return self.loaded_s + self.reset_s
-
-
 class Engine:
     """A vLLM engine whose calls are awaited. Start it with ``start`` and end it with ``stop``."""
 
@@ -104,15 +80,16 @@ class Engine:
         self.settings = settings
         self.version = 0
         self.stats = EngineStats()
-        self._commands: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._requests: dict[str, _Request] = {}
+        # What it is given runs in order, so that what was asked during one token comes before the next.
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._requests: dict[str, Future[Generation]] = {}
         self._ids = itertools.count()
-        self._failure: BaseException | None = None
         self._engine: Any = None
         self._loader: Loader | None = None
-        self._thread: threading.Thread | None = None
         self._loading = asyncio.Lock()
+        self._stepping = False
         self._held_since: float | None = None
+        self._stopped = ""
 
     def start(self) -> None:
         """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
@@ -127,8 +104,6 @@ class Engine:
         if "quantization" in arguments:
             self._loader = self._prover(self._engine)
         self._engine.set_weight_version("0")
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
 
     @property
     def tokenizer(self) -> Any:
@@ -148,47 +123,33 @@ class Engine:
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
         if len(ids) + 1 > self.settings.sizes.max_model_len:
             raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        parameters = SamplingParams(
+        return await self._complete(
+            ids,
             max_tokens=min(sampling.max_tokens, self.settings.sizes.max_model_len - len(ids)),
             temperature=sampling.temperature,
             stop=list(sampling.stop),
             seed=sampling.seed,
             logprobs=None if self.settings.frozen else 0,
-            output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        return await self._complete(ids, parameters)
 
-    async def score(self, prompt: list[int], completion: list[int]) -> list[float]:
-        """Log-probabilities of a completion's tokens under the loaded weights, at temperature 1."""
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
-        parameters = SamplingParams(
-            max_tokens=1, temperature=0.0, prompt_logprobs=0, output_kind=RequestOutputKind.FINAL_ONLY
-        )
-        return (await self._complete([*prompt, *completion], parameters)).prompt_logprobs[len(prompt) :]
+    async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
+        """Return the log-probabilities of a completion's tokens under the loaded weights, at temperature 1."""
+        generation = await self._complete([*prompt, *completion], max_tokens=1, temperature=0.0, prompt_logprobs=0)
+        return generation.prompt_logprobs[len(prompt) :]
 
     async def call(self, function: Callable[[Any], Any]) -> Any:
         """Run ``function(llm_engine)`` on the engine's thread, between two tokens."""
-        future: Future[Any] = Future()
 
-        def command() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                future.set_result(function(self._engine))
-            except Exception as error:  # noqa: BLE001 - belongs to whoever asked
-                future.set_exception(error)
+        def command() -> Any:
+            if self._stopped:
+                raise EngineError(self._stopped)
+            return function(self._engine)
 
-        self._put(command, future)
-        return await asyncio.wrap_future(future)
+        return await asyncio.wrap_future(self._thread.submit(command))
 
     async def load_weights(
         self, weights: Iterable[tuple[str, torch.Tensor]], version: int, *, verify: bool = False
-    ) -> LoadTimes:
+    ) -> Loaded:
         """Load named tensors as ``version`` at the next token boundary; requests in flight go on with them.
 
         What can be done beside generation is done before. With ``verify``, raises WeightMismatch if a tensor was
@@ -198,10 +159,24 @@ class Engine:
             started = time.perf_counter()
             load = await asyncio.to_thread(self._stage, weights, verify)
             staged = time.perf_counter()
-            times: LoadTimes = await self.call(
-                lambda engine: self._load(engine, load, version, staged - started, staged)
-            )
-            return times
+
+            def between_tokens(engine: Any) -> Loaded:
+                began = time.perf_counter()
+                load(engine)
+                loaded = time.perf_counter()
+                self._switch_version(engine, version)
+                ended = time.perf_counter()
+                self.stats.pause_s += ended - began
+                return Loaded(
+                    version,
+                    pause_s=ended - began,
+                    staged_s=staged - started,
+                    waited_s=began - staged,
+                    reset_s=ended - loaded,
+                )
+
+            result: Loaded = await self.call(between_tokens)
+            return result
 
     @property
     def loads_parts(self) -> bool:
@@ -224,11 +199,10 @@ class Engine:
         return self._loader or Loader(engine.apply_model(lambda model: model)[0])
 
     def _stage(self, weights: Iterable[tuple[str, torch.Tensor]], verify: bool) -> Callable[[Any], None]:
-        """Get a load ready; what is left of it, to be run between two tokens."""
+        """Get a load ready; returns what is left of it, to be run between two tokens."""
         if self._loader is not None:
-            loader = self._loader
-            staged = loader.stage(weights, verify=verify)
-            return lambda _: loader.commit(staged)
+            commit = self._loader.stage(weights, verify=verify)
+            return lambda _: commit()
         named = _with_tied_head(list(weights))
 
         def load(engine: Any) -> None:
@@ -240,17 +214,8 @@ class Engine:
 
         return load
 
-    def _load(self, engine: Any, load: Callable[[Any], None], version: int, staged_s: float, ready: float) -> LoadTimes:
-        began = time.perf_counter()
-        load(engine)
-        loaded = time.perf_counter()
-        self._take_up(engine, version)
-        times = LoadTimes(staged_s, began - ready, loaded - began, time.perf_counter() - loaded)
-        self.stats.pause_s += times.pause_s
-        return times
-
-    def _take_up(self, engine: Any, version: int) -> None:
-        """What a load ends with: tokens are of the new version, and no new request finds an old one's states."""
+    def _switch_version(self, engine: Any, version: int) -> None:
+        """End a load: tokens are of the new version, and no new request finds an old one's states."""
         engine.set_weight_version(str(version))
         if self.settings.recompute:
             engine.reset_prefix_cache(reset_running_requests=True)
@@ -258,118 +223,105 @@ class Engine:
         self.stats.loads += 1
 
     async def transfer(self, step: str, argument: Any = None) -> None:
-        """One step of vLLM's own weight transfer: ``init``, ``start``, ``update``, ``finish``. From ``start`` to
+        """Take one step of vLLM's own weight transfer: ``init``, ``start``, ``update``, ``finish``. From ``start`` to
         ``finish``, whose argument is the version, nothing is generated."""
+        await self.call(lambda engine: self._transfer(engine, step, argument))
+
+    def _transfer(self, engine: Any, step: str, argument: Any) -> None:
         if step == "init":
-            await self.call(_rpc("shutdown_weight_transfer_engine"))
-            await self.call(_rpc("init_weight_transfer_engine", init_info=argument))
+            engine.collective_rpc("shutdown_weight_transfer_engine")
+            engine.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": argument})
         elif step == "start":
-            await self.call(self._hold)
+            began = time.perf_counter()
+            engine.collective_rpc("start_weight_update")
+            self._held_since = began
         elif step == "update":
-            await self.call(_rpc("update_weights", update_info=argument))
+            engine.collective_rpc("update_weights", kwargs={"update_info": argument})
         else:
-            await self.call(lambda engine: self._release(engine, argument))
-
-    def _hold(self, engine: Any) -> None:
-        began = time.perf_counter()
-        engine.collective_rpc("start_weight_update")
-        self._held_since = began
-
-    def _release(self, engine: Any, version: int) -> None:
-        assert self._held_since is not None
-        engine.collective_rpc("finish_weight_update")
-        self._take_up(engine, version)
-        self.stats.pause_s += time.perf_counter() - self._held_since
-        self._held_since = None
+            assert self._held_since is not None
+            engine.collective_rpc("finish_weight_update")
+            self._switch_version(engine, argument)
+            self.stats.pause_s += time.perf_counter() - self._held_since
+            self._held_since = None
+            self._go_on()
 
     def stop(self) -> None:
-        """End the thread; outstanding requests fail with EngineError."""
-        self._commands.put(None)
-        if self._thread is not None:
-            self._thread.join(timeout=10)
+        """End generation; outstanding requests fail with EngineError."""
+        self._thread.submit(self._end, "stopped").result(timeout=10)
 
-    async def _complete(self, ids: list[int], parameters: Any) -> Generation:
-        """One request; if the caller is cancelled it is taken out of the engine, where it would hold a place."""
-        future: Future[Generation] = Future()
+    async def _complete(self, ids: list[int], **parameters: Any) -> Generation:
+        """Run one request; if the caller is cancelled it is taken out of the engine, where it would hold a place."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        sampling = SamplingParams(output_kind=RequestOutputKind.FINAL_ONLY, **parameters)
         request_id = str(next(self._ids))
-        self._put(lambda: self._add(request_id, ids, parameters, future), future)
-        try:
-            return await asyncio.wrap_future(future)
-        except asyncio.CancelledError:
-            self._commands.put(lambda: self._abort(request_id))
-            raise
+        done: Future[Generation] = Future()
 
-    def _put(self, command: Callable[[], None], future: Future[Any]) -> None:
-        if self._failure is not None:
-            future.set_exception(EngineError(f"the engine stopped: {self._failure}"))
-            return
-        self._commands.put(command)
-
-    def _add(self, request_id: str, ids: list[int], parameters: Any, future: Future[Generation]) -> None:
-        # From here on the future cannot be cancelled from outside, so that its result can always be set.
-        if not future.set_running_or_notify_cancel():
-            return
-        self._requests[request_id] = _Request(future, self.version)
-        try:
+        def add(engine: Any) -> None:
             # Salted, so that a prompt is never continued from what other weights left in the prefix cache.
             prompt = {"prompt_token_ids": ids, "cache_salt": str(self.stats.loads)}
-            self._engine.add_request(request_id, prompt, parameters)
-        except ValueError as error:
-            del self._requests[request_id]
-            future.set_exception(error)
+            engine.add_request(request_id, prompt, sampling)
+            # From here on it cannot be cancelled from outside, so that its result can always be set.
+            done.set_running_or_notify_cancel()
+            self._requests[request_id] = done
+            self._go_on()
+
+        try:
+            await self.call(add)
+            return await asyncio.wrap_future(done)
+        except asyncio.CancelledError:
+            self._thread.submit(self._guard, self._abort, request_id)
+            raise
 
     def _abort(self, request_id: str) -> None:
         if self._requests.pop(request_id, None) is not None:
             self._engine.abort_request([request_id])
 
-    def _run(self) -> None:
+    def _go_on(self) -> None:
+        """Have the next token generated, after what was asked for in the meantime."""
+        if not self._stepping:
+            self._stepping = True
+            self._thread.submit(self._guard, self._step)
+
+    def _step(self) -> None:
+        """Generate a token of every request, as long as there are any."""
+        self._stepping = False
+        if self._stopped or self._held_since is not None or not self._engine.has_unfinished_requests():
+            return
+        for output in self._engine.step():
+            if output.finished:
+                self._deliver(output)
+        self.stats.steps += 1
+        self._go_on()
+
+    def _guard(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Run what nobody waits for; the engine stops if it fails."""
         try:
-            while self._commands_done():
-                if self._stands_still():
-                    continue
-                for output in self._engine.step():
-                    if output.finished:
-                        self._deliver(output)
-                self.stats.steps += 1
+            function(*arguments)
         except Exception as error:  # noqa: BLE001 - every waiting request is told
-            self._failure = error
-        else:
-            self._failure = EngineError("stopped")
-        for request in self._requests.values():
-            request.future.set_exception(EngineError(f"the engine stopped: {self._failure}"))
+            self._end(str(error))
+
+    def _end(self, reason: str) -> None:
+        """Fail what waits, and whatever is asked for from now on."""
+        self._stopped = f"the engine stopped: {reason}"
+        for done in self._requests.values():
+            done.set_exception(EngineError(self._stopped))
         self._requests.clear()
 
-    def _commands_done(self) -> bool:
-        """Run the waiting commands, blocking for one when there is nothing to generate; False to stop."""
-        idle = self._stands_still()
-        while True:
-            try:
-                command = self._commands.get(block=idle)
-            except queue.Empty:
-                return True
-            if command is None:
-                return False
-            command()
-            idle = self._held_since is not None
-
-    def _stands_still(self) -> bool:
-        return self._held_since is not None or not self._engine.has_unfinished_requests()
-
     def _deliver(self, output: Any) -> None:
-        request = self._requests.pop(output.request_id)
+        done = self._requests.pop(output.request_id)
         completion = output.outputs[0]
         ids = list(completion.token_ids)
         logprobs = [step[token].logprob for step, token in zip(completion.logprobs or (), ids, strict=False)]
-        versions = [request.version] * len(ids)
-        for span in completion.weight_versions or ():
-            versions[span.start : span.end] = [int(span.version)] * (span.end - span.start)
+        versions = [int(span.version) for span in completion.weight_versions for _ in range(span.start, span.end)]
         prompt_ids = list(output.prompt_token_ids)
         scored = [
             0.0 if step is None else step[token].logprob
             for step, token in zip(output.prompt_logprobs or (), prompt_ids, strict=False)
         ]
         self.stats.generated_tokens += len(ids)
-        request.future.set_result(
+        done.set_result(
             Generation(
                 prompt_ids=prompt_ids,
                 token_ids=ids,
@@ -380,10 +332,6 @@ class Engine:
                 prompt_logprobs=scored,
             )
         )
-
-
-def _rpc(method: str, **arguments: Any) -> Callable[[Any], Any]:
-    return lambda engine: engine.collective_rpc(method, kwargs=arguments)
 
 
 def _with_tied_head(named: list[tuple[str, torch.Tensor]]) -> list[tuple[str, torch.Tensor]]:

@@ -141,7 +141,7 @@ class Loaded:
     and the engine's; bytes received; the seconds in which nothing was generated, and what the rest took."""
 
     version: int
-    gap: float
+    gap: float = 0.0
     nbytes: int = 0
     pause_s: float = 0.0
     fetched_s: float = 0.0

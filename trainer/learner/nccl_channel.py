@@ -63,7 +63,8 @@ class Workers:
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
         """Have every worker join the group, at its own place."""
-        self._all("init", [{**init_info, "rank_offset": offset} for offset in self._offsets()])
+        places = range(1, 1 + len(self.actors) * self.tensor_parallel, self.tensor_parallel)
+        self._all("init", [{**init_info, "rank_offset": place} for place in places])
 
     def start_weight_update(self) -> None:
         """Have every worker stop between two tokens."""
@@ -76,9 +77,6 @@ class Workers:
     def finish_weight_update(self, weight_version: str | None = None) -> None:
         """Have every worker go on with the version."""
         self._all("finish", [self.version] * len(self.actors))
-
-    def _offsets(self) -> list[int]:
-        return [1 + index * self.tensor_parallel for index in range(len(self.actors))]
 
     def _all(self, step: str, arguments: Sequence[Any]) -> None:
         calls = [actor.transfer.remote(step, value) for actor, value in zip(self.actors, arguments, strict=True)]

@@ -162,7 +162,7 @@ def test_loaded_weights_are_whole_tied_head_included(engine, models):
     async def go(version):
         times = await engine.load_weights(models[version].named_parameters(), version, verify=True)
         generation = await engine.generate(PROMPT, Sampling(10, 1.0, seed=1))
-        return times, generation, await engine.score(generation.prompt_ids, generation.token_ids)
+        return times, generation, await engine.logprobs(generation.prompt_ids, generation.token_ids)
 
     for version in (1, 0):
         times, generation, scored = asyncio.run(go(version))
@@ -223,7 +223,7 @@ def test_weights_that_are_damaged_on_the_way_in_are_found(engine, models, first_
         return await engine.generate(PROMPT, Sampling(10, 1.0, seed=1))
 
     monkeypatch.setattr(model, "load_weights", damaged_load)
-    monkeypatch.setattr(cpu_reload, "packed", lambda w, b: pack_weight(w + 1e-3 if part == "packed" else w, b))
+    monkeypatch.setattr(cpu_reload, "packed", lambda w: pack_weight(w + 1e-3 if part == "packed" else w))
     generation = asyncio.run(go())
     assert engine.version == 0
     if part != "embed_tokens":
@@ -231,6 +231,29 @@ def test_weights_that_are_damaged_on_the_way_in_are_found(engine, models, first_
         expected = logprobs(models[0], generation.prompt_ids, generation.token_ids)
         assert generation.logprobs == pytest.approx(expected, abs=1e-4)
         assert set(generation.versions) == {0}
+
+
+def test_where_nothing_can_be_packed_the_weights_in_use_stay_until_the_pause(
+    engine, models, first_version, monkeypatch
+):
+    """oneDNN packs bfloat16 on some machines only."""
+    from rollout.engine.cpu_reload import Loader
+
+    def prove(version):
+        for entry in entries(models[version]):
+            loader.prove_entry(entry)
+
+    model = engine._loader._model
+    with monkeypatch.context() as patch:
+        for layer in model.modules():
+            if hasattr(layer, "cpu_linear"):
+                patch.setattr(layer, "cpu_linear", torch.nn.functional.linear)
+        loader = Loader(model)
+        commit = loader.stage(models[1].named_parameters(), verify=True)
+        prove(0)
+        commit()
+        prove(1)
+    engine._loader.stage(models[0].named_parameters())()
 
 
 @pytest.fixture(scope="module")
