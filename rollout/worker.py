@@ -137,7 +137,7 @@ class RolloutWorker:
         return buckets
 
     async def _fetch_base(self, update: Update) -> int:
-        """What an adapter is merged into, fetched once; the bytes of it if it was now."""
+        """Fetch what an adapter is merged into, once; return its bytes if that was now."""
         if not update.base or self._base_of == update.base[0]:
             return 0
         buckets = await self._fetch(update.base, update.verify)
