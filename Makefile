@@ -9,6 +9,13 @@ BIN    := $(VENV)/bin
 LOCK   ?= requirements/cpu.lock
 STAMP  := $(VENV)/installed-$(notdir $(LOCK))
 ARGS   ?=
+# The tests of what needs neither actors nor models nor W&B.
+FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks tests/launch/prepare_data \
+          tests/launch/test_docs.py tests/rewards tests/rollout/answers tests/rollout/data tests/rollout/episode \
+          tests/rollout/strategies tests/rollout/test_show.py tests/trainer/algorithm tests/trainer/cluster \
+          tests/trainer/reports tests/trainer/run_folder tests/trainer/stages tests/trainer/tracking \
+          --ignore=tests/rewards/test_actor.py --ignore=tests/rollout/answers/test_on_data.py \
+          --ignore=tests/trainer/tracking/test_tracker.py
 
 .PHONY: train test fast check setup lock clean-env help
 
@@ -20,7 +27,7 @@ test: setup check ## Run the checks and all tests (ARGS: pytest's arguments)
 	$(BIN)/python -m pytest $(ARGS)
 
 fast: setup check ## Run the checks and the tests that start no actors and load no models
-	$(BIN)/python -m pytest -m fast --durations=10 $(ARGS)
+	$(BIN)/python -m pytest --durations=10 $(FAST) $(ARGS)
 
 check: setup ## Run ruff, mypy and the import rules
 	$(BIN)/ruff check .
