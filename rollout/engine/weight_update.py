@@ -64,7 +64,7 @@ class Update:
 
 
 def bucketed(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Return indices in order, cut so that each group's sizes add up to at most ``limit``; what is larger goes alone."""
+    """Return indices in order, cut so that each group's sizes add up to at most ``limit``; a larger one goes alone."""
     groups: list[list[int]] = []
     room = 0
     for index, size in enumerate(sizes):
