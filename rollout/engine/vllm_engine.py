@@ -98,7 +98,9 @@ class Engine:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         arguments = engine_arguments(self.settings)
-        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments))
+        # Else vLLM has a batch on the GPU between two steps, and a load would give its tokens a version too new.
+        ahead = None if self.settings.frozen else False
+        self._engine = LLMEngine.from_engine_args(EngineArgs(**arguments, async_scheduling=ahead))
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.sizes.threads)
         if "quantization" in arguments:

@@ -348,3 +348,23 @@ def test_what_waits_is_told_when_the_engine_stops(tiny_model, engine):
             await engine.generate(PROMPT, Sampling(5))
 
     asyncio.run(go())
+
+
+def test_an_error_in_the_engine_is_told_to_all_that_wait_and_come(transferring, monkeypatch):
+    def fail():
+        raise ValueError("no memory left")
+
+    async def go():
+        waiting = [asyncio.create_task(transferring.generate(PROMPT, Sampling(80, 1.0, seed=i))) for i in range(3)]
+        while transferring.in_flight < 3:
+            await asyncio.sleep(0.001)
+        monkeypatch.setattr(transferring._engine, "step", fail)
+        found = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [str(error) for error in found if isinstance(error, EngineError)] == [
+            "the engine stopped: no memory left"
+        ] * 3
+        for call in (transferring.generate(PROMPT, Sampling(5)), transferring.prove(())):
+            with pytest.raises(EngineError, match="no memory left"):
+                await call
+
+    asyncio.run(go())
