@@ -21,7 +21,7 @@ class EpisodeBudget:
         self._written = 0
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
-        """Return the solver's reply; raises SolverFailure ``episode_tokens``, ``episode_timeout`` besides the solver's."""
+        """Return the solver's reply; raises SolverFailure ``episode_tokens``, ``episode_timeout`` besides its own."""
         most = self._limits.episode_solver_tokens
         if most is not None and self._written >= most:
             raise SolverFailure("episode_tokens", f"{self._written} solver tokens (rollout.episode_solver_tokens)")

@@ -80,7 +80,7 @@ class View:
         return found.pop() if len(found) == 1 and re.search(rf"\b{self.item}\b", question) else None
 
     def reply(self, name: str) -> str:
-        """Return the number, if it is in view; else how it is told, the operands, and the computation or what is missing."""
+        """Return the number, if it is in view; else how it is told, its operands, the computation or what is missing."""
         if name in self.values:
             return f"{name} owns {self.values[name]} {self.item}."
         relation = self.relations[name]
