@@ -77,7 +77,7 @@ async def timed(
 ) -> tuple[float, list[Scored]]:
     """Seconds for a batch of episodes in flight at once, and the episodes."""
     jobs = [
-        Job(index, problem, strategy, seed=index, temperature=0.0, plan=plan)
+        Job(index, problem, strategy, seed=index, temperature=0.0, given=plan)
         for index, (problem, plan) in enumerate(pairs)
     ]
     started = time.perf_counter()

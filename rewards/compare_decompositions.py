@@ -55,16 +55,16 @@ def likeness(similarity: np.ndarray, threshold: float) -> Likeness:
 
 
 def compare(
-    plans: Sequence[Sequence[str]], references: Sequence[Sequence[str]], resources: TextResources, threshold: float
+    written: Sequence[Sequence[str]], references: Sequence[Sequence[str]], resources: TextResources, threshold: float
 ) -> list[Likeness]:
-    """Return the likeness of each decomposition to its reference, which must hold a sub-question."""
-    resources.vectors([text for texts in (*plans, *references) for text in texts])  # in one call; kept from here on
+    """Return the likeness of each written decomposition to its reference, which must hold a sub-question."""
+    resources.vectors([text for texts in (*written, *references) for text in texts])  # in one call; kept from here on
     return [
         likeness(
-            resources.vectors(plan) @ resources.vectors(reference).T if plan else np.zeros((0, len(reference))),
+            resources.vectors(asked) @ resources.vectors(reference).T if asked else np.zeros((0, len(reference))),
             threshold,
         )
-        for plan, reference in zip(plans, references, strict=True)
+        for asked, reference in zip(written, references, strict=True)
     ]
 
 

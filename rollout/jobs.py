@@ -14,7 +14,7 @@ BUDGET = "solver_budget"
 
 @dataclass(frozen=True)
 class Job:
-    """One episode to run. ``plan``: use these sub-questions instead of the policy's. ``temperature`` is the
+    """One episode to run. ``given``: use these sub-questions instead of the policy's. ``temperature`` is the
     policy's; ``seed`` comes from run seed, problem id and epoch. ``lane`` is whose it is, where several hand in jobs
     side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency. ``config``:
     prompts, limits and strategy are read there for this episode, instead of in the worker's own; the engine stays what
@@ -25,7 +25,7 @@ class Job:
     strategy: str
     seed: int
     temperature: float = 1.0
-    plan: list[str] | None = None
+    given: list[str] | None = None
     tries: int = 0
     lane: int = 0
     ahead: bool = False

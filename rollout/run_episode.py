@@ -37,15 +37,15 @@ class PolicyDecomposer:
         return Decomposition(done.text, parsed.subquestions, parsed.invalid), sample
 
 
-class GivenPlan:
+class GivenDecomposition:
     """Sub-questions that somebody else wrote."""
 
-    def __init__(self, plan: list[str]) -> None:
-        self._plan = plan
+    def __init__(self, subquestions: list[str]) -> None:
+        self._subquestions = subquestions
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
         """Return the decomposition as it was given."""
-        return Decomposition("\n".join(self._plan), list(self._plan)), None
+        return Decomposition("\n".join(self._subquestions), list(self._subquestions)), None
 
 
 async def run_episode(job: Job, engine: Generator, solver: Solver, config: Config) -> Episode:
@@ -54,7 +54,9 @@ async def run_episode(job: Job, engine: Generator, solver: Solver, config: Confi
     started = time.perf_counter()
     config = job.config or config
     prompts, budget = Prompts.of(config), EpisodeBudget(config.rollout, solver)
-    decomposer = GivenPlan(job.plan) if job.plan is not None else PolicyDecomposer(engine, prompts, job, budget)
+    decomposer = (
+        GivenDecomposition(job.given) if job.given is not None else PolicyDecomposer(engine, prompts, job, budget)
+    )
     episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts)
     episode.seconds = time.perf_counter() - started
     episode.weight_version = min(episode.policy.versions if episode.policy else (), default=engine.version)

@@ -63,17 +63,19 @@ def view(number: int, row: Row, episode: Episode) -> tuple[Rule, Table]:
         if text:
             body.add_row(label, Text(text.translate(VISIBLE), style))
 
-    plan = episode.decomposition
+    decomposition = episode.decomposition
     add("question", episode.problem.question)
     add("draws", " · ".join(draw.answer or "no answer" for draw in episode.draws))
     add("gate", episode.gate)
     if episode.initial is not None and episode.gate != "closed":
         add("attempt", _said(episode.initial), _colour(row["correct_initial"]))
-    if plan is not None and plan.invalid is not None:
-        add("invalid", f"{plan.invalid}: {plan.text!r}", "yellow")
+    if decomposition is not None and decomposition.invalid is not None:
+        add("invalid", f"{decomposition.invalid}: {decomposition.text!r}", "yellow")
     add("note", episode.note, "yellow")
     turns = list(episode.turns)
-    for index, question in enumerate(plan.subquestions if plan else [turn.question for turn in turns], 1):
+    for index, question in enumerate(
+        decomposition.subquestions if decomposition else [turn.question for turn in turns], 1
+    ):
         turn = turns.pop(0) if turns and turns[0].question == question else Turn(question, "(not answered)")
         add(str(index), question if turn.asked is None else f"{question}  (asked: {turn.asked})", "bold")
         add(" ", _said(turn))

@@ -106,8 +106,8 @@ class SftHeldOut(Group):
 
 
 class Sft(Group):
-    """Stage 1: how many examples in all, where from, how imperfect the data set's plans are made, the optimisation,
-    and what is measured on the way.
+    """Stage 1: how many examples in all, where from, how imperfect the data set's sub-questions are made, the
+    optimisation, and what is measured on the way.
 
     ``drop``, ``swap`` and ``redundant`` are probabilities: of leaving out each sub-question, of putting the rest
     in random order, of putting one needless question in. ``checkpoint_every`` is in optimiser steps.

@@ -35,7 +35,7 @@ class LeftOut(Group):
 class Matrix(Group):
     """Decomposers, solvers, strategies and data sets, each with each where that makes sense.
 
-    A decomposer is null where there is none (for strategies that ask none), ``gold`` or ``filler`` plans, or overrides
+    A decomposer is null where there is none (for strategies that ask none), ``gold`` or ``filler``, or overrides
     that choose a model. ``equal_tokens`` maps a strategy with a token budget to the cell that sets it. ``temperature``
     is the decomposer's; ``baseline`` the strategy that every other cell is compared with. ``leave_out`` names cells
     that would say nothing, by one or more of their four names.

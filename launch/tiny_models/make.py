@@ -194,7 +194,7 @@ def cycles(kind: str) -> list[Cycle]:
         (0.1, texts.dependent_pieces, BATCH, SHORT_STEPS),
         (0.1, texts.ordering_pieces, BATCH, SHORT_STEPS),
         (0.3, texts.ordering_pieces, 2 * BATCH, STEPS),
-        # The form that a plan has comes last: begun with it, the order was not learned in the same time.
+        # The form that a decomposition has comes last: begun with it, the order was not learned in the same time.
         (1.0, texts.asking_pieces, 2 * BATCH, STEPS),
     ]
     again: list[Stage] = [

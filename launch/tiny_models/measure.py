@@ -13,7 +13,7 @@ from launch.tiny_models.texts import PROMPTS, SolverView
 from rollout.answers import extract
 from rollout.data.chained import Graph, generate
 from rollout.records import Episode, Problem, Turn
-from rollout.run_episode import GivenPlan
+from rollout.run_episode import GivenDecomposition
 from rollout.solvers.vllm import EngineSolver
 from rollout.strategies import run_strategy
 from trainer.tracking.statistics import wilson
@@ -30,11 +30,11 @@ def _repeated(graph: Graph, rng: random.Random, count: int) -> list[str]:
 def _shuffled(graph: Graph, rng: random.Random, count: int) -> list[str]:
     names = graph.needed[:-1]
     orders = [list(order) for order in itertools.permutations(names)]
-    wrong = [order for order in orders if not graph.check_plan([graph.ask(name) for name in order])["solves"]]
+    wrong = [order for order in orders if not graph.check_decomposition([graph.ask(name) for name in order])["solves"]]
     return [graph.ask(name) for name in rng.choice(wrong)] if wrong else _given(graph, rng, count)
 
 
-PLANS: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
+GIVEN: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
     "nothing asked": lambda graph, rng, count: None,
     "gold sub-questions": lambda graph, rng, count: [graph.ask(name) for name in graph.needed[:-1]],
     "given facts asked": _given,
@@ -43,12 +43,14 @@ PLANS: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
 }
 
 
-async def _accuracy(solver: EngineSolver, problems: list[Problem], plans: list[list[str] | None]) -> dict[str, float]:
-    async def run(problem: Problem, plan: list[str] | None) -> Episode:
-        name = "direct" if plan is None else "daslam"
-        return await run_strategy(name, problem, GivenPlan(plan or []), solver, PROMPTS)
+async def _accuracy(
+    solver: EngineSolver, problems: list[Problem], decompositions: list[list[str] | None]
+) -> dict[str, float]:
+    async def run(problem: Problem, given: list[str] | None) -> Episode:
+        name = "direct" if given is None else "daslam"
+        return await run_strategy(name, problem, GivenDecomposition(given or []), solver, PROMPTS)
 
-    episodes = await asyncio.gather(*(run(*pair) for pair in zip(problems, plans, strict=True)))
+    episodes = await asyncio.gather(*(run(*pair) for pair in zip(problems, decompositions, strict=True)))
     right = sum(
         extract.score(episode.problem, extract.extract(episode.final.text, "number").answer) for episode in episodes
     )
@@ -89,11 +91,11 @@ def measure(folder: Path, count: int = 250) -> str:
         "| before the question | " + " | ".join(f"{steps} steps" for steps in problems) + " |",
         "|---|" + "---|" * len(problems),
     ]
-    for name, plan in PLANS.items():
+    for name, given in GIVEN.items():
         cells = []
         for steps, own in problems.items():
-            plans = [plan(Graph(problem), random.Random(problem.id), steps - 1) for problem in own]
-            result = asyncio.run(_accuracy(solver, own, plans))
+            decompositions = [given(Graph(problem), random.Random(problem.id), steps - 1) for problem in own]
+            result = asyncio.run(_accuracy(solver, own, decompositions))
             cells.append(f"{result['mean']:.2f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     solver.engine.stop()

@@ -18,7 +18,7 @@ import yaml
 
 from conf.schema.places import CONF
 from conf.schema.strategy import Strategy
-from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, imperfect_plan
+from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, imperfect_decomposition
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn
 
@@ -70,8 +70,8 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
             names.insert(rng.randint(0, len(names)), rng.choice(everyone))
         return names
     if draw < 0.5:
-        plan = imperfect_plan(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
-        return [name for question in plan if (name := graph.asked_name(question))]
+        decomposition = imperfect_decomposition(problem, rng, drop=0.3, swap=0.4, redundant=0.4)
+        return [name for question in decomposition if (name := graph.asked_name(question))]
     if draw < 0.6:
         return [rng.choice(everyone) for _ in range(rng.randint(1, 5))]
     rng.shuffle(everyone)

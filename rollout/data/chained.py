@@ -150,7 +150,7 @@ def make_problem(seed: int, index: int, steps: int) -> Problem:
     every = [replace(quantity, clause=_clause(wording, quantity, item)) for quantity in (*needed, *distractors)]
     rng.shuffle(every)
     # What is owned is told before what refers to it, else in any order. Told in any order whatever, a causal model of
-    # the shipped size cannot tell where to begin: of four steps, half of its plans began in the wrong place.
+    # the shipped size cannot tell where to begin: of four steps, half of its decompositions began in the wrong place.
     every.sort(key=lambda quantity: quantity.op != "given")
     sentences = [f"{rng.choice(OPENINGS)}{quantity.clause}." for quantity in every]
     if rng.random() < 0.3:
@@ -197,7 +197,7 @@ def generate(seed: int, split: str, steps_weights: dict[int, float]) -> Iterator
             yield problem
 
 
-# -- what the graph knows: answers, the right order, whether a plan is right --------------------------------
+# -- what the graph knows: answers, the right order, whether a decomposition is right --------------------------------
 
 
 class Graph:
@@ -248,7 +248,7 @@ class Graph:
         found = [name for name in self.quantities if re.search(rf"\b{name}\b", question)]
         return found[0] if len(found) == 1 and self.item in question else None
 
-    def check_plan(self, subquestions: Sequence[str]) -> dict[str, bool]:
+    def check_decomposition(self, subquestions: Sequence[str]) -> dict[str, bool]:
         """Judge a decomposition by the graph alone.
 
         ``solves``: after it, the target is one step away. ``ordered``: every question could be answered when
@@ -286,12 +286,14 @@ class Graph:
                 names = [rng.choice([gold[0], *sorted(self.given)])] * len(gold)
             else:
                 names = rng.sample(gold, len(gold))
-            plan = [self.ask(name) for name in names]
-            if not self.check_plan(plan)["solves"]:
-                return plan
+            asked = [self.ask(name) for name in names]
+            if not self.check_decomposition(asked)["solves"]:
+                return asked
 
 
-def imperfect_plan(problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float) -> list[str]:
+def imperfect_decomposition(
+    problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
+) -> list[str]:
     """Return a decomposition as an automatic teacher might write it: each gold sub-question is dropped with probability
     ``drop``, the rest put in random order with probability ``swap``, and with probability ``redundant`` one
     needless question (given fact, distractor, repeat) is put in, as it is when nothing else is left."""
@@ -325,8 +327,8 @@ class Chained:
         """Return whether a question is held out, by a hash of the text."""
         return is_held_out(question)
 
-    def imperfect_plan(
+    def imperfect_decomposition(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
         """Return what the function of this name makes."""
-        return imperfect_plan(problem, rng, drop, swap, redundant)
+        return imperfect_decomposition(problem, rng, drop, swap, redundant)

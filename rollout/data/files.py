@@ -87,7 +87,7 @@ class Files:
         """Return whether a question is held out, by its normalised text."""
         return normalised(question) in self._unseen
 
-    def imperfect_plan(
+    def imperfect_decomposition(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
         """Return the row's sub-questions, some dropped, perhaps in random order, perhaps one of them twice; as they are
@@ -95,12 +95,12 @@ class Files:
         gold = list(problem.subquestions or [])
         if refer(gold):
             return gold
-        plan = [question for question in gold if rng.random() >= drop]
+        subquestions = [question for question in gold if rng.random() >= drop]
         if rng.random() < swap:
-            rng.shuffle(plan)
-        if plan and rng.random() < redundant:
-            plan.insert(rng.randint(0, len(plan)), rng.choice(plan))
-        return plan or gold[:1]
+            rng.shuffle(subquestions)
+        if subquestions and rng.random() < redundant:
+            subquestions.insert(rng.randint(0, len(subquestions)), rng.choice(subquestions))
+        return subquestions or gold[:1]
 
 
 def normalised(question: str) -> str:
@@ -110,19 +110,19 @@ def normalised(question: str) -> str:
     return re.sub(r"[.,;:!?]+(?=\s|$)|[\"“”„$]|\s+", "", text)
 
 
-def refer(plan: Sequence[str]) -> bool:
+def refer(subquestions: Sequence[str]) -> bool:
     """Return whether sub-questions refer to others by their number (``#1``), so that none can be taken out."""
-    return any(references(question) for question in plan)
+    return any(references(question) for question in subquestions)
 
 
 def _asking(problem: Problem) -> Problem:
     """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
     question mark, quotes and brackets aside. None is left of a row that has nothing else."""
-    plan = problem.subquestions or []
-    if refer(plan):
+    subquestions = problem.subquestions or []
+    if refer(subquestions):
         return problem
-    asking = [question for question in plan if question.rstrip(" \"'”’)").endswith("?")]
-    return replace(problem, subquestions=asking or None) if len(asking) < len(plan) else problem
+    asking = [question for question in subquestions if question.rstrip(" \"'”’)").endswith("?")]
+    return replace(problem, subquestions=asking or None) if len(asking) < len(subquestions) else problem
 
 
 def _count(problems: Sequence[Problem]) -> int:

@@ -35,7 +35,7 @@ class Source(Protocol):
         """Return whether a question is never to be trained on."""
         ...
 
-    def imperfect_plan(
+    def imperfect_decomposition(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
         """Return a decomposition as an automatic teacher might write it."""

@@ -40,7 +40,7 @@ class Solver(Protocol):
 
 
 class Decomposer(Protocol):
-    """Whoever writes the sub-questions: the policy, or a given plan."""
+    """Whoever writes the sub-questions: the policy, or whoever gave them."""
 
     async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
         """Return sub-questions for a problem that the solver first answered with ``attempt``."""

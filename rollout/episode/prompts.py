@@ -64,7 +64,7 @@ class Prompts:
         ]
         return _framed(self.decomposer_chat, shown, self._decompose(problem.question, attempt))
 
-    def plan(self, problem: Problem) -> str:
+    def decompose_alone(self, problem: Problem) -> str:
         """Return what the solver reads where it has to decompose the question itself."""
         write, examples = self.strategy.plan_template.format, self.strategy.examples
         planned = [example for example in examples if example.subquestions]

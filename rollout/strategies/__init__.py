@@ -16,7 +16,7 @@ from conf.schema.own_parts import find_part
 from rollout.episode.contracts import Decomposer, Solver, SolverFailure
 from rollout.episode.prompts import Prompts
 from rollout.records import Episode, Problem
-from rollout.strategies import plan_only
+from rollout.strategies import decompose_only
 from rollout.strategies.exchange import Exchange
 from rollout.strategies.votes import gate_closed
 
@@ -25,7 +25,7 @@ STRATEGIES: dict[str, Callable[[Exchange], Awaitable[None]]] = {
 }
 
 # Not among them, since it answers nothing; a job may name it all the same.
-PLAN_ONLY = "plan_only"
+DECOMPOSE_ONLY = "decompose_only"
 
 
 async def run_strategy(
@@ -33,10 +33,10 @@ async def run_strategy(
 ) -> Episode:
     """Run one episode and return it. A solver failure ends it early: its name is the outcome, and what there was so far
     stays. Raises whatever else went wrong."""
-    strategy = find_part(name, STRATEGIES | {PLAN_ONLY: plan_only.run})
+    strategy = find_part(name, STRATEGIES | {DECOMPOSE_ONLY: decompose_only.run})
     exchange = Exchange(name, problem, decomposer, solver, prompts)
     try:
-        if name in (*schema.UNGATED, PLAN_ONLY) or not await gate_closed(exchange):
+        if name in (*schema.UNGATED, DECOMPOSE_ONLY) or not await gate_closed(exchange):
             await strategy(exchange)
     except SolverFailure as failure:
         exchange.episode.outcome = failure.outcome

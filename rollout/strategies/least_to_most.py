@@ -14,7 +14,7 @@ async def run(exchange: Exchange) -> None:
     """Run one episode; the decomposer is not used. The decomposition is asked for with the length and stops of
     ``solve``."""
     episode = exchange.episode
-    text = await exchange.ask(exchange.prompts.plan(exchange.problem), "solve")
+    text = await exchange.ask(exchange.prompts.decompose_alone(exchange.problem), "solve")
     parsed = parse(text, exchange.settings)
     episode.decomposition = Decomposition(text, parsed.subquestions, parsed.invalid)
     for question in parsed.subquestions:

@@ -77,7 +77,7 @@ def test_over_a_server_that_fails_three_calls_in_ten_every_episode_ends_once_and
 ):
     problems = list(itertools.islice(generate(7, "held_out", {2: 1.0, 3: 1.0}), COUNT))
     # The gold plans and a solver that makes no mistakes: right is what was answered, and nothing else.
-    jobs = [Job(index, each, "daslam", 0, plan=list(each.subquestions)) for index, each in enumerate(problems)]
+    jobs = [Job(index, each, "daslam", 0, given=list(each.subquestions)) for index, each in enumerate(problems)]
     rng = random.Random(kind)
     monkeypatch.setattr(pool, "actor_log", lambda folder, name: None)
 
@@ -131,7 +131,7 @@ def test_over_a_server_that_fails_three_calls_in_ten_every_episode_ends_once_and
 def run_limited(client: Any, limit: str, engine: Any = None, plan: list[str] | None = None) -> Episode:
     async def go() -> Episode:
         worker = worker_without_engine(client, [f"rollout.{limit}"], engine=engine)
-        await worker.submit([Job(0, PROBLEM, "daslam", 0, plan=plan)])
+        await worker.submit([Job(0, PROBLEM, "daslam", 0, given=plan)])
         (outcome,) = await worker.collect(5.0)
         assert outcome.error is None
         return outcome.episode

@@ -36,7 +36,7 @@ def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job
         elif kind == "filler":
             given = Graph(problem).filler_plan(random.Random(f"filler {problem.id}"))
         name = "direct" if kind == "direct" else strategy
-        jobs.append(Job(index, problem, name, seed=index, temperature=0.0, plan=given))
+        jobs.append(Job(index, problem, name, seed=index, temperature=0.0, given=given))
     return jobs
 
 
@@ -70,7 +70,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     decomposed = [item for item in scored if item.episode.decomposition is not None]
     if decomposed and all(item.episode.problem.source == "chained" for item in decomposed):
         checks = [
-            Graph(item.episode.problem).check_plan(item.episode.decomposition.subquestions)  # type: ignore[union-attr]
+            Graph(item.episode.problem).check_decomposition(item.episode.decomposition.subquestions)  # type: ignore[union-attr]
             for item in decomposed
         ]
         result["plans"] = {name: sum(check[name] for check in checks) / len(checks) for name in checks[0]}

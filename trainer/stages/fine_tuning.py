@@ -27,7 +27,7 @@ from rollout.data.source import Source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Job
 from rollout.records import Decomposition, Problem
-from rollout.strategies import PLAN_ONLY
+from rollout.strategies import DECOMPOSE_ONLY
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json, write_rows
@@ -170,7 +170,9 @@ class FineTuning:
         if not asked or when in self.report.get("decompositions", {}):
             return
         view.stage(f"stage 1, decompositions {when}", len(asked))
-        jobs = [Job(index, problem, PLAN_ONLY, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)]
+        jobs = [
+            Job(index, problem, DECOMPOSE_ONLY, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)
+        ]
         done = await pipeline.run(jobs, lambda count: view.advance(count, len(jobs), {}))
         written = [item.episode.decomposition or Decomposition("", [], invalid="empty") for item in done]
         texts = [decomposition.subquestions for decomposition in written]

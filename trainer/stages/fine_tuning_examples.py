@@ -16,7 +16,7 @@ from rollout.data.files import normalised, read_rows, refuse_bad
 from rollout.data.source import Source
 from rollout.jobs import Job, sampling_seed
 from rollout.records import Problem, RecordError
-from rollout.strategies import PLAN_ONLY
+from rollout.strategies import DECOMPOSE_ONLY
 from trainer.run_folder.files import write_rows
 from trainer.workers.pipeline import Pipeline
 
@@ -185,7 +185,7 @@ class ExampleSources:
             return [], {}
         recipe, rng = self._config.sft, random.Random(f"teacher {self._config.seed}")
         noise = rng, recipe.drop, recipe.swap, recipe.redundant
-        every = [Lesson(problem, self._source.imperfect_plan(problem, *noise)) for problem in problems]
+        every = [Lesson(problem, self._source.imperfect_decomposition(problem, *noise)) for problem in problems]
         lessons = [lesson for lesson in every if lesson.subquestions]
         return lessons, {"problems": len(every), "without_subquestions": len(every) - len(lessons)}
 
@@ -195,7 +195,7 @@ class ExampleSources:
         """Run the decomposer's samples or the given decompositions through the rollout workers; return what is kept,
         and counts."""
         settings = self._config.sft.sources[name]
-        strategy = self._config.strategy.name if settings.screened else PLAN_ONLY
+        strategy = self._config.strategy.name if settings.screened else DECOMPOSE_ONLY
         if settings.kind == "distilled":
             drawn = [
                 (problem, sampling_seed(self._config.seed, f"{name} {problem.id}", 0, sample))
@@ -204,7 +204,7 @@ class ExampleSources:
             ]
             jobs = [Job(i, problem, strategy, seed, settings.temperature) for i, (problem, seed) in enumerate(drawn)]
         else:
-            jobs = [Job(i, one.problem, strategy, seed=0, plan=one.subquestions) for i, one in enumerate(lessons)]
+            jobs = [Job(i, one.problem, strategy, seed=0, given=one.subquestions) for i, one in enumerate(lessons)]
         scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
         return kept(scored, most, screen=settings.screened)

@@ -30,11 +30,11 @@ class ItemProblems:
         """Return whether a question is never to be trained on."""
         return chained.is_held_out(question)
 
-    def imperfect_plan(
+    def imperfect_decomposition(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
         """Return a decomposition as an automatic teacher might write it, for stage 1."""
-        return chained.imperfect_plan(problem, rng, drop, swap, redundant)
+        return chained.imperfect_decomposition(problem, rng, drop, swap, redundant)
 
     def _kept(self, problems: Iterator[Problem]) -> Iterator[Problem]:
         return (problem for problem in problems if problem.meta["item"] in self._items)

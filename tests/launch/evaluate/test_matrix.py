@@ -173,7 +173,7 @@ def test_every_cell_is_run_and_told(started, tmp_path, capsys):
     assert len(table) == 8
     jobs = {job.config.strategy.token_budget for job in Tokens.given if job.strategy == "self_consistency"}
     assert jobs == {40}, "the budget is what the base's daslam cell took"
-    assert all((job.plan is not None) == (job.plan == job.problem.subquestions) for job in Tokens.given)
+    assert all((job.given is not None) == (job.given == job.problem.subquestions) for job in Tokens.given)
     for name in ("table.md", "pairs.csv", "groups.csv", "matrix.png", "cells/chained.tiny.daslam.gold.jsonl"):
         assert (tmp_path / "m" / name).stat().st_size > 0, name
     # The stand-in marks the same problems right everywhere: nothing is gained or lost.
@@ -223,7 +223,7 @@ def test_a_cell_that_is_another_now_is_run_again_and_so_is_what_takes_its_budget
 
 def test_several_samples_differ_by_seed_and_give_pass_at_k(started, tmp_path):
     _, table = run(tmp_path / "m", "matrix.samples=3", "matrix.temperature=1.0", "matrix.pass_at=[1,2]")
-    jobs = [job for job in Tokens.given if job.strategy == "daslam" and job.plan is None][:24]
+    jobs = [job for job in Tokens.given if job.strategy == "daslam" and job.given is None][:24]
     assert len({job.seed for job in jobs}) == len({job.id for job in jobs}) == 24
     assert all(job.temperature == 1.0 for job in jobs)
     for row in table:

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from rollout.data.chained import Graph, generate, imperfect_plan, make_problem
+from rollout.data.chained import Graph, generate, imperfect_decomposition, make_problem
 
 STEPS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
 
@@ -41,31 +41,33 @@ def test_every_solution_line_is_right_and_ends_in_the_answer(steps):
 def test_gold_plans_are_right_and_fillers_are_not():
     for problem in first("held_out", 300):
         graph = Graph(problem)
-        assert graph.check_plan(problem.subquestions)["right"]
+        assert graph.check_decomposition(problem.subquestions)["right"]
         if problem.meta["steps"] > 1:
             filler = graph.filler_plan(random.Random(0))
             assert len(filler) == len(problem.subquestions)
-            assert not graph.check_plan(filler)["solves"]
+            assert not graph.check_decomposition(filler)["solves"]
 
 
 def test_a_plan_is_judged_by_order_repeats_and_need():
     problem = next(p for p in first("train", 500) if p.meta["steps"] == 3)
     graph = Graph(problem)
     one, two = problem.subquestions
-    assert not graph.check_plan([one])["solves"]
-    assert graph.check_plan([one, one, two]) == {
+    assert not graph.check_decomposition([one])["solves"]
+    assert graph.check_decomposition([one, one, two]) == {
         "solves": True, "ordered": True, "repeats": True, "needless": False, "right": False,
     }  # fmt: skip
     given = graph.ask(sorted(graph.given)[0])
-    assert graph.check_plan([given, one, two])["needless"]
-    assert not graph.check_plan(["How are you?", one, two])["ordered"]
+    assert graph.check_decomposition([given, one, two])["needless"]
+    assert not graph.check_decomposition(["How are you?", one, two])["ordered"]
 
 
-def test_imperfect_plans_are_never_empty_and_sometimes_gold():
+def test_imperfect_decompositions_are_never_empty_and_sometimes_gold():
     problems = [p for p in first("train", 600) if p.meta["steps"] > 1]
-    plans = [imperfect_plan(p, random.Random(p.id), 0.3, 0.3, 0.3) for p in problems]
+    plans = [imperfect_decomposition(p, random.Random(p.id), 0.3, 0.3, 0.3) for p in problems]
     assert all(plans)
-    right = sum(Graph(p).check_plan(plan)["right"] for p, plan in zip(problems, plans, strict=True)) / len(plans)
+    right = sum(Graph(p).check_decomposition(plan)["right"] for p, plan in zip(problems, plans, strict=True)) / len(
+        plans
+    )
     assert 0.2 < right < 0.6
 
 

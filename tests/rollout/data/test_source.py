@@ -146,7 +146,9 @@ def test_a_plan_whose_questions_refer_to_others_by_number_stays_as_it_was_writte
     rows = [row(0, subquestions=plain), row(1, subquestions=referring)]
     source = files([write(tmp_path / "train.jsonl", rows)], [])
     rng = random.Random(0)
-    plans = [[source.imperfect_plan(problem, rng, 0.3, 0.5, 0.5) for _ in range(20)] for problem in source.rows]
+    plans = [
+        [source.imperfect_decomposition(problem, rng, 0.3, 0.5, 0.5) for _ in range(20)] for problem in source.rows
+    ]
     assert any(plan != plain for plan in plans[0])
     assert all(plan == referring for plan in plans[1])
 

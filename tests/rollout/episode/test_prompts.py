@@ -51,7 +51,7 @@ def test_the_few_shot_prompts_are_these(turns):
 
 def test_least_to_most_shows_how_to_decompose_and_earlier_answers():
     few = Prompts.of(compose(["strategy=least_to_most", "stages=[evaluate]"]))
-    plan = few.plan(PROBLEM)
+    plan = few.decompose_alone(PROBLEM)
     assert plan.startswith(
         f"{BOX}Sub-questions:\nHow many pens are left after Tom takes 5?\nHow many pens are there after Tom puts 2 "
         "back?\n\nQuestion: Mary"
@@ -69,7 +69,7 @@ def test_an_example_is_shown_only_where_it_holds_the_reply():
     assert one.subquestion(PROBLEM, [], "Why?") == bare.subquestion(PROBLEM, [], "Why?")
     assert one.solve(PROBLEM, []) == bare.solve(PROBLEM, [])
     assert one.decompose(PROBLEM, "x") == bare.decompose(PROBLEM, "x")
-    assert one.plan(PROBLEM) == f"E?\nSub-questions:\na?\n\n{bare.plan(PROBLEM)}"
+    assert one.decompose_alone(PROBLEM) == f"E?\nSub-questions:\na?\n\n{bare.decompose_alone(PROBLEM)}"
     tried = prompts(examples=[{"question": "E?", "subquestions": ["a?", "b?"], "attempt": "no"}])
     assert tried.decompose(PROBLEM, "x") == (
         f"E?\nFirst attempt: no\nSub-questions:\na?\nb?\n\n{bare.decompose(PROBLEM, 'x')}"
@@ -82,7 +82,7 @@ def test_a_chat_format_frames_each_models_own_prompts():
     assert framed.decompose(PROBLEM, "x") == f"[{plain.decompose(PROBLEM, 'x').strip()}]"
     assert framed.subquestion(PROBLEM, [], "Why?") == f"<u>{plain.subquestion(PROBLEM, [], 'Why?')}<m>"
     assert framed.solve(PROBLEM, []) == f"<u>{plain.solve(PROBLEM, [])}<m>"
-    assert framed.plan(PROBLEM) == f"<u>{plain.plan(PROBLEM).strip()}<m>"
+    assert framed.decompose_alone(PROBLEM) == f"<u>{plain.decompose_alone(PROBLEM).strip()}<m>"
 
 
 @pytest.fixture

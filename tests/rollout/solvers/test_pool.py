@@ -130,7 +130,7 @@ def run_jobs(client, jobs):
 
 def test_what_the_solver_got_wrong_is_an_outcome_whatever_the_strategy_and_the_rest_is_an_error(actor):
     jobs = [
-        Job(index, Problem(f"p{index}", question, "1"), strategy, 0, plan=[])
+        Job(index, Problem(f"p{index}", question, "1"), strategy, 0, given=[])
         for index, (question, strategy) in enumerate(
             [("a", "direct"), ("refuse", "direct"), ("refuse", "daslam"), ("gone", "direct"), ("gone", "daslam")]
         )
@@ -153,7 +153,7 @@ def test_with_the_budget_spent_what_runs_ends_and_what_does_not_is_not_begun(act
         raw = actor()
         client = pool.SolverClient([Actor(raw)])
         raw.solver.out_of_money = True
-        jobs = [Job(index, Problem(f"p{index}", "a", "1"), "daslam", 0, plan=["a", "a"]) for index in range(3)]
+        jobs = [Job(index, Problem(f"p{index}", "a", "1"), "daslam", 0, given=["a", "a"]) for index in range(3)]
         return await run_jobs(client, jobs), raw.solver.usage.requests
 
     outcomes, requests = asyncio.run(go())

@@ -15,7 +15,7 @@ from launch.tiny_models.texts import PROMPTS, SolverView, random_turns
 from rollout.answers import extract
 from rollout.data.chained import Graph, generate
 from rollout.records import Episode, Problem, Turn
-from rollout.run_episode import GivenPlan
+from rollout.run_episode import GivenDecomposition
 from rollout.solvers import program
 from rollout.strategies import run_strategy
 
@@ -25,7 +25,7 @@ SOLVER = program.ProgramSolver(ProgramGroup(backend="program"))
 
 def run(problem: Problem, plan: list[str] | None) -> Episode:
     name = "direct" if plan is None else "daslam"
-    return asyncio.run(run_strategy(name, problem, GivenPlan(plan or []), SOLVER, PROMPTS))
+    return asyncio.run(run_strategy(name, problem, GivenDecomposition(plan or []), SOLVER, PROMPTS))
 
 
 def right(episode: Episode) -> bool:

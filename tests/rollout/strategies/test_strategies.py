@@ -11,7 +11,7 @@ import pytest
 from conf.schema.strategy import UNTRAINED, Strategy
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.records import Attempt, Episode, Turn
-from rollout.strategies import PLAN_ONLY, STRATEGIES, run_strategy
+from rollout.strategies import DECOMPOSE_ONLY, STRATEGIES, run_strategy
 from rollout.strategies.dependency_graph import out_of_order, with_answers
 from tests.rollout.fakes import PLAN, PROBLEM, SOLVE, SUB, Planner, Scripted, by_question, run
 from tests.settings import prompts, strategy
@@ -40,7 +40,7 @@ def test_direct_asks_once():
 @pytest.mark.parametrize("template", [strategy().decompose_template, "{question}\nSub-questions:\n"])
 def test_a_plan_alone_is_answered_by_nobody_and_costs_an_attempt_only_where_it_is_shown(template):
     solver, planner = Scripted(by_question), Planner(PLAN)
-    episode = asyncio.run(run_strategy(PLAN_ONLY, PROBLEM, planner, solver, prompts(decompose_template=template)))
+    episode = asyncio.run(run_strategy(DECOMPOSE_ONLY, PROBLEM, planner, solver, prompts(decompose_template=template)))
     shown = "{attempt}" in template
     assert solver.asked == [(SOLVE.format(""), "solve", 0)] * shown
     assert planner.attempts == ["The answer is 5." if shown else ""]

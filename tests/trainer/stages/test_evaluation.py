@@ -36,7 +36,7 @@ def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds, tmp_path)
     for kind in kinds:
         jobs = eval_jobs(PROBLEMS, kind, strategy)
         assert {job.strategy for job in jobs} == {"direct" if kind == "direct" else strategy}
-        assert all((job.plan is not None) == (kind in ("gold", "filler")) for job in jobs)
+        assert all((job.given is not None) == (kind in ("gold", "filler")) for job in jobs)
         assert all(job.temperature == 0.0 for job in jobs)
 
 
@@ -114,7 +114,7 @@ def test_the_best_policy_is_one_that_was_evaluated_itself(tmp_path):
         assert kept() == (20, 0.625)
 
     asyncio.run(go())
-    assert all((job.temperature, job.ahead, job.plan) == (0.0, True, None) for job in pipeline.jobs)
+    assert all((job.temperature, job.ahead, job.given) == (0.0, True, None) for job in pipeline.jobs)
     assert [job.problem.id for job in pipeline.jobs] == [problem.id for problem in held_out]
 
 

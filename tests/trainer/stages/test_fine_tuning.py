@@ -108,12 +108,12 @@ def whole(tmp_path_factory):
     return folder, learner, *tune(folder, learner, SMALL)
 
 
-def test_the_default_recipe_is_one_imperfect_plan_a_problem_in_batches_of_shuffled_epochs(whole):
+def test_the_default_recipe_is_one_imperfect_decomposition_a_problem_in_batches_of_shuffled_epochs(whole):
     config = compose(SMALL)
     source, rng = make_source(config.data), random.Random("teacher 0")
     rows = []
     for index, problem in enumerate(itertools.islice(source.train(0), 40)):
-        plan = source.imperfect_plan(problem, rng, 0.3, 0.1, 0.1)
+        plan = source.imperfect_decomposition(problem, rng, 0.3, 0.1, 0.1)
         rows.append((Prompts.of(config).decompose(problem, f"No {index}."), "\n".join(plan)))
     expected, order = [], random.Random("sft order 0")
     for _ in range(2):
@@ -137,7 +137,7 @@ def test_held_out_losses_come_before_on_the_way_and_after(whole):
 
 def test_decompositions_are_compared_before_and_after(whole):
     folder, _, stage, _, _, jobs, _ = whole
-    asked = [job for job in jobs if job.strategy == "plan_only"]
+    asked = [job for job in jobs if job.strategy == "decompose_only"]
     assert len(asked) == 2 * 5
     assert {job.temperature for job in asked} == {0.0}
     found = stage.report["decompositions"]

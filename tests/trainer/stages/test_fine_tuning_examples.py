@@ -171,7 +171,7 @@ class Sampler(Worker):
 
     async def _run(self, job, life) -> None:
         self.jobs = [*getattr(self, "jobs", []), job]
-        questions = job.plan or [f"{'abc'[job.seed % 3]}?"]
+        questions = job.given or [f"{'abc'[job.seed % 3]}?"]
         episode = Episode(job.problem, job.strategy, Attempt("tried"), Decomposition("", questions))
         self.done.put_nowait(Outcome(job, episode))
 
@@ -226,13 +226,13 @@ def test_given_plans_can_be_screened_and_samples_taken_as_they_come(files, tmp_p
     )
     assert counts["data"]["sampled"] == 8
     assert counts["data"]["wrong"] == counts["data"]["kept"] == 4
-    assert [job.plan for job in jobs] == [[f"What is {job.problem.id[-1]}?"] for job in jobs]
+    assert [job.given for job in jobs] == [[f"What is {job.problem.id[-1]}?"] for job in jobs]
     assert collections.Counter(int(one.problem.id[-1]) % 2 for _, one in mixture) == {1: 8}
     overrides = [
         *files, "sft.problems=8", "sft.sources.data.weight=0", "+sft.sources.own={kind: distilled, screen: false}"
     ]  # fmt: skip
     _, counts, jobs = gathered(overrides, tmp_path)
-    assert {job.strategy for job in jobs} == {"plan_only"}
+    assert {job.strategy for job in jobs} == {"decompose_only"}
     assert counts["own"]["wrong"] == counts["own"]["problems_without"] == 0
 
 
