@@ -15,11 +15,17 @@ from rollout.records import Episode, Problem, RecordError
 
 # In a run's folder.
 RECORDED = "recorded.jsonl"
+# Names in recordings of earlier versions.
+EARLIER = {"plan": "given", "settings": "config"}
 
 
 def row_job(row: dict[str, Any]) -> Job:
     """Build the job of a JSON object that ``asdict`` made."""
-    return Job(**{**row, "problem": Problem.from_json(row["problem"])})
+    return _job(row, Problem.from_json(row["problem"]))
+
+
+def _job(row: dict[str, Any], problem: Problem) -> Job:
+    return Job(**{EARLIER.get(name, name): value for name, value in row.items()} | {"problem": problem})
 
 
 def scored_row(scored: Scored) -> dict[str, Any]:
@@ -45,7 +51,7 @@ def row_scored(row: Any) -> Scored:
     episode = Episode.from_json(row["episode"] | {"policy": row["policy"]})
     try:
         reward = Reward(**row["reward"])
-        job = Job(**row["job"], problem=episode.problem)
+        job = _job(row["job"], episode.problem)
     except TypeError as error:
         raise RecordError(str(error)) from None
     sample = episode.policy
