@@ -101,7 +101,7 @@ class RolloutWorker:
         return replace(loaded, gap=max(gaps, default=0.0))
 
     async def transfer(self, step: str, argument: Any = None) -> None:
-        """One step of a transfer that the learner drives; see ``Engine.transfer``."""
+        """Take one step of a transfer that the learner drives; see ``Engine.transfer``."""
         await self.engine.transfer(step, argument)
 
     async def _load(self, update: Update) -> Loaded:
@@ -132,7 +132,7 @@ class RolloutWorker:
         return buckets
 
     async def _fetch_base(self, update: Update) -> int:
-        """What an adapter is merged into, fetched once; the bytes of it if it was now."""
+        """Fetch what an adapter is merged into, once; returns its bytes if that was now."""
         if not update.base or self._base_of == update.base[0]:
             return 0
         buckets = await self._fetch(update.base, update.verify)

@@ -18,5 +18,5 @@ class Sampling:
 
 
 def draw_seed(prompt: str, sample: int) -> int:
-    """The seed of the ``sample``-th draw of a reply to ``prompt``: the same in every run, 31 bits."""
+    """Return the seed of the ``sample``-th draw of a reply to ``prompt``: the same in every run, 31 bits."""
     return int.from_bytes(hashlib.sha256(f"{sample} {prompt}".encode()).digest()[:4], "big") >> 1

@@ -64,7 +64,7 @@ class Update:
 
 
 def bucketed(sizes: Sequence[int], limit: int) -> list[list[int]]:
-    """Indices in order, cut so that each group's sizes add up to at most ``limit``; what is larger goes alone."""
+    """Group indices, in order, so that each group's sizes add up to at most ``limit``; what is larger goes alone."""
     groups: list[list[int]] = []
     room = 0
     for index, size in enumerate(sizes):
@@ -98,7 +98,7 @@ def make_bucket(named: Sequence[tuple[str, Tensor]], *, digests: bool = False) -
 
 
 def bucket_tensors(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
-    """The tensors by name, in place: they are read only and live as long as they are held."""
+    """Yield the tensors by name, in place: they are read only and live as long as they are held."""
     for entry in bucket.entries:
         yield entry.name, _view(bucket.data, entry)
 
@@ -114,7 +114,7 @@ def check(buckets: Sequence[Bucket]) -> None:
 def merged(
     adapter: Iterable[tuple[str, Tensor]], base: Mapping[str, Tensor], scales: Mapping[str, float]
 ) -> Iterator[tuple[str, Tensor]]:
-    """The weights that an adapter changes, W + scale · B A, made one at a time as they are asked for.
+    """Yield the weights that an adapter changes, W + scale · B A, made one at a time as they are asked for.
 
     Half precision is multiplied out in float32 and added in its own, as PEFT does on the CPU.
     """

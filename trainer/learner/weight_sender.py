@@ -32,8 +32,8 @@ class SendingRank(Rank):
         self.channel: Channel | None = None
 
     def buckets(self, sources: Sequence[Source]) -> Iterator[Bucket]:
-        """The tensors in buckets, of which one at a time is gathered and held; to be run through on every rank, and of
-        use on the first, the others' being empty."""
+        """Yield the tensors in buckets, of which one at a time is gathered and held; to be run through on every rank,
+        and of use on the first, the others' being empty."""
         settings = self.config.rollout.weights
         for chosen in bucketed([source.nbytes for source in sources], int(settings.bucket_mib * 2**20)):
             part = [sources[index] for index in chosen]
@@ -57,7 +57,7 @@ class SendingRank(Rank):
         return Update(self.version, buckets, self.base, scales, verify=settings.verify, nbytes=nbytes)
 
     def _put(self, sources: Sequence[Source]) -> tuple[tuple[Any, ...], int]:
-        """References to the buckets, on the first rank, and their bytes."""
+        """Put buckets into the object store; returns references to them, on the first rank, and their bytes."""
         references, nbytes = [], 0
         for bucket in self.buckets(sources):
             if self.rank == 0:
@@ -79,7 +79,7 @@ class SendingRank(Rank):
         return self.channel.send(self.version)
 
     def gathered(self, parameters: Sequence[torch.nn.Parameter]) -> Any:
-        """A context in which these are whole, which ZeRO-3 has to put together; on every rank."""
+        """Return a context in which these are whole, which ZeRO-3 has to put together; on every rank."""
         import deepspeed
 
         return deepspeed.zero.GatheredParameters(list(parameters), enabled=self.config.learner.zero_stage == 3)
