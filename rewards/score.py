@@ -72,9 +72,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = arguments_of("rewards.score", "Score saved episodes.")
     parser.add_argument("--seconds", type=float, default=10.0, help="limit of one episode (default 10)")
     options = parser.parse_args(arguments)
+    settings, resources, status = settings_of(options, parser, episode_seconds=options.seconds), TextResources(), 0
     if not options.episodes.is_file():
         parser.error(f"cannot read {options.episodes}: no such file")
-    settings, resources, status = settings_of(options, parser, episode_seconds=options.seconds), TextResources(), 0
     resources.load()
     for number, episode in read_episodes(options.episodes):
         reward = failed(episode) if isinstance(episode, str) else score_or_error(episode, resources, settings)

@@ -106,7 +106,7 @@ class RolloutWorker:
         return replace(loaded, gap=max(gaps, default=0.0))
 
     async def transfer(self, step: str, argument: Any = None) -> None:
-        """One step of a transfer that the learner drives; see ``Engine.transfer``."""
+        """Take one step of a transfer that the learner drives; see ``Engine.transfer``."""
         await self.engine.transfer(step, argument)
 
     async def _load(self, update: Update) -> Loaded:
