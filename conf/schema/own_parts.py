@@ -63,5 +63,5 @@ class PartName:
         if is_own(name):
             find_part(name, {})
         elif name not in self.known:
-            raise ValueError(f"must be one of {', '.join([*self.known, FORM])}")
+            raise ValueError(f"must be {', '.join([*map(repr, self.known), f'or {FORM}'])}")
         return name

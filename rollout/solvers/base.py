@@ -63,12 +63,12 @@ class Backend(ABC):
     def sampling(self, prompt: str, purpose: str, sample: int) -> Sampling:
         """Return how the ``sample``-th reply to a prompt is sampled; a draw has a seed that prompt and number fix."""
         settings = self.settings
-        return Sampling(
-            getattr(settings, f"max_tokens_{purpose}"),
-            settings.sample_temperature if sample else settings.temperature,
-            tuple(getattr(settings, f"stop_{purpose}")),
-            draw_seed(prompt, sample) if sample else None,
-        )
+        length, stop = {
+            "subquestion": (settings.max_tokens_subquestion, settings.stop_subquestion),
+            "solve": (settings.max_tokens_solve, settings.stop_solve),
+        }[purpose]
+        temperature = settings.sample_temperature if sample else settings.temperature
+        return Sampling(length, temperature, tuple(stop), draw_seed(prompt, sample) if sample else None)
 
     @property
     @abstractmethod
