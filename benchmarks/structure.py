@@ -124,8 +124,13 @@ def _unit(module: str) -> str:
 
 
 def _imported(text: str, known: Collection[str]) -> Iterator[str]:
-    """Yield the project's modules that a module imports, whether at its top, in a function or for types alone."""
-    for node in ast.walk(ast.parse(text)):
+    """Yield the project's modules that a module imports, at its top or in a function; not those for types alone, which
+    no program imports."""
+    tree = ast.parse(text)
+    for block in [node for node in ast.walk(tree) if isinstance(node, ast.If)]:
+        if isinstance(block.test, ast.Name) and block.test.id == "TYPE_CHECKING":
+            block.body = []
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name in known)
         elif isinstance(node, ast.ImportFrom):

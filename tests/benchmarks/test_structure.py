@@ -14,7 +14,8 @@ FILES = {
     "trainer/learner/__init__.py": "",
     "trainer/learner/step.py": "from trainer.losses import loss\nfrom trainer.learner import state\n",
     "trainer/learner/state.py": (
-        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from trainer.learner.step import Step\n"
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import launch.train\n"
+        "def state():\n    from trainer.learner.step import Step\n    return Step\n"
     ),
     "trainer/losses.py": "def loss():\n    from rollout.records import Record\n    return Record\n",
     "rollout/records.py": "import rewards.answers\n\n\nclass Record:\n    pass\n",
@@ -45,7 +46,7 @@ def test_upward_imports_and_cycles_are_named(found):
 
 def test_all_packages_together_have_the_arrows_between_them(found):
     one = found["all"]
-    assert (one.files, one.lines, one.units, one.arrows, one.layers) == (8, 16, 5, 5, 5)
+    assert (one.files, one.lines, one.units, one.arrows, one.layers) == (8, 19, 5, 5, 5)
 
 
 def test_the_table_has_a_row_a_package_and_names_what_is_wrong(found):
