@@ -26,6 +26,14 @@ from rollout.data.chained import CANNOT_TELL, Graph, generate
 PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces]
 
 
+@pytest.fixture(autouse=True)
+def threads():
+    """Training sets torch's threads for the whole process: a vLLM engine that starts there later would stop at it."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def tokenizer():
     return make_tokenizer()
