@@ -95,11 +95,18 @@ def test_the_commands_of_an_installed_package_find_their_configuration(installed
     assert page.stderr.splitlines() == ["docs/configuration.md is in a checkout alone; this project is installed"]
 
 
-@pytest.mark.parametrize(("checkout", "expected"), [(True, {"env_vars": {"PYTHONPATH": str(ROOT)}}), (False, None)])
-def test_workers_are_told_the_checkout_but_find_an_installed_package_themselves(monkeypatch, checkout, expected):
+@pytest.mark.parametrize("checkout", [True, False])
+def test_workers_search_the_checkout_and_the_users_folders_and_find_what_is_installed_themselves(
+    monkeypatch, checkout, tmp_path
+):
     started: list[dict[str, Any]] = []
     monkeypatch.setattr(ray_cluster, "CHECKOUT", checkout)
+    monkeypatch.setattr(
+        "sys.path", [str(tmp_path), str(tmp_path / "absent"), *map(sysconfig.get_path, ("stdlib", "purelib"))]
+    )
     monkeypatch.setattr("ray.is_initialized", lambda: False)
     monkeypatch.setattr("ray.init", lambda **given: started.append(given))
-    ray_cluster.start_ray(compose([]), ROOT)
-    assert [given["runtime_env"] for given in started] == [expected]
+    monkeypatch.setattr(ray_cluster, "note_processes", lambda config: None)
+    ray_cluster.start_ray(compose([]))
+    searched = started[0]["runtime_env"]["env_vars"]["PYTHONPATH"].split(os.pathsep)
+    assert searched == [*([str(ROOT)] if checkout else []), str(tmp_path)]
