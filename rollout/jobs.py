@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a job: an episode, or the error of something that has to be tried again."""
+    """The result of a job: an episode, or the error of something that has to be tried again."""
 
     job: Job
     episode: Episode | None

@@ -11,7 +11,7 @@ from conf.schema.engine import InferenceEngine
 
 
 class Weights(Group):
-    """How new weights get to the rollout workers; docs/weights.md."""
+    """The transport of new weights to the rollout workers; docs/weights.md."""
 
     transport: Literal["object_store", "nccl"] = "object_store"
     bucket_mib: float = Field(64.0, gt=0)

@@ -12,7 +12,7 @@ from conf.schema.engine import InferenceEngine
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """What an engine is started with: a model, the keys of the group that it belongs to, and what is no key.
+    """The settings of one engine: a model, the keys of the group that it belongs to, and what is no key.
 
     ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
     instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.

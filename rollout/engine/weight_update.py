@@ -137,7 +137,7 @@ def _view(data: np.ndarray[Any, Any], entry: Entry) -> Tensor:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What became of a load: the version, -1 if it is not there; the largest gap between expected log-probabilities
+    """The result of a load: the version, -1 if it is not there; the largest gap between expected log-probabilities
     and the engine's; bytes received; the seconds in which nothing was generated, and what the rest took."""
 
     version: int

@@ -57,7 +57,7 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """Where seeds were swept with something else, return a row a setting: the mean accuracy over its seeds, the means
+    """If seeds were swept with something else, return a row a setting: the mean accuracy over its seeds, the means
     of their 95 % intervals' ends (of the sample of problems, which all trials share), and the lowest and highest seed.
     """
     others = [key for key in keys if key != "seed"]

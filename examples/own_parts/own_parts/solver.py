@@ -15,7 +15,7 @@ class Forgetful(Backend):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What tells its replies from another solver's, for the cache."""
+        """The identity that tells its replies from another solver's, for the cache."""
         return {"backend": "forgetful", "options": self.settings.options}
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:

@@ -1,4 +1,4 @@
-"""Which keys may differ from those that a run began with."""
+"""The check that a configuration may go on with a run: only some keys may differ from those it began with."""
 
 from __future__ import annotations
 
