@@ -38,6 +38,6 @@ def write_whole(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def write_lines(path: Path, rows: Iterable[Any]) -> None:
+def write_lines(path: Path, rows: Iterable[Any], *, ascii_only: bool = True) -> None:
     """Write each row as a line of JSON; the file is complete or as it was before."""
-    write_whole(path, "".join(json.dumps(row) + "\n" for row in rows))
+    write_whole(path, "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in rows))

@@ -25,10 +25,11 @@ from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
 from rollout.jobs import Job
+from rollout.json_lines import write_lines
 from rollout.records import Problem
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import RunningRoles, running_roles
-from trainer.run_folder.files import read_json, write_json, write_rows
+from trainer.run_folder.files import read_json, write_json
 from trainer.stages.evaluation import eval_jobs
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
@@ -187,7 +188,7 @@ class MatrixRun:
         problems = self.problems[cell.data]
         scored = await pipeline.run(self.jobs(cell))
         file = self._file(cell)
-        write_rows(file.with_suffix(".jsonl"), map(episode_record, scored))
+        write_lines(file.with_suffix(".jsonl"), map(episode_record, scored))
         rows = [self._row(cell, item, index // len(problems)) for index, item in enumerate(scored)]
         names = {"data": cell.data, "solver": cell.solver, "strategy": cell.strategy, "decomposer": cell.decomposer}
         write_json(file, {"fingerprint": self.prints[cell.name], **names, "rows": rows})

@@ -13,7 +13,7 @@ from typing import Any
 
 from launch.prepare_data.convert import CONVERTERS, Row
 from rollout.data.files import normalised, read_all
-from trainer.run_folder.files import write_rows
+from rollout.json_lines import write_lines
 
 
 class ConversionError(ValueError):
@@ -136,7 +136,7 @@ def convert(name: str, source: str, root: Path) -> list[tuple[Path, int, int]]:
         converted = _converted(name, split, rows)
         kept = [row for row in converted if row is not None]
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_rows(path, kept, ascii_only=False)
+        write_lines(path, kept, ascii_only=False)
         written.append((path, len(kept), len(converted) - len(kept)))
     return written
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rollout.json_lines import PARTIAL, write_whole
+from rollout.json_lines import PARTIAL, write_lines, write_whole
 
 
 def begin_folder(folder: Path) -> Path:
@@ -72,14 +72,9 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def write_rows(path: Path, objects: Iterable[Any], *, ascii_only: bool = True) -> None:
-    """Write a JSON-lines file so that it is complete or absent."""
-    write_whole(path, "".join(json.dumps(row, ensure_ascii=ascii_only) + "\n" for row in objects))
-
-
 def cut(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
     """Rewrite a JSON-lines file without the rows that ``keep`` rejects; return the rejected rows."""
     every = read_rows(path)
     if path.is_file():
-        write_rows(path, filter(keep, every))
+        write_lines(path, filter(keep, every))
     return [row for row in every if not keep(row)]

@@ -26,11 +26,12 @@ from rollout.data.files import Files
 from rollout.data.source import Source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Job
+from rollout.json_lines import write_lines
 from rollout.records import Decomposition, Problem
 from rollout.strategies import DECOMPOSE_ONLY
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import new_checkpoint, newest
-from trainer.run_folder.files import read_json, read_rows, write_json, write_rows
+from trainer.run_folder.files import read_json, read_rows, write_json
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
@@ -123,7 +124,7 @@ class FineTuning:
             rows = [await self._rows(lessons, pipeline) for lessons in (mixture, held_out)]
             self._note(sources=counts, held_out=len(held_out))
             for path, own in reversed(list(zip(files, rows, strict=True))):
-                write_rows(path, own)
+                write_lines(path, own)
         train, measured = ([(row["prompt"], row["completion"]) for row in read_rows(path)] for path in files)
         return train, measured
 
@@ -194,7 +195,7 @@ class FineTuning:
             }
             for (name, problem), subquestions, reference, likeness in zip(asked, texts, references, found, strict=True)
         ]  # fmt: skip
-        write_rows(self.folder / f"compared_{when}.jsonl", rows)
+        write_lines(self.folder / f"compared_{when}.jsonl", rows)
         self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
 
     def _unseen(self, question: str) -> bool:

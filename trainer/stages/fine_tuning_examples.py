@@ -15,9 +15,9 @@ from rewards.reward import Scored
 from rollout.data.files import normalised, read_rows, refuse_bad
 from rollout.data.source import Source
 from rollout.jobs import Job, sampling_seed
+from rollout.json_lines import write_lines
 from rollout.records import Problem, RecordError
 from rollout.strategies import DECOMPOSE_ONLY
-from trainer.run_folder.files import write_rows
 from trainer.workers.pipeline import Pipeline
 
 # Told how many of a source's episodes are back, and of how many.
@@ -162,7 +162,7 @@ class ExampleSources:
             if settings.kind == "distilled" or settings.screened:
                 lessons, found = await self._judged(name, lessons, problems[:share], pipeline, progress)
                 counts |= found
-                write_rows(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
+                write_lines(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
             usable = [lesson for lesson in lessons if not unseen(lesson.problem.question)]
             counts["held_out_dropped"] = len(lessons) - len(usable)
             if not usable:
