@@ -117,12 +117,16 @@ def test_a_model_begins_with_heads_that_look_back(tokenizer):
         assert float(attention[head].diagonal(-head - 1)[10:].mean()) > 0.5
 
 
-def test_making_reports_progress_and_saves_what_loads(tmp_path):
+def test_making_reports_progress_and_saves_what_loads(tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    # Two cycles of one step each on a few short rows: a step of the real cycles takes seconds.
+    rows = [(1.0, fact_pieces, 4, {1: 1.0})]
+    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind: [(0.5, 1e-3, rows), (1.0, 1e-3, rows)])
+    monkeypatch.setattr("launch.tiny_models.make.BEGINNING_STEPS", 1)
     reports = []
-    make("decomposer", 0, 10, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
-    assert [step for step, _ in reports] == list(range(1, total_steps(10) + 1))
+    make("decomposer", 0, 2, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
+    assert [step for step, _ in reports] == list(range(1, total_steps(2) + 1))
     assert reports[-1][1] < reports[0][1] + 1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "model"))
