@@ -8,6 +8,7 @@ import torch
 
 from conf.schema.config import Config
 from trainer.learner.actor_critic import ActorCritic
+from trainer.learner.compiled_extensions import compile_extension
 
 
 def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
@@ -28,6 +29,7 @@ def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
     adamw: Any = torch.optim.AdamW
     if settings.offload_optimizer:
         zero["offload_optimizer"] = {"device": "cpu", "pin_memory": settings.gpus_per_rank > 0}
+        compile_extension("CPUAdamBuilder")
         adamw = deepspeed.ops.adam.DeepSpeedCPUAdam  # AdamW too unless told otherwise
     optimizer = adamw(
         [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],

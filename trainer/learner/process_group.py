@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from trainer.learner.compiled_extensions import compile_extension
+
 
 class NonFiniteLoss(RuntimeError):
     """A loss or gradient was NaN or infinite, and the optimiser step was not taken: the weights are those before it.
@@ -56,6 +58,7 @@ class Rank:
         }
         import deepspeed
 
+        compile_extension("ShareMemCommBuilder")
         deepspeed.init_distributed(dist_backend="nccl" if self.cuda else "gloo", verbose=False)
         return os.getpid()
 
