@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from conf.schema.base import ConfigError
 from conf.schema.model import Lora
 from rollout.engine.weight_update import LORA_A, LORA_B
-from trainer.algorithm.experience import Sequences, pack
+from trainer.algorithm.experience import Sequences, pack, pad
+from trainer.learner.dropout import turn_off
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class ActorCritic(nn.Module):
 
     ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
     same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
-    transformers' implementation of it, None its own choice.
+    transformers' implementation of it, None its own choice. ``dropout`` keeps the model's own, which is off otherwise.
     """
 
     def __init__(
@@ -68,10 +69,12 @@ class ActorCritic(nn.Module):
         critic: str = "shared",
         gradient_checkpointing: bool = False,
         attention: str | None = None,
+        dropout: bool = False,
     ) -> None:
         super().__init__()
         load = partial(_load, path, dtype, lora, gradient_checkpointing, attention)
         self.lm, hidden = load()
+        self._written_config = copy.deepcopy(self.lm.config)
         self.lora = lora is not None
         self.critic = critic
         if critic == "separate":
@@ -80,6 +83,8 @@ class ActorCritic(nn.Module):
             self.value_head = nn.Linear(hidden, 1, dtype=dtype)
             nn.init.zeros_(self.value_head.weight)
             nn.init.zeros_(self.value_head.bias)
+        if not dropout:
+            turn_off(self)
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
         """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
@@ -152,7 +157,7 @@ class ActorCritic(nn.Module):
         """Write an ordinary Hugging Face folder, adapters merged."""
         lm = self.lm.get_base_model() if self.lora else self.lm
         state = {name: value.to(dtype or value.dtype).contiguous() for name, value in self.weights()}
-        plain = copy.deepcopy(lm.config)
+        plain = copy.deepcopy(self._written_config)
         plain.dtype = dtype or next(self.parameters()).dtype
         from safetensors.torch import save_file
 
@@ -175,6 +180,21 @@ def check_packing(model: ActorCritic, engine: Any) -> None:
         raise ConfigError(
             "learner.packing: 'packed' is not allowed for this model, whose sequences see each other in a packed row; "
             "allowed: padded"
+        )
+
+
+def check_repeats(model: ActorCritic, engine: Any) -> None:
+    """Refuse a model whose log-probabilities in training are other than in evaluation: it draws at random somewhere, and
+    the first ratio of a step would not be 1. It is left in training mode. Raises ConfigError."""
+    batch, found = pad([([1, 2, 3], [4, 5]), ([6], [7, 8, 9])], engine.device), []
+    for training in (False, True):
+        model.train(training)
+        with torch.no_grad():
+            found.append(engine(batch, entropy="none").logprobs)
+    if not torch.allclose(*found, atol=1e-3, equal_nan=True):
+        raise ConfigError(
+            "model.path: this model draws at random while it is trained, in more than its dropout, so that its "
+            "log-probabilities do not repeat; allowed: a model that does not"
         )
 
 

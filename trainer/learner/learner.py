@@ -26,7 +26,7 @@ from rollout.actor_log import actor_log
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, group_moments, moments, scores, whiten
 from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
-from trainer.learner.actor_critic import ActorCritic, check_packing
+from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
 from trainer.learner.deepspeed_engine import make_engine
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.process_group import NonFiniteLoss
@@ -68,8 +68,9 @@ class Learner(SendingRank):
         critic = "none" if stage == "sft" else settings.critic
         attention = None if settings.attention == "auto" else settings.attention
         model = ActorCritic(
-            path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing, attention=attention
-        )
+            path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
+            attention=attention, dropout=stage == "sft",
+        )  # fmt: skip
         self.base = None
         # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" else None
@@ -82,6 +83,8 @@ class Learner(SendingRank):
             check_packing(self.model, self.engine)
         # transformers loads models for evaluation, and recomputes no activations in them.
         self.model.train()
+        if stage == "ppo":
+            check_repeats(self.model, self.engine)
 
     # -- stage 1 ---------------------------------------------------------------------------------------------
 
