@@ -29,6 +29,7 @@ from rollout.records import Problem
 from trainer.algorithm.experience import make_experience
 from trainer.algorithm.staleness import StalenessManager
 from trainer.learner.learner_group import LearnerGroup
+from trainer.stages.engine_gap import alarm, largest_healthy
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.in_flight import InFlight, ScoredGroup
 from trainer.stages.sample_groups import flat, usable
@@ -282,6 +283,7 @@ class Controller:
             metrics["time/pause"] = result.pause
             metrics["throughput/weights_mib"] = result.mib
             metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
+            metrics.update(alarm(metrics, largest_healthy(self.config)))
             if self.evaluator is not None:
                 metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))
             await self.on_step(step, metrics, batch)

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.reward import Scored
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.stages.engine_gap import ALARM, alarm_line, largest_healthy
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import OnStep
 from trainer.stages.ppo_checkpoints import Recovery, Save
@@ -36,6 +38,7 @@ class RestartedPpo:
     on_step: OnStep
     save: Save
     restarted: Callable[[], object]
+    _differs: bool = False
 
     async def run(self) -> None:
         """Take all steps and write the last checkpoint. Raises BudgetSpent if the solver's budget ended it, LearnerDied
@@ -61,7 +64,7 @@ class RestartedPpo:
         if config.evaluation.every and not config.rollout.replay:  # a replay has no engines to evaluate with
             problems = self.recovery.source.held_out(config.evaluation.subset)
             evaluator = Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
-        controller = self.recovery.controller(self.pipeline, self.learner, self.on_step, self.save, evaluator)
+        controller = self.recovery.controller(self.pipeline, self.learner, self._on_step, self.save, evaluator)
         await controller.run()
         self.summary |= {
             "steps": controller.version,
@@ -75,6 +78,13 @@ class RestartedPpo:
         await self.save("ppo", controller)
         if controller.out_of_budget:
             raise BudgetSpent
+
+    async def _on_step(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
+        """Report a step; say it when the engines begin to differ from the learner."""
+        await self.on_step(step, metrics, batch)
+        before, self._differs = self._differs, bool(metrics.get(ALARM, self._differs))
+        if self._differs and not before:
+            self.view.say(alarm_line(step, metrics, largest_healthy(self.recovery.config)))
 
     async def _restart_learner(self) -> None:
         """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""

@@ -48,6 +48,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "policy/ratio_max": ("", "largest ratio of current to proximal, either way"),
     "policy/behaviour_weight_capped": ("share", "tokens whose proximal ratio was truncated"),
     "policy/engine_logprob_gap": ("nats", "largest difference of engine and learner, same tokens and version"),
+    "policy/engine_logprob_gap_mean": ("nats", "the same, mean over those tokens"),
+    "policy/engine_gap_alarm": ("", "1 where that mean is above controller.engine_gap_alarm"),
     "policy/loss": ("", "clipped objective, mean over tokens"),
     "policy/grad_norm": ("", "norm of the gradient before clipping"),
     "value/loss": ("", "clipped value loss, mean over tokens"),
