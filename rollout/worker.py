@@ -24,7 +24,7 @@ from rollout.engine.vllm_arguments import policy_engine
 from rollout.engine.vllm_engine import Engine, EngineError
 from rollout.engine.weight_update import Bucket, Loaded, Update, WeightMismatch, bucket_tensors, check, merged
 from rollout.episode.prompts import Prompts
-from rollout.jobs import BUDGET, Job, Outcome
+from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.records import Episode
 from rollout.run_episode import run_episode
 from rollout.solvers.pool import WINDOW_S, SolverClient
@@ -62,17 +62,17 @@ class RolloutWorker:
         return os.getpid()
 
     async def submit(self, jobs: list[Job]) -> None:
-        """Start jobs; their outcomes come from ``collect``."""
-        assert self._progress is not None
+        """Start jobs; their outcomes come from ``collect``. Raises NotReady."""
+        progress = self._begun()
         for job in jobs:
-            task = asyncio.create_task(self._run(job, self._progress.done))
-            self._progress.running.add(task)
-            task.add_done_callback(self._progress.running.discard)
+            task = asyncio.create_task(self._run(job, progress.done))
+            progress.running.add(task)
+            task.add_done_callback(progress.running.discard)
 
     async def collect(self, wait_s: float) -> list[Outcome]:
-        """Return the outcomes since the last call; wait up to ``wait_s`` for the first, a moment for its neighbours."""
-        assert self._progress is not None
-        done = self._progress.done
+        """Return the outcomes since the last call; wait up to ``wait_s`` for the first, a moment for its neighbours.
+        Raises NotReady."""
+        done = self._begun().done
         try:
             async with asyncio.timeout(wait_s):
                 outcomes = [await done.get()]
@@ -82,6 +82,11 @@ class RolloutWorker:
         while not done.empty():
             outcomes.append(done.get_nowait())
         return outcomes
+
+    def _begun(self) -> _Progress:
+        if self._progress is None:
+            raise NotReady("this process was started again and has not been told to begin")
+        return self._progress
 
     async def load_weights(
         self,

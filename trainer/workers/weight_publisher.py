@@ -13,10 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ray.exceptions import RayActorError
-
 from rollout.engine.weight_update import Loaded, Update
-from trainer.workers.errors import WaitTimeout, log_tail
+from rollout.jobs import NotReady
+from trainer.workers.errors import answer, is_gone
 
 
 @dataclass
@@ -75,33 +74,39 @@ class Publisher:
         self.versions = [0] * len(self._workers)
 
     async def catch_up(self, index: int) -> bool:
-        """Bring a worker that was restarted to the newest version; return False if nothing was published yet."""
+        """Bring a worker that was restarted to the newest version; return False if nothing was published yet. Raises
+        NotReady if it dies once more, WaitTimeout, WeightMismatch."""
         if self._newest is None:
             return False
-        self._has[index] = 0
-        await self._deliver(index, self._newest[0])
+        async with self._locks[index]:
+            # Whatever the process before had.
+            self._has[index] = 0
+            await self._load(index)
+            if not self._has[index]:
+                raise NotReady(f"rollout-{index} died while it loaded")
         return True
 
     async def _deliver(self, index: int, number: int) -> Loaded | None:
         """Have a worker load the newest update, if it has not reached ``number`` by its turn."""
         async with self._locks[index]:
-            if self._has[index] >= number:
-                return None
-            assert self._newest is not None
-            newest, update, probe, expected = self._newest
-            name = f"rollout-{index}"
-            try:
-                async with asyncio.timeout(self._wait_timeout_s):
-                    loaded: Loaded = await self._workers[index].load_weights.remote(update, probe, expected)
-                    if loaded.version != update.version:
-                        update = await self.refill()
-                        loaded = await self._workers[index].load_weights.remote(update)
-            except RayActorError:
-                return None
-            except TimeoutError:
-                raise WaitTimeout(
-                    f"{name} did not load version {update.version} in {self._wait_timeout_s:g} s; the end of its "
-                    f"log:\n{log_tail(self._log_folder, name)}"
-                ) from None
-            self._has[index], self.versions[index] = newest, loaded.version
-            return loaded
+            return None if self._has[index] >= number else await self._load(index)
+
+    async def _load(self, index: int) -> Loaded | None:
+        """Have a worker load the newest update; None if its process is gone."""
+        assert self._newest is not None
+        newest, update, probe, expected = self._newest
+        load = self._workers[index].load_weights
+        try:
+            loaded: Loaded = await self._answer(load.remote(update, probe, expected), index, update.version)
+            if loaded.version != update.version:
+                update = await self.refill()
+                loaded = await self._answer(load.remote(update), index, update.version)
+        except Exception as error:
+            if not is_gone(error):
+                raise
+            return None
+        self._has[index], self.versions[index] = newest, loaded.version
+        return loaded
+
+    def _answer(self, call: Awaitable[Loaded], index: int, version: int) -> Awaitable[Loaded]:
+        return answer(call, f"rollout-{index}", f"load version {version}", self._wait_timeout_s, self._log_folder)
