@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from conf.schema.config import Config
 from rewards.reward import Scored
@@ -41,6 +41,7 @@ from trainer.workers.weight_publisher import Push
 OnStep = Callable[[int, dict[str, float], list[Scored]], Any]
 # Called, and waited for, between two steps where a checkpoint is due and everything up to there has been reported.
 OnCheckpoint = Callable[[int], Any]
+Result = TypeVar("Result")
 # What is counted since the start.
 COUNTERS = ("dropped", "refused", "flat_groups", "max_staleness")
 
@@ -70,6 +71,8 @@ class Controller:
         self._idle_s = self._checkpoint_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._pushing: asyncio.Task[Push] | None = None
+        # What ends the run though none of its loops waits for it now.
+        self._first_error: asyncio.Future[None]
 
     def state(self) -> tuple[dict[str, Any], list[Scored]]:
         """Return what ``restore`` needs, between two steps: as JSON, and the scored episodes that wait."""
@@ -97,17 +100,20 @@ class Controller:
 
     async def run(self) -> None:
         """Take all steps of the configuration, or as many as the solver's budget allows."""
+        self._first_error = asyncio.get_running_loop().create_future()
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
-            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
-            for loop in done:
-                loop.result()
+            done, _ = await asyncio.wait([self._first_error, *loops], return_when=asyncio.FIRST_COMPLETED)
+            # Loops that wait for what failed fail with it.
+            for ended in [self._first_error] if self._first_error in done else done:
+                ended.result()
         except Exception:
             # The last step that was taken is still to be told.
             if self._reporting is not None:
                 await asyncio.wait([self._reporting], timeout=self.config.controller.wait_timeout_s)
             raise
         finally:
+            self._first_error.cancel()
             tasks = [task for task in (*loops, self._reporting, self._pushing) if task is not None]
             for task in tasks:
                 task.cancel()
@@ -236,12 +242,24 @@ class Controller:
         gathering = time.perf_counter()
         weights, probe, expected = await self.learner.weights(experiences)
         metrics["time/weight_push"] = time.perf_counter() - gathering
-        self._pushing = asyncio.create_task(self._push(weights, step, probe, expected))
+        self._pushing = self._beside(self._push(weights, step, probe, expected))
         if self.evaluator is not None:
             await self.evaluator.keep(step)
         if step == self.config.algorithm.steps:
             await self._pushing
         return metrics
+
+    def _beside(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Have this done beside the loops; an error in it ends the run at once."""
+        task = asyncio.create_task(work)
+
+        def ended(done: asyncio.Task[Result]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None and not self._first_error.done():
+                self._first_error.set_exception(error)
+
+        task.add_done_callback(ended)
+        return task
 
     async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         result = await self.pipeline.publish(weights, probe, expected)
@@ -290,7 +308,7 @@ class Controller:
 
         if self._reporting is not None:
             await self._reporting
-        self._reporting = asyncio.create_task(later())
+        self._reporting = self._beside(later())
         if step == self.config.algorithm.steps:
             await self._reporting
 

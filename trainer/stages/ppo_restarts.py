@@ -5,7 +5,6 @@ Steps taken since that checkpoint are taken again; their rows are taken out of t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,7 @@ from trainer.stages.ppo import OnStep
 from trainer.stages.ppo_checkpoints import Recovery, Save
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
+from trainer.workers.errors import answer
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
 
@@ -89,8 +89,8 @@ class RestartedPpo:
     async def _restart_learner(self) -> None:
         """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""
         await self.pipeline.reset()
-        async with asyncio.timeout(self.recovery.config.controller.start_timeout_s):
-            await self.learner.restart()
+        limit, logs = self.recovery.config.controller.start_timeout_s, self.recovery.folder.parent / "logs"
+        await answer(self.learner.restart(), "learner-0", "start again", limit, logs, "controller.start_timeout_s")
         self.restarted()
         self.tracker.rewind(self.recovery.version, self.summary["accuracy"])
         await self.recovery.begin(self.decomposer, self.pipeline, self.learner)
