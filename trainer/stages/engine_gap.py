@@ -4,8 +4,19 @@ that the learner knows."""
 from __future__ import annotations
 
 from conf.schema.config import Config
+from rollout.engine.weight_update import Gap
 
 GAP, ALARM = "policy/engine_logprob_gap_mean", "policy/engine_gap_alarm"
+LARGEST = "policy/engine_logprob_gap"
+
+
+def with_proof(metrics: dict[str, float], loaded: float, proof: Gap | None) -> dict[str, float]:
+    """Return a step's gaps, the largest of those in its metrics and those that its push showed, at once and with the
+    proof; without a proof only the former."""
+    if proof is None:
+        return {LARGEST: max(metrics.get(LARGEST, loaded), loaded)} if LARGEST in metrics or loaded else {}
+    largest = max(metrics.get(LARGEST, 0.0), loaded, proof.largest)
+    return {LARGEST: largest, GAP: max(metrics.get(GAP, 0.0), proof.mean)}
 
 
 def largest_healthy(config: Config) -> float:
