@@ -30,7 +30,7 @@ from rollout.jobs import Job
 from rollout.records import Decomposition, Problem
 from rollout.strategies import DECOMPOSE_ONLY
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import new_checkpoint, newest
+from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json, write_rows
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
 from trainer.tracking.live_view import View
@@ -160,6 +160,7 @@ class FineTuning:
         folder, keep = self.checkpoints / f"step-{step}", self.config.learner.keep_checkpoints
         async with new_checkpoint(folder, {"version": step, "run": run}, keep) as partial:
             await learner.checkpoint(str(partial))
+            check_written(partial, self.config.learner.ranks)
 
     def forget_checkpoints(self) -> None:
         """Remove them: stage 1 is done, and its model is kept."""

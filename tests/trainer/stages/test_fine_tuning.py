@@ -18,7 +18,7 @@ from rollout.data.source import make_source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Outcome
 from rollout.records import Attempt, Decomposition, Episode
-from tests.trainer.fakes import Actor, Rewarder, Worker
+from tests.trainer.fakes import Actor, Rewarder, Worker, write_checkpoint
 from trainer.stages.fine_tuning import FineTuning, enough
 from trainer.tracking.live_view import View
 from trainer.workers.pipeline import Pipeline
@@ -58,6 +58,7 @@ class Learner:
         return 3.0 / (1 + len(self.steps))
 
     async def checkpoint(self, folder):
+        write_checkpoint(folder)
         (Path(folder) / "steps").write_text(str(len(self.steps)))
 
     async def restore(self, folder):
