@@ -29,7 +29,8 @@ from rollout.records import Problem
 from trainer.algorithm.experience import make_experience
 from trainer.algorithm.staleness import StalenessManager
 from trainer.learner.learner_group import LearnerGroup
-from trainer.stages.engine_gap import alarm, largest_healthy
+from trainer.stages.drops import Drops
+from trainer.stages.engine_gap import alarm, largest_healthy, with_proof
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.in_flight import InFlight, ScoredGroup
 from trainer.stages.sample_groups import flat, usable
@@ -64,6 +65,11 @@ class Controller:
         self.in_flight = InFlight(self.group_size, self.staleness)
         self.version = self.dropped = self.refused = self.flat_groups = 0
         self.max_staleness = 0.0
+        # Whatever the key, all that may be in flight at once may fail at once.
+        at_once = (self.config.controller.max_staleness + 1) * self.batch_size // self.group_size
+        self.drops = Drops(max(self.config.controller.max_dropped_in_a_row, at_once + 1))
+        # Told in one line when groups are dropped and dropped.
+        self.on_dropped: Callable[[str], object] = lambda line: None
         self.out_of_budget = False
         self._drawn = self._flat_since_step = 0
         self._place_free, self._arrived = asyncio.Event(), asyncio.Event()
@@ -150,6 +156,7 @@ class Controller:
 
     async def _receive(self) -> None:
         """Have scored groups wait to be trained on, whole; give up and count those that hold nothing to learn from.
+        Raises NothingToTrainOn if there are no others.
 
         The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
         full batches that they make, and no more come.
@@ -162,11 +169,14 @@ class Controller:
                     continue
                 if not usable(group):
                     self.dropped += len(group)
+                    if line := self.drops.dropped(group):
+                        self.on_dropped(line)
                 elif self._to_resample(group):
                     self.flat_groups += 1
                     self._flat_since_step += 1
                 else:
                     self.in_flight.keep(group)
+                    self.drops.kept()
                     self._arrived.set()
                     continue
                 self.in_flight.give_up(group)
@@ -283,6 +293,7 @@ class Controller:
             "time/checkpoint": checkpoint_s,
             "staleness/refused": self.refused,
             "episode/flat_groups": self.flat_groups,
+            "episode/dropped": self.dropped,
             "episode/retried": counts["retried"],
             "episode/solver_failures": counts["solver_failures"],
             "reward/errors": counts["reward_errors"],
@@ -291,23 +302,25 @@ class Controller:
         }
 
     async def _report(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
-        """Report a step once its own push is through, without making the next step wait for that."""
-        push = self._pushing
+        """Report a step once its own push is through and proven, in the order of the steps, without making the next
+        step wait for that."""
+        push, before = self._pushing, self._reporting
         assert push is not None
 
         async def later() -> None:
             result = await push
+            gap = await result.proven()
+            if before is not None:
+                await before
             metrics["time/weight_push"] += result.seconds
             metrics["time/pause"] = result.pause
             metrics["throughput/weights_mib"] = result.mib
-            metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
+            metrics.update(with_proof(metrics, result.gap, gap))
             metrics.update(alarm(metrics, largest_healthy(self.config)))
             if self.evaluator is not None:
                 metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))
             await self.on_step(step, metrics, batch)
 
-        if self._reporting is not None:
-            await self._reporting
         self._reporting = self._beside(later())
         if step == self.config.algorithm.steps:
             await self._reporting

@@ -65,14 +65,18 @@ class RestartedPpo:
             problems = self.recovery.source.held_out(config.evaluation.subset)
             evaluator = Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
         controller = self.recovery.controller(self.pipeline, self.learner, self._on_step, self.save, evaluator)
-        await controller.run()
-        self.summary |= {
-            "steps": controller.version,
-            "weight_version": self.pipeline.version,
-            "max_staleness_seen": controller.max_staleness,
-            "refused": controller.refused,
-            "dropped": controller.dropped,
-        }
+        controller.on_dropped = self.view.say
+        try:
+            await controller.run()
+        finally:
+            self.summary |= {
+                "weight_version": self.pipeline.version,
+                "max_staleness_seen": controller.max_staleness,
+                "refused": controller.refused,
+                "dropped": controller.dropped,
+                "dropped_by_outcome": dict(controller.drops.by_outcome),
+            }
+        self.summary["steps"] = controller.version
         if evaluator is not None and evaluator.best is not None:
             self.summary["best"] = evaluator.best
         await self.save("ppo", controller)

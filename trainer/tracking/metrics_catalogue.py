@@ -26,6 +26,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "episode/solver_failures": ("episodes", "episodes that a solver failure ended, since the start"),
     "episode/retried": ("episodes", "episodes run again after an infrastructure error, since the start"),
     "episode/flat_groups": ("groups", "given up because all their rewards were the same, since the start"),
+    "episode/dropped": ("episodes", "of groups with nothing to train on, since the start"),
     "tokens/policy": ("tokens", "policy tokens in the batch"),
     "tokens/solver": ("tokens", "solver tokens spent on the batch"),
     "solver/prompt_tokens": ("tokens", "read by the solver, since the start; what the cache answered not counted"),
