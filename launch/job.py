@@ -51,7 +51,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
         from trainer.run_folder.resume import check_resumable, is_finished
 
         check_resumable(folder, config)
-        if is_finished(folder):
+        if is_finished(folder, config):
             say(f"the run in {folder} is finished")
             return 0
     compiler = os.environ.get("CXX", "c++")

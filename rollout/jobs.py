@@ -12,6 +12,10 @@ from rollout.records import Episode, Problem
 BUDGET = "solver_budget"
 
 
+class NotReady(RuntimeError):
+    """A worker was asked before its ``ready``: its process is a new one, which holds no jobs and no sent weights."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One episode to run. ``given``: use these sub-questions instead of the policy's. ``temperature`` is the

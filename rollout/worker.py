@@ -11,8 +11,9 @@ import os
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from statistics import fmean
 from typing import Any
 
 import ray
@@ -22,9 +23,9 @@ from conf.schema.config import Config
 from rollout.actor_log import actor_log
 from rollout.engine.vllm_arguments import policy_engine
 from rollout.engine.vllm_engine import Engine, EngineError
-from rollout.engine.weight_update import Bucket, Loaded, Update, WeightMismatch, bucket_tensors, check, merged
+from rollout.engine.weight_update import Bucket, Gap, Loaded, Update, WeightMismatch, bucket_tensors, check, merged
 from rollout.episode.prompts import Prompts
-from rollout.jobs import BUDGET, Job, Outcome
+from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.records import Episode
 from rollout.run_episode import run_episode
 from rollout.solvers.pool import WINDOW_S, SolverClient
@@ -36,9 +37,22 @@ class _Progress:
     running: set[asyncio.Task[None]] = field(default_factory=set)
 
 
+@contextmanager
+def ending_with_the_engine() -> Iterator[None]:
+    """End this process with its engine: nothing works in it any more, and Ray starts a new one."""
+    try:
+        yield
+    except EngineError:
+        traceback.print_exc()
+        os._exit(1)
+
+
 @ray.remote
 class RolloutWorker:
     """One policy engine and the episodes over it."""
+
+    # Of the version that came last with a probe.
+    _proof: tuple[int, asyncio.Task[Gap | None]] | None = None
 
     def __init__(self, config: Config, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"rollout-{index}")
@@ -62,17 +76,17 @@ class RolloutWorker:
         return os.getpid()
 
     async def submit(self, jobs: list[Job]) -> None:
-        """Start jobs; their outcomes come from ``collect``."""
-        assert self._progress is not None
+        """Start jobs; their outcomes come from ``collect``. Raises NotReady."""
+        progress = self._begun()
         for job in jobs:
-            task = asyncio.create_task(self._run(job, self._progress.done))
-            self._progress.running.add(task)
-            task.add_done_callback(self._progress.running.discard)
+            task = asyncio.create_task(self._run(job, progress.done))
+            progress.running.add(task)
+            task.add_done_callback(progress.running.discard)
 
     async def collect(self, wait_s: float) -> list[Outcome]:
-        """Return the outcomes since the last call; wait up to ``wait_s`` for the first, a moment for its neighbours."""
-        assert self._progress is not None
-        done = self._progress.done
+        """Return the outcomes since the last call; wait up to ``wait_s`` for the first, a moment for its neighbours.
+        Raises NotReady."""
+        done = self._begun().done
         try:
             async with asyncio.timeout(wait_s):
                 outcomes = [await done.get()]
@@ -83,31 +97,51 @@ class RolloutWorker:
             outcomes.append(done.get_nowait())
         return outcomes
 
+    def _begun(self) -> _Progress:
+        if self._progress is None:
+            raise NotReady("this process was started again and has not been told to begin")
+        return self._progress
+
     async def load_weights(
         self,
         update: Update,
         probe: Sequence[tuple[list[int], list[int]]] = (),
         expected: Sequence[list[float]] = (),
     ) -> Loaded:
-        """Fetch a version, load it between two tokens, and say how that went, with the log-probabilities of the probe
-        sequences as its proof. Raises WeightMismatch if the weights turn out damaged as often as is allowed."""
-        for left in reversed(range(self.config.rollout.weights.tries)):
-            try:
-                loaded = await self._load(update)
-                break
-            except WeightMismatch:
-                if not left:
-                    raise
-                traceback.print_exc()
-        if loaded.version < 0:
-            return loaded
-        found = await asyncio.gather(*(self.engine.logprobs(prompt, completion) for prompt, completion in probe))
+        """Fetch a version, load it between two tokens, and say how that went. The proof, the log-probabilities of the
+        probe sequences, waits its turn in the engine: ``proof`` has it then. Raises WeightMismatch if the weights turn
+        out damaged as often as is allowed."""
+        with ending_with_the_engine():
+            for left in reversed(range(self.config.rollout.weights.tries)):
+                try:
+                    loaded = await self._load(update)
+                    break
+                except WeightMismatch:
+                    if not left:
+                        raise
+                    traceback.print_exc()
+        if probe and loaded.version >= 0:
+            self._proof = loaded.version, asyncio.create_task(self._prove(loaded.version, probe, expected))
+        return loaded
+
+    async def proof(self, version: int) -> Gap | None:
+        """Return how far the engine's log-probabilities are from those expected with a version, once it has scored
+        them; None if it had none to score, or a newer version by then."""
+        of, proving = self._proof or (None, None)
+        return await proving if proving is not None and of == version else None
+
+    async def _prove(
+        self, version: int, probe: Sequence[tuple[list[int], list[int]]], expected: Sequence[list[float]]
+    ) -> Gap | None:
+        with ending_with_the_engine():
+            found = await asyncio.gather(*(self.engine.logprobs(prompt, completion) for prompt, completion in probe))
         gaps = [abs(a - b) for want, have in zip(expected, found, strict=True) for a, b in zip(want, have, strict=True)]
-        return replace(loaded, gap=max(gaps, default=0.0))
+        return Gap(max(gaps), fmean(gaps)) if gaps and self.engine.version == version else None
 
     async def transfer(self, step: str, argument: Any = None) -> None:
         """Take one step of a transfer that the learner drives; see ``Engine.transfer``."""
-        await self.engine.transfer(step, argument)
+        with ending_with_the_engine():
+            await self.engine.transfer(step, argument)
 
     async def _load(self, update: Update) -> Loaded:
         started = time.perf_counter()
@@ -165,11 +199,8 @@ class RolloutWorker:
                 done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             try:
-                episode = await run_episode(job, self.engine, self._solver, self.config)
-            except EngineError:
-                # Nothing works in this process any more: end it, so that Ray starts a new one.
-                traceback.print_exc()
-                os._exit(1)
+                with ending_with_the_engine():
+                    episode = await run_episode(job, self.engine, self._solver, self.config)
             except Exception as error:  # noqa: BLE001 - every failure of a job is its outcome
                 traceback.print_exc()
                 done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))

@@ -7,14 +7,14 @@ import shlex
 import signal
 import time
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from ray.exceptions import RayTaskError
+from ray.exceptions import RayError, RayTaskError
 from rich.console import Console
 from rich.text import Text
 
@@ -43,11 +43,12 @@ from trainer.stages.ppo_restarts import RestartedPpo
 from trainer.tracking.live_view import View, fine_tuning_table, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
 from trainer.tracking.tracker import Tracker, resident_gib
-from trainer.workers.errors import reason, whole
+from trainer.workers.errors import WaitTimeout, reason, whole
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.recorded_pipeline import Replay, read_recording
 
 EPISODES_KEPT = 100
+USAGE_S = 10.0
 Result = TypeVar("Result")
 
 
@@ -203,9 +204,8 @@ class Run:
                     await self._timed("evaluate", self._evaluate(view, pipeline, held_out, ["ppo"]))
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
-        else:
-            self.summary["solver"] = asdict(await self._usage(pipeline))
         finally:
+            await self._note_usage(pipeline)
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
@@ -221,6 +221,13 @@ class Run:
             f"the solver's budget is spent (cost {usage.cost:.4g}, {tokens:,} tokens; solver.budget_cost, "
             f"solver.budget_tokens): stopped after {self.summary['steps']} learner steps"
         )
+
+    async def _note_usage(self, pipeline: Pipeline) -> None:
+        """Have the summary tell what the solver was asked, however the run ended; where it no longer answers, what the
+        last step knew."""
+        with suppress(TimeoutError, WaitTimeout, RayError):
+            async with asyncio.timeout(USAGE_S):
+                self.summary["solver"] = asdict(await self._usage(pipeline))
 
     async def _usage(self, pipeline: Pipeline) -> Usage:
         """Return what the solver was asked in this run, before it was resumed too."""
@@ -277,7 +284,9 @@ class Run:
             if step == 1 or step % 5 == 0:
                 metrics["system/resident_gib"] = gib = await asyncio.to_thread(resident_gib)
                 self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), gib)
-            metrics |= solver_metrics(await self._usage(pipeline))
+            usage = await self._usage(pipeline)
+            self.summary["solver"] = asdict(usage)
+            metrics |= solver_metrics(usage)
             metrics["system/learner_restarts"] = self.summary["learner_restarts"]
             tracker.step(step, metrics, batch)
             view.advance(step, steps, metrics)

@@ -37,6 +37,8 @@ OVERRIDES = Marker("overrides")
 SECRET = Marker("not repeated when refused")
 # Where and how fast a run is, how long it waits, what it spends and shows; not what it learns.
 FREE = Marker("may change on resume")
+# How long a run goes on: what was done stays as it is.
+GROWS = Marker("may grow on resume")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from conf.schema.base import FREE, PATH, Group
+from conf.schema.base import FREE, GROWS, PATH, Group
 from conf.schema.own_parts import PartName
 
 Share = Field(ge=0.0, le=1.0)
@@ -16,7 +16,7 @@ Share = Field(ge=0.0, le=1.0)
 class Algorithm(Group):
     """PPO; the terms are those of docs/learning.md."""
 
-    steps: int = Field(ge=0)
+    steps: Annotated[int, GROWS] = Field(ge=0)
     batch_size: int = Field(ge=1)
     epochs: int = Field(1, ge=1)
     minibatches: int = Field(1, ge=1)
@@ -31,6 +31,7 @@ class Algorithm(Group):
     whiten: bool = True
     clip_low: float = Field(0.2, gt=0, lt=1)
     clip_high: float = Field(0.2, gt=0)
+    dual_clip: float | None = Field(None, gt=1)
     decoupled: bool = True
     behaviour_weight_cap: float = Field(5.0, ge=1)
     loss_aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"

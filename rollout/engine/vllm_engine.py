@@ -301,8 +301,8 @@ class Engine:
         """Run what nobody waits for; the engine stops if it fails."""
         try:
             function(*arguments)
-        except Exception as error:  # noqa: BLE001 - every waiting request is told
-            self._end(str(error))
+        except BaseException as error:  # noqa: BLE001 - every waiting request is told, of an exit too
+            self._end(str(error) or type(error).__name__)
 
     def _end(self, reason: str) -> None:
         """Fail what waits, and whatever is asked for from now on."""

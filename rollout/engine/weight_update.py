@@ -136,9 +136,19 @@ def _view(data: np.ndarray[Any, Any], entry: Entry) -> Tensor:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """The difference between the log-probabilities of an engine and of the learner, in nats: over the tokens of probe
+    sequences the largest, and the mean."""
+
+    largest: float
+    mean: float
+
+
+@dataclass(frozen=True)
 class Loaded:
     """The result of a load: the version, -1 if it is not there; the largest gap between expected log-probabilities
-    and the engine's; bytes received; the seconds in which nothing was generated, and what the rest took."""
+    and the engine's, where it is known at once; bytes received; the seconds in which nothing was generated, and what
+    the rest took."""
 
     version: int
     gap: float = 0.0

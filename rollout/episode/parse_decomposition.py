@@ -9,8 +9,10 @@ linear in the length of the text.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from conf.schema.strategy import Strategy
 
@@ -117,17 +119,12 @@ def _begins_a_question(line: str, position: int) -> bool:
 def token_ends(char_ends: Sequence[int], token_ids: Sequence[int], decode: Callable[[list[int]], str]) -> list[int]:
     """Return the index of the token that completes each character position: the first whose decoded prefix reaches it.
 
-    A position past the text (an end-of-text token carries none) belongs to the last token.
+    A position past the text (an end-of-text token carries none) belongs to the last token. A prefix's length is found
+    by halving: to decode every one would take the square of a long text's time, on the worker's event loop.
     """
-    ends: list[int] = []
-    index = 0
-    reached = len(decode(list(token_ids[:1]))) if token_ids else 0
-    for position in char_ends:
-        while reached < position and index < len(token_ids) - 1:
-            index += 1
-            reached = len(decode(list(token_ids[: index + 1])))
-        ends.append(index)
-    return ends
+    reached = cache(lambda index: len(decode(list(token_ids[: index + 1]))))
+    last = max(0, len(token_ids) - 1)
+    return [bisect_left(range(last), position, key=reached) for position in char_ends]
 
 
 _REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")

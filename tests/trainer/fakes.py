@@ -130,6 +130,13 @@ class Rewarder:
         return Reward(dict.fromkeys(PARTS, right), right, {}, [0.0], right, 0.0)
 
 
+def write_checkpoint(folder: str, ranks: int = 1) -> None:
+    """Write files by the names that a learner's checkpoint has."""
+    (Path(folder) / "learner").mkdir()
+    for name in ("config.json", "model.safetensors", *(f"learner/rank-{rank}.json" for rank in range(ranks))):
+        (Path(folder) / name).write_text("{}")
+
+
 class Group:
     """A learner that only looks at what it is given."""
 

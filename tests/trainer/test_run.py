@@ -13,7 +13,7 @@ from rich.console import Console
 
 from launch.compose import compose
 from rollout.solvers.base import Usage
-from tests.trainer.fakes import Actor, Group, Rewarder, Worker
+from tests.trainer.fakes import Actor, Group, Rewarder, Worker, write_checkpoint
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
@@ -62,6 +62,7 @@ class Learner(Group):
         pass
 
     async def checkpoint(self, folder: str) -> None:
+        write_checkpoint(folder)
         self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
 
 

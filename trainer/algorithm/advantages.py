@@ -122,14 +122,31 @@ def token_rewards(total: float, by_subquestion: list[float], ends: list[int], le
 
 
 def moments(values: Tensor, mask: Tensor) -> Tensor:
-    """Return ``[count, sum, sum of squares]`` of the masked values: add those of all ranks before whitening."""
-    kept = values[mask]
+    """Return ``[count, sum, sum of squares]`` of the masked values, in float64: add those of all ranks before use.
+
+    In float32 the squares of values far from 0 hide their spread.
+    """
+    kept = values[mask].double()
     return torch.stack([mask.sum().to(kept), kept.sum(), kept.square().sum()])
 
 
 def whiten(values: Tensor, mask: Tensor, total: Tensor, eps: float = 1e-8) -> Tensor:
     """Shift and scale to mean 0 and variance 1 over ``total`` moments (see ``moments``); zero off the mask."""
+    mean, variance = mean_and_variance(total)
+    return torch.where(mask, (values.double() - mean) * torch.rsqrt(variance + eps), 0.0).to(values.dtype)
+
+
+def mean_and_variance(total: Tensor) -> tuple[Tensor, Tensor]:
+    """Return mean and population variance of ``moments``."""
     count, first, second = total.unbind()
     mean = first / count
-    variance = (second / count - mean.square()).clamp_min(0.0)
-    return torch.where(mask, (values - mean) * torch.rsqrt(variance + eps), 0.0)
+    return mean, (second / count - mean.square()).clamp_min(0.0)
+
+
+def explained_variance(residuals: Tensor, returns: Tensor) -> float:
+    """Return 1 - var(returns - values) / var(returns) from the ``moments`` of either; 0 where the returns are constant
+    but for the rounding of float32: then there is nothing to explain."""
+    variance = float(mean_and_variance(returns)[1])
+    if not variance > 1e-12 * float(returns[2] / returns[0]):
+        return 0.0
+    return 1.0 - float(mean_and_variance(residuals)[1]) / variance

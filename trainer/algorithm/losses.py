@@ -9,6 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+# As verl and NeMo-RL bound them: one token far from another policy must neither end a run nor be its whole gradient.
+LOG_RATIO_MAX, K3_MAX = 20.0, 10.0
+
 
 def policy_loss(
     current: Tensor,
@@ -21,24 +24,32 @@ def policy_loss(
     clip_high: float,
     behaviour_weight_cap: float,
     decoupled: bool,
+    dual_clip: float | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Return the decoupled clipped objective (AReaL, arXiv 2505.24298, eq. 5): -w min(u A, clip(u) A) a token.
 
     The first three are log-probabilities. w = p/b, without gradient and truncated at ``behaviour_weight_cap``;
-    u = c/p. With ``decoupled`` False it is plain PPO: u = c/b and w = 1. The statistics are sums over policy
+    u = c/p. With ``decoupled`` False it is plain PPO: u = c/b and w = 1. With ``dual_clip`` the loss of a token with
+    A < 0 is at most -w dual_clip A (Ye et al. 2020, arXiv 1912.09729, eq. 5). The statistics are sums over policy
     tokens, to be divided by their number: ``clipped``, ``capped``, and ``ratio_max``, a maximum.
     """
     zero = torch.zeros_like(current)
     anchor = (proximal if decoupled else behaviour).detach()
-    ratio = torch.where(mask, current - anchor, zero).exp()
+    ratio = torch.where(mask, current - anchor, zero).clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX).exp()
     weight = torch.where(mask, proximal - behaviour, zero).exp().detach() if decoupled else torch.ones_like(current)
     capped = weight > behaviour_weight_cap
     weight = weight.clamp(max=behaviour_weight_cap)
     clipped_ratio = ratio.clamp(1 - clip_low, 1 + clip_high)
-    loss = -weight * torch.minimum(ratio * advantages, clipped_ratio * advantages)
+    objective = torch.minimum(ratio * advantages, clipped_ratio * advantages)
+    clipped = clipped_ratio * advantages < ratio * advantages
+    if dual_clip is not None:
+        bound = torch.where(advantages < 0, dual_clip * advantages, -torch.inf)
+        clipped = clipped | (bound > objective)
+        objective = torch.maximum(objective, bound)
+    loss = -weight * objective
     with torch.no_grad():
         statistics = {
-            "clipped": (mask & (clipped_ratio * advantages < ratio * advantages)).sum(),
+            "clipped": (mask & clipped).sum(),
             "capped": (mask & capped).sum(),
             "ratio_max": torch.where(mask, torch.maximum(ratio, 1 / ratio), 1.0).max(),
         }
@@ -62,9 +73,10 @@ def kl_k1(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
 
 
 def kl_k3(policy: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
-    """Return r/p - 1 - log(r/p) a token (Schulman 2020): unbiased, never negative; what a loss is made of."""
-    log_ratio = torch.where(mask, reference - policy, torch.zeros_like(policy))
-    return log_ratio.exp() - 1 - log_ratio
+    """Return r/p - 1 - log(r/p) a token (Schulman 2020): unbiased, never negative; what a loss is made of. At most
+    ``K3_MAX``, beyond which a token has no gradient."""
+    log_ratio = torch.where(mask, reference - policy, torch.zeros_like(policy)).clamp(-LOG_RATIO_MAX, LOG_RATIO_MAX)
+    return (log_ratio.exp() - 1 - log_ratio).clamp(max=K3_MAX)
 
 
 def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizon: float) -> float:

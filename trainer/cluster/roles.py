@@ -25,7 +25,7 @@ from trainer.cluster import placement
 from trainer.cluster.ray_cluster import cluster_nodes, note_processes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
-from trainer.workers.errors import log_tail
+from trainer.workers.errors import answer, log_tail
 from trainer.workers.pipeline import Pipeline
 
 
@@ -62,8 +62,8 @@ class RunningRoles:
             await wait_ready(actors, name, self.log_folder, timeout_s, *arguments)
             progress(done)
         if connecting is not None:
-            async with asyncio.timeout(timeout_s):
-                await connecting
+            key = "controller.start_timeout_s"
+            await answer(connecting, "learner-0", "meet the other ranks", timeout_s, self.log_folder, key)
 
 
 @asynccontextmanager
@@ -113,7 +113,8 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = pl
     learner = None
     if "learner" in wanted:
         # Ranks that die are started again where they were.
-        learner = LearnerGroup(partial(start, "learner"), workers, config.rollout.weights.transport)
+        limit, transport = config.controller.learner_timeout_s, config.rollout.weights.transport
+        learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
     return RunningRoles(solvers, workers, rewarders, learner, log_folder, places)
 
 

@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from conf.schema.base import ConfigError
 from conf.schema.model import Lora
 from rollout.engine.weight_update import LORA_A, LORA_B
-from trainer.algorithm.experience import Sequences, pack
+from trainer.algorithm.experience import Sequences, pack, pad
+from trainer.learner.dropout import turn_off
+
+# By the type of the weights, how far apart two log-probabilities may be for the order in which they were summed up.
+ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class ActorCritic(nn.Module):
 
     ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
     same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
-    transformers' implementation of it, None its own choice.
+    transformers' implementation of it, None its own choice. ``dropout`` keeps the model's own, which is off otherwise.
     """
 
     def __init__(
@@ -68,10 +72,12 @@ class ActorCritic(nn.Module):
         critic: str = "shared",
         gradient_checkpointing: bool = False,
         attention: str | None = None,
+        dropout: bool = False,
     ) -> None:
         super().__init__()
         load = partial(_load, path, dtype, lora, gradient_checkpointing, attention)
         self.lm, hidden = load()
+        self.written_config = copy.deepcopy(self.lm.config)
         self.lora = lora is not None
         self.critic = critic
         if critic == "separate":
@@ -80,6 +86,8 @@ class ActorCritic(nn.Module):
             self.value_head = nn.Linear(hidden, 1, dtype=dtype)
             nn.init.zeros_(self.value_head.weight)
             nn.init.zeros_(self.value_head.bias)
+        if not dropout:
+            turn_off(self)
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
         """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
@@ -152,7 +160,7 @@ class ActorCritic(nn.Module):
         """Write an ordinary Hugging Face folder, adapters merged."""
         lm = self.lm.get_base_model() if self.lora else self.lm
         state = {name: value.to(dtype or value.dtype).contiguous() for name, value in self.weights()}
-        plain = copy.deepcopy(lm.config)
+        plain = copy.deepcopy(self.written_config)
         plain.dtype = dtype or next(self.parameters()).dtype
         from safetensors.torch import save_file
 
@@ -171,11 +179,34 @@ def check_packing(model: ActorCritic, engine: Any) -> None:
     for first in (([1, 2, 3], [4]), ([5, 4, 2], [3])):
         with torch.no_grad():
             found.append(engine(pack([first, second], engine.device), entropy="none").logprobs[1])
-    if not torch.equal(*found):
+    # Experts get their tokens in batches, which another batch's tokens change in size: sums are then rounded otherwise.
+    rounding = ROUNDING[next(model.parameters()).dtype] if _has_experts(model.written_config) else 0.0
+    if not torch.allclose(*found, rtol=0.0, atol=rounding):
         raise ConfigError(
             "learner.packing: 'packed' is not allowed for this model, whose sequences see each other in a packed row; "
             "allowed: padded"
         )
+
+
+def check_repeats(model: ActorCritic, engine: Any) -> None:
+    """Refuse a model whose log-probabilities in training are other than in evaluation: it draws at random somewhere,
+    and the first ratio of a step would not be 1. It is left in training mode. Raises ConfigError."""
+    batch, found = pad([([1, 2, 3], [4, 5]), ([6], [7, 8, 9])], engine.device), []
+    for training in (False, True):
+        model.train(training)
+        with torch.no_grad():
+            found.append(engine(batch, entropy="none").logprobs)
+    if not torch.allclose(*found, atol=1e-3, equal_nan=True):
+        raise ConfigError(
+            "model.path: this model draws at random while it is trained, in more than its dropout, so that its "
+            "log-probabilities do not repeat; allowed: a model that does not"
+        )
+
+
+def _has_experts(config: Any) -> bool:
+    """Return whether a router sends each token to some of several experts."""
+    values = config.get_text_config().to_dict().items()
+    return any("expert" in name and isinstance(value, int) and value > 1 for name, value in values)
 
 
 def _exported(name: str, value: nn.Parameter, module: Any = None) -> ExportedTensor:

@@ -24,9 +24,9 @@ from conf.schema.model import model_path
 from conf.schema.own_parts import find_part, is_own
 from rollout.actor_log import actor_log
 from trainer.algorithm import losses
-from trainer.algorithm.advantages import estimate, group_moments, moments, scores, whiten
+from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
 from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
-from trainer.learner.actor_critic import ActorCritic, check_packing
+from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
 from trainer.learner.deepspeed_engine import make_engine
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.process_group import NonFiniteLoss
@@ -38,7 +38,7 @@ from trainer.run_folder.files import complete_folder
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
 # Settings of ``policy_loss``.
-CLIPPING = {"clip_low", "clip_high", "behaviour_weight_cap", "decoupled"}
+CLIPPING = {"clip_low", "clip_high", "behaviour_weight_cap", "decoupled", "dual_clip"}
 
 
 class Learner(SendingRank):
@@ -68,11 +68,12 @@ class Learner(SendingRank):
         critic = "none" if stage == "sft" else settings.critic
         attention = None if settings.attention == "auto" else settings.attention
         model = ActorCritic(
-            path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing, attention=attention
-        )
+            path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
+            attention=attention, dropout=stage == "sft",
+        )  # fmt: skip
         self.base = None
         # Copied before DeepSpeed takes the model apart.
-        self.frozen = model.reference() if stage == "ppo" else None
+        self.frozen = model.reference() if stage == "ppo" and self.kl_coef else None
         self.engine = make_engine(model, self.config, stage)
         self.model: ActorCritic = self.engine.module
         if self.frozen is not None:
@@ -82,6 +83,8 @@ class Learner(SendingRank):
             check_packing(self.model, self.engine)
         # transformers loads models for evaluation, and recomputes no activations in them.
         self.model.train()
+        if stage == "ppo":
+            check_repeats(self.model, self.engine)
 
     # -- stage 1 ---------------------------------------------------------------------------------------------
 
@@ -151,6 +154,7 @@ class Learner(SendingRank):
         self.version += 1
         metrics = self._metrics(taken, totals, algorithm.epochs * len(chosen))
         if algorithm.kl_control == "adaptive":
+            assert taken.kl is not None
             kl = self._sum(float(taken.kl.sum())) / len(batch)
             self.kl_coef = losses.adapted_kl_coef(
                 self.kl_coef, kl, algorithm.kl_target, len(batch), algorithm.kl_horizon
@@ -173,16 +177,19 @@ class Learner(SendingRank):
             width = part.mask.shape[1]
             with torch.no_grad():
                 outputs = self.engine(part, algorithm.temperature)
-            reference = self.model.reference_logprobs(self.frozen, part, algorithm.temperature)
-            for kind, values in enumerate((outputs.logprobs, outputs.values, reference, outputs.entropies)):
+            found = [outputs.logprobs, outputs.values, outputs.entropies]
+            if self.kl_coef:
+                found.append(self.model.reference_logprobs(self.frozen, part, algorithm.temperature))
+            for kind, values in enumerate(found):
                 old[kind, group, :width] = values
         self.model.train()
         mask = pad_values([[1.0] * len(completion) for _, completion in rows], length, device).bool()
-        proximal, values, reference, entropies = torch.where(mask, old, 0.0)
+        proximal, values, entropies, judged = torch.where(mask, old, 0.0)
+        reference = judged if self.kl_coef else None
         behaviour = pad_values([experience.logprobs for experience in batch], length, device)
         rewards = pad_values([experience.rewards for experience in batch], length, device)
-        kl = losses.kl_k1(proximal, reference, mask)
-        if algorithm.kl == "reward":
+        kl = None if reference is None else losses.kl_k1(proximal, reference, mask)
+        if algorithm.kl == "reward" and kl is not None:
             rewards = rewards - self.kl_coef * kl
         group = torch.tensor([experience.group for experience in batch], device=device)
         total = self._sum_tensor(group_moments(scores(rewards, mask), group, groups))
@@ -216,7 +223,7 @@ class Learner(SendingRank):
                 outputs.logprobs, taken.proximal, taken.behaviour, taken.advantages, part.mask, **clipping
             )
             each = policy
-            if algorithm.kl == "loss":
+            if algorithm.kl == "loss" and taken.reference is not None:
                 each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, taken.reference, part.mask)
             if algorithm.entropy_coef:
                 each = each - algorithm.entropy_coef * torch.where(part.mask, outputs.entropies, 0.0)
@@ -274,7 +281,6 @@ class Learner(SendingRank):
             return self._sum(float(values.sum())) / count
 
         metrics = {
-            "policy/kl": mean(batch.kl),
             "policy/kl_coef": self.kl_coef,
             "policy/entropy": mean(batch.entropies),
             "policy/clip_fraction": self._sum(totals["clipped"]) / trained,
@@ -288,11 +294,13 @@ class Learner(SendingRank):
         if self.config.learner.critic != "none":
             residual = self._sum_tensor(moments(batch.returns - batch.values, mask))
             spread = self._sum_tensor(moments(batch.returns, mask))
-            variances = [float(m[2] / m[0] - (m[1] / m[0]) ** 2) for m in (residual, spread)]
             metrics["value/loss"] = self._sum(totals["value"]) / trained
-            metrics["value/explained_variance"] = 1 - variances[0] / variances[1] if variances[1] > 0 else 0.0
-        if self._sum(float(gap.numel())) > 0:
+            metrics["value/explained_variance"] = explained_variance(residual, spread)
+        if batch.kl is not None:
+            metrics["policy/kl"] = mean(batch.kl)
+        if compared := self._sum(float(gap.numel())):
             metrics["policy/engine_logprob_gap"] = self._max(float(gap.max()) if gap.numel() else 0.0)
+            metrics["policy/engine_logprob_gap_mean"] = self._sum(float(gap.double().sum())) / compared
         return metrics
 
     # -- weights ---------------------------------------------------------------------------------------------
@@ -301,10 +309,13 @@ class Learner(SendingRank):
         """Return a few sequences and their log-probabilities under the present weights: an engine that loaded them has
         to find the same."""
         rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
-        part = self._collate(rows)
-        with torch.no_grad():
-            logprobs = self.engine(part, 1.0, entropy="none").logprobs
-        return rows, [logprobs[row, : len(completion)].tolist() for row, (_, completion) in enumerate(rows)]
+        found: list[list[float]] = [[] for _ in rows]
+        for group, _ in self._microbatches(rows):
+            with torch.no_grad():
+                logprobs = self.engine(self._collate([rows[index] for index in group]), 1.0, entropy="none").logprobs
+            for row, index in enumerate(group):
+                found[index] = logprobs[row, : len(rows[index][1])].tolist()
+        return rows, found
 
     def checkpoint(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0) and beside it all that ``restore`` needs; to be called on

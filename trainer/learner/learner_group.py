@@ -1,17 +1,17 @@
-"""The learner's ranks as one: every call goes to all of them, together."""
+"""The learner's ranks as one: every call goes to all of them, together, and has a limit."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError
 
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience
-from trainer.workers.errors import first_line
+from trainer.workers.errors import WaitTimeout, first_line, is_gone, log_tail
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
 GRACE_S = 10.0
@@ -22,12 +22,19 @@ class LearnerDied(RuntimeError):
 
 
 class LearnerGroup:
-    """Ray actors, one a rank, made by ``start``. Every call raises LearnerDied if a rank's process ends."""
+    """Ray actors, one a rank, made by ``start``. Every call raises LearnerDied if a rank's process ends, and
+    WaitTimeout if one does not answer in ``timeout_s``."""
 
     def __init__(
-        self, start: Callable[[], Sequence[Any]], workers: Sequence[Any] = (), transport: str = "object_store"
+        self,
+        start: Callable[[], Sequence[Any]],
+        workers: Sequence[Any] = (),
+        transport: str = "object_store",
+        timeout_s: float = 3600.0,
+        log_folder: Path = Path(),
     ) -> None:
         self._start, self.ranks = start, list(start())
+        self.timeout_s, self.log_folder = timeout_s, log_folder
         self._workers = list(workers)
         self._nccl, self._open = transport == "nccl", False
 
@@ -53,7 +60,7 @@ class LearnerGroup:
         all."""
         parts = [rows[rank :: len(self.ranks)] for rank in range(len(self.ranks))]
         calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
-        return dict((await _together(calls))[0])
+        return dict((await self._together("sft_step", calls))[0])
 
     async def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
         """Return the mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
@@ -106,22 +113,29 @@ class LearnerGroup:
         await self._all("save", folder)
 
     async def _all(self, method: str, *arguments: Any) -> list[Any]:
-        return await _together([getattr(rank, method).remote(*arguments) for rank in self.ranks])
+        return await self._together(method, [getattr(rank, method).remote(*arguments) for rank in self.ranks])
 
-
-async def _together(calls: Sequence[Any]) -> list[Any]:
-    """Return the results of a call on every rank. Raises the first error, or LearnerDied if a process is gone."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    _, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
-    if pending:
-        await asyncio.wait(pending, timeout=GRACE_S)
-    for task in tasks:  # what comes too late to be told is not to be complained about
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-    errors = [task.exception() for task in tasks if task.done()]
-    for rank, error in enumerate(errors):
-        if isinstance(error, RayActorError):
-            raise LearnerDied(f"learner-{rank} ended: {first_line(error)}") from None
-    for error in errors:
-        if error is not None:
-            raise error
-    return [task.result() for task in tasks]
+    async def _together(self, method: str, calls: Sequence[Any]) -> list[Any]:
+        """Return the results of a call on every rank. Raises the first error, LearnerDied if a process is gone, or
+        WaitTimeout if a rank does not answer."""
+        tasks = [asyncio.ensure_future(call) for call in calls]
+        done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION, timeout=self.timeout_s)
+        if pending and any(task.exception() for task in done):
+            await asyncio.wait(pending, timeout=GRACE_S)
+        for task in tasks:  # what comes too late to be told is not to be complained about
+            task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        errors = [task.exception() if task.done() else None for task in tasks]
+        for rank, error in enumerate(errors):
+            if error is not None and is_gone(error):
+                raise LearnerDied(f"learner-{rank} ended: {first_line(error)}") from None
+        for error in errors:
+            if error is not None:
+                raise error
+        for rank, task in enumerate(tasks):
+            if not task.done():
+                name = f"learner-{rank}"
+                raise WaitTimeout(
+                    f"{name} did not answer {method} in {self.timeout_s:g} s (controller.learner_timeout_s); "
+                    f"the end of its log:\n{log_tail(self.log_folder, name)}"
+                )
+        return [task.result() for task in tasks]

@@ -17,24 +17,24 @@ class TakenBatch:
 
     ``mask`` is true at completion tokens. ``proximal``, ``reference`` and ``behaviour`` are log-probabilities: under
     the weights at the step's beginning, of the frozen policy, and of those that sampled, which were of ``versions``.
-    ``values``, ``entropies`` and ``kl`` (to the reference) are of the step's beginning too.
+    ``values``, ``entropies`` and ``kl`` (to the reference) are of the step's beginning too. Without a reference policy
+    ``reference`` and ``kl`` are None.
     """
 
     rows: Sequence[Row]
     mask: Tensor
     proximal: Tensor
     values: Tensor
-    reference: Tensor
+    reference: Tensor | None
     entropies: Tensor
     behaviour: Tensor
     advantages: Tensor
     returns: Tensor
-    kl: Tensor
+    kl: Tensor | None
     versions: Tensor
 
     def pick(self, chosen: Sequence[int], length: int) -> TakenBatch:
         """Return the chosen experiences, the tensors cut to ``[chosen, length]``."""
-        tensors = {
-            field.name: getattr(self, field.name)[chosen, :length] for field in fields(self) if field.name != "rows"
-        }
-        return TakenBatch([self.rows[index] for index in chosen], **tensors)
+        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}
+        picked = {name: None if value is None else value[chosen, :length] for name, value in tensors.items()}
+        return TakenBatch([self.rows[index] for index in chosen], **picked)

@@ -22,6 +22,10 @@ WAITING = "waiting.jsonl"
 LEARNER = "learner"
 
 
+class CheckpointLacks(RuntimeError):
+    """A checkpoint was written and is not whole; the message says what is missing. The one before it stays."""
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A complete checkpoint: its folder and ``state.json``, which has ``version``, ``controller`` and ``run``."""
@@ -44,6 +48,18 @@ async def new_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Asyn
     write_json(partial / STATE, state)
     await asyncio.to_thread(complete, partial)
     prune(folder.parent, "step-", keep)
+
+
+def check_written(partial: Path, ranks: int, *others: str) -> None:
+    """Refuse to complete a checkpoint that lacks the policy, a rank's state or one of ``others``: what was written may
+    lie on another machine. Raises CheckpointLacks."""
+    wanted = ["config.json", "model.safetensors", *(f"{LEARNER}/rank-{rank}.json" for rank in range(ranks)), *others]
+    missing = [name for name in wanted if not (partial / name).is_file()]
+    if missing:
+        raise CheckpointLacks(
+            f"the checkpoint in {partial} lacks {', '.join(missing)}, though every learner rank wrote its part: "
+            "run_dir must be a folder that all machines share"
+        )
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:

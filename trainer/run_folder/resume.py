@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from conf.schema.base import FREE, ConfigError
+from conf.schema.base import FREE, GROWS, ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import marked
 from trainer.run_folder.files import read_json
@@ -18,20 +18,26 @@ from trainer.run_folder.files import read_json
 
 def check_resumable(folder: Path, config: Config) -> None:
     """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
-    began = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    free = {key.name for key in marked(FREE)}
-    before, now = _flat(began), _flat(config.model_dump(mode="json"))
+    free, grows = ({key.name for key in marked(marker)} for marker in (FREE, GROWS))
+    before, now = _began(folder), _flat(config.model_dump(mode="json"))
     for key in [*now, *(key for key in before if key not in now)]:
-        if before.get(key) != now.get(key) and not free & {key, key.partition(".")[0]}:
+        grown = key in grows and key in before and before[key] <= now[key]
+        if before.get(key) != now.get(key) and not grown and not free & {key, key.partition(".")[0]}:
             raise ConfigError(
                 f"{key}: {now.get(key)!r} is not allowed with resume=auto: the run in '{folder}' began with "
                 f"{before.get(key)!r}"
             )
 
 
-def is_finished(folder: Path) -> bool:
-    """Return whether the run of a folder came to its end."""
-    return bool(read_json(folder / "summary.json").get("status") == "finished")
+def is_finished(folder: Path, config: Config) -> bool:
+    """Return whether the run of a folder came to the end that this configuration asks for."""
+    more = "ppo" in config.stages and _began(folder)["algorithm.steps"] < config.algorithm.steps
+    return bool(read_json(folder / "summary.json").get("status") == "finished") and not more
+
+
+def _began(folder: Path) -> dict[str, Any]:
+    """Return the configuration that a run began with, with dotted keys."""
+    return _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

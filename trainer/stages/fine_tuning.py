@@ -19,6 +19,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from rewards.compare_decompositions import compare, means
 from rewards.nouns_and_vectors import TextResources
@@ -30,7 +31,7 @@ from rollout.json_lines import write_lines
 from rollout.records import Decomposition, Problem
 from rollout.strategies import DECOMPOSE_ONLY
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import new_checkpoint, newest
+from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
 from trainer.tracking.live_view import View
@@ -117,6 +118,7 @@ class FineTuning:
             self.folder.mkdir(exist_ok=True)
             chosen = list(itertools.islice(self.source.train(self.config.seed), self.config.sft.problems))
             mixture, counts = await self._sources.gather(chosen, self._unseen, pipeline, self.folder, progress)
+            enough(len(mixture), {name: entry["examples"] for name, entry in counts.items()}, self.config.learner.ranks)
             held_out = [
                 ("held_out", Lesson(problem, list(problem.subquestions or [])))
                 for problem in with_subquestions(self.source, self.config.sft.held_out.problems)
@@ -159,6 +161,7 @@ class FineTuning:
         folder, keep = self.checkpoints / f"step-{step}", self.config.learner.keep_checkpoints
         async with new_checkpoint(folder, {"version": step, "run": run}, keep) as partial:
             await learner.checkpoint(str(partial))
+            check_written(partial, self.config.learner.ranks)
 
     def forget_checkpoints(self) -> None:
         """Remove them: stage 1 is done, and its model is kept."""
@@ -206,6 +209,16 @@ class FineTuning:
         self.report |= entries
         self.folder.mkdir(exist_ok=True)
         write_json(self.folder / SUMMARY, self.report)
+
+
+def enough(found: int, by_source: dict[str, int], ranks: int) -> None:
+    """Refuse to fine-tune on fewer examples than there are learner ranks, none included. Raises ConfigError."""
+    if found < ranks:
+        sources = ", ".join(f"{name} {count}" for name, count in by_source.items())
+        raise ConfigError(
+            f"sft.sources: only {found} examples for stage sft ({sources}); allowed: at least learner.ranks ({ranks}), "
+            "which a larger sft.problems or another source may give"
+        )
 
 
 def with_subquestions(source: Source, count: int) -> list[Problem]:

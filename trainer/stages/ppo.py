@@ -18,9 +18,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from conf.schema.config import Config
 from rewards.reward import Scored
@@ -29,6 +29,8 @@ from rollout.records import Problem
 from trainer.algorithm.experience import make_experience
 from trainer.algorithm.staleness import StalenessManager
 from trainer.learner.learner_group import LearnerGroup
+from trainer.stages.drops import Drops
+from trainer.stages.engine_gap import alarm, largest_healthy, with_proof
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.in_flight import InFlight, ScoredGroup
 from trainer.stages.sample_groups import flat, usable
@@ -40,6 +42,7 @@ from trainer.workers.weight_publisher import Push
 OnStep = Callable[[int, dict[str, float], list[Scored]], Any]
 # Called, and waited for, between two steps where a checkpoint is due and everything up to there has been reported.
 OnCheckpoint = Callable[[int], Any]
+Result = TypeVar("Result")
 # What is counted since the start.
 COUNTERS = ("dropped", "refused", "flat_groups", "max_staleness")
 
@@ -62,6 +65,11 @@ class Controller:
         self.in_flight = InFlight(self.group_size, self.staleness)
         self.version = self.dropped = self.refused = self.flat_groups = 0
         self.max_staleness = 0.0
+        # Whatever the key, all that may be in flight at once may fail at once.
+        at_once = (self.config.controller.max_staleness + 1) * self.batch_size // self.group_size
+        self.drops = Drops(max(self.config.controller.max_dropped_in_a_row, at_once + 1))
+        # Told in one line when groups are dropped and dropped.
+        self.on_dropped: Callable[[str], object] = lambda line: None
         self.out_of_budget = False
         self._drawn = self._flat_since_step = 0
         self._place_free, self._arrived = asyncio.Event(), asyncio.Event()
@@ -69,6 +77,8 @@ class Controller:
         self._idle_s = self._checkpoint_s = 0.0
         self._reporting: asyncio.Task[None] | None = None
         self._pushing: asyncio.Task[Push] | None = None
+        # What ends the run though none of its loops waits for it now.
+        self._first_error: asyncio.Future[None]
 
     def state(self) -> tuple[dict[str, Any], list[Scored]]:
         """Return what ``restore`` needs, between two steps: as JSON, and the scored episodes that wait."""
@@ -96,17 +106,20 @@ class Controller:
 
     async def run(self) -> None:
         """Take all steps of the configuration, or as many as the solver's budget allows."""
+        self._first_error = asyncio.get_running_loop().create_future()
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
-            done, _ = await asyncio.wait(loops, return_when=asyncio.FIRST_COMPLETED)
-            for loop in done:
-                loop.result()
+            done, _ = await asyncio.wait([self._first_error, *loops], return_when=asyncio.FIRST_COMPLETED)
+            # Loops that wait for what failed fail with it.
+            for ended in [self._first_error] if self._first_error in done else done:
+                ended.result()
         except Exception:
             # The last step that was taken is still to be told.
             if self._reporting is not None:
                 await asyncio.wait([self._reporting], timeout=self.config.controller.wait_timeout_s)
             raise
         finally:
+            self._first_error.cancel()
             tasks = [task for task in (*loops, self._reporting, self._pushing) if task is not None]
             for task in tasks:
                 task.cancel()
@@ -143,6 +156,7 @@ class Controller:
 
     async def _receive(self) -> None:
         """Have scored groups wait to be trained on, whole; give up and count those that hold nothing to learn from.
+        Raises NothingToTrainOn if there are no others.
 
         The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
         full batches that they make, and no more come.
@@ -155,11 +169,14 @@ class Controller:
                     continue
                 if not usable(group):
                     self.dropped += len(group)
+                    if line := self.drops.dropped(group):
+                        self.on_dropped(line)
                 elif self._to_resample(group):
                     self.flat_groups += 1
                     self._flat_since_step += 1
                 else:
                     self.in_flight.keep(group)
+                    self.drops.kept()
                     self._arrived.set()
                     continue
                 self.in_flight.give_up(group)
@@ -235,12 +252,24 @@ class Controller:
         gathering = time.perf_counter()
         weights, probe, expected = await self.learner.weights(experiences)
         metrics["time/weight_push"] = time.perf_counter() - gathering
-        self._pushing = asyncio.create_task(self._push(weights, step, probe, expected))
+        self._pushing = self._beside(self._push(weights, step, probe, expected))
         if self.evaluator is not None:
             await self.evaluator.keep(step)
         if step == self.config.algorithm.steps:
             await self._pushing
         return metrics
+
+    def _beside(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
+        """Have this done beside the loops; an error in it ends the run at once."""
+        task = asyncio.create_task(work)
+
+        def ended(done: asyncio.Task[Result]) -> None:
+            error = None if done.cancelled() else done.exception()
+            if error is not None and not self._first_error.done():
+                self._first_error.set_exception(error)
+
+        task.add_done_callback(ended)
+        return task
 
     async def _push(self, weights: Any, version: int, probe: Any, expected: Any) -> Push:
         result = await self.pipeline.publish(weights, probe, expected)
@@ -264,6 +293,7 @@ class Controller:
             "time/checkpoint": checkpoint_s,
             "staleness/refused": self.refused,
             "episode/flat_groups": self.flat_groups,
+            "episode/dropped": self.dropped,
             "episode/retried": counts["retried"],
             "episode/solver_failures": counts["solver_failures"],
             "reward/errors": counts["reward_errors"],
@@ -272,23 +302,26 @@ class Controller:
         }
 
     async def _report(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
-        """Report a step once its own push is through, without making the next step wait for that."""
-        push = self._pushing
+        """Report a step once its own push is through and proven, in the order of the steps, without making the next
+        step wait for that."""
+        push, before = self._pushing, self._reporting
         assert push is not None
 
         async def later() -> None:
             result = await push
+            gap = await result.proven()
+            if before is not None:
+                await before
             metrics["time/weight_push"] += result.seconds
             metrics["time/pause"] = result.pause
             metrics["throughput/weights_mib"] = result.mib
-            metrics["policy/engine_logprob_gap"] = max(metrics.get("policy/engine_logprob_gap", 0.0), result.gap)
+            metrics.update(with_proof(metrics, result.gap, gap))
+            metrics.update(alarm(metrics, largest_healthy(self.config)))
             if self.evaluator is not None:
                 metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))
             await self.on_step(step, metrics, batch)
 
-        if self._reporting is not None:
-            await self._reporting
-        self._reporting = asyncio.create_task(later())
+        self._reporting = self._beside(later())
         if step == self.config.algorithm.steps:
             await self._reporting
 

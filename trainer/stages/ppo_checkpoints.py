@@ -12,7 +12,7 @@ from typing import Any
 from conf.schema.config import Config
 from rollout.data.source import Source
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import WAITING, Checkpoint, new_checkpoint, newest, read_checkpoint
+from trainer.run_folder.checkpoints import WAITING, Checkpoint, check_written, new_checkpoint, newest, read_checkpoint
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import Controller, OnStep
 from trainer.workers.pipeline import Pipeline
@@ -78,4 +78,5 @@ class Recovery:
         async with new_checkpoint(self.folder / name, state, self.config.learner.keep_checkpoints) as partial:
             await learner.checkpoint(str(partial))
             write_scored(partial / WAITING, waiting)
+            check_written(partial, self.config.learner.ranks, WAITING)
         self.checkpoint = read_checkpoint(self.folder / name)

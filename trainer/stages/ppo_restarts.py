@@ -5,17 +5,19 @@ Steps taken since that checkpoint are taken again; their rows are taken out of t
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from rewards.reward import Scored
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.stages.engine_gap import ALARM, alarm_line, largest_healthy
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import OnStep
 from trainer.stages.ppo_checkpoints import Recovery, Save
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
+from trainer.workers.errors import answer
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
 
@@ -36,6 +38,7 @@ class RestartedPpo:
     on_step: OnStep
     save: Save
     restarted: Callable[[], object]
+    _differs: bool = False
 
     async def run(self) -> None:
         """Take all steps and write the last checkpoint. Raises BudgetSpent if the solver's budget ended it, LearnerDied
@@ -61,26 +64,37 @@ class RestartedPpo:
         if config.evaluation.every and not config.rollout.replay:  # a replay has no engines to evaluate with
             problems = self.recovery.source.held_out(config.evaluation.subset)
             evaluator = Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
-        controller = self.recovery.controller(self.pipeline, self.learner, self.on_step, self.save, evaluator)
-        await controller.run()
-        self.summary |= {
-            "steps": controller.version,
-            "weight_version": self.pipeline.version,
-            "max_staleness_seen": controller.max_staleness,
-            "refused": controller.refused,
-            "dropped": controller.dropped,
-        }
+        controller = self.recovery.controller(self.pipeline, self.learner, self._on_step, self.save, evaluator)
+        controller.on_dropped = self.view.say
+        try:
+            await controller.run()
+        finally:
+            self.summary |= {
+                "weight_version": self.pipeline.version,
+                "max_staleness_seen": controller.max_staleness,
+                "refused": controller.refused,
+                "dropped": controller.dropped,
+                "dropped_by_outcome": dict(controller.drops.by_outcome),
+            }
+        self.summary["steps"] = controller.version
         if evaluator is not None and evaluator.best is not None:
             self.summary["best"] = evaluator.best
         await self.save("ppo", controller)
         if controller.out_of_budget:
             raise BudgetSpent
 
+    async def _on_step(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
+        """Report a step; say it when the engines begin to differ from the learner."""
+        await self.on_step(step, metrics, batch)
+        before, self._differs = self._differs, bool(metrics.get(ALARM, self._differs))
+        if self._differs and not before:
+            self.view.say(alarm_line(step, metrics, largest_healthy(self.recovery.config)))
+
     async def _restart_learner(self) -> None:
         """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""
         await self.pipeline.reset()
-        async with asyncio.timeout(self.recovery.config.controller.start_timeout_s):
-            await self.learner.restart()
+        limit, logs = self.recovery.config.controller.start_timeout_s, self.recovery.folder.parent / "logs"
+        await answer(self.learner.restart(), "learner-0", "start again", limit, logs, "controller.start_timeout_s")
         self.restarted()
         self.tracker.rewind(self.recovery.version, self.summary["accuracy"])
         await self.recovery.begin(self.decomposer, self.pipeline, self.learner)

@@ -11,14 +11,18 @@ FLAT = 1e-8
 
 
 def usable(group: Sequence[Scored]) -> bool:
-    """Return whether every sample was scored and holds policy tokens: a group is trained on whole or not at all."""
-    return all(
+    """Return whether every sample can be trained on: a group is, whole, or not at all."""
+    return all(map(trainable, group))
+
+
+def trainable(item: Scored) -> bool:
+    """Return whether a sample was scored and holds policy tokens."""
+    return (
         item.reward.error is None
         # Too long a prompt and too many replies are the decomposition's doing; every other failure is the solver's own.
         and item.episode.outcome in ("ok", "prompt_too_long", "episode_tokens")
         and item.episode.policy is not None
         and len(item.episode.policy.token_ids) > 0
-        for item in group
     )
 
 

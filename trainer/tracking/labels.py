@@ -43,6 +43,7 @@ LIVE = {
     "episode/subquestions": ("sub-questions", ".2f"),
     **{f"reward/{part}/mean": (part, ".3f") for part in PARTS},
     "staleness/mean": ("staleness", ".2f"),
+    "episode/dropped": ("dropped", ".0f"),
     "policy/kl": ("KL", ".4f"),
     "policy/entropy": ("entropy", ".3f"),
     "policy/engine_logprob_gap": ("engine gap", ".1e"),

@@ -15,8 +15,8 @@ from conf.schema.rewards import PARTS
 from trainer.tracking.labels import KINDS, LIKENESS, LIVE
 
 # The figures in one line, where there is no screen, and those in the table of a screen, row by row.
-LINE = ("sft/loss", "sft/held_out_loss", "episode/accuracy_final", "reward/total", "staleness/mean", "policy/kl",
-        "throughput/episodes_s")  # fmt: skip
+LINE = ("sft/loss", "sft/held_out_loss", "episode/accuracy_final", "reward/total", "episode/dropped", "staleness/mean",
+        "policy/kl", "throughput/episodes_s")  # fmt: skip
 FIGURES = (
     ("episode/accuracy_final", "episode/accuracy_initial", "reward/total", "episode/subquestions"),
     tuple(f"reward/{part}/mean" for part in PARTS[:4]),
@@ -24,7 +24,7 @@ FIGURES = (
     ("throughput/episodes_s", "throughput/policy_tokens_s", "throughput/learner_tokens_s", "system/resident_gib"),
 )
 # Measured now and then, or the largest of its kind: shown as it is.
-UNSMOOTHED = ("sft/held_out_loss", "policy/engine_logprob_gap")
+UNSMOOTHED = ("sft/held_out_loss", "policy/engine_logprob_gap", "episode/dropped")
 
 
 class View:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import traceback
+from collections.abc import Awaitable
 from pathlib import Path
+from typing import TypeVar
 
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
+
+from rollout.jobs import NotReady
+
+Result = TypeVar("Result")
+WAIT_KEY = "controller.wait_timeout_s"
 
 
 def reason(error: BaseException) -> str:
@@ -35,3 +43,27 @@ def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
     file = log_folder / f"{name}.log"
     text = file.read_text(errors="replace") if file.is_file() else ""
     return "\n".join(text.splitlines()[-lines:])
+
+
+def is_gone(error: BaseException) -> bool:
+    """Return whether an actor's process is gone, or is a new one that was not made ready. What an actor raised because
+    another one died, which Ray makes an error of both kinds, is not that."""
+    if isinstance(error, RayTaskError):
+        return isinstance(error.cause, NotReady)
+    return isinstance(error, RayActorError | NotReady)
+
+
+async def answer(
+    call: Awaitable[Result], name: str, what: str, seconds: float, log_folder: Path, key: str = WAIT_KEY
+) -> Result:
+    """Return what an actor's call returns. Raises WaitTimeout, which names the actor, the call, the seconds and the key
+    that they come from, and has the end of the actor's log, if it does not return in time."""
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            return await call
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise WaitTimeout(
+            f"{name} did not {what} in {seconds:g} s ({key}); the end of its log:\n{log_tail(log_folder, name)}"
+        ) from None

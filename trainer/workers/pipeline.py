@@ -3,7 +3,10 @@
 Invariant: every submitted job comes out exactly once, scored, where it was handed in: ``submit`` and ``next`` are the
 training's lane, every ``run`` has one of its own, and they go on side by side. An infrastructure error is retried, a
 bounded number of times, and then ends the run: it is raised in every lane. A worker that Ray restarted gets the current
-weights and its jobs again.
+weights and its jobs again, and nothing in between: ``assignments`` knows which worker may be given what.
+
+Every call has a limit of its own. Silence is no error where nothing is expected: the wait for episodes is timed only
+while workers that run hold some, from the last sign of any of them.
 
 Limits are set with ``asyncio.timeout``: Python 3.11's ``wait_for`` loses a cancellation that comes together with
 the result, and a loop that lost it never ends.
@@ -15,7 +18,6 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +27,15 @@ from ray.exceptions import ActorUnavailableError, RayActorError
 
 from rewards.reward import Reward, Scored, failed
 from rollout.engine.weight_update import Update
-from rollout.jobs import BUDGET, Job, Outcome
+from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.records import Episode
 from rollout.solvers.base import Usage
-from trainer.workers.errors import WaitTimeout, log_tail
+from trainer.workers.assignments import Assignments, HandIn, Life
+from trainer.workers.errors import WaitTimeout, answer, is_gone, log_tail
 from trainer.workers.weight_publisher import Publisher, Push
 
 RESTART_POLL_S = 0.5
+COLLECT_S = 5.0
 TRAINING = 0
 
 
@@ -57,13 +61,12 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         self._next_rewarder = itertools.cycle(enumerate(self.rewarders))
-        # By lane and id.
-        self._running: list[dict[tuple[int, int], Job]] = [{} for _ in self.workers]
+        self._assign(Assignments(len(self.workers)))
         self._done: dict[int, asyncio.Queue[list[Scored] | Exception]] = {TRAINING: asyncio.Queue()}
         self._lanes = itertools.count(TRAINING + 1)
         self._failure: Exception | None = None
         self._idle_s = 0.0
-        self._idle_since = time.perf_counter()
+        self._idle_since = self._last_sign = time.perf_counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._publisher = Publisher(self.workers, self.log_folder, self.wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
@@ -76,13 +79,12 @@ class Pipeline:
     @property
     def running(self) -> int:
         """Jobs of all lanes that have not come out yet."""
-        return sum(len(jobs) for jobs in self._running)
+        return len(self._assignments)
 
     @property
     def idle(self) -> bool:
         """Whether every job of the training has been handed out by ``next``."""
-        running = any(lane == TRAINING for jobs in self._running for lane, _ in jobs)
-        return not running and self._done[TRAINING].empty()
+        return not self._assignments.of_lane(TRAINING) and self._done[TRAINING].empty()
 
     @property
     def idle_s(self) -> float:
@@ -111,39 +113,46 @@ class Pipeline:
         await self.stop()
         for index, worker in enumerate(self.workers):
             await self._restarted(worker, f"rollout-{index}", self.solvers)
-        self._running = [{} for _ in self.workers]
+        self._assign(Assignments(len(self.workers)))
         self._done = {TRAINING: asyncio.Queue()}
         self._failure = None
         self._publisher.forget()
         self.start()
 
     async def submit(self, jobs: Sequence[Job]) -> None:
-        """Hand jobs to the workers with the least to do."""
+        """Hand jobs to the workers with the least to do. Raises WaitTimeout."""
         self._idle_s, self._idle_since = self.idle_s, time.perf_counter()
-        shares: dict[int, list[Job]] = {}
-        for job in jobs:
-            index = min(range(len(self.workers)), key=lambda i: len(self._running[i]))
-            self._running[index][job.lane, job.id] = job
-            shares.setdefault(index, []).append(job)
-        for index, share in shares.items():
-            try:
-                await self.workers[index].submit.remote(share)
-            except RayActorError:
-                continue  # its collecting loop sees the same error and hands the jobs in again
+        self._last_sign = time.perf_counter()
+        await asyncio.gather(*(self._hand_in(share) for share in self._assignments.assign(jobs)))
 
     async def next(self, lane: int = TRAINING) -> list[Scored]:
-        """Return scored episodes of a lane as they come. Raises WaitTimeout, InfrastructureError."""
-        try:
-            async with asyncio.timeout(self.wait_timeout_s):
-                item = await self._done[lane].get()
-        except TimeoutError:
+        """Return scored episodes of a lane as they come; while none is running, wait for as long as it takes. Raises
+        WaitTimeout, InfrastructureError."""
+        queue = self._done[lane]
+        while True:
+            left = self._last_sign + self.wait_timeout_s - time.perf_counter()
+            try:
+                async with asyncio.timeout(left if left > 0 else self.wait_timeout_s):
+                    item = await queue.get()
+            except TimeoutError:
+                self._check_silence(lane)
+                continue
+            if isinstance(item, Exception):
+                raise item
+            return item
+
+    def _check_silence(self, lane: int) -> None:
+        """Raise WaitTimeout if workers that run hold episodes of a lane and gave no sign for too long. A worker that is
+        brought back, and scoring, have limits of their own."""
+        if time.perf_counter() - self._last_sign < self.wait_timeout_s or not self._assignments.complete:
+            return
+        holders = self._assignments.holders(lane)
+        if holders:
+            name = f"rollout-{holders[0]}"
             raise WaitTimeout(
                 f"no episode finished in {self.wait_timeout_s:g} s with {self.running} running "
-                "(controller.wait_timeout_s)"
-            ) from None
-        if isinstance(item, Exception):
-            raise item
-        return item
+                f"(controller.wait_timeout_s); the end of the log of {name}:\n{log_tail(self.log_folder, name)}"
+            )
 
     async def run(self, jobs: Sequence[Job], progress: Callable[[int], Any] = lambda done: None) -> list[Scored]:
         """Run exactly these jobs, beside any others; return the results in their order. ``progress`` is called with the
@@ -166,14 +175,11 @@ class Pipeline:
 
     async def solver_usage(self) -> Usage:
         """Return what the solvers were asked since the start, summed."""
-        try:
-            async with asyncio.timeout(self.wait_timeout_s):
-                every = await asyncio.gather(*(solver.usage.remote() for solver in self.solvers))
-        except TimeoutError:
-            raise WaitTimeout(
-                f"the solver did not tell its usage in {self.wait_timeout_s:g} s (controller.wait_timeout_s)"
-            ) from None
-        return sum(every, Usage())
+        calls = (
+            self._answer(solver.usage.remote(), f"solver-{index}", "tell its usage")
+            for index, solver in enumerate(self.solvers)
+        )
+        return sum(await asyncio.gather(*calls), Usage())
 
     async def publish(self, weights: Update, probe: Any = (), expected: Any = ()) -> Push:
         """Have every worker load the weights and prove them on the probe sequences; see ``Publisher``."""
@@ -196,34 +202,54 @@ class Pipeline:
             for queue in self._done.values():
                 queue.put_nowait(error)
 
+    def _assign(self, assignments: Assignments) -> None:
+        self._assignments, self._running = assignments, assignments.held
+
+    def _answer(self, call: Awaitable[Any], name: str, what: str, more_s: float = 0.0) -> Awaitable[Any]:
+        return answer(call, name, what, self.wait_timeout_s + more_s, self.log_folder)
+
     async def _collect(self, index: int) -> None:
-        """Take outcomes from one worker, for as long as the pipeline runs."""
-        worker = self.workers[index]
+        """Take outcomes from one worker, for as long as the pipeline runs; bring it back whenever it was lost."""
         while True:
+            if self._assignments.lives[index] is not Life.RUNNING:
+                await self._bring_back(index)
+            number, call = self._assignments.numbers[index], self.workers[index].collect.remote(COLLECT_S)
             try:
-                outcomes = await worker.collect.remote(5.0)
-            except RayActorError:
-                with suppress(RayActorError):  # it died once more on the way, as the next call will say
-                    await self._bring_back(index)
+                outcomes = await self._answer(call, f"rollout-{index}", "say what is done", COLLECT_S)
+            except Exception as error:
+                if not is_gone(error):
+                    raise
+                self._assignments.lose(index, number)
                 continue
             if outcomes:
                 self._spawn(self._finish, index, outcomes)
 
+    async def _hand_in(self, share: HandIn) -> None:
+        """Give a worker its jobs. If it is lost on the way, its collecting loop brings it back and gives them again."""
+        call = self.workers[share.worker].submit.remote(share.jobs)
+        try:
+            await self._answer(call, f"rollout-{share.worker}", "take its episodes")
+        except Exception as error:
+            if not is_gone(error):
+                raise
+            self._assignments.lose(share.worker, share.number)
+
     async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
-        """Score what came; hand in again what an infrastructure error stopped."""
-        running, again = self._running[index], []
-        good = [(one.job, one.episode) for one in outcomes if one.episode and (one.job.lane, one.job.id) in running]
+        """Score what came; hand in again what an infrastructure error stopped. What is nobody's is passed over."""
+        self._last_sign = time.perf_counter()
+        taken = [
+            (job, outcome) for outcome in outcomes if (job := self._assignments.take(index, outcome.job)) is not None
+        ]
+        again = [self._tried(job, outcome.error) for job, outcome in taken if outcome.episode is None]
+        if again:
+            self.counts["retried"] += len(again)
+            await self.submit(again)
+        good = [(job, outcome.episode) for job, outcome in taken if outcome.episode is not None]
         pairs = await self._score([episode for _, episode in good]) if good else []
         scored = [Scored(job, *pair) for (job, _), pair in zip(good, pairs, strict=True)]
-        for job, error in [(outcome.job, outcome.error) for outcome in outcomes if outcome.episode is None]:
-            running.pop((job.lane, job.id), None)
-            if job.tries + 1 >= self.max_tries:
-                raise InfrastructureError(
-                    f"problem {job.problem.id} failed {self.max_tries} times, at last with: {error}"
-                )
-            again.append(replace(job, tries=job.tries + 1))
+        self._last_sign = time.perf_counter()
         for item in scored:
-            running.pop((item.job.lane, item.job.id), None)
+            self._assignments.finish(item.job)
             self.counts["reward_errors"] += item.reward.error is not None
             self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
         if scored and not self.running:
@@ -231,9 +257,12 @@ class Pipeline:
         # Where a ``run`` was cancelled, nobody waits for its lane any more.
         for lane in self._done.keys() & {item.job.lane for item in scored}:
             self._done[lane].put_nowait([item for item in scored if item.job.lane == lane])
-        if again:
-            self.counts["retried"] += len(again)
-            await self.submit(again)
+
+    def _tried(self, job: Job, error: str | None) -> Job:
+        """Return a job that failed, to be tried again. Raises InfrastructureError if that was the last time."""
+        if job.tries + 1 >= self.max_tries:
+            raise InfrastructureError(f"problem {job.problem.id} failed {self.max_tries} times, at last with: {error}")
+        return replace(job, tries=job.tries + 1)
 
     async def _score(self, episodes: list[Episode], tries: int = 2) -> list[tuple[Episode, Reward]]:
         """Score episodes together. If that ends or hangs the actor's process, each is scored alone, in a new one;
@@ -277,11 +306,18 @@ class Pipeline:
             ) from None
 
     async def _bring_back(self, index: int) -> None:
-        """Wait for Ray to restart a worker; then give it its weights and jobs again."""
-        worker = self.workers[index]
-        await self._restarted(worker, f"rollout-{index}", self.solvers)
+        """Wait for Ray to restart a worker that is lost; then give it its weights, and last its jobs again."""
+        await self._restarted(self.workers[index], f"rollout-{index}", self.solvers)
+        self._assignments.ready(index)
         self.counts["restarts"] += 1
         self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")
-        if await self._publisher.catch_up(index):
+        number = self._assignments.numbers[index]
+        try:
+            caught_up = await self._publisher.catch_up(index)
+        except NotReady:  # it died once more on the way
+            self._assignments.lose(index, number)
+            return
+        self._last_sign = time.perf_counter()
+        await self._hand_in(self._assignments.back(index))
+        if caught_up:
             self.on_version()
-        await worker.submit.remote(list(self._running[index].values()))

@@ -11,18 +11,18 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
-from ray.exceptions import RayActorError
-
-from rollout.engine.weight_update import Loaded, Update
-from trainer.workers.errors import WaitTimeout, log_tail
+from rollout.engine.weight_update import Gap, Loaded, Update
+from rollout.jobs import NotReady
+from trainer.workers.errors import WaitTimeout, answer, is_gone
 
 
 @dataclass
 class Push:
     """The outcome of one push: seconds until every worker had acknowledged it or a newer one, and of the workers that
-    loaded it the largest gap of log-probabilities, mean pause and bytes received."""
+    loaded it the largest gap of log-probabilities known by then, mean pause and bytes received. Proofs come later."""
 
     version: int
     seconds: float
@@ -30,6 +30,12 @@ class Push:
     pause: float
     mib: float
     loads: list[Loaded] = field(default_factory=list)
+    proofs: list[asyncio.Task[Gap | None]] = field(default_factory=list)
+
+    async def proven(self) -> Gap | None:
+        """Wait for the proofs; return the largest gap of all workers, and the mean; None if none was proven."""
+        found = [gap for gap in await asyncio.gather(*self.proofs) if gap is not None]
+        return Gap(max(gap.largest for gap in found), fmean(gap.mean for gap in found)) if found else None
 
 
 async def _nothing_to_refill() -> Update:
@@ -52,12 +58,18 @@ class Publisher:
 
     async def publish(self, update: Update, probe: Any = (), expected: Any = ()) -> Push:
         """Have every worker load the update and prove it on the probe sequences. Returns once each has it, or a newer
-        one, or is gone: then it gets the newest from ``catch_up``. Raises WaitTimeout, WeightMismatch."""
+        one, or is gone: then it gets the newest from ``catch_up``. The proofs may still wait in the engines, behind
+        what is generated. Raises WaitTimeout, WeightMismatch."""
         started = time.perf_counter()
         number = self._newest[0] + 1 if self._newest else 1
         self._newest = (number, update, probe, expected)
         replies = await asyncio.gather(*(self._deliver(index, number) for index in range(len(self._workers))))
         loads = [loaded for loaded in replies if loaded is not None]
+        proofs = [
+            asyncio.create_task(self._proof(index, loaded.version))
+            for index, loaded in enumerate(replies)
+            if loaded is not None and probe
+        ]
         count = max(1, len(loads))
         return Push(
             update.version,
@@ -66,6 +78,7 @@ class Publisher:
             sum(loaded.pause_s for loaded in loads) / count,
             sum(loaded.nbytes for loaded in loads) / count / 2**20,
             loads,
+            proofs,
         )
 
     def forget(self) -> None:
@@ -75,33 +88,54 @@ class Publisher:
         self.versions = [0] * len(self._workers)
 
     async def catch_up(self, index: int) -> bool:
-        """Bring a worker that was restarted to the newest version; return False if nothing was published yet."""
+        """Bring a worker that was restarted to the newest version; return False if nothing was published yet. Raises
+        NotReady if it dies once more, WaitTimeout, WeightMismatch."""
         if self._newest is None:
             return False
-        self._has[index] = 0
-        await self._deliver(index, self._newest[0])
+        async with self._locks[index]:
+            # Whatever the process before had.
+            self._has[index] = 0
+            await self._load(index)
+            if not self._has[index]:
+                raise NotReady(f"rollout-{index} died while it loaded")
         return True
 
     async def _deliver(self, index: int, number: int) -> Loaded | None:
         """Have a worker load the newest update, if it has not reached ``number`` by its turn."""
         async with self._locks[index]:
-            if self._has[index] >= number:
-                return None
-            assert self._newest is not None
-            newest, update, probe, expected = self._newest
-            name = f"rollout-{index}"
-            try:
-                async with asyncio.timeout(self._wait_timeout_s):
-                    loaded: Loaded = await self._workers[index].load_weights.remote(update, probe, expected)
-                    if loaded.version != update.version:
-                        update = await self.refill()
-                        loaded = await self._workers[index].load_weights.remote(update)
-            except RayActorError:
-                return None
-            except TimeoutError:
-                raise WaitTimeout(
-                    f"{name} did not load version {update.version} in {self._wait_timeout_s:g} s; the end of its "
-                    f"log:\n{log_tail(self._log_folder, name)}"
-                ) from None
-            self._has[index], self.versions[index] = newest, loaded.version
-            return loaded
+            return None if self._has[index] >= number else await self._load(index)
+
+    async def _load(self, index: int) -> Loaded | None:
+        """Have a worker load the newest update; None if its process is gone."""
+        assert self._newest is not None
+        newest, update, probe, expected = self._newest
+        load = self._workers[index].load_weights
+        try:
+            loaded: Loaded = await self._answer(load.remote(update, probe, expected), index, update.version)
+            if loaded.version != update.version:
+                update = await self.refill()
+                loaded = await self._answer(load.remote(update), index, update.version)
+        except Exception as error:
+            if not is_gone(error):
+                raise
+            return None
+        self._has[index], self.versions[index] = newest, loaded.version
+        return loaded
+
+    async def _proof(self, index: int, version: int) -> Gap | None:
+        """Return a worker's proof; None if its process is gone, or too busy: a push that is loaded ends no run."""
+        call = self._workers[index].proof.remote(version)
+        try:
+            gap: Gap | None = await answer(
+                call, f"rollout-{index}", f"prove version {version}", self._wait_timeout_s, self._log_folder
+            )
+        except WaitTimeout:
+            return None
+        except Exception as error:
+            if not is_gone(error):
+                raise
+            return None
+        return gap
+
+    def _answer(self, call: Awaitable[Loaded], index: int, version: int) -> Awaitable[Loaded]:
+        return answer(call, f"rollout-{index}", f"load version {version}", self._wait_timeout_s, self._log_folder)

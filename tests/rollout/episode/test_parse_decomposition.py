@@ -97,6 +97,19 @@ def test_token_ends_are_the_tokens_that_complete_each_subquestion():
     assert ends == [2, 5]
 
 
+def test_the_ends_of_a_long_text_are_found_in_few_decodings():
+    tokens, asked = ["a "] * 4_000, []
+
+    def decode(ids):
+        asked.append(len(ids))
+        return "".join(tokens[i] for i in ids)
+
+    ends = token_ends([2, 1_000, 4_001, 7_999, 8_000, 9_000], range(4_000), decode)
+    assert ends == [0, 499, 2_000, 3_999, 3_999, 3_999]
+    assert len(asked) <= 6 * 12
+    assert token_ends([3], [], decode) == [0]
+
+
 def check(text: str, limits: Strategy, truncated: bool) -> None:
     """What holds of every text."""
     parsed = parse(text, limits, truncated=truncated)

@@ -10,6 +10,7 @@ import torch
 
 from trainer.algorithm.advantages import (
     estimate,
+    explained_variance,
     gae,
     group_moments,
     grpo,
@@ -187,3 +188,34 @@ def test_whitening_over_two_ranks_is_that_over_one():
 def test_whitening_what_has_no_variance_gives_zero():
     values, mask = torch.full((3, 4), 0.5), torch.ones(3, 4, dtype=torch.bool)
     assert whiten(values, mask, moments(values, mask)).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(("mean", "spread"), [(-40.0, 0.01), (-7.3, 0.001), (0.85, 1e-3), (1e3, 0.1), (0.0, 1.0)])
+def test_whitening_has_unit_spread_wherever_the_values_are(mean, spread):
+    torch.manual_seed(0)
+    values, mask = mean + spread * torch.randn(50, 1000), torch.ones(50, 1000, dtype=torch.bool)
+    white = whiten(values, mask, moments(values, mask))
+    assert white.dtype == values.dtype
+    assert float(white.double().std()) == pytest.approx(1.0, abs=0.02)
+    assert float(white.double().mean()) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("constant", [0.6, 0.15, 1.0, 0.0, -3.7, 1e4])
+@pytest.mark.parametrize("wrong_by", [0.0, 1e-3, 0.5])
+def test_constant_returns_have_nothing_to_explain(constant, wrong_by):
+    torch.manual_seed(0)
+    mask = torch.rand(40, 50) < 0.8
+    values = constant + wrong_by * torch.randn(40, 50)
+    # As GAE makes them: the critic's value, and what was missing to the return.
+    returns = (constant - values) + values
+    found = explained_variance(moments(returns - values, mask), moments(returns, mask))
+    assert found == 0.0
+
+
+def test_explained_variance_is_the_share_that_the_critic_knows():
+    torch.manual_seed(0)
+    returns, mask = 5 + torch.randn(40, 50), torch.ones(40, 50, dtype=torch.bool)
+    for share in (0.0, 0.5, 1.0, -1.0):
+        values = share * returns
+        found = explained_variance(moments(returns - values, mask), moments(returns, mask))
+        assert found == pytest.approx(1 - (1 - share) ** 2, abs=1e-6)

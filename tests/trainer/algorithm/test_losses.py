@@ -119,7 +119,8 @@ def test_k1_and_k3_and_their_gradients_are_those_of_a_slow_loop():
 
 def test_k3_has_the_expectation_of_the_divergence_and_is_never_negative():
     torch.manual_seed(0)
-    p, r = torch.randn(8, dtype=torch.float64).log_softmax(0), torch.randn(8, dtype=torch.float64).log_softmax(0)
+    # Near enough to one another that no token reaches the bound.
+    p, r = ((0.5 * torch.randn(8, dtype=torch.float64)).log_softmax(0) for _ in range(2))
     mask = torch.ones(1, 8, dtype=torch.bool)
     k1, k3 = losses.kl_k1(p[None], r[None], mask)[0], losses.kl_k3(p[None], r[None], mask)[0]
     divergence = sum(a * (math.log(a) - b) for a, b in zip(p.exp().tolist(), r.tolist(), strict=True))
@@ -127,6 +128,52 @@ def test_k3_has_the_expectation_of_the_divergence_and_is_never_negative():
     assert (p.exp() * k3).sum().item() == pytest.approx(divergence)
     assert (k3 >= 0).all()
     assert losses.kl_k3(p[None], p[None], mask).abs().max() == 0
+
+
+@pytest.mark.parametrize("below", [3.0, 20.0, 40.0, 89.0, 1e4])
+def test_a_token_far_from_the_reference_makes_no_loss_infinite(below):
+    mask, reference = torch.ones(1, 3, dtype=torch.bool), torch.zeros(1, 3)
+    policy = torch.tensor([[-below, below, 0.1]], requires_grad=True)
+    loss = losses.kl_k3(policy, reference, mask)
+    assert torch.isfinite(loss).all()
+    assert loss.max() <= losses.K3_MAX
+    loss.sum().backward()
+    assert torch.isfinite(policy.grad).all()
+
+
+@pytest.mark.parametrize("apart", [5.0, 50.0, 500.0])
+@pytest.mark.parametrize("advantage", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("dual_clip", [None, 3.0])
+def test_a_ratio_far_from_one_is_bounded(apart, advantage, dual_clip):
+    mask, old = torch.ones(1, 2, dtype=torch.bool), torch.zeros(1, 2)
+    current = torch.tensor([[apart, -apart]], requires_grad=True)
+    advantages = torch.full((1, 2), advantage)
+    loss, statistics = losses.policy_loss(
+        current, old, old, advantages, mask, decoupled=True, dual_clip=dual_clip, **SETTINGS
+    )
+    loss.sum().backward()
+    assert torch.isfinite(loss).all()
+    assert torch.isfinite(current.grad).all()
+    assert torch.isfinite(statistics["ratio_max"])
+    # The only loss without a bound of its own is that of a bad token that became likely.
+    grown = 3.0 if dual_clip else math.exp(min(apart, 20.0))
+    assert loss[0, 0].item() == pytest.approx({-1.0: grown, 0.0: 0.0, 1.0: -1.3}[advantage])
+    assert loss[0, 1].item() == pytest.approx({-1.0: 0.8, 0.0: 0.0, 1.0: -math.exp(max(-apart, -20.0))}[advantage])
+
+
+def test_dual_clip_and_its_gradient_are_those_of_a_slow_loop():
+    mask, current, proximal, behaviour, advantages = some(0.9, 0.9, 0.3, 1.0)
+
+    def reference(c, p, b, a):
+        weight, ratio = min(math.exp(p - b), 2.0), math.exp(c - p)
+        objective = min(ratio * a, min(max(ratio, 0.8), 1.3) * a)
+        return -weight * (max(objective, 1.5 * a) if a < 0 else objective)
+
+    inputs = (current, proximal, behaviour, advantages)
+    loss, statistics = losses.policy_loss(*inputs, mask, decoupled=True, dual_clip=1.5, **SETTINGS)
+    agrees(loss, inputs, mask, reference)
+    without = losses.policy_loss(*inputs, mask, decoupled=True, **SETTINGS)[1]
+    assert statistics["clipped"] > without["clipped"]
 
 
 def test_the_kl_coefficient_follows_the_target():

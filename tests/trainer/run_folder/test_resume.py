@@ -9,7 +9,7 @@ import yaml
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
-from trainer.run_folder.resume import check_resumable
+from trainer.run_folder.resume import check_resumable, is_finished
 
 
 @pytest.fixture
@@ -38,6 +38,17 @@ def began(tmp_path):
 def test_what_a_run_learns_nothing_from_may_differ(began, changed):
     began(**changed)
     check_resumable(began.folder, compose([]))
+
+
+def test_a_run_may_be_made_longer_and_is_then_not_finished(began):
+    began(algorithm__steps=40)
+    (began.folder / "summary.json").write_text('{"status": "finished"}')
+    longer, same = compose(["algorithm.steps=41"]), compose(["algorithm.steps=40"])
+    for config in (longer, same):
+        check_resumable(began.folder, config)
+    assert (is_finished(began.folder, longer), is_finished(began.folder, same)) == (False, True)
+    with pytest.raises(ConfigError, match=r"algorithm\.steps: 39 is not allowed with resume=auto"):
+        check_resumable(began.folder, compose(["algorithm.steps=39"]))
 
 
 @pytest.mark.parametrize(

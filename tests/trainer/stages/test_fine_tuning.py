@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from conf.schema.base import ConfigError
 from launch.compose import compose
 from rollout.data.source import make_source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Outcome
 from rollout.records import Attempt, Decomposition, Episode
-from tests.trainer.fakes import Actor, Rewarder, Worker
-from trainer.stages.fine_tuning import FineTuning
+from tests.trainer.fakes import Actor, Rewarder, Worker, write_checkpoint
+from trainer.stages.fine_tuning import FineTuning, enough
 from trainer.tracking.live_view import View
 from trainer.workers.pipeline import Pipeline
 
@@ -57,6 +58,7 @@ class Learner:
         return 3.0 / (1 + len(self.steps))
 
     async def checkpoint(self, folder):
+        write_checkpoint(folder)
         (Path(folder) / "steps").write_text(str(len(self.steps)))
 
     async def restore(self, folder):
@@ -214,3 +216,14 @@ def test_another_files_problems_are_compared_too_and_never_trained_on(tmp_path):
     assert stage.report["sources"]["gpt"]["held_out_dropped"] == 1
     examples = [json.loads(line) for line in (tmp_path / "sft" / "examples.jsonl").read_text().splitlines()]
     assert {row["id"] for row in examples if row["source"] == "gpt"} == {"t-2"}
+
+
+@pytest.mark.parametrize(("found", "ranks", "refused"), [(0, 1, True), (1, 2, True), (2, 2, False), (1, 1, False)])
+def test_fewer_examples_than_ranks_are_refused_in_a_line_that_names_the_key(found, ranks, refused):
+    if not refused:
+        enough(found, {"data": found}, ranks)
+        return
+    said = rf"^sft\.sources: only {found} examples .*learner\.ranks \({ranks}\)"
+    with pytest.raises(ConfigError, match=said) as error:
+        enough(found, {"data": found}, ranks)
+    assert "\n" not in str(error.value)

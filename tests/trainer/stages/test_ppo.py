@@ -10,10 +10,10 @@ from collections import Counter
 import pytest
 from ray.exceptions import RayActorError
 
-from rollout.jobs import Job, Outcome, sampling_seed
+from rollout.jobs import Job, NotReady, Outcome, sampling_seed
 from rollout.records import Episode, PolicySample, Problem
-from tests.trainer.fakes import Worker
-from tests.trainer.loop import make_pipeline, problems, train
+from tests.trainer.fakes import Rewarder, Worker
+from tests.trainer.loop import GROUPS, make_pipeline, problems, train
 from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeout
 
 
@@ -176,6 +176,96 @@ def test_a_slow_episode_holds_no_batch_and_goes_on_over_weight_changes(staleness
     else:
         assert result.refused == 0
         assert slow.versions[0] == 0 < 6 <= slow.versions[1], "one episode, weights of two versions"
+
+
+class SlowToReturn(Worker):
+    """Loads slowly when it comes back; what it is given before that, or twice in one life, is written down."""
+
+    def __init__(self, seed):
+        super().__init__(seed, delay=0.05)
+        self.returning = False
+        self.early, self.given = 0, Counter()
+
+    def die(self):
+        super().die()
+        self.returning = True
+
+    async def submit(self, jobs):
+        self.early += 0 if self.dead else self.returning * len(jobs)
+        self.given.update((self.life, job.lane, job.id, job.tries) for job in jobs if not self.dead)
+        await super().submit(jobs)
+
+    async def load_weights(self, update, probe=(), expected=()):
+        await asyncio.sleep(0.3 * self.returning)
+        loaded = await super().load_weights(update, probe, expected)
+        self.returning = False
+        return loaded
+
+
+class SlowRewarder(Rewarder):
+    async def score(self, episodes):
+        await asyncio.sleep(0.08)
+        return await super().score(episodes)
+
+
+@pytest.mark.parametrize("extra", [[], GROUPS])
+def test_admissions_never_reach_a_worker_that_is_coming_back_and_nothing_is_trained_on_twice(monkeypatch, extra):
+    monkeypatch.setattr("trainer.workers.pipeline.RESTART_POLL_S", 0.001)
+    monkeypatch.setattr("tests.trainer.loop.Rewarder", SlowRewarder)
+
+    async def go():
+        workers = [SlowToReturn(1), SlowToReturn(2)]
+
+        async def disturb():
+            for _ in range(4):
+                await asyncio.sleep(0.35)
+                workers[0].die()
+
+        return workers, await train(workers, 2, steps=15, poison_every=3, disturb=disturb, extra=extra)
+
+    workers, (result, group, _, pipeline) = asyncio.run(go())
+    assert result.version == 15
+    assert pipeline.counts["restarts"] >= 3
+    assert [worker.early for worker in workers] == [0, 0]
+    assert set((workers[0].given + workers[1].given).values()) == {1}
+    trained = Counter((item.problem_id, tuple(item.token_ids)) for batch in group.batches for item in batch)
+    assert len(trained) == 15 * 8
+    assert set(trained.values()) == {1}
+    assert not result.in_flight._scored
+
+
+class OnlyJustThere(Worker):
+    """Ray has a new process, which nobody made ready, before anybody notices that the old one died."""
+
+    async def submit(self, jobs):
+        if self.life and not self.restarts:
+            raise NotReady("not yet")
+        await super().submit(jobs)
+
+    async def collect(self, wait_s):
+        if self.life and not self.restarts:
+            raise NotReady("not yet")
+        return await super().collect(wait_s)
+
+    def die(self):
+        super().die()
+        self.dead, self.absent, self.restarts = False, 0, 0
+
+
+def test_a_new_process_that_was_not_made_ready_is_brought_back_whoever_meets_it_first():
+    async def go():
+        worker = OnlyJustThere(3)
+
+        async def disturb():
+            await asyncio.sleep(0.1)
+            worker.die()
+
+        return await train([worker], 1, steps=30, disturb=disturb)
+
+    result, group, _, pipeline = asyncio.run(go())
+    assert result.version == 30
+    assert pipeline.counts["restarts"] == 1
+    assert len({item.problem_id for batch in group.batches for item in batch}) == 30 * 8
 
 
 class DiesAtPush(Worker):

@@ -16,12 +16,13 @@ from launch.train import main
 from rollout.engine.weight_update import Update
 from rollout.jobs import sampling_seed
 from rollout.records import RecordError
-from tests.trainer.fakes import Group, Worker
+from tests.trainer.fakes import Group, Worker, write_checkpoint
 from tests.trainer.loop import GROUPS, make_pipeline, problems, scored
-from trainer.run_folder.checkpoints import STATE, newest
+from trainer.run_folder.checkpoints import STATE, CheckpointLacks, newest
 from trainer.run_folder.files import begin_folder, complete, cut, prune, read_rows
 from trainer.run_folder.resume import check_resumable
 from trainer.stages.ppo import Controller
+from trainer.stages.ppo_checkpoints import Recovery
 from trainer.tracking.tracker import Tracker
 from trainer.workers.recorded_pipeline import Replay, read_recording
 from trainer.workers.scored_episode_json import read_scored, write_scored
@@ -169,7 +170,8 @@ def test_only_complete_folders_are_found_and_kept(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "named"),
     [
-        (["algorithm.steps=61"], ["algorithm.steps: 61", "50"]),
+        (["algorithm.steps=49"], ["algorithm.steps: 49", "50"]),
+        (["algorithm.steps=61"], []),
         (["learner.ranks=2"], ["learner.ranks: 2", "1"]),
         (["+model.lora={rank: 4, alpha: 8}"], ["model.lora.rank: 4", "None"]),
         (["solver=program"], ["solver.backend: 'program'", "'vllm'"]),
@@ -290,3 +292,39 @@ def test_a_replay_gives_the_recorded_episodes_in_their_order_to_the_ids_asked_fo
         return replay.version, found.job.id, found.job.seed, [problem.id for problem in replay.problems(1)]
 
     assert asyncio.run(go()) == (4, 2, 109, ["p-3", "p-1", "p-4"])
+
+
+# -- what is complete ----------------------------------------------------------------------------------------------
+
+
+class Writes:
+    """Learner ranks that leave one file on another machine."""
+
+    def __init__(self, missing: str = "") -> None:
+        self.missing = missing
+
+    async def checkpoint(self, folder):
+        write_checkpoint(folder, ranks=2)
+        if self.missing:
+            (Path(folder) / self.missing).unlink()
+
+
+class AtStep:
+    def __init__(self, version: int) -> None:
+        self.version = version
+
+    def state(self):
+        return {"drawn": 0}, []
+
+
+@pytest.mark.parametrize("missing", ["config.json", "model.safetensors", "learner/rank-0.json", "learner/rank-1.json"])
+def test_a_checkpoint_that_lacks_a_part_is_not_complete_and_removes_no_other(tmp_path, missing):
+    config = compose(["learner.ranks=2", "learner.keep_checkpoints=1"])
+    recovery = Recovery(config, tmp_path, None)
+    asyncio.run(recovery.save("step-5", AtStep(5), Writes(), {}))
+    with pytest.raises(CheckpointLacks, match=rf"lacks {missing}, .*run_dir must be a folder that all machines share"):
+        asyncio.run(recovery.save("step-10", AtStep(10), Writes(missing), {}))
+    assert newest(tmp_path).version == recovery.version == 5
+    asyncio.run(recovery.save("step-10", AtStep(10), Writes(), {}))
+    assert newest(tmp_path).version == 10
+    assert not (tmp_path / "step-5").exists()

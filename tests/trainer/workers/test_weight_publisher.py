@@ -11,7 +11,7 @@ import torch
 from ray.exceptions import RayActorError
 
 from conf.schema.model import Lora
-from rollout.engine.weight_update import Loaded, Update, WeightMismatch
+from rollout.engine.weight_update import Gap, Loaded, Update, WeightMismatch
 from tests.trainer.fakes import Actor
 from trainer.learner.actor_critic import ActorCritic
 from trainer.workers.errors import WaitTimeout
@@ -131,6 +131,51 @@ def test_damaged_weights_and_silence_end_a_push(tmp_path):
         asyncio.run(damaged())
     with pytest.raises(WaitTimeout, match=r"rollout-0 did not load version 7 in 0\.05 s[^$]*the last words"):
         asyncio.run(silent())
+
+
+class Busy(Receiver):
+    """A worker whose engine scores probes only when it is let."""
+
+    def __init__(self, gap):
+        super().__init__()
+        self.gap, self.free = gap, asyncio.Event()
+
+    async def proof(self, version):
+        await self.free.wait()
+        if isinstance(self.gap, Exception):
+            raise self.gap
+        return self.gap
+
+
+@pytest.mark.parametrize(
+    ("gaps", "proven"),
+    [
+        ([Gap(0.5, 0.1), Gap(0.2, 0.2)], Gap(0.5, 0.15)), ([None, Gap(0.2, 0.1)], Gap(0.2, 0.1)),
+        ([None, None], None), ([RayActorError(), Gap(0.2, 0.1)], Gap(0.2, 0.1)),
+    ],
+)  # fmt: skip
+def test_a_push_is_acknowledged_when_it_is_loaded_and_proven_later(gaps, proven):
+    async def go():
+        workers = [Busy(gap) for gap in gaps]
+        found = publisher(*workers)
+        push = await found.publish(Update(1), [([1], [2])], [[-0.5]])
+        versions = list(found.versions)
+        for worker in workers:
+            worker.free.set()
+        return versions, await push.proven()
+
+    versions, gap = asyncio.run(go())
+    assert versions == [1, 1]
+    assert (gap is None) == (proven is None)
+    assert gap is None or (gap.largest, gap.mean) == pytest.approx((proven.largest, proven.mean))
+
+
+def test_a_proof_that_does_not_come_ends_nothing(tmp_path):
+    async def go():
+        found = publisher(Busy(None), timeout_s=0.05, folder=tmp_path)
+        return await (await found.publish(Update(1), [([1], [2])], [[-0.5]])).proven()
+
+    assert asyncio.run(go()) is None
 
 
 # -- NCCL ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,75 @@
+"""A run in which nothing can be trained on ends by name, and says what was wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from rollout.jobs import Outcome
+from rollout.records import Episode
+from tests.trainer.fakes import Worker
+from tests.trainer.loop import GROUPS, scored, train
+from trainer.stages.drops import Drops, NothingToTrainOn, what_was_wrong
+
+
+class Failing(Worker):
+    """All its episodes, or all but every ``good``-th, end with one outcome."""
+
+    def __init__(self, outcome: str, good: int = 0) -> None:
+        super().__init__(1)
+        self.outcome, self.good = outcome, good
+
+    async def _run(self, job, life):
+        if self.good and job.id % self.good == 0:
+            await super()._run(job, life)
+        else:
+            await asyncio.sleep(0)
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", outcome=self.outcome)))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "advice"),
+    [("solver_empty", r"solver\.max_tokens_solve"), ("prompt_too_long", r"rollout\.max_model_len"), ("unheard_of", "")],
+)
+@pytest.mark.parametrize(("extra", "size"), [([], 1), (GROUPS, 4)])
+def test_a_run_without_anything_to_train_on_ends_by_name(outcome, advice, extra, size):
+    limit = "controller.max_dropped_in_a_row=40"
+    said = rf"40 groups in a row held nothing to train on \({outcome} {40 * size}\), controller\.max_.* 40.*{advice}"
+    with pytest.raises(NothingToTrainOn, match=said):
+        asyncio.run(train([Failing(outcome)], 1, steps=2, extra=[*extra, limit]))
+
+
+def test_episodes_that_cannot_be_scored_end_it_too():
+    with pytest.raises(NothingToTrainOn, match=r"\(not scored 40\).*logs/reward-0\.log"):
+        asyncio.run(train([Worker()], 0, poison_every=1, extra=["controller.max_dropped_in_a_row=40"]))
+
+
+def test_a_run_with_something_to_train_on_now_and_then_goes_on():
+    extra = ["controller.max_dropped_in_a_row=30"]
+    result, group, rows, _ = asyncio.run(train([Failing("solver_empty", good=10)], 1, steps=3, extra=extra))
+    assert result.version == len(group.batches) == 3
+    assert result.drops.by_outcome == {"solver_empty": result.dropped}
+    assert rows[-1][1]["episode/dropped"] > 3 * 8
+
+
+def test_as_many_as_may_be_in_flight_at_once_may_fail_at_once():
+    with pytest.raises(NothingToTrainOn, match=r"^17 groups in a row"):
+        asyncio.run(train([Failing("solver_empty")], 1, steps=2, extra=["controller.max_dropped_in_a_row=1"]))
+
+
+def test_a_row_of_drops_is_told_when_it_has_doubled():
+    drops, good = Drops(1_000), scored(0, [0])
+    bad = replace(good, episode=replace(good.episode, outcome="solver_empty"))
+    told = [number for number in range(1, 200) if drops.dropped([bad, good])]
+    assert told == [16, 32, 64, 128]
+    drops.kept()
+    assert [number for number in range(1, 20) if drops.dropped([bad])] == [16]
+    assert drops.by_outcome == {"solver_empty": 199 + 19}
+
+
+def test_what_was_wrong_has_one_name():
+    good = scored(0, [0])
+    assert what_was_wrong(replace(good, reward=replace(good.reward, error="ValueError: poison"))) == "not scored"
+    assert what_was_wrong(replace(good, episode=replace(good.episode, policy=None))) == "no policy tokens"

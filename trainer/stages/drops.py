@@ -1,0 +1,65 @@
+"""Groups with nothing to train on: counted by what was wrong, and the end of a run that has nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from rewards.reward import Scored
+from trainer.stages.sample_groups import trainable
+
+# What may be wrong, and the keys that change it, for the outcomes where that is known.
+ADVICE = {
+    "solver_empty": "the solver's replies held no text, as of a reasoning model cut off: solver.max_tokens_solve",
+    "prompt_too_long": "the questions do not fit: rollout.max_model_len, solver.max_model_len",
+    "solver_refused": "the solver refuses to answer: logs/solver-0.log",
+    "solver_timeout": "the solver is too slow: solver.timeout_s",
+    "episode_timeout": "episodes take too long: rollout.episode_timeout_s",
+    "not scored": "the reward could not be computed: logs/reward-0.log",
+    "no policy tokens": "the decomposer wrote nothing",
+}
+# A row of drops is first told of when it is so long, and then whenever it has doubled.
+FIRST_TOLD = 16
+
+
+class NothingToTrainOn(RuntimeError):
+    """So many groups in a row held nothing to train on that no more are drawn; the message says what was wrong."""
+
+
+class Drops:
+    """The episodes of dropped groups, by what was wrong with them; ``limit`` groups in a row are too many."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.in_a_row = 0
+        self._row: Counter[str] = Counter()
+        self.by_outcome: Counter[str] = Counter()
+
+    def kept(self) -> None:
+        """Note a group that is trained on: the row of drops is over."""
+        self.in_a_row = 0
+        self._row.clear()
+
+    def dropped(self, group: Sequence[Scored]) -> str | None:
+        """Note a group that was dropped; return the line to be told, if one is due. Raises NothingToTrainOn."""
+        found = Counter(what_was_wrong(item) for item in group if not trainable(item))
+        self._row += found
+        self.by_outcome += found
+        self.in_a_row += 1
+        if self.in_a_row >= self.limit:
+            advice = ADVICE.get(self._row.most_common(1)[0][0], "")
+            said = f"{self._line()}, controller.max_dropped_in_a_row allows {self.limit}"
+            raise NothingToTrainOn(f"{said}; {advice}" if advice else said)
+        doubled = self.in_a_row >= FIRST_TOLD and (self.in_a_row // FIRST_TOLD).bit_count() == 1
+        return self._line() if doubled and self.in_a_row % FIRST_TOLD == 0 else None
+
+    def _line(self) -> str:
+        counts = ", ".join(f"{name} {count}" for name, count in self._row.most_common())
+        return f"{self.in_a_row} groups in a row held nothing to train on ({counts})"
+
+
+def what_was_wrong(item: Scored) -> str:
+    """Return under which name an episode that cannot be trained on is counted."""
+    if item.reward.error is not None:
+        return "not scored"
+    return item.episode.outcome if item.episode.outcome != "ok" else "no policy tokens"
