@@ -100,7 +100,8 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
 def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     """Return the answer of a text without tags and thinking."""
     if (marked := hashed(text)) is not None and _is_value(*marked, answer_type, letters):
-        return Extracted(_clean(marked[0]), "hashes")
+        value = boolean(marked[0], first=True) if answer_type == "boolean" else _clean(marked[0])
+        return Extracted(value, "hashes")
     if (boxed := last_boxed(text)) is not None:
         return Extracted(boxed, "boxed")
     if (content := bracketed(text)) is not None:
@@ -139,7 +140,7 @@ def _of_statement(statement: Statement, answer_type: str, letters: dict[str, str
         return None if any(map(concludes, later)) else Extracted(None, "refused")
     if answer_type in ("boolean", "choice") and (found := _concluded(later, answer_type)):
         return Extracted(found, "conclusion")
-    found = _stated(statement.words, answer_type, letters)
+    found = _stated(statement.block if answer_type == "multi_choice" else statement.words, answer_type, letters)
     if answer_type in NUMERIC_TYPES and found is not None and (statement.of_step or parse_number(found) is None):
         concluded = [sentence for sentence in later if concludes(sentence)]
         value, rule = ending_number(concluded)

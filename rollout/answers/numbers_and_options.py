@@ -39,8 +39,8 @@ _HALVES = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 # A letter of a script that puts no spaces between words is no part of a number beside it: 答案是12。
 _LETTER = r"[^\W\u0e00-\u0e4f\u0e80-\u0ecf\u1000-\u103f\u1780-\u17df\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 NUMBER = re.compile(
-    rf"(?:(?<![\w)}}%])[-−+]\s?)?(?:\\?\$\s?|[€£₹]\s?)?(?:(?<![\w)}}%\s])[-−+]\s?)?(?<!{_LETTER})(?<!\\)"
-    rf"(?:\d*\s?[{_HALVES}]|\d+\s?{_FRACTION}|{_FRACTION}|\d+ \d+[/⁄∕]\d+(?![\d/])|{_DIGITS}(?:{_POWER}|{_OVER})?)"
+    rf"(?:(?<![)}}%])(?<!{_LETTER})[-−+]\s?)?(?:\\?\$\s?|[€£₹]\s?)?(?:(?<![)}}%\s])(?<!{_LETTER})[-−+]\s?)?(?<!{_LETTER})(?<!\\)"
+    rf"(?:\d*\s?[{_HALVES}]|\d+\s?{_FRACTION}|{_FRACTION}|\d+ {{1,2}}\d+[/⁄∕]\d+(?![\d/])|{_DIGITS}(?:{_POWER}|{_OVER})?)"
 )
 EQUALS = re.compile(r"(?<![<>!=])=|[≈≃≅]|\\approx(?![a-z])")
 _MIXED = re.compile(r"(\d+)\s+(\d+)/(\d+)")

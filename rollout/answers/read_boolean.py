@@ -18,9 +18,10 @@ _HARDLY = re.compile(
     rf"\b(?:neither|nor|without|instead of|rather than|unlikely to be|less than)){_FILLED}\s[\W_]{{0,3}}$",
     re.IGNORECASE,
 )
-_PARTLY_NOT = re.compile(
-    r"(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly|quite|exactly|fully|totally"
-    r"|only|generally|usually|so|very)\s(?:a\s|the\s)?[\W_]{0,3}$",
+_LEFT_OPEN = re.compile(
+    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|(?:\bnot|n['’]t) (?:think|believe|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}"
+    r"|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly|quite|exactly|fully|totally"
+    r"|only|generally|usually|so|very)\s(?:a\s|the\s)?[\W_]{0,3})$",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
@@ -70,7 +71,7 @@ def _answer(text: str, match: re.Match[str]) -> str:
     """Return what an explicit word says where it stands: itself, "not true", or nothing."""
     word, before = match[0], text[max(0, match.start() - 50) : match.start()]
     about_truth = word.lower() in ("true", "false")
-    if _PARTLY_NOT.search(before):
+    if _LEFT_OPEN.search(before):
         return ""
     if _HARDLY.search(before):
         return "not true" if word.lower() == "true" else ""

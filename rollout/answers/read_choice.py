@@ -16,14 +16,14 @@ from rollout.answers.statements import first_sentence
 _LEAD = re.compile(
     r"(?:[\s*_:$\"'“”‘’«»,]|\b(?:most|very|almost|quite|likely|probably|clearly|definitely|certainly|obviously|therefore"
     r"|thus|then|hence|simply|actually|indeed|just|surely|presumably|possibly|again|of course|both|that|it is|it's|options?"
-    r"|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only)\b){0,24}",
+    r"|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only|i (?:think|believe|guess|would say)|that it is)\b){0,24}",
     re.IGNORECASE,
 )
 _ONE = re.compile(
-    r"[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J]{1,6})(?![\w'’?]|\s?[=+*^]|\s?/(?!\s?[A-J]\b)|\s?-\s?\w*\d)[)\]]?"
+    r"[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J]{1,6})(?![\w?]|['’]\w|\s?[=+^]|\s?\*(?=\s?\w)|\s?/(?!\s?[A-J]\b)|\s?-\s?\w*\d)[)\]]?"
 )
 _BETWEEN = re.compile(
-    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])|\n[\s*•-]{0,4})[\s*_\"'“”(\[]{0,4}"
+    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])|\n[ \t*•-]{0,4})[\s*_\"'“”(\[]{0,4}"
     r"(?:(?:and|or|also)\s)?(?:(?:the\s)?(?:option|choice|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
     re.IGNORECASE,
 )
@@ -112,7 +112,7 @@ def _is_word(text: str, one: re.Match[str], letters: dict[str, str]) -> bool:
 def _goes_on(text: str, one: re.Match[str], letters: dict[str, str]) -> bool:
     """Return whether a later letter begins a sentence of its own ("A, and B is too small")."""
     after = text[_own_text(text, one.end(), letters.get((one[1] or one[2])[-1].upper(), "")) :]
-    return re.match(r"[\s*]{0,3}(?:is|are|was|were|has|does|would|cannot|can|must|might|could|gives|leads)\b", after) is not None
+    return re.match(r"[\s*]{0,3}(?:is|was|has|does|gives|leads)\b", after) is not None
 
 
 def _own_text(text: str, at: int, value: str) -> int:

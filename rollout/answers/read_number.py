@@ -64,8 +64,8 @@ _ORDINAL = re.compile(
 _VERB_BEFORE = re.compile(
     r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?|gives?"
     r"|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to|adds up to)"
-    r"(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with|to|at|a|the|total"
-    r"|of|altogether|in|all|another)){0,4}[\s$*:(\\]{1,4}$",
+    r"(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with|to|at"
+    r"|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$|(?<!the )\b(?:only|exactly|just)\s$",
     re.IGNORECASE,
 )
 _OPENING = re.compile(

@@ -102,10 +102,11 @@ def concludes(sentence: str) -> bool:
 
 @dataclass(frozen=True)
 class Statement:
-    """What follows "the answer is" up to the end of its line or formula, the text after its first sentence, and
-    whether it answers but a step of the problem."""
+    """What follows "the answer is" up to the end of its line or formula, the same with the lines below, the text after
+    its first sentence, and whether it answers but a step of the problem."""
 
     words: str
+    block: str
     rest: str
     of_step: bool
 
@@ -125,7 +126,7 @@ def _statement(text: str, match: re.Match[str]) -> Statement:
     sentence = first_sentence(words)
     before = _SENTENCE.split(text[max(0, match.start() - 100) : match.start()])[-1]
     of_step = _STEP.search(f"{before}{match[0]}{sentence}") is not None
-    return Statement(words, words[words.find(sentence) + len(sentence) :] + text[end:], of_step)
+    return Statement(words, words + text[end : end + MAX_STATEMENT], words[words.find(sentence) + len(sentence) :] + text[end:], of_step)
 
 
 def _said(text: str, start: int) -> tuple[str, int]:
