@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from rollout.answers.mark import score
 from rollout.answers.marks import bracketed, hashed, is_heading, tagged, without_tags, without_thinking
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import Choices, letters as letters_of, named_by_value, options, parse_number
+from rollout.answers.numbers_and_options import Choices, named_by_value, options, parse_number
+from rollout.answers.numbers_and_options import letters as letters_of
 from rollout.answers.read_boolean import boolean, denies, is_undecided
 from rollout.answers.read_choice import (
     concluded_choice,
@@ -100,8 +101,7 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
 def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     """Return the answer of a text without tags and thinking."""
     if (marked := hashed(text)) is not None and _is_value(*marked, answer_type, letters):
-        value = boolean(marked[0], first=True) if answer_type == "boolean" else _clean(marked[0])
-        return Extracted(value, "hashes")
+        return Extracted(_hashed_value(_clean(marked[0]), answer_type), "hashes")
     if (boxed := last_boxed(text)) is not None:
         return Extracted(boxed, "boxed")
     if (content := bracketed(text)) is not None:
@@ -116,11 +116,22 @@ def _clean(text: str) -> str:
     return text.strip().strip("*").rstrip(".").strip()
 
 
+def _hashed_value(line: str, answer_type: str) -> str | None:
+    """Return what a ``####`` line gives: all of it, but for what a number's line adds to its number."""
+    if answer_type == "boolean":
+        return boolean(line, first=True)
+    if answer_type in NUMERIC_TYPES and parse_number(line) is None:
+        return stated_number(line) or line
+    return line
+
+
 def _is_value(line: str, ends: bool, answer_type: str, letters: dict[str, str]) -> bool:
     """Return whether a ``####`` line is a value, and no Markdown heading; ``ends`` says that the text ends with it."""
     if answer_type in ("choice", "multi_choice"):
         run = stated_choices(line, letters)
-        if run is not None and (letters_of(line) or named_by_value(line, letters) or stated_choice(line, letters) == run):
+        if run is not None and (
+            letters_of(line) or named_by_value(line, letters) or stated_choice(line, letters) == run
+        ):
             value = line.strip("*_ ").lstrip("([").removeprefix(run.strip("()[]")).strip(" ).:]*")
             return not value or bool(named_by_value(value, letters)) or (ends and not is_heading(line))
         return bool(named_by_value(line, letters)) or (ends and not is_heading(line))
@@ -158,8 +169,14 @@ def _concluded(later: list[str], answer_type: str) -> str | None:
     for sentence in reversed(later):
         if answer_type == "choice":
             found = concluded_choice(sentence)
-        elif opened := re.match(r"\W*(?:so|thus|therefore|hence|then|finally|overall|in conclusion)\b[\s,:]{1,3}", sentence, re.I):
-            words = re.match(r"(?:the answer is |it is |it's |it must be )?(?:not )?(?:yes|no|true|false)\b[^\n]?", sentence[opened.end() :], re.I)
+        elif opened := re.match(
+            r"\W*(?:so|thus|therefore|hence|then|finally|overall|in conclusion)\b[\s,:]{1,3}", sentence, re.I
+        ):
+            words = re.match(
+                r"(?:the answer is |it is |it's |it must be )?(?:not )?(?:yes|no|true|false)\b[^\n]?",
+                sentence[opened.end() :],
+                re.I,
+            )
             found = boolean(words[0], first=True) if words else None
         else:
             found = None

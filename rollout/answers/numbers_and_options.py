@@ -64,12 +64,20 @@ CHANGES_NEXT = (
     r"(?:\s(?:be|have been|equal|necessarily|really|actually|simply|just|exactly|possibly|the|a|any|to)){0,3}\s+"
     r"|\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|other|rather) than(?:\sor equal to)?\s+"
     r"|\b(?:at least|at most|up to|instead of)\s+"
-    r"|(?:\bnot|n['’]t) (?:think|believe|say|suppose)(?: that)? (?:it|this|that|the (?:right |correct |final )?answer) "
+    r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct |final )?answer) "
     r"(?:is|was|can be|could be|would be|should be)\s+"
     r"|\b(?:(?:half|twice|double|triple|thrice|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?"
     r"|(?:halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?|square|cube"
     r"|logarithm|log|reciprocal|inverse|opposite|factorial|multiples?|divisors?)\sof)"
     r"(?:\s(?:the|a|all|these|those))?\s+"
+)
+# Words behind a number that take it back: "12 is wrong".
+TAKES_BACK = (
+    r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely|just)\s)?"
+    r"(?:(?:wrong|incorrect|false|impossible|ruled out|excluded)\b"
+    r"|(?<=not )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
+    r"|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
+    r"|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
 )
 _CHANGED_BEFORE = re.compile(
     rf"(?:[-+*/^_×÷:,√]|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$|(?:{CHANGES_NEXT})[\s$]*$", re.IGNORECASE
@@ -77,6 +85,7 @@ _CHANGED_BEFORE = re.compile(
 _CHANGED_AFTER = re.compile(
     r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω:]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()"
     r"|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])|\s(?:squared|cubed|factorial)\b"
+    rf"|.{{0,30}}?{TAKES_BACK}"
 )
 
 

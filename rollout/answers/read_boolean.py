@@ -9,12 +9,14 @@ _EXPLICIT = re.compile(
     r"|\bno\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
     re.IGNORECASE,
 )
-_BOTH = re.compile(r"\b(?:yes|no|true|false)\W{0,3}(?:/|\b(?:or|and|nor|but also)\b)\W{0,3}(?:yes|no|true|false)\b", re.I)
-_FILLED = r"(?:\s(?:simply|just|really|actually|be|a|an|the|is|it|that|say|clear|definite|in fact|at all)){0,4}"
+_BOTH = re.compile(
+    r"\b(?:yes|no|true|false)\W{0,3}(?:/|\b(?:or|and|nor|but also)\b)\W{0,3}(?:yes|no|true|false)\b", re.I
+)
+_FILLED = r"(?:\s(?:simply|just|really|actually|be|a|an|the|is|it|that|say|clear|definite|in fact|at all|seem|look|appear|sound|to)){0,4}"
 # "not true" is no, and so is "far from true"; "not yes" and "not no" are neither.
 _NOT = re.compile(rf"(?:\b(?:not|never|cannot)|n['’]t){_FILLED}\s[\W_]{{0,3}}$", re.IGNORECASE)
 _HARDLY = re.compile(
-    r"(?:\b(?:hardly|scarcely|barely|far from|anything but|nowhere near|by no means|in no way|no longer|almost never)|"
+    r"(?:\b(?:hardly|rarely|seldom|scarcely|barely|far from|anything but|nowhere near|by no means|in no way|no longer|almost never)|"
     rf"\b(?:neither|nor|without|instead of|rather than|unlikely to be|less than)){_FILLED}\s[\W_]{{0,3}}$",
     re.IGNORECASE,
 )
@@ -64,7 +66,7 @@ def is_undecided(text: str) -> bool:
 def denies(text: str) -> bool:
     """Return whether a text has an explicit yes or no and takes each of them back ("the answer is not yes")."""
     answers = [_answer(text, match) for match in _EXPLICIT.finditer(text)]
-    return bool(answers) and not any(answers) or _BOTH.search(text) is not None and not any(answers)
+    return (bool(answers) and not any(answers)) or (_BOTH.search(text) is not None and not any(answers))
 
 
 def _answer(text: str, match: re.Match[str]) -> str:

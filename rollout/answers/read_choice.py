@@ -7,14 +7,14 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import EQUALS, letters as letters_of
-from rollout.answers.numbers_and_options import named_by_value, numbers, parse_number
+from rollout.answers.numbers_and_options import EQUALS, named_by_value, numbers, parse_number
+from rollout.answers.numbers_and_options import letters as letters_of
 from rollout.answers.read_number import are_joined, number
 from rollout.answers.statements import first_sentence
 
 # Words before the answer's letter that leave it as it is: "most likely D", 'the option "B"'.
 _LEAD = re.compile(
-    r"(?:[\s*_:$\"'“”‘’«»,]|\b(?:most|very|almost|quite|likely|probably|clearly|definitely|certainly|obviously|therefore"
+    r"(?:[\s*_:$\"'“”‘’«»`,]|\b(?:most|very|almost|quite|likely|probably|clearly|definitely|certainly|obviously|therefore"
     r"|thus|then|hence|simply|actually|indeed|just|surely|presumably|possibly|again|of course|both|that|it is|it's|options?"
     r"|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only|i (?:think|believe|guess|would say)|that it is)\b){0,24}",
     re.IGNORECASE,
@@ -23,25 +23,25 @@ _ONE = re.compile(
     r"[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J]{1,6})(?![\w?]|['’]\w|\s?[=+^]|\s?\*(?=\s?\w)|\s?/(?!\s?[A-J]\b)|\s?-\s?\w*\d)[)\]]?"
 )
 _BETWEEN = re.compile(
-    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])|\n[ \t*•-]{0,4})[\s*_\"'“”(\[]{0,4}"
+    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}"
     r"(?:(?:and|or|also)\s)?(?:(?:the\s)?(?:option|choice|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|nor|except|unlike|but not|rather than|instead of|other than|without"
+    r"(?:\b(?:not|never|cannot|neither|none|nor|except|doubt(?:s|ful)?|unlike|but not|rather than|instead of|other than|without"
     r"|eliminat(?:e[sd]?|ing)|rul(?:e[sd]?|ing) out|exclud(?:e[sd]?|ing)|discard(?:s|ed|ing)?|reject(?:s|ed|ing)?"
     r"|dismiss(?:es|ed|ing)?|cross(?:es|ed|ing)? out)|n['’]t)"
-    r"(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect|agree)(?:\s(?:that|with))?"
+    r"(?:\s(?:that|if|it is|it was|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect|agree)(?:\s(?:that|with))?"
     r"(?:\s(?:it|the answer|this|that|the correct answer|the right answer)(?:'s|\s(?:is|was|can be|could be|would be|should be)))?)?"
     r"(?:\s(?:be|the|an?|options?|choices?|answers?|either|equal|to|correct|right|have been|necessarily|of|both|letter|any"
     r"|out)){0,5}[\s:*\"'“”(]{0,4}$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"[\s*_)\]\"'“”,]{0,4}(?:(?:is|are|was|were|can|could|would|should|must|does|do|did|has|have|will|seems?|looks?|cannot|can)"
+    r"[\s*_)\]\"'“”,]{0,4}(?:(?:is|are|was|were|can|could|would|should|must|does|do|did|has|have|will|seems?|looks?)"
     r"(?:\s(?:be|been|to be|clearly|also|definitely|therefore|thus|both|all|obviously|probably|most likely|simply|just"
-    r"|an?|the))*)?(?:n['’]t\b|\s?(?:not|never|wrong|incorrect|false|untrue|invalid|impossible|unlikely|out|too|ruled out"
-    r"|eliminated|excluded|rejected|discarded|dismissed|fails?|cannot|can['’]t|doesn['’]t)\b)",
+    r"|an?|the))*(?:n['’]t\b|\s(?:not|never|wrong|incorrect|false|untrue|invalid|impossible|unlikely|out|too|ruled out"
+    r"|eliminated|excluded|rejected|discarded|dismissed)\b)|(?:fails?|cannot)\b)",
     re.IGNORECASE,
 )
 _REASON = re.compile(
@@ -53,6 +53,7 @@ _OPTION = re.compile(
     r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]"
     r"|(?:^|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)"
     r"|\b([A-J])\)? (?i:is|must be|would be) (?i:the )?(?i:most likely |probably )?(?i:correct|right|best|answer|choice|option|true)\b"
+    r"|(?i:choose|pick|select|opt for|go (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)"
     r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
 )
 # A conclusion that is nothing but its option: "So it is (B)."
@@ -80,9 +81,9 @@ def named_options(text: str, at: int, letters: dict[str, str]) -> Named | None:
     """Return the options that a text names from a position on: "(A) stone, (C) brick", "A and C", "[A, C]"."""
     found: list[str] = []
     start, end = at, at
-    has_texts = False
+    has_texts, denied = False, _DENIED_BEFORE.search(text[max(0, at - 80) : at]) is not None
     while (one := _ONE.match(text, at)) and not _is_word(text, one, letters):
-        if found and _goes_on(text, one, letters):
+        if found and not denied and _goes_on(text, one, letters):
             break
         found += [letter.upper() for letter in one[1] or one[2]]
         at = end = one.end()
@@ -120,7 +121,11 @@ def _own_text(text: str, at: int, value: str) -> int:
     gap = re.compile(r"[\s.:),*\"'–—-]{0,5}").match(text, at)
     start = gap.end() if gap else at
     value = value.strip()
-    if value and text[start : start + len(value)].lower() == value.lower() and not text[start + len(value) :][:1].isalnum():
+    if (
+        value
+        and text[start : start + len(value)].lower() == value.lower()
+        and not text[start + len(value) :][:1].isalnum()
+    ):
         return start + len(value)
     return at
 
@@ -138,9 +143,17 @@ def _value_is_denied(text: str, start: int, end: int) -> bool:
     before, after = text[max(0, start - 80) : start], text[end : end + 80]
     return bool(
         (_DENIED_BEFORE.search(before) and not re.search(r"\b(?:except|unlike|other than)\b", before, re.IGNORECASE))
-        or re.match(r"\W{0,3}(?:is|was|are|would be)(?:n['’]t| not)? (?:the )?(?:wrong|incorrect|false|ruled out|excluded"
-                    r"|eliminated|correct|right|answer)\b", after, re.IGNORECASE)
-        and not re.match(r"\W{0,3}(?:is|was|are|would be) (?:the )?(?:correct|right|answer)\b", after, re.IGNORECASE)
+        or (
+            re.match(
+                r"\W{0,3}(?:is|was|are|would be)(?:n['’]t| not)? (?:the )?(?:wrong|incorrect|false|ruled out|excluded"
+                r"|eliminated|correct|right|answer)\b",
+                after,
+                re.IGNORECASE,
+            )
+            and not re.match(
+                r"\W{0,3}(?:is|was|are|would be) (?:the )?(?:correct|right|answer)\b", after, re.IGNORECASE
+            )
+        )
     )
 
 
@@ -195,7 +208,7 @@ def _option_lines(said: list[str], letters: dict[str, str]) -> list[str]:
     """Return the letters of the last sentences that are one option each: "(A) stone"."""
     found: list[str] = []
     for sentence in reversed(said):
-        line = re.sub(r"^[-*•\s]{1,4}", "", sentence)
+        line = re.sub(r"^(?:[-*•\s]{1,4}|\d{1,2}[.)]\s)", "", sentence)
         run = named_options(line, 0, letters)
         if run is None or len(run.letters) > 1 or is_denied(line, 0, run.end, letters, run.letters[0]):
             break
@@ -232,6 +245,9 @@ def _last_option(sentence: str, letters: dict[str, str]) -> str | None:
         letter, start, end = match[group].upper(), match.start(group), match.end()
         if is_denied(sentence, match.start(), end, letters, letter) or is_denied(sentence, start, end, letters, letter):
             continue
+        run = named_options(sentence, start, letters)
+        if run and len(set(run.letters)) > 1:
+            return run.text
         before = named_before(sentence, start, letters)
         return f"{before}, {letter}" if before else _with_value(letter, sentence[end:], letters)
     return None
@@ -268,7 +284,11 @@ def _mentioned(sentence: str, letters: dict[str, str]) -> set[str]:
     """Return the options that stand in a sentence undenied, by their words or as a number that nothing is joined to."""
     found = numbers(sentence)
     joined = {each.start for pair in pairwise(found) if are_joined(sentence, *pair) for each in pair}
-    alone = {each.value for each in found if each.start not in joined and not _value_is_denied(sentence, each.start, each.end)}
+    alone = {
+        each.value
+        for each in found
+        if each.start not in joined and not _value_is_denied(sentence, each.start, each.end)
+    }
     mentioned = set()
     for letter, value in letters.items():
         worth = parse_number(value)

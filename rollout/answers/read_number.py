@@ -9,6 +9,7 @@ from rollout.answers.numbers_and_options import (
     CHANGES_NEXT,
     EQUALS,
     SEPARATOR,
+    TAKES_BACK,
     Found,
     numbers,
     parse_number,
@@ -40,6 +41,9 @@ _OPERATED = re.compile(
     r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|\\?%\s?of|percent of"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
 )
+# A share of a number is an operation too: "1/2 of 26".
+_SHARE = re.compile(r"\s+of\s+(?:the |these |all )?[\s$]{0,3}")
+_UNDONE = re.compile(rf"{_OPERATED.pattern}|[+*×]|\)\(|\\(?:cdot|times)|\b(?:half|twice|double|triple)\b|\d/\d+ of ")
 # What stands before a number and changes what it says: not 12, more than 12, half of 12, > 12, x^12, f(12), k(k-1)/12.
 _HEDGED = re.compile(
     rf"(?:{CHANGES_NEXT}|\b(?:minus|negative|log|ln|sqrt|sin|cos|tan)\s+"
@@ -52,6 +56,7 @@ _BELONGING = re.compile(
     r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]|[-(](?=\w))(?!\\[,;!]))*"
     r"(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion|squared|cubed|factorial)\b|\s?\\?%"
     r"|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])|!(?=[.\w^+*/-]|\s[a-z=+*/×÷·]|\s?\\))*"
+    rf"(?:[\s*$]{{0,3}}{TAKES_BACK})?"
 )
 # The exponent of a unit is no number of its own, and "the 5th digit", "a 6-digit block" state none.
 _UNIT_POWER = re.compile(
@@ -68,9 +73,22 @@ _VERB_BEFORE = re.compile(
     r"|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$|(?<!the )\b(?:only|exactly|just)\s$",
     re.IGNORECASE,
 )
+_BEGINS_WITH_WORDS = re.compile(r"\W*(?:[A-Za-z]{2}|[AI]\s)")
+# An opening clause up to its comma, and an opening phrase or subject that has a count in it: "In the first 2 hours",
+# "On day 6", "The 3 sisters", "A box of 12 eggs".
 _OPENING = re.compile(
     r"\W*(?!(?:in (?:total|all|sum|the end)|at (?:first|least|most|the end)|of course|for a total)\b)(?:in|after|within|for"
-    r"|during|over|by|at|on|with|from|of|all|both|every|each|if|when|since|as|because|given|before|per|once|while|to)\b",
+    r"|during|over|by|at|on|with|from|of|both|every|each|if|when|since|as|because|given|before|per|once|while|to)\b",
+    re.IGNORECASE,
+)
+_COUNT_WORDS = re.compile(
+    r"[\s$]*(?:(?:the|these|those|all|both|each|every|any|first|next|last|another|about|exactly|only|just|end|of|a|total"
+    r"|day|week|month|year|hour|minute|step|round|stage|page|level|other)\b[\s$]*){0,5}",
+    re.IGNORECASE,
+)
+_SUBJECT_COUNT = re.compile(
+    r"\W*(?:(?:the|these|those|all|both|all (?:the|of the)|each of the|every one of the)"
+    r"|(?:an?|the|each|every|one) [a-z]+ (?:of|with|for|in|at)(?: the| all| these)?)[\s$]{1,3}",
     re.IGNORECASE,
 )
 _CONCLUDED = (
@@ -89,7 +107,7 @@ def stated_number(text: str) -> str | None:
     phrase ("In 2 hours"); a reason is not read. Where that is none ("twice 23") it is the one concluded from it
     ("so 46"). A number with something on it that makes it another one comes back with that, and so equals none.
     """
-    text = re.sub(r"(?<=[\d)])!=", "! =", _readable(text))
+    text = re.sub(r"(?<=[\d)])!=", "! =", _readable(re.sub(r"^\W*that\s", "", text, flags=re.IGNORECASE)))
     # An aside is left out, unless nothing is said outside it.
     text = _ASIDE.sub("", text) if numbers(_ASIDE.sub("", text)) else text
     sentence = first_sentence(text)
@@ -98,7 +116,7 @@ def stated_number(text: str) -> str | None:
     found = found or _of_clause(sentence) or number(sentence, first=True)
     if found is not None and parse_number(found) is not None:
         return found
-    undone = found is not None and re.search(r"[+*×]|\)\(|\\(?:cdot|times)", found) and not re.search(r"\bor\b", found)
+    undone = found is not None and _UNDONE.search(found) and not re.search(r"\bor\b", found)
     for so in (_SO_OR if undone else _SO).finditer(sentence):
         said = number(sentence[so.end() :], first=True)
         at_once = numbers(sentence[so.end() :][:3])
@@ -151,7 +169,9 @@ def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False)
     the result of an equation ("9 - 6 = 3 more than 6")."""
     if right.start - left.end > 60:
         return False
-    patterns = (_JOINED,) if is_result else (_JOINED, _OPERATED)
+    patterns = [_JOINED] if is_result else [_JOINED, _OPERATED]
+    if not is_result and re.search(r"[/½⅓⅔¼¾]|frac", text[left.start : left.end]):
+        patterns.append(_SHARE)
     return any(pattern.fullmatch(text, left.end, right.start) for pattern in patterns)
 
 
@@ -163,11 +183,7 @@ def _readable(text: str, *, words: bool = True) -> str:
 
 def _counting(text: str) -> list[Found]:
     """Return the numbers of a text but for the powers of units (cm^2)."""
-    return [
-        found
-        for found in numbers(text)
-        if not _UNIT_POWER.search(text[max(0, found.start - 40) : found.start])
-    ]
+    return [found for found in numbers(text) if not _UNIT_POWER.search(text[max(0, found.start - 40) : found.start])]
 
 
 def _counted(text: str) -> str:
@@ -188,11 +204,10 @@ def _of_clause(clause: str) -> str | None:
     found = [each for each in found if not _ORDINAL.match(clause, each.end)]
     if not found:
         return None
-    if not re.match(r"\W*[A-Za-z]{2}", clause[: found[0].start]):
+    if not _BEGINS_WITH_WORDS.match(clause[: found[0].start]):
         return _with_surroundings(clause, found, 0)
-    comma = re.search(r",\s", clause)
-    opening = _OPENING.match(clause)
-    if opening and comma and any(each.start > comma.end() for each in found):
+    opening, comma = _OPENING.match(clause), re.search(r",\s", clause)
+    if opening and comma and any(each.start >= comma.end() for each in found):
         return _of_clause(clause[comma.end() :])
     behind_verb = (
         index for index, each in enumerate(found) if _VERB_BEFORE.search(clause[max(0, each.start - 60) : each.start])
@@ -200,7 +215,8 @@ def _of_clause(clause: str) -> str | None:
     first = next(behind_verb, None)
     if first is None:
         first = 0
-        in_opening = opening and re.fullmatch(r"\W*(?:[\w']+\s+){0,3}\W*", clause[opening.end() : found[0].start].lstrip())
+        before = clause[: found[0].start]
+        in_opening = (opening and _COUNT_WORDS.fullmatch(before, opening.end())) or _SUBJECT_COUNT.fullmatch(before)
         if in_opening and len(found) > 1 and not are_joined(clause, found[0], found[1]):
             first = 1
     return _with_surroundings(clause, found, first)

@@ -12,7 +12,7 @@ MAX_STATEMENTS = 10
 # A full stop after an initial, a title or a line's number ends no sentence, and neither does a factorial's mark.
 _SENTENCE = re.compile(
     r"\n+|(?<=[.?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\bMrs.)(?<!\n\d\.)(?<!\n\d\d\.)[^\S\n]+"
-    r"|(?<=!)[^\S\n]+(?!(?!is\b|are\b|equals\b)[a-z]|[=+*/×÷·^-]|\\(?:cdot|times|div|approx|frac))|(?<=[。！？])"  # noqa: RUF001
+    r"|(?<=!)[^\S\n]+(?!(?!is\b|are\b|equals\b)[a-z]|[=+*/×÷·^-]|\\(?:cdot|times|div|approx|frac))|(?<=[。！？])"
 )
 _VERB = (
     r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to|ought to)\s(?:(?:then|thus|therefore|now|only)\s)?be"
@@ -28,12 +28,13 @@ _STATED = re.compile(
     r"(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
     rf"|{_QUALIFIER}?[*_\s]{{0,4}}(?:{_VERB}|[:=]))[*_:=,\s]{{0,4}}"
     rf"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?) (?:{_VERB}|[:=])[*_:\s]{{0,4}}"
-    r"|(?:答案(?:应该|應該)?(?:是|为|為|等于)?|答え?(?:は|(?=[:：]))|正解は|คำตอบ(?:คือ)?|정답은|답은)[:：\s]{0,3}",  # noqa: RUF001
+    r"|(?:答案(?:应该|應該)?(?:是|为|為|等于)?|答え?(?:は|(?=[:：]))|正解は|คำตอบ(?:คือ)?|정답은|답은)[:：\s]{0,3}",
     re.IGNORECASE | re.MULTILINE,
 )
 _CHOSEN = re.compile(
     r"\bI(?:['’](?:d|ll)| would| will| shall| can| must)? (?:(?:therefore|thus|then|have to|probably) ){0,2}"
     r"(?:choose|pick|select|go (?:with|for)|opt for|say|answer|vote for|guess|conclude|mark)\b[*_:,\s]{0,4}"
+    r"|\bI(?:['’]m| am) (?:going (?:with|for)|choosing|picking|selecting)\b[*_:,\s]{0,4}"
 )
 # "I do not think the answer is 12", "the answer is unique", "our answer is correct" state nothing.
 _DOUBTED = re.compile(
@@ -53,6 +54,9 @@ _REFUSAL = re.compile(
     r"|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b|\b(?:not sure|unsure|no idea|undetermined)\b"
     r"|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts|details|solution|answer)\b",
     re.IGNORECASE,
+)
+_VALUE_ALL_THE_SAME = re.compile(
+    r"[^.;]{0,100}?\b(?:so|thus|therefore|hence|but(?: [\w']+){0,4} (?:yes|no))\b", re.IGNORECASE
 )
 _UNANSWERED = re.compile(
     r"\W*(?:unknown|unclear|undefined|undetermined|not (?:known|clear|given|possible|stated))\b", re.IGNORECASE
@@ -82,12 +86,12 @@ def first_sentence(text: str) -> str:
 
 def asks(sentence: str) -> bool:
     """Return whether a sentence is a question: who asks does not answer."""
-    return sentence.rstrip("*\"') ").endswith(("?", "？"))  # noqa: RUF001
+    return sentence.rstrip("*\"') ").endswith(("?", "？"))
 
 
 def refuses(sentence: str) -> bool:
     """Return whether a sentence says that the answer cannot be told."""
-    return _REFUSAL.search(sentence) is not None
+    return any(not _VALUE_ALL_THE_SAME.match(sentence, match.end()) for match in _REFUSAL.finditer(sentence))
 
 
 def is_unanswered(stated: str) -> bool:
@@ -126,12 +130,17 @@ def _statement(text: str, match: re.Match[str]) -> Statement:
     sentence = first_sentence(words)
     before = _SENTENCE.split(text[max(0, match.start() - 100) : match.start()])[-1]
     of_step = _STEP.search(f"{before}{match[0]}{sentence}") is not None
-    return Statement(words, words + text[end : end + MAX_STATEMENT], words[words.find(sentence) + len(sentence) :] + text[end:], of_step)
+    return Statement(
+        words,
+        words + text[end : end + MAX_STATEMENT],
+        words[words.find(sentence) + len(sentence) :] + text[end:],
+        of_step,
+    )
 
 
 def _said(text: str, start: int) -> tuple[str, int]:
     """Return what is stated from ``start`` on, and where it ends: a line (the next, if this one is empty) or formula."""
-    blank = re.compile(r"[\s*_:$]{0,10}\n[\s*_>-]{0,10}").match(text, start)
+    blank = re.compile(r"[\s*_:$]{0,10}\n[\s*_>-]{0,10}(?:\d{1,2}[.)]\s(?=\(?[A-J]\)))?").match(text, start)
     start = blank.end() if blank and blank.end() < len(text) else start
     opened = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)").match(text, start)
     if opened:
