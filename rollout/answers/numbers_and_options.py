@@ -80,7 +80,7 @@ TAKES_BACK = (
     r"|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
 )
 _CHANGED_BEFORE = re.compile(
-    rf"(?:[-+*/^_×÷:,√]|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$|(?:{CHANGES_NEXT})[\s$]*$", re.IGNORECASE
+    rf"(?:[-+*/^_×÷:,√]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$|(?:{CHANGES_NEXT})[\s$]*$", re.IGNORECASE
 )
 _CHANGED_AFTER = re.compile(
     r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω:]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()"

@@ -21,7 +21,7 @@ _HARDLY = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(
-    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|(?:\bnot|n['’]t) (?:think|believe|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}"
+    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think|believe|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}"
     r"|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly|quite|exactly|fully|totally"
     r"|only|generally|usually|so|very)\s(?:a\s|the\s)?[\W_]{0,3})$",
     re.IGNORECASE,

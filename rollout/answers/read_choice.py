@@ -52,9 +52,9 @@ _REASON = re.compile(
 _OPTION = re.compile(
     r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]"
     r"|(?:^|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)"
-    r"|\b([A-J])\)? (?i:is|must be|would be) (?i:the )?(?i:most likely |probably )?(?i:correct|right|best|answer|choice|option|true)\b"
+    r"|\b([A-J])\)? (?i:is|must be|would be|seems|looks) (?i:the )?(?i:most likely |probably )?(?i:correct|right|best|answer|choice|option|true)\b"
     r"|(?i:choose|pick|select|opt for|go (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)"
-    r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
+    r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|leaves(?: us with| only)?|odd one out is|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
 )
 # A conclusion that is nothing but its option: "So it is (B)."
 _CONCLUSION = re.compile(

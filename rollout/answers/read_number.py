@@ -38,7 +38,7 @@ _JOINED = re.compile(
 )
 # An operation in words: "3 times 4", "5 more than 12", "20 % of 45".
 _OPERATED = re.compile(
-    r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|\\?%\s?of|percent of"
+    r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to|choose|added to|subtracted from|taken from|\\?%\s?of|percent of"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
 )
 # A share of a number is an operation too: "1/2 of 26".
@@ -48,7 +48,7 @@ _UNDONE = re.compile(rf"{_OPERATED.pattern}|[+*×]|\)\(|\\(?:cdot|times)|\b(?:ha
 _HEDGED = re.compile(
     rf"(?:{CHANGES_NEXT}|\b(?:minus|negative|log|ln|sqrt|sin|cos|tan)\s+"
     r"|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\("
-    r"|(?<![A-Za-z])[A-Za-z]\s?[-−+*/×÷]\s?|[)\]}]\s?[+*/×÷]\s?|[)\]}][-−])$",
+    r"|(?<![A-Za-z])[A-Za-z]\s?[-−+*/×÷]\s?|[)\]}]\s?[+*/×÷]\s?|[)\]}][-−]|\}\s?\{)$",
     re.IGNORECASE,
 )
 # What belongs to a number that ends here: a unit or variable written onto it, a percent sign, a scale word.
