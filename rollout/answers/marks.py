@@ -71,7 +71,7 @@ def hashed(text: str) -> tuple[str, bool] | None:
     lines = [(match[1].strip().strip("#").strip(), match.end()) for match in _HASHES.finditer(text)]
     if not lines or not any(char.isalnum() for char in lines[-1][0]):
         return None
-    (line, end), ends = lines[-1], not any(char.isalnum() for char in text[lines[-1][1] :])
+    line, ends = lines[-1][0], not any(char.isalnum() for char in text[lines[-1][1] :])
     numbers = [line.strip("*_. )") for line, _ in lines]
     counted = len(lines) > 1 and numbers == [str(number) for number in range(1, len(lines) + 1)]
     return None if counted and not ends else (line, ends)

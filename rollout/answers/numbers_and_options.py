@@ -31,7 +31,8 @@ SCALES = {
 
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|(?<![\w.])\.\d+)"
 _POWER = (
-    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}|[-+]?\d+))"
+    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}"
+    r"|[-+]?\d+))"
 )
 _FRACTION = r"\\[dt]?frac\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)"
 _OVER = r"\s{0,2}[/⁄∕]\s{0,2}\d+(?:\.\d+)?(?![\d,.]*[/⁄∕])"
@@ -40,7 +41,8 @@ _HALVES = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
 _LETTER = r"[^\W\u0e00-\u0e4f\u0e80-\u0ecf\u1000-\u103f\u1780-\u17df\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 NUMBER = re.compile(
     rf"(?:(?<![)}}%])(?<!{_LETTER})[-−+]\s?)?(?:\\?\$\s?|[€£₹]\s?)?(?:(?<![)}}%\s])(?<!{_LETTER})[-−+]\s?)?(?<!{_LETTER})(?<!\\)"
-    rf"(?:\d*\s?[{_HALVES}]|\d+\s?{_FRACTION}|{_FRACTION}|\d+ {{1,2}}\d+[/⁄∕]\d+(?![\d/])|{_DIGITS}(?:{_POWER}|{_OVER})?)"
+    rf"(?:\d*\s?[{_HALVES}]|\d+\s?{_FRACTION}|{_FRACTION}|\d+ {{1,2}}\d+[/⁄∕]\d+(?![\d/])|{_DIGITS}(?:{_POWER}"
+    rf"|{_OVER})?)"
 )
 EQUALS = re.compile(r"(?<![<>!=])=|[≈≃≅]|\\approx(?![a-z])")
 _MIXED = re.compile(r"(\d+)\s+(\d+)/(\d+)")
@@ -64,23 +66,28 @@ CHANGES_NEXT = (
     r"(?:\s(?:be|have been|equal|necessarily|really|actually|simply|just|exactly|possibly|the|a|any|to)){0,3}\s+"
     r"|\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|other|rather) than(?:\sor equal to)?\s+"
     r"|\b(?:at least|at most|up to|instead of)\s+"
-    r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct |final )?answer) "
+    r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct "
+    r"|final )?answer) "
     r"(?:is|was|can be|could be|would be|should be)\s+"
     r"|\b(?:(?:half|twice|double|triple|thrice|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?"
-    r"|(?:halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?|square|cube"
+    r"|(?:halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?"
+    r"|square|cube"
     r"|logarithm|log|reciprocal|inverse|opposite|factorial|multiples?|divisors?)\sof)"
     r"(?:\s(?:the|a|all|these|those))?\s+"
 )
 # Words behind a number that take it back: "12 is wrong".
 TAKES_BACK = (
-    r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely|just)\s)?"
+    r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely"
+    r"|just)\s)?"
     r"(?:(?:wrong|incorrect|false|impossible|ruled out|excluded)\b"
     r"|(?<=not )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
     r"|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
     r"|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
 )
 _CHANGED_BEFORE = re.compile(
-    rf"(?:[-+*/^_×÷:,√]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$|(?:{CHANGES_NEXT})[\s$]*$", re.IGNORECASE
+    rf"(?:[-+*/^_×÷:,√]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"
+    rf"|(?:{CHANGES_NEXT})[\s$]*$",
+    re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
     r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω:]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()"

@@ -10,33 +10,41 @@ _EXPLICIT = re.compile(
     re.IGNORECASE,
 )
 _BOTH = re.compile(
+    r"\b(?:yes|no|true|false)\W{0,3}(?:/|\b(?:or|and|nor|but also)\b)\W{0,3}(?:yes|no|true|false)\b", re.IGNORECASE
+)
     r"\b(?:yes|no|true|false)\W{0,3}(?:/|\b(?:or|and|nor|but also)\b)\W{0,3}(?:yes|no|true|false)\b", re.I
 )
 _FILLED = r"(?:\s(?:simply|just|really|actually|be|a|an|the|is|it|that|say|clear|definite|in fact|at all|seem|look|appear|sound|to)){0,4}"
 # "not true" is no, and so is "far from true"; "not yes" and "not no" are neither.
 _NOT = re.compile(rf"(?:\b(?:not|never|cannot)|n['’]t){_FILLED}\s[\W_]{{0,3}}$", re.IGNORECASE)
 _HARDLY = re.compile(
-    r"(?:\b(?:hardly|rarely|seldom|scarcely|barely|far from|anything but|nowhere near|by no means|in no way|no longer|almost never)|"
+    r"(?:\b(?:hardly|rarely|seldom|scarcely|barely|far from|anything but|nowhere near|by no means|in no way"
+    r"|no longer|almost never)|"
     rf"\b(?:neither|nor|without|instead of|rather than|unlikely to be|less than)){_FILLED}\s[\W_]{{0,3}}$",
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(
-    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think|believe|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}"
-    r"|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly|quite|exactly|fully|totally"
+    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think"
+    r"|believe|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}"
+    r"|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly|quite|exactly|fully"
+    r"|totally"
     r"|only|generally|usually|so|very)\s(?:a\s|the\s)?[\W_]{0,3})$",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
-    r"\bdepend(?:s|ing)?\b(?! on (?:it|this)\b)|\b(?:unknown|unclear|uncertain|undecided|undetermined|debatable|inconclusive"
+    r"\bdepend(?:s|ing)?\b(?! on (?:it|this)\b)|\b(?:unknown|unclear|uncertain|undecided|undetermined|debatable"
+    r"|inconclusive"
     r"|ambiguous|arguable)\b"
-    r"|\b(?:might|may|could)(?: or may not| or might not| well| also| both)? (?:be|go)\b[^.;]{0,30}\b(?:true|false|yes|no|right"
+    r"|\b(?:might|may|could)(?: or may not| or might not| well| also| both)? (?:be|go)\b[^.;]{0,30}\b(?:true|false"
+    r"|yes|no|right"
     r"|either way|both ways|both)\b"
     r"|\b(?:true|false|yes|no)\b(?: only)? (?:for|in|of|about|at) (?:some|certain|many|most|a few|part)\b"
     r"|\b(?:sometimes|partly|partially|both|either|half|only partly) (?:true|false|yes|no)\b|\bneither\b"
     r"|(?:^|[.!?,:;]\s)\W*(?:maybe|perhaps|possibly)\b|\b(?:maybe|perhaps)\W*$"
     r"|\b(?:hard|difficult|impossible|tough|too early) to (?:say|tell|know|decide|judge)\b"
     r"|\bnot (?:sure|certain|clear|known|decided|settled|enough)\b|\bno (?:clear|simple|definite|single|one) answer\b"
-    r"|\b(?:yes|true)\W{1,3}(?:and|but also|or) (?:no|false)\b|\b(?:can|could|might|may)(?:not|n['’]t) (?:say|tell|decide|know)\b",
+    r"|\b(?:yes|true)\W{1,3}(?:and|but also|or) (?:no|false)\b|\b(?:can|could|might|may)(?:not|n['’]t) (?:say|tell"
+    r"|decide|know)\b",
     re.IGNORECASE,
 )
 

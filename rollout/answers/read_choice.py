@@ -14,52 +14,68 @@ from rollout.answers.statements import first_sentence
 
 # Words before the answer's letter that leave it as it is: "most likely D", 'the option "B"'.
 _LEAD = re.compile(
-    r"(?:[\s*_:$\"'“”‘’«»`,]|\b(?:most|very|almost|quite|likely|probably|clearly|definitely|certainly|obviously|therefore"
-    r"|thus|then|hence|simply|actually|indeed|just|surely|presumably|possibly|again|of course|both|that|it is|it's|options?"
-    r"|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only|i (?:think|believe|guess|would say)|that it is)\b){0,24}",
+    r"(?:[\s*_:$\"'“”‘’«»`,]|\b(?:most|very|almost|quite|likely|probably|clearly|definitely|certainly|obviously"
+    r"|therefore"
+    r"|thus|then|hence|simply|actually|indeed|just|surely|presumably|possibly|again|of course|both|that|it is|it's"
+    r"|options?"
+    r"|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only|i (?:think|believe|guess"
+    r"|would say)|that it is)\b){0,24}",
     re.IGNORECASE,
 )
 _ONE = re.compile(
-    r"[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J]{1,6})(?![\w?]|['’]\w|\s?[=+^]|\s?\*(?=\s?\w)|\s?/(?!\s?[A-J]\b)|\s?-\s?\w*\d)[)\]]?"
+    r"[(\[]\s?([A-Ja-j])\s?[)\]]|([A-J]{1,6})(?![\w?]|['’]\w|\s?[=+^]|\s?\*(?=\s?\w)|\s?/(?!\s?[A-J]\b)"
+    r"|\s?-\s?\w*\d)[)\]]?"
 )
 _BETWEEN = re.compile(
-    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}"
+    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])"
+    r"|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}"
     r"(?:(?:and|or|also)\s)?(?:(?:the\s)?(?:option|choice|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
-    r"(?:\b(?:not|never|cannot|neither|none|nor|except|doubt(?:s|ful)?|unlike|but not|rather than|instead of|other than|without"
+    r"(?:\b(?:not|never|cannot|neither|none|nor|except|doubt(?:s|ful)?|unlike|but not|rather than|instead of"
+    r"|other than|without"
     r"|eliminat(?:e[sd]?|ing)|rul(?:e[sd]?|ing) out|exclud(?:e[sd]?|ing)|discard(?:s|ed|ing)?|reject(?:s|ed|ing)?"
     r"|dismiss(?:es|ed|ing)?|cross(?:es|ed|ing)? out)|n['’]t)"
-    r"(?:\s(?:that|if|it is|it was|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect|agree)(?:\s(?:that|with))?"
-    r"(?:\s(?:it|the answer|this|that|the correct answer|the right answer)(?:'s|\s(?:is|was|can be|could be|would be|should be)))?)?"
-    r"(?:\s(?:be|the|an?|options?|choices?|answers?|either|equal|to|correct|right|have been|necessarily|of|both|letter|any"
+    r"(?:\s(?:that|if|it is|it was|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect"
+    r"|agree)(?:\s(?:that|with))?"
+    r"(?:\s(?:it|the answer|this|that|the correct answer|the right answer)(?:'s|\s(?:is|was|can be|could be"
+    r"|would be|should be)))?)?"
+    r"(?:\s(?:be|the|an?|options?|choices?|answers?|either|equal|to|correct|right|have been|necessarily|of|both"
+    r"|letter|any"
     r"|out)){0,5}[\s:*\"'“”(]{0,4}$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
     r"[\s*_)\]\"'“”,]{0,4}(?:(?:is|are|was|were|can|could|would|should|must|does|do|did|has|have|will|seems?|looks?)"
-    r"(?:\s(?:be|been|to be|clearly|also|definitely|therefore|thus|both|all|obviously|probably|most likely|simply|just"
-    r"|an?|the))*(?:n['’]t\b|\s(?:not|never|wrong|incorrect|false|untrue|invalid|impossible|unlikely|out|too|ruled out"
+    r"(?:\s(?:be|been|to be|clearly|also|definitely|therefore|thus|both|all|obviously|probably|most likely|simply"
+    r"|just"
+    r"|an?|the))*(?:n['’]t\b|\s(?:not|never|wrong|incorrect|false|untrue|invalid|impossible|unlikely|out|too"
+    r"|ruled out"
     r"|eliminated|excluded|rejected|discarded|dismissed)\b)|(?:fails?|cannot)\b)",
     re.IGNORECASE,
 )
 _REASON = re.compile(
-    r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given|while|whereas|but|though|although|not|rather than"
+    r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given|while|whereas|but|though|although|not"
+    r"|rather than"
     r"|instead of|unlike)\b",
     re.IGNORECASE,
 )
 _OPTION = re.compile(
     r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]"
     r"|(?:^|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)"
-    r"|\b([A-J])\)? (?i:is|must be|would be|seems|looks) (?i:the )?(?i:most likely |probably )?(?i:correct|right|best|answer|choice|option|true)\b"
+    r"|\b([A-J])\)? (?i:is|must be|would be|seems|looks) (?i:the )?(?i:most likely |probably )?(?i:correct|right"
+    r"|best|answer|choice|option|true)\b"
     r"|(?i:choose|pick|select|opt for|go (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)"
-    r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|leaves(?: us with| only)?|odd one out is|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
+    r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|leaves(?: us with| only)?"
+    r"|odd one out is|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
 )
 # A conclusion that is nothing but its option: "So it is (B)."
 _CONCLUSION = re.compile(
-    r"\W*(?i:so|thus|therefore|hence|then|finally|overall|in conclusion)[\s,:]{1,3}(?i:(?:the|my) (?:answer|choice) is |it is "
-    r"|it's |it must be |i choose |i would choose )?(?i:(?:the )?(?:option|choice|letter) )?[*\"“(\[]{0,3}([A-J])[)\]*\"”]{0,3}"
+    r"\W*(?i:so|thus|therefore|hence|then|finally|overall|in conclusion)[\s,:]{1,3}(?i:(?:the|my) (?:answer"
+    r"|choice) is |it is "
+    r"|it's |it must be |i choose |i would choose )?(?i:(?:the )?(?:option|choice"
+    r"|letter) )?[*\"“(\[]{0,3}([A-J])[)\]*\"”]{0,3}"
     r"(?=[.,:;!]|\s*$)"
 )
 
@@ -229,9 +245,9 @@ def ending_choice(sentences: list[str], letters: dict[str, str]) -> tuple[str | 
     last = sentences[-1]
     if found := _last_option(last, letters):
         return found, "option"
-    if alone := re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"\W{0,3}([A-J])[.:,]\s", last):
-        if not is_denied(last, alone.start(1), alone.end(1), letters, alone[1]):
-            return _with_value(alone[1], last[alone.end() :], letters), "letter"
+    alone = re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"\W{0,3}([A-J])[.:,]\s", last)
+    if alone and not is_denied(last, alone.start(1), alone.end(1), letters, alone[1]):
+        return _with_value(alone[1], last[alone.end() :], letters), "letter"
     if letters and (value := option_of(last, letters, first=False)):
         return value, "value"
     mentioned = _mentioned(last, letters)

@@ -23,7 +23,8 @@ _ASIDE = re.compile(r"(?<=[\w$%*])\s?\((?=[^()]{0,200}(?:[^\W\d]{2}|=))(?!\s?-?\
 _RESULT = re.compile(EQUALS.pattern + r"|[⇒→≡]|\\(?:equiv|implies|[Rr]ightarrow|Longrightarrow)(?![A-Za-z])")
 # An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
 _UNSOLVED = re.compile(
-    r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?="
+    r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;"
+    r"|\band\b)\s{0,2}[A-Za-z]\s?="
     r"|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
 _BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
@@ -32,13 +33,15 @@ _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 _JOINED = re.compile(
     r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?|to\s)"
     r"[\s$*_(]{0,4}"
-    r"|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?|days?|m|km|kg)\.?\s{1,3}"
+    r"|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?|days?|m|km"
+    r"|kg)\.?\s{1,3}"
     r"|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}|[!)]{1,3}\s?(?:\\times|\\cdot|[-+*/×÷^])?[\s$(]{0,3}|分之"
     r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
 )
 # An operation in words: "3 times 4", "5 more than 12", "20 % of 45".
 _OPERATED = re.compile(
-    r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to|choose|added to|subtracted from|taken from|\\?%\s?of|percent of"
+    r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to|choose|added to"
+    r"|subtracted from|taken from|\\?%\s?of|percent of"
     r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
 )
 # A share of a number is an operation too: "1/2 of 26".
@@ -67,7 +70,8 @@ _ORDINAL = re.compile(
     r"\s?(?:\^?\{?\\(?:text|mathrm|mbox)\{)?(?:st|nd|rd|th)\b\}{0,2}\$?\s[a-z]|-[a-z]{3}", re.IGNORECASE
 )
 _VERB_BEFORE = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?|gives?"
+    r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?"
+    r"|contains?|gives?"
     r"|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to|adds up to)"
     r"(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with|to|at"
     r"|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$|(?<!the )\b(?:only|exactly|just)\s$",
@@ -77,12 +81,14 @@ _BEGINS_WITH_WORDS = re.compile(r"\W*(?:[A-Za-z]{2}|[AI]\s)")
 # An opening clause up to its comma, and an opening phrase or subject that has a count in it: "In the first 2 hours",
 # "On day 6", "The 3 sisters", "A box of 12 eggs".
 _OPENING = re.compile(
-    r"\W*(?!(?:in (?:total|all|sum|the end)|at (?:first|least|most|the end)|of course|for a total)\b)(?:in|after|within|for"
+    r"\W*(?!(?:in (?:total|all|sum|the end)|at (?:first|least|most|the end)|of course|for a total)\b)(?:in|after"
+    r"|within|for"
     r"|during|over|by|at|on|with|from|of|both|every|each|if|when|since|as|because|given|before|per|once|while|to)\b",
     re.IGNORECASE,
 )
 _COUNT_WORDS = re.compile(
-    r"[\s$]*(?:(?:the|these|those|all|both|each|every|any|first|next|last|another|about|exactly|only|just|end|of|a|total"
+    r"[\s$]*(?:(?:the|these|those|all|both|each|every|any|first|next|last|another|about|exactly|only|just|end|of|a"
+    r"|total"
     r"|day|week|month|year|hour|minute|step|round|stage|page|level|other)\b[\s$]*){0,5}",
     re.IGNORECASE,
 )
@@ -187,7 +193,7 @@ def _counting(text: str) -> list[Found]:
 
 
 def _counted(text: str) -> str:
-    """Return a text in which a lone 1 or 2, from a word, counts only behind a verb or at the end: others are pronouns."""
+    """Return a text in which a lone 1 or 2, from a word, is left only behind a verb or at the end: others are pronouns."""
 
     def kept(match: re.Match[str]) -> str:
         behind_verb = _VERB_BEFORE.search(text[max(0, match.start() - 60) : match.start()])

@@ -15,7 +15,8 @@ _SENTENCE = re.compile(
     r"|(?<=!)[^\S\n]+(?!(?!is\b|are\b|equals\b)[a-z]|[=+*/×÷·^-]|\\(?:cdot|times|div|approx|frac))|(?<=[。！？])"
 )
 _VERB = (
-    r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to|ought to)\s(?:(?:then|thus|therefore|now|only)\s)?be"
+    r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to|ought to)\s(?:(?:then|thus|therefore|now"
+    r"|only)\s)?be"
     r"|equals|becomes|comes (?:out )?to|works out (?:as|to)|turns out to be)\b"
 )
 # What may stand between "the answer" and its verb: "(in dollars)", "to the question", "for all three shelves".
@@ -27,7 +28,8 @@ _STATED = re.compile(
     r"(?<!wrong )(?<!incorrect )(?<!false )(?<!no )\b(?:answers?|ans)\b(?:"
     r"(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
     rf"|{_QUALIFIER}?[*_\s]{{0,4}}(?:{_VERB}|[:=]))[*_:=,\s]{{0,4}}"
-    rf"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?) (?:{_VERB}|[:=])[*_:\s]{{0,4}}"
+    rf"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?) (?:{_VERB}"
+    rf"|[:=])[*_:\s]{{0,4}}"
     r"|(?:答案(?:应该|應該)?(?:是|为|為|等于)?|答え?(?:は|(?=[:：]))|正解は|คำตอบ(?:คือ)?|정답은|답은)[:：\s]{0,3}",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -39,11 +41,13 @@ _CHOSEN = re.compile(
 # "I do not think the answer is 12", "the answer is unique", "our answer is correct" state nothing.
 _DOUBTED = re.compile(
     r"(?:\bnot|n['’]t|\bmight|\bmay|\btempted to|\bwrongly|\bmistakenly|\bincorrectly) "
-    r"(?:think|believe|say|suppose|mean|guess|assume|claim|conclude)(?: that)?(?: (?:the|our|my|your|its|final|right|correct)){0,3} $",
+    r"(?:think|believe|say|suppose|mean|guess|assume|claim|conclude)(?: that)?(?: (?:the|our|my|your|its|final"
+    r"|right|correct)){0,3} $",
     re.IGNORECASE,
 )
 _ABOUT_IT = re.compile(
-    r"\W{0,3}(?:indeed |also |clearly |simply )?(?:unique|correct|right|wrong|incorrect|reasonable|valid|consistent|found|given"
+    r"\W{0,3}(?:indeed |also |clearly |simply )?(?:unique|correct|right|wrong|incorrect|reasonable|valid"
+    r"|consistent|found|given"
     r"|shown|below|above|as follows|in (?:the|a)|obvious|clear|easy|irrational)\b(?!\W{0,3}\n)",
     re.IGNORECASE,
 )
@@ -51,7 +55,8 @@ _REFUSAL = re.compile(
     r"\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to|no way to)\s+(?:be\s+)?"
     r"(?:tell|told|say|said|answer|answered|determine|determined|know|known|solve|solved|find|found|compute|computed"
     r"|calculate|calculated|work out|worked out|decide|help|assist|give|provide|do that|be sure|be certain|sure)\b"
-    r"|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b|\b(?:not sure|unsure|no idea|undetermined)\b"
+    r"|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b|\b(?:not sure|unsure|no idea"
+    r"|undetermined)\b"
     r"|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts|details|solution|answer)\b",
     re.IGNORECASE,
 )
@@ -62,13 +67,16 @@ _UNANSWERED = re.compile(
     r"\W*(?:unknown|unclear|undefined|undetermined|not (?:known|clear|given|possible|stated))\b", re.IGNORECASE
 )
 _CONCLUDES = re.compile(
-    r"\W*(?:so|thus|therefore|hence|then|consequently|accordingly|finally|overall|altogether|in (?:total|all|conclusion"
-    r"|short|summary)|(?:this|that|which) (?:means|gives|leaves)|we (?:get|have|find))\b|.{0,300}(?:=|\banswers?\b|\bin (?:all|total)\b)",
+    r"\W*(?:so|thus|therefore|hence|then|consequently|accordingly|finally|overall|altogether|in (?:total|all"
+    r"|conclusion"
+    r"|short|summary)|(?:this|that|which) (?:means|gives|leaves)|we (?:get|have|find))\b|.{0,300}(?:=|\banswers?\b"
+    r"|\bin (?:all|total)\b)",
     re.IGNORECASE,
 )
 # The answer to a step: "for one shelf", "for the first part", "in step 2".
 _STEP = re.compile(
-    r"\b(?:for|to|in|of|per) (?:one|a single|each|every|(?:the )?(?:first|second|third|next)|(?:this|the|that) step|step \w+"
+    r"\b(?:for|to|in|of|per) (?:one|a single|each|every|(?:the )?(?:first|second|third|next)|(?:this|the"
+    r"|that) step|step \w+"
     r"|part \(?\w+\)?|half)\b",
     re.IGNORECASE,
 )
@@ -139,7 +147,7 @@ def _statement(text: str, match: re.Match[str]) -> Statement:
 
 
 def _said(text: str, start: int) -> tuple[str, int]:
-    """Return what is stated from ``start`` on, and where it ends: a line (the next, if this one is empty) or formula."""
+    """Return what is stated from ``start`` on, and where that ends: a line (the next, if it is empty) or a formula."""
     blank = re.compile(r"[\s*_:$]{0,10}\n[\s*_>-]{0,10}(?:\d{1,2}[.)]\s(?=\(?[A-J]\)))?").match(text, start)
     start = blank.end() if blank and blank.end() < len(text) else start
     opened = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)").match(text, start)
