@@ -62,27 +62,21 @@ SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d
 _CHANGED = re.compile(r"\b(?:or|either|neither|nor|between)\b|[±<>≤≥≠√∞]")
 # Words that make the number behind them another one, or none: "not 12", "cannot be 12", "more than 12", "half of 12".
 CHANGES_NEXT = (
-    r"(?:\b(?:not|never|cannot|neither|nor|except|without)|n['’]t)"
-    r"(?:\s(?:be|have been|equal|necessarily|really|actually|simply|just|exactly|possibly|the|a|any|to)){0,3}\s+"
-    r"|\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|other|rather) than(?:\sor equal to)?\s+"
-    r"|\b(?:at least|at most|up to|instead of)\s+"
+    r"(?:\b(?:not|never|cannot|neither|nor|except|without)|n['’]t)(?:\s(?:be|have been|equal|necessarily|really"
+    r"|actually|simply|just|exactly|possibly|the|a|any|to)){0,3}\s+|\b(?:more|less|fewer|greater|larger|smaller"
+    r"|bigger|higher|lower|other|rather) than(?:\sor equal to)?\s+|\b(?:at least|at most|up to|instead of)\s+"
     r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct "
-    r"|final )?answer) "
-    r"(?:is|was|can be|could be|would be|should be)\s+"
-    r"|\b(?:(?:half|twice|double|triple|thrice|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?"
-    r"|(?:halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?"
-    r"|square|cube"
-    r"|logarithm|log|reciprocal|inverse|opposite|factorial|multiples?|divisors?)\sof)"
-    r"(?:\s(?:the|a|all|these|those))?\s+"
+    r"|final )?answer) (?:is|was|can be|could be|would be|should be)\s+|\b(?:(?:half|twice|double|triple|thrice"
+    r"|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?|(?:halves|thirds?|quarters?|fourths?|fifths?"
+    r"|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?|square|cube|logarithm|log|reciprocal|inverse"
+    r"|opposite|factorial|multiples?|divisors?)\sof)(?:\s(?:the|a|all|these|those))?\s+"
 )
 # Words behind a number that take it back: "12 is wrong".
 TAKES_BACK = (
     r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely"
-    r"|just)\s)?"
-    r"(?:(?:wrong|incorrect|false|impossible|ruled out|excluded)\b"
-    r"|(?<=not )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
-    r"|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
-    r"|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
+    r"|just)\s)?(?:(?:wrong|incorrect|false|impossible|ruled out|excluded)\b|(?<=not )(?:the (?:right |correct "
+    r"|final )?answer|right|correct|possible|it)\b|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right"
+    r"|correct|possible|it)\b|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
 )
 _CHANGED_BEFORE = re.compile(
     rf"(?:[-+*/^_×÷:,√]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"

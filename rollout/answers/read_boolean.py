@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 
 _EXPLICIT = re.compile(
-    r"\byes\b|\b(?:true|false)\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|for|so)\b)"
-    r"|\bno\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
+    r"\byes\b|\b(?:true|false)\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|for|so)\b)|\bno\b(?=\W*$"
+    r"|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
     re.IGNORECASE,
 )
 _BOTH = re.compile(
     r"\b(?:yes|no|true|false)\W{0,3}(?:/|\b(?:or|and|nor|but also)\b)\W{0,3}(?:yes|no|true|false)\b", re.IGNORECASE
 )
-    r"\b(?:yes|no|true|false)\W{0,3}(?:/|\b(?:or|and|nor|but also)\b)\W{0,3}(?:yes|no|true|false)\b", re.I
+_FILLED = (
+    r"(?:\s(?:simply|just|really|actually|be|a|an|the|is|it|that|say|clear|definite|in fact|at all|seem|look|appear"
+    r"|sound|to)){0,4}"
 )
-_FILLED = r"(?:\s(?:simply|just|really|actually|be|a|an|the|is|it|that|say|clear|definite|in fact|at all|seem|look|appear|sound|to)){0,4}"
 # "not true" is no, and so is "far from true"; "not yes" and "not no" are neither.
 _NOT = re.compile(rf"(?:\b(?:not|never|cannot)|n['’]t){_FILLED}\s[\W_]{{0,3}}$", re.IGNORECASE)
 _HARDLY = re.compile(
@@ -24,27 +25,22 @@ _HARDLY = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(
-    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think"
-    r"|believe|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}"
-    r"|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly|quite|exactly|fully"
-    r"|totally"
-    r"|only|generally|usually|so|very)\s(?:a\s|the\s)?[\W_]{0,3})$",
+    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think|believe"
+    r"|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily"
+    r"|entirely|completely|wholly|strictly|quite|exactly|fully|totally|only|generally|usually|so|very)\s(?:a\s"
+    r"|the\s)?[\W_]{0,3})$",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
     r"\bdepend(?:s|ing)?\b(?! on (?:it|this)\b)|\b(?:unknown|unclear|uncertain|undecided|undetermined|debatable"
-    r"|inconclusive"
-    r"|ambiguous|arguable)\b"
-    r"|\b(?:might|may|could)(?: or may not| or might not| well| also| both)? (?:be|go)\b[^.;]{0,30}\b(?:true|false"
-    r"|yes|no|right"
-    r"|either way|both ways|both)\b"
-    r"|\b(?:true|false|yes|no)\b(?: only)? (?:for|in|of|about|at) (?:some|certain|many|most|a few|part)\b"
-    r"|\b(?:sometimes|partly|partially|both|either|half|only partly) (?:true|false|yes|no)\b|\bneither\b"
-    r"|(?:^|[.!?,:;]\s)\W*(?:maybe|perhaps|possibly)\b|\b(?:maybe|perhaps)\W*$"
-    r"|\b(?:hard|difficult|impossible|tough|too early) to (?:say|tell|know|decide|judge)\b"
-    r"|\bnot (?:sure|certain|clear|known|decided|settled|enough)\b|\bno (?:clear|simple|definite|single|one) answer\b"
-    r"|\b(?:yes|true)\W{1,3}(?:and|but also|or) (?:no|false)\b|\b(?:can|could|might|may)(?:not|n['’]t) (?:say|tell"
-    r"|decide|know)\b",
+    r"|inconclusive|ambiguous|arguable)\b|\b(?:might|may|could)(?: or may not| or might not| well| also"
+    r"| both)? (?:be|go)\b[^.;]{0,30}\b(?:true|false|yes|no|right|either way|both ways|both)\b|\b(?:true|false|yes"
+    r"|no)\b(?: only)? (?:for|in|of|about|at) (?:some|certain|many|most|a few|part)\b|\b(?:sometimes|partly"
+    r"|partially|both|either|half|only partly) (?:true|false|yes|no)\b|\bneither\b|(?:^|[.!?,:;]\s)\W*(?:maybe"
+    r"|perhaps|possibly)\b|\b(?:maybe|perhaps)\W*$|\b(?:hard|difficult|impossible|tough|too early) to (?:say|tell"
+    r"|know|decide|judge)\b|\bnot (?:sure|certain|clear|known|decided|settled|enough)\b|\bno (?:clear|simple"
+    r"|definite|single|one) answer\b|\b(?:yes|true)\W{1,3}(?:and|but also|or) (?:no|false)\b|\b(?:can|could|might"
+    r"|may)(?:not|n['’]t) (?:say|tell|decide|know)\b",
     re.IGNORECASE,
 )
 
@@ -64,17 +60,15 @@ def boolean(text: str, *, first: bool) -> str | None:
 
 
 def is_undecided(text: str) -> bool:
-    """Return whether a sentence leaves the answer open: "it depends", "it might be true for some"."""
-    for undecided in _UNDECIDED.finditer(text):
-        if not any(_answer(text, match) for match in _EXPLICIT.finditer(text, undecided.end())):
-            return True
-    return False
+    """Return whether a sentence leaves the answer open ("it depends") and decides nothing after that."""
+    ends = [undecided.end() for undecided in _UNDECIDED.finditer(text)]
+    return bool(ends) and not any(_answer(text, match) for match in _EXPLICIT.finditer(text, ends[-1]))
 
 
 def denies(text: str) -> bool:
-    """Return whether a text has an explicit yes or no and takes each of them back ("the answer is not yes")."""
+    """Return whether a text names yes or no and takes it back ("the answer is not yes"), or names both."""
     answers = [_answer(text, match) for match in _EXPLICIT.finditer(text)]
-    return (bool(answers) and not any(answers)) or (_BOTH.search(text) is not None and not any(answers))
+    return not any(answers) and (bool(answers) or _BOTH.search(text) is not None)
 
 
 def _answer(text: str, match: re.Match[str]) -> str:

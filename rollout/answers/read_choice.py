@@ -8,18 +8,15 @@ from typing import NamedTuple
 
 from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import EQUALS, named_by_value, numbers, parse_number
-from rollout.answers.numbers_and_options import letters as letters_of
 from rollout.answers.read_number import are_joined, number
 from rollout.answers.statements import first_sentence
 
 # Words before the answer's letter that leave it as it is: "most likely D", 'the option "B"'.
 _LEAD = re.compile(
     r"(?:[\s*_:$\"'“”‘’«»`,]|\b(?:most|very|almost|quite|likely|probably|clearly|definitely|certainly|obviously"
-    r"|therefore"
-    r"|thus|then|hence|simply|actually|indeed|just|surely|presumably|possibly|again|of course|both|that|it is|it's"
-    r"|options?"
-    r"|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only|i (?:think|believe|guess"
-    r"|would say)|that it is)\b){0,24}",
+    r"|therefore|thus|then|hence|simply|actually|indeed|just|surely|presumably|possibly|again|of course|both|that"
+    r"|it is|it's|options?|choices?|answers?|letters?|statements?|the|correct|right|best|still|either|only"
+    r"|i (?:think|believe|guess|would say)|that it is)\b){0,24}",
     re.IGNORECASE,
 )
 _ONE = re.compile(
@@ -28,55 +25,46 @@ _ONE = re.compile(
 )
 _BETWEEN = re.compile(
     r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])"
-    r"|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}"
-    r"(?:(?:and|or|also)\s)?(?:(?:the\s)?(?:option|choice|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
+    r"|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}(?:(?:and|or|also)\s)?(?:(?:the\s)?(?:option|choice"
+    r"|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|neither|none|nor|except|doubt(?:s|ful)?|unlike|but not|rather than|instead of"
-    r"|other than|without"
-    r"|eliminat(?:e[sd]?|ing)|rul(?:e[sd]?|ing) out|exclud(?:e[sd]?|ing)|discard(?:s|ed|ing)?|reject(?:s|ed|ing)?"
-    r"|dismiss(?:es|ed|ing)?|cross(?:es|ed|ing)? out)|n['’]t)"
-    r"(?:\s(?:that|if|it is|it was|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect"
-    r"|agree)(?:\s(?:that|with))?"
-    r"(?:\s(?:it|the answer|this|that|the correct answer|the right answer)(?:'s|\s(?:is|was|can be|could be"
-    r"|would be|should be)))?)?"
-    r"(?:\s(?:be|the|an?|options?|choices?|answers?|either|equal|to|correct|right|have been|necessarily|of|both"
-    r"|letter|any"
-    r"|out)){0,5}[\s:*\"'“”(]{0,4}$",
+    r"|other than|without|eliminat(?:e[sd]?|ing)|rul(?:e[sd]?|ing) out|exclud(?:e[sd]?|ing)|discard(?:s|ed|ing)?"
+    r"|reject(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|cross(?:es|ed|ing)? out)|n['’]t)(?:\s(?:that|if|it is|it was"
+    r"|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect|agree)(?:\s(?:that|with))?(?:\s(?:it"
+    r"|the answer|this|that|the correct answer|the right answer)(?:'s|\s(?:is|was|can be|could be|would be"
+    r"|should be)))?)?(?:\s(?:be|the|an?|options?|choices?|answers?|either|equal|to|correct|right|have been"
+    r"|necessarily|of|both|letter|any|out)){0,5}[\s:*\"'“”(]{0,4}$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
-    r"[\s*_)\]\"'“”,]{0,4}(?:(?:is|are|was|were|can|could|would|should|must|does|do|did|has|have|will|seems?|looks?)"
-    r"(?:\s(?:be|been|to be|clearly|also|definitely|therefore|thus|both|all|obviously|probably|most likely|simply"
-    r"|just"
-    r"|an?|the))*(?:n['’]t\b|\s(?:not|never|wrong|incorrect|false|untrue|invalid|impossible|unlikely|out|too"
-    r"|ruled out"
-    r"|eliminated|excluded|rejected|discarded|dismissed)\b)|(?:fails?|cannot)\b)",
-    re.IGNORECASE,
-)
-_REASON = re.compile(
-    r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given|while|whereas|but|though|although|not"
-    r"|rather than"
-    r"|instead of|unlike)\b",
+    r"[\s*_)\]\"'“”,]{0,4}(?:(?:is|are|was|were|can|could|would|should|must|does|do|did|has|have|will|seems?"
+    r"|looks?)(?:\s(?:be|been|to be|clearly|also|definitely|therefore|thus|both|all|obviously|probably|most likely"
+    r"|simply|just|an?|the))*(?:n['’]t\b|\s(?:not|never|wrong|incorrect|false|untrue|invalid|impossible|unlikely"
+    r"|out|too|ruled out|eliminated|excluded|rejected|discarded|dismissed)\b)|(?:fails?|cannot)\b)",
     re.IGNORECASE,
 )
 _OPTION = re.compile(
-    r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]"
-    r"|(?:^|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)"
-    r"|\b([A-J])\)? (?i:is|must be|would be|seems|looks) (?i:the )?(?i:most likely |probably )?(?i:correct|right"
-    r"|best|answer|choice|option|true)\b"
-    r"|(?i:choose|pick|select|opt for|go (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)"
-    r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|leaves(?: us with| only)?"
-    r"|odd one out is|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
+    r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]|(?:^"
+    r"|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)|\b([A-J])\)? (?i:is|must be"
+    r"|would be|seems|looks) (?i:the )?(?i:most likely |probably )?(?i:correct|right|best|answer|choice|option"
+    r"|true)\b|(?i:choose|pick|select|opt for|go (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)|(?i:so|thus|hence"
+    r"|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|leaves(?: us with| only)?|odd one out is|=>"
+    r"|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
+)
+_ODD_ONE_OUT = re.compile(r"\b(?:except|unlike|other than)\b", re.IGNORECASE)
+_VALUE_TAKEN_BACK = re.compile(
+    r"\W{0,3}(?:is|was|are|would be)(?: (?:wrong|incorrect|false|ruled out|excluded|eliminated)|(?:n['’]t"
+    r"| not) (?:the )?(?:correct|right|answer))\b",
+    re.IGNORECASE,
 )
 # A conclusion that is nothing but its option: "So it is (B)."
 _CONCLUSION = re.compile(
     r"\W*(?i:so|thus|therefore|hence|then|finally|overall|in conclusion)[\s,:]{1,3}(?i:(?:the|my) (?:answer"
-    r"|choice) is |it is "
-    r"|it's |it must be |i choose |i would choose )?(?i:(?:the )?(?:option|choice"
-    r"|letter) )?[*\"“(\[]{0,3}([A-J])[)\]*\"”]{0,3}"
-    r"(?=[.,:;!]|\s*$)"
+    r"|choice) is |it is |it's |it must be |i choose |i would choose )?(?i:(?:the )?(?:option|choice"
+    r"|letter) )?[*\"“(\[]{0,3}([A-J])[)\]*\"”]{0,3}(?=[.,:;!]|\s*$)"
 )
 
 
@@ -86,11 +74,6 @@ class Named(NamedTuple):
     letters: list[str]
     text: str
     end: int
-
-    @property
-    def alternatives(self) -> bool:
-        """Whether they are alternatives ("A or B"): no option, and no set of options, is meant."""
-        return re.search(r"\bor\b", self.text, re.IGNORECASE) is not None
 
 
 def named_options(text: str, at: int, letters: dict[str, str]) -> Named | None:
@@ -157,20 +140,9 @@ def _value_is_denied(text: str, start: int, end: int) -> bool:
     """Return whether a text says of an option's value that it is not the answer; "except 54" and "54 is not divisible"
     may give the odd one out."""
     before, after = text[max(0, start - 80) : start], text[end : end + 80]
-    return bool(
-        (_DENIED_BEFORE.search(before) and not re.search(r"\b(?:except|unlike|other than)\b", before, re.IGNORECASE))
-        or (
-            re.match(
-                r"\W{0,3}(?:is|was|are|would be)(?:n['’]t| not)? (?:the )?(?:wrong|incorrect|false|ruled out|excluded"
-                r"|eliminated|correct|right|answer)\b",
-                after,
-                re.IGNORECASE,
-            )
-            and not re.match(
-                r"\W{0,3}(?:is|was|are|would be) (?:the )?(?:correct|right|answer)\b", after, re.IGNORECASE
-            )
-        )
-    )
+    if _DENIED_BEFORE.search(before) and not _ODD_ONE_OUT.search(before):
+        return True
+    return _VALUE_TAKEN_BACK.match(after) is not None
 
 
 def stated_choice(text: str, letters: dict[str, str]) -> str | None:
@@ -317,6 +289,3 @@ def _mentioned(sentence: str, letters: dict[str, str]) -> set[str]:
 def _has_words(sentence: str, words: str) -> bool:
     found = re.finditer(rf"(?<!\w){re.escape(words.strip())}(?!\w)", sentence, re.IGNORECASE)
     return any(not _value_is_denied(sentence, match.start(), match.end()) for match in found)
-
-
-__all__ = ["concluded_choice", "ending_choice", "ending_choices", "letters_of", "stated_choice", "stated_choices"]

@@ -24,25 +24,23 @@ _RESULT = re.compile(EQUALS.pattern + r"|[⇒→≡]|\\(?:equiv|implies|[Rr]ight
 # An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
 _UNSOLVED = re.compile(
     r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;"
-    r"|\band\b)\s{0,2}[A-Za-z]\s?="
-    r"|^\s*-?\d+\s?=\s?-?\d+\W*$"
+    r"|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
 _BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
-    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?|to\s)"
-    r"[\s$*_(]{0,4}"
-    r"|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?|days?|m|km"
-    r"|kg)\.?\s{1,3}"
-    r"|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}|[!)]{1,3}\s?(?:\\times|\\cdot|[-+*/×÷^])?[\s$(]{0,3}|分之"
-    r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
+    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?"
+    r"|to\s)[\s$*_(]{0,4}|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?"
+    r"|days?|m|km|kg)\.?\s{1,3}|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}|[!)]{1,3}\s?(?:\\times|\\cdot"
+    r"|[-+*/×÷^])?[\s$(]{0,3}|分之|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot"
+    r"|\{,\}|\\[,! ])?[\s$(]{0,3}"
 )
 # An operation in words: "3 times 4", "5 more than 12", "20 % of 45".
 _OPERATED = re.compile(
     r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to|choose|added to"
-    r"|subtracted from|taken from|\\?%\s?of|percent of"
-    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
+    r"|subtracted from|taken from|\\?%\s?of|percent of|(?:more|less|fewer|greater|larger|smaller|higher"
+    r"|lower) than)\s{1,3}[\s$*_(]{0,4}"
 )
 # A share of a number is an operation too: "1/2 of 26".
 _SHARE = re.compile(r"\s+of\s+(?:the |these |all )?[\s$]{0,3}")
@@ -56,9 +54,10 @@ _HEDGED = re.compile(
 )
 # What belongs to a number that ends here: a unit or variable written onto it, a percent sign, a scale word.
 _BELONGING = re.compile(
-    r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]|[-(](?=\w))(?!\\[,;!]))*"
-    r"(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion|squared|cubed|factorial)\b|\s?\\?%"
-    r"|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])|!(?=[.\w^+*/-]|\s[a-z=+*/×÷·]|\s?\\))*"
+    r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]"
+    r"|[-(](?=\w))(?!\\[,;!]))*(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion|squared|cubed"
+    r"|factorial)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])|!(?=[.\w^+*/-]"
+    r"|\s[a-z=+*/×÷·]|\s?\\))*"
     rf"(?:[\s*$]{{0,3}}{TAKES_BACK})?"
 )
 # The exponent of a unit is no number of its own, and "the 5th digit", "a 6-digit block" state none.
@@ -70,11 +69,11 @@ _ORDINAL = re.compile(
     r"\s?(?:\^?\{?\\(?:text|mathrm|mbox)\{)?(?:st|nd|rd|th)\b\}{0,2}\$?\s[a-z]|-[a-z]{3}", re.IGNORECASE
 )
 _VERB_BEFORE = re.compile(
-    r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?"
-    r"|contains?|gives?"
-    r"|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to|adds up to)"
-    r"(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with|to|at"
-    r"|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$|(?<!the )\b(?:only|exactly|just)\s$",
+    r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?"
+    r"|gives?|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to"
+    r"|adds up to)(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with"
+    r"|to|at|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$|(?<!the )\b(?:only|exactly"
+    r"|just)\s$",
     re.IGNORECASE,
 )
 _BEGINS_WITH_WORDS = re.compile(r"\W*(?:[A-Za-z]{2}|[AI]\s)")
@@ -82,24 +81,23 @@ _BEGINS_WITH_WORDS = re.compile(r"\W*(?:[A-Za-z]{2}|[AI]\s)")
 # "On day 6", "The 3 sisters", "A box of 12 eggs".
 _OPENING = re.compile(
     r"\W*(?!(?:in (?:total|all|sum|the end)|at (?:first|least|most|the end)|of course|for a total)\b)(?:in|after"
-    r"|within|for"
-    r"|during|over|by|at|on|with|from|of|both|every|each|if|when|since|as|because|given|before|per|once|while|to)\b",
+    r"|within|for|during|over|by|at|on|with|from|of|both|every|each|if|when|since|as|because|given|before|per|once"
+    r"|while|to)\b",
     re.IGNORECASE,
 )
 _COUNT_WORDS = re.compile(
     r"[\s$]*(?:(?:the|these|those|all|both|each|every|any|first|next|last|another|about|exactly|only|just|end|of|a"
-    r"|total"
-    r"|day|week|month|year|hour|minute|step|round|stage|page|level|other)\b[\s$]*){0,5}",
+    r"|total|day|week|month|year|hour|minute|step|round|stage|page|level|other)\b[\s$]*){0,5}",
     re.IGNORECASE,
 )
 _SUBJECT_COUNT = re.compile(
-    r"\W*(?:(?:the|these|those|all|both|all (?:the|of the)|each of the|every one of the)"
-    r"|(?:an?|the|each|every|one) [a-z]+ (?:of|with|for|in|at)(?: the| all| these)?)[\s$]{1,3}",
+    r"\W*(?:(?:the|these|those|all|both|all (?:the|of the)|each of the|every one of the)|(?:an?|the|each|every"
+    r"|one) [a-z]+ (?:of|with|for|in|at)(?: the| all| these)?)[\s$]{1,3}",
     re.IGNORECASE,
 )
 _CONCLUDED = (
-    r"\b(?:so|thus|hence|therefore|which (?:is|gives|makes|equals)|that is|i\.e\.|making|but|it is|rather{})\b"
-    r"[\s,:]{{1,3}}(?:[A-Za-z']+\s){{0,3}}"
+    r"\b(?:so|thus|hence|therefore|which (?:is|gives|makes|equals)|that is|i\.e\.|making|but|it is"
+    r"|rather{})\b[\s,:]{{1,3}}(?:[A-Za-z']+\s){{0,3}}"
 )
 _SO = re.compile(_CONCLUDED.format(""), re.IGNORECASE)
 # Behind arithmetic left undone "or" gives its result: "8 * 14, or 112".
@@ -193,7 +191,7 @@ def _counting(text: str) -> list[Found]:
 
 
 def _counted(text: str) -> str:
-    """Return a text in which a lone 1 or 2, from a word, is left only behind a verb or at the end: others are pronouns."""
+    """Return a text whose lone 1 and 2, once words, are left only behind a verb or at the end: others are pronouns."""
 
     def kept(match: re.Match[str]) -> str:
         behind_verb = _VERB_BEFORE.search(text[max(0, match.start() - 60) : match.start()])

@@ -16,17 +16,16 @@ _SENTENCE = re.compile(
 )
 _VERB = (
     r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to|ought to)\s(?:(?:then|thus|therefore|now"
-    r"|only)\s)?be"
-    r"|equals|becomes|comes (?:out )?to|works out (?:as|to)|turns out to be)\b"
+    r"|only)\s)?be|equals|becomes|comes (?:out )?to|works out (?:as|to)|turns out to be)\b"
 )
 # What may stand between "the answer" and its verb: "(in dollars)", "to the question", "for all three shelves".
 _QUALIFIER = (
-    r"(?:\s?\([^()\n]{0,60}\)|,\s[^,.:;?!\n]{0,60},"
-    r"|\s(?:to|for|of|in|on|at|that|which|we|you|i|here|then|now|thus|therefore|hence|also|so)\b[^.:;?!\n]{0,100}?)"
+    r"(?:\s?\([^()\n]{0,60}\)|,\s[^,.:;?!\n]{0,60},|\s(?:to|for|of|in|on|at|that|which|we|you|i|here|then|now|thus"
+    r"|therefore|hence|also|so)\b[^.:;?!\n]{0,100}?)"
 )
 _STATED = re.compile(
-    r"(?<!wrong )(?<!incorrect )(?<!false )(?<!no )\b(?:answers?|ans)\b(?:"
-    r"(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
+    r"(?<!wrong )(?<!incorrect )(?<!false )(?<!no )\b(?:answers?"
+    r"|ans)\b(?:(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
     rf"|{_QUALIFIER}?[*_\s]{{0,4}}(?:{_VERB}|[:=]))[*_:=,\s]{{0,4}}"
     rf"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?) (?:{_VERB}"
     rf"|[:=])[*_:\s]{{0,4}}"
@@ -34,30 +33,28 @@ _STATED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _CHOSEN = re.compile(
-    r"\bI(?:['’](?:d|ll)| would| will| shall| can| must)? (?:(?:therefore|thus|then|have to|probably) ){0,2}"
-    r"(?:choose|pick|select|go (?:with|for)|opt for|say|answer|vote for|guess|conclude|mark)\b[*_:,\s]{0,4}"
-    r"|\bI(?:['’]m| am) (?:going (?:with|for)|choosing|picking|selecting)\b[*_:,\s]{0,4}"
+    r"\bI(?:['’](?:d|ll)| would| will| shall| can| must)? (?:(?:therefore|thus|then|have to"
+    r"|probably) ){0,2}(?:choose|pick|select|go (?:with|for)|opt for|say|answer|vote for|guess|conclude"
+    r"|mark)\b[*_:,\s]{0,4}|\bI(?:['’]m| am) (?:going (?:with|for)|choosing|picking|selecting)\b[*_:,\s]{0,4}"
 )
 # "I do not think the answer is 12", "the answer is unique", "our answer is correct" state nothing.
 _DOUBTED = re.compile(
-    r"(?:\bnot|n['’]t|\bmight|\bmay|\btempted to|\bwrongly|\bmistakenly|\bincorrectly) "
-    r"(?:think|believe|say|suppose|mean|guess|assume|claim|conclude)(?: that)?(?: (?:the|our|my|your|its|final"
-    r"|right|correct)){0,3} $",
+    r"(?:\bnot|n['’]t|\bmight|\bmay|\btempted to|\bwrongly|\bmistakenly|\bincorrectly) (?:think|believe|say|suppose"
+    r"|mean|guess|assume|claim|conclude)(?: that)?(?: (?:the|our|my|your|its|final|right|correct)){0,3} $",
     re.IGNORECASE,
 )
 _ABOUT_IT = re.compile(
-    r"\W{0,3}(?:indeed |also |clearly |simply )?(?:unique|correct|right|wrong|incorrect|reasonable|valid"
-    r"|consistent|found|given"
-    r"|shown|below|above|as follows|in (?:the|a)|obvious|clear|easy|irrational)\b(?!\W{0,3}\n)",
+    r"\W{0,3}(?:indeed |also |clearly |simply )?(?:unique|correct|right|wrong|incorrect|reasonable|valid|consistent"
+    r"|found|given|shown|below|above|as follows|in (?:the|a)|obvious|clear|easy|irrational)\b(?!\W{0,3}\n)",
     re.IGNORECASE,
 )
 _REFUSAL = re.compile(
-    r"\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to|no way to)\s+(?:be\s+)?"
-    r"(?:tell|told|say|said|answer|answered|determine|determined|know|known|solve|solved|find|found|compute|computed"
-    r"|calculate|calculated|work out|worked out|decide|help|assist|give|provide|do that|be sure|be certain|sure)\b"
-    r"|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b|\b(?:not sure|unsure|no idea"
-    r"|undetermined)\b"
-    r"|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts|details|solution|answer)\b",
+    r"\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to"
+    r"|no way to)\s+(?:be\s+)?(?:tell|told|say|said|answer|answered|determine|determined|know|known|solve|solved"
+    r"|find|found|compute|computed|calculate|calculated|work out|worked out|decide|help|assist|give|provide|do that"
+    r"|be sure|be certain|sure)\b|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b|\b(?:not sure"
+    r"|unsure|no idea|undetermined)\b|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts"
+    r"|details|solution|answer)\b",
     re.IGNORECASE,
 )
 _VALUE_ALL_THE_SAME = re.compile(
@@ -68,18 +65,18 @@ _UNANSWERED = re.compile(
 )
 _CONCLUDES = re.compile(
     r"\W*(?:so|thus|therefore|hence|then|consequently|accordingly|finally|overall|altogether|in (?:total|all"
-    r"|conclusion"
-    r"|short|summary)|(?:this|that|which) (?:means|gives|leaves)|we (?:get|have|find))\b|.{0,300}(?:=|\banswers?\b"
-    r"|\bin (?:all|total)\b)",
+    r"|conclusion|short|summary)|(?:this|that|which) (?:means|gives|leaves)|we (?:get|have|find))\b|.{0,300}(?:="
+    r"|\banswers?\b|\bin (?:all|total)\b)",
     re.IGNORECASE,
 )
 # The answer to a step: "for one shelf", "for the first part", "in step 2".
 _STEP = re.compile(
-    r"\b(?:for|to|in|of|per) (?:one|a single|each|every|(?:the )?(?:first|second|third|next)|(?:this|the"
-    r"|that) step|step \w+"
-    r"|part \(?\w+\)?|half)\b",
+    r"\b(?:for|to|in|of|per) (?:one|a single|each|every|(?:the )?(?:first|second|third|next)|(?:this|the|that) step"
+    r"|step \w+|part \(?\w+\)?|half)\b",
     re.IGNORECASE,
 )
+_EMPTY_LINE = re.compile(r"[\s*_:$]{0,10}\n[\s*_>-]{0,10}(?:\d{1,2}[.)]\s(?=\(?[A-J]\)))?")
+_DISPLAY = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)")
 
 
 def sentences(text: str) -> list[str]:
@@ -148,9 +145,9 @@ def _statement(text: str, match: re.Match[str]) -> Statement:
 
 def _said(text: str, start: int) -> tuple[str, int]:
     """Return what is stated from ``start`` on, and where that ends: a line (the next, if it is empty) or a formula."""
-    blank = re.compile(r"[\s*_:$]{0,10}\n[\s*_>-]{0,10}(?:\d{1,2}[.)]\s(?=\(?[A-J]\)))?").match(text, start)
+    blank = _EMPTY_LINE.match(text, start)
     start = blank.end() if blank and blank.end() < len(text) else start
-    opened = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)").match(text, start)
+    opened = _DISPLAY.match(text, start)
     if opened:
         end = text.find("\\]" if opened[1] else "$$", opened.end(), opened.end() + MAX_DISPLAY)
         if end > 0:
