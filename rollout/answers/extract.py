@@ -13,12 +13,12 @@ from rollout.answers.mark import score
 from rollout.answers.marks import bracketed, hashed, is_heading, tagged, without_tags, without_thinking
 from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import Choices, named_by_value, options, parse_number
-from rollout.answers.numbers_and_options import letters as letters_of
-from rollout.answers.read_boolean import boolean, denies, is_undecided
+from rollout.answers.read_boolean import boolean, concluded_boolean, denies, is_answer, is_undecided
 from rollout.answers.read_choice import (
     concluded_choice,
     ending_choice,
     ending_choices,
+    names_options,
     stated_choice,
     stated_choices,
 )
@@ -40,6 +40,8 @@ __all__ = ["Extracted", "extract", "last_boxed", "parse_number", "score"]
 # Answers come last: of a longer text only the end is read.
 MAX_TEXT = 20_000
 MAX_SENTENCE = 1_000
+
+_FIRST_WORD = re.compile(r"\W*[A-Za-z]{2}")
 
 
 @dataclass(frozen=True)
@@ -101,12 +103,12 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
 def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     """Return the answer of a text without tags and thinking."""
     if (marked := hashed(text)) is not None and _is_value(*marked, answer_type, letters):
-        return Extracted(_hashed_value(_clean(marked[0]), answer_type), "hashes")
+        return Extracted(_hashed_value(_clean(marked[0]), answer_type, letters), "hashes")
     if (boxed := last_boxed(text)) is not None:
         return Extracted(boxed, "boxed")
     if (content := bracketed(text)) is not None:
         return Extracted(content, "brackets")
-    for statement in statements(text, choosing=answer_type in ("choice", "multi_choice")):
+    for statement in statements(text, answer_type):
         if (found := _of_statement(statement, answer_type, letters)) is not None:
             return found
     return _ending(text, answer_type, letters)
@@ -116,32 +118,24 @@ def _clean(text: str) -> str:
     return text.strip().strip("*").rstrip(".").strip()
 
 
-def _hashed_value(line: str, answer_type: str) -> str | None:
-    """Return what a ``####`` line gives: all of it, but for what a number's line adds to its number."""
-    if answer_type == "boolean":
-        return boolean(line, first=True)
-    if answer_type in NUMERIC_TYPES and parse_number(line) is None:
-        return stated_number(line) or line
-    return line
+def _hashed_value(line: str, answer_type: str, letters: dict[str, str]) -> str | None:
+    """Return what a ``####`` line gives: all of it, but for what is added to a number, option, yes or no."""
+    if answer_type in NUMERIC_TYPES and parse_number(line) is not None:
+        return line
+    return line if answer_type in ("expression", "text") else _stated(line, answer_type, letters) or line
 
 
 def _is_value(line: str, ends: bool, answer_type: str, letters: dict[str, str]) -> bool:
     """Return whether a ``####`` line is a value, and no Markdown heading; ``ends`` says that the text ends with it."""
-    if answer_type in ("choice", "multi_choice"):
-        run = stated_choices(line, letters)
-        if run is not None and (
-            letters_of(line) or named_by_value(line, letters) or stated_choice(line, letters) == run
-        ):
-            value = line.strip("*_ ").lstrip("([").removeprefix(run.strip("()[]")).strip(" ).:]*")
-            return not value or bool(named_by_value(value, letters)) or (ends and not is_heading(line))
-        return bool(named_by_value(line, letters)) or (ends and not is_heading(line))
-    if is_heading(line) or statements(line, choosing=False):
+    if answer_type.endswith("choice") and names_options(line, letters):
+        return True
+    if is_heading(line) or statements(line, answer_type):
         return False
     if answer_type == "boolean":
-        return re.match(r"\W*(?:not\s)?(?:yes|no|true|false)\b\W*(?:$|[.,;:!–—-]|because\b)", line, re.I) is not None
+        return is_answer(line)
     if answer_type in NUMERIC_TYPES:
         line = in_digits(line)
-    return ends or (answer_type != "text" and re.match(r"\W*[A-Za-z]{2,}", line) is None)
+    return ends or (answer_type in (*NUMERIC_TYPES, "expression") and not _FIRST_WORD.match(line))
 
 
 def _of_statement(statement: Statement, answer_type: str, letters: dict[str, str]) -> Extracted | None:
@@ -149,12 +143,12 @@ def _of_statement(statement: Statement, answer_type: str, letters: dict[str, str
     later = [sentence for sentence in sentences(statement.rest) if not asks(sentence)]
     if is_unanswered(statement.words):
         return None if any(map(concludes, later)) else Extracted(None, "refused")
-    if answer_type in ("boolean", "choice") and (found := _concluded(later, answer_type)):
-        return Extracted(found, "conclusion")
+    conclude = {"boolean": concluded_boolean, "choice": concluded_choice}.get(answer_type)
+    if conclude and (concluded := [answer for sentence in later if (answer := conclude(sentence))]):
+        return Extracted(concluded[-1], "conclusion")
     found = _stated(statement.block if answer_type == "multi_choice" else statement.words, answer_type, letters)
     if answer_type in NUMERIC_TYPES and found is not None and (statement.of_step or parse_number(found) is None):
-        concluded = [sentence for sentence in later if concludes(sentence)]
-        value, rule = ending_number(concluded)
+        value, rule = ending_number([sentence for sentence in later if concludes(sentence)])
         if value is not None and parse_number(value) is not None:
             return Extracted(value, rule)
     if found is not None:
@@ -162,27 +156,6 @@ def _of_statement(statement: Statement, answer_type: str, letters: dict[str, str
     if answer_type == "boolean" and (denies(statement.words) or is_undecided(first_sentence(statement.words))):
         return Extracted(None, "undecided")
     return Extracted(None, "refused") if refuses(statement.words) else None
-
-
-def _concluded(later: list[str], answer_type: str) -> str | None:
-    """Return the last yes, no or option that is drawn as a conclusion and nothing more."""
-    for sentence in reversed(later):
-        if answer_type == "choice":
-            found = concluded_choice(sentence)
-        elif opened := re.match(
-            r"\W*(?:so|thus|therefore|hence|then|finally|overall|in conclusion)\b[\s,:]{1,3}", sentence, re.I
-        ):
-            words = re.match(
-                r"(?:the answer is |it is |it's |it must be )?(?:not )?(?:yes|no|true|false)\b[^\n]?",
-                sentence[opened.end() :],
-                re.I,
-            )
-            found = boolean(words[0], first=True) if words else None
-        else:
-            found = None
-        if found:
-            return found
-    return None
 
 
 def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:

@@ -7,12 +7,13 @@ import re
 _THINKING = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _TAG = re.compile(r"<(/?)((?:final_?)?(?:answer|result|response|output)|final|conclusion)>", re.IGNORECASE)
 _CLOSED = re.compile(r"</([A-Za-z][\w-]{0,20})>")
+_BLOCKS = ("p", "div", "li", "ul", "ol", "tr", "td", "table", "h1", "h2", "h3", "h4", "step", "section")
 _POWERS = {"<sup>": "^{", "</sup>": "}", "<sub>": "_{", "</sub>": "}"}
 _BRACKETS = re.compile(r"\[\[\s{0,3}answer\s{0,3}:([^\]]{0,1000})\]\]", re.IGNORECASE)
 _HASHES = re.compile(r"(?<!#)####(?!#)([^\n]*)")
 # "1. Find the cost", "2 - Compare", "3.1 Add the parts", "a) Start", "(b) Go on", "IV. Check", "5 boxes:".
 _HEADING = re.compile(
-    r"\W*(?:\d{1,2}(?:\.\d{1,2}){0,3}(?:[.):]|\s?[–—-](?=\s))[*_]{0,3}\s+[*_]{0,3}[^\W\d]"
+    r"\W*(?:\d{1,2}(?:\.\d{1,2}){0,3}(?:\\?[.):]|\s?[–—-](?=\s))[*_]{0,3}\s+[*_]{0,3}[^\W\d]"
     r"|\d{1,2}(?:\.\d{1,2}){0,3}\.?\s+[*_]{0,3}[A-Z][a-z]+\s+[a-z]"
     r"|\(?[A-Za-z][.):]\s*[*_]{0,3}\s*[^\W\d]{2}|\(?[IVXivx]{1,4}[.):]\s*[*_]{0,3}\s*[^\W\d]{2})|[^\n]*:[*_\s]*$"
 )
@@ -23,24 +24,28 @@ def without_thinking(text: str) -> str:
 
     A text that has no such tags comes back as it is.
     """
-    last = None
-    for last in _THINKING.finditer(text):  # noqa: B007 -- the last one is wanted
-        pass
-    if last is None:
+    tags = list(_THINKING.finditer(text))
+    if not tags:
         return text
-    return text[last.end() :].lstrip() if last[1] else ""
+    return text[tags[-1].end() :].lstrip() if tags[-1][1] else ""
 
 
 def tagged(text: str) -> str | None:
-    """Return the content of the last ``<answer>...</answer>`` (or final, result, ...) that says something."""
+    """Return the content of the last ``<answer>...</answer>`` (or final, result, ...) that says something.
+
+    One that is not closed goes on to the end: a stop string takes the closing tag away.
+    """
     content, opened = None, None
     for match in _TAG.finditer(text):
         if not match[1]:
             opened = match
         elif opened is not None and opened[2].lower() == match[2].lower():
-            inside = text[opened.end() : match.start()].strip()
-            content, opened = inside if any(char.isalnum() for char in inside) else content, None
-    return content
+            content, opened = _filled(text[opened.end() : match.start()]) or content, None
+    return (opened is not None and _filled(text[opened.end() :])) or content
+
+
+def _filled(content: str) -> str | None:
+    return content.strip() if any(char.isalnum() for char in content) else None
 
 
 def without_tags(text: str) -> str:
@@ -51,7 +56,7 @@ def without_tags(text: str) -> str:
 
     def plain(match: re.Match[str]) -> str:
         tag, name = re.sub(r"\s", "", match[0].lower()), match[1].lower()
-        if name == "br":
+        if name == "br" or (name in _BLOCKS and name in names):
             return "\n"
         if name not in names:
             return match[0]

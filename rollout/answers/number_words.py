@@ -57,7 +57,8 @@ _RUN = re.compile(
 )
 _TOKEN = re.compile(r"[A-Za-z]+|[^A-Za-z]+")
 _ONE_COUNTS = re.compile(
-    r"(?:^|[=:]|\b(?:is|are|was|were|be|equals?|has|have|had|gets?|leaves?|exactly|only|just|needs?|makes?|gives?|remains?"
+    r"(?:^|[=:]|\b(?:is|are|was|were|be|equals?|has|have|had|gets?|leaves?|exactly|only|just|needs?|makes?|gives?"
+    r"|remains?"
     r"|left|minus|plus|times|negative|to|and|or|than|not))\W{0,3}$",
     re.IGNORECASE,
 )

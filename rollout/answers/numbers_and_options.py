@@ -62,14 +62,15 @@ SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d
 _CHANGED = re.compile(r"\b(?:or|either|neither|nor|between)\b|[±<>≤≥≠√∞]")
 # Words that make the number behind them another one, or none: "not 12", "cannot be 12", "more than 12", "half of 12".
 CHANGES_NEXT = (
-    r"(?:\b(?:not|never|cannot|neither|nor|except|without)|n['’]t)(?:\s(?:be|have been|equal|necessarily|really"
-    r"|actually|simply|just|exactly|possibly|the|a|any|to)){0,3}\s+|\b(?:more|less|fewer|greater|larger|smaller"
-    r"|bigger|higher|lower|other|rather) than(?:\sor equal to)?\s+|\b(?:at least|at most|up to|instead of)\s+"
-    r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct "
+    r"(?:\b(?:not|never|cannot|neither|nor|except|without|hardly|scarcely|anything but|far from|nowhere near)"
+    r"|n['’]t)(?:\s(?:be|have been|equal|necessarily|really|actually|simply|just|exactly|possibly|even|surely"
+    r"|going to be|say|the|a|any|to)){0,3}\s+|\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|other"
+    r"|rather) than(?:\sor equal to)?\s+|\b(?:at least|at most|up to|instead of)\s+|(?:\bdoubt|(?:\bnot"
+    r"|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct "
     r"|final )?answer) (?:is|was|can be|could be|would be|should be)\s+|\b(?:(?:half|twice|double|triple|thrice"
     r"|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?|(?:halves|thirds?|quarters?|fourths?|fifths?"
     r"|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?|square|cube|logarithm|log|reciprocal|inverse"
-    r"|opposite|factorial|multiples?|divisors?)\sof)(?:\s(?:the|a|all|these|those))?\s+"
+    r"|opposite|factorial|powers?|absolute value|multiples?|divisors?)\sof)(?:\s(?:the|a|all|these|those))?\s+"
 )
 # Words behind a number that take it back: "12 is wrong".
 TAKES_BACK = (
@@ -79,13 +80,13 @@ TAKES_BACK = (
     r"|correct|possible|it)\b|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
 )
 _CHANGED_BEFORE = re.compile(
-    rf"(?:[-+*/^_×÷:,√]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"
+    rf"(?:[-+*/^_×÷:,√|]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"
     rf"|(?:{CHANGES_NEXT})[\s$]*$",
     re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
     r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω:]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()"
-    r"|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])|\s(?:squared|cubed|factorial)\b"
+    r"|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])|[CP]\d|\s(?:squared|cubed|factorial)\b"
     rf"|.{{0,30}}?{TAKES_BACK}"
 )
 

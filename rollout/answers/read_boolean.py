@@ -43,6 +43,16 @@ _UNDECIDED = re.compile(
     r"|may)(?:not|n['’]t) (?:say|tell|decide|know)\b",
     re.IGNORECASE,
 )
+# A line that is an answer: "No", "Yes, because ...".
+_ANSWER = re.compile(
+    r"\W*(?:not\s)?(?:yes|no|true|false)\b(?:\W*$|[*_\"')]*[.,;:!–—-]|\W{1,3}because\b)", re.IGNORECASE
+)
+# A conclusion that begins with its answer: "So no, salt is not a colour."
+_CONCLUSION = re.compile(
+    r"\W*(?:so|thus|therefore|hence|then|finally|overall|in conclusion)\b[\s,:]{1,3}(?:the answer is |it is |it's "
+    r"|it must be )?((?:not )?(?:yes|no|true|false)\b[^\n]?)",
+    re.IGNORECASE,
+)
 
 
 def boolean(text: str, *, first: bool) -> str | None:
@@ -57,6 +67,17 @@ def boolean(text: str, *, first: bool) -> str | None:
         return None
     at, answer = found[0 if first else -1]
     return None if not answer or (first and is_undecided(text[:at])) else answer
+
+
+def is_answer(line: str) -> bool:
+    """Return whether a line begins with its yes or no and is no heading ("No change in cost")."""
+    return _ANSWER.match(line) is not None
+
+
+def concluded_boolean(sentence: str) -> str | None:
+    """Return the yes or no that a sentence begins with as its conclusion."""
+    found = _CONCLUSION.match(sentence)
+    return boolean(found[1], first=True) if found else None
 
 
 def is_undecided(text: str) -> bool:

@@ -25,8 +25,8 @@ _ONE = re.compile(
 )
 _BETWEEN = re.compile(
     r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])"
-    r"|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}(?:(?:and|or|also)\s)?(?:(?:the\s)?(?:option|choice"
-    r"|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
+    r"|\s(?=(?:[A-J]\s){0,9}[A-J]\W*$)|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}(?:(?:and|or"
+    r"|also)\s)?(?:(?:the\s)?(?:option|choice|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
     re.IGNORECASE,
 )
 _DENIED_BEFORE = re.compile(
@@ -167,6 +167,16 @@ def stated_choices(text: str, letters: dict[str, str]) -> str | None:
     at = lead.end() if lead else 0
     run = named_options(text, at, letters)
     return None if run is None or is_denied(text, at, run.end, letters, run.letters[-1]) else run.text
+
+
+def names_options(line: str, letters: dict[str, str]) -> bool:
+    """Return whether a line is nothing but options: letters, with their texts or without, or one option's text."""
+    line = line.strip("*_ .")
+    run = named_options(line, 0, letters)
+    if run is None:
+        return bool(named_by_value(line, letters))
+    rest = line[_own_text(line, run.end, letters.get(run.letters[-1], "")) :].strip(" .:)]*")
+    return not rest or bool(named_by_value(rest, letters))
 
 
 def ending_choices(said: list[str], letters: dict[str, str]) -> str | None:

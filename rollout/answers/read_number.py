@@ -16,7 +16,11 @@ from rollout.answers.numbers_and_options import (
 )
 from rollout.answers.statements import first_sentence
 
-_REASON = re.compile(r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given)\b", re.IGNORECASE)
+_REASON = re.compile(
+    r"\b(?:because|since|as(?! (?:many|much|long|old|tall|big|large|far|high)\b)(?<!(?:many|much|long|tall"
+    r"|high) as)(?<!(?:old|big|far) as)(?<!large as)|which|where|so|that is|i\.e|due to|given)\b",
+    re.IGNORECASE,
+)
 # An aside in brackets behind a word or number: "(cats)", "(3 for each of 7 guests)", "(= 3 * 7)"; not "(9 - 4)".
 _ASIDE = re.compile(r"(?<=[\w$%*])\s?\((?=[^()]{0,200}(?:[^\W\d]{2}|=))(?!\s?-?\d+\s?\))[^()\\]{0,200}\)")
 # What leads to the result behind the last of them.
@@ -38,9 +42,9 @@ _JOINED = re.compile(
 )
 # An operation in words: "3 times 4", "5 more than 12", "20 % of 45".
 _OPERATED = re.compile(
-    r"[\s$]{0,2}(?:times|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to|choose|added to"
-    r"|subtracted from|taken from|\\?%\s?of|percent of|(?:more|less|fewer|greater|larger|smaller|higher"
-    r"|lower) than)\s{1,3}[\s$*_(]{0,4}"
+    r"[\s$]{0,2}(?:times(?: as \w{2,6} as)?|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to"
+    r"|choose|added to|subtracted from|taken from|\\?%\s?of|percent of|(?:more|less|fewer|greater|larger|smaller"
+    r"|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
 )
 # A share of a number is an operation too: "1/2 of 26".
 _SHARE = re.compile(r"\s+of\s+(?:the |these |all )?[\s$]{0,3}")
@@ -48,7 +52,7 @@ _UNDONE = re.compile(rf"{_OPERATED.pattern}|[+*×]|\)\(|\\(?:cdot|times)|\b(?:ha
 # What stands before a number and changes what it says: not 12, more than 12, half of 12, > 12, x^12, f(12), k(k-1)/12.
 _HEDGED = re.compile(
     rf"(?:{CHANGES_NEXT}|\b(?:minus|negative|log|ln|sqrt|sin|cos|tan)\s+"
-    r"|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\("
+    r"|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\l(?:floor|ceil|vert)\s?|\|\s?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\("
     r"|(?<![A-Za-z])[A-Za-z]\s?[-−+*/×÷]\s?|[)\]}]\s?[+*/×÷]\s?|[)\]}][-−]|\}\s?\{)$",
     re.IGNORECASE,
 )
@@ -85,14 +89,15 @@ _OPENING = re.compile(
     r"|while|to)\b",
     re.IGNORECASE,
 )
+_ADVERB = re.compile(r"\W*[A-Za-z']+(?: [A-Za-z']+){0,2},\s")
 _COUNT_WORDS = re.compile(
     r"[\s$]*(?:(?:the|these|those|all|both|each|every|any|first|next|last|another|about|exactly|only|just|end|of|a"
     r"|total|day|week|month|year|hour|minute|step|round|stage|page|level|other)\b[\s$]*){0,5}",
     re.IGNORECASE,
 )
 _SUBJECT_COUNT = re.compile(
-    r"\W*(?:(?:the|these|those|all|both|all (?:the|of the)|each of the|every one of the)|(?:an?|the|each|every"
-    r"|one) [a-z]+ (?:of|with|for|in|at)(?: the| all| these)?)[\s$]{1,3}",
+    r"\W*(?:(?:the|these|those|all|both|all (?:the|of the)|each of the|every one of the|my|your|his|her|its|our"
+    r"|their|[a-z]+['’]s)|(?:an?|the|each|every|one) [a-z]+ (?:of|with|for|in|at)(?: the| all| these)?)[\s$]{1,3}",
     re.IGNORECASE,
 )
 _CONCLUDED = (
@@ -136,6 +141,8 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
     """
     for sentence in reversed(said):
         sentence = _BULLET.sub("", _readable(sentence, words=False))
+        if (worded := _word_behind_verb(sentence)) is not None:
+            return worded, "last"
         if not numbers(sentence):
             worded = number(_counted(in_digits(sentence)), first=False)
             if worded is None or parse_number(worded) is None:
@@ -149,6 +156,19 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
         if (found := number(sentence, first=False)) is not None:
             return found, "last"
     return None, "none"
+
+
+def _word_behind_verb(sentence: str) -> str | None:
+    """Return the number that a sentence with digits ends in where it is a word behind a verb: "In 2 hours he has nine".
+    """
+    found = numbers(sentence)
+    tail = sentence[found[-1].end :] if found and not EQUALS.search(sentence) else ""
+    digits = in_digits(tail)
+    last = numbers(digits)[-1:]
+    if not last or not _VERB_BEFORE.search(digits[max(0, last[0].start - 60) : last[0].start]):
+        return None
+    worded = number(digits, first=False)
+    return worded if worded is not None and parse_number(worded) is not None else None
 
 
 def number(text: str, *, first: bool, results: re.Pattern[str] = EQUALS) -> str | None:
@@ -211,6 +231,8 @@ def _of_clause(clause: str) -> str | None:
     if not _BEGINS_WITH_WORDS.match(clause[: found[0].start]):
         return _with_surroundings(clause, found, 0)
     opening, comma = _OPENING.match(clause), re.search(r",\s", clause)
+    if (adverb := _ADVERB.match(clause, 0, found[0].start + 1)) is not None:
+        return _of_clause(clause[adverb.end() :])
     if opening and comma and any(each.start >= comma.end() for each in found):
         return _of_clause(clause[comma.end() :])
     behind_verb = (

@@ -120,14 +120,15 @@ class Statement:
     of_step: bool
 
 
-def statements(text: str, *, choosing: bool) -> list[Statement]:
-    """Return the last places where a text states its answer, the last one first; ``choosing`` takes "I choose" too."""
+def statements(text: str, answer_type: str) -> list[Statement]:
+    """Return the last places where a text states its answer, the last one first. "I choose" states an option; of a text
+    to name, "clear" and "in the morning" are answers, and no remarks about them."""
     found = list(_STATED.finditer(text))
-    if choosing:
+    if answer_type.endswith("choice"):
         found = sorted([*found, *_CHOSEN.finditer(text)], key=lambda match: match.end())
     found = [match for match in found if not _DOUBTED.search(text, max(0, match.start() - 80), match.start())]
     said = [_statement(text, match) for match in reversed(found[-MAX_STATEMENTS:])]
-    return [statement for statement in said if not _ABOUT_IT.match(statement.words)]
+    return [statement for statement in said if answer_type == "text" or not _ABOUT_IT.match(statement.words)]
 
 
 def _statement(text: str, match: re.Match[str]) -> Statement:

@@ -77,6 +77,12 @@ READINGS = {
         ("I would not go with C.", None, ("C",)), ("I choose not to pick C.", None, ("C",)),
         ("We can exclude B and C.", None, ("B", "C")), ("B and C are eliminated, leaving D.", "D", ("B", "C")),
         ("That leaves only D.", "D", ()), ("The odd one out is D.", "D", ()), ("A train goes by.", None, ("A",)),
+        ("<answer>(B) wool</answer>", "B", ()), ("<answer>B. wool</answer>", "B", ()),
+        ("<answer>The answer is most likely B.</answer>", "B", ()), ("<answer>not B</answer>", None, ("B",)),
+        ("#### A. Start with copper\nIt conducts. So the answer is C.", "C", ("A",)), ("#### D. paper", "D", ()),
+        ("#### 1. Copper\nIt conducts.\n#### 2. Wool\nIt does not.\n\nThe answer is B.", "B", ("A",)),
+        ("#### The answer is B", "B", ()), ("#### Answer: B", "B", ()), ("#### Option B", "B", ()),
+        ("#### wool", "B", ()),
     ],
     "multi_choice": [
         ("#### a) Check all\nA and C hold.\n\nThe answer is A and C.", "AC", ("A",)), ("#### AC", "AC", ()),
@@ -102,5 +108,7 @@ READINGS = {
         ("Option A is not correct. Options B and C are.", "BC", ("A",)),
         ("The correct statements are A, C and D.", "ACD", ()), ("So the answer is BD", "BD", ()),
         ("None of A, B is right.", None, ("A", "B", "AB")), ("(B) wool; (C) glass", "BC", ("B",)),
+        ("<answer>(A) copper and (D) paper</answer>", "AD", ("A",)), ("<answer>A C D</answer>", "ACD", ()),
+        ("#### A, C", "AC", ()), ("#### (A) copper and (C) glass", "AC", ("A",)),
     ],
 }  # fmt: skip
