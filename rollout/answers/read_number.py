@@ -159,8 +159,7 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
 
 
 def _word_behind_verb(sentence: str) -> str | None:
-    """Return the number that a sentence with digits ends in where it is a word behind a verb: "In 2 hours he has nine".
-    """
+    """Return the number that a sentence with digits has in words behind its last verb: "In 2 hours he has nine"."""
     found = numbers(sentence)
     tail = sentence[found[-1].end :] if found and not EQUALS.search(sentence) else ""
     digits = in_digits(tail)
