@@ -65,19 +65,21 @@ CHANGES_NEXT = (
     r"(?:\b(?:not|never|cannot|neither|nor|except|without|hardly|scarcely|anything but|far from|nowhere near)"
     r"|n['’]t)(?:\s(?:be|have been|equal|necessarily|really|actually|simply|just|exactly|possibly|even|surely"
     r"|going to be|say|the|a|any|to)){0,3}\s+|\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|other"
-    r"|rather) than(?:\sor equal to)?\s+|\b(?:at least|at most|up to|instead of)\s+|(?:\bdoubt|(?:\bnot"
-    r"|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that|the (?:right |correct "
-    r"|final )?answer) (?:is|was|can be|could be|would be|should be)\s+|\b(?:(?:half|twice|double|triple|thrice"
-    r"|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?|(?:halves|thirds?|quarters?|fourths?|fifths?"
-    r"|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?|square|cube|logarithm|log|reciprocal|inverse"
-    r"|opposite|factorial|powers?|absolute value|multiples?|divisors?)\sof)(?:\s(?:the|a|all|these|those))?\s+"
+    r"|rather) than(?:\sor equal to)?\s+|\b(?:at least|at most|up to|instead of)\s+"
+    r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that"
+    r"|the (?:right |correct |final )?answer) (?:is|was|can be|could be|would be|should be)\s+"
+    r"|\b(?:(?:half|twice|double|triple|thrice|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?"
+    r"|(?:halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?"
+    r"|square|cube|logarithm|log|reciprocal|inverse|opposite|factorial|powers?|absolute value|multiples?"
+    r"|divisors?)\sof)(?:\s(?:the|a|all|these|those))?\s+"
 )
 # Words behind a number that take it back: "12 is wrong".
 TAKES_BACK = (
-    r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely"
-    r"|just)\s)?(?:(?:wrong|incorrect|false|impossible|ruled out|excluded)\b|(?<=not )(?:the (?:right |correct "
-    r"|final )?answer|right|correct|possible|it)\b|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right"
-    r"|correct|possible|it)\b|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
+    r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot"
+    r"|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely|just)\s)?(?:(?:wrong|incorrect|false|impossible|ruled out"
+    r"|excluded)\b|(?<=not )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
+    r"|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
+    r"|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
 )
 _CHANGED_BEFORE = re.compile(
     rf"(?:[-+*/^_×÷:,√|]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"

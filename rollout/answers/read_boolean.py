@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 _EXPLICIT = re.compile(
-    r"\byes\b|\b(?:true|false)\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|for|so)\b)|\bno\b(?=\W*$"
-    r"|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
+    r"\byes\b|\b(?:true|false)\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|for|so)\b)"
+    r"|\bno\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
     re.IGNORECASE,
 )
 _BOTH = re.compile(
@@ -25,22 +25,25 @@ _HARDLY = re.compile(
     re.IGNORECASE,
 )
 _LEFT_OPEN = re.compile(
-    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think|believe"
-    r"|say|suppose|claim|conclude|mean|agree)\b[^.;:,]{0,40}|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily"
-    r"|entirely|completely|wholly|strictly|quite|exactly|fully|totally|only|generally|usually|so|very)\s(?:a\s"
-    r"|the\s)?[\W_]{0,3})$",
+    r"(?:\b(?:perhaps|maybe|possibly)\W{0,3}|\b(?:whether|if"
+    r"|(?:wrong|false|incorrect) to (?:say|answer|claim))\s[^.;:,]{0,40}|\b(?:some|others|many|people) say\s"
+    r"|\b(?:opposite|reverse|contrary) is\s|(?:\bnot|n['’]t) (?:think|believe|say|suppose|claim|conclude|mean"
+    r"|agree)\b[^.;:,]{0,40}|(?:\b(?:not|never)|n['’]t)\s(?:always|necessarily|entirely|completely|wholly|strictly"
+    r"|quite|exactly|fully|totally|only|generally|usually|so|very)\s(?:a\s|the\s)?[\W_]{0,3})$",
     re.IGNORECASE,
 )
 _UNDECIDED = re.compile(
-    r"\bdepend(?:s|ing)?\b(?! on (?:it|this)\b)|\b(?:unknown|unclear|uncertain|undecided|undetermined|debatable"
-    r"|inconclusive|ambiguous|arguable)\b|\b(?:might|may|could)(?: or may not| or might not| well| also"
-    r"| both)? (?:be|go)\b[^.;]{0,30}\b(?:true|false|yes|no|right|either way|both ways|both)\b|\b(?:true|false|yes"
-    r"|no)\b(?: only)? (?:for|in|of|about|at) (?:some|certain|many|most|a few|part)\b|\b(?:sometimes|partly"
-    r"|partially|both|either|half|only partly) (?:true|false|yes|no)\b|\bneither\b|(?:^|[.!?,:;]\s)\W*(?:maybe"
-    r"|perhaps|possibly)\b|\b(?:maybe|perhaps)\W*$|\b(?:hard|difficult|impossible|tough|too early) to (?:say|tell"
-    r"|know|decide|judge)\b|\bnot (?:sure|certain|clear|known|decided|settled|enough)\b|\bno (?:clear|simple"
-    r"|definite|single|one) answer\b|\b(?:yes|true)\W{1,3}(?:and|but also|or) (?:no|false)\b|\b(?:can|could|might"
-    r"|may)(?:not|n['’]t) (?:say|tell|decide|know)\b",
+    r"\bdepend(?:s|ing)?\b(?! on (?:it|this)\b)|\b(?:varies|some say|others say)\b"
+    r"|\b(?:unknown|unclear|uncertain|undecided|undetermined|debatable|inconclusive|ambiguous|arguable)\b"
+    r"|\b(?:might|may|could)(?: or may not| or might not| well| also| both)? (?:be|go)\b[^.;]{0,30}\b(?:true|false"
+    r"|yes|no|right|either way|both ways|both)\b"
+    r"|\b(?:true|false|yes|no)\b(?: only)? (?:for|in|of|about|at) (?:some|certain|many|most|a few|part)\b"
+    r"|\b(?:sometimes|partly|partially|both|either|half|only partly) (?:true|false|yes|no)\b|\bneither\b"
+    r"|(?:^|[.!?,:;]\s)\W*(?:maybe|perhaps|possibly)\b|\b(?:maybe|perhaps)\W*$"
+    r"|\b(?:hard|difficult|impossible|tough|too early) to (?:say|tell|know|decide|judge)\b"
+    r"|\bnot (?:sure|certain|clear|known|decided|settled|enough)\b"
+    r"|\bno (?:clear|simple|definite|single|one) answer\b|\b(?:yes|true)\W{1,3}(?:and|but also|or) (?:no|false)\b"
+    r"|\b(?:can|could|might|may)(?:not|n['’]t) (?:say|tell|decide|know)\b",
     re.IGNORECASE,
 )
 # A line that is an answer: "No", "Yes, because ...".

@@ -24,7 +24,7 @@ _ONE = re.compile(
     r"|\s?-\s?\w*\d)[)\]]?"
 )
 _BETWEEN = re.compile(
-    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])"
+    r"[\s*_\"'“”.\])]{0,4}(?:(?:,\s?)?(?:and|or|as well as|along with|plus)\b|[,;&/+]|(?=\s?[(\[])|\s(?=[A-J]\))"
     r"|\s(?=(?:[A-J]\s){0,9}[A-J]\W*$)|\n[ \t*•-]{0,4}(?:\d{1,2}[.)]\s)?)[\s*_\"'“”(\[]{0,4}(?:(?:and|or"
     r"|also)\s)?(?:(?:the\s)?(?:option|choice|statement|letter)s?\s)?[\s*_\"'“”]{0,3}",
     re.IGNORECASE,
@@ -32,11 +32,11 @@ _BETWEEN = re.compile(
 _DENIED_BEFORE = re.compile(
     r"(?:\b(?:not|never|cannot|neither|none|nor|except|doubt(?:s|ful)?|unlike|but not|rather than|instead of"
     r"|other than|without|eliminat(?:e[sd]?|ing)|rul(?:e[sd]?|ing) out|exclud(?:e[sd]?|ing)|discard(?:s|ed|ing)?"
-    r"|reject(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|cross(?:es|ed|ing)? out)|n['’]t)(?:\s(?:that|if|it is|it was"
-    r"|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect|agree)(?:\s(?:that|with))?(?:\s(?:it"
-    r"|the answer|this|that|the correct answer|the right answer)(?:'s|\s(?:is|was|can be|could be|would be"
-    r"|should be)))?)?(?:\s(?:be|the|an?|options?|choices?|answers?|either|equal|to|correct|right|have been"
-    r"|necessarily|of|both|letter|any|out)){0,5}[\s:*\"'“”(]{0,4}$",
+    r"|reject(?:s|ed|ing)?|dismiss(?:es|ed|ing)?|cross(?:es|ed|ing)? out)"
+    r"|n['’]t)(?:\s(?:that|if|it is|it was|it's))*(?:\s(?:think|believe|say|suppose|feel|choose|pick|select|expect"
+    r"|agree)(?:\s(?:that|with))?(?:\s(?:it|the answer|this|that|the correct answer|the right answer)(?:'s"
+    r"|\s(?:is|was|can be|could be|would be|should be)))?)?(?:\s(?:be|the|an?|options?|choices?|answers?|either"
+    r"|equal|to|correct|right|have been|necessarily|of|both|letter|any|out)){0,5}[\s:*\"'“”(]{0,4}$",
     re.IGNORECASE,
 )
 _DENIED_AFTER = re.compile(
@@ -47,24 +47,26 @@ _DENIED_AFTER = re.compile(
     re.IGNORECASE,
 )
 _OPTION = re.compile(
-    r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]|(?:^"
-    r"|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)|\b([A-J])\)? (?i:is|must be"
-    r"|would be|seems|looks) (?i:the )?(?i:most likely |probably )?(?i:correct|right|best|answer|choice|option"
-    r"|true)\b|(?i:choose|pick|select|opt for|go (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)|(?i:so|thus|hence"
-    r"|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|leaves(?: us with| only)?|odd one out is|=>"
-    r"|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
+    r"(?i:\b(?:options?|choices?|alternatives?))[\s:*\"“]{0,3}\(?([A-J])\b|(?<!\w)[(\[]([A-Ja-j])[)\]]"
+    r"|(?:^|(?i:\b(?:is|be|it's|so|thus|hence|therefore)[\s:,]{1,3}))[*\"“]{0,3}([A-J])\)"
+    r"|\b([A-J])\)? (?i:is|must be|would be|seems|looks) (?i:the )?(?i:most likely (?!\W*$)|probably )?(?i:correct"
+    r"|right|best|answer|choice|option|true|one|most likely)\b|\b([A-J]) (?i:remains|is left)\b"
+    r"|(?i:choose|pick|select|opt for|go(?:ing)? (?:with|for))[\s:*\"“]{1,3}\(?([A-J])(?!\w)"
+    r"|(?i:so|thus|hence|therefore|gives(?: us)?|it is|it's|it must be|leaving(?: only)?|left with(?: only)?"
+    r"|leaves(?: us with| only)?|odd one out is|=>|->|imo)[\s,:*\"“-]{1,5}([A-J])[\s.*\"”]*$"
 )
 _ODD_ONE_OUT = re.compile(r"\b(?:except|unlike|other than)\b", re.IGNORECASE)
 _VALUE_TAKEN_BACK = re.compile(
-    r"\W{0,3}(?:is|was|are|would be)(?: (?:wrong|incorrect|false|ruled out|excluded|eliminated)|(?:n['’]t"
-    r"| not) (?:the )?(?:correct|right|answer))\b",
+    r"\W{0,3}(?:is|was|are|would be|can be|could be|must be"
+    r"|has to be)(?: (?:wrong|incorrect|false|ruled out|excluded|eliminated)"
+    r"|(?:n['’]t| not) (?:the )?(?:correct|right|answer))\b",
     re.IGNORECASE,
 )
 # A conclusion that is nothing but its option: "So it is (B)."
 _CONCLUSION = re.compile(
-    r"\W*(?i:so|thus|therefore|hence|then|finally|overall|in conclusion)[\s,:]{1,3}(?i:(?:the|my) (?:answer"
-    r"|choice) is |it is |it's |it must be |i choose |i would choose )?(?i:(?:the )?(?:option|choice"
-    r"|letter) )?[*\"“(\[]{0,3}([A-J])[)\]*\"”]{0,3}(?=[.,:;!]|\s*$)"
+    r"\W*(?i:so|thus|therefore|hence|then|finally|overall"
+    r"|in conclusion)[\s,:]{1,3}(?i:(?:the|my) (?:answer|choice) is |it is |it's |it must be |i choose "
+    r"|i would choose )?(?i:(?:the )?(?:option|choice|letter) )?[*\"“(\[]{0,3}([A-J])[)\]*\"”]{0,3}(?=[.,:;!]|\s*$)"
 )
 
 
@@ -227,13 +229,25 @@ def ending_choice(sentences: list[str], letters: dict[str, str]) -> tuple[str | 
     last = sentences[-1]
     if found := _last_option(last, letters):
         return found, "option"
-    alone = re.fullmatch(r"\W*([A-J])\W*", last) or re.match(r"\W{0,3}([A-J])[.:,]\s", last)
+    lead = _LEAD.match(last)
+    alone = re.compile(r"\W{0,3}([A-J])(?:\W*$|[.:,]\s)").match(last, lead.end() if lead else 0)
     if alone and not is_denied(last, alone.start(1), alone.end(1), letters, alone[1]):
         return _with_value(alone[1], last[alone.end() :], letters), "letter"
+    if (first := _first_line_option(sentences, letters)) is not None:
+        return first, "letter"
     if letters and (value := option_of(last, letters, first=False)):
         return value, "value"
     mentioned = _mentioned(last, letters)
     return (mentioned.pop(), "mention") if len(mentioned) == 1 else (None, "none")
+
+
+def _first_line_option(sentences: list[str], letters: dict[str, str]) -> str | None:
+    """Return the option that a text begins with, its letter alone or with its text, where reasons follow; a list of
+    the options is none."""
+    if len(sentences) < 2 or not re.match(r"\W{0,3}[A-J]\b", sentences[0]):
+        return None
+    begins = [names_options(sentence, letters) for sentence in sentences[:2]]
+    return stated_choice(sentences[0], letters) if begins == [True, False] else None
 
 
 def _last_option(sentence: str, letters: dict[str, str]) -> str | None:

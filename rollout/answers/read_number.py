@@ -27,8 +27,8 @@ _ASIDE = re.compile(r"(?<=[\w$%*])\s?\((?=[^()]{0,200}(?:[^\W\d]{2}|=))(?!\s?-?\
 _RESULT = re.compile(EQUALS.pattern + r"|[⇒→≡]|\\(?:equiv|implies|[Rr]ightarrow|Longrightarrow)(?![A-Za-z])")
 # An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
 _UNSOLVED = re.compile(
-    r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;"
-    r"|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
+    r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$"
+    r"|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
 _BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
@@ -36,15 +36,15 @@ _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 _JOINED = re.compile(
     r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?"
     r"|to\s)[\s$*_(]{0,4}|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?"
-    r"|days?|m|km|kg)\.?\s{1,3}|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}|[!)]{1,3}\s?(?:\\times|\\cdot"
-    r"|[-+*/×÷^])?[\s$(]{0,3}|分之|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot"
-    r"|\{,\}|\\[,! ])?[\s$(]{0,3}"
+    r"|days?|m|km|kg)\.?\s{1,3}|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}"
+    r"|[!)]{1,3}\s?(?:\\times|\\cdot|[-+*/×÷^])?[\s$(]{0,3}|分之"
+    r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
 )
 # An operation in words: "3 times 4", "5 more than 12", "20 % of 45".
 _OPERATED = re.compile(
     r"[\s$]{0,2}(?:times(?: as \w{2,6} as)?|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to"
-    r"|choose|added to|subtracted from|taken from|\\?%\s?of|percent of|(?:more|less|fewer|greater|larger|smaller"
-    r"|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
+    r"|choose|added to|subtracted from|taken from|\\?%\s?of|percent of"
+    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
 )
 # A share of a number is an operation too: "1/2 of 26".
 _SHARE = re.compile(r"\s+of\s+(?:the |these |all )?[\s$]{0,3}")
@@ -60,8 +60,8 @@ _HEDGED = re.compile(
 _BELONGING = re.compile(
     r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]"
     r"|[-(](?=\w))(?!\\[,;!]))*(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion|squared|cubed"
-    r"|factorial)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])|!(?=[.\w^+*/-]"
-    r"|\s[a-z=+*/×÷·]|\s?\\))*"
+    r"|factorial)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])"
+    r"|!(?=[.\w^+*/-]|\s[a-z=+*/×÷·]|\s?\\))*"
     rf"(?:[\s*$]{{0,3}}{TAKES_BACK})?"
 )
 # The exponent of a unit is no number of its own, and "the 5th digit", "a 6-digit block" state none.
@@ -76,8 +76,8 @@ _VERB_BEFORE = re.compile(
     r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?"
     r"|gives?|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to"
     r"|adds up to)(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with"
-    r"|to|at|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$|(?<!the )\b(?:only|exactly"
-    r"|just)\s$",
+    r"|to|at|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$"
+    r"|(?<!the )\b(?:only|exactly|just)\s$",
     re.IGNORECASE,
 )
 _BEGINS_WITH_WORDS = re.compile(r"\W*(?:[A-Za-z]{2}|[AI]\s)")

@@ -15,27 +15,32 @@ _SENTENCE = re.compile(
     r"|(?<=!)[^\S\n]+(?!(?!is\b|are\b|equals\b)[a-z]|[=+*/×÷·^-]|\\(?:cdot|times|div|approx|frac))|(?<=[。！？])"
 )
 _VERB = (
-    r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to|ought to)\s(?:(?:then|thus|therefore|now"
-    r"|only)\s)?be|equals|becomes|comes (?:out )?to|works out (?:as|to)|turns out to be)\b"
+    r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to"
+    r"|ought to)\s(?:(?:then|thus|therefore|now|only)\s)?be|equals|becomes|comes (?:out )?to|works out (?:as|to)"
+    r"|turns out to be)\b"
 )
 # What may stand between "the answer" and its verb: "(in dollars)", "to the question", "for all three shelves".
 _QUALIFIER = (
-    r"(?:\s?\([^()\n]{0,60}\)|,\s[^,.:;?!\n]{0,60},|\s(?:to|for|of|in|on|at|that|which|we|you|i|here|then|now|thus"
-    r"|therefore|hence|also|so)\b[^.:;?!\n]{0,100}?)"
+    r"(?:\s?\([^()\n]{0,60}\)|,\s[^,.:;?!\n]{0,60},"
+    r"|\s(?:to|for|of|in|on|at|that|which|we|you|i|here|then|now|thus|therefore|hence|also|so)\b[^.:;?!\n]{0,100}?)"
 )
 _STATED = re.compile(
-    r"(?<!wrong )(?<!incorrect )(?<!false )(?<!no )\b(?:answers?"
-    r"|ans)\b(?:(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
+    r"(?<!wrong )(?<!incorrect )(?<!false )(?<!no )\b(?:answers?|ans)\b(?:"
+    r"(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
     rf"|{_QUALIFIER}?[*_\s]{{0,4}}(?:{_VERB}|[:=]))[*_:=,\s]{{0,4}}"
-    rf"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?) (?:{_VERB}"
-    rf"|[:=])[*_:\s]{{0,4}}"
+    r"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?|picks?|guess) "
+    rf"(?:{_VERB}|[:=])[*_:\s]{{0,4}}"
     r"|(?:答案(?:应该|應該)?(?:是|为|為|等于)?|答え?(?:は|(?=[:：]))|正解は|คำตอบ(?:คือ)?|정답은|답은)[:：\s]{0,3}",
     re.IGNORECASE | re.MULTILINE,
 )
 _CHOSEN = re.compile(
-    r"\bI(?:['’](?:d|ll)| would| will| shall| can| must)? (?:(?:therefore|thus|then|have to"
-    r"|probably) ){0,2}(?:choose|pick|select|go (?:with|for)|opt for|say|answer|vote for|guess|conclude"
-    r"|mark)\b[*_:,\s]{0,4}|\bI(?:['’]m| am) (?:going (?:with|for)|choosing|picking|selecting)\b[*_:,\s]{0,4}"
+    r"\bI(?:['’](?:d|ll)| would| will| shall| can"
+    r"| must)? (?:(?:therefore|thus|then|have to|probably) ){0,2}(?:choose|pick|select|go (?:with|for)|opt for|say"
+    r"|answer|vote for|guess|conclude|mark)\b[*_:,\s]{0,4}"
+    r"|\bI(?:['’]m| am) (?:going (?:with|for)|choosing|picking|selecting)\b[*_:,\s]{0,4}"
+    r"|^\W{0,3}(?i:(?:most )?(?:likely|probably)|(?:almost )?certainly|definitely"
+    r"|clearly)\b(?=[\s,:]{1,3}[*\"(]{0,3}[A-J]\b)",
+    re.MULTILINE,
 )
 # "I do not think the answer is 12", "the answer is unique", "our answer is correct" state nothing.
 _DOUBTED = re.compile(
@@ -52,9 +57,9 @@ _REFUSAL = re.compile(
     r"\b(?:cannot|can't|can not|could not|couldn't|unable to|impossible to|not possible to"
     r"|no way to)\s+(?:be\s+)?(?:tell|told|say|said|answer|answered|determine|determined|know|known|solve|solved"
     r"|find|found|compute|computed|calculate|calculated|work out|worked out|decide|help|assist|give|provide|do that"
-    r"|be sure|be certain|sure)\b|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b|\b(?:not sure"
-    r"|unsure|no idea|undetermined)\b|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts"
-    r"|details|solution|answer)\b",
+    r"|be sure|be certain|sure)\b|\b(?:do not|don't|did not|didn't) (?:know|understand|have enough)\b"
+    r"|\b(?:not sure|unsure|no idea|undetermined)\b"
+    r"|\b(?:not enough|insufficient|no|missing|too little) (?:information|data|facts|details|solution|answer)\b",
     re.IGNORECASE,
 )
 _VALUE_ALL_THE_SAME = re.compile(
@@ -64,9 +69,9 @@ _UNANSWERED = re.compile(
     r"\W*(?:unknown|unclear|undefined|undetermined|not (?:known|clear|given|possible|stated))\b", re.IGNORECASE
 )
 _CONCLUDES = re.compile(
-    r"\W*(?:so|thus|therefore|hence|then|consequently|accordingly|finally|overall|altogether|in (?:total|all"
-    r"|conclusion|short|summary)|(?:this|that|which) (?:means|gives|leaves)|we (?:get|have|find))\b|.{0,300}(?:="
-    r"|\banswers?\b|\bin (?:all|total)\b)",
+    r"\W*(?:so|thus|therefore|hence|then|consequently|accordingly|finally|overall|altogether"
+    r"|in (?:total|all|conclusion|short|summary)|(?:this|that|which) (?:means|gives|leaves)|we (?:get|have|find))\b"
+    r"|.{0,300}(?:=|\banswers?\b|\bin (?:all|total)\b)",
     re.IGNORECASE,
 )
 # The answer to a step: "for one shelf", "for the first part", "in step 2".

@@ -90,5 +90,6 @@ READINGS = {
         ("The number 40 is wrong.", None, ("40",)), ("40 is ruled out.", None, ("40",)),
         ("It can be anything but 40.", None, ("40",)), ("It is far from 40.", None, ("40",)),
         ("It is not even 40.", None, ("40",)), ("Hardly 40.", None, ("40",)), ("It is hardly 40.", None, ("40",)),
+        ("I choose 15.", "15", ()),
     ],
 }  # fmt: skip
