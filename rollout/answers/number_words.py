@@ -10,36 +10,14 @@ import re
 from fractions import Fraction
 
 _SMALL = {
-    word: value
-    for value, word in enumerate(
-        [
-            "zero",
-            "one",
-            "two",
-            "three",
-            "four",
-            "five",
-            "six",
-            "seven",
-            "eight",
-            "nine",
-            "ten",
-            "eleven",
-            "twelve",
-            "thirteen",
-            "fourteen",
-            "fifteen",
-            "sixteen",
-            "seventeen",
-            "eighteen",
-            "nineteen",
-        ]
-    )
-}
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
+    "seventeen": 17, "eighteen": 18, "nineteen": 19,
+}  # fmt: skip
 _TENS = {
-    word: 10 * value
-    for value, word in enumerate(["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], 2)
-} | {"fourty": 40}
+    "twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
+    "ninety": 90,
+}  # fmt: skip
 _SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     "half": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5, "fifths": 5,
@@ -58,8 +36,7 @@ _RUN = re.compile(
 _TOKEN = re.compile(r"[A-Za-z]+|[^A-Za-z]+")
 _ONE_COUNTS = re.compile(
     r"(?:^|[=:]|\b(?:is|are|was|were|be|equals?|has|have|had|gets?|leaves?|exactly|only|just|needs?|makes?|gives?"
-    r"|remains?"
-    r"|left|minus|plus|times|negative|to|and|or|than|not))\W{0,3}$",
+    r"|remains?|left|minus|plus|times|negative|to|and|or|than|not))\W{0,3}$",
     re.IGNORECASE,
 )
 _POINTS_BACK = re.compile(r"\b(?:the|these|those|all|both|other|others|any|my|your|his|her|its|our|their)\s$", re.I)

@@ -19,15 +19,18 @@ _VERB = (
     r"|ought to)\s(?:(?:then|thus|therefore|now|only)\s)?be|equals|becomes|comes (?:out )?to|works out (?:as|to)"
     r"|turns out to be)\b"
 )
-# What may stand between "the answer" and its verb: "(in dollars)", "to the question", "for all three shelves".
+# What may stand between "the answer" and its verb: "(in dollars)", "to the question", "that we are looking for".
 _QUALIFIER = (
-    r"(?:\s?\([^()\n]{0,60}\)|,\s[^,.:;?!\n]{0,60},"
-    r"|\s(?:to|for|of|in|on|at|that|which|we|you|i|here|then|now|thus|therefore|hence|also|so)\b[^.:;?!\n]{0,100}?)"
+    r"(?:\s?\([^()\n]{0,60}\)|,\s[^,.:;?!\n]{0,60},|\s(?:to|for|of|in|on|at)\s[^.:;?!\n]{0,100}?"
+    r"|(?:\s(?:here|then|now|thus|therefore|hence|also)){1,2}|\s(?:that|which) [a-z]+ [a-z]+(?: out| to)?"
+    r"|\s(?:that )?(?:we|you|i|they) (?:are |were |have )?(?:looking for|after|want(?:ed)?|need(?:ed)?|seek|sought"
+    r"|get|got|find|found|obtain(?:ed)?|reach(?:ed)?|asked for)(?:\s[^.:;?!\n]{0,30}?)?)"
 )
 _STATED = re.compile(
     r"(?<!wrong )(?<!incorrect )(?<!false )(?<!no )\b(?:answers?|ans)\b(?:"
     r"(?:\.(?=\s{0,2}\(?[A-J]\b))?[*_\s]{0,4}(?:[:=]|[-–—]\s|(?=\(?[A-J]\)?(?:\s+is\b|[.\s]*$)))"
-    rf"|{_QUALIFIER}?[*_\s]{{0,4}}(?:{_VERB}|[:=]))[*_:=,\s]{{0,4}}"
+    rf"|{_QUALIFIER}?[*_\s]{{0,4}}{_VERB}"
+    r"|(?:\s?\([^()\n]{0,60}\)|\s(?:to|for|of|in) [^.:;?!\n=\d]{0,60}?)[*_\s]{0,4}[:=])[*_:=,\s]{0,4}"
     r"|\b(?:correct|right|best|proper|true|my|final) (?:options?|choices?|statements?|letters?|picks?|guess) "
     rf"(?:{_VERB}|[:=])[*_:\s]{{0,4}}"
     r"|(?:答案(?:应该|應該)?(?:是|为|為|等于)?|答え?(?:は|(?=[:：]))|正解は|คำตอบ(?:คือ)?|정답은|답은)[:：\s]{0,3}",
@@ -44,8 +47,9 @@ _CHOSEN = re.compile(
 )
 # "I do not think the answer is 12", "the answer is unique", "our answer is correct" state nothing.
 _DOUBTED = re.compile(
-    r"(?:\bnot|n['’]t|\bmight|\bmay|\btempted to|\bwrongly|\bmistakenly|\bincorrectly) (?:think|believe|say|suppose"
-    r"|mean|guess|assume|claim|conclude)(?: that)?(?: (?:the|our|my|your|its|final|right|correct)){0,3} $",
+    r"(?:\b(?:if|whether)|(?:\bnot|n['’]t|\bmight|\bmay|\btempted to|\bwrongly|\bmistakenly|\bincorrectly) "
+    r"(?:think|believe|say|suppose|mean|guess|assume|claim|conclude))"
+    r"(?: that)?(?: (?:the|our|my|your|its|final|right|correct)){0,3} $",
     re.IGNORECASE,
 )
 _ABOUT_IT = re.compile(

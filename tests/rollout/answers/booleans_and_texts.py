@@ -100,6 +100,11 @@ READINGS = {
         ("The claim might be false.", None, ("no", "yes")), ("It could be true.", None, ("yes",)),
         ("It may be true.", None, ("yes",)), ("It should be true.", "yes", ("no",)),
         ("It seems true.", "yes", ("no",)), ("That seems to be false.", "no", ("yes",)),
+        ("To find the answer, we check if it is alive. It is. So yes.", "yes", ("no",)),
+        ("One might think the answer is yes. But no, it is not.", "no", ("yes",)),
+        ("The answer to the first part is yes. Therefore, the answer is no.", "no", ("yes",)),
+        ("Is the answer yes? No.", "no", ("yes",)), ("The answer is yes because no bird is a fish.", "yes", ("no",)),
+        ("The answer is no: it never was true.", "no", ("yes",)),
     ],
     "text": [
         ("#### 1. Find the town\nIt is on the Seine.\n\nThe answer is Rouen.", "Rouen", ()),

@@ -90,6 +90,12 @@ READINGS = {
         ("The number 40 is wrong.", None, ("40",)), ("40 is ruled out.", None, ("40",)),
         ("It can be anything but 40.", None, ("40",)), ("It is far from 40.", None, ("40",)),
         ("It is not even 40.", None, ("40",)), ("Hardly 40.", None, ("40",)), ("It is hardly 40.", None, ("40",)),
-        ("I choose 15.", "15", ()),
+        ("I choose 15.", "15", ()), ("The number of $\\text{cm}^2$ is 18.", "18", ("2",)),
+        ("A 3 m by 6 m room has 18 m^2.", "18", ("2", "3", "6")), ("So 18 m^2 is the area.", "18", ("2",)),
+        ("18 km/h", "18", ()), ("So 18 ft^3 of sand.", "18", ("3",)),
+        ("They need 2,\\!400 tiles and 1,\\!200 bricks, so 3,\\!600 in all.", "3600", ("600", "2400")),
+        ("That leaves nobody. Zero.", "0", ()), ("He has two thirds of 27 left, which is eighteen.", "18", ("27",)),
+        ("Ann has thirty-one and Bo has eleven, so forty-two.", "42", ("31", "11")),
+        ("So it is 2⅓ cups.", "2.33333333", ("2", "3")),
     ],
 }  # fmt: skip

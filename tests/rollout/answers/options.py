@@ -112,6 +112,9 @@ READINGS = {
         ("Definitely (D)", "D", ()), ("\"B\"", "B", ()), ("C, glass", "C", ()), ("C - glass", "C", ()),
         ("Glass (C)", "C", ()), ("glass (option C)", "C", ()), ("The answer is glass (C).", "C", ()),
         ("The answer is glass, option C.", "C", ()), ("The answer is **glass** (C).", "C", ()),
+        ("One might say the answer is A. But it is B.", "B", ("A",)),
+        ("The answer to part one is A. Therefore the answer is B.", "B", ("A",)),
+        ("The answer is not A since copper shines; it is B.", "B", ("A",)),
     ],
     "multi_choice": [
         ("#### a) Check all\nA and C hold.\n\nThe answer is A and C.", "AC", ("A",)), ("#### AC", "AC", ()),
