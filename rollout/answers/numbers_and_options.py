@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, DecimalException
+from decimal import Context, Decimal, DecimalException
 from typing import NamedTuple
+
+from rollout.answers.number_words import in_digits
 
 Choices = Mapping[str, str] | Sequence[str] | None
 
@@ -18,21 +20,29 @@ LETTERS = "ABCDEFGHIJ"
 # A longer run of digits, or a larger exponent, is no answer of any data set: it is refused, not computed.
 MAX_DIGITS = 400
 MAX_EXPONENT = 308
+# Integers of any allowed length are multiplied exactly; Decimal's own precision is 28 digits.
+_EXACT = Context(prec=2 * MAX_DIGITS)
 SCALES = {
     "hundred": 100, "thousand": 10**3, "k": 10**3, "lakh": 10**5, "lakhs": 10**5, "million": 10**6, "mn": 10**6,
     "crore": 10**7, "crores": 10**7, "billion": 10**9, "bn": 10**9, "trillion": 10**12,
+    "十": 10, "百": 100, "千": 10**3, "천": 10**3, "万": 10**4, "萬": 10**4, "만": 10**4, "億": 10**8, "亿": 10**8,
+    "억": 10**8,
 }  # fmt: skip
 
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|(?<![\w.])\.\d+)"
 _POWER = (
-    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}|[-+]?\d+))"
+    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}"
+    r"|[-+]?\d+))"
 )
 _FRACTION = r"\\[dt]?frac\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)"
 _OVER = r"\s{0,2}[/⁄∕]\s{0,2}\d+(?:\.\d+)?(?![\d,.]*[/⁄∕])"
-_HALVES = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
+_HALVES = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+# A letter of a script that puts no spaces between words is no part of a number beside it: 答案是12。
+_LETTER = r"[^\W\u0e00-\u0e4f\u0e80-\u0ecf\u1000-\u103f\u1780-\u17df\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
 NUMBER = re.compile(
-    r"(?:(?<![\w)}%])[-−+]\s?)?(?:\\?\$\s?|[€£₹]\s?)?(?:(?<![\w)}%\s])[-−+]\s?)?(?<![\w\\])"
-    rf"(?:\d*\s?[{_HALVES}]|\d+\s?{_FRACTION}|{_FRACTION}|\d+ \d+[/⁄∕]\d+(?![\d/])|{_DIGITS}(?:{_POWER}|{_OVER})?)"
+    rf"(?:(?<![)}}%])(?<!{_LETTER})[-−+]\s?)?(?:\\?\$\s?|[€£₹]\s?)?(?:(?<![)}}%\s])(?<!{_LETTER})[-−+]\s?)?(?<!{_LETTER})(?<!\\)"
+    rf"(?:\d*\s?[{_HALVES}]|\d+\s?{_FRACTION}|{_FRACTION}|\d+ {{1,2}}\d+[/⁄∕]\d+(?![\d/])|{_DIGITS}(?:{_POWER}"
+    rf"|{_OVER})?)"
 )
 EQUALS = re.compile(r"(?<![<>!=])=|[≈≃≅]|\\approx(?![a-z])")
 _MIXED = re.compile(r"(\d+)\s+(\d+)/(\d+)")
@@ -46,18 +56,40 @@ _MARKS = str.maketrans(
 )  # fmt: skip
 _WORDED = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox|rm|bf)(?![A-Za-z])"
 _SPACING = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~")
-_SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d{3}(?!\d))")
+SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d{3}(?!\d))")
 # What makes a number another one: alternatives and bounds anywhere, and what stands directly before or after it.
 # One letter glued to a number is a unit only where units are written so: "5m" is 5, but "2x" and "5n" are no numbers.
 _CHANGED = re.compile(r"\b(?:or|either|neither|nor|between)\b|[±<>≤≥≠√∞]")
+# Words that make the number behind them another one, or none: "not 12", "cannot be 12", "more than 12", "half of 12".
+CHANGES_NEXT = (
+    r"(?:\b(?:not|never|cannot|neither|nor|except|without|hardly|scarcely|anything but|far from|nowhere near)"
+    r"|n['’]t)(?:\s(?:be|have been|equal|necessarily|really|actually|simply|just|exactly|possibly|even|surely"
+    r"|going to be|say|the|a|any|to)){0,3}\s+|\b(?:more|less|fewer|greater|larger|smaller|bigger|higher|lower|other"
+    r"|rather) than(?:\sor equal to)?\s+|\b(?:at least|at most|up to|instead of)\s+"
+    r"|(?:\bdoubt|(?:\bnot|n['’]t) (?:think|believe|say|suppose))(?: that)? (?:it|this|that"
+    r"|the (?:right |correct |final )?answer) (?:is|was|can be|could be|would be|should be)\s+"
+    r"|\b(?:(?:half|twice|double|triple|thrice|quadruple)(?:\sas (?:many|much|large|big|long|old) as|\sof)?"
+    r"|(?:halves|thirds?|quarters?|fourths?|fifths?|sixths?|sevenths?|eighths?|ninths?|tenths?|percent|roots?"
+    r"|square|cube|logarithm|log|reciprocal|inverse|opposite|factorial|powers?|absolute value|multiples?"
+    r"|divisors?)\sof)(?:\s(?:the|a|all|these|those))?\s+"
+)
+# Words behind a number that take it back: "12 is wrong".
+TAKES_BACK = (
+    r"\s(?:is|was|would be|can|could|must)(?:n['’]t|not|\snot"
+    r"|\snever)?(?:\sbe)?\s(?:(?:clearly|also|definitely|just)\s)?(?:(?:wrong|incorrect|false|impossible|ruled out"
+    r"|excluded)\b|(?<=not )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
+    r"|(?<=n['’]t )(?:the (?:right |correct |final )?answer|right|correct|possible|it)\b"
+    r"|(?<=not be )(?:the (?:right |correct |final )?answer|right|correct|it)\b)"
+)
 _CHANGED_BEFORE = re.compile(
-    r"(?:[-+*/^_×÷:,√]|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"
-    r"|\b(?:not|n't|never|except|(?:more|less|fewer|greater|other|rather) than|at least|at most|up to)\s*$",
+    rf"(?:[-+*/^_×÷:,√|]|\}}\s?\{{|\b(?:log|ln|lg|sqrt|sin|cos|tan)\s{{1,3}}|\b[A-Za-z]\w*\(|\d)$|[-+*/^×÷]\s$"
+    rf"|(?:{CHANGES_NEXT})[\s$]*$",
     re.IGNORECASE,
 )
 _CHANGED_AFTER = re.compile(
     r"[\d^_!({²³⁰¹⁴-⁹₀-₉α-ωΑ-Ω:]|\s?[+*×÷^=](?!\*)|\s?[-/:]\s?(?:[A-Za-z](?![A-Za-z])(?<![smhgLl])|\d|\()"
-    r"|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])"
+    r"|(?![mgshlLVAWJNKCFMtk%°])[A-Za-z](?![A-Za-z])|[CP]\d|\s(?:squared|cubed|factorial)\b"
+    rf"|.{{0,30}}?{TAKES_BACK}"
 )
 
 
@@ -69,13 +101,13 @@ def plain(text: str) -> str:
     text = text.translate(_MARKS)
     return "".join(
         str(unicodedata.decimal(char)) if char.isdecimal() else " " if unicodedata.category(char) == "Zs" else char
-        for char in _SEPARATOR.sub(",", text)
+        for char in SEPARATOR.sub(",", text)
     )
 
 
 def untexted(text: str) -> str:
     r"""Return ``text`` without LaTeX that says nothing of its value: ``$``, ``\left``, spacing, ``\text{}``."""
-    text = _SEPARATOR.sub(",", plain(text))
+    text = SEPARATOR.sub(",", plain(text))
     text = _SPACING.sub(" ", text)
     text = re.sub(rf"{_WORDED}\s?\{{([^{{}}]*)\}}", r"\1", text)
     text = re.sub(_WORDED, "", text)
@@ -119,7 +151,9 @@ def _worth(token: str) -> Decimal | None:
         value = _unsigned(token)
     except (DecimalException, ZeroDivisionError):
         return None
-    return sign * value if value is not None and value.is_finite() else None
+    if value is None or not value.is_finite():
+        return None
+    return value if sign > 0 else value.copy_negate()
 
 
 def _unsigned(token: str) -> Decimal | None:
@@ -137,7 +171,7 @@ def _unsigned(token: str) -> Decimal | None:
     if power:
         if len(power[2]) > 4 or abs(int(power[2])) > MAX_EXPONENT or (base := _unsigned(power[1])) is None:
             return None
-        return base.scaleb(int(power[2]))
+        return _EXACT.scaleb(base, int(power[2]))
     top, slash, bottom = (part.strip() for part in token.partition("/"))
     if "," in top:
         if not (_THOUSANDS.fullmatch(top) or _INDIAN.fullmatch(top)):
@@ -154,6 +188,7 @@ def parse_number(text: str) -> Decimal | None:
     """
     if len(text) > 2 * MAX_DIGITS:
         return None
+    text = in_digits(text)
     text = _unwrapped(re.sub(r"[*_`]{2,}|`", "", untexted(text)).strip().rstrip(".,;:").strip())
     sides = EQUALS.split(text)
     value = _lone(sides[-1])
@@ -188,11 +223,11 @@ def _lone(text: str) -> Decimal | None:
     if half := re.match(r"\s+and\s+(?:a\s+|one\s+)?half\b", after):
         value, after = value + Decimal("0.5"), after[half.end() :]
     # "K" is a unit of temperature, "k" a thousand; of longer words the case says nothing.
-    while (word := re.match(r"[\s-]?([A-Za-z]+)", after)) and (
+    while (word := re.match(r"[\s-]?([A-Za-z]+|[十百千万萬億亿천만억])", after)) and (
         scale := SCALES.get(word[1] if len(word[1]) < 3 else word[1].lower())
     ):
-        value, after = value * scale, after[word.end() :]
-    return -value if re.search(r"\b(?:minus|negative)\s*$", before, re.IGNORECASE) else value
+        value, after = _EXACT.multiply(value, scale), after[word.end() :]
+    return value.copy_negate() if re.search(r"\b(?:minus|negative)\s*$", before, re.IGNORECASE) else value
 
 
 def letters(text: str) -> set[str]:

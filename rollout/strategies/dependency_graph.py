@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 
 from rollout.answers.extract import extract
+from rollout.answers.marks import without_thinking
 from rollout.episode.parse_decomposition import _REFERENCE, references
 from rollout.records import NUMERIC_TYPES, Turn
 from rollout.strategies.exchange import Exchange, together
@@ -69,7 +70,8 @@ def with_answers(question: str, turns: Sequence[Turn | None], answer_type: str) 
 
     def value(match: re.Match[str]) -> str:
         turn = next(iter(turns[int(match[1]) - 1 :]), None)
-        return " ".join((extract(turn.text, kind).answer or turn.text).split() if turn else ()) or match[0]
+        read = (extract(turn.text, kind).answer or without_thinking(turn.text)) if turn else ""
+        return " ".join(read.split()) or match[0]
 
     asked = _REFERENCE.sub(value, question)
     return None if asked == question else asked

@@ -1,12 +1,17 @@
-"""The moves strategies are made of. Every reply comes in here, so none is left out of the episode's account."""
+"""The moves strategies are made of. Every reply comes in here, so none is left out of the episode's account.
+
+A record keeps a reply as it came; what is put into a prompt is the reply without its thinking.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from rollout.answers.extract import extract
+from rollout.answers.marks import without_thinking
 from rollout.episode.contracts import Decomposer, Solver, SolverFailure
 from rollout.episode.prompts import Prompts
 from rollout.records import Attempt, Episode, Problem, Turn
@@ -33,7 +38,7 @@ class Exchange:
 
     async def solve(self) -> Attempt:
         """Ask the whole question with the turns so far in view; return the solver's answer."""
-        return Attempt(await self.ask(self.prompts.solve(self.problem, self.episode.turns), "solve"))
+        return Attempt(await self.ask(self.prompts.solve(self.problem, _as_shown(self.episode.turns)), "solve"))
 
     async def draw(self, sample: int) -> Attempt:
         """Return the solver's ``sample``-th independent attempt at the whole question, and the answer found in it."""
@@ -43,14 +48,21 @@ class Exchange:
     async def decompose(self, attempt: str = "") -> list[str]:
         """Return the decomposer's sub-questions."""
         episode = self.episode
-        episode.decomposition, episode.policy = await self._decomposer.decompose(self.problem, attempt)
+        episode.decomposition, episode.policy = await self._decomposer.decompose(
+            self.problem, without_thinking(attempt)
+        )
         episode.policy_tokens = len(episode.policy.token_ids) if episode.policy else 0
         return episode.decomposition.subquestions
 
     async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:
         """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given."""
-        prompt = self.prompts.subquestion(self.problem, earlier, asked or question)
+        prompt = self.prompts.subquestion(self.problem, _as_shown(earlier), asked or question)
         return Turn(question, await self.ask(prompt, "subquestion"), asked=asked)
+
+
+def _as_shown(turns: Sequence[Turn]) -> list[Turn]:
+    """Return turns as a prompt shows them: without the thinking before each reply."""
+    return [replace(turn, text=without_thinking(turn.text)) for turn in turns]
 
 
 async def together(work: Sequence[Coroutine[Any, Any, Result]], results: list[Result]) -> None:

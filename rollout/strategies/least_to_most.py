@@ -5,6 +5,7 @@ After Zhou et al. (ICLR 2023, arXiv 2205.10625). No decomposer: what prompting a
 
 from __future__ import annotations
 
+from rollout.answers.marks import without_thinking
 from rollout.episode.parse_decomposition import parse
 from rollout.records import Decomposition
 from rollout.strategies.exchange import Exchange
@@ -15,7 +16,7 @@ async def run(exchange: Exchange) -> None:
     ``solve``."""
     episode = exchange.episode
     text = await exchange.ask(exchange.prompts.decompose_alone(exchange.problem), "solve")
-    parsed = parse(text, exchange.settings)
+    parsed = parse(without_thinking(text), exchange.settings)
     episode.decomposition = Decomposition(text, parsed.subquestions, parsed.invalid)
     for question in parsed.subquestions:
         episode.turns.append(await exchange.answer(question, episode.turns))

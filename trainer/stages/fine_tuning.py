@@ -23,6 +23,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from rewards.compare_decompositions import compare, means
 from rewards.nouns_and_vectors import TextResources
+from rollout.answers.marks import without_thinking
 from rollout.data.files import Files
 from rollout.data.source import Source
 from rollout.episode.prompts import Prompts
@@ -141,7 +142,8 @@ class FineTuning:
             attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
         for name, lesson in lessons:
             attempt = attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
-            prompt, completion = prompts.decompose(lesson.problem, attempt), "\n".join(lesson.subquestions)
+            prompt = prompts.decompose(lesson.problem, without_thinking(attempt))
+            completion = "\n".join(lesson.subquestions)
             rows.append({"source": name, "id": lesson.problem.id, "prompt": prompt, "completion": completion})
         return rows
 

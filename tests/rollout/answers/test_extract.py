@@ -256,7 +256,12 @@ PIECES = [
     r"\frac{1}{", r"\text{", "**", "**1**", "`", "\n", "\n- 1", "? 1", ". ", "Rs. ", "1\u2009", "½", "١", "e9", "10^",
     "1 x 10^", "1 or ",
     "not ", "more than ", " ", "\t", "\u00a0", "option A ", "1%", r"\left(", r"\cup ", ",", "1:", "≈", "|", "⟦",
-    r"\pm", "1!", "'", "<", "🙂",
+    r"\pm", "1!", "'", "<", "🙂", "the answer to ", "answer, ", "<answer>", "<answer>1</answer>", "<think>", "</b>",
+    "<b>", "#### 1. ", "#### A) ", "one ", "one hundred and ", "twenty-", "a third of ", "half of ", "1/2 of ",
+    "1 (a", "! ",
+    "I do not think it is ", "in the first ", "In 2 ", "is 5 ", "so 5 ", "I choose A ", "A, ", "A\n", "A is not ",
+    "neither ", "it depends ", "true for some ", "perhaps ", "答案是", "1。", "12 is wrong ", "5 cm^2 ", "!=",
+    "1 times ", "So yes ", "So it is A ", r"\[", r"\implies ", "cannot find ", "but ",
 ]  # fmt: skip
 
 

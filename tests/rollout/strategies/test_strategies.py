@@ -50,6 +50,34 @@ def test_a_plan_alone_is_answered_by_nobody_and_costs_an_attempt_only_where_it_i
     assert (episode.turns, episode.final.text) == ([], "")
 
 
+def thinking(prompt: str, sample: int) -> str:
+    return f"<think>Could the answer be 77?</think>\n{by_question(prompt, sample)}"
+
+
+@pytest.mark.parametrize("name", ["daslam", "independent", "dependency_graph"])
+def test_thinking_is_kept_in_the_record_and_shown_to_nobody(name):
+    planner = Planner(["How many has Ann?", "How many has Bob if Ann has #1?"])
+    episode, solver = run(name, thinking, decomposer=planner)
+    assert planner.attempts == ["The answer is 5."]
+    assert not any("think" in prompt or "77" in prompt for prompt, *_ in solver.asked)
+    texts = [episode.initial.text, episode.final.text, *(turn.text for turn in episode.turns)]
+    assert all(text.startswith("<think>Could the answer be 77?</think>") for text in texts)
+
+
+def test_an_attempt_that_was_cut_off_while_it_thought_is_shown_as_nothing():
+    planner = Planner(PLAN)
+    run("daslam", lambda prompt, sample: "<think>The answer is 5, but", decomposer=planner)
+    assert planner.attempts == [""]
+
+
+def test_sub_questions_are_not_read_from_the_thinking_of_a_solver_that_writes_them():
+    def reply(prompt: str, sample: int) -> str:
+        return by_question(prompt, sample) if "\nQ: " in prompt else "<think>\n1. Hm?\n</think>\n1. How many has Ann?"
+
+    episode, _ = run("least_to_most", reply)
+    assert episode.decomposition.subquestions == ["How many has Ann?"]
+
+
 def test_daslam_attempts_decomposes_answers_in_sequence_and_solves():
     planner = Planner(PLAN)
     episode, solver = run("daslam", decomposer=planner)

@@ -1,0 +1,261 @@
+"""The rules by which a number is read from a sentence, stated as the answer or not."""
+
+from __future__ import annotations
+
+import re
+
+from rollout.answers.number_words import in_digits
+from rollout.answers.numbers_and_options import (
+    CHANGES_NEXT,
+    EQUALS,
+    SEPARATOR,
+    TAKES_BACK,
+    Found,
+    numbers,
+    parse_number,
+)
+from rollout.answers.statements import first_sentence
+
+_REASON = re.compile(
+    r"\b(?:because|since|as(?! (?:many|much|long|old|tall|big|large|far|high)\b)(?<!(?:many|much|long|tall"
+    r"|high) as)(?<!(?:old|big|far) as)(?<!large as)|which|where|so|that is|i\.e|due to|given)\b",
+    re.IGNORECASE,
+)
+# An aside in brackets behind a word or number: "(cats)", "(3 for each of 7 guests)", "(= 3 * 7)"; not "(9 - 4)".
+_ASIDE = re.compile(r"(?<=[\w$%*])\s?\((?=[^()]{0,200}(?:[^\W\d]{2}|=))(?!\s?-?\d+\s?\))[^()\\]{0,200}\)")
+# What leads to the result behind the last of them.
+_RESULT = re.compile(EQUALS.pattern + r"|[⇒→≡]|\\(?:equiv|implies|[Rr]ightarrow|Longrightarrow)(?![A-Za-z])")
+# An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
+_UNSOLVED = re.compile(
+    r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$"
+    r"|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
+)
+_BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
+_BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
+# What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
+_JOINED = re.compile(
+    r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?"
+    r"|to\s)[\s$*_(]{0,4}|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?"
+    r"|days?|m|km|kg)\.?\s{1,3}|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}"
+    r"|[!)]{1,3}\s?(?:\\times|\\cdot|[-+*/×÷^])?[\s$(]{0,3}|分之"
+    r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
+)
+# An operation in words: "3 times 4", "5 more than 12", "20 % of 45".
+_OPERATED = re.compile(
+    r"[\s$]{0,2}(?:times(?: as \w{2,6} as)?|plus|minus|divided by|multiplied by|to the power(?: of)?|raised to"
+    r"|choose|added to|subtracted from|taken from|\\?%\s?of|percent of"
+    r"|(?:more|less|fewer|greater|larger|smaller|higher|lower) than)\s{1,3}[\s$*_(]{0,4}"
+)
+# A share of a number is an operation too: "1/2 of 26".
+_SHARE = re.compile(r"\s+of\s+(?:the |these |all )?[\s$]{0,3}")
+_UNDONE = re.compile(rf"{_OPERATED.pattern}|[+*×]|\)\(|\\(?:cdot|times)|\b(?:half|twice|double|triple)\b|\d/\d+ of ")
+# What stands before a number and changes what it says: not 12, more than 12, half of 12, > 12, x^12, f(12), k(k-1)/12.
+_HEDGED = re.compile(
+    rf"(?:{CHANGES_NEXT}|\b(?:minus|negative|log|ln|sqrt|sin|cos|tan)\s+"
+    r"|(?<![-=])[<>≤≥]=?\s?|[\w)}]\^\{?|√\(?|\\l(?:floor|ceil|vert)\s?|\|\s?|\\[A-Za-z]{2,8}\{|\b[A-Za-z]{1,8}\("
+    r"|(?<![A-Za-z])[A-Za-z]\s?[-−+*/×÷]\s?|[)\]}]\s?[+*/×÷]\s?|[)\]}][-−]|\}\s?\{)$",
+    re.IGNORECASE,
+)
+# What belongs to a number that ends here: a unit or variable written onto it, a percent sign, a scale word.
+_BELONGING = re.compile(
+    r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]"
+    r"|[-(](?=\w))(?!\\[,;!]))*(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion|squared|cubed"
+    r"|factorial)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])"
+    r"|!(?=[.\w^+*/-]|\s[a-z=+*/×÷·]|\s?\\))*"
+    rf"(?:[\s*$]{{0,3}}{TAKES_BACK})?"
+)
+# The exponent of a unit is no number of its own, and "the 5th digit", "a 6-digit block" state none.
+_UNIT_POWER = re.compile(
+    r"(?:(?<![A-Za-z\\])(?:[kcdm]?m|ft|feet|foot|in|inch(?:es)?|yd|yards?|mi|miles?|s|sec|units?|met(?:er|re)s?"
+    r"|centimet(?:er|re)s?)|\\(?:text|mathrm|mbox)\s?\{[^{}]{1,20}\})\s?(?:\^|\*\*)\s?\{?\s?-?$"
+)
+_ORDINAL = re.compile(
+    r"\s?(?:\^?\{?\\(?:text|mathrm|mbox)\{)?(?:st|nd|rd|th)\b\}{0,2}\$?\s[a-z]|-[a-z]{3}", re.IGNORECASE
+)
+_VERB_BEFORE = re.compile(
+    r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?"
+    r"|gives?|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to"
+    r"|adds up to)(?:\s(?:exactly|only|just|about|now|then|still|approximately|around|roughly|equal|worth|left|with"
+    r"|to|at|(?:a |the )?total of|altogether|in all|another)){0,4}[\s$*:(\\]{1,4}$"
+    r"|(?<!the )\b(?:only|exactly|just)\s$",
+    re.IGNORECASE,
+)
+_BEGINS_WITH_WORDS = re.compile(r"\W*(?:[A-Za-z]{2}|[AI]\s)")
+# An opening clause up to its comma, and an opening phrase or subject that has a count in it: "In the first 2 hours",
+# "On day 6", "The 3 sisters", "A box of 12 eggs".
+_OPENING = re.compile(
+    r"\W*(?!(?:in (?:total|all|sum|the end)|at (?:first|least|most|the end)|of course|for a total)\b)(?:in|after"
+    r"|within|for|during|over|by|at|on|with|from|of|both|every|each|if|when|since|as|because|given|before|per|once"
+    r"|while|to)\b",
+    re.IGNORECASE,
+)
+_ADVERB = re.compile(r"\W*[A-Za-z']+(?: [A-Za-z']+){0,2},\s")
+_COUNT_WORDS = re.compile(
+    r"[\s$]*(?:(?:the|these|those|all|both|each|every|any|first|next|last|another|about|exactly|only|just|end|of|a"
+    r"|total|day|week|month|year|hour|minute|step|round|stage|page|level|other)\b[\s$]*){0,5}",
+    re.IGNORECASE,
+)
+_SUBJECT_COUNT = re.compile(
+    r"\W*(?:(?:the|these|those|all|both|all (?:the|of the)|each of the|every one of the|my|your|his|her|its|our"
+    r"|their|[a-z]+['’]s)|(?:an?|the|each|every|one) [a-z]+ (?:of|with|for|in|at)(?: the| all| these)?)[\s$]{1,3}",
+    re.IGNORECASE,
+)
+_CONCLUDED = (
+    r"\b(?:so|thus|hence|therefore|which (?:is|gives|makes|equals)|that is|i\.e\.|making|but|it is"
+    r"|rather{})\b[\s,:]{{1,3}}(?:[A-Za-z']+\s){{0,3}}"
+)
+_SO = re.compile(_CONCLUDED.format(""), re.IGNORECASE)
+# Behind arithmetic left undone "or" gives its result: "8 * 14, or 112".
+_SO_OR = re.compile(_CONCLUDED.format("|or"), re.IGNORECASE)
+
+
+def stated_number(text: str) -> str | None:
+    """Return the number that is stated as the answer in the words behind "the answer is".
+
+    It is the result of an equation, the number behind the sentence's verb, or the first one that is not in an opening
+    phrase ("In 2 hours"); a reason is not read. Where that is none ("twice 23") it is the one concluded from it
+    ("so 46"). A number with something on it that makes it another one comes back with that, and so equals none.
+    """
+    text = re.sub(r"(?<=[\d)])!=", "! =", _readable(re.sub(r"^\W*that\s", "", text, flags=re.IGNORECASE)))
+    # An aside is left out, unless nothing is said outside it.
+    text = _ASIDE.sub("", text) if numbers(_ASIDE.sub("", text)) else text
+    sentence = first_sentence(text)
+    reason = _REASON.search(sentence, 1)
+    found = _of_clause(sentence[: reason.start()] if reason else sentence)
+    found = found or _of_clause(sentence) or number(sentence, first=True)
+    if found is not None and parse_number(found) is not None:
+        return found
+    undone = found is not None and _UNDONE.search(found) and not re.search(r"\bor\b", found)
+    for so in (_SO_OR if undone else _SO).finditer(sentence):
+        said = number(sentence[so.end() :], first=True)
+        at_once = numbers(sentence[so.end() :][:3])
+        if said is not None and at_once and parse_number(said) is not None:
+            return said
+    return found
+
+
+def ending_number(said: list[str]) -> tuple[str | None, str]:
+    """Return the number that sentences end in, and the rule that found it (``bold``, ``equation``, ``last``, ``none``).
+
+    Read is the last sentence with a number in it; digits go before number words.
+    """
+    for sentence in reversed(said):
+        sentence = _BULLET.sub("", _readable(sentence, words=False))
+        if (worded := _word_behind_verb(sentence)) is not None:
+            return worded, "last"
+        if not numbers(sentence):
+            worded = number(_counted(in_digits(sentence)), first=False)
+            if worded is None or parse_number(worded) is None:
+                continue
+            return worded, "last"
+        bold = [(value, part) for part in _BOLD.findall(sentence) if (value := parse_number(part)) is not None]
+        if len({value for value, _ in bold}) == 1:
+            return bold[0][1], "bold"
+        if EQUALS.search(sentence) and (found := number(sentence, first=True)) is not None:
+            return found, "equation"
+        if (found := number(sentence, first=False)) is not None:
+            return found, "last"
+    return None, "none"
+
+
+def _word_behind_verb(sentence: str) -> str | None:
+    """Return the number that a sentence with digits has in words behind its last verb: "In 2 hours he has nine"."""
+    found = numbers(sentence)
+    tail = sentence[found[-1].end :] if found and not EQUALS.search(sentence) else ""
+    digits = in_digits(tail)
+    last = numbers(digits)[-1:]
+    if not last or not _VERB_BEFORE.search(digits[max(0, last[0].start - 60) : last[0].start]):
+        return None
+    worded = number(digits, first=False)
+    return worded if worded is not None and parse_number(worded) is not None else None
+
+
+def number(text: str, *, first: bool, results: re.Pattern[str] = EQUALS) -> str | None:
+    """Return the first or last number of a text, or the first after its last equals sign; with what belongs to it.
+
+    Numbers that are joined ("5 or 7", "3 + 2", "3-5") are given back together, and so are equal to no number.
+    """
+    everything = _counting(text)
+    start = 0
+    if first:
+        ends = [match.end() for match in results.finditer(text)]
+        last = everything[-1].end if everything else 0
+        start = next((end for end in reversed(ends) if end < last), 0)
+    if start and _UNSOLVED.search(text):
+        return text.strip().strip("*").rstrip(".").strip()
+    found = [each for each in everything if each.start >= start]
+    return _with_surroundings(text, found, 0 if first else len(found) - 1, is_result=start > 0) if found else None
+
+
+def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False) -> bool:
+    """Return whether two neighbouring numbers are one statement: "5 or 7", "3 + 2", and "3 more than 9", unless that is
+    the result of an equation ("9 - 6 = 3 more than 6")."""
+    if right.start - left.end > 60:
+        return False
+    patterns = [_JOINED] if is_result else [_JOINED, _OPERATED]
+    if not is_result and re.search(r"[/½⅓⅔¼¾]|frac", text[left.start : left.end]):
+        patterns.append(_SHARE)
+    return any(pattern.fullmatch(text, left.end, right.start) for pattern in patterns)
+
+
+def _readable(text: str, *, words: bool = True) -> str:
+    """Return a text with one spelling of thousands, and with number words in digits."""
+    text = SEPARATOR.sub(",", text)
+    return in_digits(text) if words else text
+
+
+def _counting(text: str) -> list[Found]:
+    """Return the numbers of a text but for the powers of units (cm^2)."""
+    return [found for found in numbers(text) if not _UNIT_POWER.search(text[max(0, found.start - 40) : found.start])]
+
+
+def _counted(text: str) -> str:
+    """Return a text whose lone 1 and 2, once words, are left only behind a verb or at the end: others are pronouns."""
+
+    def kept(match: re.Match[str]) -> str:
+        behind_verb = _VERB_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
+        return match[0] if behind_verb or not text[match.end() :].strip(" .!*") else "one"
+
+    return re.sub(r"(?<![\d.,/])\b[12]\b(?![\d/,]|\.\d)", kept, text)
+
+
+def _of_clause(clause: str) -> str | None:
+    """Return the number a clause states: its result, else the one behind its verb, else the first after its opening."""
+    if _RESULT.search(clause) and (result := number(clause, first=True, results=_RESULT)) is not None:
+        return result
+    found = _counting(clause)
+    found = [each for each in found if not _ORDINAL.match(clause, each.end)]
+    if not found:
+        return None
+    if not _BEGINS_WITH_WORDS.match(clause[: found[0].start]):
+        return _with_surroundings(clause, found, 0)
+    opening, comma = _OPENING.match(clause), re.search(r",\s", clause)
+    if (adverb := _ADVERB.match(clause, 0, found[0].start + 1)) is not None:
+        return _of_clause(clause[adverb.end() :])
+    if opening and comma and any(each.start >= comma.end() for each in found):
+        return _of_clause(clause[comma.end() :])
+    behind_verb = (
+        index for index, each in enumerate(found) if _VERB_BEFORE.search(clause[max(0, each.start - 60) : each.start])
+    )
+    first = next(behind_verb, None)
+    if first is None:
+        first = 0
+        before = clause[: found[0].start]
+        in_opening = (opening and _COUNT_WORDS.fullmatch(before, opening.end())) or _SUBJECT_COUNT.fullmatch(before)
+        if in_opening and len(found) > 1 and not are_joined(clause, found[0], found[1]):
+            first = 1
+    return _with_surroundings(clause, found, first)
+
+
+def _with_surroundings(text: str, found: list[Found], index: int, *, is_result: bool = False) -> str:
+    """Return a number with what it is joined to, what changes it and what belongs to it."""
+    low = high = index
+    while high + 1 < len(found) and are_joined(text, found[high], found[high + 1], is_result=is_result):
+        high += 1
+    while low > 0 and are_joined(text, found[low - 1], found[low], is_result=is_result):
+        low -= 1
+    begin, end = found[low].start, found[high].end
+    if hedge := _HEDGED.search(text[max(0, begin - 60) : begin]):
+        begin -= hedge.end() - hedge.start()
+    belonging = _BELONGING.match(text, end)
+    return text[begin : belonging.end() if belonging else end].strip()
