@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from itertools import pairwise
 
+from rollout.answers.boxes import last_boxed
+from rollout.answers.formulas import hide_formulas, sentence_value, stated_value
 from rollout.answers.mark import score
 from rollout.answers.numbers_and_options import EQUALS, Choices, Found, named_by_value, numbers, options, parse_number
 from rollout.records import NUMERIC_TYPES
@@ -42,6 +44,7 @@ _REFUSAL = re.compile(
 _UNANSWERED = re.compile(
     r"\W*(?:unknown|unclear|undefined|undetermined|not (?:known|clear|given|possible|stated))\b", re.IGNORECASE
 )
+_DENIAL = re.compile(r"\b(?:not|no|never|wrong|incorrect|mistake|false|wait)\b|n't\b", re.IGNORECASE)
 _REASON = re.compile(r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given)\b|\(")
 # A full stop after an initial, a title or a line's number ends no sentence.
 _SENTENCE = re.compile(
@@ -101,34 +104,6 @@ class Extracted:
     rule: str
 
 
-def last_boxed(text: str) -> str | None:
-    r"""Return the content of the last ``\boxed{...}`` with balanced braces; of several joined by "or", "and", all."""
-    if not (found := _boxes(text)):
-        return None
-    start, end = found[-1]
-    content = text[start:end].strip()
-    for before, after in zip(reversed(found[:-1]), reversed(found), strict=False):
-        between = text[before[1] + 1 : after[0]].replace("\\boxed", "").strip(" ${},\\")
-        if between not in ("or", "and", "text or", "text and", "text{ or", "text{ and"):
-            break
-        content = f"{text[before[0] : before[1]].strip()} {between.split()[-1]} {content}"
-    return content
-
-
-def _boxes(text: str) -> list[tuple[int, int]]:
-    r"""Return start and end of the content of every balanced ``\boxed{}``, in one pass; escaped braces do not count."""
-    boxes: list[tuple[int, int]] = []
-    opened: list[int | None] = []
-    for match in re.finditer(r"\\boxed\s{0,3}\{|\\[\\{}]|[{}]", text):
-        if match[0] == "}" and opened:
-            start = opened.pop()
-            if start is not None and text[start : match.start()].strip():
-                boxes.append((start, match.start()))
-        elif match[0].endswith("{") and match[0] != "\\{":
-            opened.append(match.end() if match[0].startswith("\\boxed") else None)
-    return sorted(boxes)
-
-
 def extract(text: str, answer_type: str = "number", choices: Choices = None) -> Extracted:
     r"""Find the final answer in ``text``.
 
@@ -180,10 +155,14 @@ def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
     if answer_type == "multi_choice":
         run = _LETTER_RUN.match(text)
         return run[1] if run else None
-    sentence = _SENTENCE.split(text.strip())[0]
-    if answer_type == "expression" and (inline := re.search(r"\$([^$]+)\$|\\\((.+?)\\\)", sentence)):
-        return (inline[1] or inline[2]).strip()
-    return _clean(sentence) or None
+    if answer_type == "expression" and (value := _stated_expression(text)):
+        return value
+    return _clean(_SENTENCE.split(text.strip())[0]) or None
+
+
+def _stated_expression(text: str) -> str | None:
+    hidden, formulas = hide_formulas(text)
+    return stated_value(_SENTENCE.split(hidden.strip())[0], formulas)
 
 
 def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
@@ -197,6 +176,8 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     said = [sentence for sentence in sentences if not sentence.rstrip("*\"') ").endswith("?")]
     if answer_type in NUMERIC_TYPES:
         return _ending_number(said)
+    if answer_type == "expression" and (value := _ending_expression(text)):
+        return Extracted(value, "formula")
     if answer_type == "boolean":
         found = _boolean(" ".join(said), first=False)
     elif answer_type == "multi_choice":
@@ -205,6 +186,20 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     else:
         found = _clean(said[-1]) if said else None
     return Extracted(found, "last" if found else "none")
+
+
+def _ending_expression(text: str) -> str | None:
+    """Return the value of the last sentence with a formula; after a sentence that denies something there is none."""
+    hidden, formulas = hide_formulas(text)
+    sentences = [part.strip() for part in _SENTENCE.split(hidden) if part.strip()]
+    for sentence in reversed(sentences):
+        if sentence.rstrip("*\"') ").endswith("?"):
+            continue
+        if (value := sentence_value(_BULLET.sub("", sentence), formulas)) is not None:
+            return value
+        if _DENIAL.search(sentence):
+            return None
+    return None
 
 
 def _ending_number(said: list[str]) -> Extracted:

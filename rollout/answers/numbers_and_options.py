@@ -119,7 +119,10 @@ def _worth(token: str) -> Decimal | None:
         value = _unsigned(token)
     except (DecimalException, ZeroDivisionError):
         return None
-    return sign * value if value is not None and value.is_finite() else None
+    if value is None or not value.is_finite():
+        return None
+    # Arithmetic would round a long integer to 28 digits.
+    return value.copy_negate() if sign < 0 else value
 
 
 def _unsigned(token: str) -> Decimal | None:
