@@ -91,7 +91,7 @@ def _same_lists(gold: list[Statement], found: list[Statement]) -> bool:
     left, right = _joined(gold), _joined(found)
     if left and right and (len(gold) == 1) != (len(found) == 1):
         return _same_statements(left, right)
-    many, other = len({item.name for item in gold}) > 1, len({item.name for item in found}) > 1
+    many, other = _has_names(gold), _has_names(found)
     if len(gold) == 1:
         # One value written several ways ("1/2 or 0.5") is that value; two values are not.
         return not other and all(_same_statements(gold[0], item) for item in found)
@@ -101,6 +101,11 @@ def _same_lists(gold: list[Statement], found: list[Statement]) -> bool:
         # x = 5, y = 9 against 5, 9: the values have the order in which they stand, or that of their names.
         return _same_in_order(gold, found) or _same_in_order(_by_name(gold), _by_name(found))
     return _same_in_some_order(gold, found, _same_statements)
+
+
+def _has_names(items: list[Statement]) -> bool:
+    """Return whether the items go by different names: x and y, but not x_1 and x_2."""
+    return len({(item.name or "").partition("_")[0] for item in items}) > 1
 
 
 def _joined(items: list[Statement]) -> Statement | None:

@@ -150,12 +150,15 @@ def _plain_value(clause: str) -> str | None:
         text = _LEADING.sub("", text, count=1).strip().rstrip(".,;:!*")
         verbs = sorted(_VERB.finditer(text), key=lambda verb: verb[0] not in "=≈:")
         for tail in (text, *(text[verb.end() :].strip(" *_:") for verb in reversed(verbs))):
-            if _is_plain_mathematics(tail):
-                return tail
+            if (value := _plain_mathematics(tail)) is not None:
+                return value
     return None
 
 
-def _is_plain_mathematics(text: str) -> bool:
-    """Return whether a text is nothing but mathematics, a unit behind it aside, and more than a letter."""
-    bare = _UNIT_AT_END.sub(lambda unit: "" if _is_unit(unit[1]) else unit[0], text)
-    return re.search(r"\d|pi|π|[=^]", bare) is not None and not _PLAIN_TOKEN.sub("", bare)
+def _plain_mathematics(text: str) -> str | None:
+    """Return a text that is nothing but mathematics and more than a letter; a unit behind it is marked as words."""
+    unit = _UNIT_AT_END.search(text)
+    bare = text[: unit.start()] if unit and _is_unit(unit[1]) else text
+    if not re.search(r"\d|pi|π|[=^]", bare) or _PLAIN_TOKEN.sub("", bare):
+        return None
+    return bare if unit is None or bare == text else f"{bare}\\text{{ {unit[1]}}}"

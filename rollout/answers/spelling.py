@@ -35,7 +35,7 @@ _WORDS = {"pi", "theta", "alpha", "beta", "gamma", "lambda", "phi", "omega", "si
 }  # fmt: skip
 # "sec" needs an argument: 5 sec is a time.
 _PLAIN_WORD = re.compile(r"(?<![A-Za-z\\])(?:sec(?=\s?[(a-z\\])|infinity|inf|oo|(?!sec)[a-z]{2,6})(?![A-Za-z])")
-_CALL = re.compile(r"(?<![A-Za-z\\])(?:sqrt|cbrt|abs)\s?\(|\\sqrt\s?(?:\[\w\])?\s?\(|\^\s?\(")
+_CALL = re.compile(r"(?<![A-Za-z\\])(?:sqrt|cbrt|abs)\s?\(|\\sqrt\s?(?:\[\w\])?\s?\(|\^\s?\(|[()]")
 _OPENING = {"sqrt": r"\sqrt{", "cbrt": r"\sqrt[3]{", "abs": "|", "^": "^{"}
 _ROOT_SIGN = re.compile(r"([√∛])\s?(?:(\d+(?:\.\d+)?|[A-Za-z])|(?=[({\\]))")
 
@@ -99,20 +99,19 @@ def _command(match: re.Match[str]) -> str:
 
 def _calls(text: str) -> str:
     """Write ``sqrt(x)``, ``cbrt(x)``, ``abs(x)`` and ``^(x)`` with LaTeX's brackets."""
-    at = 0
-    while match := _CALL.search(text, at):
-        depth, end = 1, match.end()
-        while end < len(text) and depth:
-            depth += (text[end] == "(") - (text[end] == ")")
-            end += 1
-        at = match.end()
-        if depth:
-            continue
-        opening = match[0][:-1].strip()
-        opening = _OPENING.get(opening) or opening + "{"
-        content, at = text[match.end() : end - 1], match.start() + len(opening)
-        text = text[: match.start()] + opening + content + ("|" if opening == "|" else "}") + text[end:]
-    return text
+    pieces: list[str] = []
+    opened: list[int] = []
+    done = 0
+    for match in _CALL.finditer(text):
+        pieces += [text[done : match.start()], match[0]]
+        done = match.end()
+        if match[0] != ")":
+            opened.append(len(pieces) - 1)
+        elif opened and pieces[at := opened.pop()] != "(":
+            name = pieces[at][:-1].strip()
+            pieces[at] = _OPENING.get(name) or name + "{"
+            pieces[-1] = "|" if name == "abs" else "}"
+    return "".join(pieces) + text[done:]
 
 
 def _braces(text: str) -> str:
@@ -122,5 +121,12 @@ def _braces(text: str) -> str:
     text = re.sub(r"(\\frac\s?\{[^{}]*\})\s?(\w)", r"\1{\2}", text)
     text = re.sub(r"\\sqrt\s?(\w)", r"\\sqrt{\1}", text)
     text = re.sub(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z])|\{\s?°\s?\}|°)", "°", text)
+    text = re.sub(r"([_^])\s?\{\s?(\w)\s?\}(?!\w)", r"\1\2", text)
     text = re.sub(r"\^\s?(-?\d{2,}|-[\dA-Za-z])", r"^{\1}", text)
-    return re.sub(r"([_^])\s?\{\s?(\w)\s?\}(?!\w)", r"\1\2", text)
+    # 3*x is 3x, but 1/2*x is not 1/2x.
+    factor = r"((?<![/\d.^_A-Za-z\\])\d+|(?<![/^_A-Za-z\\])[A-Za-z])"
+    return re.sub(factor + r" ?\\cdot ?(?=[A-Za-z\\])(?!\\cdot)", _juxtaposed, text)
+
+
+def _juxtaposed(match: re.Match[str]) -> str:
+    return match[1] if match[1].isdecimal() else f"{match[1]} "

@@ -70,7 +70,7 @@ def name_of(text: str) -> str | None:
         return None
     name = re.sub(r"[⟦⟧{}\s]|\\overline", " ", text).strip()
     name = re.sub(r"\s+", " ", name.replace("m\\angle", "\\angle"))
-    if re.search(r"[A-Za-z]{3}", name) and not re.search(r"[A-Z]{2}|\\", name):
+    if re.search(r"[A-Za-z]{3}", name) and not re.search(r"[A-Z]{2}|[\\(]", name):
         name = re.sub(r"^(?:the|our) ", "", name.lower())
     if name in _NO_NAME:
         return ""

@@ -15,7 +15,9 @@ UNITS = {
     )
     for name in names.split()
 }  # fmt: skip
-_UNIT = re.compile(r"(?:⟦([^⟦⟧]*)⟧(?:\^(\d))?|(?<=[\d})])\s?([A-Za-z]{2,}(?: [A-Za-z]+)*)(?:\^(\d))?|(°))$")
+_UNIT = re.compile(
+    r"(?:⟦([^⟦⟧]*)⟧(?:\^(\d))?|(?:(?<=[\d})])\s?|(?<=\\pi)\s)([A-Za-z]{2,}(?: [A-Za-z]+)*)(?:\^(\d))?|(°))$"
+)
 # An angle's sign is part of the argument of sin 13°, and no unit of the whole.
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 
