@@ -27,6 +27,7 @@ LOST_DIGITS = 20
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\S)")
+_EXPONENT = re.compile(r"\d[eE][-+]?\d")
 _ENDS = ("+", "-", ")", "}", "]", "|", ",")
 _TRAPS = [decimal.DivisionByZero, decimal.InvalidOperation, decimal.Overflow, decimal.Underflow]
 _CONTEXT = decimal.Context(prec=60, Emax=10**9, Emin=-(10**9), traps=_TRAPS)
@@ -66,7 +67,7 @@ def is_too_large(text: str) -> bool:
 
 def _read(text: str, *, letters: bool) -> Value | None:
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
-    if len(text) > MAX_TEXT:
+    if len(text) > MAX_TEXT or _EXPONENT.search(text):
         return None
     if mixed := re.fullmatch(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})", text):
         text = f"{mixed[1]}{mixed[2]}\\frac{{{mixed[3]}}}{{{mixed[4]}}}"

@@ -51,7 +51,7 @@ def tidy(text: str) -> str:
     text = re.sub(r"(?<=[\d})])\s*(?:⟦\s*percent\s*⟧|percent\b)", "%", text)
     # "The area is 12" in a box is 12.
     text = re.sub(r"^\s*⟦[^⟦⟧]{0,80}\b(?:is|are|equals)[\s:]*⟧", "", text)
-    text = re.sub(r"⟦[\s,]*(?:and|or)[\s,]*⟧|\b(?:and|or)\b", ",", text)
+    text = re.sub(r"⟦(?:[\s,]|\\[,;:! ])*(?:and|or)(?:[\s,]|\\[,;:! ])*⟧|\b(?:and|or)\b", ",", text)
     text = re.sub(r",(?:\s*[,⟦]\s*[,⟧])+|,(?:\s*,)+|⟦[\s,]+⟧", ",", text)
     text = re.sub(r"\\v?phantom\s?(?:\{[^{}]*\}|.)", " ", text)
     text = _from_plain(untexted(text))
