@@ -33,7 +33,7 @@ def _joint(text: str, end: int, start: int) -> str | None:
     between = re.sub(r"\\boxed\s{0,3}\{$", "", text[end + 1 : start])
     if "\n\n" in between:
         return None
-    bare = untexted(re.sub(r"\\[()\[\]]|\\hspace\{[^{}]*\}", " ", between))
+    bare = untexted(re.sub(r"\\[()\[\]]|\\hspace\{[^{}]*\}|\\(?=&)", " ", between))
     if not _JOINT.fullmatch(bare):
         return None
     word = re.search(r"and|or", bare)

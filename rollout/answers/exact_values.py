@@ -9,11 +9,14 @@ from __future__ import annotations
 import decimal
 import math
 import re
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from functools import lru_cache
 
 Value = Fraction | Decimal
+# A value for each variable.
+Point = Callable[[str], Fraction]
 
 # Room for 2004! (5,700 digits); a number with more digits is refused, not computed.
 MAX_BITS = 60_000
@@ -27,6 +30,10 @@ LOST_DIGITS = 20
 
 _PI = Decimal("3.14159265358979323846264338327950288419716939937510582097494")
 _TOKEN = re.compile(r"\s*(\d+(?:\.\d+)?|\.\d+|\\[A-Za-z]+|\S)")
+_LETTER = re.compile(r"[A-Za-z]|\\(?:alpha|beta|gamma|delta|theta|lambda|mu|rho|sigma|phi|omega)")
+# The imaginary unit, and a function: f(2x) is not 2f(x).
+_NO_VARIABLE = re.compile(r"i|[fghFGH]'*\(")
+_REPEATING = re.compile(r"(\d{0,50})\.(\d{0,50})\\overline\{(\d{1,50})\}")
 _EXPONENT = re.compile(r"\d[eE][-+]?\d")
 _ENDS = ("+", "-", ")", "}", "]", "|", ",")
 _TRAPS = [decimal.DivisionByZero, decimal.InvalidOperation, decimal.Overflow, decimal.Underflow]
@@ -51,13 +58,13 @@ def value_of(text: str) -> Value | None:
 
     Raises NoValueError for ``1/0`` and for numbers beyond ``MAX_BITS``.
     """
-    return _read(text, letters=False)
+    return _read(text, None)
 
 
 def is_too_large(text: str) -> bool:
     """Return whether a text has a power or factorial of numbers that nobody can compute, with or without variables."""
     try:
-        _read(text, letters=True)
+        _read(text, lambda letter: Fraction(1))
     except _TooLargeError:
         return True
     except NoValueError:
@@ -65,10 +72,38 @@ def is_too_large(text: str) -> bool:
     return False
 
 
-def _read(text: str, *, letters: bool) -> Value | None:
+def same_formula(left: str, right: str) -> bool | None:
+    """Return whether two texts with variables agree at points that no formula is made for.
+
+    None where a point cannot decide: outside of a root's domain, for the imaginary unit, with functions.
+    """
+    if any(_NO_VARIABLE.search(re.sub(r"\\[A-Za-z]+", " ", text)) for text in (left, right)):
+        return None
+    for point in _POINTS:
+        try:
+            values = _read(left, point), _read(right, point)
+        except NoValueError:
+            return None
+        if values[0] is None or values[1] is None:
+            return None
+        if not same_value(values[0], values[1]):
+            return False
+    return True
+
+
+def _point(power: int, divisor: int, sign: int) -> Point:
+    # Powers modulo a prime: between these values no formula holds by chance.
+    return lambda letter: Fraction(sign * (pow(int.from_bytes(letter.encode()), power, 10_007) + 1), divisor)
+
+
+_POINTS = (_point(5, 97, 1), _point(7, 89, -1), _point(11, 83, 1))
+
+
+def _read(text: str, letters: Point | None) -> Value | None:
     text = re.sub(r"(?<=\d),(?=\d{3}(?!\d))", "", text)
     if len(text) > MAX_TEXT or _EXPONENT.search(text):
         return None
+    text = _REPEATING.sub(_repeating, text)
     if mixed := re.fullmatch(r"(-?)(\d{1,9}) (\d{1,9})/(\d{1,9})", text):
         text = f"{mixed[1]}{mixed[2]}\\frac{{{mixed[3]}}}{{{mixed[4]}}}"
     try:
@@ -78,6 +113,13 @@ def _read(text: str, *, letters: bool) -> Value | None:
         raise _TooLargeError(f"{text[:60]} is too large or too small") from error
     except (_UnknownError, decimal.DecimalException):
         return None
+
+
+def _repeating(match: re.Match[str]) -> str:
+    r"""Write a repeating decimal as a fraction: ``0.1\overline{6}`` is 15/90."""
+    whole, start, repeated = match.groups()
+    top = int(whole + start + repeated or 0) - int(whole + start or 0)
+    return f"(\\frac{{{top}}}{{{'9' * len(repeated)}{'0' * len(start)}}})"
 
 
 def same_value(left: Value, right: Value) -> bool:
@@ -177,10 +219,10 @@ def _whole_root(value: int, degree: int) -> int | None:
 class _Reader:
     """A reader of one text by recursive descent: sums of products of powers of atoms."""
 
-    def __init__(self, text: str, letters: bool) -> None:
+    def __init__(self, text: str, letters: Point | None) -> None:
         self._tokens = [match[1] for match in _TOKEN.finditer(text)]
         self._letters = letters
-        self._glued = " " not in re.sub(r"(\\[A-Za-z]+) ", r"\1", text)
+        self._glued = not re.search(r"[\d.)}] [\d.]", text)
         self._at = self._depth = 0
 
     def whole(self) -> Value:
@@ -275,6 +317,13 @@ class _Reader:
             raise _TooLargeError("a factorial is too large")
         return _bounded(Fraction(math.factorial(value.numerator)))
 
+    def _binomial(self, upper: Value, lower: Value) -> Fraction:
+        if any(isinstance(value, Decimal) or value.denominator != 1 or value < 0 for value in (upper, lower)):
+            raise _UnknownError
+        if upper > MAX_FACTORIAL:
+            raise _TooLargeError("a binomial coefficient is too large")
+        return Fraction(math.comb(int(upper), int(lower)))
+
     def _atom(self) -> Value:
         token = self._next()
         self._at += 1
@@ -296,12 +345,14 @@ class _Reader:
             if not degree:
                 raise _UnknownError
             return _root(self._braced(), degree)
+        if token == "\\binom":
+            return self._binomial(self._braced(), self._braced())
         if token == "\\pi":
             return _PI
         if token == "e":
             return Decimal(1).exp()
-        if self._letters and re.fullmatch("[A-Za-z]", token):
-            return Fraction(1)
+        if self._letters and _LETTER.fullmatch(token):
+            return self._letters(token)
         raise _UnknownError
 
     def _braced(self) -> Value:

@@ -14,7 +14,15 @@ from fractions import Fraction
 from itertools import chain
 from typing import TypeVar
 
-from rollout.answers.exact_values import NoValueError, Value, is_too_large, relative_difference, same_value, value_of
+from rollout.answers.exact_values import (
+    NoValueError,
+    Value,
+    is_too_large,
+    relative_difference,
+    same_formula,
+    same_value,
+    value_of,
+)
 from rollout.answers.math_equality import math_equal
 from rollout.answers.numbers_and_options import parse_number
 from rollout.answers.shapes import Matrix, both_signs, bracketed, interval, matrix, split
@@ -263,6 +271,8 @@ def _same_leaf(gold: str, found: str) -> bool:
         return len(ratio[0]) == len(ratio[1]) and all(map(_same_leaf, *ratio))
     if re.search(r"[ap]\.?m\.?\W*$", gold + " ", re.IGNORECASE) or re.search(r"\d⟦?[ap]\.?m", found, re.IGNORECASE):
         return _bare(gold) == _bare(found)
+    if any(one.endswith("%") and unit_of(other)[1] for one, other in ((gold, found), (found, gold))):
+        return False
     return any(_same_values(*pair) for pair in _without_percent(*without_units(gold, found)))
 
 
@@ -298,6 +308,8 @@ def _same_values(gold: str, found: str) -> bool:
         return decided
     if any(_not_mathematics(text) for text in (gold, found)) or _case_differs(gold, found):
         return False
+    if not relations[0] and (decided := same_formula(gold, found)) is not None:
+        return decided
     return not is_too_large(gold) and not is_too_large(found) and math_equal(gold, found)
 
 
@@ -339,5 +351,5 @@ def _not_mathematics(text: str) -> bool:
         any(len(word) > 3 or (len(word) > 1 and word.isupper()) for word in words)
         or len(words) > 12
         or "⟦" in text
-        or re.search(r"\w_[\w{]|\\overline|\\[A-Za-z]*(?:line|vec|angle|triangle)\b", text) is not None
+        or re.search(r"(?<!\\log)(?<=\w)_[\w{]|\\overline|\\[A-Za-z]*(?:line|vec|angle|triangle)\b", text) is not None
     )

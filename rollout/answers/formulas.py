@@ -34,6 +34,8 @@ _CONCLUSION = re.compile(
     re.IGNORECASE,
 )
 _DENIED = re.compile(r"(?:\b(?:not|than|never|except|instead of|exceeds|neither|nor|without)|n't)\s*$", re.IGNORECASE)
+_ABOUT = re.compile(r"\b(?:approximately|about|roughly|around|nearly)\s*$", re.IGNORECASE)
+_SUBJECT = re.compile(r"⟪(\d+)⟫ (?:is|are) (?:the|our|what)\b|⟪(\d+)⟫ equals the\b")
 _BEFORE_STATED = re.compile(r"[\s*_]*(?:[A-Za-z]\s?=|equal to|given by|simply)?\s*")
 _SIZE = r"(?:(?:square|sq\.?|cubic|cu\.?)\s)?"
 _UNIT_AFTER = re.compile(rf"\s{{0,2}}-?({_SIZE}[A-Za-z]{{1,12}}(?:\^\{{?[23]\}}?|[²³])?)(?![A-Za-z])")
@@ -89,8 +91,13 @@ def sentence_value(sentence: str, formulas: list[str]) -> str | None:
     """
     clause = _without_reason(sentence, formulas)
     marks = [mark for mark in _MARK.finditer(clause) if not _DENIED.search(_before(clause, mark))]
+    # The exact value, where there is one beside its approximation.
+    marks = [mark for mark in marks if not _ABOUT.search(_before(clause, mark))] or marks
     if not marks:
         return None if _MARK.search(clause) else _plain_value(clause)
+    subject = _SUBJECT.match(_LEADING.sub("", clause, count=1))
+    if subject and len(formulas[int(subject[1] or subject[2])]) > 1:
+        return formulas[int(subject[1] or subject[2])]
     first = last = len(marks) - 1
     while first and _JOIN.fullmatch(clause, marks[first - 1].end(), marks[first].start()):
         first -= 1

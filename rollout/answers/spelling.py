@@ -22,7 +22,8 @@ _SIGNS = str.maketrans(
 )  # fmt: skip
 _SYNONYMS = {
     "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "leq": "le", "leqslant": "le", "geq": "ge", "geqslant": "ge",
-    "neq": "ne", "times": "cdot", "ast": "cdot", "simeq": "approx", "varnothing": "emptyset", "varphi": "phi",
+    "neq": "ne", "times": "cdot", "ast": "cdot", "simeq": "approx", "sim": "approx", "doteq": "approx",
+    "dbinom": "binom", "tbinom": "binom", "varnothing": "emptyset", "varphi": "phi",
     "measuredangle": "angle", "lbrack": "[", "rbrack": "]", "lbrace": "{", "rbrace": "}", "div": "/", "lvert": "|",
     "rvert": "|", "vert": "|", "mid": "|", "colon": ":", "dots": "…", "ldots": "…", "cdots": "…", "degree": "°",
     "textnormal": "text", "textbf": "text", "textit": "text", "textrm": "text", "mathrm": "text", "mbox": "text",
@@ -52,6 +53,7 @@ def tidy(text: str) -> str:
     # "The area is 12" in a box is 12.
     text = re.sub(r"^\s*⟦[^⟦⟧]{0,80}\b(?:is|are|equals)[\s:]*⟧", "", text)
     text = re.sub(r"⟦(?:[\s,]|\\[,;:! ])*(?:and|or)(?:[\s,]|\\[,;:! ])*⟧|\b(?:and|or)\b", ",", text)
+    text = re.sub(r"⟦([^⟦⟧A-Za-z]*)⟧", r"\1", text)
     text = re.sub(r",(?:\s*[,⟦]\s*[,⟧])+|,(?:\s*,)+|⟦[\s,]+⟧", ",", text)
     text = re.sub(r"\\v?phantom\s?(?:\{[^{}]*\}|.)", " ", text)
     text = _from_plain(untexted(text))
@@ -123,6 +125,7 @@ def _braces(text: str) -> str:
     text = re.sub(r"\^\s?(?:\{\s?\\circ\s?\}|\\circ(?![A-Za-z])|\{\s?°\s?\}|°)", "°", text)
     text = re.sub(r"([_^])\s?\{\s?(\w)\s?\}(?!\w)", r"\1\2", text)
     text = re.sub(r"\^\s?(-?\d{2,}|-[\dA-Za-z])", r"^{\1}", text)
+    text = re.sub(r"\\log\s?_\s?(?:\{\s?(\w{1,9})\s?\}|(\w))\s?(?:\((\w+)\))?", r"\\log_{\1\2}\3", text)
     # 3*x is 3x, but 1/2*x is not 1/2x.
     factor = r"((?<![/\d.^_A-Za-z\\])\d+|(?<![/^_A-Za-z\\])[A-Za-z])"
     return re.sub(factor + r" ?\\cdot ?(?=[A-Za-z\\])(?!\\cdot)", _juxtaposed, text)

@@ -11,25 +11,32 @@ from dataclasses import dataclass
 
 from rollout.answers.shapes import split_with_separators
 
+MAX_NAME = 100
 _RELATION = r"=|\\(?:approx|in)(?![A-Za-z])"
 _INEQUALITY = r"[<>]|\\(?:le|ge|ne)(?![A-Za-z])"
 _GREEK = r"\\(?!pi(?![a-z])|infty|frac|sqrt|cdot|pm|sin|cos|tan|cot|sec|csc|log|ln|exp|emptyset)[A-Za-z]+"
-_LETTERS = rf"(?:[A-Za-z]+|{_GREEK}|\\(?:overline|widehat|vec|hat|bar)(?:\{{\w{{1,3}}\}}| ?\w))"
+_LETTERS = rf"(?:[A-Za-z]+|{_GREEK}|\\(?:overline|overrightarrow|widehat|vec|hat|bar)(?:\{{\w{{1,3}}\}}| ?\w))"
 _VARIABLE = rf"{_LETTERS}(?:_(?:\w|\{{[^{{}}]{{1,20}}\}}))?'{{0,3}}"
 _ANGLE = r"m?\\angle ?(?:[A-Z]{1,3}|\{?[A-Z]{1,3}\}?|[0-9]|[a-z])"
 _POINTS = r"[A-Z]{2}"
+_INSIDE = r"(?:[^()]|\([^()]{1,40}\)){1,60}"
 # A function's argument is anything where the letter is one of functions, and no product: x(x+1) = 6 is an equation.
 _FUNCTION = (
-    rf"(?:[fghpqFGHPQRTEV]|\\[a-z]+|Pr|\\Pr|Var|Cov|\\mathbb\{{[PE]\}})(?:_\w|\^\{{-1\}}|\^\w)?'{{0,3}}[(\[][^()]{{1,60}}[)\]]"
-    rf"|{_VARIABLE}\((?:\w|\\?[a-z]+)(?:,(?:\w|\\?[a-z]+)){{0,3}}\)"
+    rf"(?:[fghpqA-Z]|\\[a-z]+|Pr|\\Pr|Var|Cov|\\mathbb\{{[PE]\}})(?:_\w|\^\{{-1\}}|\^\w)?'{{0,3}}[(\[]{_INSIDE}[)\]]"
+    rf"|{_VARIABLE}\((?:-?\w{{1,9}}|\\[a-z]+)(?:,(?:-?\w{{1,9}}|\\[a-z]+)){{0,3}}\)|\([a-z]\\circ ?[a-z]\)\({_INSIDE}\)"
 )
 _RATIO = (
     rf"\\frac\{{{_POINTS}\}}\{{{_POINTS}\}}|{_POINTS}[/:]{_POINTS}"
     r"|\\frac\{\\?[a-z]+\}\{\\?[a-z]+\}|\\frac\{d\w?\}\{d\w\}|[a-z][/:][a-z]"
 )
-_TRIGONOMETRY = rf"\\(?:sin|cos|tan|cot|sec|csc|log|ln)(?:\^2)? ?(?:{_ANGLE}|\(?{_VARIABLE}\)?)"
+# The value of sin 30°, of log_2 8, of a limit, a sum or an integral.
+_OPERATION = (
+    r"\\(?:sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln)(?![a-z])(?:[^=+()-]|\([^()]{1,40}\)){1,40}"
+    r"|\\(?:lim|int|sum|prod|max|min)(?![a-z]).{1,90}"
+    r"|\\begin\{[bp]matrix\}[A-Za-z_⏎&]{1,40}\\end\{[bp]matrix\}"
+)
 _NAME = re.compile(
-    rf"{_VARIABLE}|\(?{_FUNCTION}\)?|{_ANGLE}|{_RATIO}|{_TRIGONOMETRY}"
+    rf"{_VARIABLE}|\(?{_FUNCTION}\)?|{_ANGLE}|{_RATIO}|{_OPERATION}"
     rf"|\|[A-Za-z]{{1,2}}\||\|?\\overline\{{{_POINTS}\}}\|?|\\triangle ?[A-Z]{{3}}|\[[A-Z]{{3,6}}\]"
     rf"|\({_VARIABLE}(?:,{_VARIABLE}){{1,5}}\)"
     rf"|⟦[^⟦⟧]{{1,60}}⟧[A-Z]{{0,4}}(?:\([^()]{{0,40}}\))?|[A-Za-z]+(?: [A-Za-z]+){{1,6}}"
@@ -66,7 +73,7 @@ def read_statement(text: str) -> Statement:
 
 def name_of(text: str) -> str | None:
     """Return a name in one spelling, "" for a word that names nothing ("answer"), None where the text is no name."""
-    if len(text) > 100 or not _NAME.fullmatch(text):
+    if len(text) > MAX_NAME or not _NAME.fullmatch(text):
         return None
     name = re.sub(r"[⟦⟧{}\s]|\\overline", " ", text).strip()
     name = re.sub(r"\s+", " ", name.replace("m\\angle", "\\angle"))
