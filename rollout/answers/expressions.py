@@ -153,7 +153,7 @@ def _same_in_some_order(gold: list[Item], found: list[Item], same: Callable[[Ite
 
 def _same_statements(gold: Statement, found: Statement) -> bool:
     """Compare two items: their names where both have one, and their values."""
-    if gold.text == found.text and gold.name == found.name:
+    if found.text in (gold.text, gold.text.removesuffix("%")) and gold.name == found.name:
         return True
     if gold.name and found.name and gold.name != found.name:
         return False
@@ -169,9 +169,9 @@ def _values(statement: Statement) -> tuple[list[str], list[str]] | None:
     None where its parts contradict each other, or make it an equation that gives no value.
     """
     parts = list(statement.parts)
-    if statement.name and value_of_or_none(parts[-1][1]) is not None:
+    if statement.name and _value_with_unit(parts[-1][1]) is not None:
         # In A = \pi r^2 = 9\pi the formula in letters is no value.
-        parts = [part for part in parts if _is_decimal(part[1]) or value_of_or_none(part[1]) is not None]
+        parts = [part for part in parts if _is_decimal(part[1]) or _value_with_unit(part[1]) is not None]
     if len(parts) == 1:
         return [parts[0][1]], []
     first = next((text for relation, text in parts if not _is_decimal(text)), parts[0][1])
@@ -203,7 +203,7 @@ def _is_decimal(text: str) -> bool:
 
 def _rounds_to(exact: str, rounded: str, *, loosely: bool) -> bool:
     """Return whether a number is another one rounded or cut off at its last digit; loosely, of any other within 1 %."""
-    value, other = value_of_or_none(exact), value_of_or_none(rounded)
+    value, other = _value_with_unit(exact), _value_with_unit(rounded)
     if value is None or other is None:
         return False
     text = unit_of(rounded)[0]
@@ -216,7 +216,7 @@ def _rounds_to(exact: str, rounded: str, *, loosely: bool) -> bool:
     return off <= step / 2 or (off < step and abs(Fraction(other)) <= abs(Fraction(value)))
 
 
-def value_of_or_none(text: str) -> Value | None:
+def _value_with_unit(text: str) -> Value | None:
     """Return the value of a text with its unit and percent sign, None where there is none."""
     text = unit_of(text)[0].replace("…", "")
     try:

@@ -195,7 +195,7 @@ def _lone(text: str) -> Decimal | None:
         scale := SCALES.get(word[1] if len(word[1]) < 3 else word[1].lower())
     ):
         value, after = value * scale, after[word.end() :]
-    return -value if re.search(r"\b(?:minus|negative)\s*$", before, re.IGNORECASE) else value
+    return value.copy_negate() if re.search(r"\b(?:minus|negative)\s*$", before, re.IGNORECASE) else value
 
 
 def letters(text: str) -> set[str]:

@@ -7,8 +7,10 @@ from rollout.answers.exact_values import NoValueError, is_too_large, same_value,
 from rollout.answers.expressions import same_expression
 from rollout.answers.extract import MAX_TEXT, extract
 from rollout.answers.formulas import hide_formulas
+from rollout.answers.mark import score
 from rollout.answers.spelling import tidy
 from rollout.answers.statements import read_statement
+from rollout.records import Problem
 from tests.rollout.answers.expression_cases import RIGHT, TEXTS, WRONG
 
 # How a solver may present an expression.
@@ -143,6 +145,16 @@ def test_a_tower_of_powers_beside_a_variable_is_not_asked():
     assert is_too_large("x+9^{9^{9^9}}")
     assert not is_too_large("x+9^{9}")
     assert not same_expression("x+1", "x+9^{9^{9^9}}")
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_long_integers_are_equal_digit_by_digit(sign):
+    digits = "314159265358979323846264338327950288419716"
+    gold = ("-" if sign else "") + digits + "9"
+    for kind in ("number", "expression"):
+        problem = Problem("p", "?", gold, answer_type=kind)
+        marks = [score(problem, f"{sign}{digits}{last}") for last in "98"]
+        assert marks == [1.0, 0.0]
 
 
 PIECES = [
