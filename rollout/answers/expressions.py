@@ -343,13 +343,15 @@ def _case_differs(gold: str, found: str) -> bool:
 
 
 def _not_mathematics(text: str) -> bool:
-    """Return whether a text is a word or code, whose letters are no factors to be reordered, or has a base or a name's
-    index that math-verify would drop."""
+    """Return whether a text is a word or code, whose letters are no factors to be reordered, has a base or a name's
+    index that math-verify would drop, or braces that do not close."""
     names = re.sub(r"\\[A-Za-z]+", " ", text)
     words = [word for word in re.findall(r"[A-Za-z]+", names) if not _FUNCTIONS.fullmatch(word)]
     return (
         any(len(word) > 3 or (len(word) > 1 and word.isupper()) for word in words)
         or len(words) > 12
+        or text.count("{") != text.count("}")
+        or "{{{" in text
         or "⟦" in text
         or re.search(r"(?<!\\log)(?<=\w)_[\w{]|\\overline|\\[A-Za-z]*(?:line|vec|angle|triangle)\b", text) is not None
     )

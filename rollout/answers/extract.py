@@ -44,6 +44,10 @@ _REFUSAL = re.compile(
 _UNANSWERED = re.compile(
     r"\W*(?:unknown|unclear|undefined|undetermined|not (?:known|clear|given|possible|stated))\b", re.IGNORECASE
 )
+# A last remark after the sentence with the answer.
+_REMARK = re.compile(
+    r"\b(?:hope|helps?|let me know|questions?|done|verified|thanks?|(?:this|that|which) is)\b", re.IGNORECASE
+)
 _DENIAL = re.compile(r"\b(?:not|no|never|wrong|incorrect|mistake|false|wait)\b|n't\b", re.IGNORECASE)
 _REASON = re.compile(r"\b(?:because|since|as|which|where|so|that is|i\.e|due to|given)\b|\(")
 # A full stop after an initial, a title or a line's number ends no sentence.
@@ -189,7 +193,7 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
 
 
 def _ending_expression(text: str) -> str | None:
-    """Return the value of the last sentence with a formula; after a sentence that denies something there is none."""
+    """Return the value of the last sentence, remarks such as "I hope this helps" and questions aside."""
     hidden, formulas = hide_formulas(text)
     sentences = [part.strip() for part in _SENTENCE.split(hidden) if part.strip()]
     for sentence in reversed(sentences):
@@ -197,7 +201,7 @@ def _ending_expression(text: str) -> str | None:
             continue
         if (value := sentence_value(_BULLET.sub("", sentence), formulas)) is not None:
             return value
-        if _DENIAL.search(sentence):
+        if _DENIAL.search(sentence) or not _REMARK.search(sentence):
             return None
     return None
 

@@ -36,6 +36,7 @@ _CONCLUSION = re.compile(
 _DENIED = re.compile(r"(?:\b(?:not|than|never|except|instead of|exceeds|neither|nor|without)|n't)\s*$", re.IGNORECASE)
 _ABOUT = re.compile(r"\b(?:approximately|about|roughly|around|nearly)\s*$", re.IGNORECASE)
 _SUBJECT = re.compile(r"⟪(\d+)⟫ (?:is|are) (?:the|our|what)\b|⟪(\d+)⟫ equals the\b")
+_PLAIN_SUBJECT = re.compile(r" (?:is|are) (?:the|our) (?:\w{1,12} )?(?:answers?|values?|solutions?|results?)\b")
 _BEFORE_STATED = re.compile(r"[\s*_]*(?:[A-Za-z]\s?=|equal to|given by|simply)?\s*")
 _SIZE = r"(?:(?:square|sq\.?|cubic|cu\.?)\s)?"
 _UNIT_AFTER = re.compile(rf"\s{{0,2}}-?({_SIZE}[A-Za-z]{{1,12}}(?:\^\{{?[23]\}}?|[²³])?)(?![A-Za-z])")
@@ -48,9 +49,11 @@ _LEADING = re.compile(
 _FUNCTION = r"sqrt|cbrt|abs|pi|sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|log|ln|exp|infinity|inf|theta|and|or"
 _SHORT_WORDS = r"(?:a\s\d|is|it|of|to|in|we|be|so|at|on|as|by|an|if|no|do|go|he|me|my|up|us|hi|ok)\b"
 _PLAIN_TOKEN = re.compile(
-    rf"\\[A-Za-z]+|(?<![A-Za-z])(?:{_FUNCTION}|(?!{_SHORT_WORDS})(?:[A-Za-z]|[a-z]{{2}}|[A-Z]{{2,3}}))(?![A-Za-z])"
+    r"\\(?:begin|end|text|mbox|mathrm|mathbf)\s?\{[^{}]{0,60}\}|\\[A-Za-z]+|\\[\\!,;:{}%$ ]|&"
+    rf"|(?<![A-Za-z])(?:{_FUNCTION}|(?!{_SHORT_WORDS})(?:[A-Za-z]|[a-z]{{2}}|[A-Z]{{2,3}}))(?![A-Za-z])"
     r"|[\d\s.,;+*/^=()\[\]{}|!<>%°√∛π∞≤≥≠±·×÷²³⁰¹⁴-⁹∪∩∈_'-]"
 )
+_MATHEMATICAL = re.compile(r"\d|pi|π|[=^+*/√]|\\[A-Za-z]|\w\s?-\s?\w")
 
 
 def hide_formulas(text: str) -> tuple[str, list[str]]:
@@ -159,6 +162,8 @@ def _plain_value(clause: str) -> str | None:
         for tail in (text, *(text[verb.end() :].strip(" *_:") for verb in reversed(verbs))):
             if (value := _plain_mathematics(tail)) is not None:
                 return value
+        if subject := _PLAIN_SUBJECT.search(text):
+            return _plain_mathematics(text[: subject.start()])
     return None
 
 
@@ -166,6 +171,6 @@ def _plain_mathematics(text: str) -> str | None:
     """Return a text that is nothing but mathematics and more than a letter; a unit behind it is marked as words."""
     unit = _UNIT_AT_END.search(text)
     bare = text[: unit.start()] if unit and _is_unit(unit[1]) else text
-    if not re.search(r"\d|pi|π|[=^]", bare) or _PLAIN_TOKEN.sub("", bare):
+    if not _MATHEMATICAL.search(bare) or _PLAIN_TOKEN.sub("", bare):
         return None
     return bare if unit is None or bare == text else f"{bare}\\text{{ {unit[1]}}}"
