@@ -47,7 +47,7 @@ def test_the_limit_holds_in_every_thread(short_deadline):
 
     def ask(index):
         try:
-            outcomes.append(same_expression(f"x+{index}", f"{index}+x") if index else math_equal(TOWER, "11x"))
+            outcomes.append(math_equal(f"x+{index}", f"{index}+x") if index else math_equal(TOWER, "11x"))
         except TimeLimitError as error:
             outcomes.append(type(error))
 
