@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from rollout.answers.boxes import last_boxed
 from rollout.answers.mark import score
 from rollout.answers.marks import bracketed, hashed, is_heading, tagged, without_tags, without_thinking
 from rollout.answers.number_words import in_digits
@@ -22,6 +23,7 @@ from rollout.answers.read_choice import (
     stated_choice,
     stated_choices,
 )
+from rollout.answers.read_expression import ending_expression, stated_expression
 from rollout.answers.read_number import ending_number, stated_number
 from rollout.answers.statements import (
     Statement,
@@ -50,34 +52,6 @@ class Extracted:
 
     answer: str | None
     rule: str
-
-
-def last_boxed(text: str) -> str | None:
-    r"""Return the content of the last ``\boxed{...}`` with balanced braces; of several joined by "or", "and", all."""
-    if not (found := _boxes(text)):
-        return None
-    start, end = found[-1]
-    content = text[start:end].strip()
-    for before, after in zip(reversed(found[:-1]), reversed(found), strict=False):
-        between = text[before[1] + 1 : after[0]].replace("\\boxed", "").strip(" ${},\\")
-        if between not in ("or", "and", "text or", "text and", "text{ or", "text{ and"):
-            break
-        content = f"{text[before[0] : before[1]].strip()} {between.split()[-1]} {content}"
-    return content
-
-
-def _boxes(text: str) -> list[tuple[int, int]]:
-    r"""Return start and end of the content of every balanced ``\boxed{}``, in one pass; escaped braces do not count."""
-    boxes: list[tuple[int, int]] = []
-    opened: list[int | None] = []
-    for match in re.finditer(r"\\boxed\s{0,3}\{|\\[\\{}]|[{}]", text):
-        if match[0] == "}" and opened:
-            start = opened.pop()
-            if start is not None and text[start : match.start()].strip():
-                boxes.append((start, match.start()))
-        elif match[0].endswith("{") and match[0] != "\\{":
-            opened.append(match.end() if match[0].startswith("\\boxed") else None)
-    return sorted(boxes)
 
 
 def extract(text: str, answer_type: str = "number", choices: Choices = None) -> Extracted:
@@ -168,10 +142,9 @@ def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
         return stated_choice(text, letters)
     if answer_type == "multi_choice":
         return stated_choices(text, letters)
-    sentence = first_sentence(text)
-    if answer_type == "expression" and (inline := re.search(r"\$([^$]+)\$|\\\((.+?)\\\)", sentence)):
-        return (inline[1] or inline[2]).strip()
-    return _clean(sentence) or None
+    if answer_type == "expression" and (value := stated_expression(text)):
+        return value
+    return _clean(first_sentence(text)) or None
 
 
 def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
@@ -185,6 +158,8 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     said = [sentence for sentence in parts if not asks(sentence)]
     if answer_type in NUMERIC_TYPES:
         return Extracted(*ending_number(said))
+    if answer_type == "expression" and (value := ending_expression(text)):
+        return Extracted(value, "formula")
     if answer_type == "boolean":
         if said and is_undecided(said[-1]):
             return Extracted(None, "undecided")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 
-from rollout.answers.expressions import RELATIVE_TOLERANCE, numbers_equal, same_expression
+from rollout.answers.expressions.same_expression import RELATIVE_TOLERANCE, numbers_equal, same_expression
 from rollout.answers.numbers_and_options import letters as letters_of
 from rollout.answers.numbers_and_options import named_by_value, option_text, options, parse_number, untexted
 from rollout.records import NUMERIC_TYPES, Problem

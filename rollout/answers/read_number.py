@@ -14,7 +14,7 @@ from rollout.answers.numbers_and_options import (
     numbers,
     parse_number,
 )
-from rollout.answers.statements import first_sentence
+from rollout.answers.statements import first_sentence, without_bullet
 
 _REASON = re.compile(
     r"\b(?:because|since|as(?! (?:many|much|long|old|tall|big|large|far|high)\b)(?<!(?:many|much|long|tall"
@@ -30,7 +30,6 @@ _UNSOLVED = re.compile(
     r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$"
     r"|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
-_BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
@@ -140,7 +139,7 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
     Read is the last sentence with a number in it; digits go before number words.
     """
     for sentence in reversed(said):
-        sentence = _BULLET.sub("", _readable(sentence, words=False))
+        sentence = without_bullet(_readable(sentence, words=False))
         if (worded := _word_behind_verb(sentence)) is not None:
             return worded, "last"
         if not numbers(sentence):

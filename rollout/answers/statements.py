@@ -14,6 +14,7 @@ _SENTENCE = re.compile(
     r"\n+|(?<=[.?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\bMrs.)(?<!\n\d\.)(?<!\n\d\d\.)[^\S\n]+"
     r"|(?<=!)[^\S\n]+(?!(?!is\b|are\b|equals\b)[a-z]|[=+*/×÷·^-]|\\(?:cdot|times|div|approx|frac))|(?<=[。！？])"
 )
+_BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")
 _VERB = (
     r"(?:is|are|was|were|(?:will|would|should|must|can|could|has to"
     r"|ought to)\s(?:(?:then|thus|therefore|now|only)\s)?be|equals|becomes|comes (?:out )?to|works out (?:as|to)"
@@ -96,6 +97,11 @@ def sentences(text: str) -> list[str]:
 def first_sentence(text: str) -> str:
     """Return a text up to the end of its first sentence; spaces around it are kept off."""
     return _SENTENCE.split(text.strip())[0]
+
+
+def without_bullet(sentence: str) -> str:
+    """Return a sentence without the mark of a list that it begins with."""
+    return _BULLET.sub("", sentence)
 
 
 def asks(sentence: str) -> bool:

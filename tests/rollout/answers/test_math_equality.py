@@ -9,9 +9,9 @@ import time
 import pytest
 
 from conf.schema.places import ROOT
-from rollout.answers import math_equality
-from rollout.answers.expressions import same_expression
-from rollout.answers.math_equality import EquivalenceError, TimeLimitError, math_equal
+from rollout.answers.expressions import math_equality
+from rollout.answers.expressions.math_equality import EquivalenceError, TimeLimitError, math_equal
+from rollout.answers.expressions.same_expression import same_expression
 
 TOWER = "9^{9^{9^9}}"
 
@@ -47,7 +47,7 @@ def test_the_limit_holds_in_every_thread(short_deadline):
 
     def ask(index):
         try:
-            outcomes.append(same_expression(f"x+{index}", f"{index}+x") if index else math_equal(TOWER, "11x"))
+            outcomes.append(math_equal(f"x+{index}", f"{index}+x") if index else math_equal(TOWER, "11x"))
         except TimeLimitError as error:
             outcomes.append(type(error))
 
@@ -92,7 +92,7 @@ def test_what_is_cheap_to_compare_does_not_reach_the_helper(monkeypatch):
 
 SCRIPT = """
 import json
-from rollout.answers import math_equality
+from rollout.answers.expressions import math_equality
 print(json.dumps([math_equality.math_equal("x+x", "2x"), math_equality._helper._process.pid]))
 """
 

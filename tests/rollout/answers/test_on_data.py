@@ -79,6 +79,23 @@ def test_gold_answers_are_read_from_their_solutions_but_for_the_documented_ones(
     assert sorted(exceptions) == sorted(documented(prefix))
 
 
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "So the value we are looking for is ${}$.",
+        "Therefore it equals \\({}\\).",
+        "The result is\n\\[\n{}.\n\\]",
+        "Hence, it is ${}$, since $1 + 1 = 2$.",
+    ],
+)
+def test_expressions_are_read_from_an_unmarked_last_sentence(sentence):
+    expressions = [problem for problem in problems("math500/test") if problem.answer_type == "expression"]
+    read = [extract(f"First, $a = 3$. {sentence.format(problem.answer)}", "expression") for problem in expressions]
+    right = sum(score(problem, found.answer) for problem, found in zip(expressions, read, strict=True))
+    assert right >= 0.95 * len(expressions)
+    assert {found.rule for found in read} == {"formula"}
+
+
 def rewritten(problem):
     """Other ways to write a gold answer, by rule."""
     gold = problem.answer

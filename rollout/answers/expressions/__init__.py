@@ -1,0 +1,1 @@
+"""Tell whether two mathematical expressions are the same."""
