@@ -13,7 +13,7 @@ from rollout.answers.extract import MAX_TEXT, extract
 from rollout.answers.formulas import hide_formulas
 from rollout.answers.mark import score
 from rollout.records import Problem
-from tests.rollout.answers.expression_cases import RIGHT, TEXTS, WRONG
+from tests.rollout.answers.expressions.expression_cases import RIGHT, TEXTS, WRONG
 
 # How a solver may present an expression.
 FRAMES = [r"\boxed{{{}}}", "So the value we are looking for is ${}$.", r"Hence the answer is \({}\)."]
