@@ -22,8 +22,9 @@ class Reward:
     """A scored episode: every part (None where absent), the total, penalties, and what each sub-question earned.
 
     ``by_subquestion[i]`` is sub-question i's share of the total, weights and clips applied and its penalties taken
-    off; the rest of the total is earned at the end. ``shares[part][i]`` is its share of a part's value, for the
-    parts that belong to sub-questions.
+    off; the rest of the total is earned at the end. ``measures`` are no part of it: what the sub-questions hand over
+    (``rewards.leak``), none where there is no decomposition. ``shares[part][i]`` is its share of a part's value, for
+    the parts that belong to sub-questions.
     """
 
     parts: dict[str, float | None]
@@ -33,6 +34,7 @@ class Reward:
     correct: float
     correct_initial: float | None
     error: str | None = None
+    measures: dict[str, float] = field(default_factory=dict)
     shares: dict[str, list[float]] = field(default_factory=dict)
 
 

@@ -1,0 +1,85 @@
+"""The nouns of a question, and those of them that it asks about.
+
+The small tagger reads the bare verb of a question with "do" as a noun ("How many pies did the bakery sell?"), and more
+often so in lower case, in which texts are read so that their case does not matter. Here its place tells that verb.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+# Of nouns in a row, joined by nothing but commas, articles, "and" and "or", only so many are asked about: a longer
+# row is a list, which names things and asks nothing of them.
+IN_A_ROW = 2
+_JOINING = frozenset(
+    [",", ";", "/", "&", "and", "or", "nor", "the", "a", "an", "its", "their", "his", "her", "'s", "’s"]
+)
+_NAMES = ("NOUN", "PROPN")
+# Words after which the bare verb of a clause is no longer looked for.
+_ENDS = frozenset([",", ";", ":", ".", "?", "!", "if", "when", "than", "to", "total"])
+_BEFORE_A_NOUN = ("DET", "NUM", "ADP")
+
+
+class Token(Protocol):
+    """A tagged word, as spaCy gives it."""
+
+    lower_: str
+    lemma_: str
+    pos_: str
+    is_alpha: bool
+
+
+@dataclass(frozen=True)
+class Nouns:
+    """Noun lemmas of a text in lower case: ``tagged`` as nouns; the ``true`` ones among them; of these the ``asked``
+    about, a long list's left out."""
+
+    tagged: frozenset[str]
+    true: frozenset[str]
+    asked: frozenset[str]
+
+
+def read_nouns(tokens: Sequence[Token], verbs: Container[str]) -> Nouns:
+    """Return the nouns of a tagged text. ``verbs`` are the bare verbs of the language."""
+    tagged, true, asked = set(), set(), set()
+    misread = {_bare_verb(tokens, place, verbs) for place, token in enumerate(tokens) if _is_support(tokens, place)}
+    row = 0
+    for place, token in enumerate(tokens):
+        noun = token.pos_ in _NAMES and token.is_alpha
+        lemma = token.lemma_.lower()
+        if noun:
+            tagged.add(lemma)
+        if noun and place not in misread:
+            true.add(lemma)
+            row += 1
+            if row <= IN_A_ROW:
+                asked.add(lemma)
+        elif token.lower_ not in _JOINING:
+            row = 0
+    return Nouns(frozenset(tagged), frozenset(true), frozenset(asked))
+
+
+def _is_support(tokens: Sequence[Token], place: int) -> bool:
+    """Return whether a form of "do" stands here that another verb follows; not the "do" of "to do"."""
+    return tokens[place].lower_ in ("do", "does", "did") and (place == 0 or tokens[place - 1].lower_ != "to")
+
+
+def _bare_verb(tokens: Sequence[Token], support: int, verbs: Container[str]) -> int | None:
+    """Return the place of the verb that a form of "do" supports, where the tagger took it for a noun: the last noun of
+    the clause, after its subject, that is a bare verb. None where the tagger found a verb."""
+    found = None
+    for place in range(support + 1, len(tokens)):
+        token, before = tokens[place], tokens[place - 1]
+        alone = before.pos_ not in _BEFORE_A_NOUN or before.lower_ in ("all", "each", "both")
+        numbered = before.pos_ == "NUM" and tokens[place - 2].pos_ in _NAMES  # "did player 2 score"
+        if token.lower_ in _ENDS or token.pos_ == "SCONJ" or (token.pos_ == "ADP" and token.lower_ != "of"):
+            break
+        if token.lower_ not in verbs or place == support + 1 or not (alone or numbered):
+            continue
+        if token.pos_ in ("VERB", "AUX"):
+            return None
+        if token.pos_ in _NAMES:
+            found = place
+    return found
