@@ -99,7 +99,7 @@ def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
         entries.append(Entry(question, turn.text, 0.0 if ahead else reply_value(turn.text, at), kind))
         said = known_values(turn.text)
         known, replied = known | said, replied | (said - stated)
-    return entries, gold.missing(episode, stated) if distinct else 0
+    return entries, gold.missing(episode) if distinct else 0
 
 
 def valued_sentence(turn: Turn, answer_type: str) -> str:

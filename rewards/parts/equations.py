@@ -22,7 +22,7 @@ TOLERANCE = 0.01
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
     r"|(?P<equals>(?<![<>!=])=(?!=))|(?P<unit>[-/](?=[^\W\d_]))|(?P<sign>[-−–+*×·⋅/÷])|(?P<open>\()|(?P<close>\))"
-    r"|(?P<letter>(?<=[\d\s)])x(?=[\d\s($]))|(?P<of>(?<=[\d%])\s?of\b)|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
+    r"|(?P<letter>(?<=[\d\s)])x(?=[\d\s($]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
     re.IGNORECASE,
 )
 _SIGNS = str.maketrans("−–×·⋅÷", "--***/")

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from rewards.leak import EVERYDAY
 from rewards.nouns_and_vectors import steps, words
-from rewards.numbers_in_text import known_values, values
+from rewards.numbers_in_text import values
 from rewards.overlap import agreement, content
 from rewards.parts.equations import equations
 from rewards.parts.reply_value import Gold
@@ -84,23 +83,22 @@ class GoldSteps:
         """Return what is known of the right reply to a sub-question; the ``last`` may settle a problem of yes or no."""
         return Gold(self.expected(question), self.numbers, self.words, self.verdict if last else None)
 
-    def missing(self, episode: Episode, known: frozenset[Decimal]) -> int:
-        """Count the steps that nobody took: asked by no sub-question and, where they come to a number, established by
-        no reply and not ``known`` from the question. Where no reply of a step is known, count the sub-questions by
+    def missing(self, episode: Episode) -> int:
+        """Count the steps that nobody took: asked by no sub-question and, where they come to a number, with that number
+        from no reply. Where no reply of a step is known, count the sub-questions by
         which a decomposition falls short of the data's."""
-        taken = known.union(*(known_values(turn.text) for turn in episode.turns)) | EVERYDAY.intersection(known)
-        open_steps = [step for step in self.steps if not self._is_asked(step, episode.subquestions)]
-        numbers = [parse_number(step.reply) if step.reply is not None else None for step in open_steps]
+        asked = {tuple(words(question)) for question in episode.subquestions}
+        numbers = [
+            parse_number(step.reply) if step.reply is not None else None
+            for step in self.steps
+            if not step.asked or step.asked not in asked
+        ]
+        taken = {equation.result for turn in episode.turns for equation in equations(turn.text)}
+        taken |= {number for turn in episode.turns if turn.answer and (number := parse_number(turn.answer)) is not None}
         unknown = sum(number is None for number in numbers)
         short = max(0, self.shortest - len(episode.subquestions))
-        return sum(number is not None and number not in taken for number in numbers) + min(unknown, short)
-
-    def _is_asked(self, step: Step, subquestions: Sequence[str]) -> bool:
-        return any(
-            step.asked == tuple(words(question)) or agreement(step.content, content(question)) >= ASKED_ALIKE
-            for question in subquestions
-            if step.asked
-        )
+        untaken = sum(number is not None and number not in taken for number in numbers)
+        return untaken + min(unknown, short)
 
 
 def gold_steps(problem: Problem) -> GoldSteps:

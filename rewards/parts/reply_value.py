@@ -79,7 +79,7 @@ def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situatio
         return WRONG
     derived = any(_same(step.result, number) for step in steps)
     expected = parse_number(at.gold.expected) if at.gold.expected else None
-    founded = _founded(steps, at.known)
+    founded = _founded(steps, at.known | (EVERYDAY - at.gold.numbers))
     if expected is not None:
         return WRONG if not _same(expected, number) else RIGHT if founded else UNFOUNDED
     if not founded:
@@ -92,15 +92,14 @@ def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situatio
 
 
 def _founded(steps: Sequence[Equation], known: frozenset[Decimal]) -> bool:
-    """Return whether equations compute with what is known by then: given, everyday, the rest of a whole, or a result
-    before."""
-    have = set(known | EVERYDAY)
+    """Return whether equations compute with what is known by then: also what a percentage leaves or makes of a whole,
+    and results before."""
+    have = set(known)
+    for percent in (value for value in known if value / 100 in known):
+        have |= {100 - percent, 100 + percent, 1 - percent / 100, 1 + percent / 100}
     for step in steps:
-        for operand in step.operands:
-            rests = {operand, 1 - operand, 100 - operand, operand - 100, operand - 1, operand * 100, operand / 100}
-            rests |= {100 - operand * 100, operand * 100 - 100}
-            if not rests & have:
-                return False
+        if not step.operands <= have:
+            return False
         have.add(step.result)
     return True
 
