@@ -1,4 +1,4 @@
-"""How often the reward puts a decomposition of the data above a worsened one: ``python -m benchmarks.reward_quality DATA``.
+"""How often the reward puts people's decompositions above worsened ones: ``python -m benchmarks.reward_quality DATA``.
 
 DATA is ``gsm8k_socratic``, ``strategyqa``, ``default`` (the embedded task), another data set of conf/data with
 sub-questions, or a file of problems, one JSON object a line. Every held-out problem gives one episode with the data's
@@ -24,6 +24,7 @@ from conf.schema.rewards import MODES, PARTS, Rewards
 from launch.compose import compose
 from rewards.actor import score_batch
 from rewards.nouns_and_vectors import TextResources, plain, steps, words
+from rewards.numbers_in_text import known_values, values
 from rewards.reward import Reward
 from rollout import json_lines
 from rollout.data.source import make_source
@@ -59,7 +60,7 @@ def replies_of(problem: Problem) -> list[str] | None:
     if problem.answer_type != "boolean":
         whole = len(lines) == len(asked) or (problem.source == "chained" and len(lines) == len(asked) + 1)
         return lines[: len(asked)] if whole else None
-    facts = [max(lines, key=lambda line, own=set(words(text)): len(own & set(words(line)))) for text in asked]
+    facts = [max(lines, key=lambda line, text=text: len({*words(text)} & {*words(line)})) for text in asked]
     replies = [f"Yes. {fact}" if VERDICT.match(text) else fact for text, fact in zip(asked, facts, strict=True)]
     return [*replies[:-1], f"{problem.answer.capitalize()}. {facts[-1]}"]
 
@@ -133,11 +134,22 @@ def refused(case: Case) -> Pairs | None:
 
 
 def solved(case: Case) -> Pairs | None:
-    """Hand the solver the answer in the last sub-question."""
-    asked, reply = case.pairs[-1]
-    value = case.problem.answer
-    said = f"The answer is {value}." if case.problem.answer_type == "boolean" else f"It comes to {value} in the end."
-    return [*case.pairs[:-1], (f"{said} {asked}", reply)]
+    """Solve the problem in the only sub-question: say what every step comes to, then ask what is left to copy."""
+    if case.problem.answer_type == "boolean":
+        return None
+    results = [line.rstrip(". ") for line in steps(case.problem.solution or "")]
+    return [(f"{'; '.join(results)}. So {case.pairs[-1][0]}", f"It is {case.problem.answer}.")]
+
+
+def answer_given(case: Case) -> Pairs | None:
+    """Hand over the answer in the last sub-question; no case where its value stands before, for then nothing is."""
+    answer, (asked, reply) = case.problem.answer, case.pairs[-1]
+    if case.problem.answer_type == "boolean":
+        return [*case.pairs[:-1], (f"The answer is {answer}. {asked}", reply)]
+    before = " ".join([case.problem.question, *(text for pair in case.pairs[:-1] for text in pair), asked])
+    if values(answer) & known_values(before):
+        return None
+    return [*case.pairs[:-1], (f"It comes to {answer} in the end. {asked}", reply)]
 
 
 CHANGES: dict[str, Callable[[Case], Pairs | None]] = {
@@ -151,6 +163,7 @@ CHANGES: dict[str, Callable[[Case], Pairs | None]] = {
     "replies swapped": swapped,
     "replies refuse": refused,
     "solved by the decomposer": solved,
+    "answer handed over": answer_given,
 }
 
 

@@ -16,16 +16,13 @@ from functools import lru_cache
 
 from rewards.nouns_and_vectors import words
 from rewards.numbers_in_text import known_values, values
+from rewards.reward import MEASURES
+from rewards.turns import turns_of
 from rollout.answers import extract
-from rollout.records import NUMERIC_TYPES, Episode, Problem, Turn
+from rollout.records import NUMERIC_TYPES, Episode, Problem
 
 # Small counts ("the first two days"), units of time (7 days, 24 hours, 365 days ...) and powers of ten.
 EVERYDAY = frozenset(map(Decimal, (0, 1, 2, 3, 4, 7, 10, 12, 24, 30, 52, 60, 100, 365, 1000)))
-# In every metric, report and table that has them: the name and its meaning.
-MEASURES = {
-    "given": "share of sub-questions that hand over a value which only solving the problem gives",
-    "gives_answer": "whether a sub-question hands over the gold answer",
-}
 _STATED = re.compile(r"\banswer\b|####|\\boxed|\b(?:option|choice)\b", re.IGNORECASE)
 _NO_NAMES = {"yes", "no", "true", "false"}
 
@@ -68,20 +65,8 @@ def handed_over(episode: Episode) -> list[Handed]:
 def measures(found: Sequence[Handed]) -> dict[str, float]:
     """Return the measures of a decomposition by their names; 0 where it has no sub-question."""
     shares = [bool(one.values) for one in found]
-    return {
-        "given": sum(shares) / len(shares) if shares else 0.0,
-        "gives_answer": float(any(one.answer for one in found)),
-    }
-
-
-def turns_of(episode: Episode) -> list[Turn | None]:
-    """Return each sub-question's turn, None where it was not answered."""
-    turns = list(episode.turns)
-    found: list[Turn | None] = []
-    for question in episode.subquestions:
-        place = next((place for place, turn in enumerate(turns) if turn.question == question), None)
-        found.append(None if place is None else turns.pop(place))
-    return found
+    values_of = (sum(shares) / len(shares) if shares else 0.0, float(any(one.answer for one in found)))
+    return dict(zip(MEASURES, values_of, strict=True))
 
 
 def shown(problem: Problem) -> str:

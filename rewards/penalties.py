@@ -1,17 +1,18 @@
 """What an episode is charged for, and which of its sub-questions caused it.
 
 Every penalty is charged once, however often it was earned: ``copy`` for restating the question, ``repeat`` for asking
-again in the same words, unless a second time that brings another answer, ``given`` for handing over what only solving the problem gives, ``invalid`` for a decomposition that could not be
-used as written.
+again in the same words, ``given`` for handing over what only solving the problem gives, ``invalid`` for a decomposition
+that could not be used as written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewards.leak import Handed, turns_of
+from rewards.leak import Handed
 from rewards.nouns_and_vectors import sentences, words
 from rewards.overlap import content, shared
+from rewards.turns import repeated
 from rollout.records import Episode
 
 # A sub-question restates a question if it has this share of its words that tell something, in any order. People's
@@ -24,15 +25,11 @@ def charges(episode: Episode, handed: Sequence[Handed]) -> dict[str, list[int]]:
     hand something over. ``invalid`` is of no one sub-question."""
     question, asked = episode.problem.question, episode.subquestions
     found: dict[str, list[int]] = {}
-    answers: dict[tuple[str, ...], list[str | None]] = {}
-    for index, (text, turn) in enumerate(zip(asked, turns_of(episode), strict=True)):
+    for index, text in enumerate(asked):
         if is_copy(text, question, first=index == 0):
             found.setdefault("copy", [index])
-        before = answers.setdefault(tuple(words(text)), [])
-        answer = turn.answer if turn else None
-        if before and (answer is None or answer in before or len(before) > 1):
-            found.setdefault("repeat", [index])
-        before.append(answer)
+    if again := repeated(episode):
+        found["repeat"] = [min(again)]
     if leaking := [index for index, one in enumerate(handed) if one.charged]:
         found["given"] = leaking
     if episode.decomposition and episode.decomposition.invalid:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from rollout.jobs import Job
 from rollout.records import Episode
+
+# Measured of every decomposition and no part of the total; shown wherever the parts are.
+MEASURES = {
+    "given": "share of sub-questions that hand over a value which only solving the problem gives",
+    "gives_answer": "decompositions that hand over the gold answer",
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,12 @@ class Reward:
     error: str | None = None
     measures: dict[str, float] = field(default_factory=dict)
     shares: dict[str, list[float]] = field(default_factory=dict)
+
+
+def mean_measures(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Return the mean of every measure over the rewards that have it."""
+    columns = {name: [one.measures[name] for one in rewards if name in one.measures] for name in MEASURES}
+    return {name: fmean(values) for name, values in columns.items() if values}
 
 
 def failed(reason: str) -> Reward:

@@ -20,6 +20,7 @@ from rewards.overlap import content
 from rewards.parts.gold_steps import gold_steps
 from rewards.parts.reply_value import Situation, reply_value
 from rewards.reward import Part
+from rewards.turns import repeated, turns_of
 from rollout.answers.extract import extract
 from rollout.episode.parse_decomposition import references
 from rollout.records import Episode, Turn
@@ -55,19 +56,19 @@ class Entry:
 
 
 def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
-    """Return the part and each sub-question's share of it. In bounded mode a repeated sub-question counts once, as
-    first answered."""
+    """Return the part and each sub-question's share of it. In bounded mode a repeat counts for nothing."""
     entries, missing = consistency_entries(episode, resources, settings)
     values = [entry.value for entry in entries]
     if settings.formulas != "bounded":
         return Part(sum(values), values)
-    owed = dict(zip(map(_key, _distinct(episode)), bounded_consistency(values, missing), strict=True))
-    shares = [owed.pop(_key(question), 0.0) for question in episode.subquestions]
+    again = repeated(episode)
+    paid = iter(bounded_consistency(values, missing))
+    shares = [0.0 if index in again else next(paid) for index in range(len(episode.subquestions))]
     return Part(sum(shares), shares)
 
 
 def consistency_entries(episode: Episode, resources: TextResources, settings: Rewards) -> tuple[list[Entry], int]:
-    """Return one entry a sub-question, in bounded mode one a distinct sub-question, and the number of missing steps."""
+    """Return one entry a sub-question, in bounded mode one that repeats no other, and the number of missing steps."""
     if settings.formulas == "bounded":
         return _bounded_entries(episode)
     mode, asked = settings.formulas, episode.subquestions
@@ -87,19 +88,21 @@ def consistency_entries(episode: Episode, resources: TextResources, settings: Re
 
 def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
     """Read the replies in their order: what one says is known to those after it."""
-    problem, turns, distinct = episode.problem, _turns(episode), _distinct(episode)
+    problem, again = episode.problem, repeated(episode)
     gold, words_of_problem = gold_steps(problem), content(shown(problem))
     stated = known_values(shown(problem))
     known, replied, entries = stated, frozenset[Decimal](), []
-    for place, question in enumerate(distinct):
-        turn = turns.get(_key(question), Turn(question, ""))
-        kind, last = kind_of(question, problem.answer_type), place == len(distinct) - 1
-        at = Situation(kind, turn.asked or question, words_of_problem, known, replied, gold.gold(question, last=last))
-        ahead = any(number > place for number in references(question))
-        entries.append(Entry(question, turn.text, 0.0 if ahead else reply_value(turn.text, at), kind))
-        said = known_values(turn.text)
+    for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):
+        if index in again:
+            continue
+        reply, asked = (turn.text, turn.asked or question) if turn else ("", question)
+        kind, last = kind_of(question, problem.answer_type), index == len(episode.subquestions) - 1
+        at = Situation(kind, asked, words_of_problem, known, replied, gold.gold(question, last=last))
+        ahead = any(number > index for number in references(question))
+        entries.append(Entry(question, reply, 0.0 if ahead else reply_value(reply, at), kind))
+        said = known_values(reply)
         known, replied = known | said, replied | (said - stated)
-    return entries, gold.missing(episode) if distinct else 0
+    return entries, gold.missing(episode, [entry.question for entry in entries]) if entries else 0
 
 
 def valued_sentence(turn: Turn, answer_type: str) -> str:
@@ -118,11 +121,3 @@ def _key(question: str) -> tuple[str, ...]:
 def _turns(episode: Episode) -> dict[tuple[str, ...], Turn]:
     """Return the first turn of each distinct sub-question."""
     return {_key(turn.question): turn for turn in reversed(episode.turns)}
-
-
-def _distinct(episode: Episode) -> list[str]:
-    """Return the sub-questions without those that repeat the words of an earlier one."""
-    first: dict[tuple[str, ...], str] = {}
-    for question in episode.subquestions:
-        first.setdefault(_key(question), question)
-    return list(first.values())

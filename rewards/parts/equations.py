@@ -21,11 +21,15 @@ MAX_TOKENS = 60
 TOLERANCE = 0.01
 _TOKEN = re.compile(
     r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
-    r"|(?P<equals>(?<![<>!=])=(?!=))|(?P<unit>[-/](?=[^\W\d_]))|(?P<sign>[-−–+*×·⋅/÷])|(?P<open>\()|(?P<close>\))"
-    r"|(?P<letter>(?<=[\d\s)])x(?=[\d\s($]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
+    r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
+    r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
+    r"|(?P<sign>[-−–+*×·⋅/÷]|\b(?:plus|minus|times|divided by|multiplied by)\b)"
+    r"|(?P<letter>(?<=[\d\s)])x(?=[\d\s($]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))"
+    r"|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
     re.IGNORECASE,
 )
 _SIGNS = str.maketrans("−–×·⋅÷", "--***/")
+_SPOKEN = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/"}
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
 # A letter to compute with: what it is worth is not known.
 _UNKNOWN = "?"
@@ -65,7 +69,7 @@ def _token(match: re.Match[str]) -> str:
         return "*" if match["letter"] else "of"
     if match["word"] or match["unit"]:
         return _UNKNOWN if len(match[0]) == 1 and match[0].isalpha() and match[0] not in "aAI" else ""
-    return match[0].translate(_SIGNS)
+    return _SPOKEN.get(match[0].lower()) or match[0].translate(_SIGNS)
 
 
 def _read(sides: Sequence[list[str]]) -> list[Equation]:

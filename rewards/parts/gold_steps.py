@@ -6,6 +6,7 @@ is a line of the solution, with the number that the line comes to.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -83,22 +84,35 @@ class GoldSteps:
         """Return what is known of the right reply to a sub-question; the ``last`` may settle a problem of yes or no."""
         return Gold(self.expected(question), self.numbers, self.words, self.verdict if last else None)
 
-    def missing(self, episode: Episode) -> int:
-        """Count the steps that nobody took: asked by no sub-question and, where they come to a number, with that number
-        from no reply. Where no reply of a step is known, count the sub-questions by
-        which a decomposition falls short of the data's."""
-        asked = {tuple(words(question)) for question in episode.subquestions}
-        numbers = [
-            parse_number(step.reply) if step.reply is not None else None
-            for step in self.steps
-            if not step.asked or step.asked not in asked
-        ]
-        taken = {equation.result for turn in episode.turns for equation in equations(turn.text)}
-        taken |= {number for turn in episode.turns if turn.answer and (number := parse_number(turn.answer)) is not None}
-        unknown = sum(number is None for number in numbers)
-        short = max(0, self.shortest - len(episode.subquestions))
-        untaken = sum(number is not None and number not in taken for number in numbers)
-        return untaken + min(unknown, short)
+    def missing(self, episode: Episode, asked: Sequence[str]) -> int:
+        """Count the steps that nobody took: not ``asked`` by a sub-question and, where they come to a number, with no
+        reply left that comes to it. Where no reply of a step is known, count the sub-questions by which a decomposition
+        falls short of the data's."""
+        left, established = Counter(tuple(words(question)) for question in asked), _established(episode)
+        unasked = []
+        for step in self.steps:
+            number = parse_number(step.reply) if step.reply is not None else None
+            if step.asked and left[step.asked] > 0:
+                left[step.asked] -= 1
+                established[number] -= 1
+            else:
+                unasked.append(number)
+        untaken = 0
+        for number in unasked:
+            if number is not None:
+                untaken += established[number] <= 0
+                established[number] -= 1
+        return untaken + min(unasked.count(None), max(0, self.shortest - len(asked)))
+
+
+def _established(episode: Episode) -> Counter[Decimal | None]:
+    """Count the numbers that replies come to: as results of their equations, or as their answers."""
+    found: Counter[Decimal | None] = Counter()
+    for turn in episode.turns:
+        results = [equation.result for equation in equations(turn.text)]
+        answer = parse_number(turn.answer) if turn.answer else None
+        found.update(results if answer in results else [*results, answer])
+    return found
 
 
 def gold_steps(problem: Problem) -> GoldSteps:

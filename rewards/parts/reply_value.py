@@ -94,7 +94,7 @@ def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situatio
 def _founded(steps: Sequence[Equation], known: frozenset[Decimal]) -> bool:
     """Return whether equations compute with what is known by then: also what a percentage leaves or makes of a whole,
     and results before."""
-    have = set(known)
+    have = {*known, *(value / 100 for value in known)}  # also cents in dollars
     for percent in (value for value in known if value / 100 in known):
         have |= {100 - percent, 100 + percent, 1 - percent / 100, 1 + percent / 100}
     for step in steps:
