@@ -29,7 +29,7 @@ _COUNTED = (
     r"(?:steps?|parts?|questions?|sub-?questions?|problems?|answers?|stages?|phases?|lines?|cases?|items?|no\.|q|eq\.)"
 )
 _TOKEN = re.compile(
-    rf"(?P<label>#\s?\d+|\b{_COUNTED}\s?#?\d{{1,3}}\b(?!\.\d|[,%]\d)|^\s*\(?\d{{1,2}}[.):](?=\s)|\d[\d,]*(?:st|nd|rd|th)\b)"
+    rf"(?P<label>#\s?\d+|\b{_COUNTED}\s?#?\d{{1,3}}\b(?!\.\d|[,%]\d)|^\s*\(?\d{{1,2}}[.):](?=\s)|\b\d[\d,]{{0,12}}(?:st|nd|rd|th)\b)"
     r"|(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|(?<!\d)\.\d+)(?P<percent>\s?%|\s?percent\b)?"
     r"|(?P<word>[a-z]+)|(?P<other>[^\sa-z\d])",
     re.IGNORECASE | re.MULTILINE,

@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
     r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
     r"|(?P<sign>[-−–+*×·⋅/÷]|\b(?:plus|minus|times|divided by|multiplied by)\b)"
-    r"|(?P<letter>(?<=[\d\s)])x(?=[\d\s($]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))"
+    r"|(?P<letter>(?<=[\d\s)])x(?=\s?[\d($.]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))"
     r"|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
     re.IGNORECASE,
 )

@@ -17,7 +17,7 @@ from rewards.leak import EVERYDAY
 from rewards.overlap import content, shared
 from rewards.parts.equations import Equation, equations
 from rollout.answers.extract import extract, parse_number
-from rollout.episode.reply_kind import NUMBER, YES_OR_NO
+from rollout.episode.reply_kind import NUMBER, TEXT, YES_OR_NO
 
 # What a number is worth: the right one; one soundly computed that the gold solution lacks; one that cannot be checked;
 # one that was known before; one computed from numbers that nobody has given yet; any other.
@@ -69,8 +69,9 @@ def reply_value(reply: str, at: Situation) -> float:
         value = _verdict_value(answer, at.gold)
     else:
         value = _text_value(said, asked, at.gold)
+    bare = not told or (at.kind == TEXT and len(told) <= FEW_WORDS)
     about = shared(told, asked) if len(told) <= len(asked) else shared(asked, told)
-    return value * (0.5 + 0.5 * about if told else BARE)
+    return value * (BARE if bare else 0.5 + 0.5 * about)
 
 
 def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situation) -> float:
