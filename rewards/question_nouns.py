@@ -19,6 +19,12 @@ _JOINING = frozenset(
 _NAMES = ("NOUN", "PROPN")
 # Words after which the bare verb of a clause is no longer looked for.
 _ENDS = frozenset([",", ";", ":", ".", "?", "!", "if", "when", "than", "to", "total"])
+# How the tagger reads names in lower case that it does not take for nouns, and words so read that are none.
+_MISREAD_NAMES = ("ADJ", "VERB", "INTJ", "X", "ADV")
+_NO_NAMES = frozenset(
+    ("all", "any", "both", "each", "either", "few", "least", "many", "more", "most", "much", "none", "not", "one",
+     "other", "others", "same", "several", "some", "then", "there", "also", "still", "now", "actually", "only", "usually")
+)  # fmt: skip
 _BEFORE_A_NOUN = ("DET", "NUM", "ADP")
 
 
@@ -44,14 +50,16 @@ class Nouns:
 def read_nouns(tokens: Sequence[Token], verbs: Container[str]) -> Nouns:
     """Return the nouns of a tagged text. ``verbs`` are the bare verbs of the language."""
     tagged, true, asked = set(), set(), set()
-    misread = {_bare_verb(tokens, place, verbs) for place, token in enumerate(tokens) if _is_support(tokens, place)}
+    supports = [place for place in range(len(tokens)) if _is_support(tokens, place)]
+    misread = {_bare_verb(tokens, place, verbs) for place in supports}
+    names = {place + 1 for place in supports if _is_name(tokens, place + 1, misread)}
     row = 0
     for place, token in enumerate(tokens):
         noun = token.pos_ in _NAMES and token.is_alpha
-        lemma = token.lemma_.lower()
         if noun:
-            tagged.add(lemma)
-        if noun and place not in misread:
+            tagged.add(token.lemma_.lower())
+        if (noun and place not in misread) or place in names:
+            lemma = token.lemma_.lower() if noun else token.lower_
             true.add(lemma)
             row += 1
             if row <= IN_A_ROW:
@@ -64,6 +72,15 @@ def read_nouns(tokens: Sequence[Token], verbs: Container[str]) -> Nouns:
 def _is_support(tokens: Sequence[Token], place: int) -> bool:
     """Return whether a form of "do" stands here that another verb follows; not the "do" of "to do"."""
     return tokens[place].lower_ in ("do", "does", "did") and (place == 0 or tokens[place - 1].lower_ != "to")
+
+
+def _is_name(tokens: Sequence[Token], place: int, misread: Container[int | None]) -> bool:
+    """Return whether a name stands here that the tagger took for something else: the one word between "do" and the
+    verb that it supports, as in "does jack save"."""
+    if place + 1 >= len(tokens) or tokens[place].pos_ not in _MISREAD_NAMES or not tokens[place].is_alpha:
+        return False
+    verb = place + 1 in misread or tokens[place + 1].pos_ in ("VERB", "AUX")
+    return verb and tokens[place].lower_ not in _NO_NAMES
 
 
 def _bare_verb(tokens: Sequence[Token], support: int, verbs: Container[str]) -> int | None:
