@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from rewards.nouns_and_vectors import words
+from rewards.nouns_and_vectors import word_key
 from rewards.numbers_in_text import known_values, values
 from rewards.reward import MEASURES
 from rewards.turns import turns_of
@@ -45,7 +45,7 @@ def handed_over(episode: Episode) -> list[Handed]:
     attempt = known_values(episode.initial.text) if episode.initial else frozenset()
     attempted = episode.initial is not None and extract.score(problem, episode.initial.answer) >= 1
     solved = _solved(problem)
-    replied, said = frozenset[Decimal](), [words(text)]
+    replied, said = frozenset[Decimal](), [word_key(text)]
     handed: set[Decimal] = set()
     found = []
     for question, turn in zip(episode.subquestions, turns_of(episode), strict=True):
@@ -58,7 +58,7 @@ def handed_over(episode: Episode) -> list[Handed]:
         handed |= given
         if turn is not None:
             replied |= known_values(turn.text)
-            said.append(words(turn.text))
+            said.append(word_key(turn.text))
     return found
 
 
@@ -88,7 +88,7 @@ def _solved(problem: Problem) -> frozenset[Decimal]:
     return answer | _results(problem.solution or "")
 
 
-def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said: Sequence[list[str]]) -> bool:
+def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said: Sequence[tuple[str, ...]]) -> bool:
     """Return whether a sub-question names the gold answer; ``new`` are the values, and ``said`` has the words, that it
     has not from the question or from a reply."""
     if problem.answer_type in NUMERIC_TYPES:
@@ -96,9 +96,9 @@ def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said
     if problem.answer_type in ("boolean", "choice", "multi_choice"):
         read = extract.extract(question, problem.answer_type, problem.choices) if _STATED.search(question) else None
         return read is not None and read.rule not in ("last", "none") and extract.score(problem, read.answer) >= 1
-    names = [words(name) for name in (problem.answer, *problem.meta.get("answer_aliases", ()))]
+    names = [word_key(name) for name in (problem.answer, *problem.meta.get("answer_aliases", ()))]
     return any(
-        _within(name, words(question)) and not any(_within(name, earlier) for earlier in said)
+        _within(name, word_key(question)) and not any(_within(name, earlier) for earlier in said)
         for name in names
         if name and not _NO_NAMES.issuperset(name)
     )

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
 
-from rewards.question_nouns import Nouns, read_nouns
+from rewards.question_nouns import Nouns, Token, read_nouns
 
 MAX_CHARS = 20_000
 
@@ -69,7 +70,10 @@ class TextResources:
             self._tagger = english.load(exclude=["parser", "ner", "senter"])
             index = self._tagger.get_pipe("lemmatizer").lookups.get_table("lemma_index")
             self._verbs = frozenset(index["verb"])
-        return [read_nouns(doc, self._verbs) for doc in self._tagger.pipe(texts)]
+        return [
+            read_nouns([Token(word.lower_, word.lemma_.lower(), word.pos_, word.is_alpha) for word in doc], self._verbs)
+            for doc in self._tagger.pipe(texts)
+        ]
 
     def pipeline(self) -> list[str]:
         """Return the names of the loaded components of the language pipeline; none before its first use."""
@@ -124,6 +128,12 @@ def sentences(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, punctuation left out."""
     return re.findall(r"\w+", _lower(text))
+
+
+@lru_cache(maxsize=50_000)
+def word_key(text: str) -> tuple[str, ...]:
+    """Return the words of a text, to be compared; kept, as sub-questions are compared with many others."""
+    return tuple(words(text))
 
 
 def plain(text: str) -> str:

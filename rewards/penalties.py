@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewards.leak import Handed
-from rewards.nouns_and_vectors import sentences, words
+from rewards.nouns_and_vectors import sentences, word_key
 from rewards.overlap import content, shared
 from rewards.turns import repeated
 from rollout.records import Episode
@@ -42,6 +42,6 @@ def is_copy(subquestion: str, question: str, *, first: bool = True) -> bool:
     asks what the question's last sentence asks. After others that is no copy: so decompositions of people end."""
     asked, whole = content(subquestion), content(question)
     enough = RESTATED_LONG if len(whole) >= LONG else RESTATED
-    if words(subquestion) == words(question) or shared(whole, asked) >= enough:
+    if word_key(subquestion) == word_key(question) or shared(whole, asked) >= enough:
         return True
-    return first and sorted(words(subquestion)) == sorted(words((sentences(question) or [""])[-1]))
+    return first and sorted(word_key(subquestion)) == sorted(word_key((sentences(question) or [""])[-1]))

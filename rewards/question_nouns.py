@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple
 
 # Of nouns in a row, joined by nothing but commas, articles, "and" and "or", only so many are asked about: a longer
 # row is a list, which names things and asks nothing of them.
@@ -23,17 +23,17 @@ _ENDS = frozenset([",", ";", ":", ".", "?", "!", "if", "when", "than", "to", "to
 _MISREAD_NAMES = ("ADJ", "VERB", "INTJ", "X", "ADV")
 _NO_NAMES = frozenset(
     ("all", "any", "both", "each", "either", "few", "least", "many", "more", "most", "much", "none", "not", "one",
-     "other", "others", "same", "several", "some", "then", "there", "also", "still", "now", "actually", "only", "usually")
+     "other", "others", "same", "several", "some", "then", "there", "also", "still", "now", "only", "usually", "first")
 )  # fmt: skip
 _BEFORE_A_NOUN = ("DET", "NUM", "ADP")
 
 
-class Token(Protocol):
-    """A tagged word, as spaCy gives it."""
+class Token(NamedTuple):
+    """A tagged word and its lemma, in lower case, its part of speech, and whether it is letters alone."""
 
-    lower_: str
-    lemma_: str
-    pos_: str
+    lower: str
+    lemma: str
+    pos: str
     is_alpha: bool
 
 
@@ -55,32 +55,32 @@ def read_nouns(tokens: Sequence[Token], verbs: Container[str]) -> Nouns:
     names = {place + 1 for place in supports if _is_name(tokens, place + 1, misread)}
     row = 0
     for place, token in enumerate(tokens):
-        noun = token.pos_ in _NAMES and token.is_alpha
+        noun = token.pos in _NAMES and token.is_alpha
         if noun:
-            tagged.add(token.lemma_.lower())
+            tagged.add(token.lemma)
         if (noun and place not in misread) or place in names:
-            lemma = token.lemma_.lower() if noun else token.lower_
+            lemma = token.lemma if noun else token.lower
             true.add(lemma)
             row += 1
             if row <= IN_A_ROW:
                 asked.add(lemma)
-        elif token.lower_ not in _JOINING:
+        elif token.lower not in _JOINING:
             row = 0
     return Nouns(frozenset(tagged), frozenset(true), frozenset(asked))
 
 
 def _is_support(tokens: Sequence[Token], place: int) -> bool:
     """Return whether a form of "do" stands here that another verb follows; not the "do" of "to do"."""
-    return tokens[place].lower_ in ("do", "does", "did") and (place == 0 or tokens[place - 1].lower_ != "to")
+    return tokens[place].lower in ("do", "does", "did") and (place == 0 or tokens[place - 1].lower != "to")
 
 
 def _is_name(tokens: Sequence[Token], place: int, misread: Container[int | None]) -> bool:
     """Return whether a name stands here that the tagger took for something else: the one word between "do" and the
     verb that it supports, as in "does jack save"."""
-    if place + 1 >= len(tokens) or tokens[place].pos_ not in _MISREAD_NAMES or not tokens[place].is_alpha:
+    if place + 1 >= len(tokens) or tokens[place].pos not in _MISREAD_NAMES or not tokens[place].is_alpha:
         return False
-    verb = place + 1 in misread or tokens[place + 1].pos_ in ("VERB", "AUX")
-    return verb and tokens[place].lower_ not in _NO_NAMES
+    verb = place + 1 in misread or tokens[place + 1].pos in ("VERB", "AUX")
+    return verb and tokens[place].lower not in _NO_NAMES
 
 
 def _bare_verb(tokens: Sequence[Token], support: int, verbs: Container[str]) -> int | None:
@@ -89,14 +89,14 @@ def _bare_verb(tokens: Sequence[Token], support: int, verbs: Container[str]) -> 
     found = None
     for place in range(support + 1, len(tokens)):
         token, before = tokens[place], tokens[place - 1]
-        alone = before.pos_ not in _BEFORE_A_NOUN or before.lower_ in ("all", "each", "both")
-        numbered = before.pos_ == "NUM" and tokens[place - 2].pos_ in _NAMES  # "did player 2 score"
-        if token.lower_ in _ENDS or token.pos_ == "SCONJ" or (token.pos_ == "ADP" and token.lower_ != "of"):
+        alone = before.pos not in _BEFORE_A_NOUN or before.lower in ("all", "each", "both")
+        numbered = before.pos == "NUM" and tokens[place - 2].pos in _NAMES  # "did player 2 score"
+        if token.lower in _ENDS or token.pos == "SCONJ" or (token.pos == "ADP" and token.lower != "of"):
             break
-        if token.lower_ not in verbs or place == support + 1 or not (alone or numbered):
+        if token.lower not in verbs or place == support + 1 or not (alone or numbered):
             continue
-        if token.pos_ in ("VERB", "AUX"):
+        if token.pos in ("VERB", "AUX"):
             return None
-        if token.pos_ in _NAMES:
+        if token.pos in _NAMES:
             found = place
     return found

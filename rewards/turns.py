@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rewards.nouns_and_vectors import words
+from rewards.nouns_and_vectors import word_key
 from rollout.records import Episode, Turn
 
 
@@ -20,7 +20,7 @@ def repeated(episode: Episode) -> set[int]:
     found: set[int] = set()
     answers: dict[tuple[str, ...], list[str | None]] = {}
     for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):
-        before = answers.setdefault(tuple(words(question)), [])
+        before = answers.setdefault(word_key(question), [])
         answer = turn.answer if turn else None
         if before and (answer is None or answer in before):
             found.add(index)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from rollout.answers.extract import extract
+from decimal import Decimal
+from functools import lru_cache
+
+from rollout.answers.extract import extract, parse_number
 from rollout.episode.reply_kind import NUMBER, TEXT, reply_kind
 from rollout.records import NUMERIC_TYPES, Turn
 
@@ -20,4 +23,16 @@ def asks(question: str) -> bool:
 
 def turn_answer(turn: Turn, answer_type: str) -> str | None:
     """Return what the reply gives of that kind: a number, yes or no, or its statement; None where it gives none."""
-    return extract(turn.text, kind_of(turn.question, answer_type)).answer
+    return read_reply(turn.text, kind_of(turn.question, answer_type))
+
+
+@lru_cache(maxsize=50_000)
+def read_reply(text: str, kind: str) -> str | None:
+    """Return the answer of this kind that a reply gives; None where it gives none. Kept, as several ask for it."""
+    return extract(text, kind).answer
+
+
+@lru_cache(maxsize=50_000)
+def number_of(answer: str) -> Decimal | None:
+    """Return the one number that an answer states; None where it states none. Kept likewise."""
+    return parse_number(answer)

@@ -14,7 +14,7 @@ from decimal import Decimal
 
 from conf.schema.rewards import Rewards
 from rewards.leak import shown
-from rewards.nouns_and_vectors import TextResources, sentences, words
+from rewards.nouns_and_vectors import TextResources, sentences, word_key
 from rewards.numbers_in_text import known_values
 from rewards.overlap import content
 from rewards.parts.gold_steps import gold_steps
@@ -115,7 +115,7 @@ def valued_sentence(turn: Turn, answer_type: str) -> str:
 
 
 def _key(question: str) -> tuple[str, ...]:
-    return tuple(words(question))
+    return word_key(question)
 
 
 def _turns(episode: Episode) -> dict[tuple[str, ...], Turn]:

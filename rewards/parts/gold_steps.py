@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 
-from rewards.nouns_and_vectors import steps, words
+from rewards.nouns_and_vectors import steps, word_key
 from rewards.numbers_in_text import values
 from rewards.overlap import agreement, content
 from rewards.parts.equations import equations
 from rewards.parts.reply_value import Gold
-from rollout.answers.extract import extract, parse_number
+from rollout.episode.reply_kind import NUMBER
 from rollout.records import NUMERIC_TYPES, Episode, Problem
+from rollout.turn_answer import number_of, read_reply
 
 # A sub-question asks for a step of the data if so much of their words agrees.
 ASKED_ALIKE = 0.75
@@ -59,9 +60,9 @@ class GoldSteps:
         if len(self._replies) == len(subquestions):
             replies = self._replies
         elif self.numeric and not self._replies and len(lines) - len(subquestions) in (0, 1):
-            replies = [extract(line).answer for line in lines]
+            replies = [read_reply(line, NUMBER) for line in lines]
         return [
-            Step(tuple(words(question)), content(question), reply)
+            Step(word_key(question), content(question), reply)
             for question, reply in zip(subquestions, replies, strict=False)
         ]
 
@@ -73,7 +74,7 @@ class GoldSteps:
     def expected(self, question: str) -> str | None:
         """Return the reply that the data expects to a sub-question; None where no step asks the same, or several do and
         expect different replies."""
-        exact = {step.reply for step in self.steps if step.asked and step.asked == tuple(words(question))}
+        exact = {step.reply for step in self.steps if step.asked and step.asked == word_key(question)}
         if not exact:
             like = [(agreement(step.content, content(question)), step.reply) for step in self.steps if step.asked]
             best = max((alike for alike, _ in like), default=0.0)
@@ -88,10 +89,10 @@ class GoldSteps:
         """Count the steps that nobody took: not ``asked`` by a sub-question and, where they come to a number, with no
         reply left that comes to it. Where no reply of a step is known, count the sub-questions by which a decomposition
         falls short of the data's."""
-        left, established = Counter(tuple(words(question)) for question in asked), _established(episode)
+        left, established = Counter(word_key(question) for question in asked), _established(episode)
         unasked = []
         for step in self.steps:
-            number = parse_number(step.reply) if step.reply is not None else None
+            number = number_of(step.reply) if step.reply is not None else None
             if step.asked and left[step.asked] > 0:
                 left[step.asked] -= 1
                 established[number] -= 1
@@ -110,7 +111,7 @@ def _established(episode: Episode) -> Counter[Decimal | None]:
     found: Counter[Decimal | None] = Counter()
     for turn in episode.turns:
         results = [equation.result for equation in equations(turn.text)]
-        answer = parse_number(turn.answer) if turn.answer else None
+        answer = number_of(turn.answer) if turn.answer else None
         found.update(results if answer in results else [*results, answer])
     return found
 

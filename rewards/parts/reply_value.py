@@ -16,8 +16,8 @@ from itertools import permutations
 from rewards.leak import EVERYDAY
 from rewards.overlap import content, shared
 from rewards.parts.equations import Equation, equations
-from rollout.answers.extract import extract, parse_number
 from rollout.episode.reply_kind import NUMBER, TEXT, YES_OR_NO
+from rollout.turn_answer import number_of, read_reply
 
 # What a number is worth: the right one; one soundly computed that the gold solution lacks; one that cannot be checked;
 # one that was known before; one computed from numbers that nobody has given yet; any other.
@@ -56,7 +56,7 @@ class Situation:
 
 def reply_value(reply: str, at: Situation) -> float:
     """Return how well a reply answers: 0 for none of the kind asked for, for an echo and for something else."""
-    answer = extract(reply, at.kind).answer
+    answer = read_reply(reply, at.kind)
     if answer is None:
         return 0.0
     said, asked = content(reply), content(at.asked)
@@ -64,7 +64,7 @@ def reply_value(reply: str, at: Situation) -> float:
     if len(told) > FEW_WORDS and not told & (asked | at.problem | at.gold.words):
         return 0.0
     if at.kind == NUMBER:
-        value = number_value(parse_number(answer), equations(reply), at)
+        value = number_value(number_of(answer), equations(reply), at)
     elif at.kind == YES_OR_NO:
         value = _verdict_value(answer, at.gold)
     else:
@@ -79,7 +79,7 @@ def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situatio
     if number is None or any(not step.holds for step in steps):
         return WRONG
     derived = any(_same(step.result, number) for step in steps)
-    expected = parse_number(at.gold.expected) if at.gold.expected else None
+    expected = number_of(at.gold.expected) if at.gold.expected else None
     founded = _founded(steps, at.known | (EVERYDAY - at.gold.numbers))
     if expected is not None:
         return WRONG if not _same(expected, number) else RIGHT if founded else UNFOUNDED
