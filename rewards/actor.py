@@ -62,7 +62,7 @@ def score_batch(episodes: Sequence[Episode], resources: TextResources, settings:
     """Return a reward for each episode. All texts are prepared together, or, if that fails, with each episode."""
     try:
         with time_limit(settings.episode_seconds):
-            warm(episodes, resources)
+            warm(episodes, resources, settings)
     except Exception as error:  # noqa: BLE001 - the episode at fault is found when each is scored
         print(f"scored one by one: {type(error).__name__}: {error}")  # noqa: T201 - the actor's log
     rewards = [score_or_error(episode, resources, settings) for episode in episodes]

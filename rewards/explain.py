@@ -15,9 +15,11 @@ from rich.text import Text
 
 from conf.schema.rewards import Rewards
 from rewards.actor import time_limit
-from rewards.nouns_and_vectors import TextResources, plain
-from rewards.parts import answer_consistency, cot_proximity, operation_order
+from rewards.leak import handed_over
+from rewards.nouns_and_vectors import TextResources
+from rewards.parts import answer_consistency, cot_proximity, entity_coverage, operation_order
 from rewards.parts.arithmetic_in_text import aligned
+from rewards.parts.gold_steps import gold_steps
 from rewards.reward import Reward
 from rewards.score import arguments_of, read_episodes, settings_of
 from rewards.total import score_episode
@@ -33,7 +35,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
     reward = score_episode(episode, resources, settings)
     problem = episode.problem
     accounts: dict[str, RenderableType] = {
-        "entity_coverage": _entities(episode, resources),
+        "entity_coverage": _entities(episode, resources, settings.formulas),
         "answer_consistency": _consistency(episode, resources, settings),
         "operation_order": _order(episode, settings.formulas),
         "cot_proximity": _proximity(episode, resources, settings.formulas),
@@ -42,6 +44,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
     return Group(
         _panel("problem", Text(f"{problem.id} ({problem.source or 'no source'})\n{problem.question}")),
         *(_panel(f"{name} {_shown(value)}", accounts.get(name, "")) for name, value in reward.parts.items()),
+        *([_panel("handed over", _handed(episode, reward.measures))] if reward.measures else []),
         _panel(f"total ({settings.mode})", *_total(episode.subquestions, reward, settings)),
     )
 
@@ -65,8 +68,8 @@ def _words(nouns: frozenset[str]) -> Text:
     return Text(", ".join(sorted(nouns)) or "none")
 
 
-def _entities(episode: Episode, resources: TextResources) -> Table:
-    wanted, *each = resources.nouns([plain(text) for text in (episode.problem.question, *episode.subquestions)])
+def _entities(episode: Episode, resources: TextResources, mode: str) -> Table:
+    wanted, each = entity_coverage.nouns_of(episode, resources, mode)
     found: frozenset[str] = frozenset().union(*each)
     table = _table("", "nouns")
     table.add_row("in the question", _words(wanted))
@@ -77,8 +80,10 @@ def _entities(episode: Episode, resources: TextResources) -> Table:
 
 
 def _consistency(episode: Episode, resources: TextResources, settings: Rewards) -> RenderableType:
+    if settings.formulas == "bounded":
+        return _replies(episode, resources, settings)
     table = _table("sub-question", "reply", "entity asked", "entity answered", "same", "cosine", "value")
-    for entry in answer_consistency.consistency_entries(episode, resources, settings):
+    for entry in answer_consistency.consistency_entries(episode, resources, settings)[0]:
         table.add_row(
             Text(entry.question),
             Text(entry.reply),
@@ -89,6 +94,26 @@ def _consistency(episode: Episode, resources: TextResources, settings: Rewards) 
             f"{entry.value:.3f}",
         )
     return table if episode.subquestions else "no sub-questions"
+
+
+def _replies(episode: Episode, resources: TextResources, settings: Rewards) -> RenderableType:
+    entries, missing = answer_consistency.consistency_entries(episode, resources, settings)
+    table = _table("sub-question", "reply", "asked for", "expected", "value")
+    gold = gold_steps(episode.problem)
+    for entry in entries:
+        expected = gold.expected(entry.question)
+        table.add_row(Text(entry.question), Text(entry.reply), entry.kind, Text(expected or "-"), f"{entry.value:.3f}")
+    if missing:
+        table.add_row(Text(f"steps of the gold solution that nobody took: {missing}", "yellow"), "", "", "", "0.000")
+    return table if entries else "no sub-questions"
+
+
+def _handed(episode: Episode, measured: dict[str, float]) -> Table:
+    table = _table("", *(f"{name} {value:.3f}" for name, value in measured.items()))
+    for question, one in zip(episode.subquestions, handed_over(episode), strict=True):
+        values = ", ".join(f"{value.normalize():f}" for value in sorted(one.values))
+        table.add_row(Text(question), values or "-", "yes" if one.answer else "-")
+    return table
 
 
 def _order(episode: Episode, mode: str) -> RenderableType:

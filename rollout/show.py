@@ -1,4 +1,4 @@
-"""Page through episodes: ``python -m rollout.show RUN_DIR_OR_FILE [--only KIND] [--limit N] [--no-pager]``.
+"""Page through episodes: ``python -m rollout.show RUN_DIR_OR_FILE [--only KIND] [--given] [--limit N] [--no-pager]``.
 
 Lines are read and shown one by one, so the file may be of any size. On a terminal they go to a pager ($PAGER, else
 less). A malformed line is named by its number on standard error and the exit status is 1; the rest is still shown.
@@ -39,6 +39,7 @@ ONLY: dict[str, Callable[[Row, Episode], bool]] = {
     "rescued": lambda row, episode: change(row["correct_initial"], row["correct"]) == 1,
     "broken": lambda row, episode: change(row["correct_initial"], row["correct"]) == -1,
     "invalid": lambda row, episode: episode.decomposition is not None and episode.decomposition.invalid is not None,
+    "given": lambda row, episode: bool((row["reward"] or {}).get("given") or (row["reward"] or {}).get("gives_answer")),
     "failed": lambda row, episode: episode.outcome != "ok" or row["error"] is not None,
 }
 
@@ -183,6 +184,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="rollout.show", description="Page through episodes.")
     parser.add_argument("path", type=Path, help="a run's folder, or a file of episodes, one JSON object a line")
     parser.add_argument("--only", choices=ONLY, help="episodes of one kind")
+    parser.add_argument(
+        "--given", dest="only", action="store_const", const="given", help="episodes that hand values to the solver"
+    )
     parser.add_argument("--limit", type=_count, default=0, metavar="N", help="no more than so many")
     parser.add_argument("--no-pager", action="store_true", help="write to standard output on a terminal too")
     options = parser.parse_args(arguments)

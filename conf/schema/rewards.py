@@ -14,7 +14,7 @@ from conf.schema.places import CONF
 Mode = Literal["paper", "authors_code", "bounded", "outcome"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
-PENALTIES = ("copy", "repeat", "invalid")
+PENALTIES = ("copy", "repeat", "given", "invalid")
 Part = Annotated[str, OneOf(PARTS, own=True)]
 Penalty = Annotated[str, OneOf(PENALTIES)]
 

@@ -22,7 +22,7 @@ from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
 from conf.schema.solver import OpenAISolver, VllmSolver
 from conf.schema.strategy import UNTRAINED
-from rewards.reward import Scored
+from rewards.reward import MEASURES, Scored
 from rollout.data.source import make_source
 from rollout.jobs import Job
 from rollout.json_lines import write_lines
@@ -249,6 +249,7 @@ class MatrixRun:
             "outcome": episode.outcome,
             "answer": episode.final.answer,
             "subquestions": len(episode.decomposition.subquestions) if episode.decomposition else None,
+            **{name: item.reward.measures.get(name) for name in MEASURES},
             "solver_tokens": episode.solver_tokens,
             "solver_prompt_tokens": episode.solver_prompt_tokens,
             "policy_tokens": episode.policy_tokens,

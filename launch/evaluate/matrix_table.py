@@ -12,6 +12,7 @@ import pandas as pd
 
 from conf.schema.matrix import Matrix
 from launch.evaluate.matrix import GROUPS
+from rewards.reward import MEASURES
 from rollout.records import change
 from trainer.reports.pictures import bar, plain
 from trainer.reports.tables import markdown
@@ -77,6 +78,9 @@ def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str
     line |= {f"pass@{k}": fmean(pass_at_k(matrix.samples, n, k) for n in right) for k in matrix.pass_at if k > 1}
     asked = [row["subquestions"] for row in rows if row["subquestions"] is not None]
     line["subquestions"] = fmean(asked) if asked else None
+    for name in MEASURES:  # cells of earlier versions have none
+        measured = [row[name] for row in rows if row.get(name) is not None]
+        line[name] = fmean(measured) if measured else None
     for name in ("solver_tokens", "solver_prompt_tokens", "policy_tokens"):
         line[name] = fmean(row[name] for row in rows)
     line["cost"] = sum(row["cost"] for row in rows)
@@ -122,6 +126,7 @@ def page(rows: Sequence[dict[str, Any]], grouped: Sequence[dict[str, Any]], matr
         | {"accuracy": row["accuracy"], "95 %": f"{row['low']:.3f} – {row['high']:.3f}"}
         | {name: row[name] for name in row if name.startswith("pass@")}
         | {"gained": row["gained"], "lost": row["lost"], "p": _p(row["p_baseline"])}
+        | {name.replace("_", " "): "" if row[name] is None else f"{row[name]:.3f}" for name in MEASURES}
         | {"solver tokens": f"{row['solver_tokens']:.0f}", "cost": f"{row['cost']:.4g}"}
         | {"failures": row["solver_failures"] + row["errors"]}
         for row in rows
@@ -139,6 +144,8 @@ def _about(matrix: Matrix) -> str:
         f"Up to {matrix.problems} held-out problems a cell, the same for all, {matrix.samples} sample(s) each; 95 % "
         f"intervals are Wilson's. Gained and lost: problems that this cell alone, and that `{matrix.baseline}` "
         "alone, got right; p: exact McNemar test of the two, not adjusted for there being several (pairs.csv is). "
+        "Given: sub-questions that hand over a value which only solving the problem gives; gives answer: "
+        "decompositions that hand over the gold answer. "
         "Tokens are means an episode; failures are episodes that the solver ended or that could not be scored."
     )
 

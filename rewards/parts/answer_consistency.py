@@ -1,81 +1,123 @@
 """R2, answer consistency: does the solver answer what each sub-question asks?
 
-e_i is what Q'_i asks about, ê_i what A'_i gives a value for. A reply gives a value only where one was found in
-it; so an echo of the sub-question, or a refusal, gives none. No sub-questions: 0. After Juneja et al. (EMNLP
-2023), reconstructed; ``authors_code`` as their published code computes.
+``paper``: e_i is what Q'_i asks about, ê_i what A'_i gives a number for; a reply without a number answers for nothing.
+After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as their published code computes. ``bounded`` looks
+for an answer of the kind that the sub-question asks for, and checks it (``reply_value``); a step of the gold solution
+that nobody took counts as a sub-question without an answer. No sub-questions: 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 
 from conf.schema.rewards import Rewards
-from rewards.nouns_and_vectors import TextResources, sentences, words
+from rewards.leak import shown
+from rewards.nouns_and_vectors import TextResources, sentences, word_key
+from rewards.numbers_in_text import known_values
+from rewards.overlap import content
+from rewards.parts.gold_steps import gold_steps
+from rewards.parts.reply_value import Situation, reply_value
 from rewards.reward import Part
+from rewards.turns import repeated, turns_of
+from rollout.answers.extract import extract
+from rollout.episode.parse_decomposition import references
 from rollout.records import Episode, Turn
+from rollout.turn_answer import kind_of, turn_answer
 
 
 def answer_consistency(matches: Sequence[bool], cosines: Sequence[float], mode: str) -> list[float]:
-    """Return the value of each sub-question; the part is their sum (paper, authors_code) or their mean (bounded)."""
+    """Return the value of each sub-question in ``paper`` or ``authors_code``; the part is their sum."""
     if mode == "paper":
         return [float(match) + cosine for match, cosine in zip(matches, cosines, strict=True)]
-    if mode == "authors_code":
-        return [0.25 * cosine for cosine in cosines]
-    return [0.5 * (match + max(0.0, cosine)) for match, cosine in zip(matches, cosines, strict=True)]
+    return [0.25 * cosine for cosine in cosines]
 
 
-def valued_sentence(turn: Turn) -> str:
-    """Return the sentence of the reply that states the answer; empty where there is no answer."""
-    if not turn.answer:
-        return ""
-    found = [part for part in sentences(turn.text) if turn.answer in part]
-    return found[-1] if found else ""
-
-
-def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
-    """Return the part and each sub-question's share of it. In bounded mode a repeated sub-question counts once, as
-    first answered."""
-    entries = consistency_entries(episode, resources, settings)
-    if settings.formulas != "bounded":
-        return Part(sum(entry.value for entry in entries), [entry.value for entry in entries])
-    shares, owed = [], {_key(entry.question): entry.value / len(entries) for entry in entries}
-    for question in episode.subquestions:
-        shares.append(owed.pop(_key(question), 0.0))
-    return Part(sum(shares), shares)
+def bounded_consistency(values: Sequence[float], missing: int) -> list[float]:
+    """Return what each sub-question adds to the part in ``bounded``: its value over the number of sub-questions and of
+    the steps that are ``missing``."""
+    return [value / (len(values) + missing) for value in values]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One sub-question's account: nouns asked for and answered, whether they match, cosine, value before the mean."""
+    """One sub-question's account: its reply, and its value. ``kind`` is that of the reply asked for (bounded); in the
+    other modes nouns asked for and answered, whether they match, and the cosine."""
 
     question: str
     reply: str
-    asked: frozenset[str]
-    answered: frozenset[str]
-    match: bool
-    cosine: float
     value: float
+    kind: str = ""
+    asked: frozenset[str] = frozenset()
+    answered: frozenset[str] = frozenset()
+    match: bool = False
+    cosine: float = 0.0
 
 
-def _key(question: str) -> tuple[str, ...]:
-    return tuple(words(question))
+def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
+    """Return the part and each sub-question's share of it. In bounded mode a repeat counts for nothing."""
+    entries, missing = consistency_entries(episode, resources, settings)
+    values = [entry.value for entry in entries]
+    if settings.formulas != "bounded":
+        return Part(sum(values), values)
+    again = repeated(episode)
+    paid = iter(bounded_consistency(values, missing))
+    shares = [0.0 if index in again else next(paid) for index in range(len(episode.subquestions))]
+    return Part(sum(shares), shares)
 
 
-def consistency_entries(episode: Episode, resources: TextResources, settings: Rewards) -> list[Entry]:
-    """Return one entry a sub-question, in bounded mode one a distinct sub-question."""
-    mode, subquestions = settings.formulas, episode.subquestions
-    turns = {_key(turn.question): turn for turn in reversed(episode.turns)}
-    distinct = {_key(question): question for question in reversed(subquestions)}
-    asked = [q for q in subquestions if distinct.pop(_key(q), None)] if mode == "bounded" else list(subquestions)
+def consistency_entries(episode: Episode, resources: TextResources, settings: Rewards) -> tuple[list[Entry], int]:
+    """Return one entry a sub-question, in bounded mode one that repeats no other, and the number of missing steps."""
+    if settings.formulas == "bounded":
+        return _bounded_entries(episode)
+    mode, asked = settings.formulas, episode.subquestions
+    turns = _turns(episode)
     replies = [turns.get(_key(question), Turn(question, "")) for question in asked]
-    nouns = resources.nouns([*asked, *(valued_sentence(turn) for turn in replies)])
+    kind = episode.problem.answer_type
+    nouns = resources.tagged_nouns([*asked, *(valued_sentence(turn, kind) for turn in replies)])
     wanted, given = nouns[: len(asked)], nouns[len(asked) :]
     matches = [bool(found) and want <= found for want, found in zip(wanted, given, strict=True)]
-    context = ""
-    if mode == "authors_code":
-        context = " ".join(sentences(episode.problem.question)[:-1]) + " "
+    context = " ".join(sentences(episode.problem.question)[:-1]) + " " if mode == "authors_code" else ""
     cosines = resources.cosine([context + question for question in asked], [turn.text for turn in replies])
     values = answer_consistency(matches, cosines, mode)
     texts = [turn.text for turn in replies]
-    return [Entry(*row) for row in zip(asked, texts, wanted, given, matches, cosines, values, strict=True)]
+    rows = zip(asked, texts, values, [""] * len(asked), wanted, given, matches, cosines, strict=True)
+    return [Entry(*row) for row in rows], 0
+
+
+def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
+    """Read the replies in their order: what one says is known to those after it."""
+    problem, again = episode.problem, repeated(episode)
+    gold, words_of_problem = gold_steps(problem), content(shown(problem))
+    stated = known_values(shown(problem))
+    known, replied, entries = stated, frozenset[Decimal](), []
+    for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):
+        if index in again:
+            continue
+        reply, asked = (turn.text, turn.asked or question) if turn else ("", question)
+        kind, last = kind_of(question, problem.answer_type), index == len(episode.subquestions) - 1
+        at = Situation(kind, asked, words_of_problem, known, replied, gold.gold(question, last=last))
+        ahead = any(number > index for number in references(question))
+        entries.append(Entry(question, reply, 0.0 if ahead else reply_value(reply, at), kind))
+        said = known_values(reply)
+        known, replied = known | said, replied | (said - stated)
+    return entries, gold.missing(episode, [entry.question for entry in entries]) if entries else 0
+
+
+def valued_sentence(turn: Turn, answer_type: str) -> str:
+    """Return the sentence of the reply that states its number; empty where there is none. An answer that the record
+    gives, and that was not read from the reply by its kind, counts as that number."""
+    own = turn.answer is not None and turn.answer != turn_answer(turn, answer_type)
+    answer = turn.answer if own else extract(turn.text, "number").answer
+    found = [part for part in sentences(turn.text) if answer and answer in part]
+    return found[-1] if found else ""
+
+
+def _key(question: str) -> tuple[str, ...]:
+    return word_key(question)
+
+
+def _turns(episode: Episode) -> dict[tuple[str, ...], Turn]:
+    """Return the first turn of each distinct sub-question."""
+    return {_key(turn.question): turn for turn in reversed(episode.turns)}

@@ -2,7 +2,8 @@
 
 N(x) is the set of distinct noun lemmas of x; N(Q') is over all sub-questions together. With no noun in Q the
 part is 1. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as their published code computes.
-Texts are read in lower case and with single spaces, so that neither changes what counts as a noun.
+Texts are read in lower case and with single spaces, so that neither changes what counts as a noun. In ``bounded`` the
+verbs of questions with "do" are no nouns, and a sub-question covers nouns by asking about them; a list does not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources, plain
 from rewards.reward import Part
 from rollout.records import Episode
+from rollout.turn_answer import asks
 
 
 def entity_coverage(asked: frozenset[str], covered: frozenset[str], mode: str) -> float:
@@ -25,10 +27,23 @@ def entity_coverage(asked: frozenset[str], covered: frozenset[str], mode: str) -
     return len(asked & covered) / len(asked)
 
 
+def nouns_of(episode: Episode, resources: TextResources, mode: str) -> tuple[frozenset[str], list[frozenset[str]]]:
+    """Return the nouns of the question, and those that each sub-question covers."""
+    texts = [episode.problem.question, *episode.subquestions]
+    if mode != "bounded":
+        asked, *each = resources.tagged_nouns([plain(text) for text in texts])
+        return asked, each
+    whole, *found = resources.read_nouns(texts)
+    covered = [
+        one.asked if asks(text) else frozenset[str]() for text, one in zip(episode.subquestions, found, strict=True)
+    ]
+    return whole.true, covered
+
+
 def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
     """Return the part; a sub-question's share is what it adds to that of the ones before, and shares add up to it."""
     mode = settings.formulas
-    asked, *each = resources.nouns([plain(text) for text in (episode.problem.question, *episode.subquestions)])
+    asked, each = nouns_of(episode, resources, mode)
     shares, covered, value = [], frozenset[str](), entity_coverage(asked, frozenset(), mode)
     for nouns in each:
         covered |= nouns

@@ -12,11 +12,11 @@ import asyncio
 import re
 from collections.abc import Sequence
 
-from rollout.answers.extract import extract
 from rollout.answers.marks import without_thinking
 from rollout.episode.parse_decomposition import _REFERENCE, references
-from rollout.records import NUMERIC_TYPES, Turn
+from rollout.records import Turn
 from rollout.strategies.exchange import Exchange, together
+from rollout.turn_answer import turn_answer
 
 
 async def run(exchange: Exchange) -> None:
@@ -63,14 +63,14 @@ def out_of_order(questions: Sequence[str]) -> str | None:
 def with_answers(question: str, turns: Sequence[Turn | None], answer_type: str) -> str | None:
     """Return the sub-question with answers in place of its references; None where that changes nothing.
 
-    An answer is the number found in the reply if the problem asks for a number, else its stated answer or last line.
-    A reference without one stays as written.
+    An answer is what the reply gives of the kind that its sub-question asks for: a number, yes or no, or its stated
+    answer or last line. Where the sub-question tells no kind, the problem's ``answer_type`` does. A reference without
+    an answer stays as written.
     """
-    kind = "number" if answer_type in NUMERIC_TYPES else "text"
 
     def value(match: re.Match[str]) -> str:
         turn = next(iter(turns[int(match[1]) - 1 :]), None)
-        read = (extract(turn.text, kind).answer or without_thinking(turn.text)) if turn else ""
+        read = (turn_answer(turn, answer_type) or without_thinking(turn.text)) if turn else ""
         return " ".join(read.split()) or match[0]
 
     asked = _REFERENCE.sub(value, question)

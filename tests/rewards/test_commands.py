@@ -89,7 +89,8 @@ def test_an_account_shows_what_every_part_looked_at(mixed, capsys, monkeypatch):
     shown = " ".join(capsys.readouterr().out.split())
     for text in (
         "missed bag",
-        "box, pen box, pen yes",
+        "The box holds 3 pens. number - 0.400",
+        "given 0.000 gives_answer 0.000",
         "add add",
         "guided 7 equation 1",
         "correctness 1.000",

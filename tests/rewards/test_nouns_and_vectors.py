@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rewards.nouns_and_vectors import plain, words
-from rewards.total import is_copy
+from rewards.penalties import is_copy
 
 
 @pytest.mark.parametrize(

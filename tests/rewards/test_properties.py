@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from conf.schema.rewards import MODES, PARTS, Rewards
 from rewards.nouns_and_vectors import TextResources
-from rewards.total import is_copy, score_episode
+from rewards.penalties import is_copy
+from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 RESOURCES = TextResources()

@@ -6,7 +6,7 @@ import pytest
 
 from conf.schema.rewards import PARTS, Rewards
 from rewards.nouns_and_vectors import TextResources
-from rewards.parts.answer_consistency import answer_consistency
+from rewards.parts.answer_consistency import answer_consistency, bounded_consistency
 from rewards.parts.arithmetic_in_text import aligned, longest_common_subsequence, operations
 from rewards.parts.cot_proximity import cot_proximity
 from rewards.parts.entity_coverage import entity_coverage
@@ -44,7 +44,7 @@ def test_entity_coverage(mode, asked, covered, value):
     assert entity_coverage(frozenset(asked), frozenset(covered), mode) == pytest.approx(value)
 
 
-# A sub-question: (match, cosine). paper match + cos; authors_code 0.25 cos; bounded (match + max(0, cos)) / 2.
+# A sub-question: (match, cosine). paper match + cos; authors_code 0.25 cos.
 CONSISTENCY = [
     ("paper", [(True, 0.5)], [1 + 0.5]),
     ("paper", [(False, 0.5)], [0 + 0.5]),
@@ -55,12 +55,7 @@ CONSISTENCY = [
     ("authors_code", [(False, 0.5)], [0.25 * 0.5]),
     ("authors_code", [(True, -0.8), (False, 1.0)], [0.25 * -0.8, 0.25 * 1.0]),
     ("authors_code", [], []),
-    ("bounded", [(True, 0.5)], [(1 + 0.5) / 2]),
-    ("bounded", [(False, 0.5)], [(0 + 0.5) / 2]),
-    ("bounded", [(True, -0.5)], [(1 + 0) / 2]),
-    ("bounded", [(False, -0.5)], [0.0]),
-    ("bounded", [(True, 1.0), (False, 0.0)], [(1 + 1) / 2, 0.0]),
-    ("bounded", [], []),
+    ("authors_code", [(True, 0.0)], [0.0]),
 ]
 
 
@@ -68,6 +63,12 @@ CONSISTENCY = [
 def test_answer_consistency(mode, pairs, values):
     found = answer_consistency([match for match, _ in pairs], [cosine for _, cosine in pairs], mode)
     assert found == pytest.approx(values)
+
+
+def test_missing_steps_count_as_subquestions_without_an_answer():
+    assert bounded_consistency([1.0, 0.5], 0) == [1.0 / 2, 0.5 / 2]
+    assert bounded_consistency([1.0, 0.5], 2) == [1.0 / 4, 0.5 / 4]
+    assert bounded_consistency([], 3) == []
 
 
 # Gold and guided operations. paper: equal positions / m. authors_code: +0.5 an equal, -0.5 a different position,
@@ -171,7 +172,13 @@ WHOLE = [
     ("paper", "entity_coverage", (["How many pens are in the box, the bag, the desk and the car?"], [""], "7"), 5 / 3),
     # an echo: same text, cosine 1, but no value, so no entity is answered
     ("paper", "answer_consistency", ([ASKED], [ASKED], "7"), 0 + 1.0),
-    ("bounded", "answer_consistency", ([ASKED], [ASKED], "7"), (0 + 1) / 2),
+    ("bounded", "answer_consistency", ([ASKED], [ASKED], "7"), 0.0),
+    # no value of the gold solution beside an equation that holds: 0.6; all that it says was asked about
+    ("bounded", "answer_consistency", ([ASKED], ["4 - 3 = 1 pens in the box."], "7"), 0.6),
+    # a number that was known before 0.4, a number that is not 0.05, a bare one 3/4 of that
+    ("bounded", "answer_consistency", ([ASKED], ["The box holds 3 pens."], "7"), 0.4 * (0.5 + 0.5 * 2 / 2)),
+    ("bounded", "answer_consistency", ([ASKED], ["5"], "7"), 0.05 * 0.75),
+    ("bounded", "answer_consistency", ([ASKED], ["7"], "7"), 1.0 * 0.75),
     # an empty reply: cosine 0
     ("paper", "answer_consistency", ([ASKED, ASKED], ["", ""], "7"), 0.0),
     ("authors_code", "answer_consistency", ([ASKED], [""], "7"), 0.0),

@@ -96,6 +96,21 @@ def test_kinds_can_be_picked_out(run_folder, capsys, only, names):
     assert ("solver_timeout" in out) == (only == "failed")
 
 
+def test_episodes_that_hand_values_to_the_solver_can_be_picked_out(tmp_path, capsys):
+    reward = {"total": 0.5, "penalties": {}}
+    items = [
+        record("none-1", reward=reward | {"given": 0.0, "gives_answer": 0.0}),
+        record("given-1", reward=reward | {"given": 0.5, "gives_answer": 0.0}),
+        record("answer-1", reward=reward | {"given": 0.0, "gives_answer": 1.0}),
+        record("old-1", reward=reward),
+    ]
+    (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    for option in (["--given"], ["--only", "given"]):
+        assert main([str(tmp_path), *option]) == 0
+        out = capsys.readouterr().out
+        assert [name in out for name in ("none-1", "given-1", "answer-1", "old-1")] == [False, True, True, False]
+
+
 def test_lines_are_numbered_as_in_the_file(run_folder, capsys):
     assert main([str(run_folder), "--only", "failed"]) == 0
     assert "line 6 · failed-1" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from rewards.reward import MEASURES
 from trainer.reports.tables import markdown
 from trainer.tracking.labels import LIKENESS, label
 
@@ -93,6 +94,7 @@ def _results(kind: str, accuracy: dict[str, Any]) -> str | None:
     rows = [
         {"sub-questions": label(key), "accuracy": entry["mean"], "95 %": f"{entry['low']:.3f} – {entry['high']:.3f}"}
         | {"rescued": entry.get("rescued"), "broken": entry.get("broken")}
+        | {name.replace("_", " "): f"{entry[name]:.3f}" if name in entry else None for name in MEASURES}
         for key, entry in accuracy.items()
         if key == kind or key not in TRAINED
     ]

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from conf.schema.rewards import PARTS
+from rewards.reward import MEASURES
 from trainer.run_folder.files import read_json, read_rows
 from trainer.tracking.labels import label
 
@@ -65,6 +66,7 @@ class Panel:
 
 PANELS = (
     Panel("reward", "Reward parts, before weights", ("reward/total", *(f"reward/{part}/mean" for part in PARTS))),
+    Panel("leak", "Values handed to the solver", tuple(f"reward/{name}/mean" for name in MEASURES), "share"),
     Panel("policy", "Policy", ("policy/kl", "policy/entropy"), "nats"),
     Panel("staleness", "Staleness of the tokens trained on", ("staleness/mean", "staleness/max"), "weight versions",
           smooth=False),
@@ -93,7 +95,7 @@ def learning_curve(folder: Path) -> Path:
     """Write learning_curve.png and return its path: training accuracy with the held-out results beside it, the reward's
     parts, the policy; of a run that ended with fine-tuning, its losses instead."""
     run = read_run(folder)
-    panels = PANELS[:2] if run.metrics else (FINE_TUNING,) if run.sft else ()
+    panels = (PANELS[0], PANELS[2]) if run.metrics else (FINE_TUNING,) if run.sft else ()
     accuracy = bool(run.metrics or run.accuracy or not panels)
     figure = _figure(4.2, 5.4 * accuracy + SIZE[0] * len(panels))
     ratios = (1.3,) * accuracy + (1,) * len(panels)

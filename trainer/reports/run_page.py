@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader
 
+from rewards.reward import MEASURES
 from rollout.records import change
 from trainer.reports.pictures import FinishedRun, Row, pictures, read_run
 from trainer.reports.sweep_table import judged
@@ -39,6 +40,7 @@ def write_report(folders: Sequence[Path], path: Path | None = None) -> Path:
     )
     page = environment.get_template("run_page.html.j2").render(
         label=label,
+        measures=MEASURES,
         title=f"Run {runs[0].name}" if alone else f"{len(runs)} runs compared",
         kinds=list(dict.fromkeys(kind for run in runs for kind in run.accuracy)),
         images={} if alone else _images(runs, folder),

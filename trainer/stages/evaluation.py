@@ -15,7 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from conf.schema.config import Config
-from rewards.reward import Scored
+from rewards.reward import Scored, mean_measures
 from rollout.data.chained import Graph
 from rollout.jobs import Job
 from rollout.records import Problem, change
@@ -63,6 +63,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     if all(item.reward.correct_initial is not None for item in scored):
         changes = [change(item.reward.correct_initial, item.reward.correct) for item in scored]
         result |= {"rescued": changes.count(1), "broken": changes.count(-1)}
+    result |= mean_measures([item.reward for item in scored])
     result["solver_tokens"] = sum(item.episode.solver_tokens for item in scored) / len(scored)
     gates = [item.episode.gate for item in scored if item.episode.gate is not None]
     if gates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conf.schema.rewards import PARTS
+from rewards.reward import MEASURES
 
 # In the order in which a table has them.
 KINDS = {
@@ -20,6 +21,7 @@ KINDS = {
 METRICS = {
     "reward/total": "total, weighted",
     **{f"reward/{part}/mean": part.replace("_", " ") for part in PARTS},
+    **{f"reward/{name}/mean": name.replace("_", " ") for name in MEASURES},
     "policy/kl": "KL to the reference",
     "policy/entropy": "entropy",
     "staleness/mean": "mean",
@@ -41,7 +43,7 @@ LIVE = {
     "episode/accuracy_initial": ("initial", ".3f"),
     "reward/total": ("reward", ".3f"),
     "episode/subquestions": ("sub-questions", ".2f"),
-    **{f"reward/{part}/mean": (part, ".3f") for part in PARTS},
+    **{f"reward/{name}/mean": (name, ".3f") for name in (*PARTS, *MEASURES)},
     "staleness/mean": ("staleness", ".2f"),
     "episode/dropped": ("dropped", ".0f"),
     "policy/kl": ("KL", ".4f"),

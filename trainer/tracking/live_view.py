@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.schema.rewards import PARTS
+from rewards.reward import MEASURES
 from trainer.tracking.labels import KINDS, LIKENESS, LIVE
 
 # The figures in one line, where there is no screen, and those in the table of a screen, row by row.
@@ -20,6 +21,7 @@ LINE = ("sft/loss", "sft/held_out_loss", "episode/accuracy_final", "reward/total
 FIGURES = (
     ("episode/accuracy_final", "episode/accuracy_initial", "reward/total", "episode/subquestions"),
     tuple(f"reward/{part}/mean" for part in PARTS[:4]),
+    tuple(f"reward/{name}/mean" for name in MEASURES),
     ("staleness/mean", "policy/kl", "policy/entropy", "policy/engine_logprob_gap"),
     ("throughput/episodes_s", "throughput/policy_tokens_s", "throughput/learner_tokens_s", "system/resident_gib"),
 )

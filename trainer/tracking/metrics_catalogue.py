@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean, pstdev
 
-from conf.schema.rewards import PARTS
-from rewards.reward import Reward
+from conf.schema.rewards import PARTS, PENALTIES
+from rewards.reward import MEASURES, Reward, mean_measures
 from rollout.records import Episode, change
 from rollout.solvers.base import Usage
 
@@ -14,6 +14,8 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     **{f"reward/{part}/mean": ("", f"mean of {part} over the batch, before weight and clip") for part in PARTS},
     **{f"reward/{part}/std": ("", f"standard deviation of {part} over the batch") for part in PARTS},
     **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in PARTS},
+    **{f"reward/{name}/mean": ("share", f"{meaning}, mean over the batch") for name, meaning in MEASURES.items()},
+    **{f"reward/penalty/{name}": ("", f"mean charge for {name} over the batch") for name in PENALTIES},
     "reward/total": ("", "mean total reward, without the KL charge"),
     "reward/errors": ("episodes", "episodes that could not be scored, since the start"),
     "reward/retries": ("calls", "calls of a reward actor repeated because its process ended or hung, since the start"),
@@ -94,6 +96,9 @@ def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float
         if values:
             metrics[f"reward/{part}/mean"] = fmean(values)
             metrics[f"reward/{part}/std"] = pstdev(values)
+    rewards = [reward for _, reward in scored]
+    metrics |= {f"reward/{name}/mean": value for name, value in mean_measures(rewards).items()}
+    metrics |= {f"reward/penalty/{name}": fmean(one.penalties.get(name, 0.0) for one in rewards) for name in PENALTIES}
     first = [reward.correct_initial or 0.0 for _, reward in scored]
     last = [reward.correct for _, reward in scored]
     changes = list(map(change, first, last))

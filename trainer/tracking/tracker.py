@@ -12,7 +12,7 @@ from typing import Any
 from conf.schema.config import Config
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import PARTS
-from rewards.reward import Scored
+from rewards.reward import MEASURES, Scored
 from trainer.run_folder.files import cut, read_rows, write_json
 from trainer.tracking.wandb_run import WandbRun
 from trainer.workers.scored_episode_json import RECORDED, scored_row
@@ -22,7 +22,8 @@ METRICS, EPISODES, SFT = "metrics.jsonl", "episodes.jsonl", "logs/sft.jsonl"
 LOST = "logs/lost_steps.jsonl"
 # Of W&B's table of episodes.
 COLUMNS = (
-    "step", "split", "problem", "question", "sub-questions", "final answer", "gold", "correct", "reward", *PARTS,
+    "step", "split", "problem", "question", "sub-questions", "final answer", "gold", "correct", "reward",
+    *PARTS, *MEASURES,
 )  # fmt: skip
 
 
@@ -137,7 +138,12 @@ class Tracker:
 def episode_record(item: Scored) -> dict[str, Any]:
     """Return a scored episode as one object: what ``rewards.score`` reads, and what it was paid."""
     record = item.episode.to_json() | {
-        "reward": {**item.reward.parts, "total": item.reward.total, "penalties": item.reward.penalties},
+        "reward": {
+            **item.reward.parts,
+            **item.reward.measures,
+            "total": item.reward.total,
+            "penalties": item.reward.penalties,
+        },
         "correct": item.reward.correct,
         "correct_initial": item.reward.correct_initial,
         "error": item.reward.error,

@@ -47,9 +47,7 @@ def test_entity_coverage(mode, value):
     assert entity_coverage(frozenset(), frozenset("x"), mode) == 1.0
 
 
-@pytest.mark.parametrize(
-    ("mode", "values"), [("paper", [1.5, -0.5]), ("authors_code", [0.125, -0.125]), ("bounded", [0.75, 0.0])]
-)
+@pytest.mark.parametrize(("mode", "values"), [("paper", [1.5, -0.5]), ("authors_code", [0.125, -0.125])])
 def test_answer_consistency(mode, values):
     assert answer_consistency([True, False], [0.5, -0.5], mode) == pytest.approx(values)
 

@@ -1,0 +1,109 @@
+"""Values that a decomposition hands to the solver, which it can only have by solving the problem itself.
+
+Known, and so no leak, is a value of the question and its options, of the solver's own initial attempt, of a reply to
+an earlier sub-question, and a value of everyday life. Where an earlier sub-question handed a value over it stays a
+leak, whatever replies repeat it. No value of everyday life counts as one where the problem has to be solved for it:
+where it is the gold answer, a result in the gold solution, or what an equation of the sub-question comes to.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+
+from rewards.nouns_and_vectors import word_key
+from rewards.numbers_in_text import known_values, values
+from rewards.reward import MEASURES
+from rewards.turns import turns_of
+from rollout.answers import extract
+from rollout.records import NUMERIC_TYPES, Episode, Problem
+
+# Small counts ("the first two days"), units of time (7 days, 24 hours, 365 days ...) and powers of ten.
+EVERYDAY = frozenset(map(Decimal, (0, 1, 2, 3, 4, 7, 10, 12, 24, 30, 52, 60, 100, 365, 1000)))
+_STATED = re.compile(r"\banswer\b|####|\\boxed|\b(?:option|choice)\b", re.IGNORECASE)
+_NO_NAMES = {"yes", "no", "true", "false"}
+
+
+@dataclass(frozen=True)
+class Handed:
+    """What one sub-question hands over: values, whether the gold answer is among what it says, and whether it is
+    charged for it. It is not for an answer that the solver's own initial attempt gave."""
+
+    values: frozenset[Decimal]
+    answer: bool
+    charged: bool
+
+
+def handed_over(episode: Episode) -> list[Handed]:
+    """Return what each sub-question hands over to the solver."""
+    problem = episode.problem
+    text = shown(problem)
+    stated = known_values(text)
+    attempt = known_values(episode.initial.text) if episode.initial else frozenset()
+    attempted = episode.initial is not None and extract.score(problem, episode.initial.answer) >= 1
+    solved = _solved(problem)
+    replied, said = frozenset[Decimal](), [word_key(text)]
+    handed: set[Decimal] = set()
+    found = []
+    for question, turn in zip(episode.subquestions, turns_of(episode), strict=True):
+        here = values(question)
+        everyday = EVERYDAY - solved - _results(question)
+        given = here - stated - attempt - everyday - (replied - handed)
+        answer = _gives_answer(problem, question, here - stated - (replied - handed), said)
+        own = answer and problem.answer_type not in NUMERIC_TYPES and not attempted
+        found.append(Handed(given, answer, bool(given) or own))
+        handed |= given
+        if turn is not None:
+            replied |= known_values(turn.text)
+            said.append(word_key(turn.text))
+    return found
+
+
+def measures(found: Sequence[Handed]) -> dict[str, float]:
+    """Return the measures of a decomposition by their names; 0 where it has no sub-question."""
+    shares = [bool(one.values) for one in found]
+    values_of = (sum(shares) / len(shares) if shares else 0.0, float(any(one.answer for one in found)))
+    return dict(zip(MEASURES, values_of, strict=True))
+
+
+def shown(problem: Problem) -> str:
+    """Return all that a question shows: its text and its options."""
+    choices = problem.choices or ()
+    options = choices.values() if isinstance(choices, dict) else choices
+    return "\n".join([problem.question, *options])
+
+
+@lru_cache(maxsize=10_000)
+def _results(text: str) -> frozenset[Decimal]:
+    """Return the values that stand right after an equals sign."""
+    return frozenset[Decimal]().union(*(values(found) for found in re.findall(r"=\s{0,3}\$?\s?(\d[\d,.]{0,40})", text)))
+
+
+def _solved(problem: Problem) -> frozenset[Decimal]:
+    """Return the values that the problem has to be solved for: its answer and the results in its solution."""
+    answer = values(problem.answer) if problem.answer_type in NUMERIC_TYPES else frozenset()
+    return answer | _results(problem.solution or "")
+
+
+def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said: Sequence[tuple[str, ...]]) -> bool:
+    """Return whether a sub-question names the gold answer; ``new`` are the values, and ``said`` has the words, that it
+    has not from the question or from a reply."""
+    if problem.answer_type in NUMERIC_TYPES:
+        return bool(new & values(problem.answer))
+    if problem.answer_type in ("boolean", "choice", "multi_choice"):
+        read = extract.extract(question, problem.answer_type, problem.choices) if _STATED.search(question) else None
+        return read is not None and read.rule not in ("last", "none") and extract.score(problem, read.answer) >= 1
+    names = [word_key(name) for name in (problem.answer, *problem.meta.get("answer_aliases", ()))]
+    return any(
+        _within(name, word_key(question)) and not any(_within(name, earlier) for earlier in said)
+        for name in names
+        if name and not _NO_NAMES.issuperset(name)
+    )
+
+
+def _within(part: Sequence[str], whole: Sequence[str]) -> bool:
+    """Return whether words stand in others, in a row."""
+    return f" {' '.join(part)} " in f" {' '.join(whole)} "

@@ -1,0 +1,180 @@
+"""The equations that a text states, each with what it computes with and whether it holds.
+
+"She sells 16 - 3 - 4 = 9 eggs" states one: units and words between are passed over. An equation that cannot be read, or
+that computes nothing ("x = 5"), is left out. Reading is linear in the text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
+from itertools import pairwise
+
+MAX_CHARS = 4_000
+# A longer side is no step of a solution.
+MAX_TOKENS = 60
+# Results may be rounded so far.
+TOLERANCE = 0.01
+_TOKEN = re.compile(
+    r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
+    r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
+    r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
+    r"|(?P<sign>[-−–+*×·⋅/÷]|\b(?:plus|minus|times|divided by|multiplied by)\b)"
+    r"|(?P<letter>(?<=[\d\s)])x(?=\s?[\d($.]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))"
+    r"|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
+    re.IGNORECASE,
+)
+_SIGNS = str.maketrans("−–×·⋅÷", "--***/")
+_SPOKEN = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/"}
+_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
+# A letter to compute with: what it is worth is not known.
+_UNKNOWN = "?"
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equation: the values that it computes with, the value it comes to, and whether that is so."""
+
+    operands: frozenset[Decimal]
+    result: Decimal
+    holds: bool
+
+
+@lru_cache(maxsize=20_000)
+def equations(text: str) -> tuple[Equation, ...]:
+    """Return the equations of a text in their order."""
+    sides: list[list[str]] = [[]]
+    found: list[Equation] = []
+    for match in _TOKEN.finditer(text[:MAX_CHARS]):
+        kind = match.lastgroup
+        if kind == "equals":
+            sides.append([])
+        elif kind == "end":
+            found += _read(sides)
+            sides = [[]]
+        else:
+            sides[-1].append(_token(match))
+    return tuple(found + _read(sides))
+
+
+def _token(match: re.Match[str]) -> str:
+    """Return a number, an operator, a bracket, or the empty string for a word."""
+    if match["number"]:
+        return match["number"].replace(",", "") + ("%" if match["percent"] else "")
+    if match["letter"] or match["of"]:
+        return "*" if match["letter"] else "of"
+    if match["word"] or match["unit"]:
+        return _UNKNOWN if len(match[0]) == 1 and match[0].isalpha() and match[0] not in "aAI" else ""
+    return _SPOKEN.get(match[0].lower()) or match[0].translate(_SIGNS)
+
+
+def _read(sides: Sequence[list[str]]) -> list[Equation]:
+    found = []
+    for before, after in pairwise(sides):
+        left, right = _ending(before), _beginning(after)
+        if sum(_is_number(token) for token in left) < 2 or not right or _UNKNOWN in (*left, *right):
+            continue
+        worth = [(_worth(left, percent), _worth(right, percent)) for percent in (0.01, 1.0)]
+        pairs = [(one, other) for one, other in worth if one is not None and other is not None]
+        if pairs:
+            holds = any(abs(one - other) <= TOLERANCE * max(1.0, abs(other)) for one, other in pairs)
+            result = Decimal(right[0].rstrip("%")) if len(right) == 1 else Decimal(repr(pairs[0][1]))
+            operands = frozenset(Decimal(token.rstrip("%")) for token in left if _is_number(token))
+            found.append(Equation(operands, result, holds))
+    return found
+
+
+def _is_number(token: str) -> bool:
+    return token[:1].isdigit() or token[:1] == "."
+
+
+def _ending(tokens: Sequence[str]) -> list[str]:
+    """Return the computation that a side ends in: back to a number that another one follows."""
+    kept: list[str] = []
+    for token in reversed([token for token in tokens if token][-MAX_TOKENS:]):
+        if kept and (_is_number(token) or token == ")") and (_is_number(kept[-1]) or kept[-1] == "("):
+            break
+        kept.append(token)
+    return _tidy(kept[::-1])
+
+
+def _beginning(tokens: Sequence[str]) -> list[str]:
+    """Return the computation, or the number, that a side begins with: up to a word that no operator follows."""
+    kept: list[str] = []
+    for place, token in enumerate(tokens[:MAX_TOKENS]):
+        if not token:
+            following = next((later for later in tokens[place : place + MAX_TOKENS] if later), "")
+            if kept and following not in ("+", "-", "*", "/"):
+                break
+        elif kept and _is_number(token) and _is_number(kept[-1]):
+            break
+        else:
+            kept.append(token)
+    return _tidy(kept)
+
+
+def _tidy(tokens: Sequence[str]) -> list[str]:
+    """Return a computation without operators that units left behind ("5 dollars / hour * 3")."""
+    kept: list[str] = []
+    for place, token in enumerate(tokens):
+        following = tokens[place + 1] if place + 1 < len(tokens) else ""
+        if token == "of":
+            if kept and _is_number(kept[-1]) and _is_number(following):
+                kept.append("*")
+        elif token not in _BINDS or not (
+            following in ("", "+", "*", "/", ")", "of") or (token != "-" and (not kept or kept[-1] in ("(", *_BINDS)))
+        ):
+            kept.append(token)
+    return kept
+
+
+def _worth(tokens: Sequence[str], percent: float) -> float | None:
+    """Return what a computation comes to, a percent sign being worth ``percent``; None where it cannot be read."""
+    values: list[float] = []
+    signs: list[str] = []
+    expecting = True
+    try:
+        for token in tokens:
+            if _is_number(token):
+                values.append(float(token.rstrip("%")) * (percent if token.endswith("%") else 1.0))
+                expecting = False
+            elif token == "(":
+                if not expecting:
+                    _push("*", values, signs)
+                signs.append(token)
+                expecting = True
+            elif token == ")":
+                while signs and signs[-1] != "(":
+                    _apply(values, signs)
+                if not signs:
+                    return None
+                signs.pop()
+                expecting = False
+            elif expecting:
+                values.append(0.0)  # a sign of its own
+                signs.append(token)
+            else:
+                _push(token, values, signs)
+                expecting = True
+        while signs:
+            _apply(values, signs)
+    except (IndexError, ZeroDivisionError, OverflowError, KeyError):
+        return None
+    return values[0] if len(values) == 1 and math.isfinite(values[0]) else None
+
+
+def _push(sign: str, values: list[float], signs: list[str]) -> None:
+    while signs and signs[-1] != "(" and _BINDS[signs[-1]] >= _BINDS[sign]:
+        _apply(values, signs)
+    signs.append(sign)
+
+
+def _apply(values: list[float], signs: list[str]) -> None:
+    right, left, sign = values.pop(), values.pop(), signs.pop()
+    if sign == "(":
+        raise KeyError(sign)
+    values.append({"+": left + right, "-": left - right, "*": left * right}[sign] if sign != "/" else left / right)

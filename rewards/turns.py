@@ -1,0 +1,28 @@
+"""The replies to the sub-questions of an episode, and the sub-questions that only repeat earlier ones."""
+
+from __future__ import annotations
+
+from rewards.nouns_and_vectors import word_key
+from rollout.records import Episode, Turn
+
+
+def turns_of(episode: Episode) -> list[Turn | None]:
+    """Return each sub-question's turn, None where it was not answered."""
+    waiting: dict[str, list[Turn]] = {}
+    for turn in reversed(episode.turns):
+        waiting.setdefault(turn.question, []).append(turn)
+    return [waiting[question].pop() if waiting.get(question) else None for question in episode.subquestions]
+
+
+def repeated(episode: Episode) -> set[int]:
+    """Return the places of the sub-questions that repeat the words of an earlier one, in any case and punctuation. One
+    that brings another answer repeats nothing: people ask so when a solution comes back to a quantity."""
+    found: set[int] = set()
+    answers: dict[tuple[str, ...], list[str | None]] = {}
+    for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):
+        before = answers.setdefault(word_key(question), [])
+        answer = turn.answer if turn else None
+        if before and (answer is None or answer in before):
+            found.add(index)
+        before.append(answer)
+    return found

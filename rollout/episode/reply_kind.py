@@ -1,0 +1,90 @@
+"""The kind of reply that a question asks for: a number, yes or no, or a name or another text.
+
+The words that ask decide, never what was replied. Of several sentences the last that asks counts; where none does,
+the caller says which kind is meant.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+# As the answer types of a problem are called.
+NUMBER, YES_OR_NO, TEXT = "number", "boolean", "text"
+# What is asked is told in a few words; of a longer text the end is read.
+MAX_CHARS = 1_000
+
+_MEASURED = (
+    "many|much|old|tall|far|long|big|large|high|heavy|fast|wide|deep|often|few|hot|cold|thick|quickly|late|early|soon|"
+    "small|short|slow|slowly|loud|more|less|fewer|close"
+)
+# Nouns whose value is a number, as in "What is the total cost of the pens?" or "In what year was he born?".
+_QUANTITIES = frozenset((
+    "number", "numbers", "amount", "amounts", "total", "sum", "difference", "product", "quotient", "remainder",
+    "cost", "costs", "price", "prices", "value", "values", "average", "mean", "median", "percent", "percentage",
+    "proportion", "fraction", "ratio", "rate", "speed", "distance", "length", "width", "height", "depth", "weight",
+    "mass", "area", "volume", "perimeter", "circumference", "diameter", "radius", "age", "ages", "duration",
+    "profit", "profits", "revenue", "income", "salary", "wage", "wages", "pay", "earnings", "savings", "balance",
+    "change", "tax", "discount", "tip", "fee", "interest", "debt", "payment", "loss", "expense", "expenses",
+    "spending", "budget", "population", "temperature", "capacity", "size", "quantity", "count", "score",
+    "probability", "chance", "maximum", "minimum", "year", "years", "month", "months", "week", "weeks", "day",
+    "days", "hour", "hours", "minute", "minutes", "second", "seconds", "dollars", "cents", "calories", "increase",
+    "decrease", "share", "portion", "combined", "remaining", "commission", "deposit", "refund", "lifespan",
+    "elevation", "density", "frequency", "gestation", "expectancy", "mileage",
+))  # fmt: skip
+_AUXILIARIES = (
+    "is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must|isn't|aren't|wasn't|"
+    "weren't|don't|doesn't|didn't|hasn't|haven't|hadn't|can't|couldn't|won't|wouldn't|shouldn't"
+)
+# A full stop after an initial or a title ends no sentence.
+_SENTENCE = re.compile(r"(?<=[.?!])(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|sr|vs|no)\.)(?<!\bmrs\.)\s+(?=\D)")
+_HOW = re.compile(rf"\bhow (?:very |exactly )?(?:{_MEASURED})\b|\bhow [a-z]{{3,12}} (?:is|are|was|were)\b")
+_YES_OR_NO = re.compile(rf"(?:(?:and|but|so|then|also|now),? )?(?:{_AUXILIARIES})\b")
+_AUXILIARY = re.compile(rf"\b(?:{_AUXILIARIES})\b")
+_WHAT = re.compile(r"\b(?:what|which)(?:'s|’s)?((?:[\s,]+[\w%$#'’./*+-]+){0,9})")
+# This names something and asks nothing of it.
+_ABOUT_ALONE = re.compile(r"(?:so |and |but |now )?(?:what|how) about\b")
+# What is said of the thing asked for, no longer the thing: "the name | of the year".
+_ABOUT = re.compile(r"\s(?:of|for|that|who|where|when|if|in|on|at|by|from|with|to|and|after|before)\b")
+_SUM = re.compile(
+    r"\s(?:is|are|was|would be|does)\s(?:\$?\d|#\d|half|twice|double)"
+    r"|\s(?:do|does|did)\s.*\s(?:cost|weigh|equal|pay|charge|total)$"
+)
+_ASKS_FOR_TEXT = re.compile(r"\b(?:who|whom|whose|where|when|why|how|what|which)\b")
+_COMMAND = re.compile(
+    r"(?:please )?(?:find|calculate|compute|determine|count|work out|add|subtract|multiply|divide|give|state|tell me)\b"
+    r"(.*)"
+)
+
+
+@lru_cache(maxsize=50_000)
+def reply_kind(question: str, otherwise: str = TEXT) -> str:
+    """Return the kind of reply that a question asks for: ``number``, ``boolean`` or ``text``, as answer types are
+    called; ``otherwise`` where its words ask for none."""
+    text = " ".join(question[-MAX_CHARS:].lower().replace("’", "'").split())
+    said = [sentence for sentence in _SENTENCE.split(text) if sentence]
+    asked = next((sentence for sentence in reversed(said) if sentence.endswith("?")), said[-1] if said else "")
+    asked = asked.strip(" ?!.:\"'")
+    if _ABOUT_ALONE.match(asked):
+        return otherwise
+    if _YES_OR_NO.match(asked):
+        return YES_OR_NO
+    if _HOW.search(asked):
+        return NUMBER
+    if what := _WHAT.search(asked):
+        return NUMBER if _is_quantity(what[1]) else TEXT
+    if _ASKS_FOR_TEXT.search(asked):
+        return TEXT
+    if command := _COMMAND.match(asked):
+        return NUMBER if _is_quantity(command[1]) else otherwise
+    # "If both are yes, is the third higher?" and "The first is higher than the second?"
+    return YES_OR_NO if text.endswith("?") and _AUXILIARY.search(asked) else otherwise
+
+
+def _is_quantity(thing: str) -> bool:
+    """Return whether what stands after "what" names a quantity before it says what the quantity is of."""
+    if _SUM.search(thing):
+        return True
+    about = _ABOUT.search(thing)
+    named = thing[: about.start()] if about else thing
+    return not _QUANTITIES.isdisjoint(named.replace("'s", "").split())

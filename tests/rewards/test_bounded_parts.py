@@ -1,0 +1,197 @@
+"""What the parts of ``bounded`` may never pay for; docs/rewards.md has a row for each."""
+
+from __future__ import annotations
+
+import time
+from decimal import Decimal
+
+import pytest
+
+from conf.schema.rewards import Rewards
+from rewards.nouns_and_vectors import TextResources
+from rewards.numbers_in_text import values
+from rewards.overlap import content
+from rewards.parts.equations import equations
+from rewards.penalties import is_copy
+from rewards.total import score_episode
+from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
+
+SETTINGS = Rewards.for_mode("bounded")
+QUESTION = (
+    "A tailor buys 15 rolls of cloth at $32 a roll. From each roll she sews 4 coats. She sells every coat for $21 at "
+    "the market. How many dollars does the tailor earn?"
+)
+TAILOR = Problem(
+    "tailor",
+    QUESTION,
+    "780",
+    solution="The cloth costs 15 * 32 = $480.\nShe sews 15 * 4 = 60 coats.\nShe gets 60 * 21 = $1260 for them.\n"
+    "So she earns 1260 - 480 = $780.",
+)
+PLAN = [
+    "How many dollars does the cloth cost?",
+    "How many coats does the tailor sew?",
+    "How many dollars does she get for the coats?",
+    "How many dollars does the tailor earn?",
+]
+REPLIES = [
+    "The cloth costs 15 * 32 = 480 dollars.",
+    "She sews 15 * 4 = 60 coats.",
+    "She gets 60 * 21 = 1260 dollars for the coats.",
+    "The tailor earns 1260 - 480 = 780 dollars.",
+]
+
+
+def episode(plan: list[str], replies: list[str], problem: Problem = TAILOR) -> Episode:
+    turns = [Turn(*pair) for pair in zip(plan, replies, strict=True)]
+    final = f"{problem.solution}\nThe answer is {problem.answer}."
+    attempt = Attempt("I cannot tell.")
+    return Episode(problem, "daslam", attempt, Decomposition("\n".join(plan), plan), turns, Attempt(final))
+
+
+@pytest.fixture(scope="module")
+def resources() -> TextResources:
+    return TextResources()
+
+
+@pytest.fixture(scope="module")
+def honest(resources):
+    return score_episode(episode(PLAN, REPLIES), resources, SETTINGS)
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        "Can you tell me this, please: {}",
+        "Please solve: {}",
+        "{} Think of every part of it.",
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_the_question_reworded_is_a_copy(frame, turned, resources, honest):
+    told = " ".join(QUESTION.split(". ")[::-1]) if turned else QUESTION.replace(". ", ", ").lower()
+    copied = score_episode(episode([frame.format(told)], [" ".join(REPLIES)]), resources, SETTINGS)
+    assert copied.penalties == {"copy": 0.3}
+    assert copied.total < honest.total
+
+
+def test_a_decomposition_may_end_in_the_questions_own_last_sentence(honest):
+    assert PLAN[-1] == QUESTION.split(". ")[-1]
+    assert honest.penalties == {}
+    assert is_copy(PLAN[-1], QUESTION)
+    assert not is_copy(PLAN[-1], QUESTION, first=False)
+
+
+@pytest.mark.parametrize(
+    "listed",
+    [
+        "What about the tailor, the rolls, the cloth, the coats, the market and the dollars?",
+        "Tailor, rolls, cloth, coats, market, dollars?",
+        "How many tailors, rolls, cloths, coats, markets and dollars are there?",
+    ],
+)
+def test_a_list_of_nouns_is_below_a_decomposition(listed, resources, honest):
+    reply = "There is a tailor with 15 rolls of cloth, coats, a market and dollars."
+    stuffed = score_episode(episode([listed], [reply]), resources, SETTINGS)
+    assert stuffed.parts["entity_coverage"] < honest.parts["entity_coverage"]
+    assert stuffed.total < honest.total - 0.1
+
+
+def consistency(replies: list[str], resources, plan: list[str] | None = None) -> float:
+    return score_episode(episode(plan or PLAN, replies), resources, SETTINGS).parts["answer_consistency"]
+
+
+def test_an_honest_reply_is_above_an_echo_a_wrong_value_and_a_refusal(resources, honest):
+    assert honest.parts["answer_consistency"] > 0.9
+    values_alone = [reply.split("= ")[1].split()[0] for reply in REPLIES]
+    assert 0.5 <= consistency(values_alone, resources) < honest.parts["answer_consistency"]
+    for number in (7, 41, 15, 32):
+        assert consistency([f"{question[:-1]}: {number}" for question in PLAN], resources) < 0.5
+    wrong = [
+        "It costs 500 dollars.",
+        "She sews 15 * 4 = 64 coats.",
+        "1290",
+        "The tailor earns 1260 - 480 = 790 dollars.",
+    ]
+    assert consistency(wrong, resources) < 0.2
+    assert consistency(["I cannot tell."] * 4, resources) == 0.0
+    assert consistency(["The river flows 25 miles to the north."] * 4, resources) <= 0.1
+
+
+def test_replies_in_another_order_compute_with_what_nobody_said_yet(resources, honest):
+    turned = consistency(REPLIES[::-1], resources, PLAN[::-1])
+    assert turned < honest.parts["answer_consistency"] - 0.2
+
+
+def test_steps_that_nobody_took_are_missing(resources, honest):
+    assert consistency(REPLIES[:2], resources, PLAN[:2]) < honest.parts["answer_consistency"] - 0.2
+
+
+FERRY = Problem(
+    "ferry",
+    "Could the ferry of Kiel carry the bell of Erfurt?",
+    "yes",
+    "boolean",
+    solution="The ferry of Kiel carries 20,000 tonnes.\nThe bell Gloriosa in Erfurt weighs 11 tonnes.",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "reply", "low", "high"),
+    [
+        ("Which bell hangs in Erfurt?", "The bell in Erfurt is the Gloriosa.", 0.8, 1.0),
+        ("Which bell hangs in Erfurt?", "Gloriosa", 0.7, 1.0),
+        ("Which bell hangs in Erfurt?", "Which bell hangs in Erfurt: 7", 0.0, 0.1),
+        ("Which bell hangs in Erfurt?", "I do not know.", 0.0, 0.0),
+        ("How much does the bell weigh?", "The bell weighs 11 tonnes.", 0.9, 1.0),
+        ("How much does the bell weigh?", "The bell is the Gloriosa.", 0.0, 0.0),
+        ("Can #1 carry it?", "Yes.", 0.7, 1.0),
+        ("Can #1 carry it?", "No.", 0.0, 0.1),
+        ("Can #1 carry it?", "7", 0.0, 0.0),
+    ],
+)
+def test_the_kind_that_is_asked_for_is_looked_for(question, reply, low, high, resources):
+    plan = ["How much does the ferry of Kiel carry?", question]
+    item = episode(plan, ["It carries 20,000 tonnes.", reply], FERRY)
+    share = score_episode(item, resources, SETTINGS).shares["answer_consistency"][1]
+    assert low <= 2 * share <= high
+
+
+@pytest.mark.parametrize(
+    ("question", "nouns"),
+    [
+        ("How many pies did the bakery sell?", {"pie", "bakery"}),
+        ("How many apples did Tom eat?", {"apple", "tom"}),
+        ("How much does the box of pens cost?", {"box", "pen"}),
+        ("HOW MUCH DO THE TWO BAGS WEIGH?", {"bag"}),
+        ("How many pages did her sister read on Monday?", {"page", "sister", "monday"}),
+        ("How much did the three shirts cost together?", {"shirt"}),
+    ],
+)
+def test_the_verb_of_a_question_is_no_noun(question, nouns, resources):
+    assert resources.nouns([question]) == [nouns]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("She sells 16 - 3 - 4 = 9 eggs.", [("9", True)]),
+        ("$5/hour * 3 hours = $15, so 5 + 5 = 11", [("15", True), ("11", False)]),
+        ("20% of 50 = 10 and 2 * (3 + 1) = 8", [("10", True), ("8", True)]),
+        ("12 plus 14 equals 26", [("26", True)]),
+        ("x = 5, 2x + 3 = 13, 7 = 7", []),
+    ],
+)
+def test_equations_of_a_text(text, found):
+    assert [(str(one.result), one.holds) for one in equations(text)] == found
+    assert all(isinstance(operand, Decimal) for one in equations(text) for operand in one.operands)
+
+
+@pytest.mark.parametrize("read", [equations, values, content])
+@pytest.mark.parametrize(
+    "piece", ["1,", "1,234", "9 ", "= ", "9 = ", "((", "5 of ", "Step 1", "two and ", "hundred ", "-", ". 1) ", "a b "]
+)
+def test_hostile_texts_are_read_in_no_time(read, piece):
+    started = time.perf_counter()
+    read(piece * 20_000)
+    assert time.perf_counter() - started < 2

@@ -1,0 +1,145 @@
+"""A decomposer that hands the solver what only solving the problem gives is seen, and is not paid for it."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from conf.schema.rewards import Rewards
+from rewards.leak import handed_over, measures
+from rewards.nouns_and_vectors import TextResources
+from rewards.numbers_in_text import known_values, values
+from rewards.total import score_episode
+from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
+
+FARM = Problem(
+    "farm",
+    "A farm has 6 fields with 45 sheep each. In spring 38 lambs are born and 13 sheep are sold. "
+    "How many sheep are there?",
+    "295",
+    solution="There are 6 * 45 = 270 sheep.\nWith the lambs there are 270 + 38 = 308.\nThen 308 - 13 = 295 are left.",
+)
+HONEST = [
+    ("How many sheep are in all fields?", "There are 6 * 45 = 270 sheep."),
+    ("How many sheep are there with the lambs?", "270 + 38 = 308 sheep."),
+    ("How many of the 308 sheep are left when 13 are sold?", "308 - 13 = 295 sheep are left."),
+]
+FINAL = "6 * 45 = 270\n270 + 38 = 308\n308 - 13 = 295 sheep."
+
+
+def episode(pairs, problem: Problem = FARM, initial: str = "6 + 45 = 51 sheep.", final: str = FINAL) -> Episode:
+    plan = [question for question, _ in pairs]
+    turns = [Turn(*pair) for pair in pairs]
+    return Episode(problem, "daslam", Attempt(initial), Decomposition("\n".join(plan), plan), turns, Attempt(final))
+
+
+@pytest.fixture(scope="module")
+def resources() -> TextResources:
+    return TextResources()
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Nine hundred and eighty of 1,200.50 at $3", ["980", "1200.5", "3"]),
+        ("three and four, twenty-five, two dozen, 3 thousand", ["3", "4", "25", "24", "3000"]),
+        ("eleven thousand seven hundred and sixty", ["11760"]),
+        ("650/13 and 20%", ["650", "13", "20"]),
+        ("Step 2: take #1, the 3rd one, twice and half of it", ["1"]),  # one
+        ("1. How many?\n2) How much?", []),
+    ],
+)
+def test_values_of_a_text(text, found):
+    assert values(text) == frozenset(map(Decimal, found))
+
+
+def test_a_percentage_makes_its_share_known():
+    assert known_values("20% of 50") == frozenset(map(Decimal, ("20", "0.2", "50")))
+
+
+@pytest.mark.parametrize("mode", ["bounded", "outcome"])
+@pytest.mark.parametrize(
+    "leak",
+    [
+        [("As 6 * 45 = 270, 270 + 38 = 308 and 308 - 13 = 295, how many sheep are there?", "295 sheep are there.")],
+        [*HONEST[:2], ("Two hundred and ninety-five are left. How many sheep are there?", "295 sheep.")],
+        [("If the fields hold 270 sheep, how many are there with the lambs?", "270 + 38 = 308 sheep."), HONEST[2]],
+        [*HONEST[:2], ("How many are 308 - 13 = 295 sheep?", "295"), *((f"Is field {n} full?", "Yes.") for n in "123")],
+    ],
+)
+def test_a_leak_is_at_least_three_tenths_below_an_honest_decomposition(leak, mode, resources):
+    settings = Rewards.for_mode(mode)
+    honest, leaking = (score_episode(episode(pairs), resources, settings) for pairs in (HONEST, leak))
+    assert honest.measures == {"given": 0.0, "gives_answer": 0.0}
+    assert leaking.measures["given"] > 0
+    assert honest.total >= leaking.total + 0.3
+
+
+@pytest.mark.parametrize("mode", ["bounded", "outcome"])
+def test_a_right_answer_that_was_given_away_earns_no_more_than_a_wrong_one(mode, resources):
+    settings = Rewards.for_mode(mode)
+    given = [*HONEST[:2], ("It comes to 295. How many sheep are there?", "295 sheep.")]
+    bought = score_episode(episode(given), resources, settings)
+    assert bought.correct == 1
+    most_of_a_wrong_one = sum(weight for part, weight in settings.weights.items() if part != "correctness")
+    assert bought.total <= most_of_a_wrong_one
+
+
+def test_known_values_are_no_leak():
+    reply = [("Is 51 right?", "No."), ("How many are 6 and 45, in 12 months?", "270"), ("Is it 270?", "Yes.")]
+    assert measures(handed_over(episode(reply))) == {"given": 0.0, "gives_answer": 0.0}
+
+
+def test_a_value_that_a_reply_only_repeats_stays_a_leak():
+    pairs = [
+        ("The fields hold 270 sheep. How many fields are there?", "6 fields with 270 sheep."),
+        ("270 + 38?", "308"),
+    ]
+    assert [bool(one.values) for one in handed_over(episode(pairs))] == [True, True]
+
+
+def test_an_everyday_value_that_the_problem_is_solved_for_is_a_leak():
+    problem = Problem("eggs", "A box holds 6 eggs. How many eggs do 4 boxes hold?", "24", solution="6 * 4 = 24 eggs.")
+    (told,) = handed_over(episode([("As it is 24, how many eggs are there?", "24")], problem))
+    assert told.values == {Decimal(24)}
+    assert told.answer
+    (asked,) = handed_over(episode([("How many eggs are in 12 boxes?", "72")], problem))
+    assert not asked.values
+
+
+@pytest.mark.parametrize(
+    ("kind", "gold", "question", "gives"),
+    [
+        ("text", "Karen Fairchild", "Does Karen Fairchild sing it?", True),
+        ("text", "Karen Fairchild", "Who sings it with Karen?", False),
+        ("boolean", "yes", "Is it so, yes or no?", False),
+        ("boolean", "yes", "The answer is yes. Is it so?", True),
+        ("choice", "B", "The answer is (B). Which one is it?", True),
+        ("choice", "B", "Which of the pens is longer?", False),
+    ],
+)
+def test_the_answer_may_be_a_name_or_a_verdict(kind, gold, question, gives):
+    choices = {"A": "the red pen", "B": "the blue pen"} if kind == "choice" else None
+    problem = Problem("p", "Which pen is it?", gold, kind, choices=choices)
+    (found,) = handed_over(episode([(question, "I cannot tell.")], problem, initial="I cannot tell."))
+    assert (found.answer, found.charged) == (gives, gives)
+
+
+def test_the_charge_falls_on_the_subquestions_that_leak(resources):
+    settings = Rewards.for_mode("outcome")
+    pairs = [
+        HONEST[0],
+        ("With 308 sheep, how many are left?", "295"),
+        ("So is it 295?", "Yes."),
+        ("Is 308 a lot?", "No."),
+    ]
+    reward = score_episode(episode(pairs), resources, settings)
+    assert reward.penalties == {"given": settings.penalty["given"]}
+    assert reward.by_subquestion == pytest.approx([0, -1 / 2, 0, -1 / 2])
+
+
+def test_a_decomposition_without_subquestions_hands_nothing_over(resources):
+    assert score_episode(episode([]), resources, Rewards.for_mode("bounded")).measures["given"] == 0.0
+    direct = Episode(FARM, "direct", final=Attempt(FINAL))
+    assert score_episode(direct, resources, Rewards.for_mode("bounded")).measures == {}
