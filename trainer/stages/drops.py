@@ -62,4 +62,8 @@ def what_was_wrong(item: Scored) -> str:
     """Return under which name an episode that cannot be trained on is counted."""
     if item.reward.error is not None:
         return "not scored"
-    return item.episode.outcome if item.episode.outcome != "ok" else "no policy tokens"
+    if item.episode.outcome != "ok":
+        return item.episode.outcome
+    # As a prompt that is too long for the decomposer's context.
+    decomposition = item.episode.decomposition
+    return (decomposition.invalid if decomposition else None) or "no policy tokens"

@@ -211,7 +211,7 @@ class Pipeline:
     async def _collect(self, index: int) -> None:
         """Take outcomes from one worker, for as long as the pipeline runs; bring it back whenever it was lost."""
         while True:
-            if self._assignments.lives[index] is not Life.RUNNING:
+            while self._assignments.lives[index] is not Life.RUNNING:
                 await self._bring_back(index)
             number, call = self._assignments.numbers[index], self.workers[index].collect.remote(COLLECT_S)
             try:
@@ -243,7 +243,7 @@ class Pipeline:
         again = [self._tried(job, outcome.error) for job, outcome in taken if outcome.episode is None]
         if again:
             self.counts["retried"] += len(again)
-            await self.submit(again)
+            self._spawn(self.submit, again)
         good = [(job, outcome.episode) for job, outcome in taken if outcome.episode is not None]
         pairs = await self._score([episode for _, episode in good]) if good else []
         scored = [Scored(job, *pair) for (job, _), pair in zip(good, pairs, strict=True)]

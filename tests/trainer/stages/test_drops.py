@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from rollout.jobs import Outcome
-from rollout.records import Episode
+from rollout.records import Decomposition, Episode
 from tests.trainer.fakes import Worker
 from tests.trainer.loop import GROUPS, scored, train
 from trainer.stages.drops import Drops, NothingToTrainOn, what_was_wrong
@@ -73,3 +73,5 @@ def test_what_was_wrong_has_one_name():
     good = scored(0, [0])
     assert what_was_wrong(replace(good, reward=replace(good.reward, error="ValueError: poison"))) == "not scored"
     assert what_was_wrong(replace(good, episode=replace(good.episode, policy=None))) == "no policy tokens"
+    too_long = replace(good.episode, policy=None, decomposition=Decomposition("", [], invalid="prompt_too_long"))
+    assert what_was_wrong(replace(good, episode=too_long)) == "prompt_too_long"
