@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,10 +39,11 @@ class Rank:
             os.environ["DS_ACCELERATOR"] = "cpu"
 
     def address(self) -> tuple[str, int]:
-        """Return a host and free port for the ranks to meet at."""
-        with socket.create_server(("", 0)) as probe:
-            port: int = probe.getsockname()[1]
-        return ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1", port
+        """Return the host and port at which the ranks are to meet; this one listens there from now on."""
+        host = ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1"
+        # Kept and shared with the process group: a port that was only found to be free may be another's by then.
+        self._meeting = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
+        return host, self._meeting.port
 
     def connect(self, host: str, port: int) -> int:
         """Join the process group of all ranks; return the process id."""
