@@ -60,9 +60,14 @@ def replies_of(problem: Problem) -> list[str] | None:
     if problem.answer_type != "boolean":
         whole = len(lines) == len(asked) or (problem.source == "chained" and len(lines) == len(asked) + 1)
         return lines[: len(asked)] if whole else None
-    facts = [max(lines, key=lambda line, text=text: len({*words(text)} & {*words(line)})) for text in asked]
+    facts = [_nearest(text, lines) for text in asked]
     replies = [f"Yes. {fact}" if VERDICT.match(text) else fact for text, fact in zip(asked, facts, strict=True)]
     return [*replies[:-1], f"{problem.answer.capitalize()}. {facts[-1]}"]
+
+
+def _nearest(text: str, lines: Sequence[str]) -> str:
+    """Return the line with most of a text's words."""
+    return max(lines, key=lambda line: len({*words(text)} & {*words(line)}))
 
 
 def another(case: Case) -> Pairs | None:
@@ -251,8 +256,8 @@ def main() -> None:
     honest = [one for one, _ in found["replies refuse"]]
     charged = {name: sum(name in one.penalties for one in honest) for name in settings.penalty}
     shares = ", ".join(f"{name} {count / len(honest):.3f}" for name, count in charged.items())
-    parts = ", ".join(f"{part} {fmean(one.parts[part] or 0.0 for one in honest):.3f}" for part in PARTS[:2])
-    console.print(f"the data's own: means {parts}; share charged with {shares}", highlight=False)
+    means = ", ".join(f"{part} {fmean(one.parts[part] or 0.0 for one in honest):.3f}" for part in PARTS[:2])
+    console.print(f"the data's own: means {means}; share charged with {shares}", highlight=False)
 
 
 if __name__ == "__main__":
