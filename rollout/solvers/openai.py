@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
-import os
 import random
 import time
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import openai
@@ -24,6 +24,7 @@ import openai
 from conf.schema.solver import OpenAISolver as OpenAISettings
 from rollout.engine.sampling import Sampling
 from rollout.episode.contracts import Reply, SolverFailure
+from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.rate_limits import RateLimits
 
@@ -53,20 +54,27 @@ class OpenAISolver(Backend):
 
     def __init__(self, settings: OpenAISettings, seed: int = 0, *, minute_s: float = 60.0) -> None:
         super().__init__(settings, seed)
-        self._key = os.environ.get(settings.api_key_env, "")
+        self._key = ApiKey(settings.api_key_env)
         # A local server asks for no key: then no header is sent, not an empty one.
-        self._headers: dict[str, Any] = {} if self._key else {"Authorization": openai.Omit()}
-        connections = openai.DEFAULT_CONNECTION_LIMITS
-        http = openai.DefaultAsyncHttpxClient(limits=connections, timeout=None, follow_redirects=False)
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key or "none", base_url=settings.base_url, max_retries=0, timeout=None, http_client=http
-        )
+        self._headers: dict[str, Any] = {} if self._key.value else {"Authorization": openai.Omit()}
+        # Made now, since that takes a moment; what is wrong with it is raised by each request.
+        with suppress(SolverMisconfigured):
+            _ = self._client
         self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, minute_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._answered = False
-        # A line a request, with nothing in it that the run does not count anyway.
-        for name in ("httpx", "httpx2", "openai"):
+        # A line a request, with nothing in it that the run does not count anyway, or with a header that was refused.
+        for name in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
+
+    @cached_property
+    def _client(self) -> openai.AsyncOpenAI:
+        """The client. Raises SolverMisconfigured if none can be made of the environment."""
+        self._key.check()
+        connections = openai.DEFAULT_CONNECTION_LIMITS
+        http = openai.DefaultAsyncHttpxClient(limits=connections, timeout=None, follow_redirects=False)
+        key, url = self._key.value or "none", self.settings.base_url
+        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=None, http_client=http)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -166,7 +174,7 @@ class OpenAISolver(Backend):
         text = self._clean(f"the server answered {status}: {error.message}")
         said = f"{error.code} {error.message}".lower()
         if status == 401 or (status == 403 and not self._answered):
-            held = "is not accepted" if self._key else "is not set"
+            held = "is not accepted" if self._key.value else "is not set"
             return SolverMisconfigured(f"solver.api_key_env: the key in {settings.api_key_env} {held}; {text}")
         if status == 402 or "insufficient_quota" in said:
             return SolverMisconfigured(f"solver.api_key_env: the account of the key in {settings.api_key_env}: {text}")
@@ -192,7 +200,7 @@ class OpenAISolver(Backend):
         choice = choices[0] if choices else None
         message = getattr(choice, "message", None)
         text = getattr(message, "content", None) if self.settings.api == "chat" else getattr(choice, "text", None)
-        written = self._hide(text).strip() if isinstance(text, str) else ""
+        written = self._key.hide(text).strip() if isinstance(text, str) else ""
         reply = Reply(written, *self._tokens(completion, prompt, written))
         self.usage.count(reply)
         cost = reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
@@ -212,12 +220,9 @@ class OpenAISolver(Backend):
 
         return count("completion_tokens", text), count("prompt_tokens", prompt)
 
-    def _hide(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
-
     def _clean(self, text: str) -> str:
         """Return one short line without the key."""
-        return " ".join(self._hide(text).split())[:300]
+        return " ".join(self._key.hide(text).split())[:300]
 
 
 def retry_after(headers: Any) -> float | None:
