@@ -28,6 +28,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
+from conf.schema.override_text import override
 from launch.compose import compose
 from launch.job import execute
 from trainer.reports.sweep_table import DONE, score, write_comparison
@@ -65,9 +66,9 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, l
         folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")
     folder.mkdir(parents=True)
     (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": list(overrides)}))
-    group = [] if any(text.startswith("tracking.group=") for text in overrides) else [f"tracking.group={sweep.name}"]
-    escaped = str(folder).replace("'", "\\'")
-    return folder, [*overrides, f"run_dir='{escaped}'", *group]
+    named = any(text.startswith("tracking.group=") for text in overrides)
+    group = [] if named else [override("tracking.group", sweep.name)]
+    return folder, [*overrides, override("run_dir", str(folder)), *group]
 
 
 def _wait_until_left(folder: Path) -> None:
@@ -199,7 +200,7 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
     start_ray(config)
     address = ray.get_runtime_context().gcs_address
-    return [f"cluster.address='{address}'"], lambda: stop_ray(config)
+    return [override("cluster.address", address)], lambda: stop_ray(config)
 
 
 class Tables(Callback):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import signal
 import time
 from collections.abc import Awaitable, Iterator
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.text import Text
 
 from conf.schema.config import Config
+from conf.schema.override_text import command, resumed
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
 from rollout.data.source import make_source
@@ -142,9 +142,7 @@ class Run:
 
     def resume_command(self) -> str:
         """Return the command that goes on from the newest checkpoint."""
-        kept = [text for text in self.overrides if not text.startswith(("run_dir=", "resume="))]
-        command = ["python", "-m", "launch.train", *kept, f"run_dir={self.folder}", "resume=auto"]
-        return " ".join(map(shlex.quote, command))
+        return command("launch.train", resumed(self.overrides, str(self.folder), "resume=auto"))
 
     def _resume(self) -> str | None:
         """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B

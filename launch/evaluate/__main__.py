@@ -8,7 +8,6 @@ failed, 2 refused configuration, 130 stopped by Ctrl-C.
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.override_text import command, resumed
 from launch.compose import compose
 from launch.train import main as stage
 
@@ -79,8 +79,7 @@ def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object])
     if results:
         say(f"table   {write(folder, results, run.matrix)}\npicture {folder / 'matrix.png'}")
     if status:
-        again = [text for text in arguments if not text.startswith("run_dir=")]
-        say(f"to go on: python -m launch.evaluate {shlex.join([*again, f'run_dir={folder}'])}")
+        say(f"to go on: {command('launch.evaluate', resumed(arguments, str(folder)))}")
     say(str(folder))
     return status
 
