@@ -13,13 +13,14 @@ from rich.console import Console
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from launch.hub import check_names
 from rollout.records import RecordError
 
 
 def run_folder(config: Config) -> Path:
     """Return the run's folder: as configured, or runs/<date>_<time>."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
+    return Path(config.run_dir or f"runs/{stamp}").resolve()
 
 
 def execute(config: Config, overrides: list[str]) -> int:
@@ -60,6 +61,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
             f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
+    check_names(config)
     _check_resources(config, console)
     say(f"run folder {folder}")
     from trainer.run import Run

@@ -233,7 +233,7 @@ class Run:
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         config = self.config
         recorded = config.rollout.replay
-        episodes = read_recording(Path(recorded).expanduser(), config) if recorded else []
+        episodes = read_recording(Path(recorded), config) if recorded else []
         roles = await start_roles(config, logs, only=("learner",) if recorded else ROLES)
         learner = roles.learner
         assert learner is not None

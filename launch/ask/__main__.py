@@ -17,6 +17,7 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from launch.hub import check_names
 from launch.trained import trained
 from rollout.records import ANSWER_TYPES
 
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = trained(options.run_or_model, options.set)
+        check_names(config)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

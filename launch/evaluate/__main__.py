@@ -17,6 +17,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from launch.compose import compose
+from launch.hub import check_names
 from launch.train import main as stage
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     from rollout.records import RecordError
 
     planned = cells(config, arguments)
+    for cell in planned:
+        check_names(cell.config)
     folder = run_folder(config)
     say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
 

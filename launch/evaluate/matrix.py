@@ -116,7 +116,7 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
 def _files(path: str | None) -> list[Any]:
     """Return a model's path, and of a folder its weights' sizes and times: it may be written anew under the
     same name."""
-    folder = Path(model_path(path)).expanduser() if path else None
+    folder = Path(model_path(path)) if path else None
     files = sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else []
     return [path, *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]
 

@@ -41,7 +41,7 @@ def chat_format(tokenizer: Any) -> Chat | None:
 
 def model_chat(path: str) -> Chat | None:
     """Return the chat format of a model folder or a name on the hub; None if its tokenizer has none."""
-    folder = Path(path).expanduser()
+    folder = Path(path)
     if folder.is_dir() and not _has_template(folder):
         return None
     from transformers import AutoTokenizer
