@@ -28,6 +28,7 @@ from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
 from launch.compose import MULTIRUN, compose, parse, trials
+from rollout.signals import Stopped, exit_status
 from trainer.run_folder.code_version import VARIABLE, code_version
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
@@ -323,9 +324,9 @@ def _follow(client: Any, address: str, job: str) -> int:
         asyncio.run(tail())
         while not (status := client.get_job_status(job)).is_terminal():  # the log's end comes a moment before
             time.sleep(0.5)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stopped:
         sys.stderr.write(f"\n{job} goes on; stop it with: python -m launch.submit --address {address} --stop {job}\n")
-        return 130
+        return exit_status(stopped)
     sys.stdout.write(f"{job} {status.value}\n")
     return 0 if status.value == "SUCCEEDED" else 1
 

@@ -13,8 +13,8 @@ from conf.schema.base import MODEL, PATH, ConfigError
 from conf.schema.keys import marked
 from conf.schema.places import ASSETS
 from launch.ask.__main__ import main as ask
+from launch.check_models import _missing, check_models
 from launch.compose import compose
-from launch.hub import _missing, check_names
 from launch.train import main as train
 from launch.trained import trained
 
@@ -53,7 +53,7 @@ def no_hub(request, monkeypatch):
         raise request.param
 
     monkeypatch.setattr(HfApi, "model_info", model_info)
-    monkeypatch.setattr("launch.hub._missing", _missing.__wrapped__)
+    monkeypatch.setattr("launch.check_models._missing", _missing.__wrapped__)
     return "HF_HUB_OFFLINE is set" if isinstance(request.param, OfflineModeIsEnabled) else "no connection: Name or"
 
 
@@ -77,9 +77,9 @@ def test_a_name_to_ask_that_leads_nowhere_is_refused_in_one_line(no_hub, capsys)
 
 
 def test_on_a_cluster_that_is_joined_its_nodes_look_for_models(no_hub):
-    check_names(compose(["model.path=runs/typo", "cluster=ray"]))
+    check_models(compose(["model.path=runs/typo", "cluster=ray"]))
     with pytest.raises(ConfigError):
-        check_names(compose(["model.path=runs/typo"]))
+        check_models(compose(["model.path=runs/typo"]))
 
 
 def test_a_value_to_ask_with_that_cannot_be_read_is_said_by_its_key():
