@@ -21,7 +21,7 @@ from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
-from rollout.data.source import make_source
+from rollout.data.source import check_held_out, make_source
 from rollout.records import Problem
 from rollout.signals import STOPPING, Stopped, exit_status, held_signals, kept_handlers, leave_lost_terminal
 from rollout.solvers.base import Usage
@@ -62,6 +62,7 @@ class Run:
         self.config, self.folder, self.mirror = config, folder, mirror
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
+        check_held_out(config, self.source)
         self.seconds: dict[str, float] = {}
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {

@@ -26,6 +26,7 @@ from rollout.engine.sampling import Sampling
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.proxies import client_options, proxy_to, unusable
 from rollout.solvers.rate_limits import RateLimits
 
 RETRIED = (408, 409, 425, 429)
@@ -55,6 +56,7 @@ class OpenAISolver(Backend):
     def __init__(self, settings: OpenAISettings, seed: int = 0, *, minute_s: float = 60.0) -> None:
         super().__init__(settings, seed)
         self._key = ApiKey(settings.api_key_env)
+        self._proxy = proxy_to(settings.base_url)
         # A local server asks for no key: then no header is sent, not an empty one.
         self._headers: dict[str, Any] = {} if self._key.value else {"Authorization": openai.Omit()}
         # Made now, since that takes a moment; what is wrong with it is raised by each request.
@@ -72,7 +74,15 @@ class OpenAISolver(Backend):
         """The client. Raises SolverMisconfigured if none can be made of the environment."""
         self._key.check()
         connections = openai.DEFAULT_CONNECTION_LIMITS
-        http = openai.DefaultAsyncHttpxClient(limits=connections, timeout=None, follow_redirects=False)
+        proxy = self._proxy
+        try:
+            http = openai.DefaultAsyncHttpxClient(
+                limits=connections, timeout=None, follow_redirects=False, **client_options(proxy)
+            )
+        except Exception as error:
+            if proxy is None:
+                raise
+            raise unusable(proxy, error) from None
         key, url = self._key.value or "none", self.settings.base_url
         return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=None, http_client=http)
 
@@ -166,7 +176,8 @@ class OpenAISolver(Backend):
         except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
             # A ValueError is a body that is no JSON.
             cause = error.__cause__ or error
-            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}")) from None
+            way = f", through the proxy {self._proxy.place} of {self._proxy.variable}" if self._proxy else ""
+            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}") + way) from None
 
     def _status(self, error: openai.APIStatusError) -> Exception:
         """Return the error that a status of 400 and above means."""
