@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
 import pytest
 from huggingface_hub import HfApi
 from huggingface_hub.errors import OfflineModeIsEnabled
+from transformers import GPT2Config
 
 from conf.schema.base import MODEL, PATH, ConfigError
 from conf.schema.keys import marked
@@ -85,3 +87,39 @@ def test_on_a_cluster_that_is_joined_its_nodes_look_for_models(no_hub):
 def test_a_value_to_ask_with_that_cannot_be_read_is_said_by_its_key():
     with pytest.raises(ConfigError, match=r"^strategy\.stop: '\[a' cannot be read"):
         trained("package:tiny_decomposer", ["strategy.stop=[a"])
+
+
+@pytest.fixture
+def model(tiny_model, tmp_path):
+    return Path(shutil.copytree(tiny_model, tmp_path / "model"))
+
+
+def without_end_token(folder):
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).is_file():
+            told = json.loads((folder / name).read_text())
+            told.pop("eos_token", None)
+            (folder / name).write_text(json.dumps(told))
+
+
+@pytest.mark.parametrize("key", ["model.path", "start_from"])
+def test_a_tokenizer_without_an_end_of_text_token_cannot_be_fine_tuned(model, key):
+    without_end_token(model)
+    with pytest.raises(ConfigError, match=rf"^{key}: the tokenizer of .* has no end-of-text token .*which stage sft"):
+        check_models(compose(["stages=[sft,ppo]", f"{key}='{model}'"]))
+    check_models(compose(["stages=[ppo]", f"{key}='{model}'"]))
+
+
+@pytest.mark.parametrize(
+    ("key", "override"),
+    [("model.lora", "+model.lora={rank: 4, alpha: 8}"), ("rollout.weights.verify", "rollout.weights.verify=true")],
+)
+def test_a_model_that_keeps_weights_transposed_is_refused_by_name_where_that_matters(model, tmp_path, key, override):
+    folder = tmp_path / "gpt2"
+    GPT2Config(vocab_size=512, n_embd=32, n_layer=1, n_head=2).save_pretrained(folder)
+    for file in model.glob("tokenizer*"):
+        shutil.copy(file, folder)
+    with pytest.raises(ConfigError, match=rf"^{key}: .*Conv1D"):
+        check_models(compose([f"model.path='{folder}'", override]))
+    check_models(compose([f"model.path='{folder}'"]))
+    check_models(compose([f"model.path='{model}'", override]))
