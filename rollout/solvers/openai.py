@@ -88,9 +88,11 @@ class OpenAISolver(Backend):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Server, interface and model."""
+        """Server, interface and model, and what else every request says."""
         settings = self.settings
-        return {"backend": "openai", "base_url": settings.base_url, "api": settings.api, "model": settings.model}
+        named = {"backend": "openai", "base_url": settings.base_url, "api": settings.api, "model": settings.model}
+        # Only where there is something: what an earlier version has cached is still found.
+        return named | ({"extra_body": settings.extra_body} if settings.extra_body else {})
 
     @property
     def spent(self) -> bool:
@@ -167,7 +169,7 @@ class OpenAISolver(Backend):
         }
         try:
             async with asyncio.timeout(settings.request_timeout_s):
-                return await create(**body, extra_headers=self._headers)
+                return await create(**body, extra_headers=self._headers, extra_body=settings.extra_body or None)
         except TimeoutError:
             text = f"no reply in {settings.request_timeout_s:g} s (solver.request_timeout_s)"
             raise RetryableError(text, timed_out=True) from None
