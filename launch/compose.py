@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import unknown_key
+from conf.schema.override_text import override as override_of
 from conf.schema.places import CONF
 from conf.schema.solver import backend_of
 from conf.schema.validate import SECRETS, validate
@@ -27,8 +29,8 @@ def compose(overrides: list[str]) -> Config:
 
     check_options(overrides)
     for override in parse(overrides):
-        if override.is_sweep_override() and override.key_or_group in SECRETS:
-            raise ConfigError(_unreadable(override.key_or_group))
+        if override.is_sweep_override():
+            raise ConfigError(_unreadable(override.input_line))
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -55,9 +57,8 @@ def parse(overrides: list[str]) -> list[Any]:
         try:
             parsed += OverridesParser.create().parse_overrides([text])
         except OverrideParseException as error:
-            key = text.lstrip("+~").partition("=")[0]
-            if key in SECRETS:  # of which Hydra would repeat the value
-                raise ConfigError(_unreadable(key)) from None
+            if "=" in text:
+                raise ConfigError(_unreadable(text)) from None
             raise ConfigError(_one_line(error, "")) from None
     return parsed
 
@@ -112,8 +113,17 @@ def search_folders(overrides: list[str]) -> list[Path]:
     return [Path(path) for text in named for path in re.findall(r"file://([^,\]'\"]+)", text)]
 
 
-def _unreadable(key: str) -> str:
-    return f"{key}: Hydra cannot read the value, which is not repeated here; it must be one text, best in quotes"
+def _unreadable(text: str) -> str:
+    """Say in one line of an override, or of a secret key alone, that it must be quoted to be read as one text."""
+    key, _, value = text.partition("=")
+    name = key.lstrip("+~")
+    if name in SECRETS:
+        hint = shlex.quote(f"{key}='...'")
+        return f"{name}: Hydra cannot read the value, which is not repeated here; it must be one text in quotes: {hint}"
+    return (
+        f"{name}: Hydra does not read {value!r} as one value; a text with any of = ( ) [ ] {{ }} , : # ~ ' or a letter "
+        f"outside ASCII must be quoted: {shlex.quote(override_of(key, value))}"
+    )
 
 
 def _one_line(error: Exception, backend: str) -> str:

@@ -13,17 +13,19 @@ from rich.console import Console
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from launch.check_models import check_models
 from rollout.records import RecordError
 
 
 def run_folder(config: Config) -> Path:
     """Return the run's folder: as configured, or runs/<date>_<time>."""
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    return Path(config.run_dir or f"runs/{stamp}").expanduser().resolve()
+    return Path(config.run_dir or f"runs/{stamp}").resolve()
 
 
 def execute(config: Config, overrides: list[str]) -> int:
-    """Run the main job with a validated configuration; return the exit status: 0, 1 failed, 2 refused, 130 stopped."""
+    """Run the main job with a validated configuration; return the exit status: 0, 1 failed, 2 refused, 128 + the number
+    of a signal that stopped it."""
     try:
         return _execute(config, overrides)
     except RecordError as error:
@@ -60,12 +62,17 @@ def _execute(config: Config, overrides: list[str]) -> int:
             f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
+    check_models(config)
     _check_resources(config, console)
     say(f"run folder {folder}")
     from trainer.run import Run
-    from trainer.run_folder.lock import held_folder
+    from trainer.run_folder.lock import LOCK, held_folder
 
     run = Run(config, folder, console, overrides, mirror)
+    try:
+        (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"run_dir: '{folder}' cannot be written: {error.strerror}") from None
     with held_folder(folder):
         return run.execute()
 

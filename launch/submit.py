@@ -13,7 +13,6 @@ import asyncio
 import datetime
 import logging
 import os
-import re
 import shlex
 import socket
 import sys
@@ -26,8 +25,10 @@ from urllib.parse import urlsplit
 from conf.schema.base import MODEL, OVERRIDES, PATH, ConfigError, Marker
 from conf.schema.config import Config
 from conf.schema.keys import entries, marked
+from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
 from launch.compose import MULTIRUN, compose, parse, trials
+from rollout.signals import Stopped, exit_status
 from trainer.run_folder.code_version import VARIABLE, code_version
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
@@ -108,7 +109,7 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     sent = [text for text in overrides if not text.startswith("run_dir=")]
     if not MULTIRUN.intersection(overrides):
         folder = _absolute_path(config.run_dir or f"runs/{stamp}")
-        return config, [*sent, *(_absolute(config) | {"run_dir": f"run_dir={_quoted(folder)}"}).values()]
+        return config, [*sent, *(_absolute(config) | {"run_dir": override("run_dir", folder)}).values()]
     made = _absolute_in_all(first, others)
     made.pop("run_dir", None)
     if not any(text.startswith("hydra.sweep.dir=") for text in sent):
@@ -126,7 +127,7 @@ def _absolute(config: Config) -> dict[str, str]:
             else:
                 absolute = _absolute_path(value, key.markers) if isinstance(value, str) else value
             if absolute != value:
-                shown = f"[{','.join(map(_quoted, absolute))}]" if isinstance(absolute, list) else _quoted(absolute)
+                shown = f"[{','.join(map(quoted, absolute))}]" if isinstance(absolute, list) else quoted(absolute)
                 # A name in a map may hold a dot.
                 map_, inside = key.name.removesuffix(".*"), key.name.endswith(".*")
                 made[name] = f"{map_}={{{name[len(map_) + 1 :]}: {shown}}}" if inside else f"{name}={shown}"
@@ -147,12 +148,12 @@ def _absolute_in_all(first: list[str], others: list[list[str]]) -> dict[str, str
 
 def _absolute_override(text: str) -> str:
     """Return an override with its path, or those of a sweep, made absolute; others as they are."""
-    (override,) = parse([text])
-    markers, value = _markers(override.key_or_group), override.value()
+    (parsed,) = parse([text])
+    markers, value = _markers(parsed.key_or_group), parsed.value()
     paths = [getattr(path, "text", path) for path in getattr(value, "list", [value])]
     if not markers or not all(isinstance(path, str) for path in paths):
         return text
-    return f"{override.get_key_element()}={','.join(_quoted(_absolute_path(path, markers)) for path in paths)}"
+    return f"{parsed.get_key_element()}={','.join(quoted(_absolute_path(path, markers)) for path in paths)}"
 
 
 def _markers(name: str) -> frozenset[Marker]:
@@ -168,13 +169,6 @@ def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
     if Path(path).is_absolute() or (MODEL in markers and (path.startswith("package:") or not local)):
         return path
     return str(Path(path).expanduser().absolute())
-
-
-def _quoted(value: str) -> str:
-    """Return a value as Hydra's grammar reads it back unchanged."""
-    if re.fullmatch(r"[\w./-]+", value):
-        return value
-    return "'" + value.replace("\\'", "\\\\'").replace("'", "\\'") + "'"
 
 
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
@@ -330,9 +324,9 @@ def _follow(client: Any, address: str, job: str) -> int:
         asyncio.run(tail())
         while not (status := client.get_job_status(job)).is_terminal():  # the log's end comes a moment before
             time.sleep(0.5)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as stopped:
         sys.stderr.write(f"\n{job} goes on; stop it with: python -m launch.submit --address {address} --stop {job}\n")
-        return 130
+        return exit_status(stopped)
     sys.stdout.write(f"{job} {status.value}\n")
     return 0 if status.value == "SUCCEEDED" else 1
 

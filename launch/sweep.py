@@ -12,13 +12,11 @@ import asyncio
 import hashlib
 import json
 import re
-import signal
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
@@ -28,8 +26,10 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
+from conf.schema.override_text import override
 from launch.compose import compose
 from launch.job import execute
+from rollout.signals import Stopped
 from trainer.reports.sweep_table import DONE, score, write_comparison
 from trainer.run_folder.files import read_json
 from trainer.run_folder.lock import held_folder
@@ -65,9 +65,9 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, l
         folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")
     folder.mkdir(parents=True)
     (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": list(overrides)}))
-    group = [] if any(text.startswith("tracking.group=") for text in overrides) else [f"tracking.group={sweep.name}"]
-    escaped = str(folder).replace("'", "\\'")
-    return folder, [*overrides, f"run_dir='{escaped}'", *group]
+    named = any(text.startswith("tracking.group=") for text in overrides)
+    group = [] if named else [override("tracking.group", sweep.name)]
+    return folder, [*overrides, override("run_dir", str(folder)), *group]
 
 
 def _wait_until_left(folder: Path) -> None:
@@ -82,15 +82,15 @@ def _wait_until_left(folder: Path) -> None:
 def run_trial(overrides: list[str], sweep: Path, number: int, searched: Sequence[str] = ()) -> float:
     """Run a trial here, unless it is finished, with the user's own folders of YAML; return its score.
 
-    Raises ConfigError, TrialFailed, KeyboardInterrupt.
+    Raises ConfigError, TrialFailed, Stopped.
     """
     summary = finished(trial_folder(sweep, overrides))
     if summary is None:
         folder, whole = prepare(sweep, overrides, number)
         whole += searched
         code = execute(compose(whole), whole)
-        if code == 130:
-            raise KeyboardInterrupt
+        if code > 128:
+            raise Stopped(code - 128)
         summary = finished(folder)
         if code or summary is None:
             raise TrialFailed(f"{' '.join(overrides)}: exit status {code}; details in {folder / 'logs'}")
@@ -125,13 +125,10 @@ class SideBySide(Launcher):
                 _say(f"{' '.join(overrides)}: found finished, {score(summary):.3f}")
         if waiting:
             address, leave = _shared_cluster(list(waiting.values()), self.at_once)
-            # Set after Ray, which has a handler too.
-            before = signal.signal(signal.SIGTERM, _interrupt)
             try:
                 results |= asyncio.run(self._run(waiting, address, initial_job_idx))
             finally:
                 leave()
-                signal.signal(signal.SIGTERM, before)
         return [results[index] for index in sorted(results)]
 
     async def _run(self, waiting: dict[int, list[str]], address: list[str], first: int) -> dict[int, JobReturn]:
@@ -167,10 +164,6 @@ class SideBySide(Launcher):
         return _result(overrides, summary, f"{said}: exit status {code}; its output is in {folder}")
 
 
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
-
-
 def _result(overrides: list[str], summary: dict[str, Any] | None, failure: str = "") -> JobReturn:
     done = JobReturn(overrides=overrides)
     done.status = JobStatus.FAILED if summary is None else JobStatus.COMPLETED
@@ -199,7 +192,7 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
     start_ray(config)
     address = ray.get_runtime_context().gcs_address
-    return [f"cluster.address='{address}'"], lambda: stop_ray(config)
+    return [override("cluster.address", address)], lambda: stop_ray(config)
 
 
 class Tables(Callback):

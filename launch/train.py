@@ -1,7 +1,7 @@
 """The main job: ``python -m launch.train [group=option] [key=value] [-m for a sweep]``.
 
 The configuration is composed and validated before anything heavy is imported. Exit status: 0 finished, 1 failed,
-2 refused configuration, 130 stopped by Ctrl-C.
+2 refused configuration, 128 + the number of a signal that stopped it (130 after Ctrl-C).
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from conf.schema.base import ConfigError
 from conf.schema.places import CONF
 from launch.compose import MULTIRUN, check_options, compose, first_trial
 from launch.job import execute
+from rollout.signals import Stopped, exit_status
 
 
 def main(arguments: list[str]) -> int:
@@ -48,9 +49,10 @@ def _hydra(arguments: list[str]) -> int:
     sys.argv = [sys.argv[0], *arguments]
     try:
         job()
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; to go on: the same command with hydra.sweep.dir=FOLDER, the sweep's folder\n")
-        return 130
+    except (KeyboardInterrupt, Stopped) as stopped:
+        if MULTIRUN.intersection(arguments):
+            sys.stderr.write("to go on: the same command with hydra.sweep.dir=FOLDER, the sweep's folder\n")
+        return exit_status(stopped)
     return 0
 
 

@@ -11,7 +11,7 @@ import yaml
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.places import CONF
-from conf.schema.validate import validate
+from conf.schema.validate import SECRETS, validate
 from launch.compose import compose
 
 # What an episode depends on; the rest of a run's configuration is about training it.
@@ -41,9 +41,24 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
         name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
     }
     others = [text for text in overrides if text not in of_chosen]
-    merged: Any = OmegaConf.to_container(OmegaConf.merge(values, OmegaConf.from_dotlist(others)))
+    merged: Any = OmegaConf.to_container(OmegaConf.merge(values, _read(others)))
     merged["model"]["path"], merged["start_from"] = model, None
     return validate(merged)
+
+
+def _read(overrides: list[str]) -> Any:
+    """Return overrides as a configuration. Raises ConfigError for a value that is no YAML."""
+    from omegaconf import OmegaConf
+
+    read: Any = OmegaConf.create()
+    for text in overrides:
+        try:
+            read = OmegaConf.merge(read, OmegaConf.from_dotlist([text]))
+        except yaml.YAMLError:
+            key, _, value = text.partition("=")
+            shown = "the value" if key in SECRETS else repr(value)
+            raise ConfigError(f"{key}: {shown} cannot be read; a text must be quoted: \"{key}='...'\"") from None
+    return read
 
 
 def _completed(group: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 import signal
 import time
-from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -19,10 +18,12 @@ from rich.console import Console
 from rich.text import Text
 
 from conf.schema.config import Config
+from conf.schema.override_text import command, resumed
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored
-from rollout.data.source import make_source
+from rollout.data.source import check_held_out, make_source
 from rollout.records import Problem
+from rollout.signals import STOPPING, Stopped, exit_status, held_signals, kept_handlers, leave_lost_terminal
 from rollout.solvers.base import Usage
 from trainer.cluster.placement import ROLES
 from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
@@ -34,6 +35,7 @@ from trainer.reports.pictures import learning_curve
 from trainer.reports.run_page import write_report
 from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
+from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
 from trainer.stages.evaluation import evaluate
 from trainer.stages.fine_tuning import FineTuning
@@ -61,6 +63,7 @@ class Run:
         self.config, self.folder, self.mirror = config, folder, mirror
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
+        check_held_out(config, self.source)
         self.seconds: dict[str, float] = {}
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
@@ -70,13 +73,14 @@ class Run:
         }  # fmt: skip
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.usage_before = Usage()
+        self.stopped_by = 0
         self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and sft.is_dir()
         self.decomposer = str(sft) if self.fine_tuned else config.start_from or config.model.path
 
     def execute(self) -> int:
-        """Do everything; return the exit status: 0, 1 after an error, 130 after Ctrl-C or SIGTERM."""
+        """Do everything; return the exit status: 0, 1 after an error, 128 + the number of a signal that stopped it."""
         resumed = self.config.resume is not None and (self.folder / "config.yaml").is_file()
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "checkpoints").mkdir(exist_ok=True)
@@ -93,48 +97,83 @@ class Run:
                     tracker.rewind(self.recovery.version, self.summary["accuracy"])
                     if self.fine_tuning is not None and not self.fine_tuned:
                         tracker.rewind_fine_tuning(self.fine_tuning.begun)
-                asyncio.run(self._stages(view, tracker))
+                with kept_handlers():
+                    asyncio.run(self._stages(view, tracker))
             code = 0
             if self.summary["status"] == "running":
                 self.summary["status"] = "finished"
-        except (KeyboardInterrupt, asyncio.CancelledError):
-            code = 130
-            self.summary["status"] = "interrupted"
-        except Exception as error:  # noqa: BLE001 - the run's end: said on the screen, kept in logs/error.log
-            self.summary["status"] = "failed"
-            self.summary["error"] = reason(error)
+        except BaseException as error:  # noqa: BLE001 - the run's end: said on the screen, kept in logs/error.log
+            code = self._ended(error)
+        with held_signals() as held:
+            code = self._end(tracker, code)
+        return 128 + held[0] if held else code
+
+    def _ended(self, error: BaseException) -> int:
+        """Keep why the run ends before its time; return the exit status. What fails after a signal is its doing."""
+        if isinstance(error, Exception) and not self.stopped_by:
+            self._failed(error)
+            return 1
+        self.summary["status"] = "interrupted"
+        return exit_status(Stopped(self.stopped_by) if self.stopped_by else error)
+
+    def _failed(self, error: Exception) -> None:
+        """Keep what went wrong, first in the summary: a disk that is full takes no more files."""
+        full = full_disk(error, self.folder)
+        self.summary |= {"status": "failed", "error": full or reason(error)}
+        if full is not None:
+            give_up_partial(self.folder / "checkpoints")
+        with suppress(OSError):
             self._keep_non_finite(error)
             (self.folder / "logs" / "error.log").write_text(whole(error))
-        finally:
-            with held_signals() as held:
-                self._end(tracker, code)
-        return 130 if held else code
 
-    def _end(self, tracker: Tracker | None, code: int) -> None:
-        """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended."""
-        if tracker is not None:
-            tracker.summary(self.summary)
-            write_cards(self.folder)
+    def _end(self, tracker: Tracker | None, code: int) -> int:
+        """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended.
+        Return the exit status, 1 if not all could be written."""
+        wrote = self._wrote(partial(self._write_results, tracker))
         stop_ray(self.config)
         if tracker is not None:
-            picture = learning_curve(self.folder)
-            write_report([self.folder])
-            tracker.image("learning_curve", picture)
-            tracker.episodes_table()
-            tracker.close(code)
+            wrote = self._wrote(partial(self._write_pages, tracker, code)) and wrote
         if self.mirror is not None:
             self.mirror.end()
+        code = code if wrote or code else 1
         if code == 0 and self.fine_tuning is not None and (table := fine_tuning_table(self.fine_tuning.report)):
             self.console.print(table)
         if code == 0 and self.summary["accuracy"]:
             self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
             self._say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
-        elif code == 130:
+        elif code > 128:
             self._say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}")
         elif code == 1:
             self._say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
             self._say(f"details in {self.folder / 'logs'}")
         self._say(str(self.folder))
+        return code
+
+    def _wrote(self, write: Callable[[], object]) -> bool:
+        """Write something at the end of the run; return whether that succeeded. The first error of the run is the one
+        that is said."""
+        try:
+            write()
+        except Exception as error:  # noqa: BLE001 - whatever cannot be written, the actors must be stopped
+            if "error" not in self.summary and self.summary["status"] != "interrupted":
+                self._failed(error)
+            return False
+        return True
+
+    def _write_results(self, tracker: Tracker | None) -> None:
+        summary = self.folder / "summary.json"
+        if tracker is not None:
+            tracker.summary(self.summary)
+            write_cards(self.folder)
+        elif not summary.exists():  # else it is that of the run which was to be gone on with
+            write_json(summary, self.summary)
+
+    def _write_pages(self, tracker: Tracker, code: int) -> None:
+        picture = learning_curve(self.folder)
+        write_report([self.folder])
+        tracker.image("learning_curve", picture)
+        tracker.episodes_table()
+        tracker.close(code)
 
     def _copy(self) -> None:
         """Have the copy elsewhere, if there is to be one, brought up to date."""
@@ -143,9 +182,7 @@ class Run:
 
     def resume_command(self) -> str:
         """Return the command that goes on from the newest checkpoint."""
-        kept = [text for text in self.overrides if not text.startswith(("run_dir=", "resume="))]
-        command = ["python", "-m", "launch.train", *kept, f"run_dir={self.folder}", "resume=auto"]
-        return " ".join(map(shlex.quote, command))
+        return command("launch.train", resumed(self.overrides, str(self.folder), "resume=auto"))
 
     def _resume(self) -> str | None:
         """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B
@@ -179,6 +216,7 @@ class Run:
 
     async def _stages(self, view: View, tracker: Tracker) -> None:
         config, logs = self.config, self.folder / "logs"
+        self._cancel_on_signals()
         if self.source.report:
             view.say("problems: " + ", ".join(f"{name} {count:,}" for name, count in self.source.report.items()))
         engines = "" if config.rollout.replay else "two engines, the reward actor and "
@@ -210,6 +248,20 @@ class Run:
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
 
+    def _cancel_on_signals(self) -> None:
+        """Have a signal cancel the stages, which end what they have begun."""
+        task = asyncio.current_task()
+        assert task is not None
+
+        def cancel(number: int) -> None:
+            self.stopped_by = self.stopped_by or number
+            leave_lost_terminal()
+            task.cancel()
+
+        for number in STOPPING:
+            if signal.getsignal(number) != signal.SIG_IGN:
+                asyncio.get_running_loop().add_signal_handler(number, cancel, number)
+
     async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
         begun."""
@@ -236,13 +288,9 @@ class Run:
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Start Ray and every actor; return the pipeline over the workers, and the learner, when all are ready."""
         start_ray(self.config)
-        # A cluster stops a job with SIGTERM: that ends it as Ctrl-C does. Set after Ray, which has a handler too.
-        task = asyncio.current_task()
-        assert task is not None
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         config = self.config
         recorded = config.rollout.replay
-        episodes = read_recording(Path(recorded).expanduser(), config) if recorded else []
+        episodes = read_recording(Path(recorded), config) if recorded else []
         roles = await start_roles(config, logs, only=("learner",) if recorded else ROLES)
         learner = roles.learner
         assert learner is not None
@@ -342,17 +390,3 @@ class Run:
             return await work
         finally:
             self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)
-
-
-@contextmanager
-def held_signals() -> Iterator[list[int]]:
-    """Only note Ctrl-C and SIGTERM for the block, in the list that it gets: what they ask for is being done, and half
-    written it would be of no use."""
-    held: list[int] = []
-    signals = signal.SIGINT, signal.SIGTERM
-    before = {number: signal.signal(number, lambda number, _: held.append(number)) for number in signals}
-    try:
-        yield held
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler or signal.SIG_DFL)

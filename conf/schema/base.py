@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -27,10 +28,26 @@ class Marker:
     text: str
 
 
+def expanded(value: Any) -> Any:
+    """Return a path, or a map of paths, with ``~`` replaced by the home folder; anything else as it is."""
+    if isinstance(value, dict):
+        return {name: expanded(inner) for name, inner in value.items()}
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
+
+
+class PathMarker(Marker):
+    """Marks a key that holds a path or a map of paths. In what is validated ``~`` is the home folder, so that nobody
+    else has to ask."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Let pydantic expand what it has accepted."""
+        return core_schema.no_info_after_validator_function(expanded, handler(source))
+
+
 # A path on the user's machine: launch.submit makes it absolute.
-PATH = Marker("path")
+PATH = PathMarker("path")
 # A path as well, where it is no name on the hub and no ``package:NAME``.
-MODEL = Marker("path or name of a model")
+MODEL = PathMarker("path or name of a model")
 # Hydra overrides, in which there may be paths.
 OVERRIDES = Marker("overrides")
 # A place where somebody may put a password by mistake: a value that is refused is not repeated.

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from conf.schema.base import PATH, Group
+from conf.schema.base import PATH, Group, expanded
 from conf.schema.own_parts import PartName, is_own
 
 
@@ -35,7 +35,8 @@ class Data(Group):
     @field_validator("train", "held_out", mode="before")
     @classmethod
     def _several(cls, value: Any) -> Any:
-        return [] if value is None else [value] if isinstance(value, str) else value
+        several = [] if value is None else [value] if isinstance(value, str) else value
+        return [expanded(path) for path in several] if isinstance(several, list) else several
 
     @model_validator(mode="after")
     def _complete(self) -> Data:
@@ -53,4 +54,4 @@ class Data(Group):
 
     def files(self, name: str) -> list[Path]:
         """Return the paths of the ``train`` or ``held_out`` files."""
-        return [Path(str(self.root)).expanduser() / path for path in getattr(self, name)]
+        return [Path(str(self.root)) / path for path in getattr(self, name)]

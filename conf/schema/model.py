@@ -41,7 +41,7 @@ def model_path(path: str) -> str:
 
 def check_model(key: str, path: str) -> None:
     """Raise ConfigError if a local folder holds no model; a bare ``owner/name`` is left to the hub."""
-    folder = Path(model_path(path)).expanduser()
+    folder = Path(model_path(path))
     looks_local = path.startswith(("package:", "/", ".", "~")) or path.count("/") != 1
     if folder.is_dir():
         if not (folder / "config.json").is_file():

@@ -12,6 +12,11 @@ from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, Stops
 from conf.schema.engine import InferenceEngine
 from conf.schema.own_parts import PartName, is_own
 
+# What a request says by keys of their own.
+REQUEST = frozenset(
+    ("model", "messages", "prompt", "max_tokens", "max_completion_tokens", "temperature", "stop", "seed", "n", "stream")
+)
+
 
 class ModelSolver(Group):
     """What every solver that is a language model has: length and stop texts by purpose, temperatures, the cache.
@@ -46,7 +51,8 @@ class VllmSolver(InferenceEngine, ModelSolver):
 
 
 class OpenAISolver(ModelSolver):
-    """A model behind an OpenAI-compatible server. Limits are those of the account, over all rollout workers."""
+    """A model behind an OpenAI-compatible server. Limits are those of the account, over all rollout workers.
+    ``extra_body`` is added to every request, for what only this server knows."""
 
     backend: Literal["openai"]
     base_url: Annotated[str, SECRET, FREE]
@@ -54,6 +60,7 @@ class OpenAISolver(ModelSolver):
     api: Literal["chat", "completions"] = "chat"
     api_key_env: Annotated[str, SECRET, FREE] = "OPENAI_API_KEY"
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    extra_body: dict[str, Any] = Field({})
     concurrency: Annotated[int, FREE] = Field(32, ge=1, le=1000)
     requests_per_minute: Annotated[int | None, FREE] = Field(None, ge=1)
     tokens_per_minute: Annotated[int | None, FREE] = Field(None, ge=1)
@@ -81,6 +88,13 @@ class OpenAISolver(ModelSolver):
                 "must be http:// or https://, host and path alone, as in http://127.0.0.1:8000/v1; a key belongs in "
                 "the environment variable that api_key_env names"
             )
+        return value
+
+    @field_validator("extra_body")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        if ours := sorted(set(value) & REQUEST):
+            raise ValueError(f"'{ours[0]}' is set by another key of solver; allowed: what only the server knows")
         return value
 
     @field_validator("model", mode="before")

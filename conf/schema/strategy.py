@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -20,6 +20,11 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 STRATEGIES = (
     "direct", "self_consistency", "least_to_most", "daslam", "daslam_no_feedback", "independent", "dependency_graph",
+)  # fmt: skip
+# What the chat template is given by the program itself.
+CHAT_OWN = (
+    "conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize",
+    "return_tensors", "return_dict",
 )  # fmt: skip
 # Strategies that ask no decomposer, so that there is nothing to train.
 UNTRAINED = ("direct", "self_consistency", "least_to_most")
@@ -45,7 +50,8 @@ class Example(Group):
 
 
 class Strategy(Group):
-    """How an episode goes. ``samples`` or ``token_budget`` (solver tokens an episode) is for self_consistency."""
+    """How an episode goes. ``chat_arguments`` are given to the models' chat templates. ``samples`` or ``token_budget``
+    (solver tokens an episode) is for self_consistency."""
 
     name: Annotated[str, PartName(STRATEGIES)] = "daslam"
     decompose_template: str
@@ -55,6 +61,7 @@ class Strategy(Group):
     plan_template: str = "{question}\nSub-questions:\n"
     examples: list[Example] = Field([])
     chat: Literal["auto", "never"] = "auto"
+    chat_arguments: dict[str, Any] = Field({})
     gate: Literal["always", "disagree"] = "always"
     gate_samples: int = Field(3, ge=2)
     samples: int | None = Field(None, ge=1)
@@ -80,6 +87,14 @@ class Strategy(Group):
             raise ValueError(f"unknown field {{{min(unknown)}}}; allowed: {allowed}")
         if missing := [name for name in needed if name not in found]:
             raise ValueError(f"{{{missing[0]}}} must be in it; allowed: {allowed}")
+        return value
+
+    @field_validator("chat_arguments")
+    @classmethod
+    def _template_arguments(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in CHAT_OWN or not name.isidentifier():
+                raise ValueError(f"'{name}' cannot be given to a chat template; allowed: its own, as enable_thinking")
         return value
 
     @field_validator("decompose_template")

@@ -52,7 +52,7 @@ def validate(values: dict[str, Any]) -> Config:
 
 
 def _check_file(key: str, path: str | Path | None, allowed: str) -> None:
-    if path is not None and not Path(path).expanduser().is_file():
+    if path is not None and not Path(path).is_file():
         raise ConfigError(f"{key}: '{path}' does not exist; {allowed}")
 
 

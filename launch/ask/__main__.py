@@ -2,7 +2,7 @@
 
 RUN_OR_MODEL is a run's folder, whose solver and prompts are taken, a checkpoint in it, or any model. Without a question
 they are read from standard input, one a line. Exit status: 0, 1 if a
-question could not be answered, 2 for what is refused, 130 after Ctrl-C.
+question could not be answered, 2 for what is refused, 128 + the number of a signal that stopped it.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from launch.check_models import check_models
 from launch.trained import trained
 from rollout.records import ANSWER_TYPES
+from rollout.signals import Stopped, exit_status
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +34,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         config = trained(options.run_or_model, options.set)
+        check_models(config)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
@@ -41,8 +44,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         return asyncio.run(_answer(config, questions, options.answer_type, as_json=options.json))
-    except KeyboardInterrupt:
-        return 130
+    except (KeyboardInterrupt, Stopped) as stopped:
+        return exit_status(stopped)
 
 
 async def _answer(config: Config, questions: list[str], answer_type: str, *, as_json: bool) -> int:
@@ -54,7 +57,7 @@ async def _answer(config: Config, questions: list[str], answer_type: str, *, as_
         try:
             async for episode in ask(config, jobs(questions, answer_type, config.strategy.name), Path(logs)):
                 _show(episode, as_json=as_json)
-        except (AskError, StartError, WaitTimeout) as error:
+        except (AskError, ConfigError, StartError, WaitTimeout) as error:
             sys.stderr.write(f"{error}\n")
             return 1
     return 0

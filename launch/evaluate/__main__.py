@@ -2,13 +2,12 @@
 
 A matrix is every decomposer with every solver, strategy and data set (conf/matrix, docs/evaluation.md). Interrupted
 in any way, the same command with the same ``run_dir`` goes on: finished cells are not run again. Exit status: 0, 1
-failed, 2 refused configuration, 130 stopped by Ctrl-C.
+failed, 2 refused configuration, 128 + the number of a signal that stopped it.
 """
 
 from __future__ import annotations
 
 import asyncio
-import shlex
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -16,8 +15,11 @@ from typing import TYPE_CHECKING
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.override_text import command, resumed
+from launch.check_models import check_models
 from launch.compose import compose
 from launch.train import main as stage
+from rollout.signals import Stopped, exit_status
 
 if TYPE_CHECKING:
     from launch.evaluate.matrix import MatrixRun
@@ -43,6 +45,8 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     from rollout.records import RecordError
 
     planned = cells(config, arguments)
+    for cell in planned:
+        check_models(cell.config)
     folder = run_folder(config)
     say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
 
@@ -67,8 +71,8 @@ def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object])
     folder, status = run.folder, 0
     try:
         asyncio.run(run.run())
-    except KeyboardInterrupt:
-        status = 130
+    except (KeyboardInterrupt, Stopped) as stopped:
+        status = exit_status(stopped)
     except BudgetSpent:
         status = 1
         say("the solver's budget is spent (solver.budget_cost, solver.budget_tokens); what is finished is kept")
@@ -79,8 +83,7 @@ def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object])
     if results:
         say(f"table   {write(folder, results, run.matrix)}\npicture {folder / 'matrix.png'}")
     if status:
-        again = [text for text in arguments if not text.startswith("run_dir=")]
-        say(f"to go on: python -m launch.evaluate {shlex.join([*again, f'run_dir={folder}'])}")
+        say(f"to go on: {command('launch.evaluate', resumed(arguments, str(folder)))}")
     say(str(folder))
     return status
 

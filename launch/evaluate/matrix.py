@@ -23,7 +23,7 @@ from conf.schema.model import model_path
 from conf.schema.solver import OpenAISolver, VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import MEASURES, Scored
-from rollout.data.source import make_source
+from rollout.data.source import check_held_out, make_source
 from rollout.jobs import Job
 from rollout.json_lines import write_lines
 from rollout.records import Problem
@@ -117,7 +117,7 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
 def _files(path: str | None) -> list[Any]:
     """Return a model's path, and of a folder its weights' sizes and times: it may be written anew under the
     same name."""
-    folder = Path(model_path(path)).expanduser() if path else None
+    folder = Path(model_path(path)) if path else None
     files = sorted(folder.glob("*.safetensors")) if folder is not None and folder.is_dir() else []
     return [path, *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]
 
@@ -134,6 +134,12 @@ async def _pipeline(start: Cell, shared: RunningRoles) -> AsyncIterator[Pipeline
             await pipeline.stop()
 
 
+def _held_out(config: Config, count: int) -> list[Problem]:
+    source = make_source(config.data)
+    check_held_out(config, source)
+    return source.held_out(count)
+
+
 class MatrixRun:
     """A matrix and its folder. ``say`` gets a line now and then."""
 
@@ -142,9 +148,7 @@ class MatrixRun:
         self.matrix: Matrix = config.matrix
         self.config, self.cells, self.folder, self._say = config, list(cells), folder, say
         self.problems = {
-            name: make_source(next(cell for cell in cells if cell.data == name).config.data).held_out(
-                self.matrix.problems
-            )
+            name: _held_out(next(cell for cell in cells if cell.data == name).config, self.matrix.problems)
             for name in self.matrix.data
         }
         self.prints: dict[str, str] = {}

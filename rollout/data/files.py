@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import random
 import re
 import unicodedata
@@ -160,12 +161,26 @@ def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) ->
     for number, line in json_lines.numbered(path):
         place = f"{path}, line {number}"
         try:
-            found.append(read(json_lines.decode(line), place))
+            row = json_lines.decode(line)
+            _refuse_half_characters(row)
+            found.append(read(row, place))
         except ValueError as error:
             bad.append(f"{place}: {error}")
     if not number:
         bad.append(f"{path} holds no rows")
     return found
+
+
+def _refuse_half_characters(row: object) -> None:
+    """Raise RecordError, with the field, for a text that holds half a character: no model's tokenizer takes it, and no
+    file. JSON can write one half of an emoji, as what was cut in two does."""
+    fields = row if isinstance(row, dict) else {"": row}
+    for name, value in fields.items():
+        try:
+            json.dumps([name, value], ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = f"\\u{ord(error.object[error.start]):04x}"
+            raise RecordError(f"field {name!a} holds {half}, which is half a character") from None
 
 
 def refuse_bad(bad: Sequence[str], skip: bool) -> None:

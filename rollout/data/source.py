@@ -9,6 +9,8 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
 from conf.schema.data import Data
 from conf.schema.own_parts import find_part, is_own
 from rollout.data.chained import Chained
@@ -40,6 +42,22 @@ class Source(Protocol):
     ) -> list[str]:
         """Return a decomposition as an automatic teacher might write it."""
         ...
+
+
+def check_held_out(config: Config, source: Source) -> None:
+    """Raise ConfigError if a run is to be evaluated and its data set has nothing held out to evaluate it on."""
+    data = config.data
+    in_ppo = "ppo" in config.stages and not config.rollout.replay
+    evaluated = "evaluate" in config.stages or (in_ppo and 0 < config.evaluation.every <= config.algorithm.steps)
+    if not evaluated or source.held_out(1):
+        return
+    if data.source != "files":
+        raise ConfigError(f"data.source: '{data.source}' holds no problem out; allowed with it: no stage evaluate")
+    raise ConfigError(
+        f"data.held_out_share: none of {len(source.rows)} rows is held out with {data.held_out_share:g}, and stage "
+        "evaluate or evaluation.every needs some; allowed: a larger share, more rows, files in data.held_out, or "
+        "evaluation.every=0 without stage evaluate"
+    )
 
 
 def make_source(data: Data) -> Source:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import Generation, PromptTooLong
@@ -30,12 +31,16 @@ class PlainEngine:
 
     def start(self) -> None:
         """Load the model; blocks until it is there. Raises what transformers raises."""
-        from transformers import AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
         from transformers.utils import logging
 
         logging.disable_progress_bar()
         self._tokenizer = AutoTokenizer.from_pretrained(self.settings.path)
         self._model = AutoModelForCausalLM.from_pretrained(self.settings.path, dtype=self.settings.dtype).eval()
+        # Whatever else the folder says of generation, as penalties, lengths and beams, would change the distribution
+        # that was trained; where a request leaves something open, transformers takes it from here.
+        ends = self._model.generation_config.eos_token_id
+        self._model.generation_config = GenerationConfig(eos_token_id=ends)
 
     @property
     def tokenizer(self) -> Any:
@@ -44,7 +49,7 @@ class PlainEngine:
 
     async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
         """Complete one prompt. Raises PromptTooLong if there is no room for a reply in the context."""
-        ids = self._tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        ids = encode_prompt(self._tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
         room = self.settings.sizes.max_model_len - len(ids)
         if room < 1:
             raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, prepare_process
 from rollout.engine.weight_update import Entry, Loaded
@@ -122,7 +123,7 @@ class Engine:
 
         Raises PromptTooLong if prompt and ``max_tokens`` do not fit the context, EngineError if the engine died.
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else list(prompt)
+        ids = encode_prompt(self.tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
         if len(ids) + 1 > self.settings.sizes.max_model_len:
             raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
         return await self._complete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,9 @@ class Chat:
         return f"{self.before}{prompt.strip()}{self.after}"
 
 
-def chat_format(tokenizer: Any) -> Chat | None:
-    """Return a Hugging Face tokenizer's chat format; None if it has none.
+def chat_format(tokenizer: Any, arguments: Mapping[str, Any] | None = None) -> Chat | None:
+    """Return a Hugging Face tokenizer's chat format; None if it has none. ``arguments`` are given to the template, such
+    as ``enable_thinking``.
 
     The text is tokenised like any other, so a beginning-of-text token that the tokenizer sets by itself is left out.
     Raises ValueError if the template does not show the message.
@@ -30,7 +32,7 @@ def chat_format(tokenizer: Any) -> Chat | None:
     if not tokenizer.chat_template:
         return None
     message = [{"role": "user", "content": _MESSAGE}]
-    text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True)
+    text = tokenizer.apply_chat_template(message, tokenize=False, add_generation_prompt=True, **(arguments or {}))
     before, found, after = text.partition(_MESSAGE)
     if not found:
         raise ValueError("the tokenizer's chat template does not show the user's message")
@@ -39,14 +41,14 @@ def chat_format(tokenizer: Any) -> Chat | None:
     return Chat(before, after)
 
 
-def model_chat(path: str) -> Chat | None:
+def model_chat(path: str, arguments: Mapping[str, Any] | None = None) -> Chat | None:
     """Return the chat format of a model folder or a name on the hub; None if its tokenizer has none."""
-    folder = Path(path).expanduser()
+    folder = Path(path)
     if folder.is_dir() and not _has_template(folder):
         return None
     from transformers import AutoTokenizer
 
-    return chat_format(AutoTokenizer.from_pretrained(path))
+    return chat_format(AutoTokenizer.from_pretrained(path), arguments)
 
 
 def _has_template(folder: Path) -> bool:

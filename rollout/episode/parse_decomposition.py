@@ -1,9 +1,9 @@
 """From the policy's text to sub-questions, with the tokens that end each one.
 
-One sub-question a line, or several on a line where each has a number or where one question follows another;
-numbers, bullets and labels such as "Q1:" are taken off, and a heading before the list ("Sub-questions:") is none of
-it. Nothing here raises: what cannot be used as written is kept as far as it can be, and named. The time taken is
-linear in the length of the text.
+One sub-question a line, or several on a line where each has a number or where one question follows another, or a list
+in JSON. Numbers, bullets, labels such as "Q1:", emphasis and quotation marks are taken off. A heading before the list
+("Sub-questions:"), fences and thinking are none of it. Nothing here raises: what cannot be used as written is kept as
+far as it can be, and named. The time taken is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 
 from conf.schema.strategy import Strategy
+from rollout.episode.list_markup import is_markup, is_title, lines, outside_thinking, quoted_items, trimmed, unwrapped
 
 # A number is no label where a decimal or a time of day is meant, nor is a minus sign a bullet.
 _NUMBER = r"(?:\(?(\d{1,2})(?:\)|[.:](?!\d))|(?:Q|Step|Sub-?\s?question)\s*(\d{1,2})\s*[.:)](?!\d))"
 _NUMBERED = re.compile(_NUMBER, re.IGNORECASE)
 _LABEL = re.compile(
-    rf"\s*(?:(?:{_NUMBER}|[*•‣◦▪●·]|-(?!\d)|[–—+](?=\s)|(?:Q|Step|Sub-?\s?question)\s*\d*:)\s*)+", re.IGNORECASE
+    rf"\s*(?:(?:{_NUMBER}|[*•‣◦▪●·]|\#{{1,6}}(?=\s)|-(?!\d)|[–—+](?=\s)|(?:Q|Step|Sub-?\s?question)\s*\d*:)\s*)+",
+    re.IGNORECASE,
 )
 _GAP = re.compile(r"(?<=[.?!;:？。！])\s+|(?<=[？。！])(?!\s)")
 
@@ -69,21 +71,28 @@ def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
 
 
 def _is_heading(text: str, start: int, end: int) -> bool:
-    """Return whether what comes first in a text has no label and ends in a colon."""
-    return text[end - 1] in ":：" and not text[:start].strip()
+    """Return whether what comes first in a text is the list's name, or has no label and ends in a colon."""
+    before = text[:start].rsplit(">", 1)[-1].strip()
+    return is_title(text[start:end]) or (text[end - 1] in ":：" and before in ("", "**", "__"))
 
 
 def _bodies(text: str) -> Iterator[tuple[int, int]]:
     """Yield start and end of the pieces of a text that hold a word, labels and outer white space taken off."""
-    position = 0
-    for line in text.splitlines(keepends=True):
-        for start, end in _pieces(line):
-            label = _LABEL.match(line, start, end)
-            body = line[label.end() if label else start : end].strip()
-            if re.search(r"\w", body):
-                stop = position + start + len(line[start:end].rstrip())
-                yield stop - len(body), stop
-        position += len(line)
+    for begin, stop in outside_thinking(text):
+        if items := quoted_items(text, begin, stop):
+            pieces = items
+        else:
+            pieces = [
+                (position + start, position + end)
+                for position, line in lines(text, begin, stop)
+                if not is_markup(line)
+                for start, end in _pieces(line)
+            ]
+        for start, end in pieces:
+            label = _LABEL.match(text, start, end)
+            body = unwrapped(text, start, *trimmed(text, label.end() if label else start, end))
+            if re.search(r"\w", text[slice(*body)]):
+                yield body
 
 
 def _pieces(line: str) -> Iterator[tuple[int, int]]:

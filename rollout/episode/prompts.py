@@ -1,8 +1,8 @@
 """Prompts: from a problem and what was said so far to the text a model reads.
 
-Templates are configuration (conf/strategy). Their fields: ``{question}`` the whole question, ``{ask}`` its last
-sentence, ``{attempt}`` the solver's initial attempt, ``{turns}`` the earlier sub-questions and answers, each written
-with the ``turn`` template.
+Templates are configuration (conf/strategy). Their fields: ``{question}`` the whole question, ``{ask}`` the sentence
+with its last question mark, ``{attempt}`` the solver's initial attempt, ``{turns}`` the earlier sub-questions and
+answers, each written with the ``turn`` template.
 
 Worked examples come before a prompt, in the prompt's own template and with its reply, wherever they hold that reply:
 in ``plan`` their sub-questions, in ``decompose`` the same after their attempt, in ``subquestion`` their last
@@ -11,7 +11,7 @@ sub-answer, in ``solve`` their solution.
 
 from __future__ import annotations
 
-import re
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -21,15 +21,14 @@ from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
 from conf.schema.strategy import Strategy
 from rollout.episode.chat_format import Chat, model_chat
+from rollout.episode.sentences import asking_sentence
 from rollout.records import Problem, Turn
 
-# Read once: a tokenizer takes a second to load, and every episode asks.
-_chat = cache(model_chat)
 
-
-def last_sentence(text: str) -> str:
-    """Return the last sentence of a text, where questions keep what they ask."""
-    return re.split(r"(?<=[.?!])\s+", text.strip())[-1]
+@cache
+def _read_chat(path: str, arguments: str) -> Chat | None:
+    """Return a model's chat format, read once: a tokenizer takes a second to load, and every episode asks."""
+    return model_chat(path, json.loads(arguments))
 
 
 @dataclass(frozen=True)
@@ -47,8 +46,9 @@ class Prompts:
         strategy, solver = config.strategy, config.solver
         if strategy.chat == "never":
             return cls(strategy)
-        solver_chat = _chat(model_path(solver.path)) if isinstance(solver, VllmSolver) else None
-        return cls(strategy, _chat(config.decomposer_path), solver_chat)
+        arguments = json.dumps(strategy.chat_arguments, sort_keys=True)
+        solver_chat = _read_chat(model_path(solver.path), arguments) if isinstance(solver, VllmSolver) else None
+        return cls(strategy, _read_chat(config.decomposer_path, arguments), solver_chat)
 
     @property
     def read_attempt(self) -> bool:
@@ -96,7 +96,7 @@ class Prompts:
 
     def _solve(self, question: str, turns: Sequence[Turn]) -> str:
         template = self.strategy.solve_template
-        return template.format(question=question, turns=self._turns(turns), ask=last_sentence(question))
+        return template.format(question=question, turns=self._turns(turns), ask=asking_sentence(question))
 
     def _turns(self, turns: Sequence[Turn]) -> str:
         write = self.strategy.turn_template.format

@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
-import os
 import random
 import time
 from contextlib import suppress
+from functools import cached_property
 from typing import Any
 
 import openai
@@ -24,7 +24,9 @@ import openai
 from conf.schema.solver import OpenAISolver as OpenAISettings
 from rollout.engine.sampling import Sampling
 from rollout.episode.contracts import Reply, SolverFailure
+from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
+from rollout.solvers.proxies import client_options, proxy_to, unusable
 from rollout.solvers.rate_limits import RateLimits
 
 RETRIED = (408, 409, 425, 429)
@@ -53,26 +55,44 @@ class OpenAISolver(Backend):
 
     def __init__(self, settings: OpenAISettings, seed: int = 0, *, minute_s: float = 60.0) -> None:
         super().__init__(settings, seed)
-        self._key = os.environ.get(settings.api_key_env, "")
+        self._key = ApiKey(settings.api_key_env)
+        self._proxy = proxy_to(settings.base_url)
         # A local server asks for no key: then no header is sent, not an empty one.
-        self._headers: dict[str, Any] = {} if self._key else {"Authorization": openai.Omit()}
-        connections = openai.DEFAULT_CONNECTION_LIMITS
-        http = openai.DefaultAsyncHttpxClient(limits=connections, timeout=None, follow_redirects=False)
-        self._client = openai.AsyncOpenAI(
-            api_key=self._key or "none", base_url=settings.base_url, max_retries=0, timeout=None, http_client=http
-        )
+        self._headers: dict[str, Any] = {} if self._key.value else {"Authorization": openai.Omit()}
+        # Made now, since that takes a moment; what is wrong with it is raised by each request.
+        with suppress(SolverMisconfigured):
+            _ = self._client
         self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, minute_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
         self._answered = False
-        # A line a request, with nothing in it that the run does not count anyway.
-        for name in ("httpx", "httpx2", "openai"):
+        # A line a request, with nothing in it that the run does not count anyway, or with a header that was refused.
+        for name in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
+
+    @cached_property
+    def _client(self) -> openai.AsyncOpenAI:
+        """The client. Raises SolverMisconfigured if none can be made of the environment."""
+        self._key.check()
+        connections = openai.DEFAULT_CONNECTION_LIMITS
+        proxy = self._proxy
+        try:
+            http = openai.DefaultAsyncHttpxClient(
+                limits=connections, timeout=None, follow_redirects=False, **client_options(proxy)
+            )
+        except Exception as error:
+            if proxy is None:
+                raise
+            raise unusable(proxy, error) from None
+        key, url = self._key.value or "none", self.settings.base_url
+        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=None, http_client=http)
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Server, interface and model."""
+        """Server, interface and model, and what else every request says."""
         settings = self.settings
-        return {"backend": "openai", "base_url": settings.base_url, "api": settings.api, "model": settings.model}
+        named = {"backend": "openai", "base_url": settings.base_url, "api": settings.api, "model": settings.model}
+        # Only where there is something: what an earlier version has cached is still found.
+        return named | ({"extra_body": settings.extra_body} if settings.extra_body else {})
 
     @property
     def spent(self) -> bool:
@@ -149,7 +169,7 @@ class OpenAISolver(Backend):
         }
         try:
             async with asyncio.timeout(settings.request_timeout_s):
-                return await create(**body, extra_headers=self._headers)
+                return await create(**body, extra_headers=self._headers, extra_body=settings.extra_body or None)
         except TimeoutError:
             text = f"no reply in {settings.request_timeout_s:g} s (solver.request_timeout_s)"
             raise RetryableError(text, timed_out=True) from None
@@ -158,7 +178,8 @@ class OpenAISolver(Backend):
         except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
             # A ValueError is a body that is no JSON.
             cause = error.__cause__ or error
-            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}")) from None
+            way = f", through the proxy {self._proxy.place} of {self._proxy.variable}" if self._proxy else ""
+            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}") + way) from None
 
     def _status(self, error: openai.APIStatusError) -> Exception:
         """Return the error that a status of 400 and above means."""
@@ -166,7 +187,7 @@ class OpenAISolver(Backend):
         text = self._clean(f"the server answered {status}: {error.message}")
         said = f"{error.code} {error.message}".lower()
         if status == 401 or (status == 403 and not self._answered):
-            held = "is not accepted" if self._key else "is not set"
+            held = "is not accepted" if self._key.value else "is not set"
             return SolverMisconfigured(f"solver.api_key_env: the key in {settings.api_key_env} {held}; {text}")
         if status == 402 or "insufficient_quota" in said:
             return SolverMisconfigured(f"solver.api_key_env: the account of the key in {settings.api_key_env}: {text}")
@@ -192,7 +213,7 @@ class OpenAISolver(Backend):
         choice = choices[0] if choices else None
         message = getattr(choice, "message", None)
         text = getattr(message, "content", None) if self.settings.api == "chat" else getattr(choice, "text", None)
-        written = self._hide(text).strip() if isinstance(text, str) else ""
+        written = self._key.hide(text).strip() if isinstance(text, str) else ""
         reply = Reply(written, *self._tokens(completion, prompt, written))
         self.usage.count(reply)
         cost = reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
@@ -212,12 +233,9 @@ class OpenAISolver(Backend):
 
         return count("completion_tokens", text), count("prompt_tokens", prompt)
 
-    def _hide(self, text: str) -> str:
-        return text.replace(self._key, "[key]") if self._key else text
-
     def _clean(self, text: str) -> str:
         """Return one short line without the key."""
-        return " ".join(self._hide(text).split())[:300]
+        return " ".join(self._key.hide(text).split())[:300]
 
 
 def retry_after(headers: Any) -> float | None:

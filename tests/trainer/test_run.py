@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import signal
+import sys
 import threading
 from typing import Any
 
@@ -12,8 +14,10 @@ from ray.exceptions import OutOfMemoryError, RayTaskError
 from rich.console import Console
 
 from launch.compose import compose
+from rollout.signals import Stopped
 from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker, write_checkpoint
+from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
@@ -43,13 +47,15 @@ class Solvers:
 
 
 class Learner(Group):
-    def __init__(self, error: Exception | None = None) -> None:
+    def __init__(self, error: Exception | None = None, on_version: Any = lambda version: None) -> None:
         super().__init__()
+        self.on_version = on_version
         self.saved: list[str] = []
         self.error = error
         self.restarts = 0
 
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
+        self.on_version(self.version)
         if self.error is not None and self.version == 2:
             raise self.error
         return await super().train_step(batch)
@@ -66,11 +72,11 @@ class Learner(Group):
         self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
 
 
-def run(monkeypatch, tmp_path, budget, error=None, stopping=lambda: None):
+def run(monkeypatch, tmp_path, budget, error=None, stopping=lambda: None, on_version=lambda version: None):
     """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
     screen and learner. ``error`` is raised in the third step, each time that it comes; ``stopping`` is called when Ray
-    is stopped."""
-    learner = Learner(error)
+    is stopped, ``on_version`` before each step."""
+    learner = Learner(error, on_version)
 
     async def start(self, view, logs):
         pipeline = Pipeline([Actor(Worker(budget=budget))], [Actor(Solvers())], [Actor(Rewarder())], logs, 5.0, 3)
@@ -126,13 +132,13 @@ def test_a_run_whose_budget_is_spent_ends_in_order_and_says_so_once(monkeypatch,
     assert ("ppo" in learner.saved) == (budget > 16)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_while_a_run_is_ending_costs_nothing_of_what_it_writes(monkeypatch, tmp_path, number):
     before = signal.getsignal(number)
     status, summary, rows, screen, _ = run(
         monkeypatch, tmp_path, float("inf"), stopping=lambda: os.kill(os.getpid(), number)
     )
-    assert (status, summary["status"], len(rows)) == (130, "finished", 4)
+    assert (status, summary["status"], len(rows)) == (128 + number, "finished", 4)
     assert (tmp_path / "run" / "learning_curve.png").is_file()
     assert (tmp_path / "run" / "report.html").is_file()
     assert screen.rstrip().endswith(str(tmp_path / "run"))
@@ -152,6 +158,100 @@ def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch,
     config = compose(["tracking.wandb=disabled"])
     assert Run(config, tmp_path / "run", Console(file=io.StringIO()), []).execute() == 1
     assert threads == [threading.main_thread()]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_of_a_run_ends_it_with_its_status_and_the_command_to_go_on(
+    monkeypatch, tmp_path, number
+):
+    before = signal.getsignal(number)
+    status, summary, _, screen, _ = run(
+        monkeypatch, tmp_path, float("inf"), on_version=lambda version: version == 2 and os.kill(os.getpid(), number)
+    )
+    assert (status, summary["status"]) == (128 + number, "interrupted")
+    assert "error" not in summary
+    assert "To go on: python -m launch.train" in screen
+    assert signal.getsignal(number) is before
+
+
+def ended_at_start(monkeypatch, tmp_path, error):
+    """A run that ends while Ray starts: its status, its summary, and the screen."""
+
+    def start_ray(config):
+        raise error
+
+    monkeypatch.setattr("trainer.run.start_ray", start_ray)
+    stopped = []
+    monkeypatch.setattr("trainer.run.stop_ray", stopped.append)
+    screen = io.StringIO()
+    folder = tmp_path / "run"
+    config = compose(["stages=[ppo]", "tracking.wandb=disabled"])
+    status = Run(config, folder, Console(file=screen, width=500), []).execute()
+    assert len(stopped) == 1
+    return status, json.loads((folder / "summary.json").read_text()), screen.getvalue()
+
+
+@pytest.mark.parametrize("error", [Stopped(signal.SIGTERM), SystemExit(15)], ids=["ours", "another's"])
+def test_a_signal_while_ray_starts_ends_a_run_as_any_other(monkeypatch, tmp_path, error):
+    status, summary, screen = ended_at_start(monkeypatch, tmp_path, error)
+    assert (status, summary["status"]) == (143 if isinstance(error, Stopped) else 130, "interrupted")
+    assert "To go on: python -m launch.train" in screen
+    assert "Traceback" not in screen
+
+
+def test_rays_own_handler_is_only_there_while_it_starts(monkeypatch):
+    before = signal.getsignal(signal.SIGTERM)
+
+    def init(**_):
+        signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(number))
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(ray_cluster.ray, "init", init)
+    monkeypatch.setattr(ray_cluster.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_cluster, "stop_ray", lambda config: None)
+    with pytest.raises(Stopped) as stopped:
+        ray_cluster.start_ray(compose([]))
+    assert stopped.value.code == 143
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device", "/big/run/checkpoints/step-3.partial/x"),
+        RayTaskError("save", "Traceback ...", OSError(errno.EDQUOT, "Disk quota exceeded")),
+        RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)"),
+    ],
+    ids=["here", "in an actor", "in another language"],
+)
+def test_a_full_disk_is_said_in_a_line_though_nothing_can_be_written(monkeypatch, tmp_path, error):
+    unwritten = []
+
+    def full(*_, **__):
+        unwritten.append(1)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    partial = tmp_path / "run" / "checkpoints" / "step-3.partial"
+    partial.mkdir(parents=True)
+    monkeypatch.setattr("trainer.run.whole", full)
+    monkeypatch.setattr("trainer.run.write_cards", full)
+    monkeypatch.setattr("trainer.run.write_report", full)
+    status, summary, screen = ended_at_start(monkeypatch, tmp_path, error)
+    assert (status, summary["status"], len(unwritten)) == (1, "failed", 3)
+    assert summary["error"].startswith("no space left on device in /")
+    assert f"failed {summary['error']}" in screen
+    assert "Traceback" not in screen
+    assert not partial.exists()
+
+
+def test_an_end_that_cannot_be_written_is_no_good_end(monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "run" / "report.html"))
+
+    monkeypatch.setattr("trainer.run.write_report", full)
+    status, _, _, screen, _ = run(monkeypatch, tmp_path, float("inf"))
+    assert status == 1
+    assert f"failed no space left on device in {tmp_path}/run\n" in screen
 
 
 def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allowed(monkeypatch, tmp_path):

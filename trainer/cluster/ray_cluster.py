@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
 import sys
 import sysconfig
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
@@ -14,14 +16,21 @@ from typing import Any
 import psutil
 import ray
 
+from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.places import CHECKOUT, ROOT
+from rollout.signals import Stopped
 from trainer.cluster import placement
 from trainer.cluster.placement import Node
 
 # Set by Ray for the process of a submitted job.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 CONNECT_TIMEOUT_S = 10
+# What Ray adds to its folder, and to that a process's id, for the longest name of a socket, for which Linux has 107
+# bytes.
+SOCKET_NAME = "/ray/session_2026-01-01_00-00-00_000000_{}/sockets/plasma_store"
+SOCKET_BYTES = 107
+SHORT_FOLDER = "/tmp"
 # The processes of the cluster that was started here. One whose parent is gone is no longer found below this process.
 _SEEN: set[psutil.Process] = set()
 
@@ -40,6 +49,7 @@ def start_ray(config: Config) -> None:
         _answers(cluster.address)
         arguments: dict[str, Any] = {"address": cluster.address}
     else:
+        choose_folder()
         arguments = {"num_cpus": cluster.num_cpus or os.cpu_count(), "include_dashboard": cluster.dashboard}
         arguments |= {"object_store_memory": int(cluster.object_store_gib * 2**30)}
         arguments |= {"dashboard_host": cluster.dashboard_host}
@@ -47,8 +57,31 @@ def start_ray(config: Config) -> None:
     in_job = cluster.address is not None and JOB_VARIABLE in os.environ
     folders = "" if in_job else import_folders()
     environment = {"env_vars": {"PYTHONPATH": folders}} if folders else None
-    ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+    # Ray sets a handler of its own, which would end the process at once whenever the signal comes.
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        ray.init(**arguments, log_to_driver=False, logging_level=logging.ERROR, runtime_env=environment)
+    except SystemExit as stopped:
+        stop_ray(config)
+        raise (stopped if isinstance(stopped, Stopped) else Stopped(signal.SIGTERM)) from None
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
     note_processes(config)
+
+
+def choose_folder() -> None:
+    """Have Ray put its sockets where their names are not too long: into /tmp, where TMPDIR is too long and nobody chose
+    another folder. Raises ConfigError if somebody did and that is too long."""
+    room = SOCKET_BYTES - len(SOCKET_NAME.format(os.getpid()))
+    chosen = os.environ.get("RAY_TMPDIR")
+    if chosen is not None and len(os.fsencode(chosen)) > room:
+        raise ConfigError(
+            f"RAY_TMPDIR: '{chosen}' is too long for the names of Ray's sockets; allowed: up to {room} bytes, as "
+            f"RAY_TMPDIR={SHORT_FOLDER}"
+        )
+    if chosen is None and len(os.fsencode(os.environ.get("TMPDIR", ""))) > room:
+        os.environ["RAY_TMPDIR"] = SHORT_FOLDER
 
 
 def import_folders() -> str:
@@ -73,11 +106,12 @@ def _answers(address: str) -> None:
 def available(config: Config) -> list[Node]:
     """Return the nodes that a run would have: this machine, or those of the cluster, which is joined to see them.
 
-    Raises ConnectionError if there is no cluster to join.
+    Raises ConnectionError if there is no cluster to join, ConfigError if none can be started here.
     """
     if config.cluster.address is not None:
         start_ray(config)
         return cluster_nodes()
+    choose_folder()
     gpus = 0
     if any(role.gpus for role in placement.role_sizes(config)):
         import torch

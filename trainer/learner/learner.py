@@ -23,6 +23,7 @@ from conf.schema.config import Config
 from conf.schema.model import model_path
 from conf.schema.own_parts import find_part, is_own
 from rollout.actor_log import actor_log
+from rollout.engine.prompt_tokens import encode_prompt
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
 from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
@@ -125,8 +126,8 @@ class Learner(SendingRank):
 
     def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Row]:
         """Return prompts and completions as token ids, the end of text after a completion."""
-        encode, end = self.tokenizer.encode, self.tokenizer.eos_token_id
-        return [(encode(prompt), [*encode(completion, add_special_tokens=False), end]) for prompt, completion in rows]
+        encode, end = partial(self.tokenizer.encode, add_special_tokens=False), self.tokenizer.eos_token_id
+        return [(encode_prompt(self.tokenizer, prompt), [*encode(completion), end]) for prompt, completion in rows]
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from conf.schema.base import FREE, GROWS, ConfigError
+from conf.schema.base import FREE, GROWS, ConfigError, expanded
 from conf.schema.config import Config
 from conf.schema.keys import marked
 from trainer.run_folder.files import read_json
@@ -22,7 +22,8 @@ def check_resumable(folder: Path, config: Config) -> None:
     before, now = _began(folder), _flat(config.model_dump(mode="json"))
     for key in [*now, *(key for key in before if key not in now)]:
         grown = key in grows and key in before and before[key] <= now[key]
-        if before.get(key) != now.get(key) and not grown and not free & {key, key.partition(".")[0]}:
+        same = expanded(before.get(key)) == now.get(key)
+        if not same and not grown and not free & {key, key.partition(".")[0]}:
             raise ConfigError(
                 f"{key}: {now.get(key)!r} is not allowed with resume=auto: the run in '{folder}' began with "
                 f"{before.get(key)!r}"

@@ -16,7 +16,7 @@ from conf.schema.places import ROOT
 from launch.compose import compose
 from launch.train import main
 from rollout.data.files import Files, normalised, read_all
-from rollout.data.source import make_source
+from rollout.data.source import check_held_out, make_source
 from rollout.records import RecordError
 
 DATA = Path(os.environ.get("DECOMPOSER_DATA", ROOT.parent / "shared" / "data"))
@@ -214,3 +214,47 @@ def test_every_data_set_is_read_whole_and_its_splits_do_not_mix(name):
     if source.report["train"]:
         rows = itertools.islice(source.train(0), source.report["train"])
         assert not any(normalised(problem.question) in held_out for problem in rows)
+
+
+@pytest.mark.parametrize("stages", ["[ppo,evaluate]", "[evaluate]", "[ppo]"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_share_that_holds_nobody_out_is_refused_at_the_start_where_somebody_is_needed(
+    tmp_path, capsys, stages, count
+):
+    path = write(tmp_path / "few.jsonl", [row(number) for number in range(count)])
+    overrides = [
+        f"stages={stages}", "data=jsonl", f"data.root='{tmp_path}'", f"data.train={path.name}", "solver=program",
+        "data.held_out_share=0.0001", "evaluation.every=1", f"run_dir='{tmp_path}/run'",
+    ]  # fmt: skip
+    assert main(overrides) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"data.held_out_share: none of {count} rows is held out with 0.0001")
+    assert said.count("\n") == 1
+
+
+def test_nobody_needs_to_be_held_out_where_nothing_is_evaluated(tmp_path):
+    path = write(tmp_path / "one.jsonl", [row(1)])
+    given = ["stages=[ppo]", "data=jsonl", f"data.root='{tmp_path}'", f"data.train={path.name}", "algorithm.steps=2"]
+    config = compose(given)
+    check_held_out(config, make_source(config.data))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"question": "How many \ud83d pens?"}, r"field 'question' holds \ud83d"),
+        ({"subquestions": ["How many?", "\ude00?"]}, r"field 'subquestions' holds \ude00"),
+        ({"answer_type": "text", "answer": "\udfff"}, r"field 'answer' holds \udfff"),
+        ({"topic": {"name": "\ud800x"}}, r"field 'topic' holds \ud800"),
+        ({"\ud83d": 1}, r"field '\ud83d' holds \ud83d"),
+    ],
+)
+@pytest.mark.parametrize("split", ["train", "held_out"])
+def test_half_a_character_makes_a_bad_row(tmp_path, changes, said, split):
+    whole = write(tmp_path / "whole.jsonl", [row(number) for number in range(5, 9)])
+    path = write(tmp_path / "half.jsonl", [row(1, **changes), row(2, question="What is \U0001f600 2 + 1?"), row(3)])
+    both = ([path], [whole]) if split == "train" else ([whole], [path])
+    with pytest.raises(RecordError) as error:
+        files(*both)
+    assert f"{path}, line 1: {said}, which is half a character" in str(error.value)
+    assert files(*both, on_bad_row="skip").report["bad_rows_skipped"] == 1

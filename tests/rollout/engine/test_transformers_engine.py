@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import shutil
 from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from tokenizers.processors import TemplateProcessing
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conf.schema.engine import InferenceEngine
+from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
@@ -91,3 +95,56 @@ def test_prompts_put_at_once_are_completed_each(engine):
     assert [found.token_ids for found in asyncio.run(go())] == [
         complete(engine, Sampling(5), f"{PROMPT}{n}").token_ids for n in range(3)
     ]
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"repetition_penalty": 5.0}, {"no_repeat_ngram_size": 3}, {"min_new_tokens": 10}, {"num_beams": 4},
+        {"do_sample": True, "temperature": 3.0, "top_k": 5, "top_p": 0.3, "min_p": 0.2},
+        {"suppress_tokens": [5, 6, 7]},
+        {"bad_words_ids": [[5]]}, {"forced_eos_token_id": 3}, {"max_length": 5}, {"length_penalty": 3.0},
+        {"sequence_bias": [[[5], 20.0]]}, {"begin_suppress_tokens": [9]},
+        {"exponential_decay_length_penalty": [1, 3.0]},
+    ],
+    ids=lambda setting: next(iter(setting)),
+)  # fmt: skip
+def test_what_the_models_folder_says_of_generation_changes_no_token(engine, tiny_model, tmp_path, setting):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | setting))
+    other = PlainEngine(replace(engine.settings, path=str(folder)))
+    other.start()
+    assert complete(other, Sampling(12)).token_ids == complete(engine, Sampling(12)).token_ids
+    drawn = Sampling(12, 1.0, seed=3)
+    assert complete(other, drawn).token_ids == complete(engine, drawn).token_ids
+
+
+def ending(tokenizer):
+    """The tokenizer, changed so that it ends every text with its end-of-text token."""
+    end = tokenizer.eos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"$A {end}", special_tokens=[(end, tokenizer.eos_token_id)]
+    )
+    return tokenizer
+
+
+def test_a_prompt_ends_without_the_token_that_a_tokenizer_appends(engine, tiny_model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    ending(AutoTokenizer.from_pretrained(folder)).save_pretrained(folder)
+    other = PlainEngine(replace(engine.settings, path=str(folder)))
+    other.start()
+    assert other.tokenizer.encode(PROMPT)[-1] == other.tokenizer.eos_token_id
+    assert complete(other, Sampling(8)) == complete(engine, Sampling(8))
+
+
+def test_an_end_token_that_a_prompt_itself_ends_with_stays(tiny_model):
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    end = tokenizer.eos_token
+    for prompt in ("How many?", f"How many?{end}", f"{end}How many?", ""):
+        assert encode_prompt(tokenizer, prompt) == tokenizer.encode(prompt)
+    assert encode_prompt(ending(AutoTokenizer.from_pretrained(tiny_model)), "How many?") == tokenizer.encode(
+        "How many?"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from conf.schema.base import ConfigError
 from conf.schema.model import shipped
 from launch.compose import compose
 from rollout.episode.chat_format import Chat, chat_format, model_chat
@@ -140,3 +141,39 @@ def test_a_models_chat_format_is_found_in_its_folder_and_never_is_never(tokenize
     assert made.solver_chat is not None
     assert made.decomposer_chat is None
     assert Prompts.of(compose([f"solver.path={folder}", "strategy.chat=never"])) == prompts(chat="never")
+
+
+# A template in the manner of Qwen3's: a reasoning model that is told not to think gets a closed think block.
+THINKING = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n{% endfor %}"
+    "<|im_start|>assistant\n"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}"
+)
+
+
+def test_a_chat_template_is_given_the_configured_arguments(tokenizer):
+    tokenizer.chat_template = THINKING
+    assert chat_format(tokenizer).after == "<|im_end|>\n<|im_start|>assistant\n"
+    quiet = chat_format(tokenizer, {"enable_thinking": False})
+    assert quiet.after == "<|im_end|>\n<|im_start|>assistant\n<think>\n\n</think>\n\n"
+
+
+def test_the_arguments_of_chat_templates_come_from_the_configuration(tokenizer, tmp_path):
+    folder = tmp_path / "model"
+    tokenizer.chat_template = THINKING
+    tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text("{}")
+    for key in ("model.path", "solver.path"):
+        loud, quiet = (
+            Prompts.of(compose([f"{key}='{folder}'", *more]))
+            for more in ([], ["+strategy.chat_arguments.enable_thinking=false"])
+        )
+        name = "decomposer_chat" if key == "model.path" else "solver_chat"
+        assert "<think>" not in getattr(loud, name).after
+        assert getattr(quiet, name).after.endswith("<think>\n\n</think>\n\n")
+
+
+@pytest.mark.parametrize("name", ["tokenize", "messages", "add_generation_prompt"])
+def test_an_argument_that_is_the_programs_own_is_refused(name):
+    with pytest.raises(ConfigError, match=rf"^strategy.chat_arguments: .*'{name}' cannot be given"):
+        compose([f"+strategy.chat_arguments.{name}=false"])

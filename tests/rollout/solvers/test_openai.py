@@ -344,3 +344,18 @@ def test_retry_after_is_read_in_each_of_its_forms():
 def test_what_is_sent_is_json_of_nothing_but_the_request():
     _, _, server = ask("ok")
     assert KEY not in json.dumps([body for _, body in server.requests])
+
+
+@pytest.mark.parametrize("api", ["completions", "chat"])
+def test_what_only_the_server_knows_is_added_to_every_request(api):
+    extra = {"chat_template_kwargs": {"enable_thinking": False}, "top_k": 20}
+    _, solver, server = ask("ok", api=api, extra_body=extra)
+    assert extra.items() <= server.requests[0][1].items()
+    assert solver.identity["extra_body"] == extra
+    assert "extra_body" not in ask("ok", api=api)[1].identity
+
+
+@pytest.mark.parametrize("name", ["model", "temperature", "stop", "messages", "stream"])
+def test_what_other_keys_say_of_a_request_is_not_said_twice(name):
+    with pytest.raises(ValueError, match=f"'{name}' is set by another key"):
+        openai_solver("http://127.0.0.1:1/v1", extra_body={name: 1})

@@ -1,0 +1,90 @@
+"""Models: one that cannot be had, or that a run cannot do with, is refused before anything starts."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from conf.schema.model import model_path
+from conf.schema.solver import VllmSolver
+
+TIMEOUT_S = 20.0
+
+
+def check_models(config: Config) -> None:
+    """Raise ConfigError, in one line with its key, for a model that is neither here nor to be had from the hub, or that
+    does not go with the stages and settings. On a cluster that is joined, models are looked for by its nodes."""
+    if config.cluster.address is not None:
+        return
+    key, path = "model.path" if config.start_from is None else "start_from", config.decomposer_path
+    _check_name(key, path)
+    if isinstance(config.solver, VllmSolver):
+        _check_name("solver.path", model_path(config.solver.path))
+    if "sft" in config.stages and not _has_end_token(path):
+        raise ConfigError(
+            f"{key}: the tokenizer of '{path}' has no end-of-text token (eos_token), which stage sft teaches; allowed "
+            "without one: stages without sft"
+        )
+    for name, value, off in (
+        ("model.lora", config.model.lora, "null"),
+        ("rollout.weights.verify", config.rollout.weights.verify, "false"),
+    ):
+        if value and _keeps_weights_transposed(path):
+            raise ConfigError(
+                f"{name}: '{path}' keeps weights transposed (Conv1D, as GPT-2 does), which this is not made for; "
+                f"allowed with it: {off}"
+            )
+
+
+def _has_end_token(path: str) -> bool:
+    """Return whether a model's tokenizer has an end-of-text token; most say so in a file, which spares loading it."""
+    settings = Path(path) / "tokenizer_config.json"
+    if settings.is_file() and json.loads(settings.read_text(encoding="utf-8")).get("eos_token"):
+        return True
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path).eos_token_id is not None
+
+
+def _keeps_weights_transposed(path: str) -> bool:
+    """Return whether a model has layers with weights of [in, out]; it is built without any weights."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers.pytorch_utils import Conv1D
+
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
+    return any(isinstance(layer, Conv1D) for layer in model.modules())
+
+
+def _check_name(key: str, path: str) -> None:
+    if Path(path).is_dir() or (reason := _missing(path)) is None:
+        return
+    raise ConfigError(
+        f"{key}: '{path}' is no folder here, and could not be fetched as the name of a model on the hub ({reason})"
+    )
+
+
+@cache
+def _missing(name: str) -> str | None:
+    """Return why the hub does not give a model; None if it does, or if the model was fetched before."""
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import GatedRepoError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+    try:
+        if isinstance(try_to_load_from_cache(name, "config.json"), str):
+            return None
+        HfApi().model_info(name, timeout=TIMEOUT_S)
+    except OfflineModeIsEnabled:
+        return "HF_HUB_OFFLINE is set"
+    except GatedRepoError:
+        return "its terms are not accepted; accept them on the hub and log in with: hf auth login"
+    except RepositoryNotFoundError:
+        return "the hub has no such model, or not for this user"
+    except Exception as error:  # noqa: BLE001 - whatever lies between here and the hub fails in its own way
+        return f"no connection: {' '.join(str(error).split())[:200] or type(error).__name__}"
+    return None

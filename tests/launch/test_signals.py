@@ -1,0 +1,60 @@
+"""A command can be stopped from its first moment on: one line, 128 + the signal's number."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conf.schema.places import ROOT
+
+
+def _default_handlers() -> None:
+    # What starts the tests may have the signals ignored; a terminal has not.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+
+def _catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler of this signal."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    caught = int(next(line for line in lines if line.startswith("SigCgt")).split()[1], 16)
+    return bool(caught >> (number - 1) & 1)
+
+
+@pytest.mark.parametrize(
+    ("module", "number", "after_s"),
+    [
+        ("launch.train", signal.SIGINT, 0.0), ("launch.train", signal.SIGTERM, 1.5),
+        ("launch.plan", signal.SIGHUP, 0.5),
+        ("launch.report", signal.SIGINT, 0.0), ("launch.prepare_data", signal.SIGINT, 0.1),
+        ("rewards.score", signal.SIGINT, 0.3),
+    ],
+)  # fmt: skip
+def test_a_signal_in_the_first_seconds_ends_a_command_in_one_line(module, number, after_s, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "--help" if module == "launch.train" else str(tmp_path)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_default_handlers,
+    )  # fmt: skip
+    while not _catches(process.pid, signal.SIGHUP):
+        assert process.poll() is None
+        time.sleep(0.001)
+    time.sleep(after_s)
+    if process.poll() is not None:
+        pytest.skip("it was done before the signal came")
+    process.send_signal(number)
+    _, said = process.communicate(timeout=120)
+    assert (process.returncode, said) == (128 + number, "stopped\n")
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    code = (
+        "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN); from rollout.signals import handle_signals;"
+        "handle_signals(); print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"

@@ -1,0 +1,44 @@
+"""The folder of Ray's sockets, whose names Linux limits."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from conf.schema.base import ConfigError
+from launch.compose import compose
+from trainer.cluster.ray_cluster import SOCKET_BYTES, SOCKET_NAME, available, choose_folder
+
+LONG = "/scratch/" + "x" * 71
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", "")  # so that it is as before when the test is over
+    monkeypatch.delenv("RAY_TMPDIR")
+    monkeypatch.setenv("TMPDIR", "/tmp")
+
+
+@pytest.mark.parametrize("folder", [LONG, "/ä" * 40])
+def test_where_tmpdir_is_too_long_for_sockets_ray_has_another_folder(monkeypatch, folder):
+    monkeypatch.setenv("TMPDIR", folder)
+    choose_folder()
+    assert os.environ["RAY_TMPDIR"] == "/tmp"
+    assert os.environ["TMPDIR"] == folder
+
+
+def test_where_tmpdir_is_short_enough_nothing_is_chosen():
+    choose_folder()
+    assert "RAY_TMPDIR" not in os.environ
+    assert len("/tmp" + SOCKET_NAME.format(os.getpid())) <= SOCKET_BYTES
+
+
+def test_a_folder_that_was_chosen_is_kept_or_refused_before_anything_starts(monkeypatch):
+    monkeypatch.setenv("TMPDIR", LONG)
+    monkeypatch.setenv("RAY_TMPDIR", "/dev/shm")
+    choose_folder()
+    assert os.environ["RAY_TMPDIR"] == "/dev/shm"
+    monkeypatch.setenv("RAY_TMPDIR", LONG)
+    with pytest.raises(ConfigError, match=r"^RAY_TMPDIR: .* is too long .*RAY_TMPDIR=/tmp$"):
+        available(compose([]))
