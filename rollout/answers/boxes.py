@@ -13,7 +13,7 @@ _JOINT = re.compile(r"[\s$,;&]*(?:and|or|)[\s$,;&]*")
 def last_boxed(text: str) -> str | None:
     r"""Return the content of the last ``\boxed{...}`` with balanced braces.
 
-    Boxes with nothing but "and", "or" or a comma between them are one answer of several values: ``3 and -1``.
+    Boxes with only "and", "or" or a comma between them are one answer with several values: ``3 and -1``.
     """
     if not (found := _boxes(text)):
         return None
@@ -27,7 +27,7 @@ def last_boxed(text: str) -> str | None:
 
 
 def _joint(text: str, end: int, start: int) -> str | None:
-    r"""Return " and ", " or " or ", " where it alone stands between two boxes: in ``, \quad \text{and} \quad``."""
+    r"""Return " and ", " or " or ", " if nothing else stands between two boxes, as in ``, \quad \text{and} \quad``."""
     if not 0 < start - end < MAX_BETWEEN:
         return None
     between = re.sub(r"\\boxed\s{0,3}\{$", "", text[end + 1 : start])
@@ -41,7 +41,7 @@ def _joint(text: str, end: int, start: int) -> str | None:
 
 
 def _boxes(text: str) -> list[tuple[int, int]]:
-    r"""Return start and end of the content of every balanced ``\boxed{}``, in one pass; escaped braces do not count."""
+    r"""Return start and end of the content of each balanced ``\boxed{}``, in one pass; escaped braces do not count."""
     boxes: list[tuple[int, int]] = []
     opened: list[int | None] = []
     for match in re.finditer(r"\\boxed\s{0,3}\{|\\[\\{}]|[{}]", text):

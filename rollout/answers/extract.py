@@ -1,7 +1,7 @@
 """The rules by which an answer is read from a solver's text.
 
-The rules are tried in a fixed order and the one that fired is reported, so a surprising reward can be traced;
-docs/answers.md has the table. No rule sees the gold answer.
+The rules are tried in a fixed order, and the rule that matched is reported, so a surprising reward can be traced;
+docs/answers.md lists them. No rule sees the gold answer.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _FIRST_WORD = re.compile(r"\W*[A-Za-z]{2}")
 
 @dataclass(frozen=True)
 class Extracted:
-    """An answer and the rule that found it; ``answer`` is None where no rule fired."""
+    """An answer and the rule that decided; ``answer`` is None if the text gives no answer."""
 
     answer: str | None
     rule: str
@@ -57,11 +57,11 @@ class Extracted:
 def extract(text: str, answer_type: str = "number", choices: Choices = None) -> Extracted:
     r"""Find the final answer in ``text``.
 
-    Order: ``<answer>x</answer>``, ``#### x``, the last balanced ``\boxed{}``, ``[[Answer: x]]``, "the answer is x" (a
-    conclusion after it goes before it), then by ``answer_type`` what the text ends in: an option, a bold value, an
-    equation's result, the last number, letter or yes/no. ``choices`` (Problem.choices) lets a value be read as its
-    option. Thinking is not read. A text that marks no answer and ends in saying that it cannot be told gives none
-    (rule ``refused``); so does a question.
+    Order: ``<answer>x</answer>``, ``#### x``, the last balanced ``\boxed{}``, ``[[Answer: x]]``, "the answer is x" (but
+    a conclusion after it takes precedence), then what the text ends in, depending on ``answer_type``: an option, a bold
+    value, an equation's result, the last number, letter or yes/no. With ``choices`` (Problem.choices) a value is read
+    as the option that has it. Thinking is not read. If a text marks no answer and ends by saying that the answer cannot
+    be told, there is none (rule ``refused``). A question gives no answer either.
     """
     text = without_thinking(text)[-MAX_TEXT:]
     letters = options(choices)
@@ -75,7 +75,7 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
 
 
 def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
-    """Return the answer of a text without tags and thinking."""
+    """Return the answer of a text from which tags and thinking were removed."""
     if (marked := hashed(text)) is not None and _is_value(*marked, answer_type, letters):
         return Extracted(_hashed_value(_clean(marked[0]), answer_type, letters), "hashes")
     if (boxed := last_boxed(text)) is not None:
@@ -93,14 +93,14 @@ def _clean(text: str) -> str:
 
 
 def _hashed_value(line: str, answer_type: str, letters: dict[str, str]) -> str | None:
-    """Return what a ``####`` line gives: all of it, but for what is added to a number, option, yes or no."""
+    """Return the answer on a ``####`` line: the whole line, or only the number, option, yes or no in it."""
     if answer_type in NUMERIC_TYPES and parse_number(line) is not None:
         return line
     return line if answer_type in ("expression", "text") else _stated(line, answer_type, letters) or line
 
 
 def _is_value(line: str, ends: bool, answer_type: str, letters: dict[str, str]) -> bool:
-    """Return whether a ``####`` line is a value, and no Markdown heading; ``ends`` says that the text ends with it."""
+    """Return whether a ``####`` line is a value, not a Markdown heading; ``ends``: whether the text ends with it."""
     if answer_type.endswith("choice") and names_options(line, letters):
         return True
     if is_heading(line) or statements(line, answer_type):
@@ -113,7 +113,7 @@ def _is_value(line: str, ends: bool, answer_type: str, letters: dict[str, str]) 
 
 
 def _of_statement(statement: Statement, answer_type: str, letters: dict[str, str]) -> Extracted | None:
-    """Return the answer of a statement, or of a conclusion drawn from it; None where it states none."""
+    """Return the answer of a statement, or of a conclusion drawn from it; None if it states none."""
     later = [sentence for sentence in sentences(statement.rest) if not asks(sentence)]
     if is_unanswered(statement.words):
         return None if any(map(concludes, later)) else Extracted(None, "refused")
@@ -148,7 +148,7 @@ def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
 
 
 def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
-    """Return what an unmarked text ends in. Questions are passed over: who asks does not answer."""
+    """Return the answer that an unmarked text ends in. Questions are skipped, because a question is not an answer."""
     parts = [sentence[-MAX_SENTENCE:] for sentence in sentences(text)]
     refused = _is_refused(parts)
     if answer_type == "choice" and parts and (not refused or named_by_value(parts[-1], letters)):
@@ -172,6 +172,6 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
 
 
 def _is_refused(parts: list[str]) -> bool:
-    """Return whether a text ends in saying that the answer cannot be told: no conclusion follows that."""
+    """Return whether a text says that the answer cannot be told, and no conclusion follows."""
     refusals = [index for index, sentence in enumerate(parts) if refuses(sentence)]
     return bool(refusals) and not any(map(concludes, parts[refusals[-1] + 1 :]))

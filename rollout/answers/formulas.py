@@ -1,7 +1,7 @@
-r"""The formula in which a sentence gives a value: of "the sum is $5$, since $2 + 3 = 5$" it is 5.
+r"""Find the formula that gives a sentence's value: in "the sum is $5$, since $2 + 3 = 5$" it is 5.
 
-Formulas (``$x$``, ``$$x$$``, ``\(x\)``, ``\[x\]``) are hidden behind marks while a sentence is read, so that a full
-stop, a comma or a word inside one decides nothing. Every pass takes time linear in the text.
+Formulas (``$x$``, ``$$x$$``, ``\(x\)``, ``\[x\]``) are replaced by marks while a sentence is read, so that a full
+stop, a comma or a word inside a formula has no effect. Every pass takes time linear in the text.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ _MATHEMATICAL = re.compile(r"\d|pi|π|[=^+*/√]|\\[A-Za-z]|\w\s?-\s?\w")
 
 
 def hide_formulas(text: str) -> tuple[str, list[str]]:
-    """Return a text with a mark ⟪0⟫, ⟪1⟫ ... in place of each formula, and the formulas."""
+    """Return the text with each formula replaced by a mark (⟪0⟫, ⟪1⟫ ...), and the formulas."""
     formulas: list[str] = []
     pieces: list[str] = []
     opened: tuple[str, int, int] | None = None
@@ -87,10 +87,10 @@ def _is_formula(content: str, opening: str) -> bool:
 
 
 def sentence_value(sentence: str, formulas: list[str]) -> str | None:
-    """Return the value that a sentence (with its formulas hidden) gives, None where it gives none.
+    """Return the value that a sentence (with its formulas hidden) gives; None if it gives none.
 
-    It is the last formula that is no reason, together with those joined to it; in a sentence without formulas it is
-    the mathematics in plain text after the verb, where the rest of the sentence is nothing else.
+    It is the last formula that is not a reason, together with the formulas joined to it. In a sentence without formulas
+    it is the mathematics in plain text after the verb, if the rest of the sentence is nothing but mathematics.
     """
     clause = _without_reason(sentence, formulas)
     marks = [mark for mark in _MARK.finditer(clause) if not _DENIED.search(_before(clause, mark))]
@@ -108,7 +108,7 @@ def sentence_value(sentence: str, formulas: list[str]) -> str | None:
 
 
 def stated_value(stated: str, formulas: list[str]) -> str | None:
-    """Return the value at the start of what follows "the answer is" (with its formulas hidden)."""
+    """Return the value at the start of the text after "the answer is" (with its formulas hidden)."""
     marks = list(_MARK.finditer(stated))
     if not marks or not _BEFORE_STATED.fullmatch(stated[: marks[0].start()]):
         return sentence_value(f"It is {stated}", formulas)
@@ -119,7 +119,7 @@ def stated_value(stated: str, formulas: list[str]) -> str | None:
 
 
 def _without_reason(sentence: str, formulas: list[str]) -> str:
-    """Return a sentence without the reason it ends in, and without the condition it begins with."""
+    """Return a sentence without a reason at its end and without a condition at its start."""
     if (beginning := _BEGINNING.match(sentence)) and (comma := sentence.find(",", beginning.end())) > 0:
         rest = sentence[comma + 1 :]
         if _MARK.search(rest) or not _MARK.search(sentence):
@@ -137,7 +137,7 @@ def _before(clause: str, mark: re.Match[str]) -> str:
 
 
 def _shown(clause: str, marks: list[re.Match[str]], formulas: list[str]) -> str:
-    """Return the formulas of marks that are joined, with the words between them and a unit behind them."""
+    """Return the formulas of joined marks, with the words between them and the unit after them."""
     start, end = marks[0].start(), marks[-1].end()
     glued = re.search(r"(?<![\w.])-?\d{1,9}(?:\.\d{1,9})?$", _before(clause, marks[0]))
     text = (glued[0] if glued else "") + _MARK.sub(lambda mark: formulas[int(mark[1])], clause[start:end])
@@ -153,7 +153,7 @@ def _is_unit(words: str) -> bool:
 
 
 def _plain_value(clause: str) -> str | None:
-    """Return the mathematics in plain text that a sentence gives, where that is beyond doubt."""
+    """Return the mathematics in plain text that a sentence gives, if there is no doubt about it."""
     clause = clause[-MAX_PLAIN:]
     reason = _REASON.search(clause)
     for text in (clause, clause[: reason.start()] if reason else ""):
@@ -168,7 +168,7 @@ def _plain_value(clause: str) -> str | None:
 
 
 def _plain_mathematics(text: str) -> str | None:
-    """Return a text that is nothing but mathematics and more than a letter; a unit behind it is marked as words."""
+    """Return a text if it is nothing but mathematics and more than one letter; a unit after it is marked as words."""
     unit = _UNIT_AT_END.search(text)
     bare = text[: unit.start()] if unit and _is_unit(unit[1]) else text
     if not _MATHEMATICAL.search(bare) or _PLAIN_TOKEN.sub("", bare):

@@ -1,4 +1,4 @@
-"""The mark of an answer against a problem's gold answer."""
+"""Mark an answer against a problem's gold answer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def score(problem: Problem, answer: str | None) -> float:
     """Return how right ``answer`` is for ``problem``: 0 or 1, or a partial mark in JEEBench's multiple choice.
 
     JEEBench's integer and numeric problems (by type, or by ``meta["raw_type"]`` of a number) are right within 0.01.
-    Raises ValueError for an unknown answer type, and what ``math_equality.math_equal`` raises.
+    Raises ValueError for an unknown answer type, and the errors of ``math_equality.math_equal``.
     """
     if answer is None or not answer.strip():
         return 0.0
@@ -55,7 +55,7 @@ def _same_number(gold: Decimal | None, found: Decimal | None, *, jeebench: bool)
 
 
 def _named(text: str, letters: dict[str, str]) -> set[str]:
-    """Return the option a text names by its letter or its value; a letter with another option's value names none."""
+    """Return the option that a text names by letter or value; a letter beside another option's value names none."""
     read = letters_of(text)
     if len(read) == 1 and (not letters or read <= set(letters)):
         return read
@@ -67,7 +67,7 @@ def _named(text: str, letters: dict[str, str]) -> set[str]:
 
 
 def _twins(letter: str, letters: dict[str, str]) -> set[str]:
-    """Return a letter and those of the options with the same text: either counts."""
+    """Return a letter and the letters of the options with the same text: any of them counts."""
     text = option_text(letters.get(letter, letter))
     return {letter} | {other for other, value in letters.items() if option_text(value) == text}
 

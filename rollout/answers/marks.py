@@ -20,9 +20,9 @@ _HEADING = re.compile(
 
 
 def without_thinking(text: str) -> str:
-    """Return what a model says after its thinking (``<think>...</think>``); nothing if it was cut off while it thought.
+    """Return the text after the thinking (``<think>...</think>``); nothing if the text was cut off inside the thinking.
 
-    A text that has no such tags comes back as it is.
+    A text without such tags is returned unchanged.
     """
     tags = list(_THINKING.finditer(text))
     if not tags:
@@ -31,9 +31,9 @@ def without_thinking(text: str) -> str:
 
 
 def tagged(text: str) -> str | None:
-    """Return the content of the last ``<answer>...</answer>`` (or final, result, ...) that says something.
+    """Return the content of the last ``<answer>...</answer>`` (or final, result, ...) that is not empty.
 
-    One that is not closed goes on to the end: a stop string takes the closing tag away.
+    A tag that is not closed extends to the end of the text, because a stop string may have removed the closing tag.
     """
     content, opened = None, None
     for match in _TAG.finditer(text):
@@ -49,7 +49,7 @@ def _filled(content: str) -> str | None:
 
 
 def without_tags(text: str) -> str:
-    """Return a text without the tags it closes (``<b>12</b>``); bold and powers keep their meaning."""
+    """Return a text without its closed tags (``<b>12</b>``); bold and powers keep their meaning."""
     names = {name.lower() for name in _CLOSED.findall(text)}
     if not names and "<br" not in text:
         return text
@@ -72,7 +72,7 @@ def bracketed(text: str) -> str | None:
 
 
 def hashed(text: str) -> tuple[str, bool] | None:
-    """Return the last ``####`` line, and whether the text ends with it; None for a numbered heading, and for none."""
+    """Return the last ``####`` line and whether the text ends with it; None if there is none or it is a heading."""
     lines = [(match[1].strip().strip("#").strip(), match.end()) for match in _HASHES.finditer(text)]
     if not lines or not any(char.isalnum() for char in lines[-1][0]):
         return None

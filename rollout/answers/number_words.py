@@ -1,6 +1,6 @@
-"""Numbers that are written in words: ``eighty-six``, ``two thousand three hundred``, ``two thirds``.
+"""Convert numbers written in words to digits: ``eighty-six``, ``two thousand three hundred``, ``two thirds``.
 
-They are given digits, and the rules for numbers then read those. ``one`` is a number only where it counts something:
+The rules for numbers then read the digits. ``one`` is a number only where it counts something:
 not in "one of them", "no one" or "the right one".
 """
 
@@ -48,7 +48,7 @@ _NO_COUNT_AFTER = re.compile(
 
 
 def in_digits(text: str) -> str:
-    """Return a text with its number words written in digits; everything else stays as it is."""
+    """Return a text with its number words converted to digits; the rest does not change."""
     if not _RUN.search(text):
         return text
 
@@ -64,7 +64,7 @@ def in_digits(text: str) -> str:
 
 
 def _converted(run: str) -> str:
-    """Return a run of number words in digits: each number as far as it goes ("five six" is two numbers)."""
+    """Return a run of number words in digits; each number is as long as possible ("five six" is two numbers)."""
     tokens = [token.lower() if token.isalpha() else token for token in _TOKEN.findall(run)]
     written, at = "", 0
     while at < len(tokens):
@@ -86,7 +86,7 @@ def _with_point(text: str) -> str:
 
 
 def _number_at(tokens: list[str], at: int) -> tuple[int, int]:
-    """Return the value of the longest number that begins at a token, and the index after it; (0, ``at``) for none."""
+    """Return the value of the longest number that begins at a token and the index after it; (0, ``at``) if none."""
     total, group, limit, end = 0, 0, 10**15, at
     room, index, started = 10**15, at, False  # the next word's value must be below ``room``
     if tokens[at] in ("a", "an") and at + 2 < len(tokens):
@@ -114,7 +114,7 @@ def _number_at(tokens: list[str], at: int) -> tuple[int, int]:
 
 
 def _next_word(tokens: list[str], end: int) -> int:
-    """Return the index of the word that may go on a number which ends before ``end``; past the last token for none."""
+    """Return the index of the word that may continue a number ending before ``end``; past the last token if none."""
     if end >= len(tokens):
         return end
     gap, word = tokens[end], tokens[end - 1]
@@ -127,7 +127,7 @@ def _next_word(tokens: list[str], end: int) -> int:
 
 
 def _part_after(tokens: list[str], value: int, end: int) -> tuple[str, int] | None:
-    """Return "2/3" and the index after it for "two thirds"; None where no such part follows. Parts make up no whole."""
+    """Return "2/3" and the index after it for "two thirds"; None if no such fraction follows. Fractions are below 1."""
     if end + 1 >= len(tokens) or tokens[end].strip() not in ("", "-") or tokens[end + 1] not in _PARTS:
         return None
     word, whole = tokens[end + 1], _PARTS[tokens[end + 1]]

@@ -1,6 +1,6 @@
-"""The values a text states: numbers, option letters and options named by their value.
+"""The values that a text states: numbers, option letters and options named by their value.
 
-A text states a number only where exactly one number can be meant: of "5 or 7", "3 + 2", "3-5" or "2x" there is
+A text states a number only if exactly one number can be meant: "5 or 7", "3 + 2", "3-5" and "2x" state
 none. Every regular expression here is searched in time linear in the text.
 """
 
@@ -94,8 +94,8 @@ _CHANGED_AFTER = re.compile(
 
 
 def plain(text: str) -> str:
-    """Return ``text`` with one spelling for what means the same: minus signs, digits of any script (category Nd), thin
-    and no-break spaces, vulgar fractions, full-width signs. Superscript and circled digits are left alone."""
+    """Return ``text`` with one spelling for characters that mean the same: minus signs, digits of any script (category
+    Nd), thin and no-break spaces, vulgar fractions, full-width signs. Superscript and circled digits are left alone."""
     if text.isascii():
         return text
     text = text.translate(_MARKS)
@@ -106,7 +106,7 @@ def plain(text: str) -> str:
 
 
 def untexted(text: str) -> str:
-    r"""Return ``text`` without LaTeX that says nothing of its value: ``$``, ``\left``, spacing, ``\text{}``."""
+    r"""Return ``text`` without LaTeX that does not affect its value: ``$``, ``\left``, spacing, ``\text{}``."""
     text = SEPARATOR.sub(",", plain(text))
     text = _SPACING.sub(" ", text)
     text = re.sub(rf"{_WORDED}\s?\{{([^{{}}]*)\}}", r"\1", text)
@@ -115,7 +115,7 @@ def untexted(text: str) -> str:
 
 
 class Found(NamedTuple):
-    """A number in a text: where it stands and what it is worth (None where it is not a usable number)."""
+    """A number in a text: its position and its value (None if it is not a usable number)."""
 
     start: int
     end: int
@@ -123,7 +123,7 @@ class Found(NamedTuple):
 
 
 def numbers(text: str) -> list[Found]:
-    """Return every number of a text in its order; ``start`` and ``end`` index into ``text`` as it is given."""
+    """Return the numbers of a text in order; ``start`` and ``end`` are positions in the original ``text``."""
     found = []
     for match in NUMBER.finditer(text):
         start, token = match.start(), match[0]
@@ -135,7 +135,7 @@ def numbers(text: str) -> list[Found]:
 
 
 def _subtracts(before: str, spaced: bool) -> bool:
-    """Return whether a sign after ``before`` is an operator (x - 5, 10 -5) or a dash, not the number's own (is -5)."""
+    """Return whether a sign after ``before`` is an operator (x - 5, 10 -5) or a dash, not the number's sign (is -5)."""
     if not before:
         return False
     return (spaced and before[-1] not in "=(,:[{$") or bool(re.search(r"[\d)}%°]$|(?<![A-Za-z])[A-Za-z]$", before))
@@ -181,10 +181,10 @@ def _unsigned(token: str) -> Decimal | None:
 
 
 def parse_number(text: str) -> Decimal | None:
-    """Return the one number a text states: currency, thousands separators, a unit and a percent sign removed.
+    """Return the one number that a text states, without currency, thousands separators, unit and percent sign.
 
-    Of an equation it is the right side. None where there is no number, more than one, or a number with something
-    on it that changes its value (a variable, a root, a factorial).
+    If the text is an equation, this is its right side. None if there is no number, more than one, or something beside
+    the number that changes its value (a variable, a root, a factorial).
     """
     if len(text) > 2 * MAX_DIGITS:
         return None
@@ -209,7 +209,7 @@ def _unwrapped(text: str) -> str:
 
 
 def _lone(text: str) -> Decimal | None:
-    """Return the number of a text that holds but a unit, a scale word, a sign in words or a currency beside it."""
+    """Return the number of a text with nothing beside it but a unit, scale word, sign in words or currency."""
     text = re.sub(r"\^\s?\{?\s?(?:\\circ|°)\s?\}?|\\degree|\\circ", "°", text).replace("$", " ")
     # The exponent of a unit (cm^2, m/s², s^{-1}) is no second number.
     text = re.sub(r"(?<=[A-Za-z])(?:\^\s?(?:\{\s?-?\d\s?\}|-?\d)|[²³])(?!\d)", "", text)
@@ -231,14 +231,14 @@ def _lone(text: str) -> Decimal | None:
 
 
 def letters(text: str) -> set[str]:
-    """Return the option letters a text consists of; none where it consists of anything else."""
+    """Return the option letters that a text consists of; none if it contains anything else."""
     bare = re.sub(r"(?i:\b(?:and|options?|choices?)\b)|[\s,;&(){}\[\].*$:]", "", untexted(text))
     upper = bare.upper()
     return set(upper) if re.fullmatch(r"[A-J]{1,10}", upper) and bare in (upper, bare.lower()) else set()
 
 
 def options(choices: Choices) -> dict[str, str]:
-    """Return the options as letter to text; a list's entries are A, B, C ..."""
+    """Return the options as a mapping from letter to text; the entries of a list are A, B, C ..."""
     if not choices:
         return {}
     pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
@@ -255,10 +255,10 @@ def option_text(text: str) -> str:
 
 
 def named_by_value(text: str, choices: dict[str, str]) -> set[str]:
-    """Return the letters of the options whose value ``text`` is: by their text, else by their number alone.
+    """Return the letters of the options with the value ``text``: with the same text, or else with the same number.
 
-    Several letters come back only where the options' texts are equal (twins); where options differ in their text
-    and not in their number (5 days, 5 weeks), the number alone names none of them.
+    Several letters are returned only if the options' texts are equal (twins). If options differ in their text but not
+    in their number (5 days, 5 weeks), the number alone names none of them.
     """
     wanted = option_text(text)
     if not wanted:

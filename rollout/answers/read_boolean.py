@@ -1,4 +1,4 @@
-"""The rules by which yes or no is read: explicit, not denied and not left open."""
+"""The rules for reading yes or no: it must be explicit, not denied and not left open."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ _CONCLUSION = re.compile(
 
 
 def boolean(text: str, *, first: bool) -> str | None:
-    """Return the first or last yes, no, true or false that stands as an answer, "not true" where it is denied so.
+    """Return the first or last yes, no, true or false that is given as an answer; "not true" if true is denied.
 
-    "Yes or no" is none, and so are "not yes", "neither", and "far from false". Where nothing explicit follows an
-    undecided remark ("it depends") there is no answer.
+    "Yes or no", "not yes", "neither" and "far from false" are not answers. If nothing explicit follows an undecided
+    remark ("it depends"), there is no answer.
     """
     text = _BOTH.sub(" ", text)
     found = [(match.start(), answer) for match in _EXPLICIT.finditer(text) if (answer := _answer(text, match))]
@@ -73,12 +73,12 @@ def boolean(text: str, *, first: bool) -> str | None:
 
 
 def is_answer(line: str) -> bool:
-    """Return whether a line begins with its yes or no and is no heading ("No change in cost")."""
+    """Return whether a line begins with yes or no and is not a heading ("No change in cost")."""
     return _ANSWER.match(line) is not None
 
 
 def concluded_boolean(sentence: str) -> str | None:
-    """Return the yes or no that a sentence begins with as its conclusion."""
+    """Return the yes or no with which a concluding sentence begins."""
     found = _CONCLUSION.match(sentence)
     return boolean(found[1], first=True) if found else None
 
@@ -96,7 +96,7 @@ def denies(text: str) -> bool:
 
 
 def _answer(text: str, match: re.Match[str]) -> str:
-    """Return what an explicit word says where it stands: itself, "not true", or nothing."""
+    """Return what an explicit word means in its place: itself, "not true", or nothing."""
     word, before = match[0], text[max(0, match.start() - 50) : match.start()]
     about_truth = word.lower() in ("true", "false")
     if _LEFT_OPEN.search(before):

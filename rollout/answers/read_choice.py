@@ -1,4 +1,4 @@
-"""The rules by which options are read: by their letters, by their texts, one or several, and none that is denied."""
+"""The rules for reading options: by letter or by text, one or several, but never one that is denied."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ _CONCLUSION = re.compile(
 
 
 class Named(NamedTuple):
-    """Options named one behind the other, as they are written, and where that ends."""
+    """Options named one after another, as written, and the position where the list ends."""
 
     letters: list[str]
     text: str
@@ -79,7 +79,7 @@ class Named(NamedTuple):
 
 
 def named_options(text: str, at: int, letters: dict[str, str]) -> Named | None:
-    """Return the options that a text names from a position on: "(A) stone, (C) brick", "A and C", "[A, C]"."""
+    """Return the options that a text names from a position onwards: "(A) stone, (C) brick", "A and C", "[A, C]"."""
     found: list[str] = []
     start, end = at, at
     has_texts, denied = False, _DENIED_BEFORE.search(text[max(0, at - 80) : at]) is not None
@@ -118,7 +118,7 @@ def _goes_on(text: str, one: re.Match[str], letters: dict[str, str]) -> bool:
 
 
 def _own_text(text: str, at: int, value: str) -> int:
-    """Return where an option's own text ends that follows its letter; the same position where it does not follow."""
+    """Return the end of an option's own text after its letter; the same position if that text does not follow."""
     gap = re.compile(r"[\s.:),*\"'–—-]{0,5}").match(text, at)
     start = gap.end() if gap else at
     value = value.strip()
@@ -132,15 +132,15 @@ def _own_text(text: str, at: int, value: str) -> int:
 
 
 def is_denied(text: str, start: int, end: int, letters: dict[str, str], named: str = "") -> bool:
-    """Return whether a text takes back the option it names between two positions: "not D", "C is incorrect"."""
+    """Return whether a text denies the option that it names between two positions: "not D", "C is incorrect"."""
     if named in letters:
         end = _own_text(text, end, letters[named])
     return bool(_DENIED_BEFORE.search(text[max(0, start - 80) : start]) or _DENIED_AFTER.match(text[end : end + 80]))
 
 
 def _value_is_denied(text: str, start: int, end: int) -> bool:
-    """Return whether a text says of an option's value that it is not the answer; "except 54" and "54 is not divisible"
-    may give the odd one out."""
+    """Return whether a text says that an option's value is not the answer. "Except 54" and "54 is not divisible" do not
+    say so: they may name the odd one out."""
     before, after = text[max(0, start - 80) : start], text[end : end + 80]
     if _DENIED_BEFORE.search(before) and not _ODD_ONE_OUT.search(before):
         return True
@@ -148,7 +148,7 @@ def _value_is_denied(text: str, start: int, end: int) -> bool:
 
 
 def stated_choice(text: str, letters: dict[str, str]) -> str | None:
-    """Return the option that is stated as the answer; of several, all of them, which is none."""
+    """Return the option that is stated as the answer; several are returned together and equal no option."""
     lead = _LEAD.match(text)
     at = lead.end() if lead else 0
     if (run := named_options(text, at, letters)) and not is_denied(text, at, run.end, letters, run.letters[-1]):
@@ -164,7 +164,7 @@ def stated_choice(text: str, letters: dict[str, str]) -> str | None:
 
 
 def stated_choices(text: str, letters: dict[str, str]) -> str | None:
-    """Return the options that are stated as the answers, as they are written or, with their texts, as letters."""
+    """Return the options that are stated as the answers: as written or, if their texts follow, as letters."""
     lead = _LEAD.match(text)
     at = lead.end() if lead else 0
     run = named_options(text, at, letters)
@@ -172,7 +172,7 @@ def stated_choices(text: str, letters: dict[str, str]) -> str | None:
 
 
 def names_options(line: str, letters: dict[str, str]) -> bool:
-    """Return whether a line is nothing but options: letters, with their texts or without, or one option's text."""
+    """Return whether a line contains only options: letters, with or without their texts, or one option's text."""
     line = line.strip("*_ .")
     run = named_options(line, 0, letters)
     if run is None:
@@ -182,7 +182,7 @@ def names_options(line: str, letters: dict[str, str]) -> bool:
 
 
 def ending_choices(said: list[str], letters: dict[str, str]) -> str | None:
-    """Return the last options that the sentences name and do not deny; options one a line are one answer."""
+    """Return the last options that the sentences name and do not deny; options on separate lines are one answer."""
     lines = _option_lines(said, letters)
     if len(lines) > 1:
         return ", ".join(lines)
@@ -219,7 +219,7 @@ def _option_lines(said: list[str], letters: dict[str, str]) -> list[str]:
 
 
 def concluded_choice(sentence: str) -> str | None:
-    """Return the option that a sentence draws as its conclusion and nothing more: "So it is (B)."."""
+    """Return the option of a sentence that only concludes it, such as "So it is (B)."."""
     found = _CONCLUSION.match(sentence)
     return found[1] if found and not is_denied(sentence, found.start(1), found.end(1), {}) else None
 
@@ -242,8 +242,8 @@ def ending_choice(sentences: list[str], letters: dict[str, str]) -> tuple[str | 
 
 
 def _first_line_option(sentences: list[str], letters: dict[str, str]) -> str | None:
-    """Return the option that a text begins with, its letter alone or with its text, where reasons follow; a list of
-    the options is none."""
+    """Return the option that a text begins with, as a letter with or without its text, if reasons follow; None for a
+    list of the options."""
     if len(sentences) < 2 or not re.match(r"\W{0,3}[A-J]\b", sentences[0]):
         return None
     begins = [names_options(sentence, letters) for sentence in sentences[:2]]
@@ -251,7 +251,7 @@ def _first_line_option(sentences: list[str], letters: dict[str, str]) -> str | N
 
 
 def _last_option(sentence: str, letters: dict[str, str]) -> str | None:
-    """Return the last option that a sentence names by its letter and does not deny; of joined ones, all."""
+    """Return the last option that a sentence names by letter and does not deny; joined options come together."""
     for match in reversed(list(_OPTION.finditer(sentence))):
         group = next(index for index, letter in enumerate(match.groups(), 1) if letter)
         letter, start, end = match[group].upper(), match.start(group), match.end()
@@ -266,7 +266,7 @@ def _last_option(sentence: str, letters: dict[str, str]) -> str | None:
 
 
 def named_before(sentence: str, end: int, letters: dict[str, str]) -> str | None:
-    """Return the option that a letter at ``end`` is joined to ("(A) or (B)"), and None where it stands alone."""
+    """Return the option that a letter at ``end`` is joined to ("(A) or (B)"); None if it stands alone."""
     for one in _ONE.finditer(sentence, max(0, end - 60), end):
         run = named_options(sentence, one.start(), letters)
         if run and len(set(run.letters)) > 1 and run.end >= end and not _is_word(sentence, one, letters):
@@ -276,7 +276,7 @@ def named_before(sentence: str, end: int, letters: dict[str, str]) -> str | None
 
 
 def option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | None:
-    """Return the letter of the option whose value a sentence gives: whole, after its last equals sign, as a number."""
+    """Return the letter of the option whose value is a sentence, its part after the last equals sign or its number."""
     tail = EQUALS.split(sentence)[-1]
     stated = number(sentence, first=first or tail != sentence)
     for value in (sentence, re.sub(_LEAD, "", sentence, count=1), tail, stated):
@@ -286,14 +286,14 @@ def option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | N
 
 
 def _with_value(letter: str, after: str, letters: dict[str, str]) -> str:
-    """Return an option's letter, together with what follows it where that is another option's value."""
+    """Return an option's letter, together with the text after it if that is another option's value."""
     after = after.strip(" ).:,*-$\"'”\n")
     value = named_by_value(after, letters)
     return f"{letter}) {after}" if value and letter.strip("()[] ").upper() not in value else letter
 
 
 def _mentioned(sentence: str, letters: dict[str, str]) -> set[str]:
-    """Return the options that stand in a sentence undenied, by their words or as a number that nothing is joined to."""
+    """Return the options in a sentence that are not denied, by their words or as a number that stands alone."""
     found = numbers(sentence)
     joined = {each.start for pair in pairwise(found) if are_joined(sentence, *pair) for each in pair}
     alone = {

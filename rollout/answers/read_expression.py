@@ -15,13 +15,13 @@ _DENIAL = re.compile(r"\b(?:not|no|never|wrong|incorrect|mistake|false|wait)\b|n
 
 
 def stated_expression(text: str) -> str | None:
-    """Return the formula that follows "the answer is"; None where there is none."""
+    """Return the formula that follows "the answer is"; None if there is none."""
     hidden, formulas = hide_formulas(text)
     return stated_value(first_sentence(hidden), formulas)
 
 
 def ending_expression(text: str) -> str | None:
-    """Return the value of the last sentence, remarks such as "I hope this helps" and questions aside."""
+    """Return the value of the last sentence that is not a question or a remark such as "I hope this helps"."""
     hidden, formulas = hide_formulas(text)
     for sentence in reversed(sentences(hidden)):
         if asks(sentence):

@@ -1,4 +1,4 @@
-"""The rules by which a number is read from a sentence, stated as the answer or not."""
+"""The rules for reading a number from a sentence, whether or not it is stated as the answer."""
 
 from __future__ import annotations
 
@@ -109,11 +109,11 @@ _SO_OR = re.compile(_CONCLUDED.format("|or"), re.IGNORECASE)
 
 
 def stated_number(text: str) -> str | None:
-    """Return the number that is stated as the answer in the words behind "the answer is".
+    """Return the number that is stated as the answer in the text after "the answer is".
 
-    It is the result of an equation, the number behind the sentence's verb, or the first one that is not in an opening
-    phrase ("In 2 hours"); a reason is not read. Where that is none ("twice 23") it is the one concluded from it
-    ("so 46"). A number with something on it that makes it another one comes back with that, and so equals none.
+    It is the result of an equation, the number after the sentence's verb, or the first number that is not in an opening
+    phrase ("In 2 hours"); a reason is not read. If that is not a number ("twice 23"), it is the number concluded from
+    it ("so 46"). If something beside a number changes its value, both are returned, and the result equals no number.
     """
     text = re.sub(r"(?<=[\d)])!=", "! =", _readable(re.sub(r"^\W*that\s", "", text, flags=re.IGNORECASE)))
     # An aside is left out, unless nothing is said outside it.
@@ -136,7 +136,7 @@ def stated_number(text: str) -> str | None:
 def ending_number(said: list[str]) -> tuple[str | None, str]:
     """Return the number that sentences end in, and the rule that found it (``bold``, ``equation``, ``last``, ``none``).
 
-    Read is the last sentence with a number in it; digits go before number words.
+    The last sentence with a number is read; digits take precedence over number words.
     """
     for sentence in reversed(said):
         sentence = without_bullet(_readable(sentence, words=False))
@@ -158,7 +158,7 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
 
 
 def _word_behind_verb(sentence: str) -> str | None:
-    """Return the number that a sentence with digits has in words behind its last verb: "In 2 hours he has nine"."""
+    """Return the number in words after the last verb of a sentence that also has digits: "In 2 hours he has nine"."""
     found = numbers(sentence)
     tail = sentence[found[-1].end :] if found and not EQUALS.search(sentence) else ""
     digits = in_digits(tail)
@@ -170,9 +170,9 @@ def _word_behind_verb(sentence: str) -> str | None:
 
 
 def number(text: str, *, first: bool, results: re.Pattern[str] = EQUALS) -> str | None:
-    """Return the first or last number of a text, or the first after its last equals sign; with what belongs to it.
+    """Return the first or last number of a text, or the first after its last equals sign, and its unit, if any.
 
-    Numbers that are joined ("5 or 7", "3 + 2", "3-5") are given back together, and so are equal to no number.
+    Joined numbers ("5 or 7", "3 + 2", "3-5") are returned together, and so equal no number.
     """
     everything = _counting(text)
     start = 0
@@ -187,8 +187,8 @@ def number(text: str, *, first: bool, results: re.Pattern[str] = EQUALS) -> str 
 
 
 def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False) -> bool:
-    """Return whether two neighbouring numbers are one statement: "5 or 7", "3 + 2", and "3 more than 9", unless that is
-    the result of an equation ("9 - 6 = 3 more than 6")."""
+    """Return whether two neighbouring numbers belong together: "5 or 7", "3 + 2" or "3 more than 9". The last is not
+    joined if it is the result of an equation ("9 - 6 = 3 more than 6")."""
     if right.start - left.end > 60:
         return False
     patterns = [_JOINED] if is_result else [_JOINED, _OPERATED]
@@ -198,18 +198,18 @@ def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False)
 
 
 def _readable(text: str, *, words: bool = True) -> str:
-    """Return a text with one spelling of thousands, and with number words in digits."""
+    """Return a text with one kind of thousands separator, and with number words in digits."""
     text = SEPARATOR.sub(",", text)
     return in_digits(text) if words else text
 
 
 def _counting(text: str) -> list[Found]:
-    """Return the numbers of a text but for the powers of units (cm^2)."""
+    """Return the numbers of a text except the exponents of units (cm^2)."""
     return [found for found in numbers(text) if not _UNIT_POWER.search(text[max(0, found.start - 40) : found.start])]
 
 
 def _counted(text: str) -> str:
-    """Return a text whose lone 1 and 2, once words, are left only behind a verb or at the end: others are pronouns."""
+    """Return a text with "one" for each lone 1 or 2, unless it is after a verb or at the end: it may be a pronoun."""
 
     def kept(match: re.Match[str]) -> str:
         behind_verb = _VERB_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
@@ -219,7 +219,7 @@ def _counted(text: str) -> str:
 
 
 def _of_clause(clause: str) -> str | None:
-    """Return the number a clause states: its result, else the one behind its verb, else the first after its opening."""
+    """Return the number that a clause states: its result, else the number after its verb or after its opening."""
     if _RESULT.search(clause) and (result := number(clause, first=True, results=_RESULT)) is not None:
         return result
     found = _counting(clause)
@@ -247,7 +247,7 @@ def _of_clause(clause: str) -> str | None:
 
 
 def _with_surroundings(text: str, found: list[Found], index: int, *, is_result: bool = False) -> str:
-    """Return a number with what it is joined to, what changes it and what belongs to it."""
+    """Return a number with the numbers joined to it, the words that change it and whatever belongs to it."""
     low = high = index
     while high + 1 < len(found) and are_joined(text, found[high], found[high + 1], is_result=is_result):
         high += 1

@@ -1,4 +1,4 @@
-"""Sentences, and the ones that state an answer, deny that there is one or draw a conclusion."""
+"""Split a text into sentences; find those that state an answer, say that there is none, or draw a conclusion."""
 
 from __future__ import annotations
 
@@ -90,22 +90,22 @@ _DISPLAY = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)")
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text; lines end them too."""
+    """Return the sentences of a text; the end of a line also ends a sentence."""
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
 def first_sentence(text: str) -> str:
-    """Return a text up to the end of its first sentence; spaces around it are kept off."""
+    """Return the first sentence of a text, without the spaces around it."""
     return _SENTENCE.split(text.strip())[0]
 
 
 def without_bullet(sentence: str) -> str:
-    """Return a sentence without the mark of a list that it begins with."""
+    """Return a sentence without the list marker at its start."""
     return _BULLET.sub("", sentence)
 
 
 def asks(sentence: str) -> bool:
-    """Return whether a sentence is a question: who asks does not answer."""
+    """Return whether a sentence is a question, which is never an answer."""
     return sentence.rstrip("*\"') ").endswith(("?", "？"))
 
 
@@ -115,19 +115,19 @@ def refuses(sentence: str) -> bool:
 
 
 def is_unanswered(stated: str) -> bool:
-    """Return whether what follows "the answer is" says that there is none."""
+    """Return whether the text after "the answer is" says that there is no answer."""
     return _UNANSWERED.match(stated) is not None
 
 
 def concludes(sentence: str) -> bool:
-    """Return whether a sentence draws a conclusion or computes, so that it takes back a refusal before it."""
+    """Return whether a sentence draws a conclusion or computes, and so overrides a refusal before it."""
     return _CONCLUDES.match(sentence) is not None
 
 
 @dataclass(frozen=True)
 class Statement:
-    """What follows "the answer is" up to the end of its line or formula, the same with the lines below, the text after
-    its first sentence, and whether it answers but a step of the problem."""
+    """The text after "the answer is", up to the end of its line or formula (``words``); the same with the lines below
+    (``block``); the text after its first sentence (``rest``); and whether it answers only a step of the problem."""
 
     words: str
     block: str
@@ -136,8 +136,8 @@ class Statement:
 
 
 def statements(text: str, answer_type: str) -> list[Statement]:
-    """Return the last places where a text states its answer, the last one first. "I choose" states an option; of a text
-    to name, "clear" and "in the morning" are answers, and no remarks about them."""
+    """Return the last places where a text states its answer, last one first. "I choose" states an option. If the answer
+    is a text, "clear" and "in the morning" are answers; otherwise they are remarks about the answer."""
     found = list(_STATED.finditer(text))
     if answer_type.endswith("choice"):
         found = sorted([*found, *_CHOSEN.finditer(text)], key=lambda match: match.end())
@@ -160,7 +160,7 @@ def _statement(text: str, match: re.Match[str]) -> Statement:
 
 
 def _said(text: str, start: int) -> tuple[str, int]:
-    """Return what is stated from ``start`` on, and where that ends: a line (the next, if it is empty) or a formula."""
+    """Return what is stated from ``start`` onwards, and its end: a line (the next, if it is empty) or a formula."""
     blank = _EMPTY_LINE.match(text, start)
     start = blank.end() if blank and blank.end() < len(text) else start
     opened = _DISPLAY.match(text, start)

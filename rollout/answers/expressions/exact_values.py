@@ -1,7 +1,7 @@
 r"""The exact value of an expression of numbers: a rational, or an irrational number to 60 digits.
 
-math-verify compares numbers within an absolute tolerance, so to it ``\frac{1}{2^{97}}`` is ``\frac{1}{2^{96}}``. Here
-fractions of any length are exact, and no power or factorial is computed that could take long.
+math-verify compares numbers within an absolute tolerance, so it takes ``\frac{1}{2^{97}}`` for ``\frac{1}{2^{96}}``.
+Here fractions of any length are exact, and a power or factorial that could take long is not computed.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _CONTEXT = decimal.Context(prec=60, Emax=10**9, Emin=-(10**9), traps=_TRAPS)
 
 
 class NoValueError(ValueError):
-    """A number too large to compute, or a division by zero: it equals nothing but its own text."""
+    """A number too large to compute, or a division by zero: it equals only the same text."""
 
 
 class _TooLargeError(NoValueError):
@@ -49,12 +49,12 @@ class _TooLargeError(NoValueError):
 
 
 class _UnknownError(Exception):
-    """Text that is no expression of numbers alone, or is read in more than one way."""
+    """Text that is not an expression of numbers alone, or can be read in more than one way."""
 
 
 @lru_cache(maxsize=4096)
 def value_of(text: str) -> Value | None:
-    r"""Return the value of a tidy LaTeX text (``\frac{3!}{2^{97}}``, ``2\sqrt{3}``); None where it is not known.
+    r"""Return the value of a tidy LaTeX text (``\frac{3!}{2^{97}}``, ``2\sqrt{3}``); None if it is not known.
 
     Raises NoValueError for ``1/0`` and for numbers beyond ``MAX_BITS``.
     """
@@ -62,7 +62,7 @@ def value_of(text: str) -> Value | None:
 
 
 def is_too_large(text: str) -> bool:
-    """Return whether a text has a power or factorial of numbers that nobody can compute, with or without variables."""
+    """Return whether a text, with or without variables, has a power or factorial that is too large to compute."""
     try:
         _read(text, lambda letter: Fraction(1))
     except _TooLargeError:
@@ -73,9 +73,9 @@ def is_too_large(text: str) -> bool:
 
 
 def same_formula(left: str, right: str) -> bool | None:
-    """Return whether two texts with variables agree at points that no formula is made for.
+    """Return whether two texts with variables have the same values at points where no two formulas agree by chance.
 
-    None where a point cannot decide: outside of a root's domain, for the imaginary unit, with functions.
+    None if the points cannot decide: outside a root's domain, for the imaginary unit, with functions.
     """
     if any(_NO_VARIABLE.search(re.sub(r"\\[A-Za-z]+", " ", text)) for text in (left, right)):
         return None
@@ -211,13 +211,13 @@ def _root(value: Value, degree: int) -> Value:
 
 
 def _whole_root(value: int, degree: int) -> int | None:
-    """Return the whole number that is a root of ``value``, None where there is none or 60 digits cannot tell it."""
+    """Return the root of ``value`` if it is a whole number; None if it is not or 60 digits cannot tell."""
     root = math.isqrt(value) if degree == 2 else int((Decimal(value) ** (1 / Decimal(degree))).to_integral_value())
     return root if root.bit_length() * degree <= MAX_BITS and root**degree == value else None
 
 
 class _Reader:
-    """A reader of one text by recursive descent: sums of products of powers of atoms."""
+    """A recursive-descent parser of one text: sums of products of powers of atoms."""
 
     def __init__(self, text: str, letters: Point | None) -> None:
         self._tokens = [match[1] for match in _TOKEN.finditer(text)]
@@ -237,7 +237,7 @@ class _Reader:
         return self._tokens[self._at] if self._at < len(self._tokens) else ""
 
     def _take(self, *wanted: str) -> str:
-        """Return the next token and pass it where it is one wanted, else an empty text."""
+        """Return the next token and move past it if it is a wanted one, else return an empty text."""
         token = self._next()
         if token not in wanted:
             return ""
@@ -362,7 +362,7 @@ class _Reader:
         return value
 
     def _mixed(self, whole: Fraction) -> Fraction:
-        r"""Return a whole number together with the proper fraction behind it: ``1\frac{4}{5}``."""
+        r"""Return a whole number plus the proper fraction after it: ``1\frac{4}{5}``."""
         if self._next() != "\\frac":
             return whole
         tokens = self._tokens[self._at + 1 : self._at + 7]

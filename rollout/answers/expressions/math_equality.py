@@ -1,11 +1,12 @@
-"""math-verify behind a time limit.
+"""Call math-verify with a time limit.
 
-The library works on sympy, which may compute for ever on a text such as ``9^{9^{9^9}}``, and its own time-outs need
-the main thread. So it runs in one helper process, started on first use and killed when it is late. Calls are safe
-from any thread; equal texts and pairs asked before never reach the process.
+The library uses sympy, which may compute forever on a text such as ``9^{9^{9^9}}``, and its own time-outs need the
+main thread. So it runs in one helper process, which is started on first use and killed when it is late. Calls are safe
+from any thread. Identical texts, and pairs that were compared before, are not sent to the process.
 
-The helper runs this file by path, so the file imports nothing of the project at its top. It is no ``multiprocessing``
-child: such a child would import the caller's main module, a script without a guard or all of Ray, once more.
+The helper runs this file by path, so the file imports nothing of the project at its top. It is not a
+``multiprocessing`` child, which would import the caller's main module once more: perhaps a script without a guard, or
+all of Ray.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ def _shortened(text: str) -> str:
 
 
 class _Helper:
-    """The helper process: asked one question at a time, killed when late, started again by the next question."""
+    """The helper process: it gets one question at a time, is killed when late, and restarts at the next question."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -48,7 +49,7 @@ class _Helper:
         self._connection: Connection | None = None
 
     def ask(self, gold: str, found: str) -> bool:
-        """Return whether math-verify finds both the same. Raises TimeLimitError or EquivalenceError."""
+        """Return whether math-verify finds the two texts equal. Raises TimeLimitError or EquivalenceError."""
         named, limit = f"{_shortened(gold)!r} and {_shortened(found)!r}", DEADLINE_SECONDS
         with self._lock:
             try:
@@ -69,7 +70,7 @@ class _Helper:
         return reply
 
     def _started(self) -> Connection:
-        """Return the connection to the process, started where there is none or it has died."""
+        """Return the connection to the process; start the process if there is none or it has died."""
         if self._connection is not None and self._process is not None and self._process.poll() is None:
             return self._connection
         self._close()
@@ -97,7 +98,7 @@ class _Helper:
 
 
 def _forget() -> None:
-    """Begin anew in a forked child: the process is the parent's, and so may the lock be."""
+    """Start afresh in a forked child: the process belongs to the parent, and the parent may hold the lock."""
     global _helper
     _helper = _Helper()
 
@@ -113,16 +114,16 @@ def _ask(gold: str, found: str) -> bool:
 
 
 def math_equal(gold: str, found: str) -> bool:
-    """Return whether two LaTeX texts are mathematically the same, by math-verify, gold first.
+    """Return whether two LaTeX texts are mathematically equal according to math-verify; the gold text comes first.
 
-    Raises TimeLimitError after ``DEADLINE_SECONDS``, EquivalenceError where the comparison failed; neither is
+    Raises TimeLimitError after ``DEADLINE_SECONDS`` and EquivalenceError if the comparison failed. Neither is
     remembered, so the next call tries again.
     """
     return gold == found or _ask(gold, found)
 
 
 def _equal(gold: str, found: str) -> bool:
-    """Return whether math-verify finds the two LaTeX texts the same; what cannot be read equals nothing."""
+    """Return whether math-verify finds two LaTeX texts equal; a text that cannot be read equals nothing."""
     from math_verify import LatexExtractionConfig, parse, verify
     from sympy import nan, zoo
 
@@ -138,7 +139,7 @@ def _equal(gold: str, found: str) -> bool:
 
 
 def _serve() -> None:
-    """Answer in the helper process until the caller, on standard input, is gone."""
+    """Answer questions in the helper process until the caller closes standard input."""
     logging.disable(logging.CRITICAL)
     # A tower of powers must end in an error here, not take the machine's memory.
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

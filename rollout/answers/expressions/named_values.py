@@ -1,6 +1,6 @@
-r"""Statements such as ``x = 5``, ``\angle ABC = 72^\circ``, ``P(even) = 3/6 = 1/2``: a name, and what it is.
+r"""Statements such as ``x = 5``, ``\angle ABC = 72^\circ``, ``P(even) = 3/6 = 1/2``: a name and its value.
 
-A name is what a value is given for: a variable, a function of its argument, an angle, a segment, a probability, a
+A name is the thing whose value is given: a variable, a function of its argument, an angle, a segment, a probability, a
 word. ``2x = 10`` and ``x^2 = 9`` name nothing: they are equations.
 """
 
@@ -72,7 +72,7 @@ def read_statement(text: str) -> Statement:
 
 
 def name_of(text: str) -> str | None:
-    """Return a name in one spelling, "" for a word that names nothing ("answer"), None where the text is no name."""
+    """Return a name in one spelling; "" for a word that names nothing ("answer"); None if the text is not a name."""
     if len(text) > MAX_NAME or not _NAME.fullmatch(text):
         return None
     name = re.sub(r"[⟦⟧{}\s]|\\overline", " ", text).strip()

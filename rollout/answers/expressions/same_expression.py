@@ -1,7 +1,7 @@
 r"""The rules by which two mathematical expressions are the same.
 
-What has an order or a shape (tuples, intervals, lists, unions, matrices) is compared part by part; the parts by
-their names, by their text, as exact values, and only then by math-verify, which knows no difference between ``x`` and
+Expressions with an order or a shape (tuples, intervals, lists, unions, matrices) are compared part by part. Parts are
+compared by name, by text, as exact values, and only then by math-verify, which sees no difference between ``x`` and
 ``X``, ``204_5`` and ``204``, inches and feet, ``(3, 4)`` and ``{3, 4}``, ``\frac{1}{2^{97}}`` and ``\frac{1}{2^{96}}``.
 """
 
@@ -45,9 +45,9 @@ _DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.(\d+)…?")
 
 
 def same_expression(gold: str, found: str) -> bool:
-    """Return whether two expressions (LaTeX or plain) are the same, with shape and order where they matter.
+    """Return whether two expressions (LaTeX or plain) are the same; shape and order count where they matter.
 
-    Raises what ``math_equality.math_equal`` raises.
+    Raises the errors of ``math_equality.math_equal``.
     """
     if len(found) > MAX_EXPRESSION:
         return gold.strip() == found.strip()
@@ -56,7 +56,7 @@ def same_expression(gold: str, found: str) -> bool:
 
 
 def numbers_equal(gold: Decimal, found: Decimal, tolerance: float) -> bool:
-    """Return whether two numbers are equal within a relative tolerance for rounding; integers have none."""
+    """Return whether two numbers are equal within a relative tolerance for rounding; integers must be exactly equal."""
     if gold == gold.to_integral_value() and found == found.to_integral_value():
         return gold == found
     return abs(gold - found) <= Decimal(str(tolerance)) * max(abs(gold), abs(found))
@@ -78,7 +78,7 @@ def _lists(text: str) -> list[list[Statement]]:
 
 
 def _items(texts: list[str]) -> list[Statement]:
-    """Read the items of a list; an unnamed item goes by the name before it: ``x = 1, 2`` is ``x = 1`` and ``x = 2``."""
+    """Read the items of a list; an unnamed item takes the name before it: ``x = 1, 2`` is ``x = 1`` and ``x = 2``."""
     items: list[Statement] = []
     for statement in map(read_statement, filter(None, texts)):
         name = statement.name or (items[-1].name if items and not statement.is_equation else None)
@@ -112,7 +112,7 @@ def _same_lists(gold: list[Statement], found: list[Statement]) -> bool:
 
 
 def _has_names(items: list[Statement]) -> bool:
-    """Return whether the items go by different names: x and y, but not x_1 and x_2."""
+    """Return whether the items have different names: x and y, but not x_1 and x_2."""
     return len({(item.name or "").partition("_")[0] for item in items}) > 1
 
 
@@ -166,7 +166,7 @@ def _same_statements(gold: Statement, found: Statement) -> bool:
 def _values(statement: Statement) -> tuple[list[str], list[str]] | None:
     r"""Return the values that a statement gives, exact ones and rounded ones (``\frac{5}{8} \approx 0.63``).
 
-    None where its parts contradict each other, or make it an equation that gives no value.
+    None if its parts contradict each other, or if it is an equation that gives no value.
     """
     parts = list(statement.parts)
     if statement.name and _value_with_unit(parts[-1][1]) is not None:
@@ -190,7 +190,7 @@ def _values(statement: Statement) -> tuple[list[str], list[str]] | None:
 
 
 def _same_rounded(gold: tuple[list[str], list[str]], found: tuple[list[str], list[str]]) -> bool:
-    """Return whether one of both is a decimal alone that the other gives as its approximation."""
+    """Return whether one of the two is a single decimal that the other gives as its approximation."""
     for (one, _), (_, others) in ((gold, found), (found, gold)):
         if len(one) == 1 and _is_decimal(one[0]) and any(_same_leaf(one[0], other) for other in others):
             return True
@@ -202,7 +202,10 @@ def _is_decimal(text: str) -> bool:
 
 
 def _rounds_to(exact: str, rounded: str, *, loosely: bool) -> bool:
-    """Return whether a number is another one rounded or cut off at its last digit; loosely, of any other within 1 %."""
+    """Return whether a number is another one rounded or cut off at its last digit.
+
+    ``loosely`` also accepts a number that is not written as a decimal if it is within 1 %.
+    """
     value, other = _value_with_unit(exact), _value_with_unit(rounded)
     if value is None or other is None:
         return False
@@ -217,7 +220,7 @@ def _rounds_to(exact: str, rounded: str, *, loosely: bool) -> bool:
 
 
 def _value_with_unit(text: str) -> Value | None:
-    """Return the value of a text with its unit and percent sign, None where there is none."""
+    """Return the value of a text including its unit and percent sign; None if there is none."""
     text = unit_of(text)[0].replace("…", "")
     try:
         value = value_of(text.removesuffix("%"))
@@ -281,10 +284,10 @@ def _bare(text: str) -> str:
 
 
 def _without_percent(gold: str, found: str) -> list[tuple[str, str]]:
-    """Return the pairs to compare, without percent signs, of which one must agree: 20 % is 1/5 and 0.2.
+    """Return pairs without percent signs, at least one of which must agree: 20 % is 1/5 and 0.2.
 
-    A gold answer in percent, or a whole one above 1, may be the answer to "what percent": there the sign may be
-    left out or added.
+    A gold answer in percent, or a whole number above 1, may be the answer to "what percent". In that case the sign
+    may be left out or added.
     """
     left, right = gold.removesuffix("%").strip(), found.removesuffix("%").strip()
     if gold.endswith("%") == found.endswith("%"):
@@ -314,7 +317,7 @@ def _same_values(gold: str, found: str) -> bool:
 
 
 def _same_numbers(gold: str, found: str) -> bool | None:
-    """Compare two numbers: exactly, but for the rounding of a decimal. None where one of both is no number."""
+    """Compare two numbers exactly, except for the rounding of a decimal. None if one of the two is not a number."""
     try:
         values = value_of(gold.replace("…", "")), value_of(found.replace("…", ""))
     except NoValueError:
@@ -337,14 +340,14 @@ def _same_numbers(gold: str, found: str) -> bool | None:
 
 
 def _case_differs(gold: str, found: str) -> bool:
-    """Return whether a letter of one is in the other only in the other case: math-verify cannot tell x from X."""
+    """Return whether a letter of one text is in the other only in the other case: math-verify takes x for X."""
     letters = [set(re.sub(r"\\[A-Za-z]+", "", text)) for text in (gold, found)]
     return any(char.isalpha() and char.swapcase() in letters[0] and char not in letters[0] for char in letters[1])
 
 
 def _not_mathematics(text: str) -> bool:
-    """Return whether a text is a word or code, whose letters are no factors to be reordered, has a base or a name's
-    index that math-verify would drop, or braces that do not close."""
+    """Return whether math-verify would misread a text: a word or code, whose letters are not factors; a base or a
+    name's index, which it would drop; or braces that do not close."""
     names = re.sub(r"\\[A-Za-z]+", " ", text)
     words = [word for word in re.findall(r"[A-Za-z]+", names) if not _FUNCTIONS.fullmatch(word)]
     return (

@@ -1,4 +1,4 @@
-"""Brackets, lists and matrices in a tidy text: where its parts begin and end."""
+"""Find the brackets, lists and matrices in a tidy text, and where their parts begin and end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def split(text: str, separator: str) -> list[str]:
 
 
 def split_with_separators(text: str, separator: str) -> list[tuple[str, str]]:
-    """Return the pieces of a text outside all brackets, each with the separator before it, empty for the first."""
+    """Return the pieces of a text as ``split`` does, each with the separator before it (empty for the first)."""
     pieces, depth, start, at, before = [], 0, 0, 0, ""
     find = re.compile(separator)
     while at < len(text):
@@ -32,7 +32,7 @@ def split_with_separators(text: str, separator: str) -> list[tuple[str, str]]:
 
 
 def bracketed(text: str) -> tuple[str, str, str] | None:
-    """Return opening bracket, content and closing bracket of a text that is one bracketed whole."""
+    """Return opening bracket, content and closing bracket of a text that is bracketed as a whole."""
     match = re.fullmatch(r"(\(|\[|\\\{)(.*?)(\)|\]|\\\})", text, re.DOTALL)
     if match is None:
         return None
@@ -58,7 +58,7 @@ def matrix(text: str) -> Matrix | None:
 
 
 def interval(text: str) -> str | None:
-    r"""Return the interval that an inequality of one letter states (``2 \le x < 8``, ``x > 3``), None of any other."""
+    r"""Return the interval that an inequality in one variable states (``2 \le x < 8``, ``x > 3``), else None."""
     pieces = split_with_separators(text, r"[<>]|\\[lg]e(?![A-Za-z])")
     signs = [sign for _, sign in pieces[1:]]
     sides = [piece for piece, _ in pieces]

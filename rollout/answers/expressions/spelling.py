@@ -1,7 +1,7 @@
-r"""One spelling for mathematics that is written in many ways: LaTeX, Unicode signs, plain text such as ``sqrt(3)``.
+r"""Give one spelling to mathematics that is written in many ways: LaTeX, Unicode signs, plain text such as ``sqrt(3)``.
 
-Nothing here knows what an expression is worth: ``tidy`` gives texts that differ in their spelling alone the same form.
-Text in words stands between ⟦ and ⟧ in that form.
+Nothing here knows the value of an expression: ``tidy`` gives texts that differ only in spelling the same form. In that
+form words stand between ⟦ and ⟧.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _calls(text: str) -> str:
 
 
 def _braces(text: str) -> str:
-    """Give fractions, roots, degrees and exponents one way of braces."""
+    """Write fractions, roots, degrees and exponents with braces in one way."""
     text = re.sub(r"\\frac\s?(\d)\s?(\d)", r"\\frac{\1}{\2}", text)
     text = re.sub(r"\\frac\s?(\d)\s?\{", r"\\frac{\1}{", text)
     text = re.sub(r"(\\frac\s?\{[^{}]*\})\s?(\w)", r"\1{\2}", text)

@@ -23,7 +23,7 @@ _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 
 
 def unit_of(text: str) -> tuple[str, str | None]:
-    """Return a text without its unit, and the unit in one spelling, None where there is none known."""
+    """Return a text without its unit, and the unit in one spelling; the unit is None if none is known."""
     if text.startswith("⟦dollar⟧"):
         return text.removeprefix("⟦dollar⟧").strip(), "dollar"
     match = _UNIT.search(text)
@@ -45,7 +45,7 @@ def unit_of(text: str) -> tuple[str, str | None]:
 
 
 def without_units(gold: str, found: str) -> tuple[str, str]:
-    """Return both without their units; where two units differ, ``found`` comes back empty, equal to nothing."""
+    """Return both texts without their units; if the units differ, ``found`` is returned empty and so equals nothing."""
     (left, unit), (right, other) = unit_of(gold), unit_of(found)
     if unit and other and unit != other:
         return left, ""
