@@ -1,7 +1,7 @@
-"""The reward actor: whole episodes in, every part out, off the rollout's critical path.
+"""The reward actor: it takes whole episodes and returns every part, off the rollout's critical path.
 
-One episode that cannot be scored, or not in time, gives an error for itself alone. Should the process hang or die
-all the same, ``trainer.workers.pipeline`` ends it and asks again for each episode alone.
+An episode that cannot be scored in time gets an error; the other episodes are not affected. If the process still hangs
+or dies, ``trainer.workers.pipeline`` ends it and has each episode of the batch scored alone.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from rollout.records import Episode
 
 
 class OverTime(ValueError):
-    """The error of an episode that took longer to score than it may."""
+    """An episode took longer to score than is allowed."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise OverTime in what runs here once ``seconds`` are over; in the main thread only, where signals arrive.
+    """Raise OverTime in the block once ``seconds`` are over; only in the main thread, where signals arrive.
 
-    An actor's methods run there. What hangs in a library's own code beyond signals is ended from outside.
+    An actor's methods run in that thread. A library call that signals cannot interrupt is ended from outside.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -50,7 +50,7 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 def score_or_error(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
-    """Score one episode; what goes wrong with it stays with it, as ``Reward.error``."""
+    """Score one episode; an error concerns only this episode and is returned as ``Reward.error``."""
     try:
         with time_limit(settings.episode_seconds):
             return score_episode(episode, resources, settings)
@@ -59,7 +59,7 @@ def score_or_error(episode: Episode, resources: TextResources, settings: Rewards
 
 
 def score_batch(episodes: Sequence[Episode], resources: TextResources, settings: Rewards) -> list[Reward]:
-    """Return a reward for each episode. All texts are prepared together, or, if that fails, with each episode."""
+    """Return a reward for each episode. All texts are prepared together or, if that fails, episode by episode."""
     try:
         with time_limit(settings.episode_seconds):
             warm(episodes, resources, settings)

@@ -1,7 +1,8 @@
-"""The likeness of a decomposition to a reference decomposition: a measure, no part of the reward.
+"""Measure how similar a decomposition is to a reference decomposition; this is not a part of the reward.
 
-Sub-questions are matched one to one, the most similar pair first, as long as its similarity is at least a threshold.
-Similarity is the cosine of sentence vectors: of what is asked in nearly the same words, not of what is needed.
+Sub-questions are matched one to one, the most similar pair first, as long as the similarity is at least a threshold.
+Similarity is the cosine of sentence vectors. It shows whether nearly the same words are used, not whether a
+sub-question is needed.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from rewards.nouns_and_vectors import TextResources
 
 @dataclass(frozen=True)
 class Likeness:
-    """A decomposition beside its reference: how many of its sub-questions are ``matched``; the shares of the reference
-    (``coverage``) and of itself (``precision``) that these are; and ``order``: of all pairs of matched sub-questions
-    the share that come in the reference's order, None where fewer than two are matched."""
+    """A decomposition compared with its reference. ``matched`` counts its matched sub-questions; ``coverage`` and
+    ``precision`` are their shares of the reference and of the decomposition. ``order`` is the share of pairs of matched
+    sub-questions that come in the reference's order; None if fewer than two are matched."""
 
     matched: int
     coverage: float
@@ -30,7 +31,7 @@ class Likeness:
 
 def match(similarity: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     """Return pairs (row, column) of ``similarity`` ``[sub-questions, references]``, each row and column at most once,
-    best first; of equals the earlier row, then the earlier column."""
+    best first. Ties go to the earlier row, then to the earlier column."""
     pairs: list[tuple[int, int]] = []
     for place in np.argsort(-similarity, axis=None, kind="stable").tolist():
         row, column = divmod(place, similarity.shape[1])
@@ -42,7 +43,7 @@ def match(similarity: np.ndarray, threshold: float) -> list[tuple[int, int]]:
 
 
 def likeness(similarity: np.ndarray, threshold: float) -> Likeness:
-    """Compute the likeness from similarities ``[sub-questions, references]``; only sub-questions may be none."""
+    """Compute the likeness from similarities ``[sub-questions, references]``; the references must not be empty."""
     asked, wanted = similarity.shape
     columns = [column for _, column in sorted(match(similarity, threshold))]
     pairs = list(combinations(columns, 2))
@@ -57,7 +58,7 @@ def likeness(similarity: np.ndarray, threshold: float) -> Likeness:
 def compare(
     written: Sequence[Sequence[str]], references: Sequence[Sequence[str]], resources: TextResources, threshold: float
 ) -> list[Likeness]:
-    """Return the likeness of each written decomposition to its reference, which must hold a sub-question."""
+    """Return the likeness of each decomposition to its reference, which must have at least one sub-question."""
     resources.vectors([text for texts in (*written, *references) for text in texts])  # in one call; kept from here on
     return [
         likeness(
@@ -69,7 +70,7 @@ def compare(
 
 
 def means(found: Sequence[Likeness]) -> dict[str, float | None]:
-    """Return the mean of every field; of ``order`` over those that have one (None if none has)."""
+    """Return the mean of every field. For ``order`` it is the mean over those that have one; None if none has."""
     rows = [asdict(one) for one in found]
     columns = {name: [row[name] for row in rows if row[name] is not None] for name in Likeness.__dataclass_fields__}
     return {name: fmean(values) if values else None for name, values in columns.items()}

@@ -1,6 +1,6 @@
-"""An account of a reward: ``python -m rewards.explain EPISODES.jsonl [--problem ID | --line N] [--mode MODE]``.
+"""Explain a reward: ``python -m rewards.explain EPISODES.jsonl [--problem ID | --line N] [--mode MODE]``.
 
-For one episode of the file, the first unless told otherwise: what each part looked at and what it made of it.
+For one episode of the file (by default the first), print what each part looked at and what it computed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROWS = 40  # of a sequence or a list of steps; more is no account
 
 
 def explain(episode: Episode, resources: TextResources, settings: Rewards) -> RenderableType:
-    """Return the account of one episode, for rich to print. Raises ValueError where the episode cannot be scored."""
+    """Return the explanation of one episode, for rich to print. Raises ValueError if the episode cannot be scored."""
     given = [attempt.answer if attempt else None for attempt in (episode.initial, episode.final)]
     reward = score_episode(episode, resources, settings)
     problem = episode.problem

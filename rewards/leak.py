@@ -1,9 +1,9 @@
-"""Values that a decomposition hands to the solver, which it can only have by solving the problem itself.
+"""Find the values that a decomposition hands to the solver and that it can only have by solving the problem itself.
 
-Known, and so no leak, is a value of the question and its options, of the solver's own initial attempt, of a reply to
-an earlier sub-question, and a value of everyday life. Where an earlier sub-question handed a value over it stays a
-leak, whatever replies repeat it. No value of everyday life counts as one where the problem has to be solved for it:
-where it is the gold answer, a result in the gold solution, or what an equation of the sub-question comes to.
+A value is known, and so not a leak, if it is in the question or its options, in the solver's own initial attempt or in
+a reply to an earlier sub-question, or if it is an everyday value. A value that an earlier sub-question handed over
+stays a leak, even if a reply repeats it. An everyday value is a leak all the same if it is the gold answer, a result in
+the gold solution, or the result of an equation in the sub-question.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ _NO_NAMES = {"yes", "no", "true", "false"}
 
 @dataclass(frozen=True)
 class Handed:
-    """What one sub-question hands over: values, whether the gold answer is among what it says, and whether it is
-    charged for it. It is not for an answer that the solver's own initial attempt gave."""
+    """The values that one sub-question hands over, whether it names the gold answer, and whether it is charged. It is
+    not charged for an answer that the solver's own initial attempt gave."""
 
     values: frozenset[Decimal]
     answer: bool
@@ -63,14 +63,14 @@ def handed_over(episode: Episode) -> list[Handed]:
 
 
 def measures(found: Sequence[Handed]) -> dict[str, float]:
-    """Return the measures of a decomposition by their names; 0 where it has no sub-question."""
+    """Return the measures of a decomposition by name; 0 if it has no sub-question."""
     shares = [bool(one.values) for one in found]
     values_of = (sum(shares) / len(shares) if shares else 0.0, float(any(one.answer for one in found)))
     return dict(zip(MEASURES, values_of, strict=True))
 
 
 def shown(problem: Problem) -> str:
-    """Return all that a question shows: its text and its options."""
+    """Return everything that a question shows: its text and its options."""
     choices = problem.choices or ()
     options = choices.values() if isinstance(choices, dict) else choices
     return "\n".join([problem.question, *options])
@@ -78,19 +78,19 @@ def shown(problem: Problem) -> str:
 
 @lru_cache(maxsize=10_000)
 def _results(text: str) -> frozenset[Decimal]:
-    """Return the values that stand right after an equals sign."""
+    """Return the values directly after an equals sign."""
     return frozenset[Decimal]().union(*(values(found) for found in re.findall(r"=\s{0,3}\$?\s?(\d[\d,.]{0,40})", text)))
 
 
 def _solved(problem: Problem) -> frozenset[Decimal]:
-    """Return the values that the problem has to be solved for: its answer and the results in its solution."""
+    """Return the values that are known only after solving the problem: its answer and the results in its solution."""
     answer = values(problem.answer) if problem.answer_type in NUMERIC_TYPES else frozenset()
     return answer | _results(problem.solution or "")
 
 
 def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said: Sequence[tuple[str, ...]]) -> bool:
-    """Return whether a sub-question names the gold answer; ``new`` are the values, and ``said`` has the words, that it
-    has not from the question or from a reply."""
+    """Return whether a sub-question names the gold answer. ``new`` has its values that are not in the question or a
+    reply; ``said`` has the words of the question and of the replies."""
     if problem.answer_type in NUMERIC_TYPES:
         return bool(new & values(problem.answer))
     if problem.answer_type in ("boolean", "choice", "multi_choice"):
@@ -105,5 +105,5 @@ def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said
 
 
 def _within(part: Sequence[str], whole: Sequence[str]) -> bool:
-    """Return whether words stand in others, in a row."""
+    """Return whether words stand in others, one directly after another."""
     return f" {' '.join(part)} " in f" {' '.join(whole)} "

@@ -1,6 +1,6 @@
 """Text resources that the reward parts share: noun lemmas, sentence vectors, sentences and steps.
 
-All are batched and cached by text, since a question recurs in every epoch and group.
+All are computed in batches and cached by text, because a question recurs in every epoch and group.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_CHARS = 20_000
 
 
 def cached(held: LRUCache[str, Any], texts: Sequence[str], compute: Callable[[list[str]], Any]) -> list[Any]:
-    """Return a value for each text; those not held are computed in one call, and held from then on."""
+    """Return a value for each text; missing values are computed in one call and cached."""
     missing = [text for text in dict.fromkeys(texts) if text not in held]
     fresh = dict(zip(missing, compute(missing), strict=True)) if missing else {}
     values = [fresh[text] if text in fresh else held[text] for text in texts]
@@ -43,13 +43,13 @@ class TextResources:
         self._embed: Callable[[list[str]], np.ndarray] | None = None
 
     def load(self) -> None:
-        """Load both now. A time limit that strikes in the middle of an import leaves a module that cannot be used."""
+        """Load both now: a time limit that strikes during a later import would leave a module that cannot be used."""
         self.nouns(["a pen"])
         self.vectors(["a pen"])
 
     def nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
-        """Return N(x) of each text: the distinct lower-case lemmas of its nouns, common and proper. Neither case nor
-        spaces matter."""
+        """Return N(x) of each text: the distinct lower-case lemmas of its nouns, common and proper. Case and spaces
+        do not matter."""
         return [found.true for found in self.read_nouns(texts)]
 
     def read_nouns(self, texts: Sequence[str]) -> list[Nouns]:
@@ -57,7 +57,7 @@ class TextResources:
         return self._read([plain(text[:MAX_CHARS]) for text in texts])
 
     def tagged_nouns(self, texts: Sequence[str]) -> list[frozenset[str]]:
-        """Return what the tagger takes for nouns in each text as it stands, verbs of questions included."""
+        """Return what the tagger takes for nouns in each text as it stands; this includes some verbs of questions."""
         return [found.tagged for found in self._read([text[:MAX_CHARS] for text in texts])]
 
     def _read(self, texts: list[str]) -> list[Nouns]:
@@ -76,11 +76,11 @@ class TextResources:
         ]
 
     def pipeline(self) -> list[str]:
-        """Return the names of the loaded components of the language pipeline; none before its first use."""
+        """Return the names of the language pipeline's loaded components; none before its first use."""
         return list(self._tagger.pipe_names) if self._tagger else []
 
     def vectors(self, texts: Sequence[str]) -> np.ndarray:
-        """Return unit sentence vectors ``[len(texts), dim]``; the zero vector for a text without any word."""
+        """Return unit sentence vectors ``[len(texts), dim]``; a text without words has the zero vector."""
         if not texts:
             return np.zeros((0, 1), dtype=np.float32)
         return np.stack(cached(self._vectors, [text[:MAX_CHARS] for text in texts], self._embed_texts))
@@ -126,13 +126,13 @@ def sentences(text: str) -> list[str]:
 
 
 def words(text: str) -> list[str]:
-    """Return the words of a text in lower case, punctuation left out."""
+    """Return the words of a text in lower case, without punctuation."""
     return re.findall(r"\w+", _lower(text))
 
 
 @lru_cache(maxsize=50_000)
 def word_key(text: str) -> tuple[str, ...]:
-    """Return the words of a text, to be compared; kept, as sub-questions are compared with many others."""
+    """Return the words of a text for comparison; cached, because a sub-question is compared with many others."""
     return tuple(words(text))
 
 
@@ -142,6 +142,6 @@ def plain(text: str) -> str:
 
 
 def _lower(text: str) -> str:
-    """Return a text in lower case, the same for all its capitalisations. The capital of ı is I, and İ becomes an i and
-    a dot that would split its word: all of them are i here."""
+    """Return a text in lower case, the same for every capitalisation. The capital of ı is I, and İ in lower case is an
+    i and a dot that would split its word: here all of them become i."""
     return text.upper().casefold().replace("i\u0307", "i")

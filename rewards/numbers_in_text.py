@@ -1,7 +1,7 @@
 """The values that a text states, in digits or in words.
 
-No values: a reference (#2), the number of a step, a question or a line ("Step 2", "Q3:", "1. How many"), an ordinal
-(3rd, third), and words that compare (twice, half). Every regular expression here runs in linear time.
+Not values are references (#2), the numbers of steps, questions and lines ("Step 2", "Q3:", "1. How many"), ordinals
+(3rd, third) and words that compare (twice, half). Every regular expression here runs in linear time.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ _TOKEN = re.compile(
 
 @lru_cache(maxsize=50_000)
 def values(text: str) -> frozenset[Decimal]:
-    """Return the values that stand in a text: of its digits and of its number words, a percentage as it stands."""
+    """Return the values in a text, in digits or in words; a percentage counts as its plain number."""
     return frozenset(value for value, _ in _found(text))
 
 
 @lru_cache(maxsize=50_000)
 def known_values(text: str) -> frozenset[Decimal]:
-    """Return the values that a text makes known: those that stand in it, and what its percentages are worth."""
+    """Return the values that a text makes known: the values in it, and its percentages as fractions."""
     found = list(_found(text))
     return frozenset(value for value, _ in found) | {value / 100 for value, percent in found if percent}
 
@@ -79,7 +79,7 @@ def _found(text: str) -> Iterator[tuple[Decimal, bool]]:
 
 
 def _spoken(words: Sequence[str]) -> Iterator[Decimal]:
-    """Yield what number words in a row are worth: "two hundred and five" is one number, "two and five" are two."""
+    """Yield the values of consecutive number words: "two hundred and five" is one number, "two and five" are two."""
     total = group = 0
     last = ""  # the word before; empty at the start of a number
     for word in words:

@@ -1,4 +1,4 @@
-"""The words of a text that tell what it is about, and how far those of two texts agree."""
+"""The content words of a text, and how far the content words of two texts agree."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _COMMON = frozenset((
 
 @lru_cache(maxsize=50_000)
 def content(text: str) -> frozenset[str]:
-    """Return the stems of the words of a text that are not common ones, numbers among them."""
+    """Return the stems of a text's content words: numbers, and all words that are not common ones."""
     return frozenset(
         _stem(word) for word in words(text[:MAX_CHARS]) if (word not in _COMMON and len(word) > 1) or word.isdigit()
     )
 
 
 def _stem(word: str) -> str:
-    """Return a word without the endings of plurals and of verbs, roughly."""
+    """Return a word without the ending of a plural or a verb, roughly."""
     for ending in ("ing", "ies", "ied", "es", "ed", "s", "e", "y"):
         if word.endswith(ending) and len(word) - len(ending) > 2:
             return word[: -len(ending)]
@@ -38,10 +38,10 @@ def _stem(word: str) -> str:
 
 
 def shared(part: Set[str], whole: Set[str]) -> float:
-    """Return the share of ``part`` that is in ``whole``; 0 for an empty one."""
+    """Return the share of ``part`` that is in ``whole``; 0 if ``part`` is empty."""
     return len(part & whole) / len(part) if part else 0.0
 
 
 def agreement(left: Set[str], right: Set[str]) -> float:
-    """Return Dice's coefficient of two sets; 0 where both are empty."""
+    """Return Dice's coefficient of two sets; 0 if both are empty."""
     return 2 * len(left & right) / (len(left) + len(right)) if left or right else 0.0

@@ -1,7 +1,7 @@
-"""What an episode is charged for, and which of its sub-questions caused it.
+"""The penalties that an episode is charged, and the sub-questions that caused them.
 
-Every penalty is charged once, however often it was earned: ``copy`` for restating the question, ``repeat`` for asking
-again in the same words, ``given`` for handing over what only solving the problem gives, ``invalid`` for a decomposition
+Each penalty is charged at most once: ``copy`` for restating the question, ``repeat`` for asking again in the same
+words, ``given`` for handing over a value that is known only after solving the problem, ``invalid`` for a decomposition
 that could not be used as written.
 """
 
@@ -21,8 +21,8 @@ RESTATED, RESTATED_LONG, LONG = 0.8, 0.65, 12
 
 
 def charges(episode: Episode, handed: Sequence[Handed]) -> dict[str, list[int]]:
-    """Return what is charged, and the sub-questions that share the charge: the first that copies or repeats, all that
-    hand something over. ``invalid`` is of no one sub-question."""
+    """Return the penalties charged, each with the sub-questions that share it: the first one that copies or repeats, or
+    all that hand something over. ``invalid`` belongs to no sub-question."""
     question, asked = episode.problem.question, episode.subquestions
     found: dict[str, list[int]] = {}
     for index, text in enumerate(asked):
@@ -38,8 +38,9 @@ def charges(episode: Episode, handed: Sequence[Handed]) -> dict[str, list[int]]:
 
 
 def is_copy(subquestion: str, question: str, *, first: bool = True) -> bool:
-    """Return whether a sub-question restates the whole question, in any order of its words; or, as the ``first``, only
-    asks what the question's last sentence asks. After others that is no copy: so decompositions of people end."""
+    """Return whether a sub-question restates the whole question, in any order of words, or is the ``first`` and only
+    asks what the question's last sentence asks. If it is not the first, this is not a copy, because decompositions
+    written by people end in this way."""
     asked, whole = content(subquestion), content(question)
     enough = RESTATED_LONG if len(whole) >= LONG else RESTATED
     if word_key(subquestion) == word_key(question) or shared(whole, asked) >= enough:

@@ -1,7 +1,8 @@
-"""The nouns of a question, and those of them that it asks about.
+"""Find the nouns of a question, and those that it asks about.
 
-The small tagger reads the bare verb of a question with "do" as a noun ("How many pies did the bakery sell?"), and more
-often so in lower case, in which texts are read so that their case does not matter. Here its place tells that verb.
+The small tagger often takes the bare verb of a question with "do" for a noun ("How many pies did the bakery sell?").
+It does so more often in lower case, and texts are read in lower case so that case does not matter. This module
+recognises the verb by its place in the question.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _BEFORE_A_NOUN = ("DET", "NUM", "ADP")
 
 
 class Token(NamedTuple):
-    """A tagged word and its lemma, in lower case, its part of speech, and whether it is letters alone."""
+    """A tagged word and its lemma in lower case, its part of speech, and whether it has only letters."""
 
     lower: str
     lemma: str
@@ -39,8 +40,8 @@ class Token(NamedTuple):
 
 @dataclass(frozen=True)
 class Nouns:
-    """Noun lemmas of a text in lower case: ``tagged`` as nouns; the ``true`` ones among them; of these the ``asked``
-    about, a long list's left out."""
+    """Noun lemmas of a text in lower case: those ``tagged`` as nouns; the ``true`` nouns; and the true nouns that are
+    ``asked`` about, which leaves out the rest of a long list."""
 
     tagged: frozenset[str]
     true: frozenset[str]
@@ -70,13 +71,13 @@ def read_nouns(tokens: Sequence[Token], verbs: Container[str]) -> Nouns:
 
 
 def _is_support(tokens: Sequence[Token], place: int) -> bool:
-    """Return whether a form of "do" stands here that another verb follows; not the "do" of "to do"."""
+    """Return whether a form of "do" that supports another verb stands here; the "do" of "to do" does not."""
     return tokens[place].lower in ("do", "does", "did") and (place == 0 or tokens[place - 1].lower != "to")
 
 
 def _is_name(tokens: Sequence[Token], place: int, misread: Container[int | None]) -> bool:
-    """Return whether a name stands here that the tagger took for something else: the one word between "do" and the
-    verb that it supports, as in "does jack save"."""
+    """Return whether the word here is a name that the tagger took for something else: the single word between "do" and
+    the verb that it supports, as in "does jack save"."""
     if place + 1 >= len(tokens) or tokens[place].pos not in _MISREAD_NAMES or not tokens[place].is_alpha:
         return False
     verb = place + 1 in misread or tokens[place + 1].pos in ("VERB", "AUX")
@@ -84,8 +85,8 @@ def _is_name(tokens: Sequence[Token], place: int, misread: Container[int | None]
 
 
 def _bare_verb(tokens: Sequence[Token], support: int, verbs: Container[str]) -> int | None:
-    """Return the place of the verb that a form of "do" supports, where the tagger took it for a noun: the last noun of
-    the clause, after its subject, that is a bare verb. None where the tagger found a verb."""
+    """Return the place of the verb that a form of "do" supports, if the tagger took it for a noun: the last noun of the
+    clause, after its subject, that can be a bare verb. None if the tagger found a verb."""
     found = None
     for place in range(support + 1, len(tokens)):
         token, before = tokens[place], tokens[place - 1]

@@ -1,4 +1,4 @@
-"""The reward of an episode and the value of one part of it."""
+"""The reward of an episode, and the value of one of its parts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Part:
-    """One part's value, None where it is absent, and each sub-question's share where it has shares."""
+    """One part's value (None if absent), and each sub-question's share if the part has shares."""
 
     value: float | None
     by_subquestion: list[float] | None
@@ -27,12 +27,12 @@ class Part:
 
 @dataclass(frozen=True)
 class Reward:
-    """A scored episode: every part (None where absent), the total, penalties, and what each sub-question earned.
+    """A scored episode: every part (None if absent), the total, the penalties, and what each sub-question earned.
 
-    ``by_subquestion[i]`` is sub-question i's share of the total, weights and clips applied and its penalties taken
-    off; the rest of the total is earned at the end. ``measures`` are no part of it: what the sub-questions hand over
-    (``rewards.leak``), none where there is no decomposition. ``shares[part][i]`` is its share of a part's value, for
-    the parts that belong to sub-questions.
+    ``by_subquestion[i]`` is sub-question i's share of the total, with weights and clips applied and its penalties
+    subtracted; the rest of the total is earned at the end. ``measures`` say what the sub-questions hand over
+    (``rewards.leak``). They are not in the total, and are empty if there is no decomposition. ``shares[part][i]`` is
+    sub-question i's share of a part's value, for the parts that are divided among sub-questions.
     """
 
     parts: dict[str, float | None]
@@ -53,13 +53,13 @@ def mean_measures(rewards: Sequence[Reward]) -> dict[str, float]:
 
 
 def failed(reason: str) -> Reward:
-    """Return the reward of an episode that could not be scored: no part, no total, the reason."""
+    """Return the reward of an episode that could not be scored: no parts, no total, only the reason."""
     return Reward({}, math.nan, {}, [], 0.0, None, error=reason)
 
 
 @dataclass(frozen=True)
 class Scored:
-    """A finished job: its episode and what that earned."""
+    """A finished job: its episode and the episode's reward."""
 
     job: Job
     episode: Episode

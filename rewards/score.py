@@ -1,7 +1,7 @@
 """Score saved episodes: ``python -m rewards.score EPISODES.jsonl --mode paper [--weights key=value ...]``.
 
-Prints one JSON object a line. A malformed line is reported by its number on standard error and the exit status is
-1; the good lines are still scored.
+Prints one JSON object per line. A malformed line is reported by number on standard error, and the exit status is 1;
+the good lines are still scored.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def _own_part(text: str) -> tuple[str, str]:
 
 
 def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
-    """Return the parser of what the commands over saved episodes have in common: the file, the mode, the weights."""
+    """Return a parser for the arguments shared by the commands on saved episodes: the file, the mode, the weights."""
     parser = argparse.ArgumentParser(prog=name, description=description)
     parser.add_argument("episodes", type=Path, help="a file of episode records, one JSON object a line")
     parser.add_argument("--mode", choices=MODES, default="bounded")
@@ -50,7 +50,7 @@ def arguments_of(name: str, description: str) -> argparse.ArgumentParser:
 
 
 def settings_of(options: argparse.Namespace, parser: argparse.ArgumentParser, **changes: Any) -> Rewards:
-    """Return the mode's settings with the parts and weights that were given, and with other changes."""
+    """Return the mode's settings, changed by the given parts and weights and by ``changes``."""
     settings, parts, weights = Rewards.for_mode(options.mode), dict(options.parts), dict(options.weights)
     for name in weights:
         if name not in (*PARTS, *parts):
@@ -59,7 +59,7 @@ def settings_of(options: argparse.Namespace, parser: argparse.ArgumentParser, **
 
 
 def read_episodes(path: Path) -> Iterator[tuple[int, Episode | str]]:
-    """Yield each line's number, and the episode or what is wrong with the line; empty lines are left out."""
+    """Yield each line's number, and its episode or what is wrong with the line; empty lines are skipped."""
     for number, line in json_lines.numbered(path):
         try:
             yield number, Episode.from_json(json_lines.decode(line))

@@ -1,7 +1,7 @@
 """The total reward of an episode: the weighted, clipped sum of its five parts, less its penalties.
 
 Total = sum over the present parts of weight_k * clip_k(R_k). An absent part is left out, never counted as 0.
-A non-finite value raises ValueError: it is an error, not a reward.
+A non-finite value raises ValueError, because it is an error and not a reward.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PART_FUNCTIONS: dict[str, Callable[[Episode, TextResources, Rewards], Part]] = {
 
 
 def score_episode(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
-    """Score one episode. Answers missing from the record are read from the texts first."""
+    """Score one episode, after reading the answers that the record lacks from its texts."""
     fill_answers(episode)
     functions = PART_FUNCTIONS | {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: score(episode, resources, settings) for name, score in functions.items()}
@@ -68,7 +68,7 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
 
 
 def warm(episodes: Sequence[Episode], resources: TextResources, settings: Rewards) -> None:
-    """Compute in two batches what scoring these episodes will look up."""
+    """Compute, in two batches, the values that scoring these episodes will look up."""
     bounded = settings.formulas == "bounded"
     tagged, vectors = [], []
     for episode in episodes:
@@ -87,7 +87,7 @@ def warm(episodes: Sequence[Episode], resources: TextResources, settings: Reward
 
 
 def fill_answers(episode: Episode) -> None:
-    """Read the answers that the record lacks from its texts."""
+    """Fill in the answers that the record lacks by reading them from its texts."""
     kind, choices = episode.problem.answer_type, episode.problem.choices
     for attempt in (episode.initial, episode.final):
         if attempt is not None and attempt.answer is None:

@@ -1,4 +1,4 @@
-"""The replies to the sub-questions of an episode, and the sub-questions that only repeat earlier ones."""
+"""Find the replies to an episode's sub-questions, and the sub-questions that only repeat earlier ones."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rollout.records import Episode, Turn
 
 
 def turns_of(episode: Episode) -> list[Turn | None]:
-    """Return each sub-question's turn, None where it was not answered."""
+    """Return each sub-question's turn; None if it was not answered."""
     waiting: dict[str, list[Turn]] = {}
     for turn in reversed(episode.turns):
         waiting.setdefault(turn.question, []).append(turn)
@@ -15,8 +15,10 @@ def turns_of(episode: Episode) -> list[Turn | None]:
 
 
 def repeated(episode: Episode) -> set[int]:
-    """Return the places of the sub-questions that repeat the words of an earlier one, in any case and punctuation. One
-    that brings another answer repeats nothing: people ask so when a solution comes back to a quantity."""
+    """Return the indices of the sub-questions that repeat an earlier one's words, regardless of case and punctuation.
+
+    A sub-question that gets a new answer is not a repeat: people ask again when a solution returns to a quantity.
+    """
     found: set[int] = set()
     answers: dict[tuple[str, ...], list[str | None]] = {}
     for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):

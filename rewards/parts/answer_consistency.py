@@ -1,9 +1,9 @@
 """R2, answer consistency: does the solver answer what each sub-question asks?
 
-``paper``: e_i is what Q'_i asks about, ê_i what A'_i gives a number for; a reply without a number answers for nothing.
-After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as their published code computes. ``bounded`` looks
-for an answer of the kind that the sub-question asks for, and checks it (``reply_value``); a step of the gold solution
-that nobody took counts as a sub-question without an answer. No sub-questions: 0.
+``paper``: e_i is what Q'_i asks about, and ê_i is what A'_i gives a number for; a reply without a number never matches.
+After Juneja et al. (EMNLP 2023), reconstructed. ``authors_code`` computes what their published code computes.
+``bounded`` looks for an answer of the kind that the sub-question asks for and checks it (``reply_value``); a missing
+step of the gold solution counts as a sub-question without an answer. Without sub-questions the part is 0.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ def answer_consistency(matches: Sequence[bool], cosines: Sequence[float], mode: 
 
 
 def bounded_consistency(values: Sequence[float], missing: int) -> list[float]:
-    """Return what each sub-question adds to the part in ``bounded``: its value over the number of sub-questions and of
-    the steps that are ``missing``."""
+    """Return what each sub-question adds to the part in ``bounded``: its value divided by the number of sub-questions
+    plus the number of ``missing`` steps."""
     return [value / (len(values) + missing) for value in values]
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One sub-question's account: its reply, and its value. ``kind`` is that of the reply asked for (bounded); in the
-    other modes nouns asked for and answered, whether they match, and the cosine."""
+    """One sub-question with its reply and its value. In bounded mode ``kind`` is the kind of reply asked for. The other
+    modes have the nouns asked for and answered, whether they match, and the cosine."""
 
     question: str
     reply: str
@@ -56,7 +56,7 @@ class Entry:
 
 
 def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
-    """Return the part and each sub-question's share of it. In bounded mode a repeat counts for nothing."""
+    """Return the part and each sub-question's share of it. In bounded mode a repeat earns nothing."""
     entries, missing = consistency_entries(episode, resources, settings)
     values = [entry.value for entry in entries]
     if settings.formulas != "bounded":
@@ -68,7 +68,7 @@ def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part
 
 
 def consistency_entries(episode: Episode, resources: TextResources, settings: Rewards) -> tuple[list[Entry], int]:
-    """Return one entry a sub-question, in bounded mode one that repeats no other, and the number of missing steps."""
+    """Return one entry per sub-question (in bounded mode without repeats), and the number of missing steps."""
     if settings.formulas == "bounded":
         return _bounded_entries(episode)
     mode, asked = settings.formulas, episode.subquestions
@@ -87,7 +87,7 @@ def consistency_entries(episode: Episode, resources: TextResources, settings: Re
 
 
 def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
-    """Read the replies in their order: what one says is known to those after it."""
+    """Read the replies in order: the values in a reply are known to the replies after it."""
     problem, again = episode.problem, repeated(episode)
     gold, words_of_problem = gold_steps(problem), content(shown(problem))
     stated = known_values(shown(problem))
@@ -106,8 +106,8 @@ def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
 
 
 def valued_sentence(turn: Turn, answer_type: str) -> str:
-    """Return the sentence of the reply that states its number; empty where there is none. An answer that the record
-    gives, and that was not read from the reply by its kind, counts as that number."""
+    """Return the sentence of the reply that states its number; empty if there is none. If the record gives an answer
+    other than the one read from the reply by its kind, that answer is taken as the number."""
     own = turn.answer is not None and turn.answer != turn_answer(turn, answer_type)
     answer = turn.answer if own else extract(turn.text, "number").answer
     found = [part for part in sentences(turn.text) if answer and answer in part]

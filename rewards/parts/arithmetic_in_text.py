@@ -1,9 +1,9 @@
-r"""Arithmetic operations in running text, in order of appearance, without false hits.
+r"""Find arithmetic operations in running text, in order of appearance, without false hits.
 
 The text is read as tokens: numbers, single-letter variables, brackets, signs, LaTeX commands and words. A sign
-counts between two operands ("20 + 3", "x - 1", "3 pens + 4 pens"), a word where a number follows ("times 4",
-"half of 10"), a LaTeX command always. So the hyphen of "two-step", the "sin" of "using", the dash in "20 pens -
-all red" and a date are none.
+counts between two operands ("20 + 3", "x - 1", "3 pens + 4 pens"), a word counts if a number follows ("times 4",
+"half of 10"), and a LaTeX command always counts. So the hyphen in "two-step", the "sin" in "using", the dash in
+"20 pens - all red" and dates are not operations.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def _gap(tokens: Sequence[Token], index: int) -> bool:
 
 
 def _number_at(tokens: Sequence[Token], index: int) -> bool:
-    """Return whether a number begins here, brackets and a minus before it allowed."""
+    """Return whether a number begins here; brackets and a minus may stand before it."""
     for ahead in range(index, index + _REACH):
         if _kind(tokens, ahead) == "number":
             return True
@@ -147,7 +147,7 @@ def _sign(tokens: Sequence[Token], index: int) -> str | None:
 
 
 def _names(tokens: Sequence[Token], index: int) -> bool:
-    """Return whether a hyphen after a letter belongs to a name: "vitamin B-12", but not "so x-5 = 0" nor "(x-5)"."""
+    """Return whether a hyphen after a letter belongs to a name: "vitamin B-12", but not "so x-5 = 0" or "(x-5)"."""
     goes_on = _kind(tokens, index + 2) == "sign" or _text(tokens, index + 2) in ("=", "<", ">")
     return _kind(tokens, index - 2) == "word" and _gap(tokens, index - 1) and not goes_on
 
@@ -163,7 +163,7 @@ def _number_with_unit(tokens: Sequence[Token], index: int) -> bool:
 
 
 def _word(tokens: Sequence[Token], index: int) -> str | None:
-    """Return the operation of a word or phrase, if a number follows ("times 4") or, for "squared", is before it."""
+    """Return the operation of a word or phrase, if a number follows ("times 4") or, for "squared", comes before it."""
     word = _text(tokens, index)
     if word in _AFTER:
         return _AFTER[word] if _kind(tokens, index - 1) in ("number", "variable", "close") else None
@@ -179,7 +179,7 @@ def _word(tokens: Sequence[Token], index: int) -> str | None:
 
 
 def _touches(tokens: Sequence[Token], index: int) -> bool:
-    """Return whether a bracket multiplies what stands right before it: "3(4 + 5)", "(2)(3)"."""
+    """Return whether a bracket multiplies what stands directly before it: "3(4 + 5)", "(2)(3)"."""
     before = _kind(tokens, index - 1)
     inside = _text(tokens, index) == "(" and _kind(tokens, index + 1) == "number"
     return inside and not _gap(tokens, index) and before in ("number", "close")
@@ -192,7 +192,7 @@ def _part_of(tokens: Sequence[Token], index: int) -> bool:
 
 
 def longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int:
-    """Return the length of the longest common subsequence; by bits, so a long text costs one big integer a token.
+    """Return the length of the longest common subsequence; it works on bits, with one big integer per token.
 
     After Hyyrö (2004): bit j of ``row`` is 0 where the length grows at ``right[j]``.
     """
@@ -208,7 +208,7 @@ def longest_common_subsequence(left: Sequence[str], right: Sequence[str]) -> int
 
 
 def aligned(left: Sequence[str], right: Sequence[str]) -> list[tuple[str | None, str | None]]:
-    """Return both sequences side by side along one longest common subsequence; None where one has no counterpart."""
+    """Return both sequences side by side, aligned by a longest common subsequence; None fills the gaps."""
     rows = [[0] * (len(right) + 1)]
     for a in left:
         row = [0]

@@ -1,7 +1,7 @@
 """R5, correctness: is the guided answer the gold answer?
 
 1[ŷ = y] by the rules of ``rollout.answers``; ``authors_code`` compares the extracted strings. With the baseline
-``gain`` the initial answer's correctness is taken off: rescues pay, breaking a right answer costs.
+``gain`` the initial answer's correctness is subtracted: a rescue pays, and breaking a right answer costs.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""R4, chain-of-thought proximity: did guidance bring the solver's reasoning nearer to the gold reasoning?
+"""R4, chain-of-thought proximity: did guidance bring the solver's reasoning closer to the gold reasoning?
 
 c_j = cos(S_j, Ŝ_j) and c0_j = cos(S_j, S0_j) over steps aligned by position: gold S, guided Ŝ, initial S0.
-No gold solution: absent. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as published.
+Without a gold solution the part is absent.
+After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as published.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from rollout.records import Episode
 
 
 def cot_proximity(guided: Sequence[float], initial: Sequence[float], mode: str) -> float:
-    """Return the part from c_j and c0_j, one entry a step: the sums of paper and authors_code, or the mean gain clipped
-    to [-1, 1] (bounded). No steps: 0."""
+    """Return the part from c_j and c0_j, one entry per step: a sum in paper and authors_code, the mean gain clipped to
+    [-1, 1] in bounded; 0 without steps."""
     pairs = list(zip(guided, initial, strict=True))
     if not pairs:
         return 0.0
@@ -30,7 +31,7 @@ def cot_proximity(guided: Sequence[float], initial: Sequence[float], mode: str) 
 
 @dataclass(frozen=True)
 class Step:
-    """One gold step beside its counterparts, and the similarity c_j and c0_j of each (0 where there is none)."""
+    """One gold step, its counterparts, and their similarities c_j and c0_j (0 if there is no counterpart)."""
 
     gold: str
     guided: str
@@ -40,7 +41,7 @@ class Step:
 
 
 def aligned_steps(episode: Episode, resources: TextResources, mode: str) -> list[Step] | None:
-    """Return steps aligned by position, up to the shortest of the three texts; in bounded mode every gold step counts.
+    """Return steps aligned by position, as many as the shortest of the three texts has; in bounded mode all gold steps.
     None without a gold solution."""
     if episode.problem.solution is None:
         return None

@@ -1,9 +1,10 @@
-"""R1, entity coverage: do the sub-questions speak of what the question speaks of?
+"""R1, entity coverage: do the sub-questions mention what the question mentions?
 
-N(x) is the set of distinct noun lemmas of x; N(Q') is over all sub-questions together. With no noun in Q the
-part is 1. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` as their published code computes.
-Texts are read in lower case and with single spaces, so that neither changes what counts as a noun. In ``bounded`` the
-verbs of questions with "do" are no nouns, and a sub-question covers nouns by asking about them; a list does not.
+N(x) is the set of distinct noun lemmas of x; N(Q') is over all sub-questions together. If Q has no noun, the
+part is 1. After Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` is their published code.
+Texts are read in lower case and with single spaces, so that case and spacing do not change what counts as a noun. In
+``bounded`` the verbs of questions with "do" are not nouns, and a sub-question covers the nouns that it asks about; a
+list of nouns covers nothing.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def nouns_of(episode: Episode, resources: TextResources, mode: str) -> tuple[fro
 
 
 def score(episode: Episode, resources: TextResources, settings: Rewards) -> Part:
-    """Return the part; a sub-question's share is what it adds to that of the ones before, and shares add up to it."""
+    """Return the part. A sub-question's share is what it adds to the ones before it; the shares add up to the part."""
     mode = settings.formulas
     asked, each = nouns_of(episode, resources, mode)
     shares, covered, value = [], frozenset[str](), entity_coverage(asked, frozenset(), mode)

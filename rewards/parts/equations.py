@@ -1,6 +1,6 @@
-"""The equations that a text states, each with what it computes with and whether it holds.
+"""Find the equations that a text states: their operands, their results, and whether they hold.
 
-"She sells 16 - 3 - 4 = 9 eggs" states one: units and words between are passed over. An equation that cannot be read, or
+"She sells 16 - 3 - 4 = 9 eggs" states one; units and words in between are skipped. An equation that cannot be read, or
 that computes nothing ("x = 5"), is left out. Reading is linear in the text.
 """
 
@@ -37,7 +37,7 @@ _UNKNOWN = "?"
 
 @dataclass(frozen=True)
 class Equation:
-    """One equation: the values that it computes with, the value it comes to, and whether that is so."""
+    """One equation: the values that it computes with, its result, and whether it holds."""
 
     operands: frozenset[Decimal]
     result: Decimal
@@ -46,7 +46,7 @@ class Equation:
 
 @lru_cache(maxsize=20_000)
 def equations(text: str) -> tuple[Equation, ...]:
-    """Return the equations of a text in their order."""
+    """Return the equations of a text in order."""
     sides: list[list[str]] = [[]]
     found: list[Equation] = []
     for match in _TOKEN.finditer(text[:MAX_CHARS]):
@@ -93,7 +93,7 @@ def _is_number(token: str) -> bool:
 
 
 def _ending(tokens: Sequence[str]) -> list[str]:
-    """Return the computation that a side ends in: back to a number that another one follows."""
+    """Return the computation at the end of a side: back to a number that is followed by another one."""
     kept: list[str] = []
     for token in reversed([token for token in tokens if token][-MAX_TOKENS:]):
         if kept and (_is_number(token) or token == ")") and (_is_number(kept[-1]) or kept[-1] == "("):
@@ -103,7 +103,7 @@ def _ending(tokens: Sequence[str]) -> list[str]:
 
 
 def _beginning(tokens: Sequence[str]) -> list[str]:
-    """Return the computation, or the number, that a side begins with: up to a word that no operator follows."""
+    """Return the computation or number at the start of a side: up to a word that no operator follows."""
     kept: list[str] = []
     for place, token in enumerate(tokens[:MAX_TOKENS]):
         if not token:
@@ -133,7 +133,7 @@ def _tidy(tokens: Sequence[str]) -> list[str]:
 
 
 def _worth(tokens: Sequence[str], percent: float) -> float | None:
-    """Return what a computation comes to, a percent sign being worth ``percent``; None where it cannot be read."""
+    """Return the result of a computation, with ``percent`` for each percent sign; None if it cannot be read."""
     values: list[float] = []
     signs: list[str] = []
     expecting = True

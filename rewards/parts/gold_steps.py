@@ -1,7 +1,7 @@
-"""The steps of a problem's gold solution as what its sub-questions should establish.
+"""The steps of a problem's gold solution, which its sub-questions should establish.
 
-Where the data has sub-questions, a step is one of them, with the reply that the data gives to it, if it does. Else it
-is a line of the solution, with the number that the line comes to.
+If the data has sub-questions, each of them is a step, with the data's reply to it, if there is one. Otherwise a step is
+a line of the solution, with the number that is the line's result.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ ASKED_ALIKE = 0.75
 
 @dataclass(frozen=True)
 class Step:
-    """One step: its sub-question's words in order and those that tell something, none where the data has no
-    sub-question; and what it comes to, None where that is not known."""
+    """One step: all words of its sub-question in order, and its content words (both empty if the data has no
+    sub-question); and the reply or result of the step (None if not known)."""
 
     asked: tuple[str, ...]
     content: frozenset[str]
@@ -54,8 +54,8 @@ class GoldSteps:
         self.numbers = frozenset(found) if solution or replies else frozenset[Decimal]()
 
     def _asked(self, subquestions: Sequence[str], lines: Sequence[str]) -> list[Step]:
-        """Return the data's sub-questions. Their replies are the data's, or else the lines of the solution where each
-        has its own; the last line may be left for the question itself."""
+        """Return the data's sub-questions with their replies. These are the data's replies or, if there are none, the
+        lines of the solution, one for each sub-question; the last line may be left over for the question itself."""
         replies: Sequence[str | None] = [None] * len(subquestions)
         if len(self._replies) == len(subquestions):
             replies = self._replies
@@ -67,12 +67,12 @@ class GoldSteps:
         ]
 
     def _told(self, lines: Sequence[str]) -> list[Step]:
-        """Return the steps of a solution that come to a number, but the last: it answers the question itself."""
+        """Return the steps of a solution that give a number, except the last, which answers the question itself."""
         found = [equations(line) for line in lines] if self.numeric else []
         return [Step((), frozenset(), str(one[-1].result)) for one in found if one][:-1]
 
     def expected(self, question: str) -> str | None:
-        """Return the reply that the data expects to a sub-question; None where no step asks the same, or several do and
+        """Return the reply that the data expects to a sub-question; None if no step asks the same, or if several do and
         expect different replies."""
         exact = {step.reply for step in self.steps if step.asked and step.asked == word_key(question)}
         if not exact:
@@ -82,13 +82,16 @@ class GoldSteps:
         return exact.pop() if len(exact) == 1 else None
 
     def gold(self, question: str, *, last: bool) -> Gold:
-        """Return what is known of the right reply to a sub-question; the ``last`` may settle a problem of yes or no."""
+        """Return what is known of the right reply to a sub-question; the ``last`` may answer a yes-or-no problem."""
         return Gold(self.expected(question), self.numbers, self.words, self.verdict if last else None)
 
     def missing(self, episode: Episode, asked: Sequence[str]) -> int:
-        """Count the steps that nobody took: not ``asked`` by a sub-question and, where they come to a number, with no
-        reply left that comes to it. Where no reply of a step is known, count the sub-questions by which a decomposition
-        falls short of the data's."""
+        """Count the missing steps.
+
+        A step is missing if none of the ``asked`` sub-questions asks for it and, where its result is a number, no reply
+        is left that gives it. Steps without a known number count only as far as the decomposition has fewer
+        sub-questions than the data.
+        """
         left, established = Counter(word_key(question) for question in asked), _established(episode)
         unasked = []
         for step in self.steps:
@@ -107,7 +110,7 @@ class GoldSteps:
 
 
 def _established(episode: Episode) -> Counter[Decimal | None]:
-    """Count the numbers that replies come to: as results of their equations, or as their answers."""
+    """Count the numbers that replies give: the results of their equations, and their answers."""
     found: Counter[Decimal | None] = Counter()
     for turn in episode.turns:
         results = [equation.result for equation in equations(turn.text)]
@@ -117,7 +120,7 @@ def _established(episode: Episode) -> Counter[Decimal | None]:
 
 
 def gold_steps(problem: Problem) -> GoldSteps:
-    """Return the gold steps of a problem. They are kept, since a problem recurs in every epoch and group."""
+    """Return the gold steps of a problem. They are cached, because a problem recurs in every epoch and group."""
     replies = problem.meta.get("subanswers")
     given = tuple(map(str, replies)) if isinstance(replies, list) else ()
     return _gold_steps(problem.answer, problem.answer_type, problem.solution, tuple(problem.subquestions or ()), given)

@@ -1,8 +1,9 @@
-"""R3, order of operations: does the guided solution compute what the gold solution computes, in that order?
+"""R3, order of operations: does the guided solution do the same arithmetic as the gold solution, in the same order?
 
 o and ô are the arithmetic operations in order of appearance in the gold solution S and the guided solution Ŝ.
-No operations on either side: 1; on one side only: 0; no gold solution: absent. After Juneja et al. (EMNLP
-2023), reconstructed; ``authors_code`` compares 15 operator strings in a fixed list's order, as published.
+The part is 1 if neither side has an operation, 0 if only one side has, and absent without a gold solution. After
+Juneja et al. (EMNLP 2023), reconstructed; ``authors_code`` compares 15 operator strings in the order of a fixed list,
+as published.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ AUTHORS_OPERATORS = ("+", "-", "*", "/", "^", "=", "<", ">", "sqrt", "sin", "cos
 
 
 def operation_order(gold: Sequence[str], guided: Sequence[str], mode: str) -> float:
-    """Return the share of equal positions over m (paper); +-0.5 a position over the shorter list (authors_code);
-    longest common subsequence over the longer list (bounded)."""
+    """Return the number of equal positions divided by m (paper), +-0.5 for each position of the shorter list
+    (authors_code), or the longest common subsequence divided by the length of the longer list (bounded)."""
     if not gold and not guided:
         return 1.0
     if not gold or not guided:
@@ -34,7 +35,7 @@ def operation_order(gold: Sequence[str], guided: Sequence[str], mode: str) -> fl
 
 
 def authors_operators(text: str) -> list[str]:
-    """Return the operator strings that occur in a text, in the list's order, one entry an occurrence."""
+    """Return the operator strings that occur in a text, in the list's order, one entry per occurrence."""
     return [operator for operator in AUTHORS_OPERATORS for _ in range(text.count(operator))]
 
 

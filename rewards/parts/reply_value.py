@@ -1,9 +1,9 @@
 """How well a reply answers its sub-question, in [0, 1]: what ``answer_consistency`` pays in bounded mode.
 
-Looked for is an answer of the kind that the sub-question asks for. A number is compared with what the gold solution
-comes to at that step, or at any step; where neither settles it, with what the numbers known so far can give.
-Yes or no is compared with the gold answer where the problem ends in it; a text with the words of the gold solution.
-What is said beside the answer has to be about what was asked.
+The answer has to be of the kind that the sub-question asks for. A number is compared with the gold solution's result at
+that step, or at any step; if neither decides, with what can be computed from the numbers known so far. Yes or no is
+compared with the gold answer if the sub-question settles the problem, and a text with the words of the gold solution.
+The words around the answer have to be about what was asked.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ TOLERANCE = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Gold:
-    """What is known of the right replies: ``expected`` at this step, None where the step is not known; the numbers of
-    the whole solution; its words; and the answer where this step ends a problem of yes or no."""
+    """What is known of the right replies: the reply ``expected`` at this step (None if not known), the numbers and the
+    words of the whole solution, and the answer if this step ends a yes-or-no problem."""
 
     expected: str | None = None
     numbers: frozenset[Decimal] = frozenset()
@@ -43,8 +43,8 @@ class Gold:
 
 @dataclass(frozen=True)
 class Situation:
-    """One sub-question in its place: its kind, its text as put to the solver, the words of the problem, the numbers
-    known before it, and the numbers among them that earlier replies gave."""
+    """One sub-question in its context: its kind, its text as the solver got it, the words of the problem, the numbers
+    known before it, and those of them that earlier replies gave."""
 
     kind: str
     asked: str
@@ -55,7 +55,7 @@ class Situation:
 
 
 def reply_value(reply: str, at: Situation) -> float:
-    """Return how well a reply answers: 0 for none of the kind asked for, for an echo and for something else."""
+    """Return how well a reply answers: 0 without an answer of the right kind, for an echo, and off the subject."""
     answer = read_reply(reply, at.kind)
     if answer is None:
         return 0.0
@@ -75,7 +75,7 @@ def reply_value(reply: str, at: Situation) -> float:
 
 
 def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situation) -> float:
-    """Return what a number is worth as a reply, with the equations beside it."""
+    """Return the value of a number as a reply, given the equations beside it."""
     if number is None or any(not step.holds for step in steps):
         return WRONG
     derived = any(_same(step.result, number) for step in steps)
@@ -93,8 +93,8 @@ def number_value(number: Decimal | None, steps: Sequence[Equation], at: Situatio
 
 
 def _founded(steps: Sequence[Equation], known: frozenset[Decimal]) -> bool:
-    """Return whether equations compute with what is known by then: also what a percentage leaves or makes of a whole,
-    and results before."""
+    """Return whether equations use only known numbers, among them the results of earlier equations and, for a known
+    percentage, what it leaves or makes of a whole."""
     have = {*known, *(value / 100 for value in known)}  # also cents in dollars
     for percent in (value for value in known if value / 100 in known):
         have |= {100 - percent, 100 + percent, 1 - percent / 100, 1 + percent / 100}
@@ -114,7 +114,7 @@ def _among(number: Decimal, numbers: frozenset[Decimal]) -> bool:
 
 
 def _reachable(number: Decimal, known: frozenset[Decimal]) -> bool:
-    """Return whether one operation on two of the numbers known gives a number."""
+    """Return whether one operation on two known numbers gives this number."""
     for left, right in permutations(sorted(known)[:12], 2):
         if number in (left + right, left - right, left * right) or (right and _same(left / right, number)):
             return True
@@ -130,7 +130,7 @@ def _verdict_value(answer: str, gold: Gold) -> float:
 
 
 def _text_value(said: frozenset[str], asked: frozenset[str], gold: Gold) -> float:
-    """Return what a text is worth: the more of what it adds to the sub-question stands in the gold solution."""
+    """Return the value of a text: it grows with the share of its new words that are in the gold solution."""
     added = said - asked
     if not added:
         return 0.0
