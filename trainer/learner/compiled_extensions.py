@@ -1,8 +1,9 @@
-"""The extensions that DeepSpeed compiles at the first start of a learner.
+"""Compile the extensions that DeepSpeed needs at the first start of a learner.
 
-torch marks a build in progress by a file, and every other process waits without limit until the file is gone. A process
-that is killed while it compiles leaves that file behind. So builds here take turns by a lock that the system releases
-with its holder, in a folder that only this environment uses: whoever has the lock knows that a file is a dead one's.
+torch marks a build in progress with a file, and every other process waits without limit until the file is gone. A
+process that is killed while it compiles leaves its file behind. So builds here take turns with a lock that the system
+releases when its holder ends, in a folder that only this environment uses. Whoever has the lock knows that a file that
+is already there was left by a process that died.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from pathlib import Path
 
 
 def extensions_folder() -> Path:
-    """Return where compiled extensions are kept: ``TORCH_EXTENSIONS_DIR``, else the environment's own folder, or the
-    home folder's cache where the environment cannot be written."""
+    """Return the folder of compiled extensions: ``TORCH_EXTENSIONS_DIR`` if set, else the environment's own folder, or
+    the home folder's cache if the environment is read-only."""
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named)
     environment = Path(sys.prefix)
@@ -23,9 +24,9 @@ def extensions_folder() -> Path:
 
 
 def compile_extension(name: str) -> None:
-    """Compile and load the extension of a DeepSpeed builder's name, unless the accelerator has none of that name.
+    """Compile and load the extension of the DeepSpeed builder with this name, unless the accelerator has none.
 
-    One process at a time compiles; the files of builds that were killed are removed.
+    Only one process compiles at a time; the files of killed builds are removed.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator

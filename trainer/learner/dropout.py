@@ -1,4 +1,4 @@
-"""Dropout and its kin, off: PPO compares a token's log-probabilities of two passes, which must not differ by chance."""
+"""Turn off dropout and similar noise: PPO compares log-probabilities of two passes, which must not differ by chance."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _NAMES = re.compile(r"drop|jitter")
 
 
 def turn_off(model: nn.Module) -> None:
-    """Set every probability of leaving something out to 0: in the modules that do it, in the numbers that other modules
-    hand to functions, and in the configurations that some read while they run. Training mode can then be kept, which
-    recomputing activations needs."""
+    """Set every dropout probability and noise strength to 0: in dropout modules, in the numbers that other modules pass
+    to functions, and in the configurations that some modules read while they run. The model can then stay in training
+    mode, which recomputing activations needs."""
     for module in model.modules():
         if isinstance(module, _DropoutNd):
             module.p = 0.0
@@ -24,7 +24,7 @@ def turn_off(model: nn.Module) -> None:
 
 
 def _zero_config(config: Any) -> None:
-    """Do the same for a configuration and those inside it."""
+    """Do the same for a configuration and the configurations inside it."""
     if not hasattr(config, "to_dict"):
         return
     _zero(config)

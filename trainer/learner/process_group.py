@@ -1,4 +1,4 @@
-"""The process group of the learner's ranks: how they meet, and sums over all of them."""
+"""The process group of the learner's ranks: connect them, and compute sums over all of them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.learner.compiled_extensions import compile_extension
 
 
 class NonFiniteLoss(RuntimeError):
-    """A loss or gradient was NaN or infinite, and the optimiser step was not taken: the weights are those before it.
+    """A loss or gradient was NaN or infinite. The optimiser step was not taken, so the weights have not changed.
 
     ``step`` is the learner step, ``problems`` are the ids of the minibatch.
     """
@@ -31,7 +31,7 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Rank:
-    """One of ``ranks`` processes."""
+    """One of the ``ranks`` processes."""
 
     def __init__(self, rank: int, ranks: int, *, cuda: bool) -> None:
         self.rank, self.ranks, self.cuda = rank, ranks, cuda
@@ -39,7 +39,7 @@ class Rank:
             os.environ["DS_ACCELERATOR"] = "cpu"
 
     def address(self) -> tuple[str, int]:
-        """Return the host and port at which the ranks are to meet; this one listens there from now on."""
+        """Return the host and port at which the ranks meet; this rank listens there from now on."""
         host = ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1"
         # Kept and shared with the process group: a port that was only found to be free may be another's by then.
         self._meeting = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)

@@ -1,4 +1,4 @@
-"""Groups with nothing to train on: counted by what was wrong, and the end of a run that has nothing else."""
+"""Count groups with nothing to train on by what was wrong, and end a run that gets no others."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ ADVICE = {
     "not scored": "the reward could not be computed: logs/reward-0.log",
     "no policy tokens": "the decomposer wrote nothing",
 }
-# A row of drops is first told of when it is so long, and then whenever it has doubled.
+# A row of drops is first reported at this length, and then whenever its length has doubled.
 FIRST_TOLD = 16
 
 
 class NothingToTrainOn(RuntimeError):
-    """So many groups in a row held nothing to train on that no more are drawn; the message says what was wrong."""
+    """Too many groups in a row held nothing to train on, so no more are drawn; the message says what was wrong."""
 
 
 class Drops:
-    """The episodes of dropped groups, by what was wrong with them; ``limit`` groups in a row are too many."""
+    """Counts of the episodes in dropped groups, by what was wrong; ``limit`` groups in a row are too many."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
@@ -36,12 +36,12 @@ class Drops:
         self.by_outcome: Counter[str] = Counter()
 
     def kept(self) -> None:
-        """Note a group that is trained on: the row of drops is over."""
+        """Note that a group is trained on, which ends the row of drops."""
         self.in_a_row = 0
         self._row.clear()
 
     def dropped(self, group: Sequence[Scored]) -> str | None:
-        """Note a group that was dropped; return the line to be told, if one is due. Raises NothingToTrainOn."""
+        """Note that a group was dropped; return the line to print, if one is due. Raises NothingToTrainOn."""
         found = Counter(what_was_wrong(item) for item in group if not trainable(item))
         self._row += found
         self.by_outcome += found
@@ -59,11 +59,11 @@ class Drops:
 
 
 def what_was_wrong(item: Scored) -> str:
-    """Return under which name an episode that cannot be trained on is counted."""
+    """Return the name under which an episode that cannot be trained on is counted."""
     if item.reward.error is not None:
         return "not scored"
     if item.episode.outcome != "ok":
         return item.episode.outcome
-    # As a prompt that is too long for the decomposer's context.
+    # Such as a prompt that is too long for the decomposer's context.
     decomposition = item.episode.decomposition
     return (decomposition.invalid if decomposition else None) or "no policy tokens"

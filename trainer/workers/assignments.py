@@ -1,14 +1,14 @@
-"""Which job is where, and which workers may be given any: the pipeline's knowledge, without Ray and without waiting.
+"""Track where each job is and which workers may get jobs: the pipeline's bookkeeping, without Ray and without waiting.
 
-The life of a worker; every loss begins a new one, with the next number:
+The life of a worker is as follows. Each loss begins a new life, with the next number:
 
     running --lose--> lost --ready--> returning --back--> running
                        ^                  |
                        +------lose--------+
 
-Invariants: jobs go to running workers alone. A worker that is back has its weights, and is given again what it held,
-once. A job is in one place: waiting for a worker, held by one, or in hand, where its outcome is scored or it is about
-to be tried again. Of every job one outcome is taken; any other is of nobody's job.
+Invariants: only running workers get jobs. A worker that is back has its weights and gets the jobs that it held again,
+once. Each job is in exactly one place: waiting for a worker, held by a worker, or in hand, which means that its outcome
+is being scored or that it is about to be tried again. Only one outcome is taken for each job; others are ignored.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Life(Enum):
 
 @dataclass(frozen=True)
 class HandIn:
-    """Jobs for a worker in one of its lives, which are to be handed to it."""
+    """Jobs to be handed to a worker in one of its lives."""
 
     worker: int
     number: int
@@ -41,18 +41,18 @@ class HandIn:
 
 
 class Assignments:
-    """The jobs of all lanes over ``workers``, which all run at first."""
+    """The jobs of all lanes on ``workers`` workers, all of which run at first."""
 
     def __init__(self, workers: int) -> None:
         self.lives = [Life.RUNNING] * workers
-        # How often each was lost: a call that fails is of the life in which it was made.
+        # How often each was lost. A failed call counts for the life in which it was made.
         self.numbers = [0] * workers
         self.held: list[dict[Key, Job]] = [{} for _ in range(workers)]
         self._waiting: dict[Key, Job] = {}
         self._in_hand: dict[Key, Job] = {}
 
     def __len__(self) -> int:
-        """Return the number of jobs that have not come out."""
+        """Return the number of unfinished jobs."""
         return len(self._waiting) + len(self._in_hand) + sum(map(len, self.held))
 
     @property
@@ -61,7 +61,7 @@ class Assignments:
         return all(life is Life.RUNNING for life in self.lives)
 
     def of_lane(self, lane: int) -> bool:
-        """Return whether a job of this lane has not come out."""
+        """Return whether this lane has an unfinished job."""
         return any(lane == own for jobs in (self._waiting, self._in_hand, *self.held) for own, _ in jobs)
 
     def holders(self, lane: int) -> list[int]:
@@ -69,7 +69,7 @@ class Assignments:
         return [worker for worker, jobs in enumerate(self.held) if any(lane == own for own, _ in jobs)]
 
     def assign(self, jobs: Sequence[Job]) -> list[HandIn]:
-        """Give each job, new or to be tried again, to the running worker with the least to do; while none runs, they
+        """Give each job, whether new or a retry, to the running worker with the fewest jobs; if none runs, the jobs
         wait."""
         running = [worker for worker, life in enumerate(self.lives) if life is Life.RUNNING]
         shares: dict[int, list[Job]] = {}
@@ -84,18 +84,18 @@ class Assignments:
         return [HandIn(worker, self.numbers[worker], share) for worker, share in shares.items()]
 
     def lose(self, worker: int, number: int) -> None:
-        """Note that a call failed that was made in the worker's life with this number, whoever notes it first."""
+        """Note that a call made in this life of the worker failed; only the first report of a life counts."""
         if number == self.numbers[worker]:
             self.numbers[worker] += 1
             self.lives[worker] = Life.LOST
 
     def ready(self, worker: int) -> None:
-        """Note that a lost worker's new process is there, without weights and jobs."""
+        """Note that a lost worker's new process has started, without weights and jobs."""
         assert self.lives[worker] is Life.LOST
         self.lives[worker] = Life.RETURNING
 
     def back(self, worker: int) -> HandIn:
-        """Let a returning worker run, which has its weights; return what it is given: what it held, and what waits."""
+        """Let a returning worker run, now that it has its weights; return the jobs that it held or that wait."""
         assert self.lives[worker] is Life.RETURNING
         self.lives[worker] = Life.RUNNING
         self.held[worker] |= self._waiting
@@ -103,14 +103,14 @@ class Assignments:
         return HandIn(worker, self.numbers[worker], list(self.held[worker].values()))
 
     def take(self, worker: int, job: Job) -> Job | None:
-        """Take a job whose outcome has come into the hand; None if that is of no job that the worker holds."""
+        """Take a job in hand, because its outcome has come; return None if the worker does not hold this job."""
         found = self.held[worker].pop(_key(job), None)
         if found is not None:
             self._in_hand[_key(job)] = found
         return found
 
     def finish(self, job: Job) -> None:
-        """Forget a job in the hand: its result goes out."""
+        """Forget a job in hand, because its result is delivered."""
         del self._in_hand[_key(job)]
 
 
