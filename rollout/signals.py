@@ -1,4 +1,4 @@
-"""Signals that stop a command: Ctrl-C, SIGTERM of a cluster, SIGHUP of a terminal that was closed.
+"""Handle the signals that stop a command: Ctrl-C, SIGTERM from a cluster, SIGHUP from a closed terminal.
 
 Invariant: a command that was stopped ends with 128 + the signal's number. Nothing heavy is imported here: a command
 installs this before it imports anything else.
@@ -17,7 +17,7 @@ STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(SystemExit):
-    """A signal asked this process to stop. Python leaves without a traceback, with 128 + ``number``."""
+    """A signal asked this process to stop. Python exits without a traceback, with status 128 + ``number``."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
@@ -25,19 +25,21 @@ class Stopped(SystemExit):
 
 
 def exit_status(error: BaseException) -> int:
-    """Return the exit status of a command that was stopped by this."""
+    """Return the exit status of a command that this error stopped."""
     return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
 
 
 def stop_commands() -> None:
-    """Have a signal stop this process if it is one of the project's commands, ``python -m PACKAGE.COMMAND``; the
-    package is imported before the command, and so before all that takes seconds."""
+    """Let signals stop this process if it is one of the project's commands, ``python -m PACKAGE.COMMAND``.
+
+    The package calls this when it is imported, which is before the command and all slow imports.
+    """
     if sys.argv[:1] == ["-m"]:
         handle_signals()
 
 
 def handle_signals() -> None:
-    """Have a signal raise Stopped, unless whoever started this process has it ignored, as nohup does SIGHUP."""
+    """Let each signal raise Stopped, unless the process was started with it ignored, as nohup ignores SIGHUP."""
     owner = os.getpid()
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -55,7 +57,7 @@ def handle_signals() -> None:
 
 @contextmanager
 def kept_handlers() -> Iterator[None]:
-    """Put back the present handlers after the block; an event loop leaves those of Python where it had its own."""
+    """Restore the present handlers after the block; an event loop would leave Python's default handlers behind."""
     before = {number: signal.getsignal(number) for number in STOPPING}
     try:
         yield
@@ -66,8 +68,8 @@ def kept_handlers() -> Iterator[None]:
 
 @contextmanager
 def held_signals() -> Iterator[list[int]]:
-    """Only note signals for the block, in the list that it gets: what they ask for is being done, and half written it
-    would be of no use."""
+    """Only collect signals during the block, in the list that the block gets: the work that they ask for is already
+    under way, and would be useless if it stopped halfway."""
     held: list[int] = []
 
     def note(number: int, _: object) -> None:
@@ -84,7 +86,7 @@ def held_signals() -> Iterator[list[int]]:
 
 
 def leave_lost_terminal() -> None:
-    """Send what is still said nowhere, if the terminal that it went to was closed: writing there is an error."""
+    """Discard further output if its terminal was closed, because writing to a closed terminal is an error."""
     for descriptor in (1, 2):
         try:
             os.write(descriptor, b"")

@@ -1,4 +1,4 @@
-"""The key of a server's account: read from the environment, and taken out of every text."""
+"""The API key of a server: read from the environment, and removed from every text."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from rollout.solvers.base import SolverMisconfigured
 
 
 class ApiKey:
-    """The key in an environment variable. Its ``value`` is empty where there is none.
+    """The key in an environment variable. Its ``value`` is empty if there is none.
 
-    White space around the key is no part of it: a secret made with ``echo`` ends in a line break.
+    White space around the key is not part of it: a secret made with ``echo`` ends in a line break.
     """
 
     def __init__(self, variable: str) -> None:
@@ -21,7 +21,7 @@ class ApiKey:
         self._forms = _forms(raw)
 
     def check(self) -> None:
-        """Raise SolverMisconfigured, without any part of the key, if no HTTP header can hold it."""
+        """Raise SolverMisconfigured if no HTTP header can hold the key; the message contains no part of it."""
         if not (self.value.isascii() and self.value.isprintable()):
             raise SolverMisconfigured(
                 f"solver.api_key_env: the value of {self.variable} is no key, since it holds a line break, another "
@@ -30,14 +30,14 @@ class ApiKey:
             )
 
     def hide(self, text: str) -> str:
-        """Return the text without the key, as it is or as errors, literals and URLs write it."""
+        """Return the text without the key, whether written plainly or as errors, literals and URLs write it."""
         for form in self._forms:
             text = text.replace(form, "[key]")
         return text
 
 
 def _forms(raw: str) -> list[str]:
-    """Return what stands for a key in texts, the longest first, so that none leaves a part of another."""
+    """Return the forms of a key in texts, longest first, so that replacing one leaves no part of another."""
     texts = {raw, raw.strip()}
     forms = set(texts)
     for text in texts:

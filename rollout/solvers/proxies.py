@@ -1,4 +1,4 @@
-"""The proxy between here and a server, as the environment names it."""
+"""Find the proxy to use for a server, as the environment names it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rollout.solvers.base import SolverMisconfigured
 
 @dataclass(frozen=True)
 class Proxy:
-    """A proxy and the ``variable`` that names it. Its address may hold a password, so ``place`` is what is shown."""
+    """A proxy and the ``variable`` that names it. Its address may contain a password, so only ``place`` is shown."""
 
     variable: str
     address: str
@@ -31,8 +31,8 @@ class Proxy:
 
 
 def proxy_to(url: str) -> Proxy | None:
-    """Return the proxy through which a server is asked; None for a server of this machine, one that NO_PROXY excepts,
-    and where no variable names a proxy."""
+    """Return the proxy for requests to a server; None if the server is on this machine, if NO_PROXY excludes it, or if
+    no variable names a proxy."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     proxies = getproxies_environment()
@@ -47,9 +47,9 @@ def proxy_to(url: str) -> Proxy | None:
 
 
 def client_options(proxy: Proxy | None) -> dict[str, Any]:
-    """Return what an HTTP client is made with to take this way and no other.
+    """Return the options that make an HTTP client use this proxy, or none, and ignore the environment.
 
-    Left alone, the client also prepares the proxies of other servers, and fails where it cannot.
+    By default the client also prepares the proxies of other servers, and fails if one of them cannot be used.
     """
     if proxy is not None:
         return {"proxy": proxy.address}
@@ -61,7 +61,7 @@ def client_options(proxy: Proxy | None) -> dict[str, Any]:
 
 
 def unusable(proxy: Proxy, error: Exception) -> SolverMisconfigured:
-    """Return the error for a proxy that the client does not know how to use; it repeats no address."""
+    """Return the error for a proxy that the client cannot use; the message does not repeat its address."""
     if isinstance(error, ImportError):
         return SolverMisconfigured(
             f"solver.base_url: {proxy.variable} names a SOCKS proxy ({proxy.place}), for which the package socksio is "
@@ -84,7 +84,7 @@ def _is_loopback(host: str) -> bool:
 
 
 def _is_excepted(host: str, netloc: str, proxies: dict[str, str]) -> bool:
-    """Return whether NO_PROXY names the host, its domain, or a network that it is in."""
+    """Return whether NO_PROXY names the host, its domain or its network."""
     if proxy_bypass_environment(netloc, proxies) or proxy_bypass_environment(host, proxies):
         return True
     for entry in proxies.get("no", "").split(","):
