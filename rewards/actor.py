@@ -1,7 +1,7 @@
 """The reward actor: it takes whole episodes and returns every part, off the rollout's critical path.
 
-An episode that cannot be scored in time gets an error; the other episodes are not affected. If the process still hangs
-or dies, ``trainer.workers.pipeline`` ends it and has each episode of the batch scored alone.
+An episode whose scoring fails or takes too long gets an error; the other episodes are not affected. If the process
+still hangs or dies, ``trainer.workers.pipeline`` ends it and has each episode of the batch scored alone.
 """
 
 from __future__ import annotations

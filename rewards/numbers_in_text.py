@@ -1,7 +1,7 @@
 """The values that a text states, in digits or in words.
 
-Not values are references (#2), the numbers of steps, questions and lines ("Step 2", "Q3:", "1. How many"), ordinals
-(3rd, third) and words that compare (twice, half). Every regular expression here runs in linear time.
+These are not values: references (#2), the numbers of steps, questions and lines ("Step 2", "Q3:", "1. How many"),
+ordinals (3rd, third) and words that compare (twice, half). Every regular expression here runs in linear time.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""How well a reply answers its sub-question, in [0, 1]: what ``answer_consistency`` pays in bounded mode.
+"""Rate how well a reply answers its sub-question, in [0, 1]; ``answer_consistency`` pays this in bounded mode.
 
 The answer has to be of the kind that the sub-question asks for. A number is compared with the gold solution's result at
 that step, or at any step; if neither decides, with what can be computed from the numbers known so far. Yes or no is
-compared with the gold answer if the sub-question settles the problem, and a text with the words of the gold solution.
-The words around the answer have to be about what was asked.
+compared with the gold answer if the sub-question settles the problem. A text is compared with the words of the gold
+solution. The words around the answer have to be about what was asked.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOLERANCE = Decimal("0.000001")
 
 @dataclass(frozen=True)
 class Gold:
-    """What is known of the right replies: the reply ``expected`` at this step (None if not known), the numbers and the
+    """Known facts about the right replies: the reply ``expected`` at this step (None if not known), the numbers and the
     words of the whole solution, and the answer if this step ends a yes-or-no problem."""
 
     expected: str | None = None

@@ -6,9 +6,10 @@ The life of a worker is as follows. Each loss begins a new life, with the next n
                        ^                  |
                        +------lose--------+
 
-Invariants: only running workers get jobs. A worker that is back has its weights and gets the jobs that it held again,
-once. Each job is in exactly one place: waiting for a worker, held by a worker, or in hand, which means that its outcome
-is being scored or that it is about to be tried again. Only one outcome is taken for each job; others are ignored.
+Invariants: only running workers get jobs. A worker that is back has its weights, and the jobs that it held are
+given to it again, exactly once. Each job is in exactly one place: waiting for a worker, held by a worker, or in hand,
+which means that its outcome is being scored or that it is about to be tried again. Only one outcome is taken for each
+job; others are ignored.
 """
 
 from __future__ import annotations
