@@ -3,7 +3,8 @@ r"""Find arithmetic operations in running text, in order of appearance, without 
 The text is read as tokens: numbers, single-letter variables, brackets, signs, LaTeX commands and words. A sign
 counts between two operands ("20 + 3", "x - 1", "3 pens + 4 pens"), a word counts if a number follows ("times 4",
 "half of 10"), and a LaTeX command always counts. So the hyphen in "two-step", the "sin" in "using", the dash in
-"20 pens - all red" and dates are not operations.
+"20 pens - all red" and dates are not operations. Nothing is computed
+here, and no equals sign is needed; ``equations`` does compute and needs one.
 """
 
 from __future__ import annotations

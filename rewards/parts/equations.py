@@ -1,7 +1,8 @@
 """Find the equations that a text states: their operands, their results, and whether they hold.
 
 "She sells 16 - 3 - 4 = 9 eggs" states one; units and words in between are skipped. An equation that cannot be read, or
-that computes nothing ("x = 5"), is left out. Reading is linear in the text.
+that computes nothing ("x = 5"), is left out. Reading is linear in the text. All are computed, while
+``rollout.answers.read_number`` takes the one number after the last equals sign as it stands.
 """
 
 from __future__ import annotations

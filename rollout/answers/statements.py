@@ -90,7 +90,8 @@ _DISPLAY = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)")
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text; the end of a line also ends a sentence."""
+    """Return the sentences of a solver's text. The end of a line ends a sentence, which it does not in a question; the
+    mark of a factorial does not."""
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
@@ -105,8 +106,8 @@ def without_bullet(sentence: str) -> str:
 
 
 def asks(sentence: str) -> bool:
-    """Return whether a sentence is a question, which is never an answer."""
-    return sentence.rstrip("*\"') ").endswith(("?", "？"))
+    """Return whether a text ends in a question mark, emphasis, quotes and brackets aside; a question is no answer."""
+    return sentence.rstrip("*\"'”’) ").endswith(("?", "？", "؟"))
 
 
 def refuses(sentence: str) -> bool:

@@ -21,7 +21,8 @@ _LOOK_BACK = 40
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text, without the white space between them."""
+    """Return the sentences of a question, without the white space between them. The end of a line ends none, unlike in
+    a solver's text (``rollout.answers.statements``)."""
     text = text.strip()
     found: list[str] = []
     start = 0
