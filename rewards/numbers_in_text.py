@@ -1,4 +1,4 @@
-"""The values that a text states, in digits or in words.
+"""The values that a text states anywhere, in digits or in words; the one that answers is read in ``rollout.answers``.
 
 No values: a reference (#2), the number of a step, a question or a line ("Step 2", "Q3:", "1. How many"), an ordinal
 (3rd, third), and words that compare (twice, half). Every regular expression here runs in linear time.
@@ -11,20 +11,14 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 
+from rollout.answers.number_words import SCALES, WORDS, worth
+
 # Of a text, so much is read; a longer run of digits is no value of any problem.
 MAX_CHARS = 20_000
 MAX_DIGITS = 40
 
-_ONES = (
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-)  # fmt: skip
-_SMALL = {word: value for value, word in enumerate(_ONES)}
-_DECADES = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
-_TENS = {word: 10 * value for value, word in enumerate(_DECADES, 2)}
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_FACTORS = {**_SCALES, "dozen": 12, "dozens": 12}
-_WORDS = {*_SMALL, *_TENS, *_FACTORS}
+_DOZENS = ("dozen", "dozens")
+_FACTORS = SCALES | dict.fromkeys(_DOZENS, 12)
 _COUNTED = (
     r"(?:steps?|parts?|questions?|sub-?questions?|problems?|answers?|stages?|phases?|lines?|cases?|items?|no\.|q|eq\.)"
 )
@@ -62,7 +56,7 @@ def _found(text: str) -> Iterator[tuple[Decimal, bool]]:
         if number is not None:
             yield number, percent
             number = None
-        if word in _WORDS or (words and word == "and"):
+        if word in WORDS or word in _DOZENS or (words and word == "and"):
             words.append(word)
             continue
         if word == "-" and words:
@@ -79,25 +73,11 @@ def _found(text: str) -> Iterator[tuple[Decimal, bool]]:
 
 
 def _spoken(words: Sequence[str]) -> Iterator[Decimal]:
-    """Yield what number words in a row are worth: "two hundred and five" is one number, "two and five" are two."""
-    total = group = 0
-    last = ""  # the word before; empty at the start of a number
-    for word in words:
-        if word == "and":
-            joins = last in _FACTORS
-        elif word in _FACTORS:
-            joins = last == "" or last in _WORDS
-        else:
-            joins = last in ("", "and", *_FACTORS) or (last in _TENS and 0 < _SMALL.get(word, 0) < 10)
-        if not joins and last:
-            yield Decimal(total + group)
-            total = group = 0
-        if word in ("hundred", "dozen", "dozens"):
-            group = max(group, 1) * _FACTORS[word]
-        elif word in _FACTORS:
-            total, group = total + max(group, 1) * _FACTORS[word], 0
-        elif word != "and":
-            group += _SMALL.get(word, _TENS.get(word, 0))
-        last = word if word != "and" or joins else ""
-    if last:
-        yield Decimal(total + group)
+    """Yield what number words in a row are worth, dozens among them."""
+    start = 0
+    for place, word in enumerate(words):
+        if word in _DOZENS:
+            *before, counted = worth(words[start:place]) or [1]
+            yield from map(Decimal, (*before, 12 * counted))
+            start = place + 1
+    yield from map(Decimal, worth(words[start:]))

@@ -1,12 +1,13 @@
 """Numbers that are written in words: ``eighty-six``, ``two thousand three hundred``, ``two thirds``.
 
-They are given digits, and the rules for numbers then read those. ``one`` is a number only where it counts something:
-not in "one of them", "no one" or "the right one".
+An answer's are given digits (``in_digits``), and the rules for numbers then read those. ``one`` is a number only where
+it counts something: not in "one of them", "no one" or "the right one". ``worth`` reads every word as the number it is.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from fractions import Fraction
 
 _SMALL = {
@@ -18,15 +19,16 @@ _TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
     "ninety": 90,
 }  # fmt: skip
-_SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     "half": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5, "fifths": 5,
     "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8, "ninth": 9, "ninths": 9,
     "tenth": 10, "tenths": 10,
 }  # fmt: skip
+WORDS = frozenset((*_SMALL, *_TENS, *SCALES))
 _PART = "|".join(sorted(_PARTS, key=len, reverse=True))
 _BASIC = "|".join(sorted([*_SMALL, *_TENS], key=len, reverse=True))
-_SCALE = "|".join(_SCALES)
+_SCALE = "|".join(SCALES)
 # A run of number words; "a" counts only before a scale or a part. "six-pack" and "twelve-ish" hold no number.
 _RUN = re.compile(
     rf"(?<![\w\\-])(?:(?:{_BASIC})\b|(?<!and )an?(?=\s(?:(?:{_SCALE})\b|(?:{_PART})(?:\sof\b|\W*$))))"
@@ -63,6 +65,21 @@ def in_digits(text: str) -> str:
     return re.sub(r"(?<!\d)(\d{1,20}) ?\(\1\)", r"\1", _RUN.sub(digits, text))
 
 
+def worth(words: Sequence[str]) -> list[int]:
+    """Return what number words in a row are worth: "two hundred and five" is one number, "two and five" are two.
+
+    A scale that no number stands before counts once: "hundred" is 100.
+    """
+    tokens = _TOKEN.findall(" ".join(words))
+    found, at = [], 0
+    while at < len(tokens):
+        value, end = _number_at(tokens, at, bare_scale=True)
+        if end > at:
+            found.append(value)
+        at = max(end, at + 1)
+    return found
+
+
 def _converted(run: str) -> str:
     """Return a run of number words in digits: each number as far as it goes ("five six" is two numbers)."""
     tokens = [token.lower() if token.isalpha() else token for token in _TOKEN.findall(run)]
@@ -85,26 +102,29 @@ def _with_point(text: str) -> str:
     return re.sub(r"(\d) point (\d(?: \d)*)(?!\d)", lambda match: f"{match[1]}.{match[2].replace(' ', '')}", text)
 
 
-def _number_at(tokens: list[str], at: int) -> tuple[int, int]:
-    """Return the value of the longest number that begins at a token, and the index after it; (0, ``at``) for none."""
+def _number_at(tokens: list[str], at: int, *, bare_scale: bool = False) -> tuple[int, int]:
+    """Return the value of the longest number that begins at a token, and the index after it; (0, ``at``) for none. It
+    may begin with a scale only if ``bare_scale`` says so."""
     total, group, limit, end = 0, 0, 10**15, at
     room, index, started = 10**15, at, False  # the next word's value must be below ``room``
     if tokens[at] in ("a", "an") and at + 2 < len(tokens):
         if tokens[at + 2] in _PARTS:
             return 1, at + 1
         group, index, started = 1, at + 2, True
+    elif bare_scale and tokens[at] in SCALES:
+        group, started = 1, True
     while index < len(tokens):
         word = tokens[index]
         if word in _SMALL or word in _TENS:
             value = _SMALL.get(word, _TENS.get(word, 0))
-            if value >= room:
+            if value >= room or (value == 0 and started):
                 break
             group += value
             room = 10 if word in _TENS else 1
         elif word == "hundred" and 0 < group < 100 and started:
             group, room = group * 100, 100
-        elif word in _SCALES and word != "hundred" and group and _SCALES[word] < limit:
-            limit = _SCALES[word]
+        elif word in SCALES and word != "hundred" and group and SCALES[word] < limit:
+            limit = SCALES[word]
             total, group, room = total + group * limit, 0, limit
         else:
             break
@@ -118,7 +138,7 @@ def _next_word(tokens: list[str], end: int) -> int:
     if end >= len(tokens):
         return end
     gap, word = tokens[end], tokens[end - 1]
-    after_scale = word in _SCALES
+    after_scale = word in SCALES
     if tokens[end + 1 : end + 2] == ["and"] and after_scale:
         return end + 3
     if gap.strip() == "," and not (after_scale and word != "hundred"):
