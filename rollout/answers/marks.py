@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_THINKING = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+from rollout.thinking import outside_thinking
+
 _TAG = re.compile(r"<(/?)((?:final_?)?(?:answer|result|response|output)|final|conclusion)>", re.IGNORECASE)
 _CLOSED = re.compile(r"</([A-Za-z][\w-]{0,20})>")
 _BLOCKS = ("p", "div", "li", "ul", "ol", "tr", "td", "table", "h1", "h2", "h3", "h4", "step", "section")
@@ -22,12 +23,13 @@ _HEADING = re.compile(
 def without_thinking(text: str) -> str:
     """Return what a model says after its thinking (``<think>...</think>``); nothing if it was cut off while it thought.
 
-    A text that has no such tags comes back as it is.
+    A text that has no such tags comes back as it is. Unlike in a list of sub-questions, what stands before thinking is
+    left out too.
     """
-    tags = list(_THINKING.finditer(text))
-    if not tags:
-        return text
-    return text[tags[-1].end() :].lstrip() if tags[-1][1] else ""
+    begin, end = outside_thinking(text)[-1]
+    if end < len(text):
+        return ""
+    return text[begin:].lstrip() if begin else text
 
 
 def tagged(text: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What models that were tuned to converse write around a list: thinking, fences, headings, emphasis, JSON.
+"""What models that were tuned to converse write around a list: fences, headings, emphasis, JSON.
 
 Everything here works on places in the text, so that a sub-question stays a piece of it. The time taken is linear in
 the length of the text.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_THINKING = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _FENCE = re.compile(r"(?:```|~~~)[\w+-]*")
 _HEADING = re.compile(r"#{1,6}\s+(?!\(?\d|(?:Q|Step|Sub-?\s?question)\s*\d)[^?？]*", re.IGNORECASE)
 _TITLE = re.compile(
@@ -22,23 +21,6 @@ _ITEM = re.compile(rf"\s*(?:\{{\s*\"\w+\"\s*:\s*)?{_STRING}\s*\}}?\s*(,|\])", re
 _CUT_ITEM = re.compile(r"\s*(?:\{\s*\"\w+\"\s*:\s*)?\"((?:[^\"\\]|\\.)*+)\Z", re.DOTALL)
 _BEFORE_LIST = re.compile(r"(?:.*[:：])?\s*(?:(?:```|~~~)[\w+-]*)?\s*(?:\{\s*\"\w+\"\s*:\s*)?", re.DOTALL)
 _PAIRS = (("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"), ('"', '"'), ("“", "”"))
-
-
-def outside_thinking(text: str) -> list[tuple[int, int]]:
-    """Return the parts of a text that are no thinking (``<think>…</think>``). An opening tag may be missing, where the
-    prompt ended with it, and a closing one, where the text was cut off."""
-    parts: list[tuple[int, int]] = []
-    begin, opened = 0, False
-    for tag in _THINKING.finditer(text):
-        if not tag[1]:
-            if not opened:
-                parts.append((begin, tag.start()))
-            opened = True
-        else:
-            if not opened:
-                parts.clear()
-            begin, opened = tag.end(), False
-    return parts if opened else [*parts, (begin, len(text))]
 
 
 def quoted_items(text: str, start: int, end: int) -> list[tuple[int, int]]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import cache
 
 from conf.schema.strategy import Strategy
-from rollout.episode.list_markup import is_markup, is_title, lines, outside_thinking, quoted_items, trimmed, unwrapped
+from rollout.episode.list_markup import is_markup, is_title, lines, quoted_items, trimmed, unwrapped
+from rollout.thinking import outside_thinking
 
 # A number is no label where a decimal or a time of day is meant, nor is a minus sign a bullet.
 _NUMBER = r"(?:\(?(\d{1,2})(?:\)|[.:](?!\d))|(?:Q|Step|Sub-?\s?question)\s*(\d{1,2})\s*[.:)](?!\d))"
