@@ -16,6 +16,7 @@ from itertools import permutations
 from rewards.leak import EVERYDAY
 from rewards.overlap import content, shared
 from rewards.parts.equations import Equation, equations
+from rollout.answers.expressions.same_expression import RELATIVE_TOLERANCE, numbers_equal
 from rollout.episode.reply_kind import NUMBER, TEXT, YES_OR_NO
 from rollout.turn_answer import number_of, read_reply
 
@@ -26,8 +27,6 @@ RIGHT, UNCHECKED, SOUND, RESTATED, UNFOUNDED, WRONG = 1.0, 0.7, 0.6, 0.4, 0.3, 0
 BARE = 0.75
 # A reply of more words than this that shares none with the problem is about something else.
 FEW_WORDS = 2
-# Relative difference of equal numbers.
-TOLERANCE = Decimal("0.000001")
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def _founded(steps: Sequence[Equation], known: frozenset[Decimal]) -> bool:
 
 
 def _same(left: Decimal, right: Decimal) -> bool:
-    return abs(left - right) <= TOLERANCE * max(abs(left), abs(right))
+    return numbers_equal(left, right, RELATIVE_TOLERANCE)
 
 
 def _among(number: Decimal, numbers: frozenset[Decimal]) -> bool:
