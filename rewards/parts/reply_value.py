@@ -17,6 +17,7 @@ from rewards.leak import EVERYDAY
 from rewards.overlap import content, shared
 from rewards.parts.equations import Equation, equations
 from rollout.answers.expressions.same_expression import RELATIVE_TOLERANCE, numbers_equal
+from rollout.answers.mark import verdict
 from rollout.episode.reply_kind import NUMBER, TEXT, YES_OR_NO
 from rollout.turn_answer import number_of, read_reply
 
@@ -121,11 +122,10 @@ def _reachable(number: Decimal, known: frozenset[Decimal]) -> bool:
 
 
 def _verdict_value(answer: str, gold: Gold) -> float:
-    said = answer.lower() in ("yes", "true", "not false")
-    right = gold.expected or gold.verdict
-    if right is None or right.lower() not in ("yes", "no", "true", "false"):
+    right = verdict(gold.expected or gold.verdict or "")
+    if right is None:
         return UNCHECKED
-    return RIGHT if said == (right.lower() in ("yes", "true")) else WRONG
+    return RIGHT if verdict(answer) == right else WRONG
 
 
 def _text_value(said: frozenset[str], asked: frozenset[str], gold: Gold) -> float:

@@ -27,9 +27,8 @@ def score(problem: Problem, answer: str | None) -> float:
         jeebench = kind != "number" or problem.meta.get("raw_type") in ("Integer", "Numeric")
         return float(_same_number(parse_number(gold), parse_number(answer), jeebench=jeebench))
     if kind == "boolean":
-        said = (re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower() for text in (gold, answer))
-        want, have = map(_BOOLEAN.get, said)
-        return float(want is not None and want == have)
+        want = verdict(gold)
+        return float(want is not None and want == verdict(answer))
     if kind == "choice":
         letters = options(problem.choices)
         named = _named(answer, letters)
@@ -44,6 +43,11 @@ def score(problem: Problem, answer: str | None) -> float:
     if kind == "text":
         return float(any(_same_text(text, answer) for text in (gold, *problem.meta.get("answer_aliases", ()))))
     raise ValueError(f"unknown answer type {kind!r}")
+
+
+def verdict(text: str) -> bool | None:
+    """Return what an answer of yes or no says; None where it is neither."""
+    return _BOOLEAN.get(re.sub(r"[\s.!*]+", " ", untexted(text)).strip("{}$ ").lower())
 
 
 def _same_number(gold: Decimal | None, found: Decimal | None, *, jeebench: bool) -> bool:
