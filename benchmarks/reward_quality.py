@@ -23,12 +23,13 @@ from rich.table import Table
 from conf.schema.rewards import MODES, PARTS, Rewards
 from launch.compose import compose
 from rewards.actor import score_batch
-from rewards.nouns_and_vectors import TextResources, plain, steps, words
+from rewards.nouns_and_vectors import TextResources, plain, steps
 from rewards.numbers_in_text import known_values, values
 from rewards.reward import Reward
 from rollout import json_lines
 from rollout.data.source import make_source
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
+from rollout.words import words
 
 BATCH = 20
 REFUSAL = "I cannot tell."

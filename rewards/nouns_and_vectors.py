@@ -15,6 +15,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from rewards.question_nouns import Nouns, Token, read_nouns
+from rollout.words import lowered, words
 
 MAX_CHARS = 20_000
 
@@ -121,13 +122,9 @@ def steps(text: str) -> list[str]:
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text, split after ., ? or ! and at line ends."""
+    """Return the sentences of a text, split after ., ? or ! and at line ends, after abbreviations too: so the formulas
+    of the sources are computed. Questions and replies are split with more care in ``rollout``."""
     return [part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", text) if part.strip()]
-
-
-def words(text: str) -> list[str]:
-    """Return the words of a text in lower case, punctuation left out."""
-    return re.findall(r"\w+", _lower(text))
 
 
 @lru_cache(maxsize=50_000)
@@ -138,10 +135,4 @@ def word_key(text: str) -> tuple[str, ...]:
 
 def plain(text: str) -> str:
     """Return a text in lower case with single spaces."""
-    return " ".join(_lower(text).split())
-
-
-def _lower(text: str) -> str:
-    """Return a text in lower case, the same for all its capitalisations. The capital of ı is I, and İ becomes an i and
-    a dot that would split its word: all of them are i here."""
-    return text.upper().casefold().replace("i\u0307", "i")
+    return " ".join(lowered(text).split())

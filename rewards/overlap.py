@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Set
 from functools import lru_cache
 
-from rewards.nouns_and_vectors import MAX_CHARS, words
+from rewards.nouns_and_vectors import MAX_CHARS
+from rollout.words import words
 
 _COMMON = frozenset((
     "a", "about", "above", "after", "again", "all", "also", "am", "an", "and", "any", "are", "as", "at", "be",

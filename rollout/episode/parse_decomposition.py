@@ -17,6 +17,7 @@ from functools import cache
 from conf.schema.strategy import Strategy
 from rollout.episode.list_markup import is_markup, is_title, lines, quoted_items, trimmed, unwrapped
 from rollout.thinking import outside_thinking
+from rollout.words import words
 
 # A number is no label where a decimal or a time of day is meant, nor is a minus sign a bullet.
 _NUMBER = r"(?:\(?(\d{1,2})(?:\)|[.:](?!\d))|(?:Q|Step|Sub-?\s?question)\s*(\d{1,2})\s*[.:)](?!\d))"
@@ -59,13 +60,13 @@ def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
         if end - start > limits.max_subquestion_chars:
             invalid = invalid or "too_long"
             continue
-        words = tuple(re.findall(r"\w+", text[start:end].lower()))
-        if limits.drop_repeats and words in asked:
+        said = tuple(words(text[start:end]))
+        if limits.drop_repeats and said in asked:
             continue
         if len(spans) == limits.max_subquestions:
             invalid = invalid or "too_many"
             break
-        asked.add(words)
+        asked.add(said)
         spans.append((start, end))
     invalid = invalid or (None if spans else "empty")
     return Parsed([text[start:end] for start, end in spans], spans, invalid)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rewards.nouns_and_vectors import plain, words
+from rewards.nouns_and_vectors import plain
 from rewards.penalties import is_copy
+from rollout.words import words
 
 
 @pytest.mark.parametrize(
