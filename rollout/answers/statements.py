@@ -90,7 +90,8 @@ _DISPLAY = re.compile(r"\s{0,3}(?:(\\\[)|\$\$)")
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text; lines end them too."""
+    """Return the sentences of a solver's text; lines end them too, which they do not in a question, and the mark of a
+    factorial does not."""
     return [part.strip() for part in _SENTENCE.split(text) if part.strip()]
 
 
@@ -105,8 +106,8 @@ def without_bullet(sentence: str) -> str:
 
 
 def asks(sentence: str) -> bool:
-    """Return whether a sentence is a question: who asks does not answer."""
-    return sentence.rstrip("*\"') ").endswith(("?", "？"))
+    """Return whether a sentence ends in a question mark, emphasis, quotes and brackets aside: who asks does not answer."""
+    return sentence.rstrip("*\"'”’) ").endswith(("?", "？", "؟"))
 
 
 def refuses(sentence: str) -> bool:

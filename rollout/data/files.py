@@ -16,6 +16,7 @@ from typing import TypeVar
 from conf.schema.data import Data
 from rollout import json_lines
 from rollout.answers.mark import score
+from rollout.answers.statements import asks
 from rollout.episode.parse_decomposition import references
 from rollout.records import Problem, RecordError
 
@@ -118,11 +119,11 @@ def refer(subquestions: Sequence[str]) -> bool:
 
 def _asking(problem: Problem) -> Problem:
     """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
-    question mark, quotes and brackets aside. None is left of a row that has nothing else."""
+    question mark. None is left of a row that has nothing else."""
     subquestions = problem.subquestions or []
     if refer(subquestions):
         return problem
-    asking = [question for question in subquestions if question.rstrip(" \"'”’)").endswith("?")]
+    asking = [question for question in subquestions if asks(question)]
     return replace(problem, subquestions=asking or None) if len(asking) < len(subquestions) else problem
 
 
