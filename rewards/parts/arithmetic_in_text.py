@@ -3,7 +3,7 @@ r"""Arithmetic operations in running text, in order of appearance, without false
 The text is read as tokens: numbers, single-letter variables, brackets, signs, LaTeX commands and words. A sign
 counts between two operands ("20 + 3", "x - 1", "3 pens + 4 pens"), a word where a number follows ("times 4",
 "half of 10"), a LaTeX command always. So the hyphen of "two-step", the "sin" of "using", the dash in "20 pens -
-all red" and a date are none.
+all red" and a date are none. Nothing is computed here, and no equals sign is needed: ``equations`` does and needs both.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ _LOOK_BACK = 40
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a text, without the white space between them."""
+    """Return the sentences of a question as they stand, without the white space between them; a line that goes on in the
+    next ends none, as it does in a solver's text."""
     text = text.strip()
     found: list[str] = []
     start = 0
