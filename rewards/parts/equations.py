@@ -1,8 +1,8 @@
 """The equations that a text states, each with what it computes with and whether it holds.
 
 "She sells 16 - 3 - 4 = 9 eggs" states one: units and words between are passed over. An equation that cannot be read, or
-that computes nothing ("x = 5"), is left out. Every equation of a text is computed, while ``rollout.answers.read_number``
-takes the one number after the last equals sign as it stands. Reading is linear in the text.
+that computes nothing ("x = 5"), is left out. All are computed, while ``rollout.answers.read_number`` takes the one
+number after the last equals sign as it stands. Reading is linear in the text.
 """
 
 from __future__ import annotations

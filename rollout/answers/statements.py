@@ -106,7 +106,7 @@ def without_bullet(sentence: str) -> str:
 
 
 def asks(sentence: str) -> bool:
-    """Return whether a sentence ends in a question mark, emphasis, quotes and brackets aside: who asks does not answer."""
+    """Return whether a text ends in a question mark, emphasis, quotes and brackets aside: who asks does not answer."""
     return sentence.rstrip("*\"'”’) ").endswith(("?", "？", "؟"))
 
 

@@ -36,8 +36,8 @@ _AUXILIARIES = (
     "is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must|isn't|aren't|wasn't|"
     "weren't|don't|doesn't|didn't|hasn't|haven't|hadn't|can't|couldn't|won't|wouldn't|shouldn't"
 )
-# A full stop after an initial or a title ends no sentence. Read in lower case, where "st." and "hon." tell less than the
-# capitals by which ``sentences`` keeps a question whole: the kind depends on no capitals.
+# A full stop after an initial or a title ends no sentence. The kind depends on no capitals, so this reads lower case;
+# ``rollout.episode.sentences`` goes by the capitals of names, which a prompt keeps.
 _SENTENCE = re.compile(r"(?<=[.?!])(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|sr|vs|no)\.)(?<!\bmrs\.)\s+(?=\D)")
 _HOW = re.compile(rf"\bhow (?:very |exactly )?(?:{_MEASURED})\b|\bhow [a-z]{{3,12}} (?:is|are|was|were)\b")
 _YES_OR_NO = re.compile(rf"(?:(?:and|but|so|then|also|now),? )?(?:{_AUXILIARIES})\b")

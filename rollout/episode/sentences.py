@@ -21,8 +21,8 @@ _LOOK_BACK = 40
 
 
 def sentences(text: str) -> list[str]:
-    """Return the sentences of a question as they stand, without the white space between them; a line that goes on in the
-    next ends none, as it does in a solver's text."""
+    """Return the sentences of a question, without the white space between them. The end of a line ends none, unlike in
+    a solver's text (``rollout.answers.statements``)."""
     text = text.strip()
     found: list[str] = []
     start = 0
