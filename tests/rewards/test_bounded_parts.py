@@ -12,8 +12,10 @@ from rewards.nouns_and_vectors import TextResources
 from rewards.numbers_in_text import values
 from rewards.overlap import content
 from rewards.parts.equations import equations
+from rewards.parts.reply_value import Gold, Situation, number_value, reply_value
 from rewards.penalties import is_copy
 from rewards.total import score_episode
+from rollout.episode.reply_kind import NUMBER, YES_OR_NO
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 SETTINGS = Rewards.for_mode("bounded")
@@ -116,6 +118,18 @@ def test_an_honest_reply_is_above_an_echo_a_wrong_value_and_a_refusal(resources,
     assert consistency(wrong, resources) < 0.2
     assert consistency(["I cannot tell."] * 4, resources) == 0.0
     assert consistency(["The river flows 25 miles to the north."] * 4, resources) <= 0.1
+
+
+def test_a_large_integer_is_right_only_where_it_is_exact():
+    at = Situation(NUMBER, "How many?", frozenset(), frozenset(), frozenset(), Gold("4000000"))
+    assert number_value(Decimal(4_000_000), [], at) == 1
+    assert number_value(Decimal(4_000_001), [], at) < 0.1
+
+
+@pytest.mark.parametrize(("verdict", "low", "high"), [("yes", 0.5, 1.0), ("no", 0.0, 0.1)])
+def test_a_boxed_yes_is_a_yes(verdict, low, high):
+    at = Situation(YES_OR_NO, "Is it?", frozenset(), frozenset(), frozenset(), Gold(verdict=verdict))
+    assert low <= reply_value("\\boxed{\\text{Yes}}", at) <= high
 
 
 def test_replies_in_another_order_compute_with_what_nobody_said_yet(resources, honest):

@@ -125,7 +125,7 @@ def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_
 
 def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     plans = [
-        ["Define a variable", "How many?", 'What is "five"?"', "Write an equation"],
+        ["Define a variable", "How many?", 'What is "five"?"', "多少？", "Write an equation"],
         ["Simplify"],
         # Numbers would point elsewhere if one were taken out.
         ["Name a river", "Is #1 long?"],
@@ -133,7 +133,11 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     train = write(tmp_path / "train.jsonl", [row(n, subquestions=plan) for n, plan in enumerate(plans)])
     held_out = write(tmp_path / "test.jsonl", [row(8, subquestions=["How?", "Combine like terms"])])
     source = files([train], [held_out], questions_only=True)
-    assert [problem.subquestions for problem in source.rows] == [["How many?", 'What is "five"?"'], None, plans[2]]
+    assert [problem.subquestions for problem in source.rows] == [
+        ["How many?", 'What is "five"?"', "多少？"],
+        None,
+        plans[2],
+    ]
     assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
     assert source.report["no_questions_dropped"] == 4
     whole = files([train], [held_out])

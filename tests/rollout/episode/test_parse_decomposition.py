@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from conf.schema.strategy import Strategy
 from rollout.episode.parse_decomposition import parse, token_ends
+from rollout.words import words
 from tests.settings import strategy
 
 LIMITS = strategy(max_subquestions=4, max_subquestion_chars=40)
@@ -89,6 +90,8 @@ def test_repeats_are_kept_unless_they_are_not_wanted():
     assert parsed.subquestions == ["How many?", "How much?", "Who?"]
     assert parsed.invalid is None
     assert [text[start:end] for start, end in parsed.spans] == parsed.subquestions
+    again = "How long is Große Straße?\nHOW LONG IS GROSSE STRASSE?"
+    assert len(parse(again, LIMITS.model_copy(update={"drop_repeats": True})).subquestions) == 1
 
 
 def test_token_ends_are_the_tokens_that_complete_each_subquestion():
@@ -127,8 +130,8 @@ def check(text: str, limits: Strategy, truncated: bool) -> None:
     assert parsed.invalid is not None or parsed.subquestions
     assert (parsed.invalid == "truncated") == truncated
     if limits.drop_repeats:
-        words = [re.findall(r"\w+", question.lower()) for question in parsed.subquestions]
-        assert all(left != right for left, right in itertools.combinations(words, 2))
+        said = [words(question) for question in parsed.subquestions]
+        assert all(left != right for left, right in itertools.combinations(said, 2))
 
 
 PARTS = st.one_of(
