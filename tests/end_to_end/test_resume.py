@@ -25,6 +25,7 @@ from rollout.jobs import Job, sampling_seed
 from rollout.records import Attempt, Episode, PolicySample, Problem
 from tests.end_to_end import offline
 from trainer.run import make_source
+from trainer.run_folder.files import read_rows
 from trainer.workers.scored_episode_json import read_scored, write_scored
 
 STEPS, BATCH = 40, 16
@@ -46,8 +47,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 
 def metrics(folder: Path) -> list[dict]:
-    file = folder / "metrics.jsonl"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.is_file() else []
+    """Return the steps that are written; the last line of a run that goes on may be half there."""
+    return read_rows(folder / "metrics.jsonl")
 
 
 def wait_for(process: subprocess.Popen[str], reached) -> None:

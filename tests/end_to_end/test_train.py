@@ -16,6 +16,7 @@ import pytest
 
 from conf.schema.places import ROOT
 from tests.end_to_end import offline
+from trainer.run_folder.files import read_rows
 from trainer.tracking.metrics_catalogue import CATALOGUE
 
 SMALL = ["sft.problems=96", "algorithm.batch_size=16", "evaluation.problems=16"]
@@ -26,7 +27,8 @@ def command(*overrides: str) -> list[str]:
 
 
 def lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    """Return the rows of a file; the last line of a run that goes on may be half there."""
+    return read_rows(path)
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +178,10 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     assert max(row["staleness/max"] for row in rows) <= 1
     # Only the adapter travels, and a worker in its second life makes of it what the learner has.
     assert 0 < max(row["throughput/weights_mib"] for row in rows) < 1
-    assert max(row["policy/engine_logprob_gap"] for row in rows) < 1e-3
+    # A step without a proof of its weights and without samples of them has no gap: the worker was away.
+    gaps = [row["policy/engine_logprob_gap"] for row in rows if "policy/engine_logprob_gap" in row]
+    assert len(gaps) >= len(rows) // 2
+    assert max(gaps) < 1e-3
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 5
     os.killpg(process.pid, signal.SIGINT)

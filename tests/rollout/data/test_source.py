@@ -45,7 +45,7 @@ def twenty(tmp_path: Path) -> Path:
     """Twenty rows, two of them bad."""
     rows: list[object] = [row(number) for number in range(20)]
     rows[4] = row(4, question=7)
-    rows[16] = row(16, answer="about seventeen")
+    rows[16] = row(16, answer="as many as before")
     return write(tmp_path / "mine.jsonl", rows)
 
 
@@ -57,7 +57,7 @@ def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
     assert "data.on_bad_row=skip" in head
     assert [line.strip().rpartition(", found ")[0] or line.strip() for line in named] == [
         f"{twenty}, line 5: field 'question' must be a non-empty string",
-        f"{twenty}, line 17: field 'answer' is 'about seventeen', which can be no answer of type 'number'",
+        f"{twenty}, line 17: field 'answer' is 'as many as before', which can be no answer of type 'number'",
     ]
 
 
