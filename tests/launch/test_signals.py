@@ -36,8 +36,19 @@ def _catches(pid: int, number: int) -> bool:
     ],
 )  # fmt: skip
 def test_a_signal_in_the_first_seconds_ends_a_command_in_one_line(module, number, after_s, tmp_path):
+    for _ in range(3):
+        status, said = _stopped(module, number, after_s, tmp_path)
+        assert "Traceback" not in said
+        # An import may happen to swallow what the signal raises, as it would Python's own KeyboardInterrupt.
+        if not (said.startswith("stopped\n") and status in (0, 2)):
+            break
+    assert (status, said) == (128 + number, "stopped\n")
+
+
+def _stopped(module: str, number: int, after_s: float, folder: Path) -> tuple[int, str]:
+    """Start a command, send it a signal so long after its first moment, and return its status and what it said."""
     process = subprocess.Popen(
-        [sys.executable, "-m", module, "--help" if module == "launch.train" else str(tmp_path)],
+        [sys.executable, "-m", module, "--help" if module == "launch.train" else str(folder)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_default_handlers,
     )  # fmt: skip
     while not _catches(process.pid, signal.SIGHUP):
@@ -48,7 +59,7 @@ def test_a_signal_in_the_first_seconds_ends_a_command_in_one_line(module, number
         pytest.skip("it was done before the signal came")
     process.send_signal(number)
     _, said = process.communicate(timeout=120)
-    assert (process.returncode, said) == (128 + number, "stopped\n")
+    return process.returncode, said
 
 
 def test_a_signal_that_is_ignored_stays_ignored():
