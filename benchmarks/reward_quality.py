@@ -23,7 +23,7 @@ from rich.table import Table
 from conf.schema.rewards import MODES, PARTS, Rewards
 from launch.compose import compose
 from rewards.actor import score_batch
-from rewards.nouns_and_vectors import TextResources, plain, steps
+from rewards.nouns_and_vectors import TextResources, steps
 from rewards.numbers_in_text import known_values, values
 from rewards.reward import Reward
 from rollout import json_lines
@@ -198,7 +198,7 @@ def compared(problems: Sequence[Problem], settings: Rewards, *, hide: bool) -> d
     them; return the pairs of rewards by change."""
     resources = TextResources(settings.vectors)
     resources.load()
-    nouns = resources.nouns([plain(problem.question) for problem in problems])
+    nouns = resources.nouns([problem.question for problem in problems])
     own = [list(zip(problem.subquestions or [], replies_of(problem) or [], strict=True)) for problem in problems]
     found: dict[str, list[tuple[Reward, Reward]]] = {name: [] for name in CHANGES}
     for start in range(0, len(problems), BATCH):

@@ -73,7 +73,7 @@ def consistency_entries(episode: Episode, resources: TextResources, settings: Re
         return _bounded_entries(episode)
     mode, asked = settings.formulas, episode.subquestions
     turns = _turns(episode)
-    replies = [turns.get(_key(question), Turn(question, "")) for question in asked]
+    replies = [turns.get(word_key(question), Turn(question, "")) for question in asked]
     kind = episode.problem.answer_type
     nouns = resources.tagged_nouns([*asked, *(valued_sentence(turn, kind) for turn in replies)])
     wanted, given = nouns[: len(asked)], nouns[len(asked) :]
@@ -114,10 +114,6 @@ def valued_sentence(turn: Turn, answer_type: str) -> str:
     return found[-1] if found else ""
 
 
-def _key(question: str) -> tuple[str, ...]:
-    return word_key(question)
-
-
 def _turns(episode: Episode) -> dict[tuple[str, ...], Turn]:
     """Return the first turn of each distinct sub-question."""
-    return {_key(turn.question): turn for turn in reversed(episode.turns)}
+    return {word_key(turn.question): turn for turn in reversed(episode.turns)}
