@@ -1,4 +1,5 @@
-"""How often the reward puts people's decompositions above worsened ones: ``python -m benchmarks.reward_quality DATA``.
+"""Count how often the reward puts people's decompositions above worsened ones:
+``python -m benchmarks.reward_quality DATA``.
 
 DATA is ``gsm8k_socratic``, ``strategyqa``, ``default`` (the embedded task), another data set of conf/data with
 sub-questions, or a file of problems, one JSON object a line. Every held-out problem gives one episode with the data's

@@ -1,4 +1,4 @@
-"""What models that were tuned to converse write around a list: fences, headings, emphasis, JSON.
+"""Remove what chat models write around a list: fences, headings, emphasis, JSON.
 
 Everything here works on places in the text, so that a sub-question stays a piece of it. The time taken is linear in
 the length of the text.

@@ -20,7 +20,7 @@ def _default_handlers() -> None:
 
 
 def _catches(pid: int, number: int) -> bool:
-    """Whether a process has a handler of this signal."""
+    """Return whether a process has a handler of this signal."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     caught = int(next(line for line in lines if line.startswith("SigCgt")).split()[1], 16)
     return bool(caught >> (number - 1) & 1)

@@ -1,4 +1,4 @@
-"""What the parts of ``bounded`` may never pay for; docs/rewards.md has a row for each."""
+"""Test what the parts of ``bounded`` may never pay for; docs/rewards.md has a row for each."""
 
 from __future__ import annotations
 

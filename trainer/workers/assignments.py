@@ -58,7 +58,7 @@ class Assignments:
 
     @property
     def complete(self) -> bool:
-        """Whether every worker runs."""
+        """Say whether every worker runs."""
         return all(life is Life.RUNNING for life in self.lives)
 
     def of_lane(self, lane: int) -> bool:

@@ -1,4 +1,4 @@
-"""What is read from texts as solvers write them: the right answer is found, and no other is paid for."""
+"""Read texts as solvers write them: the right answer is found, and no other is paid for."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What is asked of an engine that stops, without vLLM: nobody is left waiting."""
+"""Stop an engine, without vLLM, while others wait for it: nobody is left waiting."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def without_reference(configs):
 
 
 def packed(config):
-    """Whether a model of experts is taken in packed rows, and refused where its sequences see each other."""
+    """Take a model of experts in packed rows, and refuse it where its sequences see each other."""
     port = free_port()
     learner_for(config, port)
     forward = ActorCritic.forward

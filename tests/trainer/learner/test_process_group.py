@@ -1,4 +1,4 @@
-"""How the learner's ranks meet."""
+"""Test the meeting of the learner's ranks."""
 
 import socket
 

@@ -225,7 +225,7 @@ class Schedule:
 
     @property
     def over(self) -> bool:
-        """Whether all steps are taken and the evaluation has ended."""
+        """Return whether all steps are taken and the evaluation has ended."""
         return self.version >= self.steps and self.evaluated >= self.awaited
 
     def run(self) -> None:

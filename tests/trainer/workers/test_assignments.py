@@ -1,4 +1,4 @@
-"""Which worker may be given what: by hand, and in random orders of everything that can happen to workers."""
+"""Test which worker may be given what: by hand, and in random orders of everything that can happen to workers."""
 
 from __future__ import annotations
 
