@@ -15,6 +15,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from launch.check_models import check_models
 from rollout.records import RecordError
+from rollout.signals import stop_in_order
 
 
 def run_folder(config: Config) -> Path:
@@ -73,6 +74,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
         (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"run_dir: '{folder}' cannot be written: {error.strerror}") from None
+    stop_in_order()
     with held_folder(folder):
         return run.execute()
 

@@ -28,7 +28,7 @@ from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
 from launch.compose import MULTIRUN, compose, parse, trials
-from rollout.signals import Stopped, exit_status
+from rollout.signals import Stopped, exit_status, stop_in_order
 from trainer.run_folder.code_version import VARIABLE, code_version
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
@@ -319,6 +319,7 @@ def _follow(client: Any, address: str, job: str) -> int:
             sys.stdout.write(text)
             sys.stdout.flush()
 
+    stop_in_order()
     try:
         client.get_job_info(job)
         asyncio.run(tail())

@@ -29,7 +29,7 @@ from conf.schema.base import ConfigError
 from conf.schema.override_text import override
 from launch.compose import compose
 from launch.job import execute
-from rollout.signals import Stopped
+from rollout.signals import Stopped, stop_in_order
 from trainer.reports.sweep_table import DONE, score, write_comparison
 from trainer.run_folder.files import read_json
 from trainer.run_folder.lock import held_folder
@@ -114,6 +114,7 @@ class SideBySide(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         """Run all trials and return their results in their order. A trial that fails does not end the others."""
+        stop_in_order()
         results: dict[int, JobReturn] = {}
         waiting: dict[int, list[str]] = {}
         for index, overrides in enumerate(map(list, job_overrides)):

@@ -2,6 +2,10 @@
 
 Invariant: a command that was stopped ends with 128 + the signal's number. Nothing heavy is imported here: a command
 installs this before it imports anything else.
+
+Until a command has something to end in order, a signal that comes during an import ends it at once: much of what runs
+during an import (a callback of a weak reference, a hook of an abstract class, compiled code) prints and drops whatever
+a handler raises.
 """
 
 from __future__ import annotations
@@ -9,11 +13,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_begun = threading.Event()
 
 
 class Stopped(SystemExit):
@@ -48,11 +54,27 @@ def handle_signals() -> None:
         leave_lost_terminal()
         with suppress(OSError):
             os.write(2, b"stopped\n")
+        if not _begun.is_set() and _importing(frame):
+            os._exit(128 + number)
         raise Stopped(number)
 
     for number in STOPPING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, stop)
+
+
+def stop_in_order() -> None:
+    """Let signals raise Stopped during imports too, from now on: this process has begun what it must end in order."""
+    _begun.set()
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Return whether a frame, or one that called it, belongs to Python's import system."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

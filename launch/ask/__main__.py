@@ -20,7 +20,7 @@ from conf.schema.config import Config
 from launch.check_models import check_models
 from launch.trained import trained
 from rollout.records import ANSWER_TYPES
-from rollout.signals import Stopped, exit_status
+from rollout.signals import Stopped, exit_status, stop_in_order
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +53,7 @@ async def _answer(config: Config, questions: list[str], answer_type: str, *, as_
     from trainer.cluster.roles import StartError
     from trainer.workers.errors import WaitTimeout
 
+    stop_in_order()
     with tempfile.TemporaryDirectory(prefix="ask-") as logs:
         try:
             async for episode in ask(config, jobs(questions, answer_type, config.strategy.name), Path(logs)):

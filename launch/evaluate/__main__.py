@@ -19,7 +19,7 @@ from conf.schema.override_text import command, resumed
 from launch.check_models import check_models
 from launch.compose import compose
 from launch.train import main as stage
-from rollout.signals import Stopped, exit_status
+from rollout.signals import Stopped, exit_status, stop_in_order
 
 if TYPE_CHECKING:
     from launch.evaluate.matrix import MatrixRun
@@ -69,6 +69,7 @@ def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object])
     from trainer.workers.pipeline import BudgetSpent
 
     folder, status = run.folder, 0
+    stop_in_order()
     try:
         asyncio.run(run.run())
     except (KeyboardInterrupt, Stopped) as stopped:
