@@ -13,13 +13,24 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 
 
+RUNS = Path("tests/end_to_end")
+RUN_FILES = sorted((Path(__file__).parent / "end_to_end").glob("test_*.py"))
+
+
 class Shares(LoadScopeScheduling):
-    """What one process runs: a file, whose tests share what is dear to make, and all runs of the whole job, each of
-    which would have the machine for itself."""
+    """What one process runs: a file, whose tests share what is dear to make, or every second file of the runs of the
+    whole job. So two such runs at a time fill what each leaves idle, and three never need the memory at once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        file = nodeid.partition("::")[0]
-        return "runs" if file.startswith("tests/end_to_end/") else file
+        file = Path(nodeid.partition("::")[0])
+        if file.parent != RUNS:
+            return str(file)
+        return f"runs {[path.name for path in RUN_FILES].index(file.name) % 2}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the runs of the whole job, which take longest."""
+    items.sort(key=lambda item: Path(item.nodeid.partition("::")[0]).parent != RUNS)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shares:

@@ -157,6 +157,20 @@ def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> 
         time.sleep(0.5)
 
 
+def rollout_worker(process: subprocess.Popen[str]) -> psutil.Process:
+    """Return the rollout worker's process as soon as it bears that name: between two methods Ray may call it anything."""
+    deadline = time.monotonic() + 60
+    while True:
+        assert process.poll() is None, process.stdout.read()
+        family = psutil.Process(process.pid).children(recursive=True)
+        names = {p: " ".join(p.cmdline()[:1]) for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE}
+        for found, name in names.items():
+            if "RolloutWorker" in name:
+                return found
+        assert time.monotonic() < deadline, names
+        time.sleep(0.1)
+
+
 def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_how_to_go_on(tmp_path):
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
@@ -169,8 +183,7 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     wait_for_steps(folder, process, 2)
-    worker = next(p for p in psutil.Process(process.pid).children(recursive=True) if "RolloutWorker" in p.cmdline()[0])
-    worker.kill()
+    rollout_worker(process).kill()
     before = len(lines(folder / "metrics.jsonl"))
     # More than what was waiting in the buffer: these episodes come from the worker's second life.
     wait_for_steps(folder, process, before + 6)
