@@ -3,6 +3,8 @@
 #
 # --no-deps, because vLLM's CPU wheel also asks for torchvision, torchaudio and torchcodec, whose registry builds
 # are for CUDA and break transformers beside a CPU torch; serving text needs none of them.
+# --no-compile, because two minutes would go by for modules of which one in ten is ever imported; Python keeps the
+# bytecode of those at their first import.
 set -eu
 python=$1 venv=$2 lock=$3
 
@@ -17,14 +19,14 @@ mkdir -p "$venv/log"
 torch=$(grep -E '^torch==[^ ]*\+cpu' "$lock" || true)
 if [ -n "$torch" ]; then
     # PyTorch's own index is asked only where the configured sources have no CPU build.
-    if "$venv/bin/python" -m pip install --no-deps --progress-bar off "$torch" > "$venv/log/torch.log" 2>&1; then
+    if "$venv/bin/python" -m pip install --no-compile --no-deps --progress-bar off "$torch" > "$venv/log/torch.log" 2>&1; then
         echo "setup: $torch from the configured sources"
     else
         echo "setup: the configured sources have no $torch; taking it from PyTorch's CPU index"
-        "$venv/bin/python" -m pip install --no-deps "$torch" --index-url https://download.pytorch.org/whl/cpu
+        "$venv/bin/python" -m pip install --no-compile --no-deps "$torch" --index-url https://download.pytorch.org/whl/cpu
     fi
 fi
-"$venv/bin/python" -m pip install --no-deps --progress-bar off -r "$lock" > "$venv/log/install.log" 2>&1 || {
+"$venv/bin/python" -m pip install --no-compile --no-deps --progress-bar off -r "$lock" > "$venv/log/install.log" 2>&1 || {
     tail -n 20 "$venv/log/install.log" >&2
     echo "setup: failed; the whole log is in $venv/log/install.log" >&2
     exit 1
