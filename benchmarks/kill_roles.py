@@ -1,9 +1,12 @@
 """Kills a rollout worker, a reward actor and a learner rank again and again in one run of the main job, and checks that
-nothing is lost: the run finishes, its steps are those of any run, and every problem has exactly one outcome.
+nothing is lost: the run finishes, its steps are those of any run, and every problem has exactly one outcome. Prints a
+table of how long each kill kept the learner from its next step.
 
     python -m benchmarks.kill_roles RUN_DIR [--kills 3] [--seed 0] [--compare OTHER_RUN_DIR]... [overrides]
 
-``--compare`` prints the accuracy of undisturbed runs beside this one's.
+``--compare`` prints the accuracy of undisturbed runs beside this one's. With a solver that fails one call in ten:
+
+    solver=own solver.backend=benchmarks.failing_solver:Failing 'solver.options={fails: 10}'
 """
 
 from __future__ import annotations
@@ -11,13 +14,18 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import math
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import psutil
 
@@ -44,13 +52,18 @@ def main() -> int:
     rng = random.Random(arguments.seed)
     plan = sorted((rng.uniform(1, config.algorithm.steps - 1), role) for role in ROLES for _ in range(arguments.kills))
     process = subprocess.Popen([sys.executable, "-m", "launch.train", *overrides])
+    steps = Steps(arguments.run_dir / "metrics.jsonl")
+    steps.start()
+    kills = []
     try:
         for moment, role in plan:
-            kill(process, arguments.run_dir, moment, role)
+            kills += kill(process, steps, moment, role)
         code = process.wait(WAIT_S)
     finally:
         process.terminate()
-    print(f"exit status {code}")
+        steps.ended.set()
+        steps.join()
+    print(f"exit status {code}\n{table(kills, steps.times)}")
     problems = check(arguments.run_dir, config)
     for text in problems:
         print(f"WRONG: {text}")
@@ -61,20 +74,54 @@ def main() -> int:
     return 1 if code or problems else 0
 
 
-def kill(process: subprocess.Popen[bytes], folder: Path, moment: float, role: str) -> None:
-    """SIGKILL to one process of a role, ``moment`` learner steps after the beginning."""
+class Steps(threading.Thread):
+    """Notes when each learner step was written."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(daemon=True)
+        self.file, self.times, self.ended = file, list[float](), threading.Event()
+
+    def run(self) -> None:
+        """Look five times a second until ``ended`` is set."""
+        while not self.ended.wait(0.2):
+            new = len(read_rows(self.file)) - len(self.times)
+            self.times += [time.monotonic()] * new
+
+
+@dataclass(frozen=True)
+class Kill:
+    """A process of ``role`` was killed at ``time``, when ``step`` steps were written."""
+
+    role: str
+    step: int
+    time: float
+
+
+def kill(process: subprocess.Popen[bytes], steps: Steps, moment: float, role: str) -> list[Kill]:
+    """SIGKILL one process of a role, ``moment`` learner steps after the beginning; return that, or nothing if the run
+    ended before."""
     deadline = time.monotonic() + WAIT_S
     while process.poll() is None and time.monotonic() < deadline:
-        step = len(read_rows(folder / "metrics.jsonl"))
-        if step >= int(moment):
+        if len(steps.times) >= int(moment):
             time.sleep(moment % 1)
             for child in psutil.Process(process.pid).children(recursive=True):
                 with suppress(psutil.Error):
                     if child.cmdline()[0].startswith(ROLES[role]):
                         child.kill()
-                        print(f"killed a {role} after step {step}", flush=True)
-                        return
+                        print(f"killed a {role} after step {len(steps.times)}", flush=True)
+                        return [Kill(role, len(steps.times), time.monotonic())]
         time.sleep(0.1)
+    return []
+
+
+def table(kills: Sequence[Kill], steps: Sequence[float]) -> str:
+    """Return a Markdown table: each kill and the seconds to the next step that was written."""
+    usual = median(after - before for before, after in itertools.pairwise(steps)) if len(steps) > 1 else math.nan
+    rows = ["| killed | after step | s to the next step |", "|---|---|---|"]
+    for found in kills:
+        waited = f"{steps[found.step] - found.time:.1f}" if found.step < len(steps) else "none came"
+        rows.append(f"| {found.role} | {found.step} | {waited} |")
+    return "\n".join([*rows, f"\nA step took {usual:.1f} s (median of all)."])
 
 
 def check(folder: Path, config: Config) -> list[str]:
