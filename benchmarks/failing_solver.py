@@ -9,6 +9,7 @@ import random
 from typing import Any
 
 from conf.schema.base import Group
+from conf.schema.solver import VllmSolver
 from launch.compose import compose
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.base import Backend
@@ -20,7 +21,9 @@ class Failing(Backend):
 
     def __init__(self, settings: Group, seed: int = 0) -> None:
         super().__init__(settings, seed)
-        self.solver = EngineSolver(compose([]).solver, seed)
+        embedded = compose([]).solver
+        assert isinstance(embedded, VllmSolver)
+        self.solver = EngineSolver(embedded, seed)
         self.usage = self.solver.usage
 
     @property
