@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from conf.schema.places import ROOT
+from launch import slurm
 from launch.compose import compose
 from launch.submit import main
 from tests.launch.slurm_cluster import Stand, options
@@ -39,29 +40,22 @@ while not done.exists() or len(done.read_text()) < {steps}:
         file.write(".")
 print("finished", flush=True)
 """
-# The first node runs the command, and takes Ray down with it; the others wait for that.
+# The first node runs the command, and takes Ray down with it; the others stay as long as it answers.
 RAY = """#!{python}
-import os, socket, subprocess, sys, time
-from pathlib import Path
+import os, socket, subprocess, sys
 
-node = os.environ["SLURM_NODEID"]
 assert sys.argv[1] == "symmetric-run"
 assert os.environ["RAY_AUTH_MODE"] == "token" and len(os.environ["RAY_AUTH_TOKEN"]) == 64
-command = sys.argv[sys.argv.index("--") + 1:]
 if {broken}:
     sys.exit(0)  # as Ray does where it cannot start
 host, _, port = sys.argv[sys.argv.index("--address") + 1].rpartition(":")
-server = socket.create_server((host, int(port))) if node == "0" else None
-up = Path({folder!r}) / ("up-" + os.environ["SLURM_RESTART_COUNT"])
-if node == "0":
-    up.touch()
-    status = subprocess.run(command).returncode
-    up.unlink()
-    sys.exit(status)
-while not up.exists():
-    time.sleep(0.02)
-while up.exists():
-    time.sleep(0.02)
+if os.environ["SLURM_NODEID"] == "0":
+    server = socket.create_server((host, int(port)))
+    sys.exit(subprocess.run(sys.argv[sys.argv.index("--") + 1:]).returncode)
+try:
+    socket.create_connection((host, int(port))).recv(1)
+except OSError:
+    pass
 """
 
 
@@ -76,6 +70,7 @@ def stand(tmp_path, monkeypatch) -> Stand:
     """SLURM's commands on PATH."""
     made = Stand(tmp_path / "slurm")
     monkeypatch.setenv("PATH", f"{made.install()}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "WAIT_S", 5)
     return made
 
 
@@ -84,7 +79,7 @@ def environment(folder: Path, status: int = 0, broken: bool = False) -> Path:
     folder.mkdir()
     python = folder / "python"
     python.write_text(TRAINING.format(python=sys.executable, status=status, steps=STEPS))
-    (folder / "ray").write_text(RAY.format(python=sys.executable, folder=str(folder), broken=broken))
+    (folder / "ray").write_text(RAY.format(python=sys.executable, broken=broken))
     for file in (python, folder / "ray"):
         file.chmod(0o755)
     return python
