@@ -174,6 +174,8 @@ def render(config: Config, overrides: list[str], options: argparse.Namespace, fo
 
     asked = allocation(config, options)
     python = sys.executable if options.python == "python" and options.image is None else options.python
+    if os.sep in python and options.image is None:
+        python = os.path.abspath(python)
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent), undefined=StrictUndefined, autoescape=False, finalize=_quoted,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,

@@ -21,8 +21,10 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="launch.doctor", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", help="what launch.train is given")
+    # What is no option here may be one of launch.train, as -m.
+    options, others = parser.parse_known_args(arguments)
     failed = False
-    for finding in examine(parser.parse_args(arguments).overrides):
+    for finding in examine([*others, *options.overrides]):
         sys.stdout.write(f"{finding.line()}\n")
         sys.stdout.flush()
         failed = failed or finding.level == FAILURE

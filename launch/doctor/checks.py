@@ -30,8 +30,8 @@ class Finding:
 
     def line(self) -> str:
         """Return the finding as one line."""
-        text = " ".join(f"{self.text}; {self.remedy}".split()) if self.remedy else self.text
-        return f"{self.level:<8} {self.name:<14} {text}"
+        text = f"{self.text}; {self.remedy}" if self.remedy else self.text
+        return f"{self.level:<8} {self.name:<14} {' '.join(text.split())}"
 
 
 def python_version(found: tuple[int, int]) -> Finding:
@@ -45,7 +45,9 @@ def python_version(found: tuple[int, int]) -> Finding:
 def lock(name: str, wanted: Mapping[str, str], installed: Mapping[str, str]) -> Finding:
     """Compare what a lock file names with what is installed, by package and version."""
     wrong = [
-        f"{package} {installed.get(package, 'missing')} for {version}"
+        f"{package} {installed[package]} instead of {version}"
+        if package in installed
+        else f"{package} {version} is missing"
         for package, version in sorted(wanted.items())
         if installed.get(package) != version
     ]
@@ -141,7 +143,7 @@ def proxies(found: Mapping[str, tuple[str, bool]], for_solver: str | None, socks
         return Finding(FAILURE, "proxies", f"{for_solver} names a SOCKS proxy, which the client cannot use", remedy)
     silent = [f"{variable} ({place})" for variable, (place, answers) in found.items() if not answers]
     if silent:
-        level = FAILURE if for_solver is not None and not found[for_solver][1] else WARNING
+        level = FAILURE if for_solver is not None and not found.get(for_solver, ("", True))[1] else WARNING
         remedy = "unset it, or put the hosts that need no proxy into NO_PROXY"
         return Finding(level, "proxies", f"nothing answers at the proxy of {', '.join(silent)}", remedy)
     return Finding(OK, "proxies", ", ".join(f"{variable} ({place})" for variable, (place, _) in found.items()))

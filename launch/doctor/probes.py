@@ -74,11 +74,20 @@ def memory() -> Finding:
     """Check the memory: of the machine, and of the container or job that this process is in."""
     found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
     free = [int(found[1]) / 2**20] if found else []
-    group = Path("/sys/fs/cgroup")
-    limit, used = (_number(group / name) for name in ("memory.max", "memory.current"))
-    if limit is not None and used is not None:
-        free.append((limit - used) / GIB)
-    return checks.memory(min(free, default=0.0))
+    root, own = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+    group = re.search(r"^0::/(.*)$", own.read_text() if own.is_file() else "", re.MULTILINE)
+    left = [left_by_group(folder) for folder in (root, root / (group[1] if group else ""))]
+    return checks.memory(min([*free, *(gib for gib in left if gib is not None)], default=0.0))
+
+
+def left_by_group(folder: Path) -> float | None:
+    """Return the GiB that a control group has left, with caches of files as free; None if it has no limit."""
+    limit, used = (_number(folder / name) for name in ("memory.max", "memory.current"))
+    if limit is None or used is None:
+        return None
+    stat = folder / "memory.stat"
+    cached = re.search(r"^inactive_file (\d+)$", stat.read_text() if stat.is_file() else "", re.MULTILINE)
+    return (limit - used + (int(cached[1]) if cached else 0)) / GIB
 
 
 def _number(file: Path) -> int | None:
@@ -202,7 +211,6 @@ def _torch_cuda() -> tuple[int, int] | None:
 
 def models(config: Config) -> Finding:
     """Check the models as a run would before it starts."""
-    from conf.schema.base import ConfigError
     from conf.schema.model import model_path
     from conf.schema.solver import VllmSolver
     from launch.check_models import check_models
@@ -213,8 +221,8 @@ def models(config: Config) -> Finding:
     problem = None
     try:
         check_models(config)
-    except ConfigError as error:
-        problem = str(error)
+    except (OSError, ValueError) as error:  # a ConfigError is a ValueError
+        problem = str(error).partition("\n")[0]
     return checks.models(from_hub, os.environ.get("HF_HUB_OFFLINE") == "1", problem)
 
 

@@ -20,13 +20,13 @@ KEY = "0123456789abcdef" * 3
         (
             checks.lock("cpu.lock", LOCK, {"torch": "2.12.0"}),
             FAILURE,
-            "ray missing for 2.60.0, torch 2.12.0 for 2.13.0+cpu",
+            "ray 2.60.0 is missing, torch 2.12.0 instead of 2.13.0+cpu",
         ),
         (checks.lock("cpu.lock", LOCK, LOCK | {"torchvision": "1"}), FAILURE, "torchvision, which breaks it"),
         (
             checks.lock("x", {f"p{n}": "1" for n in range(9)}, {}),
             FAILURE,
-            "p4 missing for 1 and 4 more; make clean-env",
+            "p4 1 is missing and 4 more; make clean-env",
         ),
         (checks.compiler("c++", True, True, True), OK, "c++"),
         (checks.compiler("c++", False, True, True), FAILURE, "'c++' is not on this machine; install one"),

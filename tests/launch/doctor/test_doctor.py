@@ -69,7 +69,7 @@ def test_without_its_packages_the_doctor_says_so():
     assert done.returncode == 1, done.stderr
     found = lines(done.stdout)
     assert found["Python"][0] == OK
-    assert "missing for" in found["packages"][1]
+    assert "is missing" in found["packages"][1]
     assert "cannot be checked: No module named" in found["configuration"][1]
     assert found["memory"][0] in (OK, WARNING, FAILURE)
 
@@ -119,6 +119,17 @@ def test_the_key_is_found_where_wandb_finds_it(monkeypatch, tmp_path):
     assert probes.wandb_key(config).level == OK
     monkeypatch.setenv("WANDB_API_KEY", "short")
     assert "the key of WANDB_API_KEY has 5 characters" in probes.wandb_key(config).text
+
+
+def test_a_control_group_leaves_what_is_not_used_or_only_cached(tmp_path):
+    assert probes.left_by_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text(f"{6 * 2**30}\n")
+    assert probes.left_by_group(tmp_path) is None
+    (tmp_path / "memory.max").write_text(f"{8 * 2**30}\n")
+    assert probes.left_by_group(tmp_path) == 2
+    (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {3 * 2**30}\n")
+    assert probes.left_by_group(tmp_path) == 5
 
 
 def test_the_disk_is_that_of_the_nearest_folder(tmp_path):
