@@ -26,6 +26,7 @@ from launch.doctor.checks import Finding
 
 if TYPE_CHECKING:
     from conf.schema.config import Config
+    from conf.schema.solver import OpenAISolver as OpenAISettings
 
 GIB = 2**30
 WAIT_S = 3.0
@@ -105,7 +106,8 @@ def shared_memory(config: Config | None) -> Finding:
 
 def disk(config: Config | None) -> Finding:
     """Check the disk where the run's folder is to be, at the nearest folder above it that is there."""
-    folder = Path((config and config.run_dir) or "runs").absolute()
+    run_dir = config.run_dir if config is not None else None
+    folder = Path(run_dir or "runs").absolute()
     there = next(path for path in (folder, *folder.parents) if path.is_dir())
     return checks.disk(str(there), shutil.disk_usage(there).free / GIB, os.access(there, os.W_OK))
 
@@ -232,10 +234,10 @@ def solver(config: Config) -> Finding:
 
     if not isinstance(config.solver, OpenAISolver):
         return checks.solver(None, None)
-    return checks.solver(config.solver.base_url, ask_server(config))
+    return checks.solver(config.solver.base_url, ask_server(config.solver))
 
 
-def ask_server(config: Config) -> str | None:
+def ask_server(settings: OpenAISettings) -> str | None:
     """Ask the solver's server one short question; return what went wrong, in one line that holds no key."""
     from rollout.episode.contracts import SolverFailure
     from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
@@ -243,7 +245,7 @@ def ask_server(config: Config) -> str | None:
 
     quick = {"max_retries": 0, "request_timeout_s": ANSWER_S, "timeout_s": ANSWER_S}
     try:
-        asyncio.run(OpenAISolver(config.solver.model_copy(update=quick)).start())
+        asyncio.run(OpenAISolver(settings.model_copy(update=quick)).start())
     except (SolverMisconfigured, SolverUnavailable, SolverFailure) as error:
         return str(error)
     return None
