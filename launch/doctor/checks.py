@@ -16,6 +16,9 @@ FOLDER_GIB, FOLDERS_GIB = 1.0, 5.0
 # Their builds in registries are for CUDA, and break transformers beside a CPU torch.
 NOT_IN_LOCK = ("torchaudio", "torchcodec", "torchvision")
 NAMED = 5
+# What every role on GPUs of its own takes by default; with fewer they share one.
+SEPARATE_GPUS = 4
+SHARED_GPU = "learner=gpu learner.ranks=1 learner.gpus_per_rank=0.4 rollout=gpu rollout.gpus=0.4 solver.gpus=0.2"
 WANDB_KEY_LENGTH = 40
 
 
@@ -157,7 +160,8 @@ def gpus(
     if not wanted:
         if not found:
             return Finding(OK, "GPUs", "none here, none wanted")
-        remedy = "to use it: learner=gpu rollout=gpu solver.gpus=1, in an environment from requirements/cuda.lock"
+        layout = "learner=gpu rollout=gpu solver.gpus=1" if len(found) >= SEPARATE_GPUS else SHARED_GPU
+        remedy = f"to use it: {layout}, in an environment from requirements/cuda.lock"
         return Finding(WARNING if torch_cuda else OK, "GPUs", f"{len(found)} here ({found[0]}), none wanted", remedy)
     if not found:
         remedy = "install the driver (nvidia-smi must list them), docker run --gpus all, or learner=cpu rollout=cpu"
