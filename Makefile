@@ -21,7 +21,9 @@ FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks test
 
 train: setup ## Run the main job (ARGS: Hydra overrides)
 	@requirements/gpu-hint.sh $(LOCK)
-	@$(BIN)/python -m launch.train $(ARGS)
+	@$(BIN)/python -m launch.train $(ARGS) || { status=$$?; \
+	  [ $$status -gt 128 ] || echo "To check what a run needs: $(BIN)/python -m launch.doctor (and the same overrides)" >&2; \
+	  exit $$status; }
 
 test: setup check ## Run the checks and all tests (ARGS: pytest's arguments)
 	$(BIN)/python -m pytest $(ARGS)

@@ -2,7 +2,8 @@
 
 The configuration is validated, and compared with what the cluster has, before anything is sent. The job runs
 ``launch.train`` from a copy of the project's files, with the environment that the nodes have, or one that
-``--image`` or ``--runtime-env`` names. Exit status: 0 submitted, stopped, listed, or followed to a good end; 1 the job
+``--image`` or ``--runtime-env`` names. With ``--slurm`` in place of ``--address`` the job goes to SLURM, which starts
+Ray on its nodes (``launch.slurm``). Exit status: 0 submitted, stopped, listed, or followed to a good end; 1 the job
 failed; 2 refused; 130 Ctrl-C (the job goes on).
 """
 
@@ -27,6 +28,7 @@ from conf.schema.config import Config
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
+from launch import slurm
 from launch.compose import MULTIRUN, compose, parse, trials
 from rollout.signals import Stopped, exit_status, stop_in_order
 from trainer.run_folder.code_version import VARIABLE, code_version
@@ -52,6 +54,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     job = options.stop or options.follow
     try:
+        slurm.check_options(options)
+        if options.slurm:
+            return slurm.hand_over(*prepare(options.overrides), options)
         if options.list:
             return _list(connect(options.address))
         if isinstance(job, str):
@@ -87,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--env", action="append", default=[], metavar="NAME[=VALUE]",
         help="an environment variable for the job; without a value, the one it has here")  # fmt: skip
     add("overrides", nargs="*", help="after --: what launch.train is given")
+    slurm.add_options(parser)
     return parser
 
 

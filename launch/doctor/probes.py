@@ -1,0 +1,268 @@
+"""Look at the machine for the doctor: each function finds facts and hands them to its check.
+
+Libraries are imported where they are used, since an environment that lacks them is one of the things to be found.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import importlib.util
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from conf.schema.places import ROOT
+from launch.doctor import checks
+from launch.doctor.checks import Finding
+
+if TYPE_CHECKING:
+    from conf.schema.config import Config
+    from conf.schema.solver import OpenAISolver as OpenAISettings
+
+GIB = 2**30
+WAIT_S = 3.0
+ANSWER_S = 20.0
+# Those that the head of a Ray cluster takes where nobody chooses others: cluster, job server, client server, agent.
+HEAD_PORTS = (6379, 8265, 10001, 52365)
+PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def python_version() -> Finding:
+    """Check the interpreter."""
+    return checks.python_version(sys.version_info[:2])
+
+
+def lock() -> Finding:
+    """Check the installed packages against the lock file that they are nearest to."""
+    installed = {_plain(found.name): found.version for found in importlib.metadata.distributions() if found.name}
+    locks = {
+        str(file.relative_to(ROOT)): dict(re.findall(r"^([\w.-]+)==(\S+)", file.read_text(), re.MULTILINE))
+        for file in sorted((ROOT / "requirements").glob("*.lock"))
+    }
+    if not locks:
+        return Finding(checks.OK, "packages", "the project is installed without its lock files")
+
+    def differences(name: str) -> int:
+        return sum(installed.get(package) != version for package, version in locks[name].items())
+
+    name = min(locks, key=differences)
+    return checks.lock(name, locks[name], installed)
+
+
+def _plain(name: str) -> str:
+    """Return a package's name as registries compare names."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def compiler(config: Config | None) -> Finding:
+    """Check the C++ compiler."""
+    command = os.environ.get("CXX", "c++")
+    needed = config is None or (config.cluster.address is None and config.learner.gpus_per_rank == 0)
+    headers = Path(sysconfig.get_path("include"), "Python.h").is_file()
+    return checks.compiler(command, shutil.which(command) is not None, headers, needed)
+
+
+def memory() -> Finding:
+    """Check the memory: of the machine, and of the container or job that this process is in."""
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    free = [int(found[1]) / 2**20] if found else []
+    root, own = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+    group = re.search(r"^0::/(.*)$", own.read_text() if own.is_file() else "", re.MULTILINE)
+    left = [left_by_group(folder) for folder in (root, root / (group[1] if group else ""))]
+    return checks.memory(min([*free, *(gib for gib in left if gib is not None)], default=0.0))
+
+
+def left_by_group(folder: Path) -> float | None:
+    """Return the GiB that a control group has left, with caches of files as free; None if it has no limit."""
+    limit, used = (_number(folder / name) for name in ("memory.max", "memory.current"))
+    if limit is None or used is None:
+        return None
+    stat = folder / "memory.stat"
+    cached = re.search(r"^inactive_file (\d+)$", stat.read_text() if stat.is_file() else "", re.MULTILINE)
+    return (limit - used + (int(cached[1]) if cached else 0)) / GIB
+
+
+def _number(file: Path) -> int | None:
+    """Return the number in a file; None where there is none."""
+    text = file.read_text().strip() if file.is_file() else ""
+    return int(text) if text.isdigit() else None
+
+
+def shared_memory(config: Config | None) -> Finding:
+    """Check /dev/shm."""
+    wanted = config.cluster.object_store_gib if config else 0.5
+    folder = Path("/dev/shm")
+    return checks.shared_memory(shutil.disk_usage(folder).free / GIB if folder.is_dir() else None, wanted)
+
+
+def disk(config: Config | None) -> Finding:
+    """Check the disk where the run's folder is to be, at the nearest folder above it that is there."""
+    run_dir = config.run_dir if config is not None else None
+    folder = Path(run_dir or "runs").absolute()
+    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    return checks.disk(str(there), shutil.disk_usage(there).free / GIB, os.access(there, os.W_OK))
+
+
+def ports(config: Config | None) -> Finding:
+    """Check that sockets can listen, and that the cluster answers, if the configuration names one."""
+    address = config.cluster.address if config else None
+    taken = [port for port in HEAD_PORTS if _answers("127.0.0.1", port)]
+    host, _, port = (address or "").rpartition(":")
+    answers = not (host and port.isdigit()) or _answers(host, int(port))
+    return checks.ports(_listens(), taken, address, answers)
+
+
+def _listens() -> bool:
+    try:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            probe.listen()
+    except OSError:
+        return False
+    return True
+
+
+def _answers(host: str, port: int) -> bool:
+    try:
+        socket.create_connection((host, port), timeout=WAIT_S).close()
+    except OSError:
+        return False
+    return True
+
+
+def temporary_folder() -> Finding:
+    """Check the folder of Ray's sockets."""
+    from trainer.cluster.ray_cluster import SOCKET_BYTES, SOCKET_NAME
+
+    room = SOCKET_BYTES - len(SOCKET_NAME.format(os.getpid()))
+    chosen = os.environ.get("TMPDIR") or tempfile.gettempdir()
+    return checks.temporary_folder(chosen, os.environ.get("RAY_TMPDIR"), room, os.access(chosen, os.W_OK))
+
+
+def proxies(config: Config | None) -> Finding:
+    """Check the proxies that the environment names; no user name or password of them is kept."""
+    found = {}
+    for variable in PROXY_VARIABLES:
+        for name in (variable, variable.upper()):
+            if (value := os.environ.get(name)) is not None and value.strip():
+                host, port = _place(value)
+                found[name] = (f"{host}:{port}", bool(host) and _answers(host, port))
+    url = getattr(config.solver, "base_url", None) if config and found else None
+    if url is None:
+        return checks.proxies(found, None, True)
+    from rollout.solvers.proxies import proxy_to
+
+    proxy = proxy_to(url)
+    socks = proxy is not None and proxy.address.lower().startswith("socks")
+    return checks.proxies(
+        found, proxy.variable if proxy else None, not socks or importlib.util.find_spec("socksio") is not None
+    )
+
+
+def _place(address: str) -> tuple[str, int]:
+    """Return host and port of a proxy; an empty host if the address cannot be read."""
+    try:
+        parts = urlsplit(address if "://" in address else f"http://{address}")
+        return parts.hostname or "", parts.port or {"https": 443}.get(
+            parts.scheme, 1080 if "socks" in parts.scheme else 80
+        )
+    except ValueError:
+        return "", 0
+
+
+def gpus(config: Config | None) -> Finding:
+    """Check GPUs, driver and torch's build, without loading torch."""
+    wanted = 0.0
+    if config is not None and config.cluster.address is None:
+        from trainer.cluster.placement import bundles
+
+        wanted = sum(bundle.gpus for bundle in bundles(config))
+    said = _nvidia_smi("--query-gpu=name", "--format=csv,noheader").splitlines()
+    names = [line.strip() for line in said if line.strip()]
+    newest = re.search(r"CUDA (?:UMD )?Version: *(\d+)\.(\d+)", _nvidia_smi() if names else "")
+    driver = (int(newest[1]), int(newest[2])) if newest else (0, 0)
+    return checks.gpus(wanted, names, driver, _torch_cuda())
+
+
+def _nvidia_smi(*arguments: str) -> str:
+    """Return what the driver's tool says; nothing where it is missing or fails."""
+    try:
+        done = subprocess.run(["nvidia-smi", *arguments], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _torch_cuda() -> tuple[int, int] | None:
+    """Return the version of CUDA that torch was built for; None for a CPU build."""
+    found = importlib.util.find_spec("torch")
+    file = Path(found.origin).with_name("version.py") if found and found.origin else None
+    text = file.read_text() if file is not None and file.is_file() else ""
+    version = re.search(r"^cuda\b[^\n=]*= *['\"](\d+)\.(\d+)", text, re.MULTILINE)
+    return (int(version[1]), int(version[2])) if version else None
+
+
+def models(config: Config) -> Finding:
+    """Check the models as a run would before it starts."""
+    from conf.schema.model import model_path
+    from conf.schema.solver import VllmSolver
+    from launch.check_models import check_models
+
+    paths = [config.decomposer_path]
+    paths += [model_path(config.solver.path)] if isinstance(config.solver, VllmSolver) else []
+    from_hub = [path for path in dict.fromkeys(paths) if not Path(path).is_dir()]
+    problem = None
+    try:
+        check_models(config)
+    except (OSError, ValueError) as error:  # a ConfigError is a ValueError
+        problem = str(error).partition("\n")[0]
+    return checks.models(from_hub, os.environ.get("HF_HUB_OFFLINE") == "1", problem)
+
+
+def solver(config: Config) -> Finding:
+    """Check that the solver's server, if it is one, answers a question."""
+    from conf.schema.solver import OpenAISolver
+
+    if not isinstance(config.solver, OpenAISolver):
+        return checks.solver(None, None)
+    return checks.solver(config.solver.base_url, ask_server(config.solver))
+
+
+def ask_server(settings: OpenAISettings) -> str | None:
+    """Ask the solver's server one short question; return what went wrong, in one line that holds no key."""
+    from rollout.episode.contracts import SolverFailure
+    from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
+    from rollout.solvers.openai import OpenAISolver
+
+    quick = {"max_retries": 0, "request_timeout_s": ANSWER_S, "timeout_s": ANSWER_S}
+    try:
+        asyncio.run(OpenAISolver(settings.model_copy(update=quick)).start())
+    except (SolverMisconfigured, SolverUnavailable, SolverFailure) as error:
+        return str(error)
+    return None
+
+
+def wandb_key(config: Config) -> Finding:
+    """Check the form of W&B's key, from its variable or else from ~/.netrc."""
+    import netrc
+
+    online = config.tracking.wandb == "online"
+    key, source = os.environ.get("WANDB_API_KEY"), "WANDB_API_KEY"
+    if online and not key:
+        host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
+        file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+        try:
+            found = netrc.netrc(file).authenticators(host)
+        except (OSError, netrc.NetrcParseError):
+            found = None
+        key, source = found[2] if found else None, str(file)
+    return checks.wandb_key(online, key, source)
