@@ -137,7 +137,11 @@ class Sft(Group):
 
 
 class Learner(Group):
-    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo."""
+    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo.
+
+    ``logits_per_chunk`` bounds tokens times words of the vocabulary for which logits are held at once: a micro-batch
+    that may have more is projected onto the vocabulary in chunks, and once more on the way back.
+    """
 
     ranks: int = Field(1, ge=1)
     gpus_per_rank: float = Field(0.0, ge=0)
@@ -152,6 +156,7 @@ class Learner(Group):
     weight_decay: float = Field(0.0, ge=0)
     grad_clip: float = Field(1.0, gt=0)
     max_tokens_per_microbatch: int = Field(8192, ge=16)
+    logits_per_chunk: int = Field(2**26, ge=1)
     packing: Literal["padded", "packed"] = "padded"
     attention: Literal["auto", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False

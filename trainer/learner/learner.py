@@ -7,6 +7,7 @@ ranks, and a step is taken when its last micro-batch is in.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -36,6 +37,7 @@ from trainer.learner.weight_sender import SendingRank
 from trainer.run_folder.checkpoints import LEARNER
 from trainer.run_folder.files import complete_folder
 
+_LOG = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
 # Settings of ``policy_loss``.
@@ -72,6 +74,7 @@ class Learner(SendingRank):
             path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
             attention=attention, dropout=stage == "sft",
         )  # fmt: skip
+        self._cut_projection(model)
         self.base = None
         # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" and self.kl_coef else None
@@ -86,6 +89,17 @@ class Learner(SendingRank):
         self.model.train()
         if stage == "ppo":
             check_repeats(self.model, self.engine)
+
+    def _cut_projection(self, model: ActorCritic) -> None:
+        """Have tokens projected onto the vocabulary in chunks where a micro-batch has more logits than one may have."""
+        settings = self.config.learner
+        tokens = max(1, settings.logits_per_chunk // model.words)
+        # By the limit, not by what a micro-batch holds: under ZeRO-3 all ranks must go the same way.
+        if tokens < settings.max_tokens_per_microbatch and not model.project_in_chunks(tokens):
+            _LOG.warning(
+                "learner.logits_per_chunk has no effect on this model: what it does to its logits is not known, so "
+                "all logits of a micro-batch are held at once"
+            )
 
     # -- stage 1 ---------------------------------------------------------------------------------------------
 
