@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from conf.schema.config import Config
 from conf.schema.deepspeed import merged
@@ -74,3 +75,17 @@ def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
         model=model, optimizer=optimizer, lr_scheduler=schedule, config=deepspeed_config(config)
     )
     return engine
+
+
+def place_reference(reference: nn.Module, config: Config, device: torch.device) -> nn.Module:
+    """Return a frozen module ready to be called on ``device``. Under ZeRO-3 its weights are shared out over the ranks
+    like the policy's, all of which have to call it together, and offloaded where the policy's are."""
+    if config.learner.zero_stage < 3:
+        return reference.to(device)
+    import deepspeed
+
+    settings = deepspeed_config(config)
+    settings["zero_optimization"].pop("offload_optimizer", None)
+    engine, *_ = deepspeed.initialize(model=reference, config=settings)
+    sharded: nn.Module = engine.eval()
+    return sharded

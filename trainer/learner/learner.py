@@ -29,7 +29,7 @@ from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
 from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
-from trainer.learner.deepspeed_engine import make_engine
+from trainer.learner.deepspeed_engine import make_engine, place_reference
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.learner.taken_batch import TakenBatch
@@ -81,7 +81,7 @@ class Learner(SendingRank):
         self.engine = make_engine(model, self.config, stage)
         self.model: ActorCritic = self.engine.module
         if self.frozen is not None:
-            self.frozen.to(self.engine.device)
+            self.frozen = place_reference(self.frozen, self.config, self.engine.device)
         self._collate = partial(pad if settings.packing == "padded" else pack, device=self.engine.device)
         if settings.packing == "packed":
             check_packing(self.model, self.engine)
@@ -335,9 +335,9 @@ class Learner(SendingRank):
     def checkpoint(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0) and beside it all that ``restore`` needs; to be called on
         every rank. Whoever asks makes the folder complete."""
-        with self.gathered(list(self.model.lm.parameters())):
-            if self.rank == 0:
-                self.model.save(folder, self.tokenizer)
+        weights = self.collect()
+        if self.rank == 0:
+            self.model.save(folder, self.tokenizer, weights)
         own = {"version": self.version, "kl_coef": self.kl_coef}
         save_state(self.engine, Path(folder) / LEARNER, self.rank, self.ranks, own)
 
@@ -349,10 +349,10 @@ class Learner(SendingRank):
 
     def save(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0); to be called on every rank. Complete or absent."""
-        with self.gathered(list(self.model.lm.parameters())):
-            if self.rank == 0:
-                with complete_folder(Path(folder)) as partial:
-                    self.model.save(str(partial), self.tokenizer)
+        weights = self.collect()
+        if self.rank == 0:
+            with complete_folder(Path(folder)) as partial:
+                self.model.save(str(partial), self.tokenizer, weights)
         if self.ranks > 1:
             dist.barrier()
 
