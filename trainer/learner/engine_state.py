@@ -72,16 +72,16 @@ def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
 @torch.no_grad()
 def frozen_sum(module: torch.nn.Module, rank: int) -> float:
     """Return a sum over the frozen parameters, or over this rank's share of them, that tells other weights apart."""
-    total = 0.0
-    for value in module.parameters():
-        if not value.requires_grad:
-            share = getattr(value, "ds_tensor", None)
-            if share is None:
-                share = value
-            else:  # the last share is filled up with what was in memory
-                share = share[: max(0, value.ds_numel - rank * share.numel())]
-            total += float(share.abs().sum(dtype=torch.float64))
-    return total
+    frozen = [value for value in module.parameters() if not value.requires_grad]
+    return sum(float(_own_share(value, rank).abs().sum(dtype=torch.float64)) for value in frozen)
+
+
+def _own_share(value: Any, rank: int) -> torch.Tensor:
+    """Return what this rank holds of a parameter; the last share is filled up with what was in memory."""
+    if not hasattr(value, "ds_tensor"):
+        return torch.as_tensor(value)
+    share: torch.Tensor = value.ds_tensor
+    return share[: max(0, value.ds_numel - rank * share.numel())]
 
 
 @contextmanager

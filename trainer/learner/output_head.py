@@ -7,7 +7,7 @@ is found by trying: the parts must give the whole's logits.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -125,10 +125,11 @@ def score(
         return Scores(*found, output.hidden_states[-1][:, batch.before] if states else None)
     trunk, head = parts(lm)
     hidden = trunk(**batch.inputs, use_cache=False).last_hidden_state[:, batch.before]
-    how = {"chunk": chunks.tokens, "adjust": chunks.adjust}
+    size, adjust = chunks.tokens, chunks.adjust
 
     def forward(hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return projected_logprobs(hidden, head.weight, head.bias, batch.targets, temperature, entropy, **how)
+        given = (hidden, head.weight, head.bias, batch.targets, temperature, entropy)
+        return projected_logprobs(*given, chunk=size, adjust=adjust)
 
     # Called as the head, for DeepSpeed's hooks: they gather its weight here, and once more for the backward pass.
     with _answering(head, forward):
