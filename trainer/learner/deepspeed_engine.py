@@ -87,5 +87,6 @@ def place_reference(reference: nn.Module, config: Config, device: torch.device) 
     settings = deepspeed_config(config)
     settings["zero_optimization"].pop("offload_optimizer", None)
     engine, *_ = deepspeed.initialize(model=reference, config=settings)
-    sharded: nn.Module = engine.eval()
+    engine.eval()  # returns nothing
+    sharded: nn.Module = engine
     return sharded
