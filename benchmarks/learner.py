@@ -30,8 +30,8 @@ from rollout.episode.prompts import Prompts
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import gae, moments, whiten
 from trainer.algorithm.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
-from trainer.learner.actor_critic import token_logprobs
 from trainer.learner.learner import Learner
+from trainer.learner.token_logprobs import token_logprobs
 
 # Low, since the batch is always the same; AdamW's work does not depend on it.
 RATE = 1e-5

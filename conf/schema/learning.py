@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from conf.schema.base import FREE, GROWS, PATH, Group
+from conf.schema.deepspeed import check_settings
 from conf.schema.own_parts import PartName
 
 Share = Field(ge=0.0, le=1.0)
@@ -137,7 +138,12 @@ class Sft(Group):
 
 
 class Learner(Group):
-    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo."""
+    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo.
+
+    ``logits_per_chunk`` bounds tokens times words of the vocabulary for which logits are held at once: a micro-batch
+    that may have more is projected onto the vocabulary in chunks, and once more on the way back. ``deepspeed`` is added
+    to DeepSpeed's own configuration, under its names, for what no other key sets.
+    """
 
     ranks: int = Field(1, ge=1)
     gpus_per_rank: float = Field(0.0, ge=0)
@@ -152,14 +158,22 @@ class Learner(Group):
     weight_decay: float = Field(0.0, ge=0)
     grad_clip: float = Field(1.0, gt=0)
     max_tokens_per_microbatch: int = Field(8192, ge=16)
+    logits_per_chunk: int = Field(2**26, ge=1)
     packing: Literal["padded", "packed"] = "padded"
     attention: Literal["auto", "flash_attention_2"] = "auto"
     gradient_checkpointing: bool = False
     offload_optimizer: bool = False
+    deepspeed: dict[str, Any] = Field({})
     critic: Literal["shared", "separate", "none"] = "shared"
     critic_warmup_steps: int = Field(0, ge=0)
     checkpoint_every: Annotated[int, FREE] = Field(50, ge=1)
     keep_checkpoints: Annotated[int, FREE] = Field(2, ge=1)
+
+    @field_validator("deepspeed")
+    @classmethod
+    def _not_ours(cls, value: dict[str, Any]) -> dict[str, Any]:
+        check_settings(value)
+        return value
 
     @model_validator(mode="after")
     def _devices(self) -> Learner:

@@ -18,6 +18,9 @@ GIB = 2**30
 # What CUDA, NCCL and the allocator's gaps take of a GPU beside tensors, and what an engine needs for one step.
 LEARNER_OVERHEAD = 3 * GIB
 ENGINE_OVERHEAD = 2 * GIB
+# A logit's bytes at the peak of its backward pass: of the model's type, in float32, what they are scaled to, and the
+# gradients of these (measured in tests/trainer/learner/test_token_logprobs.py).
+LOGIT = 20
 WIDTH = {"float32": 4, "bfloat16": 2}
 
 
@@ -118,8 +121,9 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> lis
     """Return what a learner rank holds on its GPU at the peak of a step.
 
     With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
-    float32 only the latter two (8). The reference is a whole copy on every rank; under LoRA it is the same weights with
-    the adapters off. Half of a micro-batch is taken to be completions, whose logits are kept in float32.
+    float32 only the latter two (8). The reference is a copy, shared out over the ranks under ZeRO-3; under LoRA it is
+    the same weights with the adapters off. Half of a micro-batch is taken to be completions, whose logits are kept in
+    float32, at most ``logits_per_chunk`` at once.
     """
     width, tokens = WIDTH[learner.dtype], learner.max_tokens_per_microbatch
     adapters = shape.adapters(lora_rank) if lora_rank is not None else 0
@@ -138,7 +142,9 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> lis
 
     parts = [part("weights", width, held), part("gradients", width, trained), part("optimiser", states, trained)]
     if lora_rank is None:
-        parts.append(Part("reference", width * shape.parameters, f"{width} B × {billions(shape.parameters)}"))
+        over = f" / {share['weights']} ranks" if share["weights"] > 1 else ""
+        size = width * shape.parameters / share["weights"]
+        parts.append(Part("reference", size, f"{width} B × {billions(shape.parameters)}{over}"))
     each = layer_activations(shape)
     kept = shape.layers * shape.hidden + each if learner.gradient_checkpointing else shape.layers * each
     how = (
@@ -146,13 +152,12 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> lis
         if learner.gradient_checkpointing
         else f"{shape.layers} layers × {each}"
     )
-    logits = tokens // 2 * shape.vocabulary
-    # The logits as the model made them, in float32, and the gradient of those.
+    projected = min(tokens // 2, max(1, learner.logits_per_chunk // shape.vocabulary))
     parts += [
         Part("activations", copies * width * kept * tokens,
              f"{twice}{width} B × ({how}) × {tokens} tokens"),
-        Part("logits", (width + 8) * logits,
-             f"{width + 8} B × {tokens // 2} tokens × {shape.vocabulary} words"),
+        Part("logits", LOGIT * projected * shape.vocabulary,
+             f"{LOGIT} B × {projected} tokens × {shape.vocabulary} words"),
         Part("overhead", LEARNER_OVERHEAD, "CUDA, NCCL, gaps"),
     ]  # fmt: skip
     return parts

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -18,6 +17,7 @@ from conf.schema.model import Lora
 from rollout.engine.weight_update import LORA_A, LORA_B
 from trainer.algorithm.experience import Sequences, pack, pad
 from trainer.learner.dropout import turn_off
+from trainer.learner.output_head import Chunks, find_adjustment, score
 
 # By the type of the weights, how far apart two log-probabilities may be for the order in which they were summed up.
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}
@@ -61,6 +61,7 @@ class ActorCritic(nn.Module):
     ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
     same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
     transformers' implementation of it, None its own choice. ``dropout`` keeps the model's own, which is off otherwise.
+    ``chunks`` cuts the projection onto the vocabulary (``project_in_chunks``); None: all tokens at once.
     """
 
     def __init__(
@@ -88,22 +89,30 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.value_head.bias)
         if not dropout:
             turn_off(self)
+        self.chunks: Chunks | None = None
+
+    def project_in_chunks(self, tokens: int) -> bool:
+        """Have at most ``tokens`` tokens projected onto the vocabulary at once; return whether this model allows it."""
+        adjust = find_adjustment(self.lm)
+        self.chunks = None if adjust is None else Chunks(tokens, adjust)
+        return adjust is not None
+
+    @property
+    def words(self) -> int:
+        """The size of the vocabulary."""
+        return int(self.written_config.get_text_config().vocab_size)
 
     def forward(self, batch: Sequences, temperature: float = 1.0, *, entropy: str = "value") -> Outputs:
         """Return log-probabilities, values and entropies of a batch's completions. ``entropy``: ``none``, its
         ``value``, or with its ``gradient``."""
-        output = self.lm(
-            **batch.inputs, logits_to_keep=batch.before, output_hidden_states=self.critic == "shared", use_cache=False
-        )
-        logprobs, entropies = token_logprobs(output.logits.float() / temperature, batch.targets, entropy)
+        shared = self.critic == "shared"
+        logprobs, entropies, hidden = score(self.lm, batch, temperature, entropy, self.chunks, states=shared)
         if self.critic == "none":
             values = torch.zeros_like(logprobs)
         else:
-            if self.critic == "shared":
-                hidden = output.hidden_states[-1]
-            else:
-                hidden = self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state
-            values = self.value_head(hidden[:, batch.before]).squeeze(-1).float()
+            if self.critic == "separate":
+                hidden = self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state[:, batch.before]
+            values = self.value_head(hidden).squeeze(-1).float()
         return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
 
     def trained(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
@@ -111,20 +120,19 @@ class ActorCritic(nn.Module):
         actor = [p for p in self.lm.parameters() if p.requires_grad]
         return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
 
-    def reference(self) -> nn.Module | None:
+    def reference(self) -> Reference | None:
         """Return a frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
         gives it."""
-        if self.lora:
-            return None
-        return copy.deepcopy(self.lm).requires_grad_(False).eval()
+        return None if self.lora else Reference(copy.deepcopy(self.lm), self.chunks)
 
     @torch.no_grad()
     def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
         """Return the log-probabilities of the completions under the reference ``[batch, completion]``."""
-        model, policy_off = (self.lm, self.lm.disable_adapter()) if frozen is None else (frozen, nullcontext())
-        with policy_off:
-            logits = model(**batch.inputs, logits_to_keep=batch.before, use_cache=False).logits
-        return batch.by_sequence(token_logprobs(logits.float() / temperature, batch.targets, "none")[0])
+        if frozen is not None:
+            judged: Tensor = frozen(batch, temperature)
+            return judged
+        with self.lm.disable_adapter():
+            return batch.by_sequence(score(self.lm, batch, temperature, "none", self.chunks).logprobs)
 
     def exported(self, *, merge: bool = True) -> list[ExportedTensor]:
         """Return the language model's tensors by their Hugging Face names, tied ones once. Adapters are merged, or left
@@ -156,12 +164,13 @@ class ActorCritic(nn.Module):
         modules = self.lm.get_base_model().named_modules()
         return [(name, module) for name, module in modules if "default" in getattr(module, "lora_A", ())]
 
-    def save(self, folder: str, tokenizer: Any, dtype: torch.dtype | None = None) -> None:
-        """Write an ordinary Hugging Face folder, adapters merged."""
+    def save(self, folder: str, tokenizer: Any, weights: Mapping[str, Tensor] | None = None) -> None:
+        """Write an ordinary Hugging Face folder, adapters merged. ``weights``: those of ``weights()``, where they are
+        whole elsewhere."""
         lm = self.lm.get_base_model() if self.lora else self.lm
-        state = {name: value.to(dtype or value.dtype).contiguous() for name, value in self.weights()}
+        state = {name: value.contiguous() for name, value in (weights or dict(self.weights())).items()}
         plain = copy.deepcopy(self.written_config)
-        plain.dtype = dtype or next(self.parameters()).dtype
+        plain.dtype = next(self.parameters()).dtype
         from safetensors.torch import save_file
 
         plain.save_pretrained(folder)
@@ -169,6 +178,19 @@ class ActorCritic(nn.Module):
             lm.generation_config.save_pretrained(folder)
         save_file(state, f"{folder}/model.safetensors", metadata={"format": "pt"})
         tokenizer.save_pretrained(folder)
+
+
+class Reference(nn.Module):
+    """A frozen language model. It is called whole, since DeepSpeed's hooks on it see where a pass ends."""
+
+    def __init__(self, lm: nn.Module, chunks: Chunks | None) -> None:
+        super().__init__()
+        self.lm, self.chunks = lm, chunks
+        self.requires_grad_(False).eval()
+
+    def forward(self, batch: Sequences, temperature: float) -> Tensor:
+        """Return the log-probabilities of a batch's completions ``[batch, completion]``."""
+        return batch.by_sequence(score(self.lm, batch, temperature, "none", self.chunks).logprobs)
 
 
 def check_packing(model: ActorCritic, engine: Any) -> None:
@@ -237,15 +259,3 @@ def _load(
         adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
         model = get_peft_model(model, adapters)
     return model, AutoConfig.from_pretrained(path).get_text_config().hidden_size
-
-
-def token_logprobs(logits: Tensor, ids: Tensor, entropy: str) -> tuple[Tensor, Tensor]:
-    """Return the log-probabilities of ``ids`` ``[rows, kept]`` under ``logits`` ``[rows, kept, words]``, and the
-    entropies there (see ``ActorCritic.forward``; zeros for ``none``)."""
-    log_z = logits.logsumexp(-1)
-    chosen = logits.gather(-1, ids.unsqueeze(-1)).squeeze(-1) - log_z
-    if entropy == "none":
-        return chosen, torch.zeros_like(chosen)
-    with torch.set_grad_enabled(entropy == "gradient" and torch.is_grad_enabled()):
-        spread = log_z - (logits.softmax(-1) * logits).sum(-1)
-    return chosen, spread

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import nn
 
 from conf.schema.config import Config
+from conf.schema.deepspeed import merged
+from conf.schema.learning import Learner
 from trainer.learner.actor_critic import ActorCritic
 from trainer.learner.compiled_extensions import compile_extension
 
@@ -18,24 +21,49 @@ def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
     return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
 
 
+def deepspeed_config(config: Config) -> dict[str, Any]:
+    """Return DeepSpeed's configuration: the learner's own settings and those of ``learner.deepspeed``."""
+    settings = config.learner
+    zero: dict[str, Any] = {"stage": settings.zero_stage}
+    if settings.offload_optimizer:
+        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": settings.gpus_per_rank > 0}
+    own = {
+        "train_micro_batch_size_per_gpu": 1,
+        "gradient_accumulation_steps": 1,
+        "gradient_clipping": settings.grad_clip,
+        "zero_optimization": zero,
+        "bf16": {"enabled": settings.dtype == "bfloat16"},
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 10**9,
+    }
+    return merged(own, settings.deepspeed)
+
+
+def make_optimizer(groups: list[dict[str, Any]], settings: Learner) -> torch.optim.Optimizer:
+    """Return AdamW over groups of parameters: DeepSpeed's where its state is offloaded, else torch's."""
+    options: dict[str, Any] = {"betas": settings.betas, "weight_decay": settings.weight_decay}
+    if settings.offload_optimizer:
+        import deepspeed
+
+        compile_extension("CPUAdamBuilder")
+        offloaded: torch.optim.Optimizer = deepspeed.ops.adam.DeepSpeedCPUAdam(groups, **options)  # AdamW too
+        return offloaded
+    if settings.gpus_per_rank > 0:
+        # In one kernel, without temporaries of the parameters' size. On the CPU it would round otherwise.
+        options["fused"] = True
+    return torch.optim.AdamW(groups, **options)
+
+
 def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
     """Return the engine that trains a model in ``sft`` or ``ppo``; DeepSpeed takes the model apart for it."""
     import deepspeed
 
     settings = config.learner
     actor, critic = model.trained()
-    lr = config.sft.lr if stage == "sft" else settings.lr
-    zero: dict[str, Any] = {"stage": settings.zero_stage}
-    adamw: Any = torch.optim.AdamW
-    if settings.offload_optimizer:
-        zero["offload_optimizer"] = {"device": "cpu", "pin_memory": settings.gpus_per_rank > 0}
-        compile_extension("CPUAdamBuilder")
-        adamw = deepspeed.ops.adam.DeepSpeedCPUAdam  # AdamW too unless told otherwise
-    optimizer = adamw(
-        [{"params": actor, "lr": lr}, *([{"params": critic, "lr": settings.critic_lr}] if critic else [])],
-        betas=settings.betas,
-        weight_decay=settings.weight_decay,
-    )
+    groups: list[dict[str, Any]] = [{"params": actor, "lr": config.sft.lr if stage == "sft" else settings.lr}]
+    if critic:
+        groups.append({"params": critic, "lr": settings.critic_lr})
+    optimizer = make_optimizer(groups, settings)
     schedule = None
     if stage == "ppo":
         algorithm = config.algorithm
@@ -44,17 +72,21 @@ def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
             optimizer, lambda step: lr_factor(step, settings.warmup_steps, total, settings.lr_schedule)
         )
     engine, *_ = deepspeed.initialize(
-        model=model,
-        optimizer=optimizer,
-        lr_scheduler=schedule,
-        config={
-            "train_micro_batch_size_per_gpu": 1,
-            "gradient_accumulation_steps": 1,
-            "gradient_clipping": settings.grad_clip,
-            "zero_optimization": zero,
-            "bf16": {"enabled": settings.dtype == "bfloat16"},
-            "zero_allow_untested_optimizer": True,
-            "steps_per_print": 10**9,
-        },
+        model=model, optimizer=optimizer, lr_scheduler=schedule, config=deepspeed_config(config)
     )
     return engine
+
+
+def place_reference(reference: nn.Module, config: Config, device: torch.device) -> nn.Module:
+    """Return a frozen module ready to be called on ``device``. Under ZeRO-3 its weights are shared out over the ranks
+    like the policy's, all of which have to call it together, and offloaded where the policy's are."""
+    if config.learner.zero_stage < 3:
+        return reference.to(device)
+    import deepspeed
+
+    settings = deepspeed_config(config)
+    settings["zero_optimization"].pop("offload_optimizer", None)
+    engine, *_ = deepspeed.initialize(model=reference, config=settings)
+    engine.eval()  # returns nothing
+    sharded: nn.Module = engine
+    return sharded

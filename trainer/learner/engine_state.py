@@ -1,13 +1,15 @@
 """The state of a learner rank beside the policy's folder, to go on bitwise where it was.
 
-DeepSpeed writes the engine (model, critic, optimiser, schedule) in its own files, one set a rank. They are pickles, and
-are read by torch's unpickler for weights, which builds nothing but tensors, plain containers and the three plain
-classes that DeepSpeed itself puts there. The rest is JSON, one file a rank.
+DeepSpeed writes the engine (what is trained of model and critic, optimiser, schedule) in its own files, one set a rank.
+Frozen weights are not repeated: they are those of the model that a stage begins with. The files are pickles, and are
+read by torch's unpickler for weights, which builds nothing but tensors, plain containers and the three plain classes
+that DeepSpeed itself puts there. The rest is JSON, one file a rank.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 from collections.abc import Iterator
@@ -28,8 +30,10 @@ class CheckpointMismatch(RuntimeError):
 def save_state(engine: Any, folder: Path, rank: int, ranks: int, own: dict[str, Any]) -> None:
     """Write the engine's state, this process's random states and ``own``, which is JSON; to be called on every rank."""
     folder.mkdir(parents=True, exist_ok=True)
-    engine.save_checkpoint(str(folder), tag=TAG, save_latest=False)
-    state = own | {"ranks": ranks, "parameters": shapes(engine.module), "random": random_state()}
+    with without_frozen(engine.module):
+        engine.save_checkpoint(str(folder), tag=TAG, save_latest=False, exclude_frozen_parameters=True)
+    known = {"ranks": ranks, "parameters": shapes(engine.module), "frozen": frozen_sum(engine.module, rank)}
+    state = own | known | {"random": random_state()}
     _file(folder, rank).write_text(json.dumps(state) + "\n", encoding="utf-8")
 
 
@@ -46,9 +50,12 @@ def restore_state(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str,
             raise CheckpointMismatch(
                 f"{folder} is of another model: parameter {name} has shape {then} there and {now} here"
             )
-    with weights_only():
-        engine.load_checkpoint(str(folder), tag=TAG)
     state = json.loads(_file(folder, rank).read_text(encoding="utf-8"))
+    if not math.isclose(frozen_sum(engine.module, rank), state["frozen"], rel_tol=1e-6):
+        raise CheckpointMismatch(f"{folder} holds adapters of other weights than those of the model that was loaded")
+    with weights_only():
+        # Frozen parameters are not in it; that all others are was seen by their shapes.
+        engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
     restore_random(state["random"])
     return state
 
@@ -60,6 +67,38 @@ def _file(folder: Path, rank: int) -> Path:
 def shapes(module: torch.nn.Module) -> dict[str, list[int]]:
     """Return every parameter's shape by its name; the whole one of a parameter that ZeRO 3 shares out."""
     return {name: list(getattr(value, "ds_shape", value.shape)) for name, value in module.named_parameters()}
+
+
+@torch.no_grad()
+def frozen_sum(module: torch.nn.Module, rank: int) -> float:
+    """Return a sum over the frozen parameters, or over this rank's share of them, that tells other weights apart."""
+    frozen = [value for value in module.parameters() if not value.requires_grad]
+    return sum(float(_own_share(value, rank).abs().sum(dtype=torch.float64)) for value in frozen)
+
+
+def _own_share(value: Any, rank: int) -> torch.Tensor:
+    """Return what this rank holds of a parameter; the last share is filled up with what was in memory."""
+    if not hasattr(value, "ds_tensor"):
+        return torch.as_tensor(value)
+    share: torch.Tensor = value.ds_tensor
+    return share[: max(0, value.ds_numel - rank * share.numel())]
+
+
+@contextmanager
+def without_frozen(module: torch.nn.Module) -> Iterator[None]:
+    """Have a module's state leave out its frozen parameters under all of their names: DeepSpeed leaves a tied one in
+    under its second."""
+
+    def drop(_: torch.nn.Module, state: dict[str, Any], *__: Any) -> None:
+        for name, value in module.named_parameters(remove_duplicate=False):
+            if not value.requires_grad:
+                state.pop(name, None)
+
+    hook = module.register_state_dict_post_hook(drop)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextmanager

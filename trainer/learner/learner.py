@@ -7,6 +7,7 @@ ranks, and a step is taken when its last micro-batch is in.
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Sequence
@@ -28,7 +29,7 @@ from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
 from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
-from trainer.learner.deepspeed_engine import make_engine
+from trainer.learner.deepspeed_engine import make_engine, place_reference
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.learner.taken_batch import TakenBatch
@@ -36,6 +37,7 @@ from trainer.learner.weight_sender import SendingRank
 from trainer.run_folder.checkpoints import LEARNER
 from trainer.run_folder.files import complete_folder
 
+_LOG = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
 # Settings of ``policy_loss``.
@@ -72,13 +74,14 @@ class Learner(SendingRank):
             path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
             attention=attention, dropout=stage == "sft",
         )  # fmt: skip
+        self._cut_projection(model)
         self.base = None
         # Copied before DeepSpeed takes the model apart.
         self.frozen = model.reference() if stage == "ppo" and self.kl_coef else None
         self.engine = make_engine(model, self.config, stage)
         self.model: ActorCritic = self.engine.module
         if self.frozen is not None:
-            self.frozen.to(self.engine.device)
+            self.frozen = place_reference(self.frozen, self.config, self.engine.device)
         self._collate = partial(pad if settings.packing == "padded" else pack, device=self.engine.device)
         if settings.packing == "packed":
             check_packing(self.model, self.engine)
@@ -86,6 +89,17 @@ class Learner(SendingRank):
         self.model.train()
         if stage == "ppo":
             check_repeats(self.model, self.engine)
+
+    def _cut_projection(self, model: ActorCritic) -> None:
+        """Have tokens projected onto the vocabulary in chunks where a micro-batch has more logits than one may have."""
+        settings = self.config.learner
+        tokens = max(1, settings.logits_per_chunk // model.words)
+        # By the limit, not by what a micro-batch holds: under ZeRO-3 all ranks must go the same way.
+        if tokens < settings.max_tokens_per_microbatch and not model.project_in_chunks(tokens):
+            _LOG.warning(
+                "learner.logits_per_chunk has no effect on this model: what it does to its logits is not known, so "
+                "all logits of a micro-batch are held at once"
+            )
 
     # -- stage 1 ---------------------------------------------------------------------------------------------
 
@@ -321,9 +335,9 @@ class Learner(SendingRank):
     def checkpoint(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0) and beside it all that ``restore`` needs; to be called on
         every rank. Whoever asks makes the folder complete."""
-        with self.gathered(list(self.model.lm.parameters())):
-            if self.rank == 0:
-                self.model.save(folder, self.tokenizer)
+        weights = self.collect()
+        if self.rank == 0:
+            self.model.save(folder, self.tokenizer, weights)
         own = {"version": self.version, "kl_coef": self.kl_coef}
         save_state(self.engine, Path(folder) / LEARNER, self.rank, self.ranks, own)
 
@@ -335,10 +349,10 @@ class Learner(SendingRank):
 
     def save(self, folder: str) -> None:
         """Write the policy as a Hugging Face folder (rank 0); to be called on every rank. Complete or absent."""
-        with self.gathered(list(self.model.lm.parameters())):
-            if self.rank == 0:
-                with complete_folder(Path(folder)) as partial:
-                    self.model.save(str(partial), self.tokenizer)
+        weights = self.collect()
+        if self.rank == 0:
+            with complete_folder(Path(folder)) as partial:
+                self.model.save(str(partial), self.tokenizer, weights)
         if self.ranks > 1:
             dist.barrier()
 

@@ -65,6 +65,17 @@ class SendingRank(Rank):
                 nbytes += bucket.data.nbytes
         return tuple(references), nbytes
 
+    def collect(self) -> dict[str, torch.Tensor]:
+        """Return the policy's tensors in the memory of the first rank's machine, nothing on the others; to be called
+        on every rank. Only one tensor at a time is whole on a GPU that has a share of it."""
+        found = {}
+        for tensor in self.model.exported():
+            with self.gathered(tensor.parts), torch.no_grad():
+                if self.rank == 0:
+                    # What ZeRO-3 gathered is gone afterwards.
+                    found[tensor.name] = tensor.make().to("cpu", copy=self.config.learner.zero_stage == 3)
+        return found
+
     def open_channel(self, workers: Sequence[Any], host: str, port: int) -> None:
         """Meet the rollout workers for transfers over NCCL; to be called on every rank."""
         from trainer.learner.nccl_channel import Channel

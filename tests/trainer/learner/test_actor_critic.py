@@ -10,7 +10,8 @@ from torch import nn
 
 from conf.schema.model import Lora
 from trainer.algorithm.experience import pack, pad
-from trainer.learner.actor_critic import ActorCritic, token_logprobs
+from trainer.learner.actor_critic import ActorCritic
+from trainer.learner.token_logprobs import token_logprobs
 
 ROWS = [([5, 6, 7], [8, 9]), ([11], [12, 13, 14]), ([20, 21], [22])]
 

@@ -102,6 +102,23 @@ def refused(config, folder: str, others, port: int):
     return errors, results, made.exists(), same
 
 
+def adapters(config, folder: str, port: int):
+    """The names of the module's tensors in a checkpoint, and the error of going on with another frozen weight."""
+    learner = learner_for(config, port)
+    learner.train_step(make_batch())
+    learner.checkpoint(folder)
+    (file,) = (Path(folder) / "learner" / "engine").glob("*model_states.pt")
+    names = list(torch.load(file, weights_only=False)["module"])
+    frozen = next(value for value in learner.model.parameters() if not value.requires_grad)
+    with torch.no_grad():
+        getattr(frozen, "ds_tensor", frozen).mul_(1.01)
+    try:
+        learner.restore(folder)
+    except CheckpointMismatch as error:
+        return names, str(error)
+    return names, ""
+
+
 ADAPTIVE = ["algorithm.kl_control=adaptive", "algorithm.kl_target=0.001", "algorithm.kl_horizon=26"]
 
 
@@ -138,12 +155,15 @@ def learners(tiny_model, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
     others = {"model": configure(tiny_model, "learner.critic=separate"), "ranks": None}
     zero = [configure(tiny_model, f"learner.zero_stage={stage}", "algorithm.whiten=false") for stage in range(4)]
+    lora = [configure(tiny_model, f"learner.zero_stage={stage}", "+model.lora={rank: 2}") for stage in (0, 2, 3)]
     separate = configure(tiny_model, "learner.zero_stage=3", *ADAPTIVE, "learner.critic=separate")
     return in_a_process(
         every_case,
         {
             "on": (interrupted, zero[0], str(folder / "on")),
             "on, separate": (interrupted, separate, str(folder / "separate")),
+            **{f"on, lora {stage}": (interrupted, lora[stage], str(folder / f"lora{stage}")) for stage in range(3)},
+            **{f"adapters {stage}": (adapters, lora[stage], str(folder / f"a{stage}")) for stage in range(3)},
             "refused": (refused, zero[1], str(folder / "refused"), others),
             **{f"loss {stage}": (broken, zero[stage], "loss") for stage in (0, 2)},
             **{f"gradient {stage}": (broken, zero[stage], "gradient") for stage in range(4)},
@@ -151,12 +171,19 @@ def learners(tiny_model, tmp_path_factory):
     )
 
 
-@pytest.mark.parametrize("name", ["on", "on, separate"])
+@pytest.mark.parametrize("name", ["on", "on, separate", "on, lora 0", "on, lora 1", "on, lora 2"])
 def test_a_learner_goes_on_bitwise_from_its_checkpoint(learners, name):
     found = dict(learners[name])
     coef = found.pop("kl_coef")
     assert found == {"version": (3, 3), "weights": True, "optimizer": True, "metrics": []}
     assert (coef != 0.02) == (name == "on, separate")
+
+
+@pytest.mark.parametrize("stage", range(3))
+def test_with_lora_a_checkpoint_has_the_adapters_alone_and_goes_with_their_model(learners, stage):
+    names, error = learners[f"adapters {stage}"]
+    assert {"lora_A" in name or "lora_B" in name or name.startswith("value_head.") for name in names} == {True}
+    assert "adapters of other weights" in error
 
 
 def test_a_checkpoint_of_another_model_or_that_runs_something_is_refused(learners):

@@ -7,6 +7,7 @@ instead of zeros, so that every path carries a gradient. The cases cover, not mu
 
 - ZeRO 0, 1, 2, 3, each with one and with two ranks, with a micro-batch of one sequence (no padding), of some (padding
   by neighbours) and of all (padding by the longest), each at least twice over;
+- the vocabulary projected a few tokens at a time, with every ZeRO stage from 1, packed, recomputed, full and LoRA;
 - sequences packed in one row, with every stage, number of ranks, kind of critic, full and LoRA; activations recomputed
   instead of kept, packed or padded;
 - shared, separate and no critic; every estimator; both aggregations; KL in the reward and in the loss; full and LoRA,
@@ -62,6 +63,7 @@ FAMILIES = {
 }
 ALL, SOME, ONE = 8192, 100, 16  # tokens a micro-batch
 PACKED = ("learner.packing=packed",)
+CHUNKED = ("learner.logits_per_chunk=2000",)
 RECOMPUTED = ("learner.gradient_checkpointing=true",)
 # Ranks, ZeRO stage, tokens a micro-batch, and what else is set.
 CASES = [
@@ -80,6 +82,9 @@ CASES = [
     *[("grpo", *cut, *PACKED) for cut in [(2, 1, ALL)]],
     *[("gae", 1, 2, SOME, *RECOMPUTED), ("gae", 2, 3, ALL, *RECOMPUTED, *PACKED)],
     *[("lora separate", 1, 3, SOME, *RECOMPUTED), ("lora", 2, 2, ALL, *RECOMPUTED, *PACKED)],
+    *[("gae", *cut, *CHUNKED) for cut in [(1, 1, ALL), (2, 2, SOME), (2, 3, ONE)]],
+    *[("lora", 2, 3, SOME, *CHUNKED), ("separate", 1, 2, ALL, *CHUNKED, *PACKED)],
+    *[("gae", 2, 3, ALL, *RECOMPUTED, *CHUNKED, *PACKED)],
 ]
 
 

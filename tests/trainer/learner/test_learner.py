@@ -12,7 +12,6 @@ from conf.schema.base import ConfigError
 from tests.ports import free_port
 from tests.trainer.ranks import configure, gathered, make_batch, parameters
 from trainer.algorithm.experience import Experience
-from trainer.learner.deepspeed_engine import lr_factor
 from trainer.learner.learner import Learner, NonFiniteLoss
 
 
@@ -214,9 +213,3 @@ def test_offloading_and_bfloat16_take_the_same_steps_and_packing_is_refused_wher
         apart = sum(abs(after - start - moved[name]).sum() for name, (start, after) in weights.items())
         assert apart < limit * sum(abs(change).sum() for change in moved.values()), way
     assert refusal.startswith("learner.packing: 'packed' is not allowed for this model")
-
-
-def test_the_learning_rate_warms_up_and_falls_to_nothing():
-    linear = [lr_factor(step, 1, 4, "linear") for step in range(5)]
-    assert linear == [0.5, 0.75, 0.5, 0.25, 0.0]
-    assert [lr_factor(step, 1, 4, "constant") for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
