@@ -34,6 +34,11 @@ class InferenceEngine(Group):
         return check_arguments(value, cls.model_fields, cls.refused_arguments)
 
     @property
+    def stages(self) -> int:
+        """The stages that a model's layers form, each on GPUs of its own."""
+        return 1
+
+    @property
     def parallel(self) -> int:
         """The GPUs that one engine's model is split over."""
-        return self.tensor_parallel_size
+        return self.tensor_parallel_size * self.stages

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -84,9 +84,8 @@ def engines_use_their_gpus(config: Config) -> None:
     for name, group in engines(config).items():
         if group.gpus == group.parallel or max(group.gpus, group.parallel) <= 1:
             continue
-        stages = getattr(group, "pipeline_parallel_size", 1)
         split = f"{name}.tensor_parallel_size {group.tensor_parallel_size}"
-        split += f" × {name}.pipeline_parallel_size {stages}" if stages > 1 else ""
+        split += f" × {name}.pipeline_parallel_size {group.stages}" if group.stages > 1 else ""
         gpus = f"{name}.gpus={group.parallel}" if group.parallel > 1 else f"{name}.gpus up to 1"
         more = f", or {name}.tensor_parallel_size={group.gpus:g}" if group.gpus > 1 and group.gpus % 1 == 0 else ""
         raise ValueError(
@@ -97,24 +96,29 @@ def engines_use_their_gpus(config: Config) -> None:
 
 def engines_fit_on_a_shared_gpu(config: Config) -> None:
     """Refuse engines that would take more than the whole memory of a GPU that they may share."""
-    found = {name: group for name, group in engines(config).items() if group.gpus}
-    beside = [name for name in config.cluster.beside if name in found]
-    together = [dict.fromkeys(beside, 1)]
-    apart = {name: group for name, group in found.items() if name not in beside and group.gpus < 1}
-    # Of the others, as many as have room on one GPU by what they reserve of it.
-    most = {name: min(group.workers, int(1 / group.gpus + 1e-9)) for name, group in apart.items()}
-    for counts in product(*(range(count + 1) for count in most.values())):
-        if sum(count * group.gpus for count, group in zip(counts, apart.values(), strict=True)) <= 1 + 1e-9:
-            together.append(dict(zip(apart, counts, strict=True)))
-    for counts in together:
+    found = engines(config)
+    for counts in _on_one_gpu(config):
         shares = {name: count * found[name].gpu_memory_utilization for name, count in counts.items() if count}
         if sum(shares.values()) > 1 + 1e-9:
+            keys = " and ".join(f"{name}.gpu_memory_utilization" for name in shares)
             parts = " and ".join(f"{counts[name]} × {name} {found[name].gpu_memory_utilization:g}" for name in shares)
             raise ValueError(
-                f"{'.gpu_memory_utilization and '.join(shares)}.gpu_memory_utilization: engines that share a GPU take "
-                f"{sum(shares.values()):g} of its memory ({parts}); allowed: at most 1 together, the learner's share "
-                "left out where it is there too"
+                f"{keys}: engines that share a GPU take {sum(shares.values()):g} of its memory ({parts}); allowed: up "
+                "to 1 together, less where the learner is there too"
             )
+
+
+def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
+    """Yield how many engines of each role may come to lie on one GPU, by what they reserve of it: those beside a
+    learner rank, or the others that reserve a part of one."""
+    parts = {name: group for name, group in engines(config).items() if 0 < group.gpus < 1}
+    beside = dict.fromkeys((name for name in config.cluster.beside if name in parts), 1)
+    apart = [name for name in parts if name not in beside]
+    most = [min(parts[name].workers, int(1 / parts[name].gpus + 1e-9)) for name in apart]
+    choices = product(*(range(count + 1) for count in most))
+    for counts in (beside, *(dict(zip(apart, chosen, strict=True)) for chosen in choices)):
+        if sum(count * parts[name].gpus for name, count in counts.items()) <= 1 + 1e-9:
+            yield counts
 
 
 def some_reward_counts(config: Config) -> None:

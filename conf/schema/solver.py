@@ -62,9 +62,9 @@ class VllmSolver(InferenceEngine, ModelSolver):
         return value and check_quantization(value)
 
     @property
-    def parallel(self) -> int:
-        """The GPUs that one engine's model is split over."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size
+    def stages(self) -> int:
+        """The stages that a model's layers form, each on GPUs of its own."""
+        return self.pipeline_parallel_size
 
 
 class OpenAISolver(ModelSolver):

@@ -23,7 +23,13 @@ import torch
 
 from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
-from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, keeps_weights, prepare_process
+from rollout.engine.vllm_arguments import (
+    EngineSettings,
+    engine_arguments,
+    keeps_weights,
+    prepare_process,
+    starting_alone,
+)
 from rollout.engine.weight_update import Entry, Loaded
 
 if TYPE_CHECKING:
@@ -102,7 +108,8 @@ class Engine:
         gc.disable()
         try:
             arguments = engine_arguments(self.settings)
-            self._engine = self._make(arguments)
+            with starting_alone(self.settings.sizes.gpus):
+                self._engine = self._make(arguments)
         finally:
             if collects:
                 gc.enable()

@@ -24,7 +24,6 @@ def solver_engine(solver: VllmSolver, seed: int) -> EngineSettings:
         solver.dtype,
         seed,
         prefix_caching=True,
-        pipeline_parallel_size=solver.pipeline_parallel_size,
         quantization=solver.quantization,
         frozen=True,
     )

@@ -270,8 +270,7 @@ def engine_memory(
 
     Where the GPU's size is not known, keys and values are those of ``max_num_seqs`` sequences of ``max_model_len``.
     """
-    width, stages = WIDTH[dtype], getattr(group, "pipeline_parallel_size", 1)
-    gpus = tensor_parallel * stages
+    width, gpus = WIDTH[dtype], tensor_parallel * group.stages
     over = f" / {gpus} GPUs" if gpus > 1 else ""
     small = shape.in_matrices if bits is not None else 0
     weights = ((shape.parameters - small) * width + small * (bits or 0) / 8) / gpus
@@ -296,7 +295,7 @@ def token_bytes(shape: Shape, group: Rollout | VllmSolver, dtype: str, tensor_pa
     """Return the bytes of a token's keys and values on each GPU of an engine: those of a head are on one GPU at
     least, those of a layer on its stage's."""
     cache = str(group.engine_arguments.get("kv_cache_dtype", "auto"))
-    split = min(tensor_parallel, shape.kv_heads) * getattr(group, "pipeline_parallel_size", 1)
+    split = min(tensor_parallel, shape.kv_heads) * group.stages
     return kv_bytes(shape, dtype, cache) / split
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.table import Table
@@ -11,6 +12,7 @@ from rich.table import Table
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
+from conf.schema.rules import engines
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
 from trainer.cluster.placement import bundles, role_sizes
@@ -76,7 +78,7 @@ def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, bits: flo
 
 def _misfit(role: str, group: InferenceEngine, shape: sizes.Shape) -> str:
     """Say in one line why a model cannot be split as configured; nothing if it can."""
-    parallel, stages = group.tensor_parallel_size, getattr(group, "pipeline_parallel_size", 1)
+    parallel, stages = group.tensor_parallel_size, group.stages
     if shape.heads % parallel:
         allowed = ", ".join(str(count) for count in range(1, 17) if shape.heads % count == 0)
         return f"{role}.tensor_parallel_size: {parallel} does not divide the {shape.heads} heads; allowed: {allowed}"
@@ -96,6 +98,23 @@ def gpu_gib(config: Config) -> float | None:
         return None
     found = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
     return round(min(found) / sizes.GIB, 1)
+
+
+def without_gpu(config: Config) -> str | None:
+    """Say in one line which engines have no GPU to compute on, where the vLLM that is installed here needs one; None if
+    none, or where the run would be elsewhere."""
+    try:
+        built_for_gpus = "cpu" not in version("vllm")
+    except PackageNotFoundError:  # the one for the CPU has another name
+        built_for_gpus = False
+    if built_for_gpus and config.cluster.address is None and config.rollout.replay is None:
+        for name, group in engines(config).items():
+            if not group.gpus:
+                return (
+                    f"{name}.gpus: 0 is not allowed with the vLLM that is installed, which computes on GPUs alone; "
+                    "allowed: cluster=gpu1 and others, or the environment of requirements/cpu.lock"
+                )
+    return None
 
 
 def over_full(config: Config, memory: list[GpuRole]) -> str | None:
