@@ -21,8 +21,8 @@ LEARNER_OVERHEAD = 3 * GIB
 ENGINE_OVERHEAD = 2 * GIB
 # The share of what comes and goes in a step that the allocator's gaps add to it.
 FRAGMENTS = 0.05
-# DeepSpeed's own settings, in numbers: a bucket of gradients on their way to other ranks, a group of weights that ZeRO-3
-# steps at once, and what it has gathered at most.
+# DeepSpeed's own settings, in numbers: a bucket of gradients on their way to other ranks, a group of weights that
+# ZeRO-3 steps at once, and what it has gathered at most.
 BUCKET, STEP_GROUP, GATHERED = 5e8, 1e9, 1e9
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 # The bytes that a logit takes at the peak of its backward pass: as the model made it, in float32, over the temperature,
