@@ -172,19 +172,6 @@ def test_loaded_weights_are_whole_tied_head_included(engine, models):
         assert 0 < times.pause_s <= engine.stats.pause_s
 
 
-def test_an_ordinary_reload_proves_what_it_was_given_where_the_head_is_tied(engine, models, first_version, monkeypatch):
-    """As on a GPU, where nothing is packed: the head is added to what is loaded, and vLLM refuses to load it alone."""
-    monkeypatch.setattr(engine, "_loader", None)
-
-    async def go():
-        await engine.load_weights(models[1].named_parameters(), 1, verify=True)
-        return await engine.generate(PROMPT, Sampling(10, 1.0, seed=1))
-
-    generation = asyncio.run(go())
-    expected = logprobs(models[1], generation.prompt_ids, generation.token_ids)
-    assert generation.logprobs == pytest.approx(expected, abs=1e-4)
-
-
 def entries(model, names=""):
     return make_bucket([pair for pair in model.named_parameters() if names in pair[0]], digests=True).entries
 
