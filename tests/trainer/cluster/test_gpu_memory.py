@@ -168,8 +168,8 @@ FOUR = ["solver.workers=1", "solver.gpus=4", "learner.ranks=2"]
         ("70b", [*FOUR, "solver.tensor_parallel_size=4"], 2 * 70.553706e9 / 4),
         ("70b", [*FOUR, "solver.tensor_parallel_size=2", "solver.pipeline_parallel_size=2"], 2 * 70.553706e9 / 4),
         # Of 32.76 G parameters the 31.21 G in matrices have 4 bits, and 20 bits more for each 128 of them.
-        ("32b", ["solver.quantization=awq"], 2 * (32.7617e9 - 31.2070e9) + 31.2070e9 * (4 + 20 / 128) / 8),
-        ("32b", ["solver.quantization=fp8"], 2 * (32.7617e9 - 31.2070e9) + 31.2070e9),
+        ("32b", ["solver.quantization=awq"], 2 * (32.763418e9 - 31.205622e9) + 31.205622e9 * (4 + 20 / 128) / 8),
+        ("32b", ["solver.quantization=fp8"], 2 * (32.763418e9 - 31.205622e9) + 31.205622e9),
     ],
 )
 def test_a_solver_over_four_of_eight_gpus_and_a_quantised_one_on_one(capsys, solver, overrides, weights):
