@@ -85,13 +85,13 @@ def _check_resources(config: Config, console: Console) -> None:
 
     from trainer.cluster.placement import shortage
     from trainer.cluster.ray_cluster import available
-    from trainer.cluster.resource_plan import gpu_roles, over_full, show
+    from trainer.cluster.resource_plan import gpu_roles, over_full, show, without_gpu
     from trainer.workers.errors import first_line
 
     memory = gpu_roles(config)
     show(config, memory, console)
-    if (full := over_full(config, memory)) is not None:
-        raise ConfigError(full)
+    if (wrong := without_gpu(config) or over_full(config, memory)) is not None:
+        raise ConfigError(wrong)
     local = config.cluster.address is None
     try:
         missing = shortage(config, available(config), "this machine" if local else "the cluster")

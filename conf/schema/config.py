@@ -53,6 +53,11 @@ class Config(Group):
         """The folder or hub name of the model that the policy begins with."""
         return model_path(self.start_from or self.model.path)
 
+    @property
+    def policy_dtype(self) -> str:
+        """The type of numbers of the policy's engines."""
+        return self.model.dtype or self.learner.dtype
+
     @field_validator("run_dir")
     @classmethod
     def _folder(cls, value: str | None) -> str | None:

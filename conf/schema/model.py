@@ -22,10 +22,11 @@ class Lora(Group):
 
 
 class Model(Group):
-    """The decomposer. ``path`` is a folder, a Hugging Face name, or ``package:NAME`` for a shipped model."""
+    """The decomposer. ``path`` is a folder, a Hugging Face name, or ``package:NAME`` for a shipped model. ``dtype`` is
+    that of its engines; null: the learner's."""
 
     path: Annotated[str, MODEL]
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16"] | None = None
     lora: Lora | None = None
 
 

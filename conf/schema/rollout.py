@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -27,10 +27,13 @@ class Rollout(InferenceEngine):
     weights included. ``episode_timeout_s`` and ``episode_solver_tokens`` limit one episode; null is no limit of tokens.
     """
 
+    # Pushed weights are not quantised. Stages of a pipeline hold batches between two steps, so that a load would give
+    # their tokens a version too new.
+    refused_arguments: ClassVar[tuple[str, ...]] = ("pipeline_parallel_size", "quantization", "quantization_config")
+
     concurrency: Annotated[int, FREE] = Field(128, ge=1)
     episode_timeout_s: float = Field(3600.0, gt=0)
     episode_solver_tokens: int | None = Field(None, ge=1)
-    tensor_parallel_size: Annotated[int, FREE] = Field(1, ge=1)
     record: bool = False
     replay: Annotated[str | None, PATH] = None
     weights: Weights

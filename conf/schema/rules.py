@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import TYPE_CHECKING
 
+from conf.schema.engine import InferenceEngine
 from conf.schema.own_parts import is_own
 from conf.schema.strategy import UNTRAINED
 
@@ -64,11 +66,59 @@ def nccl_has_what_it_needs(config: Config) -> None:
         )
     if config.model.lora is not None and weights.adapter_only:
         raise ValueError(f"{key}.adapter_only: true is for object_store; allowed with transport nccl: false")
-    if config.model.dtype != config.learner.dtype:
+    if config.policy_dtype != config.learner.dtype:
         raise ValueError(
-            f"{key}.transport: 'nccl' sends weights as they are, and model.dtype is {config.model.dtype} where "
+            f"{key}.transport: 'nccl' sends weights as they are, and model.dtype is {config.policy_dtype} where "
             f"learner.dtype is {config.learner.dtype}; allowed: the same, or object_store"
         )
+
+
+def engines(config: Config) -> dict[str, InferenceEngine]:
+    """Return the groups that have engines of our own, by role."""
+    groups = {"rollout": config.rollout, "solver": config.solver}
+    return {name: group for name, group in groups.items() if isinstance(group, InferenceEngine)}
+
+
+def engines_use_their_gpus(config: Config) -> None:
+    """Refuse engines that are split over other than their GPUs."""
+    for name, group in engines(config).items():
+        if group.gpus == group.parallel or max(group.gpus, group.parallel) <= 1:
+            continue
+        split = f"{name}.tensor_parallel_size {group.tensor_parallel_size}"
+        split += f" × {name}.pipeline_parallel_size {group.stages}" if group.stages > 1 else ""
+        gpus = f"{name}.gpus={group.parallel}" if group.parallel > 1 else f"{name}.gpus up to 1"
+        more = f", or {name}.tensor_parallel_size={group.gpus:g}" if group.gpus > 1 and group.gpus % 1 == 0 else ""
+        raise ValueError(
+            f"{name}.gpus: {group.gpus:g} for each engine does not go with {split}, by which an engine is split over "
+            f"{group.parallel}; allowed: {gpus}{more}"
+        )
+
+
+def engines_fit_on_a_shared_gpu(config: Config) -> None:
+    """Refuse engines that would take more than the whole memory of a GPU that they may share."""
+    found = engines(config)
+    for counts in _on_one_gpu(config):
+        shares = {name: count * found[name].gpu_memory_utilization for name, count in counts.items() if count}
+        if sum(shares.values()) > 1 + 1e-9:
+            keys = " and ".join(f"{name}.gpu_memory_utilization" for name in shares)
+            parts = " and ".join(f"{counts[name]} × {name} {found[name].gpu_memory_utilization:g}" for name in shares)
+            raise ValueError(
+                f"{keys}: engines that share a GPU take {sum(shares.values()):g} of its memory ({parts}); allowed: up "
+                "to 1 together, less where the learner is there too"
+            )
+
+
+def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
+    """Yield how many engines of each role may come to lie on one GPU, by what they reserve of it: those beside a
+    learner rank, or the others that reserve a part of one."""
+    parts = {name: group for name, group in engines(config).items() if 0 < group.gpus < 1}
+    beside = dict.fromkeys((name for name in config.cluster.beside if name in parts), 1)
+    apart = [name for name in parts if name not in beside]
+    most = [min(parts[name].workers, int(1 / parts[name].gpus + 1e-9)) for name in apart]
+    choices = product(*(range(count + 1) for count in most))
+    for counts in (beside, *(dict(zip(apart, chosen, strict=True)) for chosen in choices)):
+        if sum(count * parts[name].gpus for name, count in counts.items()) <= 1 + 1e-9:
+            yield counts
 
 
 def some_reward_counts(config: Config) -> None:
@@ -78,9 +128,14 @@ def some_reward_counts(config: Config) -> None:
 
 
 def each_neighbour_has_a_rank(config: Config) -> None:
-    """Refuse more workers beside learner ranks than there are ranks."""
+    """Refuse more workers beside learner ranks than there are ranks, and workers that are larger than a GPU."""
     for role in config.cluster.beside:
         count = getattr(getattr(config, role), "workers", 1)
+        if (gpus := getattr(getattr(config, role), "gpus", 0)) > 1:
+            raise ValueError(
+                f"cluster.beside: '{role}' has engines over {gpus:g} GPUs each, which cannot share one of the "
+                f"learner's; allowed with it: {role}.gpus up to 1"
+            )
         if count > config.learner.ranks:
             raise ValueError(
                 f"cluster.beside: '{role}' has {count} workers, of which each needs a learner rank to lie beside; "
@@ -148,7 +203,8 @@ def replay_trains_what_was_recorded(config: Config) -> None:
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
-    verify_reads_whole_tensors, nccl_has_what_it_needs, some_reward_counts, each_neighbour_has_a_rank,
+    verify_reads_whole_tensors, engines_use_their_gpus, nccl_has_what_it_needs, some_reward_counts,
+    each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
     ppo_has_a_decomposer, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded,
 )  # fmt: skip

@@ -10,6 +10,7 @@ from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from conf.schema.base import FREE, MODEL, PATH, SECRET, Group, Stops
 from conf.schema.engine import InferenceEngine
+from conf.schema.engine_arguments import check_quantization
 from conf.schema.own_parts import PartName, is_own
 
 # What a request says by keys of their own.
@@ -42,12 +43,28 @@ class ModelSolver(Group):
 
 
 class VllmSolver(InferenceEngine, ModelSolver):
-    """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply."""
+    """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply.
+
+    The layers of an engine form ``pipeline_parallel_size`` stages, each on GPUs of its own. ``quantization`` is the
+    name of vLLM's method; null: as the model's folder says.
+    """
 
     backend: Literal["vllm"]
     path: Annotated[str, MODEL]
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    quantization: str | None = None
+    pipeline_parallel_size: Annotated[int, FREE] = Field(1, ge=1)
     timeout_s: Annotated[float, FREE] = Field(120.0, gt=0)
+
+    @field_validator("quantization")
+    @classmethod
+    def _known(cls, value: str | None) -> str | None:
+        return value and check_quantization(value)
+
+    @property
+    def stages(self) -> int:
+        """The stages that a model's layers form, each on GPUs of its own."""
+        return self.pipeline_parallel_size
 
 
 class OpenAISolver(ModelSolver):

@@ -34,6 +34,8 @@ from trainer.stages.evaluation import eval_jobs
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
 
+# Where a solver runs and what of it is kept, which decides no reply.
+PLACES = {"cache", "cache_path", "workers", "threads", "gpus", "tensor_parallel_size", "pipeline_parallel_size"}
 # What problems are told apart by where their data set does.
 GROUPS = ("steps", "subject", "level")
 
@@ -68,7 +70,7 @@ class Cell:
         config = self.config
         # The limits of an episode come with each job.
         keys = config.rollout.model_dump_json(exclude={"episode_timeout_s", "episode_solver_tokens"})
-        return f"{config.decomposer_path} {config.model.dtype} {config.seed} {keys}"
+        return f"{config.decomposer_path} {config.policy_dtype} {config.seed} {keys}"
 
     @property
     def decomposer_free(self) -> bool:
@@ -101,10 +103,10 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
     decomposer = None if cell.engine_key is None else config.start_from or config.model.path
     solver = config.solver.path if isinstance(config.solver, VllmSolver) else None
     decisive = {
-        "solver": config.solver.model_dump(exclude={"cache", "cache_path", "workers", "threads", "gpus"}),
+        "solver": config.solver.model_dump(exclude=PLACES),
         "strategy": config.strategy.model_dump(),
         "context": config.rollout.max_model_len,
-        "dtype": config.model.dtype,
+        "dtype": config.policy_dtype,
         "models": [_files(path) for path in (decomposer, solver)],
         "given": cell.given,
         "budget": budget,

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
@@ -14,10 +20,10 @@ from conf.schema.engine import InferenceEngine
 class EngineSettings:
     """The settings of one engine: a model, the keys of the group that it belongs to, and what is no key.
 
-    ``recompute``: requests in flight at a load have their keys and values computed anew with the loaded weights,
-    instead of going on from those of the weights before. ``transfer``: the backend of vLLM's weight transfer.
-    ``frozen``: only the text is wanted and nothing is ever loaded, so that tokens come without log-probabilities, which
-    cost time, and no memory is spent on quick loads.
+    ``quantization`` is a solver's. ``recompute``: requests in flight at a load have their keys and values computed anew
+    with the loaded weights, instead of going on from those of the weights before. ``transfer``: the backend of vLLM's
+    weight transfer. ``frozen``: only the text is wanted and nothing is ever loaded, so that tokens come without
+    log-probabilities, which cost time, and no memory is spent on quick loads.
     """
 
     path: str
@@ -25,7 +31,7 @@ class EngineSettings:
     dtype: str = "float32"
     seed: int = 0
     prefix_caching: bool = False
-    tensor_parallel_size: int = 1
+    quantization: str | None = None
     frozen: bool = False
     recompute: bool = False
     transfer: str | None = None
@@ -37,9 +43,8 @@ def policy_engine(config: Config) -> EngineSettings:
     return EngineSettings(
         config.decomposer_path,
         rollout,
-        config.model.dtype,
+        config.policy_dtype,
         config.seed,
-        tensor_parallel_size=rollout.tensor_parallel_size,
         recompute=rollout.weights.in_flight == "recompute",
         transfer="nccl" if rollout.weights.transport == "nccl" else None,
     )
@@ -50,8 +55,23 @@ def prepare_process(threads: int) -> None:
     os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
     os.environ["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     os.environ["VLLM_NO_USAGE_STATS"] = "1"
+    # On GPUs vLLM samples with FlashInfer unless told otherwise, and ends where that is not installed or cannot compile
+    # its kernels. It is for top-k and top-p, which no request here has.
+    os.environ["VLLM_USE_FLASHINFER_SAMPLER"] = "0"
     os.environ["OMP_NUM_THREADS"] = str(threads)
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+@contextmanager
+def starting_alone(gpus: float) -> Iterator[None]:
+    """Hold the block back while another engine starts on the same GPU, if an engine has but a part of one. vLLM sees
+    how much is free before and after it has loaded, and would count what the other takes meanwhile as its own."""
+    if not 0 < gpus < 1:
+        yield
+        return
+    device = os.environ.get("CUDA_VISIBLE_DEVICES", "all")
+    with FileLock(Path(tempfile.gettempdir()) / f"engine-start-{os.getuid()}-{device}.lock"):
+        yield
 
 
 def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
@@ -71,8 +91,6 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
             "block_size": 32,
         }
     )
-    if (kept := _kept(settings)) is not None:
-        device["quantization"] = kept
     if settings.transfer is not None:
         from vllm.config import WeightTransferConfig
 
@@ -84,19 +102,44 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
         "max_num_seqs": sizes.max_num_seqs,
         "max_num_batched_tokens": max(sizes.max_num_batched_tokens, sizes.max_model_len),
         "enable_prefix_caching": settings.prefix_caching,
-        "tensor_parallel_size": settings.tensor_parallel_size,
+        "tensor_parallel_size": sizes.tensor_parallel_size,
+        "pipeline_parallel_size": sizes.stages,
+        "distributed_executor_backend": executor(sizes),
+        "quantization": settings.quantization or _kept(settings),
         "enforce_eager": not torch.cuda.is_available(),
         "logprobs_mode": "processed_logprobs",
         "seed": settings.seed,
+        # Else vLLM has a batch on the GPU between two steps, and a load would give its tokens a version too new.
+        "async_scheduling": None if settings.frozen else False,
         **device,
+        **sizes.engine_arguments,
     }
+
+
+def executor(sizes: InferenceEngine) -> str:
+    """Return vLLM's name for how an engine runs on its GPUs.
+
+    One GPU is driven from this process. Several are driven by processes below it, which see the GPUs that Ray gave to
+    this actor, all on its node. Left alone, vLLM would find the actor in the run's placement group and start Ray actors
+    there, on GPUs that are reserved for other roles.
+    """
+    return "mp" if sizes.parallel > 1 else "uni"
+
+
+def keeps_weights(arguments: dict[str, Any]) -> bool:
+    """Return whether an engine with these arguments keeps its weights beside what is packed of them."""
+    if arguments["quantization"] is None:
+        return False
+    from rollout.engine.cpu_reload import METHOD
+
+    return bool(arguments["quantization"] == METHOD)
 
 
 def _kept(settings: EngineSettings) -> str | None:
     """Return the name of the method with which a model keeps its weights beside what is packed of them, or None."""
     import torch
 
-    if settings.frozen or torch.cuda.is_available() or settings.tensor_parallel_size > 1:
+    if settings.frozen or torch.cuda.is_available() or settings.sizes.parallel > 1:
         return None
     from transformers import AutoConfig
 

@@ -23,7 +23,13 @@ import torch
 
 from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
-from rollout.engine.vllm_arguments import EngineSettings, engine_arguments, prepare_process
+from rollout.engine.vllm_arguments import (
+    EngineSettings,
+    engine_arguments,
+    keeps_weights,
+    prepare_process,
+    starting_alone,
+)
 from rollout.engine.weight_update import Entry, Loaded
 
 if TYPE_CHECKING:
@@ -102,13 +108,14 @@ class Engine:
         gc.disable()
         try:
             arguments = engine_arguments(self.settings)
-            self._engine = self._make(arguments)
+            with starting_alone(self.settings.sizes.gpus):
+                self._engine = self._make(arguments)
         finally:
             if collects:
                 gc.enable()
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.sizes.threads)
-        if "quantization" in arguments:
+        if keeps_weights(arguments):
             self._loader = self._prover(self._engine)
         self._engine.set_weight_version("0")
 
@@ -117,9 +124,7 @@ class Engine:
         from vllm.v1.engine.llm_engine import LLMEngine
 
         gc.freeze()
-        # Else vLLM has a batch on the GPU between two steps, and a load would give its tokens a version too new.
-        ahead = None if self.settings.frozen else False
-        return LLMEngine.from_engine_args(EngineArgs(**arguments, async_scheduling=ahead))
+        return LLMEngine.from_engine_args(EngineArgs(**arguments))
 
     @property
     def tokenizer(self) -> Any:
@@ -219,13 +224,16 @@ class Engine:
         if self._loader is not None:
             commit = self._loader.stage(weights, verify=verify)
             return lambda _: commit()
-        named = _with_tied_head(list(weights))
+        given = list(weights)
+        named = _with_tied_head(given)
 
         def load(engine: Any) -> None:
             engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(named)})
             if verify:
                 loader = self._prover(engine)
-                for name, tensor in named:
+                # A head that was added is the embedding, whose places are looked at under its own name; vLLM refuses
+                # to load it alone.
+                for name, tensor in given:
                     loader.prove(name, tensor)
 
         return load

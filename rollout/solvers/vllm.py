@@ -18,7 +18,15 @@ from rollout.solvers.base import Backend, SolverBroken
 
 def solver_engine(solver: VllmSolver, seed: int) -> EngineSettings:
     """Return what the solver's engines are started with."""
-    return EngineSettings(model_path(solver.path), solver, solver.dtype, seed, prefix_caching=True, frozen=True)
+    return EngineSettings(
+        model_path(solver.path),
+        solver,
+        solver.dtype,
+        seed,
+        prefix_caching=True,
+        quantization=solver.quantization,
+        frozen=True,
+    )
 
 
 class EngineSolver(Backend):
@@ -40,7 +48,10 @@ class EngineSolver(Backend):
         files = sorted(Path(path).glob("*")) if Path(path).is_dir() else []
         stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         state = hashlib.sha256(repr(stamps).encode()).hexdigest()
-        return {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
+        found = {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
+        # Only where they are given, so that what an older cache holds is found again.
+        own = {"quantization": self.settings.quantization, "engine_arguments": self.settings.engine_arguments}
+        return found | {name: value for name, value in own.items() if value}
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, and SolverBroken once the engine stopped."""

@@ -196,7 +196,7 @@ BAD = {
     "rollout.weights.transport=nccl": "transport: 'nccl' needs a GPU of its own on either side",
     "rollout.weights.transport=nccl rollout.gpus=1": "found 1 and 0); allowed without: object_store",
     "model=gemma270m model.path=a/b learner=gpu rollout=gpu rollout.weights.transport=nccl": "adapter_only: true is",
-    "learner=gpu rollout=gpu rollout.weights.transport=nccl": "model.dtype is float32 where learner.dtype is bfloat16",
+    "learner=gpu rollout=gpu rollout.weights.transport=nccl model.dtype=float32": "model.dtype is float32 where",
     "rollout.weights.verify=true rollout.tensor_parallel_size=2": "allowed: rollout.tensor_parallel_size 1",
     "learner.critic=none": "learner.critic: 'none' cannot go with algorithm.advantage gae; allowed: shared, separate",
     "algorithm=grpo learner.critic=separate": "learner.critic: 'separate' cannot go with algorithm.advantage grpo",

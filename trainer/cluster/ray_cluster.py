@@ -25,6 +25,8 @@ from trainer.cluster.placement import Node
 
 # Set by Ray for the process of a submitted job.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+# With it an actor that reserves no GPU sees none; without it Ray shows it all of them.
+HIDE_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
 CONNECT_TIMEOUT_S = 10
 # What Ray adds to its folder, and to that a process's id, for the longest name of a socket, for which Linux has 107
 # bytes.
@@ -56,7 +58,8 @@ def start_ray(config: Config) -> None:
     # A job's workers have the copy of the project that came with it, and what the job's environment names.
     in_job = cluster.address is not None and JOB_VARIABLE in os.environ
     folders = "" if in_job else import_folders()
-    environment = {"env_vars": {"PYTHONPATH": folders}} if folders else None
+    variables = {"PYTHONPATH": folders} if folders else {}
+    environment = {"env_vars": variables | {HIDE_GPUS: "1"}}
     # Ray sets a handler of its own, which would end the process at once whenever the signal comes.
     before = signal.getsignal(signal.SIGTERM)
     try:

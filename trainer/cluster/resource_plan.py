@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 
 from rich.console import Console
 from rich.table import Table
 
 from conf.schema.config import Config
+from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
+from conf.schema.rules import engines
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
 from trainer.cluster.placement import bundles, role_sizes
@@ -18,13 +21,15 @@ from trainer.cluster.placement import bundles, role_sizes
 @dataclass(frozen=True)
 class GpuRole:
     """A role with GPUs, and what one of its actors holds on each. ``minimum`` (GiB) is what it cannot do without,
-    ``pushed`` (bytes) what the learner sends at every version."""
+    ``pushed`` (bytes) what the learner sends at every version, ``misfit`` a line that says why its model cannot be
+    split over its GPUs."""
 
     role: str
     parts: list[sizes.Part]
     minimum: float
     limit: str = ""
     pushed: float = 0.0
+    misfit: str = ""
 
     @property
     def gib(self) -> float:
@@ -45,10 +50,11 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
         if "learner" in with_gpus:
             made.append(_learner(config, shape))
         if "rollout" in with_gpus:
-            made.append(_engine(config, "rollout", shape, config.model.dtype, config.rollout.tensor_parallel_size))
+            made.append(_engine(config, "rollout", shape, config.policy_dtype))
     if "solver" in with_gpus and isinstance(config.solver, VllmSolver):
-        shape = sizes.shape_of(solver or model_path(config.solver.path))
-        made.append(_engine(config, "solver", shape, config.solver.dtype))
+        path = solver or model_path(config.solver.path)
+        bits = sizes.weight_bits(config.solver.quantization, path)
+        made.append(_engine(config, "solver", sizes.shape_of(path), config.solver.dtype, bits))
     return made
 
 
@@ -59,24 +65,69 @@ def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
     return GpuRole("learner", parts, sizes.gib(parts), pushed=pushed)
 
 
-def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, parallel: int = 1) -> GpuRole:
-    gpu, group = config.cluster.gpu_gib, getattr(config, role)
-    share = group.gpu_memory_utilization
+def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, bits: float | None = None) -> GpuRole:
+    gpu, group = gpu_gib(config), getattr(config, role)
+    share, parallel = group.gpu_memory_utilization, group.tensor_parallel_size
     share_gib = share * gpu if gpu is not None else None
-    parts = sizes.engine_memory(shape, group, dtype, share_gib, parallel)
-    one = group.max_model_len * sizes.kv_bytes(shape, dtype) / parallel
+    parts = sizes.engine_memory(shape, group, dtype, share_gib, parallel, bits)
+    one = group.max_model_len * sizes.token_bytes(shape, group, dtype, parallel)
     minimum = (parts[0].size + one + sizes.ENGINE_OVERHEAD) / sizes.GIB
     limit = f", {share:g} of {gpu:g} (gpu_memory_utilization)" if gpu is not None else ""
-    return GpuRole(role, parts, minimum, limit)
+    return GpuRole(role, parts, minimum, limit, misfit=_misfit(role, group, shape))
+
+
+def _misfit(role: str, group: InferenceEngine, shape: sizes.Shape) -> str:
+    """Say in one line why a model cannot be split as configured; nothing if it can."""
+    parallel, stages = group.tensor_parallel_size, group.stages
+    if shape.heads % parallel:
+        allowed = ", ".join(str(count) for count in range(1, 17) if shape.heads % count == 0)
+        return f"{role}.tensor_parallel_size: {parallel} does not divide the {shape.heads} heads; allowed: {allowed}"
+    if stages > shape.layers:
+        return f"{role}.pipeline_parallel_size: {stages} is more than the {shape.layers} layers; allowed: up to those"
+    return ""
+
+
+def gpu_gib(config: Config) -> float | None:
+    """Return the memory of a GPU in GiB: as described, or that of the smallest here, where the run would be here; None
+    if neither is known."""
+    if config.cluster.gpu_gib is not None or config.cluster.address is not None:
+        return config.cluster.gpu_gib
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    found = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
+    return round(min(found) / sizes.GIB, 1)
+
+
+def without_gpu(config: Config) -> str | None:
+    """Say in one line which engines have no GPU to compute on, where the vLLM that is installed here needs one; None if
+    none, or where the run would be elsewhere."""
+    try:
+        built_for_gpus = "cpu" not in version("vllm")
+    except PackageNotFoundError:  # the one for the CPU has another name
+        built_for_gpus = False
+    if built_for_gpus and config.cluster.address is None and config.rollout.replay is None:
+        for name, group in engines(config).items():
+            if not group.gpus:
+                return (
+                    f"{name}.gpus: 0 is not allowed with the vLLM that is installed, which computes on GPUs alone; "
+                    "allowed: cluster=gpu1 and others, or the environment of requirements/cpu.lock"
+                )
+    return None
 
 
 def over_full(config: Config, memory: list[GpuRole]) -> str | None:
-    """Say in one line which role's GPU would hold more than it has; return None where all fit, or where the size of the
-    GPUs is not described."""
-    gpu = config.cluster.gpu_gib
+    """Say in one line which role's model its GPUs cannot hold; return None where all fit. What needs the size of the
+    GPUs is left out where nobody knows it."""
+    for one in memory:
+        if one.misfit:
+            return one.misfit
+    gpu = gpu_gib(config) if memory else None
     if gpu is None:
         return None
     found = {one.role: one for one in memory}
+    whose = "cluster.gpu_gib" if config.cluster.gpu_gib is not None else "this machine's"
     for name, group in (("rollout", config.rollout), ("solver", config.solver)):
         if name not in found:
             continue
@@ -84,7 +135,7 @@ def over_full(config: Config, memory: list[GpuRole]) -> str | None:
         if found[name].minimum > share:
             return (
                 f"GPU memory: {name} needs {found[name].minimum:.1f} GiB for weights and one sequence, and has "
-                f"{share:.1f} ({name}.gpu_memory_utilization of cluster.gpu_gib {gpu:g})"
+                f"{share:.1f} ({name}.gpu_memory_utilization of {whose} {gpu:g})"
             )
     if "learner" in found:
         together = ["learner", *(name for name in config.cluster.beside if name in found)]

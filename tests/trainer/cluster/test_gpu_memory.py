@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,8 +24,10 @@ from trainer.cluster.gpu_memory import (
     layer_activations,
     learner_memory,
     shape_of,
+    token_bytes,
+    weight_bits,
 )
-from trainer.cluster.resource_plan import gpu_roles, over_full
+from trainer.cluster.resource_plan import gpu_gib, gpu_roles, over_full, without_gpu
 
 SEVEN, FOURTEEN = DESCRIBED["7b"], DESCRIBED["14b"]
 LORA = "model.lora={rank: 16, alpha: 32, targets: all-linear}"
@@ -107,12 +112,13 @@ def test_a_models_shape_is_read_from_its_config_alone(tmp_path):
 
 
 # GiB a GPU, worked by hand from the parts above: 2 × 7.656 G, LoRA's 14 × 40.4 M over the ranks, 3.09 of activations,
-# 1.25 of logits, 3 beside; engines take 0.9 of 80.
+# 1.25 of logits, a bucket of 40.4 M gradients, a twentieth of these three for fragments, 3 beside; engines take 0.9 of 80.
 @pytest.mark.parametrize(("cluster", "ranks"), [("node8", 4), ("nodes4", 16)])
 def test_7b_with_lora_and_a_14b_solver_fit_one_node_and_four(capsys, cluster, ranks):
     overrides = [f"cluster={cluster}", LORA]
     memory = {one.role: one for one in gpu_roles(compose(overrides), "7b", "14b")}
-    by_hand = 2 * 7.655857 + 14 * 0.040370 / ranks + 2 * 202_752 * 8192e-9 + 20 * 441 * 152_064e-9
+    moving = 2 * 202_752 * 8192e-9 + 20 * 441 * 152_064e-9 + 2 * 0.040370
+    by_hand = 2 * 7.655857 + 14 * 0.040370 / ranks + 1.05 * moving
     assert memory["learner"].gib == pytest.approx(by_hand * 1e9 / GIB + 3, abs=0.01)
     assert memory["rollout"].gib == pytest.approx(72, abs=0.001)
     assert memory["solver"].gib == pytest.approx(72, abs=0.001)
@@ -132,9 +138,16 @@ def test_7b_with_lora_and_a_14b_solver_fit_one_node_and_four(capsys, cluster, ra
          "GPU memory: solver needs 137.6 GiB for weights and one sequence, and has 72.0"),
         (["--model", "7b", "--solver", "14b", "learner.gradient_checkpointing=false",
           "learner.max_tokens_per_microbatch=16384"],
-         "GPU memory: learner needs 106.1 GiB on a GPU (learner 106.1), which has 80"),
+         "GPU memory: learner needs 110.7 GiB on a GPU (learner 110.7), which has 80"),
         (["--model", "7b", "--solver", "14b", "cluster=node8_colocated", "rollout.gpu_memory_utilization=0.8"],
-         "GPU memory: learner and rollout need 85.7 GiB on a GPU (learner 21.7, rollout 64.0), which has 80"),
+         "GPU memory: learner and rollout need 86.0 GiB on a GPU (learner 22.0, rollout 64.0), which has 80"),
+        (["--model", "1.5b", "--solver", "70b", "solver.gpus=1"],
+         "GPU memory: solver needs 133.6 GiB for weights and one sequence, and has 72.0"),
+        (["--model", "1.5b", "--solver", "32b", "solver.gpus=3", "solver.tensor_parallel_size=3", "cluster.nodes=2"],
+         "solver.tensor_parallel_size: 3 does not divide the 40 heads; allowed: 1, 2, 4, 5, 8, 10"),
+        (["--model", "7b", "--solver", "7b", "cluster.nodes=null", "solver.gpus=32",
+          "solver.pipeline_parallel_size=32"],
+         "solver.pipeline_parallel_size: 32 is more than the 28 layers"),
         (["--model", "9b"], "'9b' is no model"),
         (["learner.lr=-1"], "learner.lr: -1 is not allowed"),
     ],
@@ -150,3 +163,119 @@ def test_what_does_not_fit_is_named(capsys, arguments, said):
 def test_without_the_gpus_size_nothing_is_refused():
     config = compose(["cluster=node8", "cluster.gpu_gib=null"])
     assert over_full(config, gpu_roles(config, "72b", "72b")) is None
+
+
+EIGHT = ["cluster=node8", "learner.zero_stage=2", "solver.max_model_len=4096"]
+FOUR = ["solver.workers=1", "solver.gpus=4", "learner.ranks=2"]
+
+
+@pytest.mark.parametrize(
+    ("solver", "overrides", "weights"),
+    [
+        ("70b", [*FOUR, "solver.tensor_parallel_size=4"], 2 * 70.553706e9 / 4),
+        ("70b", [*FOUR, "solver.tensor_parallel_size=2", "solver.pipeline_parallel_size=2"], 2 * 70.553706e9 / 4),
+        # Of 32.76 G parameters the 31.21 G in matrices have 4 bits, and 20 bits more for each 128 of them.
+        ("32b", ["solver.quantization=awq"], 2 * (32.763418e9 - 31.205622e9) + 31.205622e9 * (4 + 20 / 128) / 8),
+        ("32b", ["solver.quantization=fp8"], 2 * (32.763418e9 - 31.205622e9) + 31.205622e9),
+    ],
+)
+def test_a_solver_over_four_of_eight_gpus_and_a_quantised_one_on_one(capsys, solver, overrides, weights):
+    assert main(["--model", "1.5b", "--solver", solver, *EIGHT, *overrides]) == 0, capsys.readouterr().err
+    memory = {one.role: one for one in gpu_roles(compose([*EIGHT, *overrides]), "1.5b", solver)}
+    assert memory["solver"].parts[0].size == pytest.approx(weights, rel=1e-4)
+    assert memory["solver"].gib == pytest.approx(72, abs=0.001)
+
+
+def test_keys_and_values_are_split_with_the_heads_and_can_be_smaller():
+    parallel = VllmSolver(backend="vllm", path="70b", tensor_parallel_size=4, pipeline_parallel_size=2)
+    assert token_bytes(DESCRIBED["70b"], parallel, "bfloat16", 4) == 2 * 80 * 8 * 128 * 2 / 8
+    # Four heads over eight GPUs: each GPU has one.
+    assert token_bytes(SEVEN, parallel, "bfloat16", 8) == 2 * 28 * 4 * 128 * 2 / 8
+    small = VllmSolver(backend="vllm", path="7b", engine_arguments={"kv_cache_dtype": "fp8_e4m3"})
+    assert token_bytes(SEVEN, small, "bfloat16", 1) == kv_bytes(SEVEN, "bfloat16") / 2
+
+
+@pytest.mark.parametrize(
+    ("written", "bits"),
+    [
+        ({"quant_method": "awq", "bits": 4, "group_size": 128}, 4 + 20 / 128),
+        ({"quant_method": "gptq", "bits": 8}, 8),
+        ({"quant_method": "fp8", "activation_scheme": "dynamic"}, 8),
+        ({"quant_method": "compressed-tensors", "config_groups": {"group_0": {"weights": {"num_bits": 8}}}}, 8),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, 4 + 20 / 128),
+        ({"quant_method": "something"}, None),
+        (None, None),
+    ],
+)
+def test_the_bits_of_a_weight_are_what_the_models_folder_says(tmp_path, written, bits):
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": written} if written else {}))
+    assert weight_bits(None, str(tmp_path)) == bits
+    assert weight_bits("fp8", str(tmp_path)) == (bits or 8)
+
+
+def test_the_optimisers_step_counts_where_it_is_more_than_the_backward_pass():
+    few = learner_sizes(FULL | {"max_tokens_per_microbatch": 1024})
+    assert few["step"] == pytest.approx(8 * SEVEN.parameters / 4 - few["activations"] - few["logits"])
+    assert "step" not in learner_sizes(FULL | {"max_tokens_per_microbatch": 65536})
+    # ZeRO-3 steps a thousand million weights at once, and holds as many of other ranks'.
+    three = learner_sizes(FULL | {"max_tokens_per_microbatch": 1024, "zero_stage": 3})
+    assert three["step"] == pytest.approx(8e9 - three["activations"] - three["logits"])
+    assert three["gathered"] == 2e9
+    away = learner_sizes(FULL | {"max_tokens_per_microbatch": 1024, "offload_optimizer": True})
+    assert not {"step", "optimiser"} & away.keys()
+
+
+@pytest.mark.parametrize(
+    ("layout", "model", "gib"),
+    [("1b5_full", "1.5b", 19.0), ("7b_lora", "7b", 25.3), ("7b_full", "7b", 46.7), ("32b_lora", "32b", 30.2)],
+)
+def test_the_layouts_have_room_for_the_models_that_they_are_for(capsys, layout, model, gib):
+    overrides = [f"cluster=node8_{layout}"]
+    assert main(["--model", model, "--solver", "14b", *overrides]) == 0, capsys.readouterr().err
+    config = compose(overrides)
+    memory = {one.role: one for one in gpu_roles(config, model, "14b")}
+    assert memory["learner"].gib == pytest.approx(gib, abs=0.1)
+    # A micro-batch has room for the longest sequence.
+    assert config.learner.max_tokens_per_microbatch >= config.rollout.max_model_len
+
+
+def test_learner_gpu_has_room_for_three_billion_parameters_on_a_card_of_80_gb():
+    overrides = ["learner=gpu", "cluster.gpu_gib=80"]
+    for model, fits in (("3b", True), ("7b", False)):
+        config = compose(overrides)
+        assert (over_full(config, gpu_roles(config, model)) is None) == fits
+
+
+def test_here_the_size_of_a_gpu_is_what_torch_says(monkeypatch):
+    config = compose(["learner=gpu", "rollout=gpu", "solver.gpus=1"])
+    sized = [SimpleNamespace(total_memory=size * GIB) for size in (80, 24)]
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", sized.__getitem__)
+    assert gpu_gib(config) == 24
+    said = over_full(config, gpu_roles(config, "14b", "0.5b"))
+    assert said.startswith("GPU memory: rollout needs ")
+    assert said.endswith("and has 19.2 (rollout.gpu_memory_utilization of this machine's 24)")
+    assert gpu_gib(compose(["cluster=node8", "cluster.gpu_gib=null"])) is None
+
+
+@pytest.mark.parametrize(
+    ("installed", "overrides", "said"),
+    [
+        ("0.32.0", [], "rollout.gpus: 0 is not allowed with the vLLM that is installed"),
+        ("0.32.0", ["rollout.gpus=1"], "solver.gpus: 0 is not allowed"),
+        ("0.32.0", ["rollout.gpus=1", "solver=program"], None),
+        ("0.32.0", ["cluster=ray"], None),
+        ("0.32.0+cpu", [], None),
+        (None, [], None),
+    ],
+)
+def test_engines_without_a_gpu_need_the_vllm_for_the_cpu(monkeypatch, installed, overrides, said):
+    def version(name: str) -> str:
+        if installed is None:
+            raise PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr("trainer.cluster.resource_plan.version", version)
+    found = without_gpu(compose(overrides))
+    assert found == said if said is None else found.startswith(said)

@@ -63,10 +63,14 @@ def test_what_lies_beside_needs_a_rank_to_lie_beside():
         (["cluster=ray", "learner.threads=4"], [Node(3, 0), Node(3, 0), Node(3, 0)],
          "CPU: no node of the cluster has room left for learner-0, which needs 0 GPU and 4 CPU on one node; its nodes "
          "have 0 GPU and 3 CPU"),
-        (["cluster=node8", "solver.gpus=2"], [Node(64, 5), Node(64, 5)], None),
-        (["cluster=node8", "solver.gpus=3"], [Node(64, 2)] * 6,
+        (["cluster=node8", "solver.gpus=2", "solver.tensor_parallel_size=2"], [Node(64, 5), Node(64, 5)], None),
+        (["cluster=node8", "solver.gpus=3", "solver.tensor_parallel_size=3"], [Node(64, 2)] * 6,
          "CPU and GPU: no node of the cluster has room left for solver-0, which needs 3 GPU and 1 CPU on one node; its "
          "nodes have 2 GPU and 64 CPU"),
+        (["cluster=node8", "solver.workers=1", "solver.gpus=4", "solver.tensor_parallel_size=4"], [NODE8],
+         "GPU: the configuration wants 10 (learner 4 × 1, rollout 2 × 1, solver 1 × 4), the cluster has 8"),
+        (["cluster=node8", "learner.ranks=2", "solver.workers=1", "solver.gpus=4", "solver.tensor_parallel_size=2",
+          "solver.pipeline_parallel_size=2"], [NODE8], None),
         (["cluster=nodes4"], [NODE8] * 4, None),
         (["cluster=nodes4"], [NODE8] * 3,
          "GPU: the configuration wants 32 (learner 16 × 1, rollout 8 × 1, solver 8 × 1), the cluster has 24"),
@@ -74,3 +78,49 @@ def test_what_lies_beside_needs_a_rank_to_lie_beside():
 )  # fmt: skip
 def test_what_is_missing_is_named(overrides, nodes, message):
     assert shortage(compose(overrides), nodes) == message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["solver.gpus=4"], "solver.gpus: 4 for each engine does not go with solver.tensor_parallel_size 1"),
+        (["solver.gpus=4"], "allowed: solver.gpus up to 1, or solver.tensor_parallel_size=4"),
+        (["rollout.gpus=1.5"], "rollout.gpus: 1.5 for each engine does not go with rollout.tensor_parallel_size 1"),
+        (["solver.tensor_parallel_size=4"], "solver.gpus: 0 for each engine does not go with solver.tensor_parallel"),
+        (["rollout.tensor_parallel_size=2", "rollout.gpus=1"], "allowed: rollout.gpus=2"),
+        (["solver.gpus=4", "solver.tensor_parallel_size=4", "solver.pipeline_parallel_size=2"],
+         "solver.tensor_parallel_size 4 × solver.pipeline_parallel_size 2, by which an engine is split over"),
+        (["solver.gpus=2", "solver.tensor_parallel_size=2", "cluster.beside=[solver]"],
+         "cluster.beside: 'solver' has engines over 2 GPUs each"),
+    ],
+)  # fmt: skip
+def test_gpus_and_what_an_engine_is_split_over_go_together(overrides, said):
+    with pytest.raises(ConfigError) as error:
+        compose(overrides)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+SHARED = ["rollout.gpus=0.3", "solver.gpus=0.3"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["cluster.beside=[rollout,solver]", *SHARED], "take 1.6 of its memory (1 × rollout 0.8 and 1 × solver 0.8)"),
+        (SHARED, "take 1.6 of its memory"),
+        (["solver.gpus=0.5", "solver.workers=2"], "take 1.6 of its memory (2 × solver 0.8)"),
+        (["cluster.beside=[rollout]", *SHARED, "rollout.gpu_memory_utilization=0.3"], None),
+        (["cluster.beside=[rollout,solver]", *SHARED, "rollout.gpu_memory_utilization=0.3",
+          "solver.gpu_memory_utilization=0.4"], None),
+        (["rollout.gpus=0.6", "solver.gpus=0.6"], None),
+        (["rollout.gpus=1", "solver.gpus=1"], None),
+    ],
+)  # fmt: skip
+def test_engines_that_may_share_a_gpu_take_no_more_than_it_has(overrides, said):
+    if said is None:
+        compose(overrides)
+        return
+    with pytest.raises(ConfigError, match=r"gpu_memory_utilization: engines that share a GPU") as error:
+        compose(overrides)
+    assert said in str(error.value)

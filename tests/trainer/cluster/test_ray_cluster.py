@@ -1,14 +1,16 @@
-"""The folder of Ray's sockets, whose names Linux limits."""
+"""The folder of Ray's sockets, whose names Linux limits, and what an actor sees of the GPUs."""
 
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
+from ray._private.utils import set_visible_accelerator_ids
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
-from trainer.cluster.ray_cluster import SOCKET_BYTES, SOCKET_NAME, available, choose_folder
+from trainer.cluster.ray_cluster import HIDE_GPUS, SOCKET_BYTES, SOCKET_NAME, available, choose_folder, start_ray
 
 LONG = "/scratch/" + "x" * 71
 
@@ -42,3 +44,20 @@ def test_a_folder_that_was_chosen_is_kept_or_refused_before_anything_starts(monk
     monkeypatch.setenv("RAY_TMPDIR", LONG)
     with pytest.raises(ConfigError, match=r"^RAY_TMPDIR: .* is too long .*RAY_TMPDIR=/tmp$"):
         available(compose([]))
+
+
+def test_an_actor_that_reserves_no_gpu_sees_none(monkeypatch):
+    """Ray shows it all of them unless its processes have this variable, which those of a run do."""
+    started = []
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda **arguments: started.append(arguments))
+    start_ray(compose(["cluster.num_cpus=1"]))
+    variables = started[0]["runtime_env"]["env_vars"]
+    assert variables[HIDE_GPUS] == "1"
+
+    reserved = SimpleNamespace(get_accelerator_ids=lambda: {"GPU": []})
+    monkeypatch.setattr("ray.get_runtime_context", lambda: reserved)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    monkeypatch.setenv(HIDE_GPUS, variables[HIDE_GPUS])
+    set_visible_accelerator_ids()
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
