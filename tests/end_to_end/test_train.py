@@ -158,7 +158,7 @@ def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> 
 
 
 def rollout_worker(process: subprocess.Popen[str]) -> psutil.Process:
-    """Return the rollout worker's process as soon as it bears that name: between two methods Ray may call it anything."""
+    """Return the rollout worker's process as soon as it bears that name, which Ray may change between two methods."""
     deadline = time.monotonic() + 60
     while True:
         assert process.poll() is None, process.stdout.read()

@@ -142,8 +142,8 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> lis
     """Return what a learner rank holds on its GPU at the peak of a step.
 
     With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
-    float32 only the latter two (8). The reference is a copy, shared out over the ranks under ZeRO-3; under LoRA it is the
-    same weights with the adapters off. Half of a micro-batch is taken to be completions, which have logits.
+    float32 only the latter two (8). The reference is a copy, shared out over the ranks under ZeRO-3; under LoRA it is
+    the same weights with the adapters off. Half of a micro-batch is taken to be completions, which have logits.
     """
     width = WIDTH[learner.dtype]
     adapters = shape.adapters(lora_rank) if lora_rank is not None else 0

@@ -112,7 +112,8 @@ def test_a_models_shape_is_read_from_its_config_alone(tmp_path):
 
 
 # GiB a GPU, worked by hand from the parts above: 2 × 7.656 G, LoRA's 14 × 40.4 M over the ranks, 3.09 of activations,
-# 1.25 of logits, a bucket of 40.4 M gradients, a twentieth of these three for fragments, 3 beside; engines take 0.9 of 80.
+# 1.25 of logits, a bucket of 40.4 M gradients, a twentieth of these three for fragments, 3 beside; engines take 0.9 of
+# 80.
 @pytest.mark.parametrize(("cluster", "ranks"), [("node8", 4), ("nodes4", 16)])
 def test_7b_with_lora_and_a_14b_solver_fit_one_node_and_four(capsys, cluster, ranks):
     overrides = [f"cluster={cluster}", LORA]
