@@ -114,8 +114,8 @@ class Part:
     formula: str
 
 
-def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> list[Part]:
-    """Return what a learner rank holds on its GPU at the peak of a step.
+def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, reference: bool = True) -> list[Part]:
+    """Return what a learner rank holds on its GPU at the peak of a step, with a reference model or without.
 
     With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
     float32 only the latter two (8). The reference is a whole copy on every rank; under LoRA it is the same weights with
@@ -137,7 +137,7 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> lis
         return Part(name, size, f"{twice}{bytes_each} B × {billions(count)}{over}")
 
     parts = [part("weights", width, held), part("gradients", width, trained), part("optimiser", states, trained)]
-    if lora_rank is None:
+    if reference and lora_rank is None:
         parts.append(Part("reference", width * shape.parameters, f"{width} B × {billions(shape.parameters)}"))
     each = layer_activations(shape)
     kept = shape.layers * shape.hidden + each if learner.gradient_checkpointing else shape.layers * each
