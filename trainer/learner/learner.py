@@ -26,7 +26,17 @@ from rollout.actor_log import actor_log
 from rollout.engine.prompt_tokens import encode_prompt
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
-from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
+from trainer.algorithm.experience import (
+    Experience,
+    PackedExperience,
+    Row,
+    microbatches,
+    minibatches,
+    pack,
+    pad,
+    pad_values,
+    shards,
+)
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
 from trainer.learner.deepspeed_engine import make_engine
 from trainer.learner.engine_state import restore_state, save_state
@@ -131,14 +141,14 @@ class Learner(SendingRank):
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 
-    def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+    def train_step(self, packed: Sequence[Experience | PackedExperience]) -> dict[str, float]:
         """Run PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
 
         Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
         learner's weights as they are before. Raises NonFiniteLoss, on all ranks.
         """
         started = time.perf_counter()
-        algorithm = self.config.algorithm
+        algorithm, batch = self.config.algorithm, [experience.open() for experience in packed]
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
         share: list[Experience] = []
         chosen: list[list[int]] = []
@@ -306,10 +316,13 @@ class Learner(SendingRank):
 
     # -- weights ---------------------------------------------------------------------------------------------
 
-    def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
+    def probe(
+        self, packed: Sequence[Experience | PackedExperience]
+    ) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
         """Return a few sequences and their log-probabilities under the present weights: an engine that loaded them has
         to find the same."""
-        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
+        batch = [experience.open() for experience in packed[:PROBES]]
+        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
         found: list[list[float]] = [[] for _ in rows]
         for group, _ in self._microbatches(rows):
             with torch.no_grad():

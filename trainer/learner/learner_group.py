@@ -10,7 +10,7 @@ from typing import Any
 import ray
 
 from rollout.engine.weight_update import Update
-from trainer.algorithm.experience import Experience
+from trainer.algorithm.experience import Experience, PackedExperience
 from trainer.workers.errors import WaitTimeout, first_line, is_gone, log_tail
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
@@ -66,11 +66,11 @@ class LearnerGroup:
         """Return the mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
         return float((await self._all("sft_loss", list(rows)))[0])
 
-    async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+    async def train_step(self, batch: Sequence[Experience | PackedExperience]) -> dict[str, float]:
         """Take one PPO step on a batch, of which every rank takes its share; return metrics of the whole batch."""
         return dict((await self._all("train_step", ray.put(list(batch))))[0])
 
-    async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Update, Any, Any]:
+    async def weights(self, batch: Sequence[Experience | PackedExperience] = ()) -> tuple[Update, Any, Any]:
         """Send the policy on its way; return it with probe sequences of the batch and their log-probabilities.
 
         With the object store the weights lie there, to be loaded by whoever is given the update; with NCCL every
