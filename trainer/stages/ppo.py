@@ -8,8 +8,8 @@ What becomes of a group, the ``group_size`` samples of one problem (``in_flight`
                   |                      +-> given up: not usable, or flat   |
                   +----------------------------------------------------------+
 
-Invariants: ``admitted <= (version + max_staleness + 1) * batch_size`` with the version that every worker has acknowledged,
-counted in episodes; nothing older than ``max_staleness`` versions is trained
+Invariants: ``admitted <= (version + target + 1) * batch_size`` with the version that every worker has acknowledged,
+counted in episodes, and a target of at most ``max_staleness``; nothing older than ``max_staleness`` versions is trained
 on; every admitted group is trained on once, whole and in one batch, or given up and counted, or put back.
 Between two steps all of that is in ``state``, and a controller that ``restore``s it goes on as this one would.
 """
@@ -62,7 +62,7 @@ class Controller:
     def __post_init__(self) -> None:
         limits = self.config.controller
         self.batch_size, self.group_size = self.config.algorithm.batch_size, self.config.algorithm.group_size
-        self.staleness = StalenessManager(self.batch_size, limits.max_staleness)
+        self.staleness = StalenessManager(self.batch_size, limits.max_staleness, limits.staleness_target)
         self.in_flight = InFlight(self.group_size, self.staleness)
         self.version = self.dropped = self.refused = self.flat_groups = 0
         self.max_staleness = 0.0
