@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,9 @@ class Learner(SendingRank):
 
     def __init__(self, config: Config, rank: int, log_folder: str | None = None) -> None:
         if log_folder is not None:
-            actor_log(log_folder, f"learner-{rank}")
+            # Of a folder that cannot be written to ``check_folder`` tells, with its name and the node's.
+            with suppress(OSError):
+                actor_log(log_folder, f"learner-{rank}")
         super().__init__(config, rank)
         torch.set_num_threads(config.learner.threads)
         self.frozen: Any = None

@@ -11,6 +11,7 @@ import ray
 
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience, PackedExperience
+from trainer.run_folder.shared_folder import leave_mark
 from trainer.workers.errors import WaitTimeout, first_line, is_gone, log_tail
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
@@ -39,7 +40,13 @@ class LearnerGroup:
         self._nccl, self._open = transport == "nccl", False
 
     async def connect(self) -> list[int]:
-        """Bring the ranks together; return their process ids."""
+        """Bring the ranks together; return their process ids. Raises FolderNotShared if one does not see the run's
+        folder: it would be found at the first checkpoint otherwise."""
+        mark = leave_mark(self.log_folder)
+        try:
+            await self._all("check_folder", str(mark))
+        finally:
+            mark.unlink(missing_ok=True)
         host, port = (await self._all("address"))[0]
         return list(await self._all("connect", host, port))
 
