@@ -116,6 +116,10 @@ class Tracker:
         self._wandb.table("episodes", self._columns, [_table_row(record, self._columns) for record in records])
         self._fresh.clear()
 
+    def alert(self, title: str, text: str) -> None:
+        """Have W&B warn whoever watches the run."""
+        self._wandb.alert(title, text)
+
     def image(self, name: str, path: Path) -> None:
         """Send a picture to W&B."""
         self._wandb.image(name, path)
