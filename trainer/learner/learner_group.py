@@ -42,12 +42,12 @@ class LearnerGroup:
     async def connect(self) -> list[int]:
         """Bring the ranks together; return their process ids. Raises FolderNotShared if one does not see the run's
         folder: it would be found at the first checkpoint otherwise."""
+        host, port = (await self._all("address"))[0]
         mark = leave_mark(self.log_folder)
         try:
             await self._all("check_folder", str(mark))
         finally:
             mark.unlink(missing_ok=True)
-        host, port = (await self._all("address"))[0]
         return list(await self._all("connect", host, port))
 
     async def restart(self) -> None:
