@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.episodes import running
 from conf.schema.config import Config
 from launch.compose import compose
-from rewards.reward import Scored
+from rewards.reward import Sample
 from rollout.data.source import make_source
 from trainer.cluster.placement import ROLES
 from trainer.learner.learner_group import LearnerGroup
@@ -90,7 +90,7 @@ async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores
     steps: list[Step] = []
     before = cores.seconds()
 
-    async def on_step(step: int, metrics: dict[str, float], batch: Sequence[Scored]) -> None:
+    async def on_step(step: int, metrics: dict[str, float], batch: Sequence[Sample]) -> None:
         nonlocal before
         now = cores.seconds()
         wall = len(batch) / metrics["throughput/episodes_s"]

@@ -31,10 +31,10 @@ import ray
 from conf.schema.places import ROOT
 from conf.schema.rewards import PARTS
 from launch.compose import compose
-from rewards.reward import Reward, Scored
+from rewards.reward import MEASURES, Reward, Sample
 from rollout.engine.weight_update import Loaded, Update
 from rollout.jobs import Job, Outcome
-from rollout.records import Attempt, Decomposition, Episode, PolicySample, Problem, Turn
+from rollout.records import Attempt, Decomposition, Episode, PackedEpisode, PolicySample, Problem, Turn, opened
 from trainer.cluster.ray_cluster import ray_session
 from trainer.learner.learner_group import LearnerGroup
 from trainer.reports.tables import markdown
@@ -46,6 +46,7 @@ DURATIONS = (0.49, 0.60, 0.64, 0.70, 0.75, 0.82, 0.86, 0.91, 0.94, 0.96, 0.99, 1
              1.26, 1.34, 1.42, 1.61)  # fmt: skip
 SUBQUESTION = "How many pens does Amy have after Tom gives her two of his?"
 SAMPLE_TOKENS = 60
+ENDED = "ended"
 LEARN_S = 0.5
 LOAD_S = 0.04
 PAGE = ROOT / "docs" / "scaling.md"
@@ -144,10 +145,15 @@ class SimulatedRewards:
     async def ready(self) -> None:
         """Return once the process is there."""
 
-    async def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
-        """Each episode with a reward."""
-        reward = Reward(dict.fromkeys(PARTS, 0.5), 1.0, {}, [0.0] * 4, 1.0, 0.0)
-        return [(episode, reward) for episode in episodes]
+    async def score(self, episodes: list[Episode | PackedEpisode]) -> list[tuple[Episode | PackedEpisode, Reward]]:
+        """Each episode, opened and packed as the real ones are, with a reward that says when it ended."""
+        found: list[tuple[Episode | PackedEpisode, Reward]] = []
+        for episode in map(opened, episodes):
+            measures = {**dict.fromkeys(MEASURES, 0.0), ENDED: episode.seconds}
+            shares = {part: [0.1] * 4 for part in PARTS}
+            reward = Reward(dict.fromkeys(PARTS, 0.5), 1.0, {}, [0.2] * 4, 1.0, 0.0, measures=measures, shares=shares)
+            found.append((episode.packed(), reward))
+        return found
 
 
 class SimulatedRank:
@@ -161,6 +167,7 @@ class SimulatedRank:
 
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
         """Wait; the staleness of what was given."""
+        batch = [item.open() for item in batch]
         await asyncio.sleep(LEARN_S)
         ages = [self.version - min(item.versions) for item in batch]
         self.version += 1
@@ -181,11 +188,11 @@ class Watched(Pipeline):
 
     travelled: list[float]
 
-    async def next(self, lane: int = TRAINING) -> list[Scored]:
+    async def next(self, lane: int = TRAINING) -> list[Sample]:
         """As it is, with the clock read."""
         items = await super().next(lane)
         now = time.time()
-        self.travelled += [now - item.episode.seconds for item in items]
+        self.travelled += [now - item.reward.measures[ENDED] for item in items]
         return items
 
 
@@ -211,7 +218,7 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
     lags: list[float] = []
     began: list[float] = []
 
-    async def on_step(step: int, metrics: dict[str, float], scored: list[Scored]) -> None:
+    async def on_step(step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
         if step == 1:  # what comes before is start-up
             began[:] = [time.perf_counter(), cpu_seconds(), me.memory_info().rss]
             pipeline.travelled.clear()

@@ -36,7 +36,7 @@ from rollout.episode.contracts import Reply
 from rollout.episode.parse_decomposition import parse
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Job
-from rollout.records import Decomposition, Episode, Problem
+from rollout.records import Decomposition, Episode, Problem, opened
 from rollout.solvers.vllm import solver_engine
 from rollout.strategies import run_strategy
 from trainer.cluster.roles import RunningRoles
@@ -158,7 +158,7 @@ async def episodes_of(worker: Any, problems: Sequence[Problem], first_id: int) -
     while len(episodes) < len(jobs):
         for outcome in await worker.collect.remote(60.0):
             assert outcome.episode is not None, outcome.error
-            episodes.append(outcome.episode)
+            episodes.append(opened(outcome.episode))
     return episodes, time.perf_counter() - started
 
 

@@ -20,7 +20,7 @@ from rewards.nouns_and_vectors import TextResources
 from rewards.reward import Reward, failed
 from rewards.total import score_episode, warm
 from rollout.actor_log import actor_log
-from rollout.records import Episode
+from rollout.records import Episode, PackedEpisode, opened
 
 
 class OverTime(ValueError):
@@ -85,6 +85,11 @@ class RewardActor:
         """Return the process id, once the text resources are loaded."""
         return os.getpid()
 
-    def score(self, episodes: list[Episode]) -> list[tuple[Episode, Reward]]:
-        """Return each episode with its answers filled in, and its reward."""
-        return list(zip(episodes, score_batch(episodes, self.resources, self.settings), strict=True))
+    def score(self, episodes: Sequence[Episode | PackedEpisode]) -> list[tuple[Episode | PackedEpisode, Reward]]:
+        """Return each episode with its answers filled in, and its reward. One that came packed goes packed."""
+        taken = [opened(episode) for episode in episodes]
+        rewards = score_batch(taken, self.resources, self.settings)
+        return [
+            (episode.packed() if isinstance(came, PackedEpisode) else episode, reward)
+            for came, episode, reward in zip(episodes, taken, rewards, strict=True)
+        ]

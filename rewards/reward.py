@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from rollout.jobs import Job
-from rollout.records import Episode
+from rollout.records import Episode, EpisodeFacts, PackedEpisode
 
 # Measured of every decomposition and no part of the total; shown wherever the parts are.
 MEASURES = {
@@ -64,3 +64,44 @@ class Scored:
     job: Job
     episode: Episode
     reward: Reward
+
+    @property
+    def facts(self) -> EpisodeFacts:
+        """What the controller needs to know of the episode."""
+        return self.episode.facts
+
+    def open(self) -> Scored:
+        """Return it as it is."""
+        return self
+
+
+@dataclass(frozen=True)
+class PackedScored:
+    """A finished job whose episode is packed. Every look at ``episode`` opens it anew."""
+
+    job: Job
+    packed: PackedEpisode
+    reward: Reward
+
+    @property
+    def facts(self) -> EpisodeFacts:
+        """What the controller needs to know of the episode."""
+        return self.packed.facts
+
+    @property
+    def episode(self) -> Episode:
+        """The episode, opened."""
+        return self.packed.open()
+
+    def open(self) -> Scored:
+        """Return it with its episode open."""
+        return Scored(self.job, self.episode, self.reward)
+
+
+# A finished job as the controller has it: packed as it came from the actors, or open as it was read from a file.
+Sample = Scored | PackedScored
+
+
+def sample(job: Job, episode: Episode | PackedEpisode, reward: Reward) -> Sample:
+    """Return a finished job, packed if its episode is."""
+    return PackedScored(job, episode, reward) if isinstance(episode, PackedEpisode) else Scored(job, episode, reward)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from conf.schema.config import Config
-from rollout.records import Episode, Problem
+from rollout.records import Episode, PackedEpisode, Problem
 
 # The outcome of a job that was not begun, since the solver's budget is spent.
 BUDGET = "solver_budget"
@@ -14,6 +15,18 @@ BUDGET = "solver_budget"
 
 class NotReady(RuntimeError):
     """A worker was asked before its ``ready``: its process is a new one, which holds no jobs and no sent weights."""
+
+
+class JobKey(NamedTuple):
+    """A job's lane and its id there, which name it."""
+
+    lane: int
+    id: int
+
+    @property
+    def key(self) -> JobKey:
+        """Itself, as a job's ``key`` is."""
+        return self
 
 
 @dataclass(frozen=True)
@@ -35,14 +48,26 @@ class Job:
     ahead: bool = False
     config: Config | None = None
 
+    @property
+    def key(self) -> JobKey:
+        """The job's name."""
+        return JobKey(self.lane, self.id)
+
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job: an episode, or the error of something that has to be tried again."""
+    """The result of a job: an episode, or the error of something that has to be tried again.
 
-    job: Job
-    episode: Episode | None
+    In another process it arrives with the job's name alone, and with its episode packed: whoever handed the job in has
+    the rest, and need not open the episode."""
+
+    job: Job | JobKey
+    episode: Episode | PackedEpisode | None
     error: str | None = None
+
+    def __reduce__(self) -> tuple[type[Outcome], tuple[JobKey, PackedEpisode | None, str | None]]:
+        packed = self.episode.packed() if isinstance(self.episode, Episode) else self.episode
+        return Outcome, (self.job.key, packed, self.error)
 
 
 def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -> int:

@@ -7,6 +7,7 @@ Nothing here imports Ray, torch or vLLM, so a strategy, a reward or a test can b
 from __future__ import annotations
 
 import math
+import pickle
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -182,6 +183,23 @@ class Episode:
         del record["policy"]
         return record
 
+    @property
+    def facts(self) -> EpisodeFacts:
+        """What the controller needs to know of the episode."""
+        decomposition, policy = self.decomposition, self.policy
+        return EpisodeFacts(
+            self.outcome,
+            None if decomposition is None else decomposition.invalid,
+            None if decomposition is None else len(decomposition.subquestions),
+            0 if policy is None else len(policy.token_ids),
+            self.solver_tokens,
+            () if policy is None or not policy.versions else (min(policy.versions), max(policy.versions)),
+        )
+
+    def packed(self) -> PackedEpisode:
+        """Return the episode for travelling through processes that need not open it."""
+        return PackedEpisode(self.facts, pickle.dumps(self, protocol=pickle.HIGHEST_PROTOCOL))
+
     @classmethod
     def from_json(cls, row: Any) -> Episode:
         """Read an episode record; raises RecordError naming the offending field."""
@@ -191,6 +209,38 @@ class Episode:
         if isinstance(given.get("decomposition"), dict):
             given["decomposition"] = {"text": "", **given["decomposition"]}
         return _read(_EPISODE, given)
+
+
+@dataclass(frozen=True)
+class EpisodeFacts:
+    """What the controller needs to know of an episode. ``invalid`` is the decomposition's, ``subquestions`` its number
+    of them (None if there is no decomposition); ``versions`` are the oldest and the newest that sampled a token."""
+
+    outcome: str
+    invalid: str | None
+    subquestions: int | None
+    policy_tokens: int
+    solver_tokens: int
+    versions: tuple[int, int] | tuple[()]
+
+
+@dataclass(frozen=True)
+class PackedEpisode:
+    """An episode on its way through the controller, which reads its facts alone. It is carried by value: whoever holds
+    it needs neither the process that made it nor an object store."""
+
+    facts: EpisodeFacts
+    data: bytes
+
+    def open(self) -> Episode:
+        """Return the episode."""
+        episode: Episode = pickle.loads(self.data)
+        return episode
+
+
+def opened(episode: Episode | PackedEpisode) -> Episode:
+    """Return an episode, opened if it is packed."""
+    return episode.open() if isinstance(episode, PackedEpisode) else episode
 
 
 _PROBLEM, _EPISODE = TypeAdapter(Problem), TypeAdapter(Episode)

@@ -20,7 +20,7 @@ from rich.text import Text
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from conf.schema.strategy import UNTRAINED
-from rewards.reward import Scored
+from rewards.reward import Sample, Scored
 from rollout.data.source import check_held_out, make_source
 from rollout.records import Problem
 from rollout.signals import STOPPING, Stopped, exit_status, held_signals, kept_handlers, leave_lost_terminal
@@ -328,7 +328,7 @@ class Run:
         """Run stage 2; every step is told to the tracker, the view and the summary."""
         steps = self.config.algorithm.steps
 
-        async def on_step(step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
+        async def on_step(step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
             if step == 1 or step % 5 == 0:
                 metrics["system/resident_gib"] = gib = await asyncio.to_thread(resident_gib)
                 self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), gib)

@@ -200,11 +200,21 @@ def replay_trains_what_was_recorded(config: Config) -> None:
         raise ValueError(f"{key} must be false with rollout.replay: what was recorded is trained on")
 
 
+def target_is_within_the_bound(config: Config) -> None:
+    """Refuse to aim at a staleness that the bound does not allow."""
+    controller = config.controller
+    if controller.staleness_target is not None and controller.staleness_target > controller.max_staleness:
+        raise ValueError(
+            f"controller.staleness_target must be at most controller.max_staleness ({controller.max_staleness}), "
+            f"found {controller.staleness_target:g}"
+        )
+
+
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
     verify_reads_whole_tensors, engines_use_their_gpus, nccl_has_what_it_needs, some_reward_counts,
     each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
     ppo_has_a_decomposer, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
-    resume_has_a_folder, replay_trains_what_was_recorded,
+    resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,
 )  # fmt: skip

@@ -11,14 +11,17 @@ from conf.schema.own_parts import PartName
 
 
 class Controller(Group):
-    """Admission, waiting and retrying. ``max_staleness`` is in weight versions; 0 is synchronous. ``start_timeout_s``
-    is for an actor's start, ``learner_timeout_s`` for one call of a learner rank (a step, a checkpoint),
-    ``wait_timeout_s`` for every other call, and for silence while episodes are running. ``max_dropped_in_a_row`` groups
-    with nothing to train on, one after another, end the run, if that is more than may be in flight at once. A step in
-    which the mean difference of engine and learner, in nats a token, is above ``engine_gap_alarm`` is said to be so;
-    null: 0.001, or 0.1 where either has weights in bfloat16."""
+    """Admission, waiting and retrying. ``max_staleness`` is in weight versions; 0 is synchronous. Admissions aim at
+    ``staleness_target``, in versions or parts of one, at most ``max_staleness`` (null: that); slow episodes may come to
+    be staler than the target, never than the bound. ``start_timeout_s`` is for an actor's start, ``learner_timeout_s``
+    for one call of a learner rank (a step, a checkpoint), ``wait_timeout_s`` for every other call, and for silence
+    while episodes are running. ``max_dropped_in_a_row`` groups with nothing to train on, one after another, end the
+    run, if that is more than may be in flight at once. A step in which the mean difference of engine and learner, in
+    nats a token, is above ``engine_gap_alarm`` is said to be so; null: 0.001, or 0.1 where either has weights in
+    bfloat16."""
 
     max_staleness: int = Field(1, ge=0)
+    staleness_target: float | None = Field(None, ge=0)
     start_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
     wait_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
     learner_timeout_s: Annotated[float, FREE] = Field(3600.0, gt=0)

@@ -13,7 +13,7 @@ from rewards.total import fill_answers
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import policy_engine
 from rollout.jobs import Job
-from rollout.records import Episode, Problem
+from rollout.records import Episode, Problem, opened
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver
 from trainer.cluster.ray_cluster import ray_session
@@ -85,8 +85,9 @@ async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIte
                         while job.id not in found:
                             for outcome in await worker.collect.remote(5.0):
                                 if outcome.episode is None:
-                                    raise AskError(f"{outcome.job.problem.id}: {outcome.error}")
-                                found[outcome.job.id] = outcome.episode
+                                    failed = next(one for one in work if one.key == outcome.job.key)
+                                    raise AskError(f"{failed.problem.id}: {outcome.error}")
+                                found[outcome.job.id] = opened(outcome.episode)
                 except TimeoutError:
                     raise _too_late(job, limit) from None
                 episode = found.pop(job.id)

@@ -17,7 +17,7 @@ from conf.schema.rewards import Rewards
 from rewards.actor import RewardActor, score_batch
 from rewards.nouns_and_vectors import TextResources
 from rollout.jobs import Job, Outcome
-from rollout.records import Attempt, Episode, Problem
+from rollout.records import Attempt, Episode, PackedEpisode, Problem, opened
 from trainer.workers.pipeline import Pipeline
 
 SETTINGS = Rewards.for_mode("bounded")
@@ -38,6 +38,19 @@ def test_one_episode_that_cannot_be_scored_stays_alone(resources, capsys):
     assert [math.isnan(reward.total) for reward in rewards] == [False, True, False]
     assert "unknown answer type 'sonnet'" in (rewards[1].error or "")
     assert "problem b not scored" in capsys.readouterr().out
+
+
+def test_an_episode_that_comes_packed_goes_packed_with_its_answers_filled_in(resources):
+    plain = RewardActor.__ray_metadata__.modified_class
+    actor = plain.__new__(plain)
+    actor.settings, actor.resources = SETTINGS, resources
+    (packed, reward), (other, same) = actor.score([episode("a").packed(), episode("a")])
+    assert isinstance(packed, PackedEpisode)
+    assert isinstance(other, Episode)
+    assert packed.open() == other
+    assert packed.facts == other.facts
+    assert other.final.answer == "7"
+    assert reward == same
 
 
 def test_one_episode_that_takes_too_long_is_stopped(resources, monkeypatch):
@@ -123,8 +136,9 @@ def test_batches_that_a_dead_process_had_are_all_scored_and_its_death_is_said_on
         pipeline.on_restart = said.append
         for deaths in (1, 2):
             os.kill(await actor.ready.remote(), signal.SIGKILL)
-            pairs = await asyncio.gather(*(pipeline._score([episode(str(batch))]) for batch in range(8)))
-            good = [one.problem.id for ((one, reward),) in pairs if reward.error is None]
+            one_each = [[episode(str(batch)).packed() if batch % 2 else episode(str(batch))] for batch in range(8)]
+            pairs = await asyncio.gather(*map(pipeline._score, one_each))
+            good = [opened(one).problem.id for ((one, reward),) in pairs if reward.error is None]
             assert good == [str(batch) for batch in range(8)]
             assert len(said) == deaths
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rewards.reward import Reward
-from rollout.records import Episode
+from rewards.reward import PackedScored, Reward, Sample
+from rollout.records import Episode, PackedEpisode
 from trainer.algorithm.advantages import token_rewards
 
 
@@ -31,6 +31,24 @@ class Experience:
     def __len__(self) -> int:
         return len(self.prompt_ids) + len(self.token_ids)
 
+    def open(self) -> Experience:
+        """Return it as it is."""
+        return self
+
+
+@dataclass(frozen=True)
+class PackedExperience:
+    """The experience of a packed episode, which is made by the learner ranks, where it is opened."""
+
+    packed: PackedEpisode
+    reward: Reward
+    credit: str
+    group: int
+
+    def open(self) -> Experience:
+        """Make the training record; raises ValueError if nothing was sampled in the episode."""
+        return make_experience(self.packed.open(), self.reward, self.credit, self.group)
+
 
 def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 0) -> Experience:
     """Make the training record of a scored episode; raises ValueError if nothing was sampled in it."""
@@ -42,6 +60,13 @@ def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 
     return Experience(
         episode.problem.id, sample.prompt_ids, sample.token_ids, sample.logprobs, sample.versions, rewards, group
     )
+
+
+def sample_experience(item: Sample, credit: str, group: int) -> Experience | PackedExperience:
+    """Return what the learner needs of a sample, packed if the sample is."""
+    if isinstance(item, PackedScored):
+        return PackedExperience(item.packed, item.reward, credit, group)
+    return make_experience(item.episode, item.reward, credit, group)
 
 
 # A prompt's and a completion's token ids.

@@ -6,19 +6,21 @@ from collections.abc import Sequence
 
 
 class StalenessManager:
-    """Holds ``admitted <= (version + max_staleness + 1) * batch_size``.
+    """Holds ``admitted <= (version + target + 1) * batch_size``, and says what is staler than ``max_staleness``.
 
-    ``admitted`` counts every problem accepted and not given up: running, scored, waiting and trained on.
+    ``admitted`` counts every problem accepted and not given up: running, scored, waiting and trained on. The ``target``
+    (None: ``max_staleness``) is what admissions aim at; slow episodes may come to be staler, up to the bound.
     """
 
-    def __init__(self, batch_size: int, max_staleness: int) -> None:
+    def __init__(self, batch_size: int, max_staleness: int, target: float | None = None) -> None:
         self.batch_size = batch_size
         self.max_staleness = max_staleness
+        self.target = max_staleness if target is None else min(target, max_staleness)
         self.admitted = 0
 
     def capacity(self, version: int) -> int:
         """Return how many more problems may be admitted while the rollouts hold weights of ``version``."""
-        return max(0, (version + self.max_staleness + 1) * self.batch_size - self.admitted)
+        return max(0, int((version + self.target + 1) * self.batch_size) - self.admitted)
 
     def admit(self, count: int = 1) -> None:
         """Count problems in."""

@@ -138,8 +138,8 @@ class Part:
     formula: str
 
 
-def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> list[Part]:
-    """Return what a learner rank holds on its GPU at the peak of a step.
+def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, reference: bool = True) -> list[Part]:
+    """Return what a learner rank holds on its GPU at the peak of a step, with a reference model or without.
 
     With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
     float32 only the latter two (8). The reference is a copy, shared out over the ranks under ZeRO-3; under LoRA it is
@@ -162,7 +162,7 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None) -> lis
     parts = [part("weights", width, shape.parameters + adapters), part("gradients", width, trained)]
     if not learner.offload_optimizer:
         parts.append(part("optimiser", states, trained))
-    if lora_rank is None:
+    if reference and lora_rank is None:
         over = f" / {share['weights']} ranks" if share["weights"] > 1 else ""
         size = width * shape.parameters / share["weights"]
         parts.append(Part("reference", size, f"{width} B × {billions(shape.parameters)}{over}"))

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,17 @@ from rollout.actor_log import actor_log
 from rollout.engine.prompt_tokens import encode_prompt
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
-from trainer.algorithm.experience import Experience, Row, microbatches, minibatches, pack, pad, pad_values, shards
+from trainer.algorithm.experience import (
+    Experience,
+    PackedExperience,
+    Row,
+    microbatches,
+    minibatches,
+    pack,
+    pad,
+    pad_values,
+    shards,
+)
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
 from trainer.learner.deepspeed_engine import make_engine, place_reference
 from trainer.learner.engine_state import restore_state, save_state
@@ -49,7 +60,9 @@ class Learner(SendingRank):
 
     def __init__(self, config: Config, rank: int, log_folder: str | None = None) -> None:
         if log_folder is not None:
-            actor_log(log_folder, f"learner-{rank}")
+            # Of a folder that cannot be written to ``check_folder`` tells, with its name and the node's.
+            with suppress(OSError):
+                actor_log(log_folder, f"learner-{rank}")
         super().__init__(config, rank)
         torch.set_num_threads(config.learner.threads)
         self.frozen: Any = None
@@ -145,14 +158,14 @@ class Learner(SendingRank):
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
 
-    def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+    def train_step(self, packed: Sequence[Experience | PackedExperience]) -> dict[str, float]:
         """Run PPO on a batch, the whole of it whatever the rank; afterwards the weights are of the next version.
 
         Proximal log-probabilities, values and reference log-probabilities are recomputed here, with the
         learner's weights as they are before. Raises NonFiniteLoss, on all ranks.
         """
         started = time.perf_counter()
-        algorithm = self.config.algorithm
+        algorithm, batch = self.config.algorithm, [experience.open() for experience in packed]
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
         share: list[Experience] = []
         chosen: list[list[int]] = []
@@ -320,10 +333,13 @@ class Learner(SendingRank):
 
     # -- weights ---------------------------------------------------------------------------------------------
 
-    def probe(self, batch: Sequence[Experience]) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
+    def probe(
+        self, packed: Sequence[Experience | PackedExperience]
+    ) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
         """Return a few sequences and their log-probabilities under the present weights: an engine that loaded them has
         to find the same."""
-        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch[:PROBES]]
+        batch = [experience.open() for experience in packed[:PROBES]]
+        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
         found: list[list[float]] = [[] for _ in rows]
         for group, _ in self._microbatches(rows):
             with torch.no_grad():

@@ -10,7 +10,8 @@ from typing import Any
 import ray
 
 from rollout.engine.weight_update import Update
-from trainer.algorithm.experience import Experience
+from trainer.algorithm.experience import Experience, PackedExperience
+from trainer.run_folder.shared_folder import leave_mark
 from trainer.workers.errors import WaitTimeout, first_line, is_gone, log_tail
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
@@ -39,8 +40,14 @@ class LearnerGroup:
         self._nccl, self._open = transport == "nccl", False
 
     async def connect(self) -> list[int]:
-        """Bring the ranks together; return their process ids."""
+        """Bring the ranks together; return their process ids. Raises FolderNotShared if one does not see the run's
+        folder: it would be found at the first checkpoint otherwise."""
         host, port = (await self._all("address"))[0]
+        mark = leave_mark(self.log_folder)
+        try:
+            await self._all("check_folder", str(mark))
+        finally:
+            mark.unlink(missing_ok=True)
         return list(await self._all("connect", host, port))
 
     async def restart(self) -> None:
@@ -66,11 +73,11 @@ class LearnerGroup:
         """Return the mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
         return float((await self._all("sft_loss", list(rows)))[0])
 
-    async def train_step(self, batch: Sequence[Experience]) -> dict[str, float]:
+    async def train_step(self, batch: Sequence[Experience | PackedExperience]) -> dict[str, float]:
         """Take one PPO step on a batch, of which every rank takes its share; return metrics of the whole batch."""
         return dict((await self._all("train_step", ray.put(list(batch))))[0])
 
-    async def weights(self, batch: Sequence[Experience] = ()) -> tuple[Update, Any, Any]:
+    async def weights(self, batch: Sequence[Experience | PackedExperience] = ()) -> tuple[Update, Any, Any]:
         """Send the policy on its way; return it with probe sequences of the batch and their log-probabilities.
 
         With the object store the weights lie there, to be loaded by whoever is given the update; with NCCL every

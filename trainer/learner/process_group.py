@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from trainer.learner.compiled_extensions import compile_extension
+from trainer.run_folder.shared_folder import check_shared
 
 
 class NonFiniteLoss(RuntimeError):
@@ -37,6 +39,11 @@ class Rank:
         self.rank, self.ranks, self.cuda = rank, ranks, cuda
         if not cuda:
             os.environ["DS_ACCELERATOR"] = "cpu"
+
+    def check_folder(self, mark: str) -> None:
+        """Find the file that the driver left in the run's folder, and write one there; raises FolderNotShared."""
+        node = ray.util.get_node_ip_address() if ray.is_initialized() else socket.gethostname()
+        check_shared(Path(mark), f"learner-{self.rank}", node)
 
     def address(self) -> tuple[str, int]:
         """Return the host and port at which the ranks meet; this rank listens there from now on."""

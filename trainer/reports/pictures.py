@@ -70,6 +70,8 @@ PANELS = (
     Panel("policy", "Policy", ("policy/kl", "policy/entropy"), "nats"),
     Panel("staleness", "Staleness of the tokens trained on", ("staleness/mean", "staleness/max"), "weight versions",
           smooth=False),
+    Panel("engine_gap", "Engine and learner apart, same tokens and version",
+          ("policy/engine_logprob_gap_mean", "policy/engine_logprob_gap"), "nats", log=True, smooth=False),
     Panel("throughput", "Throughput",
           ("throughput/episodes_s", "throughput/policy_tokens_s", "throughput/learner_tokens_s"), "a second", log=True),
     Panel("time", "Where a step's time goes",

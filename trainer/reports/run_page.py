@@ -78,6 +78,7 @@ def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
         ],
         "groups": _groups(run),
         "step": last.get("step"),
+        "alarms": _alarms(run),
         "metrics": [
             [name, f"{last[name]:.4g} {unit}", meaning]
             for name, (unit, meaning) in CATALOGUE.items()
@@ -85,6 +86,12 @@ def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
         ],
         "config": yaml.safe_dump(run.config, sort_keys=False),
     }
+
+
+def _alarms(run: FinishedRun) -> str | None:
+    """Say in how many steps engine and learner differed too much, and in which first; None if in none."""
+    steps = [row["step"] for row in run.metrics if row.get("policy/engine_gap_alarm")]
+    return f"{len(steps)} of {len(run.metrics)} steps, first in step {steps[0]}" if steps else None
 
 
 def _images(runs: Sequence[FinishedRun], folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from rewards.reward import Scored
+from rewards.reward import Sample
 from trainer.stages.sample_groups import trainable
 
 # What may be wrong, and the keys that change it, for the outcomes where that is known.
@@ -40,7 +40,7 @@ class Drops:
         self.in_a_row = 0
         self._row.clear()
 
-    def dropped(self, group: Sequence[Scored]) -> str | None:
+    def dropped(self, group: Sequence[Sample]) -> str | None:
         """Note that a group was dropped; return the line to print, if one is due. Raises NothingToTrainOn."""
         found = Counter(what_was_wrong(item) for item in group if not trainable(item))
         self._row += found
@@ -58,12 +58,12 @@ class Drops:
         return f"{self.in_a_row} groups in a row held nothing to train on ({counts})"
 
 
-def what_was_wrong(item: Scored) -> str:
+def what_was_wrong(item: Sample) -> str:
     """Return the name under which an episode that cannot be trained on is counted."""
     if item.reward.error is not None:
         return "not scored"
-    if item.episode.outcome != "ok":
-        return item.episode.outcome
+    facts = item.facts
+    if facts.outcome != "ok":
+        return facts.outcome
     # Such as a prompt that is too long for the decomposer's context.
-    decomposition = item.episode.decomposition
-    return (decomposition.invalid if decomposition else None) or "no policy tokens"
+    return facts.invalid or "no policy tokens"

@@ -11,13 +11,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
-from rewards.reward import Scored
+from rewards.reward import Sample
 from rollout.jobs import Job
 from trainer.algorithm.staleness import StalenessManager
 from trainer.workers.scored_episode_json import row_job
 
 # The samples of one problem.
-ScoredGroup = list[Scored]
+ScoredGroup = list[Sample]
 
 
 class InFlight:
@@ -55,7 +55,7 @@ class InFlight:
         self._running[ids[0]] = jobs
         return jobs
 
-    def add(self, scored: Scored) -> ScoredGroup | None:
+    def add(self, scored: Sample) -> ScoredGroup | None:
         """Note a sample; return its group in order of admission if it was the last, for ``keep`` or ``give_up``."""
         first = scored.job.id - scored.job.id % self.size
         group = self._scored.setdefault(first, [])
@@ -88,7 +88,7 @@ class InFlight:
             return []
         return [self._waiting.pop(first) for first in sorted(self._waiting)[:count]]
 
-    def state(self) -> tuple[dict[str, Any], list[Scored]]:
+    def state(self) -> tuple[dict[str, Any], list[Sample]]:
         """Return what ``restore`` needs: as JSON, and the scored episodes that wait. Of a group that is not whole yet
         nothing is kept but its jobs."""
         state = {
@@ -98,7 +98,7 @@ class InFlight:
         }
         return state, [item for first in sorted(self._waiting) for item in self._waiting[first]]
 
-    def restore(self, state: dict[str, Any], waiting: Sequence[Scored]) -> None:
+    def restore(self, state: dict[str, Any], waiting: Sequence[Sample]) -> None:
         """Go on from a state: the jobs of ``running`` are to be run again."""
         self.admitted = state["groups"]
         running, put_back = ([list(map(row_job, rows)) for rows in state[name]] for name in ("in_flight", "put_back"))

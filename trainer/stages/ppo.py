@@ -8,10 +8,10 @@ What becomes of a group, the ``group_size`` samples of one problem (``in_flight`
                   |                      +-> given up: not usable, or flat   |
                   +----------------------------------------------------------+
 
-Invariants: ``admitted <= (version + max_staleness + 1) * batch_size`` with the version that every worker has
-acknowledged, counted in episodes; nothing older than ``max_staleness`` versions is trained on; every admitted group
-is trained on once, whole and in one batch, or given up and counted, or put
-back. Between two steps all of that is in ``state``, and a controller that ``restore``s it goes on as this one would.
+Invariants: ``admitted <= (version + target + 1) * batch_size`` with the version that every worker has acknowledged,
+counted in episodes, and a target of at most ``max_staleness``; nothing older than ``max_staleness`` versions is trained
+on; every admitted group is trained on once, whole and in one batch, or given up and counted, or put back.
+Between two steps all of that is in ``state``, and a controller that ``restore``s it goes on as this one would.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from conf.schema.config import Config
-from rewards.reward import Scored
+from rewards.reward import Sample, Scored
 from rollout.jobs import BUDGET, Job, sampling_seed
 from rollout.records import Problem
-from trainer.algorithm.experience import make_experience
+from trainer.algorithm.experience import sample_experience
 from trainer.algorithm.staleness import StalenessManager
 from trainer.learner.learner_group import LearnerGroup
 from trainer.stages.drops import Drops
@@ -39,7 +39,7 @@ from trainer.workers.pipeline import Pipeline
 from trainer.workers.weight_publisher import Push
 
 # Called after every learner step with the step, its metrics and the batch it was made of.
-OnStep = Callable[[int, dict[str, float], list[Scored]], Any]
+OnStep = Callable[[int, dict[str, float], list[Sample]], Any]
 # Called, and waited for, between two steps where a checkpoint is due and everything up to there has been reported.
 OnCheckpoint = Callable[[int], Any]
 Result = TypeVar("Result")
@@ -60,18 +60,21 @@ class Controller:
     evaluator: Evaluator | None = None
 
     def __post_init__(self) -> None:
+        limits = self.config.controller
         self.batch_size, self.group_size = self.config.algorithm.batch_size, self.config.algorithm.group_size
-        self.staleness = StalenessManager(self.batch_size, self.config.controller.max_staleness)
+        self.staleness = StalenessManager(self.batch_size, limits.max_staleness, limits.staleness_target)
         self.in_flight = InFlight(self.group_size, self.staleness)
         self.version = self.dropped = self.refused = self.flat_groups = 0
         self.max_staleness = 0.0
         # Whatever the key, all that may be in flight at once may fail at once.
-        at_once = (self.config.controller.max_staleness + 1) * self.batch_size // self.group_size
-        self.drops = Drops(max(self.config.controller.max_dropped_in_a_row, at_once + 1))
+        at_once = (limits.max_staleness + 1) * self.batch_size // self.group_size
+        self.drops = Drops(max(limits.max_dropped_in_a_row, at_once + 1))
         # Told in one line when groups are dropped and dropped.
         self.on_dropped: Callable[[str], object] = lambda line: None
         self.out_of_budget = False
         self._drawn = self._flat_since_step = 0
+        # Whether what waits may be too stale for the learner's weights.
+        self._some_stale = False
         self._place_free, self._arrived = asyncio.Event(), asyncio.Event()
         self.pipeline.on_version = self._place_free.set
         self._idle_s = self._checkpoint_s = 0.0
@@ -80,7 +83,7 @@ class Controller:
         # What ends the run though none of its loops waits for it now.
         self._first_error: asyncio.Future[None]
 
-    def state(self) -> tuple[dict[str, Any], list[Scored]]:
+    def state(self) -> tuple[dict[str, Any], list[Sample]]:
         """Return what ``restore`` needs, between two steps: as JSON, and the scored episodes that wait."""
         in_flight, waiting = self.in_flight.state()
         state = {
@@ -137,10 +140,11 @@ class Controller:
             await self.pipeline.submit(self.in_flight.running)
         while True:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
-            if room > 0 and not self.out_of_budget:
-                # Groups come and go whole and a batch is a whole number of them, so the room is one too.
-                groups = [self.in_flight.admit(self._fresh_group) for _ in range(room // self.group_size)]
+            if (count := room // self.group_size) > 0 and not self.out_of_budget:
+                groups = [self.in_flight.admit(self._fresh_group) for _ in range(count)]
                 await self.pipeline.submit([job for group in groups for job in group])
+                # Places that become free one by one are filled together.
+                await asyncio.sleep(self.pipeline.pause_s)
                 continue
             self._place_free.clear()
             await self._place_free.wait()
@@ -163,9 +167,9 @@ class Controller:
         """
         while not self._ended:
             for scored in await self.pipeline.next():
-                self.out_of_budget |= scored.episode.outcome == BUDGET
+                self.out_of_budget |= scored.facts.outcome == BUDGET
                 group = self.in_flight.add(scored)
-                if group is None or any(item.episode.outcome == BUDGET for item in group):
+                if group is None or any(item.facts.outcome == BUDGET for item in group):
                     continue
                 if not usable(group):
                     self.dropped += len(group)
@@ -177,6 +181,7 @@ class Controller:
                 else:
                     self.in_flight.keep(group)
                     self.drops.kept()
+                    self._some_stale |= self._too_stale(group)
                     self._arrived.set()
                     continue
                 self.in_flight.give_up(group)
@@ -189,7 +194,7 @@ class Controller:
         """Whether no more samples will come."""
         return self.out_of_budget and self.pipeline.idle
 
-    def _to_resample(self, group: list[Scored]) -> bool:
+    def _to_resample(self, group: ScoredGroup) -> bool:
         """Return whether others are to be admitted in a flat group's place; beyond the limit it is trained on as
         it is."""
         algorithm = self.config.algorithm
@@ -221,28 +226,28 @@ class Controller:
     async def _take(self) -> list[ScoredGroup]:
         """Return the oldest full batch, or none if there will be no more. What is too stale for the learner's weights
         is refused and put back."""
+        self._some_stale = True  # the learner's weights may be newer than when these came
         while True:
-            if refused := self.in_flight.put_back(self._too_stale):
-                self.refused += refused * self.group_size
+            if self._some_stale:
+                self._some_stale = False
+                self.refused += self.in_flight.put_back(self._too_stale) * self.group_size
                 self._place_free.set()
-            elif batch := self.in_flight.take(self.batch_size // self.group_size):
+            if batch := self.in_flight.take(self.batch_size // self.group_size):
                 self._flat_since_step = 0
                 return batch
-            elif self._ended:
+            if self._ended:
                 return []
-            else:
-                self._arrived.clear()
-                await self._arrived.wait()
+            self._arrived.clear()
+            await self._arrived.wait()
 
-    def _too_stale(self, group: list[Scored]) -> bool:
+    def _too_stale(self, group: ScoredGroup) -> bool:
         """Return whether a group must not be trained on: it is as stale as the oldest token of its samples."""
-        samples = (item.episode.policy for item in group)
-        return any(self.staleness.too_stale(sample.versions, self.version) for sample in samples if sample is not None)
+        return any(self.staleness.too_stale(item.facts.versions, self.version) for item in group)
 
     async def _learn(self, step: int, groups: Sequence[ScoredGroup]) -> dict[str, float]:
         """Take a learner step on a batch and send its weights off; return its metrics."""
         experiences = [
-            make_experience(item.episode, item.reward, self.config.algorithm.credit, number)
+            sample_experience(item, self.config.algorithm.credit, number)
             for number, group in enumerate(groups)
             for item in group
         ]
@@ -278,13 +283,13 @@ class Controller:
             self.evaluator.begin(version)
         return result
 
-    def _measure(self, batch: Sequence[Scored], waited: float, seconds: float) -> dict[str, float]:
+    def _measure(self, batch: Sequence[Sample], waited: float, seconds: float) -> dict[str, float]:
         """Return the metrics of a step's episodes and of the system; it took ``seconds``, of which it ``waited`` for
         its batch."""
         before, self._idle_s = self._idle_s, self.pipeline.idle_s
         checkpoint_s, self._checkpoint_s = self._checkpoint_s, 0.0
         counts = self.pipeline.counts
-        metrics = episode_metrics([(item.episode, item.reward) for item in batch])
+        metrics = episode_metrics(batch)
         return metrics | {
             "throughput/episodes_s": len(batch) / seconds,
             "throughput/policy_tokens_s": metrics["tokens/policy"] / seconds,
@@ -301,7 +306,7 @@ class Controller:
             "system/rollout_restarts": counts["restarts"],
         }
 
-    async def _report(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
+    async def _report(self, step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
         """Report a step once its own push is through and proven, in the order of the steps, without making the next
         step wait for that."""
         push, before = self._pushing, self._reporting

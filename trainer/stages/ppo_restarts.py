@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from rewards.reward import Scored
+from rewards.reward import Sample
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
 from trainer.stages.engine_gap import ALARM, alarm_line, largest_healthy
 from trainer.stages.evaluation import Evaluator
@@ -83,12 +83,14 @@ class RestartedPpo:
         if controller.out_of_budget:
             raise BudgetSpent
 
-    async def _on_step(self, step: int, metrics: dict[str, float], batch: list[Scored]) -> None:
-        """Report a step; say it when the engines begin to differ from the learner."""
+    async def _on_step(self, step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
+        """Report a step; say it, here and at W&B, when the engines begin to differ from the learner."""
         await self.on_step(step, metrics, batch)
         before, self._differs = self._differs, bool(metrics.get(ALARM, self._differs))
         if self._differs and not before:
-            self.view.say(alarm_line(step, metrics, largest_healthy(self.recovery.config)))
+            line = alarm_line(step, metrics, largest_healthy(self.recovery.config))
+            self.view.say(line)
+            self.tracker.alert("engine and learner differ", line)
 
     async def _restart_learner(self) -> None:
         """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""

@@ -24,6 +24,8 @@ METRICS = {
     **{f"reward/{name}/mean": name.replace("_", " ") for name in MEASURES},
     "policy/kl": "KL to the reference",
     "policy/entropy": "entropy",
+    "policy/engine_logprob_gap_mean": "mean gap",
+    "policy/engine_logprob_gap": "largest gap",
     "staleness/mean": "mean",
     "staleness/max": "largest",
     "throughput/episodes_s": "episodes",

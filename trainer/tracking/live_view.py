@@ -27,6 +27,8 @@ FIGURES = (
 )
 # Measured now and then, or the largest of its kind: shown as it is.
 UNSMOOTHED = ("sft/held_out_loss", "policy/engine_logprob_gap", "episode/dropped")
+# Said for as long as the newest measurement is above controller.engine_gap_alarm.
+ALARM, ALARMED = "policy/engine_gap_alarm", "ENGINE GAP ALARM"
 
 
 class View:
@@ -39,6 +41,7 @@ class View:
         self._metrics: dict[str, float] = {}
         self._smooth: dict[str, float] = {}
         self._held_out: dict[str, float] = {}
+        self._alarmed = False
         begun = (
             bars.SpinnerColumn(),
             bars.TextColumn("{task.description}", markup=False),
@@ -72,7 +75,7 @@ class View:
         """Begin a stage of ``total`` steps (None: unknown)."""
         self.finish()
         self._name, self._started = name, time.perf_counter()
-        self._metrics, self._smooth, self._held_out = {}, {}, {}
+        self._metrics, self._smooth, self._held_out, self._alarmed = {}, {}, {}, False
         self._task = self._progress.add_task(name, total=total)
         if self._live is None:
             self.say(f"{name} …")
@@ -80,6 +83,7 @@ class View:
     def advance(self, step: int, total: int, metrics: dict[str, float]) -> None:
         """Show that the stage is at ``step`` of ``total``, and its newest metrics."""
         self._metrics = metrics
+        self._alarmed = bool(metrics.get(ALARM, self._alarmed))
         self._held_out |= {name: value for name, value in metrics.items() if name.startswith("eval/")}
         for name, value in metrics.items():
             weight = 0.0 if name in UNSMOOTHED else 0.8
@@ -102,7 +106,8 @@ class View:
 
     def _line(self) -> str:
         parts = [f"{LIVE[name][0]} {self._figure(name)}" for name in LINE if name in self._smooth]
-        return "  ".join([*parts, *([f"held out {self._score()}"] if self._held_out else [])])
+        held_out = [f"held out {self._score()}"] if self._held_out else []
+        return "  ".join([*parts, *held_out, *([ALARMED] if self._alarmed else [])])
 
     def _figure(self, name: str) -> str:
         return format(self._smooth[name], LIVE[name][1]) if name in self._smooth else "–"
@@ -115,7 +120,7 @@ class View:
             f"at version {score['eval/version']:.0f}"
         )
 
-    def _figures(self) -> Table | Text | Group:
+    def _figures(self) -> Text | Group:
         if "reward/total" not in self._metrics:
             return Text(f"  {self._line()}" if self._metrics else "", style="dim")
         table = Table(show_header=False, box=None, padding=(0, 2))
@@ -124,7 +129,8 @@ class View:
             if "staleness/mean" in shown:
                 shown["staleness/mean"] += f" (max {self._metrics['staleness/max']:.0f})"
             table.add_row(*(cell for name, figure in shown.items() for cell in (LIVE[name][0], figure)))
-        return Group(table, Text(f"  held out {self._score()}")) if self._held_out else table
+        below = [Text(f"  held out {self._score()}")] if self._held_out else []
+        return Group(table, *below, *([Text(f"  {ALARMED}", style="red")] if self._alarmed else []))
 
 
 def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:

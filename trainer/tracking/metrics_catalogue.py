@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from statistics import fmean, pstdev
 
 from conf.schema.rewards import PARTS, PENALTIES
-from rewards.reward import MEASURES, Reward, mean_measures
-from rollout.records import Episode, change
+from rewards.reward import MEASURES, Sample, mean_measures
+from rollout.records import change
 from rollout.solvers.base import Usage
 
 CATALOGUE: dict[str, tuple[str, str]] = {
@@ -86,33 +86,32 @@ SFT_CATALOGUE: dict[str, tuple[str, str]] = {
 }
 
 
-def episode_metrics(scored: Sequence[tuple[Episode, Reward]]) -> dict[str, float]:
+def episode_metrics(batch: Sequence[Sample]) -> dict[str, float]:
     """Return means over a batch of scored episodes, under the catalogue's names."""
-    count = len(scored)
+    count, rewards, facts = len(batch), [item.reward for item in batch], [item.facts for item in batch]
     metrics: dict[str, float] = {}
-    for part in dict.fromkeys(name for _, reward in scored for name in reward.parts):
-        values = [value for _, reward in scored if (value := reward.parts.get(part)) is not None]
+    for part in dict.fromkeys(name for reward in rewards for name in reward.parts):
+        values = [value for reward in rewards if (value := reward.parts.get(part)) is not None]
         metrics[f"reward/{part}/missing"] = 1 - len(values) / count
         if values:
             metrics[f"reward/{part}/mean"] = fmean(values)
             metrics[f"reward/{part}/std"] = pstdev(values)
-    rewards = [reward for _, reward in scored]
     metrics |= {f"reward/{name}/mean": value for name, value in mean_measures(rewards).items()}
     metrics |= {f"reward/penalty/{name}": fmean(one.penalties.get(name, 0.0) for one in rewards) for name in PENALTIES}
-    first = [reward.correct_initial or 0.0 for _, reward in scored]
-    last = [reward.correct for _, reward in scored]
+    first = [reward.correct_initial or 0.0 for reward in rewards]
+    last = [reward.correct for reward in rewards]
     changes = list(map(change, first, last))
-    decompositions = [episode.decomposition for episode, _ in scored if episode.decomposition]
+    subquestions = [one.subquestions for one in facts if one.subquestions is not None]
     return metrics | {
-        "reward/total": fmean(reward.total for _, reward in scored),
+        "reward/total": fmean(reward.total for reward in rewards),
         "episode/accuracy_initial": fmean(first),
         "episode/accuracy_final": fmean(last),
         "episode/rescued": changes.count(1) / count,
         "episode/broken": changes.count(-1) / count,
-        "episode/subquestions": fmean(len(one.subquestions) for one in decompositions) if decompositions else 0.0,
-        "episode/invalid": sum(one.invalid is not None for one in decompositions) / count,
-        "tokens/policy": float(sum(len(episode.policy.token_ids) for episode, _ in scored if episode.policy)),
-        "tokens/solver": float(sum(episode.solver_tokens for episode, _ in scored)),
+        "episode/subquestions": fmean(subquestions) if subquestions else 0.0,
+        "episode/invalid": sum(one.invalid is not None for one in facts) / count,
+        "tokens/policy": float(sum(one.policy_tokens for one in facts)),
+        "tokens/solver": float(sum(one.solver_tokens for one in facts)),
     }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from conf.schema.config import Config
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import PARTS
-from rewards.reward import MEASURES, Scored
+from rewards.reward import MEASURES, Sample
 from trainer.run_folder.files import cut, read_rows, write_json
 from trainer.tracking.wandb_run import WandbRun
 from trainer.workers.scored_episode_json import RECORDED, scored_row
@@ -73,7 +73,7 @@ class Tracker:
         for row in read_rows(self.folder / METRICS):  # what W&B lost when a process was killed
             self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
-    def step(self, step: int, metrics: dict[str, float], scored: Sequence[Scored]) -> None:
+    def step(self, step: int, metrics: dict[str, float], scored: Sequence[Sample]) -> None:
         """Write one learner step's metrics and a few of its episodes."""
         self._append(METRICS, [{"step": step, **dict(sorted(metrics.items()))}])
         for item in scored[: self._episodes_per_step]:
@@ -95,7 +95,7 @@ class Tracker:
         """Take out the rows of stage 1 of later steps; all of them where there is no step to go on from."""
         cut(self.folder / SFT, lambda row: step > 0 and row["step"] <= step)
 
-    def episode(self, item: Scored, split: str, step: int) -> None:
+    def episode(self, item: Sample, split: str, step: int) -> None:
         """Write one scored episode, as the record that ``rewards.score`` reads, with what it was paid."""
         record = episode_record(item) | {"split": split, "step": step}
         self._append(EPISODES, [record])
@@ -116,6 +116,10 @@ class Tracker:
         self._wandb.table("episodes", self._columns, [_table_row(record, self._columns) for record in records])
         self._fresh.clear()
 
+    def alert(self, title: str, text: str) -> None:
+        """Have W&B warn whoever watches the run."""
+        self._wandb.alert(title, text)
+
     def image(self, name: str, path: Path) -> None:
         """Send a picture to W&B."""
         self._wandb.image(name, path)
@@ -135,8 +139,9 @@ class Tracker:
                 self._say(f"tracker {name} failed ({type(error).__name__}: {error}); the run goes on without it")
 
 
-def episode_record(item: Scored) -> dict[str, Any]:
+def episode_record(item: Sample) -> dict[str, Any]:
     """Return a scored episode as one object: what ``rewards.score`` reads, and what it was paid."""
+    item = item.open()
     record = item.episode.to_json() | {
         "reward": {
             **item.reward.parts,

@@ -97,6 +97,10 @@ class WandbRun:
         """Add to the summary with which the run is listed."""
         self._call(lambda run: run.summary.update(summary))
 
+    def alert(self, title: str, text: str) -> None:
+        """Have W&B warn whoever watches the run."""
+        self._call(lambda run: run.alert(title=title, text=text, level="WARN"))
+
     def close(self, exit_code: int) -> None:
         """End the run, with the exit status of its process."""
         self._call(lambda run: run.finish(exit_code=exit_code))

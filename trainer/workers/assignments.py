@@ -14,14 +14,12 @@ job; others are ignored.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
-from rollout.jobs import Job
-
-# A job's lane and id.
-Key = tuple[int, int]
+from rollout.jobs import Job, JobKey
 
 
 class Life(Enum):
@@ -48,9 +46,9 @@ class Assignments:
         self.lives = [Life.RUNNING] * workers
         # How often each was lost. A failed call counts for the life in which it was made.
         self.numbers = [0] * workers
-        self.held: list[dict[Key, Job]] = [{} for _ in range(workers)]
-        self._waiting: dict[Key, Job] = {}
-        self._in_hand: dict[Key, Job] = {}
+        self.held: list[dict[JobKey, Job]] = [{} for _ in range(workers)]
+        self._waiting: dict[JobKey, Job] = {}
+        self._in_hand: dict[JobKey, Job] = {}
 
     def __len__(self) -> int:
         """Return the number of unfinished jobs."""
@@ -72,16 +70,18 @@ class Assignments:
     def assign(self, jobs: Sequence[Job]) -> list[HandIn]:
         """Give each job, whether new or a retry, to the running worker with the fewest jobs; if none runs, the jobs
         wait."""
-        running = [worker for worker, life in enumerate(self.lives) if life is Life.RUNNING]
+        loads = [(len(self.held[worker]), worker) for worker, life in enumerate(self.lives) if life is Life.RUNNING]
+        heapq.heapify(loads)
         shares: dict[int, list[Job]] = {}
         for job in jobs:
-            self._in_hand.pop(_key(job), None)
-            if running:
-                worker = min(running, key=lambda one: len(self.held[one]))
-                self.held[worker][_key(job)] = job
+            self._in_hand.pop(job.key, None)
+            if loads:
+                load, worker = loads[0]
+                self.held[worker][job.key] = job
                 shares.setdefault(worker, []).append(job)
+                heapq.heapreplace(loads, (load + 1, worker))
             else:
-                self._waiting[_key(job)] = job
+                self._waiting[job.key] = job
         return [HandIn(worker, self.numbers[worker], share) for worker, share in shares.items()]
 
     def lose(self, worker: int, number: int) -> None:
@@ -103,17 +103,13 @@ class Assignments:
         self._waiting.clear()
         return HandIn(worker, self.numbers[worker], list(self.held[worker].values()))
 
-    def take(self, worker: int, job: Job) -> Job | None:
+    def take(self, worker: int, named: Job | JobKey) -> Job | None:
         """Take a job in hand, because its outcome has come; return None if the worker does not hold this job."""
-        found = self.held[worker].pop(_key(job), None)
+        found = self.held[worker].pop(named.key, None)
         if found is not None:
-            self._in_hand[_key(job)] = found
+            self._in_hand[named.key] = found
         return found
 
     def finish(self, job: Job) -> None:
         """Forget a job in hand, because its result is delivered."""
-        del self._in_hand[_key(job)]
-
-
-def _key(job: Job) -> Key:
-    return job.lane, job.id
+        del self._in_hand[job.key]

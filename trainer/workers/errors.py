@@ -8,7 +8,7 @@ from collections.abc import Awaitable
 from pathlib import Path
 from typing import TypeVar
 
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
 
 from rollout.jobs import NotReady
 
@@ -46,11 +46,12 @@ def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Return whether an actor's process is gone, or is a new one that was not made ready. What an actor raised because
-    another one died, which Ray makes an error of both kinds, is not that."""
+    """Return whether an actor's process is gone, with its answer if that lay on a node that is lost, or is a new one
+    that was not made ready. What an actor raised because another one died, which Ray makes an error of both kinds, is
+    not that."""
     if isinstance(error, RayTaskError):
         return isinstance(error.cause, NotReady)
-    return isinstance(error, RayActorError | NotReady)
+    return isinstance(error, RayActorError | ObjectLostError | NotReady)
 
 
 async def answer(

@@ -8,6 +8,10 @@ weights and its jobs again, and nothing in between: ``assignments`` knows which 
 Every call has a limit of its own. Silence is no error where nothing is expected: the wait for episodes is timed only
 while workers that run hold some, from the last sign of any of them.
 
+Episodes pass packed, are held by value and are not opened here: no death of a worker or reward actor loses one that has
+arrived. Calls cost this process most, so their number is bounded, and each carries more where there are more episodes:
+``pause_s`` lies between two collections from a worker, and what comes while all reward actors work is scored together.
+
 Limits are set with ``asyncio.timeout``: Python 3.11's ``wait_for`` loses a cancellation that comes together with
 the result, and a loop that lost it never ends.
 """
@@ -17,18 +21,19 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, RayActorError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
-from rewards.reward import Reward, Scored, failed
+from rewards.reward import Reward, Sample, Scored, failed, sample
 from rollout.engine.weight_update import Update
 from rollout.jobs import BUDGET, Job, NotReady, Outcome
-from rollout.records import Episode
+from rollout.records import Episode, PackedEpisode
 from rollout.solvers.base import Usage
 from trainer.workers.assignments import Assignments, HandIn, Life
 from trainer.workers.errors import WaitTimeout, answer, is_gone, log_tail
@@ -36,6 +41,10 @@ from trainer.workers.weight_publisher import Publisher, Push
 
 RESTART_POLL_S = 0.5
 COLLECT_S = 5.0
+# All workers together are asked for episodes so often a second; each at least as often as the longest pause allows.
+COLLECTIONS_PER_S = 128
+LONGEST_PAUSE_S = 1.0
+SCORED_AT_ONCE = 16
 TRAINING = 0
 
 
@@ -60,9 +69,13 @@ class Pipeline:
     episode_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        self._next_rewarder = itertools.cycle(enumerate(self.rewarders))
+        self.pause_s = min(len(self.workers) / COLLECTIONS_PER_S, LONGEST_PAUSE_S)
+        self._unscored: deque[tuple[Job, Episode | PackedEpisode]] = deque()
+        self._free_rewarders = asyncio.Semaphore(max(1, len(self.rewarders)))
+        # How many batches each is scoring.
+        self._scoring = [0] * len(self.rewarders)
         self._assign(Assignments(len(self.workers)))
-        self._done: dict[int, asyncio.Queue[list[Scored] | Exception]] = {TRAINING: asyncio.Queue()}
+        self._done: dict[int, asyncio.Queue[list[Sample] | Exception]] = {TRAINING: asyncio.Queue()}
         self._lanes = itertools.count(TRAINING + 1)
         self._failure: Exception | None = None
         self._idle_s = 0.0
@@ -114,6 +127,7 @@ class Pipeline:
         for index, worker in enumerate(self.workers):
             await self._restarted(worker, f"rollout-{index}", self.solvers)
         self._assign(Assignments(len(self.workers)))
+        self._unscored.clear()
         self._done = {TRAINING: asyncio.Queue()}
         self._failure = None
         self._publisher.forget()
@@ -125,9 +139,9 @@ class Pipeline:
         self._last_sign = time.perf_counter()
         await asyncio.gather(*(self._hand_in(share) for share in self._assignments.assign(jobs)))
 
-    async def next(self, lane: int = TRAINING) -> list[Scored]:
-        """Return scored episodes of a lane as they come; while none is running, wait for as long as it takes. Raises
-        WaitTimeout, InfrastructureError."""
+    async def next(self, lane: int = TRAINING) -> list[Sample]:
+        """Return scored episodes of a lane as they come, packed; while none is running, wait for as long as it takes.
+        Raises WaitTimeout, InfrastructureError."""
         queue = self._done[lane]
         while True:
             left = self._last_sign + self.wait_timeout_s - time.perf_counter()
@@ -155,8 +169,9 @@ class Pipeline:
             )
 
     async def run(self, jobs: Sequence[Job], progress: Callable[[int], Any] = lambda done: None) -> list[Scored]:
-        """Run exactly these jobs, beside any others; return the results in their order. ``progress`` is called with the
-        number that are back. Raises BudgetSpent, once all are back, if some were not begun."""
+        """Run exactly these jobs, beside any others; return the results in their order, with their episodes open.
+        ``progress`` is called with the number that are back. Raises BudgetSpent, once all are back, if some were not
+        begun."""
         if self._failure is not None:
             raise self._failure
         lane = next(self._lanes)
@@ -165,7 +180,7 @@ class Pipeline:
         try:
             await self.submit([replace(job, lane=lane) for job in jobs])
             while len(found) < len(jobs):
-                found |= {scored.job.id: scored for scored in await self.next(lane)}
+                found |= {item.job.id: item.open() for item in await self.next(lane)}
                 progress(len(found))
         finally:
             del self._done[lane]
@@ -223,6 +238,7 @@ class Pipeline:
                 continue
             if outcomes:
                 self._spawn(self._finish, index, outcomes)
+                await asyncio.sleep(self.pause_s)
 
     async def _hand_in(self, share: HandIn) -> None:
         """Give a worker its jobs. If it is lost on the way, its collecting loop brings it back and gives them again."""
@@ -244,15 +260,24 @@ class Pipeline:
         if again:
             self.counts["retried"] += len(again)
             self._spawn(self.submit, again)
-        good = [(job, outcome.episode) for job, outcome in taken if outcome.episode is not None]
-        pairs = await self._score([episode for _, episode in good]) if good else []
-        scored = [Scored(job, *pair) for (job, _), pair in zip(good, pairs, strict=True)]
+        self._unscored += [(job, outcome.episode) for job, outcome in taken if outcome.episode is not None]
+        while self._unscored:
+            async with self._free_rewarders:
+                # Those before this one may have taken them.
+                count = min(len(self._unscored), SCORED_AT_ONCE)
+                batch = [self._unscored.popleft() for _ in range(count)]
+                if batch:
+                    pairs = await self._score([episode for _, episode in batch])
+                    self._deliver([sample(job, *pair) for (job, _), pair in zip(batch, pairs, strict=True)])
+
+    def _deliver(self, scored: list[Sample]) -> None:
+        """Hand scored episodes out in their lanes, and count what there was of them."""
         self._last_sign = time.perf_counter()
         for item in scored:
             self._assignments.finish(item.job)
             self.counts["reward_errors"] += item.reward.error is not None
-            self.counts["solver_failures"] += item.episode.outcome not in ("ok", BUDGET)
-        if scored and not self.running:
+            self.counts["solver_failures"] += item.facts.outcome not in ("ok", BUDGET)
+        if not self.running:
             self._idle_since = time.perf_counter()
         # Where a ``run`` was cancelled, nobody waits for its lane any more.
         for lane in self._done.keys() & {item.job.lane for item in scored}:
@@ -264,10 +289,30 @@ class Pipeline:
             raise InfrastructureError(f"problem {job.problem.id} failed {self.max_tries} times, at last with: {error}")
         return replace(job, tries=job.tries + 1)
 
-    async def _score(self, episodes: list[Episode], tries: int = 2) -> list[tuple[Episode, Reward]]:
-        """Score episodes together. If that ends or hangs the actor's process, each is scored alone, in a new one;
-        the one that does it again gets an error as its reward, and no other does."""
-        index, rewarder = next(self._next_rewarder)
+    async def _score(
+        self, episodes: list[Episode | PackedEpisode], tries: int = 2
+    ) -> list[tuple[Episode | PackedEpisode, Reward]]:
+        """Score episodes together, where least is being scored. If that ends or hangs the actor's process, each is
+        scored alone, in a new one; the one that does it again gets an error as its reward, and no other does."""
+        index = min(range(len(self.rewarders)), key=self._scoring.__getitem__)
+        self._scoring[index] += 1
+        try:
+            found = await self._score_with(index, episodes)
+        finally:
+            self._scoring[index] -= 1
+        if not isinstance(found, str):
+            return found
+        if len(episodes) > 1:
+            return [pair for episode in episodes for pair in await self._score([episode], tries)]
+        if tries > 1:
+            return await self._score(episodes, tries - 1)
+        return [(episodes[0], failed(found))]
+
+    async def _score_with(
+        self, index: int, episodes: list[Episode | PackedEpisode]
+    ) -> list[tuple[Episode | PackedEpisode, Reward]] | str:
+        """Have a reward actor score episodes; if its process ends or hangs, return why once there is a new one."""
+        rewarder = self.rewarders[index]
         try:
             # The actor has a limit an episode of its own; this one is for a process that no longer obeys it.
             async with asyncio.timeout((len(episodes) + 2) * self.episode_seconds):
@@ -275,7 +320,7 @@ class Pipeline:
         except TimeoutError:
             reason = f"reward-{index} did not answer within {self.episode_seconds:g} s an episode and was ended"
             ray.kill(rewarder, no_restart=False)
-        except RayActorError as error:
+        except (RayActorError, ObjectLostError) as error:
             reason = f"reward-{index} died ({type(error).__name__})"
         self.counts["reward_retries"] += 1
         process = await self._restarted(rewarder, f"reward-{index}")
@@ -283,11 +328,7 @@ class Pipeline:
         if self._reward_processes.get(index) != process:
             self._reward_processes[index] = process
             self.on_restart(f"{reason}; started again")
-        if len(episodes) > 1:
-            return [pair for episode in episodes for pair in await self._score([episode], tries)]
-        if tries > 1:
-            return await self._score(episodes, tries - 1)
-        return [(episodes[0], failed(reason))]
+        return reason
 
     async def _restarted(self, actor: Any, name: str, *arguments: Any) -> Any:
         """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its

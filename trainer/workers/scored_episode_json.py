@@ -4,11 +4,12 @@ this form, ``rollout.record`` writes those that were trained on, and ``rollout.r
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from rewards.reward import Reward, Scored
+from rewards.reward import Reward, Sample, Scored
 from rollout import json_lines
 from rollout.jobs import Job
 from rollout.records import Episode, Problem, RecordError
@@ -28,8 +29,9 @@ def _job(row: dict[str, Any], problem: Problem) -> Job:
     return Job(**{EARLIER.get(name, name): value for name, value in row.items()} | {"problem": problem})
 
 
-def scored_row(scored: Scored) -> dict[str, Any]:
+def scored_row(item: Sample) -> dict[str, Any]:
     """Return a scored episode as a JSON object; the problem is in its episode alone."""
+    scored = item.open()
     job = asdict(scored.job)
     del job["problem"]
     policy = scored.episode.policy
@@ -62,7 +64,7 @@ def row_scored(row: Any) -> Scored:
     return Scored(job, episode, reward)
 
 
-def write_scored(path: Path, scored: list[Scored]) -> None:
+def write_scored(path: Path, scored: Sequence[Sample]) -> None:
     """Write one a line, all or nothing."""
     json_lines.write_lines(path, map(scored_row, scored))
 

@@ -26,3 +26,13 @@ def test_the_bound_holds_whatever_happens(batch, bound, events):
         assert manager.admitted <= (version + bound + 1) * batch
         manager.give_up(min(lost, manager.admitted))
         version += pushed
+
+
+@pytest.mark.parametrize(("target", "admitted"), [(None, 24), (2, 24), (1, 16), (0.5, 12), (0.3, 10), (0, 8), (7, 24)])
+def test_admissions_aim_at_the_target_and_what_is_too_stale_is_so_by_the_bound(target, admitted):
+    manager = StalenessManager(batch_size=8, max_staleness=2, target=target)
+    assert manager.capacity(version=0) == admitted
+    manager.admit(admitted)
+    assert manager.capacity(version=0) == 0
+    assert manager.capacity(version=1) == 8
+    assert [manager.too_stale([3], version) for version in (5, 6)] == [False, True]

@@ -166,6 +166,17 @@ def test_without_the_gpus_size_nothing_is_refused():
     assert over_full(config, gpu_roles(config, "72b", "72b")) is None
 
 
+@pytest.mark.parametrize(
+    ("overrides", "kept"),
+    [([], True), (["algorithm.kl_coef=0"], False), (["stages=[sft]"], False), ([LORA], False)],
+)
+def test_a_reference_is_counted_where_the_learner_keeps_one(overrides, kept):
+    (learner,) = (
+        one for one in gpu_roles(compose(["cluster=node8", *overrides]), "7b", "14b") if one.role == "learner"
+    )
+    assert ("reference" in sizes(learner.parts)) == kept
+
+
 EIGHT = ["cluster=node8", "learner.zero_stage=2", "solver.max_model_len=4096"]
 FOUR = ["solver.workers=1", "solver.gpus=4", "learner.ranks=2"]
 

@@ -106,6 +106,28 @@ def test_a_page_shows_pictures_table_episodes_and_configuration(tmp_path):
     assert "the gold one" not in shown
 
 
+@pytest.mark.parametrize(
+    ("rung", "said"),
+    [
+        ((), None),
+        ((0.0, 0.0, 0.0), None),
+        ((0.0, 1.0, 1.0), "2 of 3 steps, first in step 2"),
+        ((1.0, None, 0.0), "1 of 3 steps, first in step 1"),
+    ],
+)
+def test_a_page_tells_of_the_alarm_however_long_ago_it_was(tmp_path, monkeypatch, rung, said):
+    monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
+    folder = run(tmp_path / "r")
+    rows = [
+        {"step": step} | ({} if value is None else {"policy/engine_gap_alarm": value})
+        for step, value in enumerate(rung, 1)
+    ]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    shown = "".join(Page(write_report([folder]).read_text()).text)
+    assert ("engine gap alarm" in shown) == (said is not None)
+    assert said is None or said in shown
+
+
 def test_problems_are_sorted_by_what_became_of_them_those_that_became_wrong_first(tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
     marks = [(0.0, 0.0, 1.0)] * 14 + [(0.0, 1.0, 0.0), (1.0, 1.0, 1.0)]

@@ -65,6 +65,20 @@ def test_the_last_evaluation_is_shown_with_its_interval(console):
     assert "held out 0.50 [0.25, 0.75] at version 7" in console.file.getvalue()
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_alarm_is_shown_for_as_long_as_the_newest_measurement_rings_it(terminal):
+    console = Console(file=io.StringIO(), width=200, force_terminal=terminal, color_system=None)
+    view = View(console, every_s=0.0)
+    view.stage("stage 2", 4)
+    shown = []
+    for step, measured in enumerate([{}, {"policy/engine_gap_alarm": 1.0}, {}, {"policy/engine_gap_alarm": 0.0}], 1):
+        begun = len(console.file.getvalue())
+        view.advance(step, 4, STEP | measured)
+        console.print(view)
+        shown.append("ENGINE GAP ALARM" in console.file.getvalue()[begun:])
+    assert shown == [False, True, True, False]
+
+
 def test_results_are_listed_by_kind_in_a_fixed_order(console):
     entry = {"mean": 0.5, "low": 0.25, "high": 0.75}
     changes = {"rescued": 3, "broken": 1, "plans": {"right": 0.75}}

@@ -39,7 +39,7 @@ class Broken:
         return call
 
 
-@pytest.mark.parametrize("breaks", ["init", "log", "update", "finish", "nothing"])
+@pytest.mark.parametrize("breaks", ["init", "log", "alert", "update", "finish", "nothing"])
 def test_a_wandb_that_breaks_is_said_once_and_stops_nothing(tmp_path, monkeypatch, breaks):
     run, said = Broken(breaks), []
 
@@ -53,6 +53,7 @@ def test_a_wandb_that_breaks_is_said_once_and_stops_nothing(tmp_path, monkeypatc
     tracker = Tracker(compose([]), tmp_path, None, said.append)
     for step in (1, 2):
         tracker.step(step, {"reward/total": 1.0}, [scored(0, [0])])
+    tracker.alert("engine and learner differ", "step 2: by 0.35 nats a token")
     tracker.summary({"status": "finished"})
     tracker.image("picture", tmp_path / "none.png")
     tracker.close(0)

@@ -1,0 +1,113 @@
+"""Real actor processes that are killed: what has arrived stays, what had not is run or scored again, all of it once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+
+import pytest
+import ray
+
+from conf.schema.places import ROOT
+from rewards.reward import Reward
+from rollout.jobs import Job, NotReady, Outcome
+from rollout.records import Episode, PolicySample, Problem, opened
+from trainer.workers.pipeline import Pipeline
+
+COUNT = 40
+
+
+class Runs:
+    """A rollout worker whose episodes take a moment each, one after the other, and which notes those it has run."""
+
+    def __init__(self, notes: str) -> None:
+        self.notes, self.done, self.running = notes, None, set()
+
+    async def ready(self, solvers):
+        self.done = asyncio.Queue()
+        return os.getpid()
+
+    async def process(self):
+        return os.getpid()
+
+    async def submit(self, jobs):
+        if self.done is None:
+            raise NotReady("not yet")
+        task = asyncio.create_task(self._run(jobs, self.done))
+        self.running.add(task)
+
+    async def _run(self, jobs, done):
+        for job in jobs:
+            await asyncio.sleep(0.05)
+            with open(self.notes, "a") as notes:
+                notes.write(f"{job.id}\n")
+            sample = PolicySample([1], [job.id], [-0.5], [0])
+            done.put_nowait(Outcome(job, Episode(job.problem, "daslam", policy=sample)))
+
+    async def collect(self, wait_s):
+        if self.done is None:
+            raise NotReady("not yet")
+        outcomes = [await self.done.get()]
+        while not self.done.empty():
+            outcomes.append(self.done.get_nowait())
+        return outcomes
+
+
+class Scores:
+    """A reward actor that takes a moment for a batch."""
+
+    async def ready(self):
+        return os.getpid()
+
+    process = ready
+
+    async def score(self, episodes):
+        await asyncio.sleep(0.1)
+        return [(opened(one).packed(), Reward({}, 1.0, {}, [], 1.0, None)) for one in episodes]
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    environment = {"env_vars": {"PYTHONPATH": str(ROOT)}}
+    ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False, runtime_env=environment)
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.parametrize("killed", ["worker", "reward actor"])
+def test_a_killed_process_costs_no_episode_and_none_comes_twice(cluster, tmp_path, killed):
+    options = {"num_cpus": 0, "max_restarts": -1}
+    worker = ray.remote(Runs).options(max_concurrency=100, **options).remote(str(tmp_path / "notes"))
+    rewarder = ray.remote(Scores).options(**options).remote()
+
+    async def go():
+        await worker.ready.remote([])
+        pipeline = Pipeline([worker], [], [rewarder], tmp_path, 120.0, 3)
+        pipeline.start()
+        await pipeline.submit([Job(index, Problem(f"p-{index}", "?", "1"), "daslam", 0) for index in range(COUNT)])
+        found = []
+        while len(found) < COUNT // 4:
+            found += await pipeline.next()
+        early = [item.job.id for item in found]
+        process = await (worker if killed == "worker" else rewarder).process.remote()
+        os.kill(process, signal.SIGKILL)
+        while len(found) < COUNT:
+            found += await pipeline.next()
+        await pipeline.stop()
+        return early, found, pipeline.counts
+
+    early, found, counts = asyncio.run(go())
+    assert sorted(item.job.id for item in found) == list(range(COUNT))
+    assert all(item.episode.policy.token_ids == [item.job.id] for item in found)
+    assert all(item.reward.error is None for item in found)
+    runs = Counter(int(line) for line in (tmp_path / "notes").read_text().split())
+    assert all(runs[identity] == 1 for identity in early), "what had arrived was run again"
+    if killed == "worker":
+        assert counts["restarts"] == 1
+    else:
+        assert counts["reward_retries"] >= 1
+        assert set(runs.values()) == {1}
+    for actor in (worker, rewarder):
+        ray.kill(actor)
