@@ -38,11 +38,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job: an episode, or the error of something that has to be tried again."""
+    """The result of a job: an episode, or the error of something that has to be tried again. ``no_reply``: the error is
+    that the solver gave none."""
 
     job: Job
     episode: Episode | None
     error: str | None = None
+    no_reply: bool = False
 
 
 def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -> int:

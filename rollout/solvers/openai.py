@@ -76,7 +76,7 @@ class OpenAISolver(Backend):
             _ = self._client
         self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, minute_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._answered = False
+        self._answered = self._failing = False
         # A line a request, with nothing in it that the run does not count anyway, or with a header that was refused.
         for name in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -151,6 +151,20 @@ class OpenAISolver(Backend):
             return not_served(settings, None, text)
         return not_served(settings, models, text)
 
+    async def check(self) -> None:
+        """Ask the short question once, as soon as the limits allow."""
+        settings, sampling = self.settings, self.sampling(QUESTION, "subquestion", 0)
+        try:
+            async with asyncio.timeout(settings.request_timeout_s):
+                permit = await self._limits.admit(len(QUESTION) + TEMPLATE_TOKENS + sampling.max_tokens)
+            reply = self._read(await self._send(QUESTION, sampling), QUESTION)
+        except (RetryableError, TimeoutError) as error:
+            said = str(error) or "its limits allow no request now"
+            raise SolverUnavailable(f"no reply from {settings.base_url}: {said}") from None
+        except SolverFailure:
+            return  # poor, but a reply
+        self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
+
     async def close(self) -> None:
         """Close the connections."""
         with suppress(SolverMisconfigured):
@@ -179,11 +193,24 @@ class OpenAISolver(Backend):
                             reply = self._read(await self._send(prompt, sampling), prompt)
                         except RetryableError as found:
                             error = found
+                            self._note(str(found))
                             self._limits.pause(found.wait_s or 0.0)
                         else:
+                            self._note(None)
                             self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
                             return reply
         raise SolverFailure("solver_timeout", str(error)) if error.timed_out else SolverUnavailable(str(error))
+
+    def _note(self, error: str | None) -> None:
+        """Write to the log when replies begin to fail, and when they come again."""
+        if (error is None) != self._failing:
+            return
+        self._failing = error is not None
+        if error is None:
+            _LOG.warning("%s answers again", self.settings.base_url)
+        else:
+            _LOG.warning("no reply from %s: %s; tried again up to %d times each", self.settings.base_url, error,
+                         self.settings.max_retries)  # fmt: skip
 
     async def _wait(self, attempt: int, error: RetryableError, deadline: float) -> None:
         """Hold back before an attempt: as long as the server said, else exponentially; both with jitter. Raises
