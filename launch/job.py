@@ -14,6 +14,7 @@ from rich.console import Console
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from launch.check_models import check_models
+from launch.check_solver import check_solver
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
 
@@ -64,12 +65,13 @@ def _execute(config: Config, overrides: list[str]) -> int:
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
     check_models(config)
+    asked = check_solver(config)
     _check_resources(config, console)
     say(f"run folder {folder}")
     from trainer.run import Run
     from trainer.run_folder.lock import LOCK, held_folder
 
-    run = Run(config, folder, console, overrides, mirror)
+    run = Run(config, folder, console, overrides, mirror, asked)
     try:
         (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -157,7 +157,7 @@ def allocation(config: Config, options: argparse.Namespace) -> Allocation:
     nodes = options.nodes or cluster.nodes or 1
 
     def share(name: str) -> int:
-        sizes = [getattr(bundle, name) for bundle in wanted]
+        sizes: list[float] = [getattr(bundle, name) for bundle in wanted]
         return math.ceil(max(sum(sizes) / nodes, *sizes, 0))
 
     gpus = options.gpus if options.gpus is not None else int(cluster.gpus_per_node or share("gpus"))

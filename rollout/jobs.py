@@ -56,7 +56,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result of a job: an episode, or the error of something that has to be tried again.
+    """The result of a job: an episode, or the error of something that has to be tried again. ``no_reply``: the error is
+    that the solver gave none.
 
     In another process it arrives with the job's name alone, and with its episode packed: whoever handed the job in has
     the rest, and need not open the episode."""
@@ -64,10 +65,11 @@ class Outcome:
     job: Job | JobKey
     episode: Episode | PackedEpisode | None
     error: str | None = None
+    no_reply: bool = False
 
-    def __reduce__(self) -> tuple[type[Outcome], tuple[JobKey, PackedEpisode | None, str | None]]:
+    def __reduce__(self) -> tuple[type[Outcome], tuple[JobKey, PackedEpisode | None, str | None, bool]]:
         packed = self.episode.packed() if isinstance(self.episode, Episode) else self.episode
-        return Outcome, (self.job.key, packed, self.error)
+        return Outcome, (self.job.key, packed, self.error, self.no_reply)
 
 
 def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -> int:

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -105,6 +105,23 @@ def held_signals() -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler or signal.SIG_DFL)
+
+
+def cancel_on_signals(stopped: Callable[[int], object]) -> None:
+    """Have a signal cancel the present asyncio task, once ``stopped`` was told its number."""
+    import asyncio
+
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+
+    def cancel(number: int) -> None:
+        stopped(number)
+        leave_lost_terminal()
+        task.cancel()
+
+    for number in STOPPING:
+        if signal.getsignal(number) != signal.SIG_IGN:
+            loop.add_signal_handler(number, cancel, number)
 
 
 def leave_lost_terminal() -> None:

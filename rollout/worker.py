@@ -7,6 +7,7 @@ the infrastructure error that stopped it, unless ``ready`` came between.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 import traceback
@@ -28,7 +29,10 @@ from rollout.episode.prompts import Prompts
 from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.records import Episode
 from rollout.run_episode import run_episode
+from rollout.solvers.base import SolverUnavailable
 from rollout.solvers.pool import WINDOW_S, SolverClient
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass
@@ -201,6 +205,10 @@ class RolloutWorker:
             try:
                 with ending_with_the_engine():
                     episode = await run_episode(job, self.engine, self._solver, self.config)
+            except SolverUnavailable as error:  # its own log has more
+                _LOG.warning("problem %s has no reply: %s", job.problem.id, error)
+                done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}", no_reply=True))
+                return
             except Exception as error:  # noqa: BLE001 - every failure of a job is its outcome
                 traceback.print_exc()
                 done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}"))

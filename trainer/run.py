@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayTaskError
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from conf.schema.config import Config
@@ -23,7 +23,7 @@ from conf.schema.strategy import UNTRAINED
 from rewards.reward import Sample, Scored
 from rollout.data.source import check_held_out, make_source
 from rollout.records import Problem
-from rollout.signals import STOPPING, Stopped, exit_status, held_signals, kept_handlers, leave_lost_terminal
+from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signals, kept_handlers
 from rollout.solvers.base import Usage
 from trainer.cluster.placement import ROLES
 from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
@@ -42,38 +42,42 @@ from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
 from trainer.stages.ppo_restarts import RestartedPpo
-from trainer.tracking.live_view import View, fine_tuning_table, result_table
+from trainer.tracking.ending import RunLength, ending, nothing_to_learn
+from trainer.tracking.live_view import View, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
 from trainer.tracking.tracker import Tracker, resident_gib
-from trainer.workers.errors import WaitTimeout, reason, whole
+from trainer.workers.errors import reason, whole
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.recorded_pipeline import Replay, read_recording
+from trainer.workers.solver_account import SolverAccount
+from trainer.workers.solver_outage import SolverGone
 
 EPISODES_KEPT = 100
-USAGE_S = 10.0
 Result = TypeVar("Result")
 
 
 class Run:
-    """One run and its folder."""
+    """One run and its folder. ``asked`` is what the solver was asked before the start."""
 
     def __init__(
-        self, config: Config, folder: Path, console: Console, overrides: list[str], mirror: Mirror | None = None
-    ) -> None:
+        self, config: Config, folder: Path, console: Console, overrides: list[str], mirror: Mirror | None = None,
+        asked: Usage | None = None,
+    ) -> None:  # fmt: skip
         self.config, self.folder, self.mirror = config, folder, mirror
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
         check_held_out(config, self.source)
         self.seconds: dict[str, float] = {}
+        self.account = SolverAccount(config, folder / "logs", asked or Usage())
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
             "data": self.source.report, "learner_restarts": 0, "code": code_version(),
+            "solver": asdict(self.account.usage),
         }  # fmt: skip
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
-        self.usage_before = Usage()
-        self.stopped_by = 0
+        self.stopped_by, self.solver_gone = 0, False
         self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and sft.is_dir()
@@ -88,6 +92,7 @@ class Run:
         tracker: Tracker | None = None
         try:
             wandb_id = self._resume() if resumed else None
+            self.summary["solver"] = asdict(self.account.open())
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
@@ -120,6 +125,7 @@ class Run:
         """Keep what went wrong, first in the summary: a disk that is full takes no more files."""
         full = full_disk(error, self.folder)
         self.summary |= {"status": "failed", "error": full or reason(error)}
+        self.solver_gone = isinstance(error, SolverGone)
         if full is not None:
             give_up_partial(self.folder / "checkpoints")
         with suppress(OSError):
@@ -132,22 +138,21 @@ class Run:
         wrote = self._wrote(partial(self._write_results, tracker))
         stop_ray(self.config)
         if tracker is not None:
+            wrote = self._wrote(partial(self._settle_account, tracker)) and wrote
             wrote = self._wrote(partial(self._write_pages, tracker, code)) and wrote
         if self.mirror is not None:
             self.mirror.end()
         code = code if wrote or code else 1
-        if code == 0 and self.fine_tuning is not None and (table := fine_tuning_table(self.fine_tuning.report)):
-            self.console.print(table)
-        if code == 0 and self.summary["accuracy"]:
-            self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
-            self._say(f"picture {self.folder / 'learning_curve.png'}\nreport  {self.folder / 'report.html'}")
-        elif code > 128:
-            self._say(f"stopped; nothing of the run is left running. To go on: {self.resume_command()}")
-        elif code == 1:
-            self._say(Text.assemble(("failed", "red"), f" {self.summary['error']}"))
-            self._say(f"details in {self.folder / 'logs'}")
-        self._say(str(self.folder))
+        self._show_ending(code)
         return code
+
+    def _show_ending(self, code: int) -> None:
+        """Say on the screen how the run ended."""
+        more = self.account.larger_budget() if self.summary["status"] == "out_of_budget" else []
+        fine_tuning = {} if self.fine_tuning is None else self.fine_tuning.report
+        account, go_on, gone = self.account.line(), self.resume_command(*more), self.solver_gone
+        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone):
+            self.console.print(shown) if isinstance(shown, Table) else self._say(shown)
 
     def _wrote(self, write: Callable[[], object]) -> bool:
         """Write something at the end of the run; return whether that succeeded. The first error of the run is the one
@@ -168,6 +173,12 @@ class Run:
         elif not summary.exists():  # else it is that of the run which was to be gone on with
             write_json(summary, self.summary)
 
+    def _settle_account(self, tracker: Tracker) -> None:
+        """Have the summary say what the solvers' files say: replies may have come while the results were written."""
+        if self.account.settle():
+            self.summary["solver"] = asdict(self.account.usage)
+            tracker.summary(self.summary)
+
     def _write_pages(self, tracker: Tracker, code: int) -> None:
         picture = learning_curve(self.folder)
         write_report([self.folder])
@@ -180,9 +191,9 @@ class Run:
         if self.mirror is not None:
             self.mirror.begin()
 
-    def resume_command(self) -> str:
-        """Return the command that goes on from the newest checkpoint."""
-        return command("launch.train", resumed(self.overrides, str(self.folder), "resume=auto"))
+    def resume_command(self, *more: str) -> str:
+        """Return the command that goes on from the newest checkpoint, with ``more`` overrides."""
+        return command("launch.train", resumed(self.overrides, str(self.folder), "resume=auto", *more))
 
     def _resume(self) -> str | None:
         """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B
@@ -197,7 +208,7 @@ class Run:
             return None
         self.seconds.update(before["summary"]["seconds"])
         self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
-        self.usage_before = Usage(**before["solver"])
+        self.account.saved = Usage(**before["solver"])
         return str(before["wandb_id"]) if before["wandb_id"] else None
 
     def _say(self, text: str | Text) -> None:
@@ -236,6 +247,7 @@ class Run:
             if held_out and self.recovery.checkpoint is None:
                 await self._timed("evaluate", self._evaluate(view, pipeline, held_out, self._kinds_before()))
                 self._keep_evaluation(tracker)
+                self._show_evaluation(view)
             if "ppo" in stages:
                 await self._timed("ppo", self._ppo(view, tracker, pipeline, learner))
                 if held_out:
@@ -243,29 +255,23 @@ class Run:
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
         finally:
-            await self._note_usage(pipeline)
+            self.summary["solver"] = asdict(await self.account.close(pipeline))
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
 
     def _cancel_on_signals(self) -> None:
         """Have a signal cancel the stages, which end what they have begun."""
-        task = asyncio.current_task()
-        assert task is not None
 
-        def cancel(number: int) -> None:
+        def stopped(number: int) -> None:
             self.stopped_by = self.stopped_by or number
-            leave_lost_terminal()
-            task.cancel()
 
-        for number in STOPPING:
-            if signal.getsignal(number) != signal.SIG_IGN:
-                asyncio.get_running_loop().add_signal_handler(number, cancel, number)
+        cancel_on_signals(stopped)
 
     async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
         begun."""
-        usage = await self._usage(pipeline)
+        usage = await self.account.ask(pipeline)
         self.summary |= {"status": "out_of_budget", "solver": asdict(usage)}
         tokens = usage.prompt_tokens + usage.completion_tokens
         view.finish()
@@ -273,17 +279,6 @@ class Run:
             f"the solver's budget is spent (cost {usage.cost:.4g}, {tokens:,} tokens; solver.budget_cost, "
             f"solver.budget_tokens): stopped after {self.summary['steps']} learner steps"
         )
-
-    async def _note_usage(self, pipeline: Pipeline) -> None:
-        """Have the summary tell what the solver was asked, however the run ended; where it no longer answers, what the
-        last step knew."""
-        with suppress(TimeoutError, WaitTimeout, RayError):
-            async with asyncio.timeout(USAGE_S):
-                self.summary["solver"] = asdict(await self._usage(pipeline))
-
-    async def _usage(self, pipeline: Pipeline) -> Usage:
-        """Return what the solver was asked in this run, before it was resumed too."""
-        return self.usage_before + await pipeline.solver_usage()
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
         """Start Ray and every actor; return the pipeline over the workers, and the learner, when all are ready."""
@@ -319,7 +314,7 @@ class Run:
         """Return what a checkpoint keeps of the run itself."""
         return {
             "summary": self.summary,
-            "solver": asdict(await self._usage(pipeline)),
+            "solver": asdict(await self.account.ask(pipeline)),
             "wandb_id": tracker.wandb_id,
             "config": self.config.model_dump(mode="json"),
         }
@@ -327,17 +322,20 @@ class Run:
     async def _ppo(self, view: View, tracker: Tracker, pipeline: Pipeline, learner: LearnerGroup) -> None:
         """Run stage 2; every step is told to the tracker, the view and the summary."""
         steps = self.config.algorithm.steps
+        length = RunLength.begun(self.config, self.seconds, self.summary["accuracy"])
 
         async def on_step(step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
             if step == 1 or step % 5 == 0:
                 metrics["system/resident_gib"] = gib = await asyncio.to_thread(resident_gib)
                 self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), gib)
-            usage = await self._usage(pipeline)
+            usage = await self.account.ask(pipeline)
             self.summary["solver"] = asdict(usage)
             metrics |= solver_metrics(usage)
             metrics["system/learner_restarts"] = self.summary["learner_restarts"]
             tracker.step(step, metrics, batch)
             view.advance(step, steps, metrics)
+            if (line := length.step(step)) is not None:
+                view.say(line)
             self.summary |= {
                 "steps": step,
                 "weight_version": pipeline.version,
@@ -377,6 +375,14 @@ class Run:
             view.advance(index + 1, len(kinds), {})
             if kind in ("sft", "ppo"):
                 self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
+
+    def _show_evaluation(self, view: View) -> None:
+        """Show what is known before stage 2, which is not worth its time where nothing can be learned."""
+        view.finish()
+        if "ppo" in self.config.stages:
+            self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
+        if (warning := nothing_to_learn(self.summary["accuracy"], self.summary["n_eval"])) is not None:
+            view.say(Text(warning, style="yellow"))
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
         for kind, item in self.evaluated:

@@ -116,7 +116,8 @@ def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
     apart = [name for name in parts if name not in beside]
     most = [min(parts[name].workers, int(1 / parts[name].gpus + 1e-9)) for name in apart]
     choices = product(*(range(count + 1) for count in most))
-    for counts in (beside, *(dict(zip(apart, chosen, strict=True)) for chosen in choices)):
+    shared: list[dict[str, int]] = [{**beside}, *(dict(zip(apart, chosen, strict=True)) for chosen in choices)]
+    for counts in shared:
         if sum(count * parts[name].gpus for name, count in counts.items()) <= 1 + 1e-9:
             yield counts
 

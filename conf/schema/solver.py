@@ -86,6 +86,7 @@ class OpenAISolver(ModelSolver):
     backoff_max_s: Annotated[float, FREE] = Field(30.0, gt=0)
     request_timeout_s: Annotated[float, FREE] = Field(60.0, gt=0)
     timeout_s: Annotated[float, FREE] = Field(300.0, gt=0)
+    outage_minutes: Annotated[float, FREE] = Field(10.0, ge=0)
     price_prompt: Annotated[float, FREE] = Field(0.0, ge=0)
     price_completion: Annotated[float, FREE] = Field(0.0, ge=0)
     budget_cost: Annotated[float | None, FREE] = Field(None, gt=0)

@@ -17,6 +17,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from launch.check_models import check_models
+from launch.check_solver import check_solver
 from launch.compose import compose
 from launch.train import main as stage
 from rollout.signals import Stopped, exit_status, stop_in_order
@@ -47,6 +48,8 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     planned = cells(config, arguments)
     for cell in planned:
         check_models(cell.config)
+    for cell in {cell.solver_key: cell for cell in planned}.values():
+        check_solver(cell.config)
     folder = run_folder(config)
     say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
 

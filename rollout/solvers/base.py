@@ -83,6 +83,10 @@ class Backend(ABC):
     async def start(self) -> None:  # noqa: B027 - most backends have nothing to check
         """Check that the solver answers; raises SolverMisconfigured, SolverUnavailable."""
 
+    async def check(self) -> None:
+        """Check now, and quickly, whether the solver answers; raises SolverMisconfigured, SolverUnavailable."""
+        await self.start()
+
     @abstractmethod
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt: see ``rollout.episode.contracts.Solver``.

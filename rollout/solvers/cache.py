@@ -95,6 +95,10 @@ class CachedSolver(Backend):
         """Check the solver: what is not in the cache it will be asked."""
         await self.solver.start()
 
+    async def check(self) -> None:
+        """Check the solver itself."""
+        await self.solver.check()
+
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Return the kept reply, or the solver's; raises what the solver raises."""
         sampling = self.sampling(prompt, purpose, sample)

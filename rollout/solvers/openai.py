@@ -28,6 +28,7 @@ from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.proxies import client_options, proxy_to, unusable
 from rollout.solvers.rate_limits import RateLimits
+from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, refusal, wrong_api
 
 RETRIED = (408, 409, 425, 429)
 # Of one prompt, once others were answered.
@@ -37,6 +38,9 @@ FILTERED = ("content_filter", "content policy", "content management policy")
 # What a chat template adds to a prompt, in tokens, generously.
 TEMPLATE_TOKENS = 32
 BYTES_A_TOKEN = 4
+# For a connection; a server that is not there may not even say so.
+CONNECT_S = 5.0
+QUESTION = "Q: What is 1 + 1?\nA:"
 _LOG = logging.getLogger(__name__)
 
 
@@ -46,6 +50,14 @@ class RetryableError(Exception):
     def __init__(self, text: str, wait_s: float | None = None, timed_out: bool = False) -> None:
         super().__init__(text)
         self.wait_s, self.timed_out = wait_s, timed_out
+
+
+class NotServed(SolverMisconfigured):
+    """The server does not know the path or the model; its list of models may tell which. ``text`` is its answer."""
+
+    def __init__(self, settings: OpenAISettings, text: str) -> None:
+        super().__init__(not_served(settings, None, text))
+        self.text = text
 
 
 class OpenAISolver(Backend):
@@ -64,7 +76,7 @@ class OpenAISolver(Backend):
             _ = self._client
         self._limits = RateLimits(settings.requests_per_minute, settings.tokens_per_minute, minute_s)
         self._slots = asyncio.Semaphore(settings.concurrency)
-        self._answered = False
+        self._answered = self._failing = False
         # A line a request, with nothing in it that the run does not count anyway, or with a header that was refused.
         for name in ("httpx", "httpx2", "httpcore", "httpcore2", "openai"):
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -84,7 +96,8 @@ class OpenAISolver(Backend):
                 raise
             raise unusable(proxy, error) from None
         key, url = self._key.value or "none", self.settings.base_url
-        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=None, http_client=http)
+        limit = openai.Timeout(None, connect=CONNECT_S)
+        return openai.AsyncOpenAI(api_key=key, base_url=url, max_retries=0, timeout=limit, http_client=http)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -103,14 +116,59 @@ class OpenAISolver(Backend):
         return any(budget is not None and used >= budget for used, budget in budgets)
 
     async def start(self) -> None:
-        """Ask one short question, which finds a wrong address, key or model before the run begins."""
+        """Ask one short question, which finds a wrong address, key, model or interface before the run begins."""
+        settings = self.settings
         try:
-            await self.ask("Q: What is 1 + 1?\nA:", purpose="subquestion")
+            reply = await self.ask(QUESTION, purpose="subquestion")
+        except NotServed as error:
+            raise SolverMisconfigured(await self._why_not_served(error.text)) from None
         except SolverUnavailable as error:
-            raise SolverMisconfigured(f"solver.base_url: no reply from {self.settings.base_url}: {error}") from None
+            raise SolverMisconfigured(no_reply(settings, str(error))) from None
         except SolverFailure as failure:
             if failure.outcome == "solver_timeout":
                 raise SolverMisconfigured(f"solver.request_timeout_s, solver.timeout_s: {failure}") from None
+            if failure.outcome == "solver_empty":
+                raise SolverMisconfigured(no_text(settings, str(failure))) from None
+            if failure.outcome == "prompt_too_long":
+                raise SolverMisconfigured(
+                    f"solver.max_tokens_subquestion: {settings.max_tokens_subquestion} tokens after a short question "
+                    f"are too many for the server; allowed: fewer, or a longer context there; {failure}"
+                ) from None
+        else:
+            if not reply.text and reply.tokens >= settings.max_tokens_subquestion:
+                raise SolverMisconfigured(no_text(settings, f"{reply.tokens} tokens were paid"))
+
+    async def _why_not_served(self, text: str) -> str:
+        """Return the line for a 404, with what the server's list of models says of it."""
+        settings = self.settings
+        try:
+            async with asyncio.timeout(settings.request_timeout_s):
+                listed = await self._client.models.list(extra_headers=self._headers)
+            models = [self._clean(str(model.id)) for model in listed.data]
+        except openai.NotFoundError:
+            return no_list(settings, text)
+        except Exception:  # noqa: BLE001 - whatever a stranger's server answers to this, the question stays unanswered
+            return not_served(settings, None, text)
+        return not_served(settings, models, text)
+
+    async def check(self) -> None:
+        """Ask the short question once, as soon as the limits allow."""
+        settings, sampling = self.settings, self.sampling(QUESTION, "subquestion", 0)
+        try:
+            async with asyncio.timeout(settings.request_timeout_s):
+                permit = await self._limits.admit(len(QUESTION) + TEMPLATE_TOKENS + sampling.max_tokens)
+            reply = self._read(await self._send(QUESTION, sampling), QUESTION)
+        except (RetryableError, TimeoutError) as error:
+            said = str(error) or "its limits allow no request now"
+            raise SolverUnavailable(f"no reply from {settings.base_url}: {said}") from None
+        except SolverFailure:
+            return  # poor, but a reply
+        self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        with suppress(SolverMisconfigured):
+            await self._client.close()
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, SolverUnavailable, SolverMisconfigured.
@@ -135,11 +193,24 @@ class OpenAISolver(Backend):
                             reply = self._read(await self._send(prompt, sampling), prompt)
                         except RetryableError as found:
                             error = found
+                            self._note(str(found))
                             self._limits.pause(found.wait_s or 0.0)
                         else:
+                            self._note(None)
                             self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
                             return reply
         raise SolverFailure("solver_timeout", str(error)) if error.timed_out else SolverUnavailable(str(error))
+
+    def _note(self, error: str | None) -> None:
+        """Write to the log when replies begin to fail, and when they come again."""
+        if (error is None) != self._failing:
+            return
+        self._failing = error is not None
+        if error is None:
+            _LOG.warning("%s answers again", self.settings.base_url)
+        else:
+            _LOG.warning("no reply from %s: %s; tried again up to %d times each", self.settings.base_url, error,
+                         self.settings.max_retries)  # fmt: skip
 
     async def _wait(self, attempt: int, error: RetryableError, deadline: float) -> None:
         """Hold back before an attempt: as long as the server said, else exponentially; both with jitter. Raises
@@ -178,31 +249,35 @@ class OpenAISolver(Backend):
         except (openai.APIConnectionError, openai.APIResponseValidationError, ValueError) as error:
             # A ValueError is a body that is no JSON.
             cause = error.__cause__ or error
+            said = str(cause) or f"no connection in {CONNECT_S:g} s"
             way = f", through the proxy {self._proxy.place} of {self._proxy.variable}" if self._proxy else ""
-            raise RetryableError(self._clean(f"{type(cause).__name__}: {cause}") + way) from None
+            raise RetryableError(self._clean(f"{type(cause).__name__}: {said}") + way) from None
 
     def _status(self, error: openai.APIStatusError) -> Exception:
         """Return the error that a status of 400 and above means."""
         settings, status = self.settings, error.status_code
-        text = self._clean(f"the server answered {status}: {error.message}")
+        moved = f" (to {error.response.headers['location']})" if "location" in error.response.headers else ""
+        text = self._clean(f"the server answered {status}{moved}: {error.message}")
         said = f"{error.code} {error.message}".lower()
         if status == 401 or (status == 403 and not self._answered):
             held = "is not accepted" if self._key.value else "is not set"
-            return SolverMisconfigured(f"solver.api_key_env: the key in {settings.api_key_env} {held}; {text}")
+            allowed = f"{settings.api_key_env} with the server's key in it, or the name of another variable"
+            return SolverMisconfigured(
+                f"solver.api_key_env: the key in {settings.api_key_env} {held}; {text}; allowed: {allowed}"
+            )
         if status == 402 or "insufficient_quota" in said:
             return SolverMisconfigured(f"solver.api_key_env: the account of the key in {settings.api_key_env}: {text}")
+        if not self._answered and wrong_api(settings, said):
+            return SolverMisconfigured(refusal(settings, status, said, text))
         if status in RETRIED or status >= 500:
             return RetryableError(text, retry_after(error.response.headers))
         if any(word in said for word in TOO_LONG):
             return SolverFailure("prompt_too_long", text)
-        if status == 404:
-            return SolverMisconfigured(
-                f"solver.model: '{settings.model}' is not known at {settings.base_url}, or solver.api: "
-                f"'{settings.api}' is not served there; {text}"
-            )
+        if status in (404, 405):
+            return NotServed(settings, text)
         if any(word in said for word in FILTERED) or (self._answered and status in REFUSED):
             return SolverFailure("solver_refused", text)
-        return SolverMisconfigured(f"solver: {settings.base_url} does not take the request; {text}")
+        return SolverMisconfigured(refusal(settings, status, said, text))
 
     def _read(self, completion: Any, prompt: str) -> Reply:
         """Count and return the reply in a response; raises RetryableError, SolverFailure."""

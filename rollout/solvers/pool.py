@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import logging
 import os
 import time
 import traceback
@@ -29,6 +30,7 @@ from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavai
 USAGE_EVERY_S = 0.5
 # Prompts put within so many seconds go to the solver in one call, and come back together.
 WINDOW_S = 0.004
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ class UsageFile:
             for name, value in json.loads(file.read_text()).items():
                 setattr(usage, name, value)
 
-    def write(self) -> None:
-        """Write what was counted, unless that was done a moment ago."""
-        if time.monotonic() - self._written < USAGE_EVERY_S:
+    def write(self, *, now: bool = False) -> None:
+        """Write what was counted; unless it must be ``now``, only if that was not done a moment ago."""
+        if not now and time.monotonic() - self._written < USAGE_EVERY_S:
             return
         write_whole(self.file, json.dumps(asdict(self.usage)))
         self._written = time.monotonic()
@@ -79,8 +81,22 @@ class SolverActor:
 
     async def ready(self) -> int:
         """Return once the solver can answer; the process id. Raises SolverMisconfigured, SolverUnavailable."""
-        await self.solver.start()
+        try:
+            await self.solver.start()
+        finally:
+            self.usage_file.write(now=True)
         return os.getpid()
+
+    async def check(self) -> str | None:
+        """Ask the solver a test question; return what was wrong, None if it answered."""
+        try:
+            await self.solver.check()
+        except (SolverUnavailable, SolverMisconfigured) as error:
+            _LOG.warning("a test question was not answered: %s", error)
+            return str(error)
+        _LOG.info("a test question was answered")
+        self.usage_file.write(now=True)
+        return None
 
     async def ask_many(self, asks: list[Ask]) -> tuple[list[Answer], bool]:
         """Answer prompts at once, in their order, and whether the budget is spent."""
@@ -89,7 +105,8 @@ class SolverActor:
         return answers, self.solver.spent
 
     async def usage(self) -> Usage:
-        """Return what was asked since the start of the run."""
+        """Return what was asked since the start of the run, which the file has then too."""
+        self.usage_file.write(now=True)
         return self.solver.usage
 
     async def _ask(self, ask: Ask) -> Answer:

@@ -2,41 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from conf.schema.places import ROOT
-from tests.rollout.server import Plan, Server
+from tests.rollout.server import Server
+from tests.rollout.serving import serving
 
 KEY = "sk-planted-4711"
-
-
-@contextmanager
-def serving(plan: Plan) -> Iterator[Server]:
-    """A server on a thread of its own."""
-    server, ready, stop = Server(plan, retry_after="0.2"), threading.Event(), threading.Event()
-
-    async def serve() -> None:
-        async with server:
-            ready.set()
-            while not stop.is_set():
-                await asyncio.sleep(0.05)
-
-    thread = threading.Thread(target=lambda: asyncio.run(serve()))
-    thread.start()
-    assert ready.wait(10)
-    try:
-        yield server
-    finally:
-        stop.set()
-        thread.join(10)
 
 
 def evaluate(server: Server, folder: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
@@ -75,7 +51,8 @@ def test_a_run_survives_a_bad_server_and_writes_no_key(tmp_path):
 def test_a_refused_key_ends_the_start_in_one_line_without_the_key(tmp_path):
     with serving(lambda number, body: "401") as server:
         done = evaluate(server, tmp_path / "run")
-    assert done.returncode == 1
+    assert done.returncode == 2, "nothing was started"
+    assert not (tmp_path / "run").exists()
     said = done.stdout + done.stderr
     assert "solver.api_key_env: the key in OPENAI_API_KEY is not accepted" in said
     assert "Traceback" not in said

@@ -29,8 +29,11 @@ def completion(body: dict[str, Any], text: str | None, finish: str = "stop", **m
 class Server:
     """``async with Server(plan) as server``; what it saw is in ``requests`` (monotonic time, body) and ``headers``."""
 
-    def __init__(self, plan: Plan, retry_after: str = "0.1", hang_s: float = 30.0) -> None:
+    def __init__(
+        self, plan: Plan, retry_after: str = "0.1", hang_s: float = 30.0, models: list[str] | None = None, port: int = 0
+    ) -> None:
         self.plan, self.retry_after, self.hang_s = plan, retry_after, hang_s
+        self.models, self.port = models, port
         self.requests: list[tuple[float, dict[str, Any]]] = []
         self.headers: list[dict[str, str]] = []
         self.kinds: list[str] = []
@@ -40,15 +43,24 @@ class Server:
     async def __aenter__(self) -> Server:
         application = web.Application()
         application.router.add_post("/v1/{path:.*}", self._answer)
+        if self.models is not None:
+            application.router.add_get("/v1/{path:.*}", self._list)
         self._runner = web.AppRunner(application, shutdown_timeout=0.1, handler_cancellation=True)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._runner.cleanup()
+
+    async def _list(self, request: web.Request) -> web.Response:
+        assert self.models is not None
+        if request.match_info["path"] != "models":
+            raise web.HTTPNotFound
+        data = [{"id": name, "object": "model", "created": 1, "owned_by": "us"} for name in self.models]
+        return web.json_response({"object": "list", "data": data})
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         body = json.loads(await request.read())
@@ -70,6 +82,9 @@ class Server:
         if kind == "429":
             error = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
             return web.json_response(error, status=429, headers={"Retry-After": self.retry_after})
+        if ": " in kind:  # a status and what the server says
+            status, _, said = kind.partition(": ")
+            return web.json_response({"error": {"message": said, "code": None}}, status=int(status))
         if kind.isdigit():
             # A server that repeats the key, as some do in part.
             error = {"error": {"message": f"no: Bearer {key} and {prompt}", "code": None}}
@@ -93,6 +108,10 @@ class Server:
             return web.Response(text="<html>not here", content_type="text/html")
         if kind == "no_choices":
             return web.json_response(completion(body, "") | {"choices": []})
+        if kind == "cut_before_any_text":
+            response = completion(body, "", finish="length")
+            response["usage"]["completion_tokens"] = body.get("max_tokens") or body["max_completion_tokens"]
+            return web.json_response(response)
         if kind == "refusal":
             return web.json_response(completion(body, None, refusal="I would rather not."))
         if kind == "filtered":

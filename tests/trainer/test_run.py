@@ -4,9 +4,12 @@ import errno
 import io
 import json
 import os
+import re
+import shlex
 import signal
 import sys
 import threading
+from dataclasses import asdict
 from typing import Any
 
 import pytest
@@ -14,6 +17,7 @@ from ray.exceptions import OutOfMemoryError, RayTaskError
 from rich.console import Console
 
 from launch.compose import compose
+from rollout.jobs import Outcome
 from rollout.signals import Stopped
 from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor, Group, Rewarder, Worker, write_checkpoint
@@ -21,6 +25,8 @@ from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
+from trainer.run_folder.resume import check_resumable
+from trainer.tracking.ending import RunLength, nothing_to_learn
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.workers.errors import reason
 from trainer.workers.pipeline import Pipeline
@@ -72,14 +78,19 @@ class Learner(Group):
         self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
 
 
-def run(monkeypatch, tmp_path, budget, error=None, stopping=lambda: None, on_version=lambda version: None):
+def run(
+    monkeypatch, tmp_path, budget, error=None, stopping=lambda: None, on_version=lambda version: None, more=(),
+    worker=None, solvers=None, rewarder=None,
+):  # fmt: skip
     """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
     screen and learner. ``error`` is raised in the third step, each time that it comes; ``stopping`` is called when Ray
-    is stopped, ``on_version`` before each step."""
+    is stopped, ``on_version`` before each step. ``more`` are further overrides."""
     learner = Learner(error, on_version)
 
     async def start(self, view, logs):
-        pipeline = Pipeline([Actor(Worker(budget=budget))], [Actor(Solvers())], [Actor(Rewarder())], logs, 5.0, 3)
+        actors = (worker or Worker(budget=budget), solvers or Solvers(), rewarder or Rewarder())
+        pipeline = Pipeline(*([Actor(each)] for each in actors), logs, 600.0, 3, 60.0, "m at http://there/v1", 0.2)
+        pipeline.on_restart = view.say
         pipeline.start()
         return pipeline, learner
 
@@ -89,12 +100,12 @@ def run(monkeypatch, tmp_path, budget, error=None, stopping=lambda: None, on_ver
     config = compose(
         [
             "stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4",
-            "tracking.wandb=disabled",
+            "tracking.wandb=disabled", *more,
         ]
     )  # fmt: skip
     screen = io.StringIO()
     folder = tmp_path / "run"
-    status = Run(config, folder, Console(file=screen, width=500), []).execute()
+    status = Run(config, folder, Console(file=screen, width=500), list(more)).execute()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return status, json.loads((folder / "summary.json").read_text()), rows, screen.getvalue(), learner
 
@@ -109,6 +120,14 @@ def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
         assert row["solver/retries"] == 1
         assert {name for name in CATALOGUE if name.startswith("solver/")} <= set(row)
     assert "budget" not in screen
+    assert screen.count("solver  5 requests (1 repeated), 1,000 tokens (900 read, 100 written), cost 1.25") == 1
+    assert "solver requests" in (tmp_path / "run" / "report.html").read_text()
+    # What is known before stage 2 is shown before it, and again at the end with its result.
+    before, after = screen.split("done stage 2")
+    assert "gold sub-questions" in before
+    assert "PPO decomposer" not in before
+    assert "PPO decomposer" in after
+    assert re.search(r"the whole run takes about \d+ s: \d+ s so far, ", before) is None, "four steps tell nothing"
 
 
 # Four kinds are evaluated before PPO, on four problems each.
@@ -281,3 +300,117 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_its_problems_are_written_dow
     assert learner.restarts == 0
     assert "ppo" not in learner.saved
     assert len(rows) == 2
+
+
+SERVED = [
+    "solver=openai",
+    "solver.model=m",
+    "solver.price_prompt=1",
+    "solver.budget_cost=1",
+    "solver.budget_tokens=900",
+]
+
+
+def test_a_spent_budget_is_said_with_the_command_that_goes_on_with_twice_as_much(monkeypatch, tmp_path):
+    status, summary, _, screen, _ = run(monkeypatch, tmp_path, 6, more=SERVED)
+    assert (status, summary["status"]) == (0, "out_of_budget")
+    (line,) = [line for line in screen.splitlines() if line.startswith("to go on with a larger budget: ")]
+    again = shlex.split(line.partition(": ")[2])
+    assert again[:3] == ["python", "-m", "launch.train"]
+    assert {"resume=auto", "solver.budget_cost=2.5", "solver.budget_tokens=2000"} <= set(again)
+    assert "solver.budget_cost=1" not in again
+    began = ["stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4"]
+    check_resumable(tmp_path / "run", compose([*began, *again[3:]]))
+
+
+@pytest.mark.parametrize("stopped", [True, False], ids=["interrupted", "failed"])
+def test_a_run_that_ends_before_its_time_tells_what_its_solver_was_asked(monkeypatch, tmp_path, stopped):
+    error = None if stopped else ValueError("no")
+    signals = (
+        (lambda version: version == 2 and os.kill(os.getpid(), signal.SIGINT)) if stopped else lambda version: None
+    )
+    status, summary, _, screen, _ = run(monkeypatch, tmp_path, float("inf"), error, on_version=signals)
+    assert (status, summary["status"]) == ((130, "interrupted") if stopped else (1, "failed"))
+    assert summary["solver"] == asdict(
+        Usage(requests=5, retries=1, prompt_tokens=900, completion_tokens=100, cost=1.25)
+    )
+    assert screen.count("solver  5 requests (1 repeated), 1,000 tokens") == 1
+
+
+def test_a_run_that_does_not_start_tells_what_was_asked_before(monkeypatch, tmp_path):
+    monkeypatch.setattr("trainer.run.start_ray", lambda config: 1 / 0)
+    monkeypatch.setattr("trainer.run.stop_ray", lambda config: None)
+    config = compose(["stages=[ppo]", "tracking.wandb=disabled", *SERVED])
+    screen, asked = io.StringIO(), Usage(requests=1, prompt_tokens=7, completion_tokens=3)
+    folder = tmp_path / "run"
+    assert Run(config, folder, Console(file=screen, width=500), [], None, asked).execute() == 1
+    assert json.loads((folder / "summary.json").read_text())["solver"] == asdict(asked)
+    assert json.loads((folder / "logs" / "solver-0.usage.json").read_text()) == asdict(asked)
+    assert "solver  1 request, 10 tokens (7 read, 3 written), cost 0" in screen.getvalue()
+
+
+class Away(Worker):
+    """Has no reply for its episodes while the solver is away."""
+
+    away = False
+
+    async def _run(self, job, life):
+        if self.away:
+            self.done.put_nowait(Outcome(job, None, "SolverUnavailable: gone", no_reply=True))
+        else:
+            await super()._run(job, life)
+
+
+def test_a_solver_that_is_gone_for_good_costs_no_learner_step_and_the_run_can_go_on(monkeypatch, tmp_path):
+    worker = Away()
+
+    class Gone(Solvers):
+        async def check(self):
+            return "ConnectError: gone" if worker.away else None
+
+    def leave(version):
+        worker.away = version >= 2
+
+    more = ["algorithm.steps=40", "learner.checkpoint_every=100"]
+    status, summary, rows, screen, learner = run(
+        monkeypatch, tmp_path, float("inf"), on_version=leave, more=more, worker=worker, solvers=Gone()
+    )
+    assert (status, summary["status"]) == (1, "failed")
+    assert summary["error"].startswith("SolverGone: no reply from the solver m at http://there/v1 since ")
+    steps = summary["steps"]
+    assert 3 <= steps < 40
+    assert [row["step"] for row in rows] == list(range(1, steps + 1))
+    assert learner.saved == [f"step-{steps}"]
+    state = json.loads((tmp_path / "run" / "checkpoints" / f"step-{steps}" / "state.json").read_text())
+    assert state["version"] == steps
+    assert state["controller"]["in_flight"], "what was under way is run again"
+    assert screen.count("no reply from the solver m at http://there/v1 since") == 2
+    assert screen.count("To go on: python -m launch.train algorithm.steps=40") == 1
+    assert "Traceback" not in screen
+
+
+def test_where_gold_decompositions_bring_nothing_a_run_says_so_before_stage_2(monkeypatch, tmp_path):
+    # The stand-in marks by the problem alone, so all kinds are alike.
+    *_, screen, _ = run(monkeypatch, tmp_path, float("inf"))
+    assert "nothing to be learned here: with gold sub-questions" in screen.split("done stage 2")[0]
+
+
+@pytest.mark.parametrize(
+    ("alone", "gold", "warned"), [(0.5, 0.5, True), (0.6, 0.4, True), (0.4, 0.5, False), (0.4, None, False)]
+)
+def test_gold_that_brings_no_more_than_the_solver_alone_is_warned_of(alone, gold, warned):
+    accuracy = {"direct": {"mean": alone}} | ({} if gold is None else {"gold": {"mean": gold}})
+    line = nothing_to_learn(accuracy, 100)
+    assert (line is not None) == warned
+    assert line is None or f"{gold:.3f} of 100 held-out problems right, alone {alone:.3f}" in line
+
+
+def test_the_length_of_a_run_is_estimated_once_when_the_first_steps_are_known(monkeypatch):
+    clock = iter(range(100, 1000, 10))
+    monkeypatch.setattr("trainer.tracking.ending.time.perf_counter", lambda: float(next(clock)))
+    length = RunLength(50, spent_s=60.0, evaluation_s=20.0, began=90.0)
+    said = {step: line for step in range(1, 20) if (line := length.step(step)) is not None}
+    # 60 s before stage 2, 40 s for four steps, 46 of 10 s to come, and 20 s.
+    assert said == {
+        4: "the whole run takes about 10 min: 2 min so far, 46 more learner steps of 10 s, the last evaluation 20 s"
+    }

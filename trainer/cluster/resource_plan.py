@@ -100,7 +100,7 @@ def gpu_gib(config: Config) -> float | None:
     if not torch.cuda.is_available():
         return None
     found = [torch.cuda.get_device_properties(index).total_memory for index in range(torch.cuda.device_count())]
-    return round(min(found) / sizes.GIB, 1)
+    return round(float(min(found)) / sizes.GIB, 1)
 
 
 def without_gpu(config: Config) -> str | None:

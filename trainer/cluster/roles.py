@@ -16,7 +16,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
-from conf.schema.solver import ModelSolver
+from conf.schema.solver import ModelSolver, OpenAISolver
 from rewards.actor import RewardActor
 from rollout.solvers.base import SolverMisconfigured
 from rollout.solvers.pool import SolverActor
@@ -47,8 +47,11 @@ class RunningRoles:
     def pipeline(self, config: Config) -> Pipeline:
         """Return the rollout workers and reward actors as a pipeline."""
         limits, actors = config.controller, (self.workers, self.solvers, self.rewarders)
-        seconds = config.rewards.episode_seconds
-        return Pipeline(*actors, self.log_folder, limits.wait_timeout_s, limits.max_tries, seconds)
+        seconds, solver = config.rewards.episode_seconds, config.solver
+        name, outage_s = solver.backend, 0.0
+        if isinstance(solver, OpenAISolver):
+            name, outage_s = f"{solver.model} at {solver.base_url}", solver.outage_minutes * 60
+        return Pipeline(*actors, self.log_folder, limits.wait_timeout_s, limits.max_tries, seconds, name, outage_s)
 
     async def ready(
         self, timeout_s: float, progress: Callable[[int], object] = lambda done: None, solvers: Sequence[Any] = ()

@@ -133,7 +133,8 @@ def score(
 
     # Called as the head, for DeepSpeed's hooks: they gather its weight here, and once more for the backward pass.
     with _answering(head, forward):
-        return Scores(*head(hidden), hidden)
+        logprobs, entropies = head(hidden)
+        return Scores(logprobs, entropies, hidden)
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.files import read_json, write_json
 from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
+from trainer.workers.solver_outage import SolverGone
 
 
 def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:
@@ -140,7 +141,7 @@ class Evaluator:
         started = time.perf_counter()
         try:
             scored = await self._pipeline.run(self._jobs)
-        except BudgetSpent:
+        except (BudgetSpent, SolverGone):
             return {}  # the training ends as well, and tells
         # The push may have been quicker than the writing, but ``keep`` was called before it.
         assert self._saving is not None

@@ -3,6 +3,7 @@ what the present decomposer itself writes, screened by the solver's answers."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -133,7 +134,8 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
 
 
 class ExampleSources:
-    """The configured sources. Teachers' files are read at once: raises RecordError for bad rows."""
+    """The configured sources. Teachers' files are read at once, and the data set is looked through for sub-questions:
+    raises RecordError for bad rows, and for a source that can have no example."""
 
     def __init__(self, config: Config, source: Source) -> None:
         self._config, self._source = config, source
@@ -144,6 +146,16 @@ class ExampleSources:
             for name, one in config.sft.sources.items()
             if name in self._shares and one.path is not None
         }
+        if source.rows and not all(problem.subquestions for problem in source.rows):
+            self._check_subquestions(source)
+
+    def _check_subquestions(self, source: Source) -> None:
+        """Raise RecordError if none of the problems that a source of kind data draws has sub-questions."""
+        for name, share in self._shares.items():
+            if self._config.sft.sources[name].kind == "data":
+                drawn = itertools.islice(source.train(self._config.seed), share)
+                if not any(problem.subquestions for problem in drawn):
+                    raise RecordError(_no_subquestions(name, share, source))
 
     async def gather(
         self, problems: Sequence[Problem], unseen: Unseen, pipeline: Pipeline, folder: Path, progress: Progress
@@ -212,13 +224,24 @@ class ExampleSources:
 
 def _nothing(name: str, settings: SftSource, counts: dict[str, int]) -> str:
     """Return why a source has no example."""
-    if settings.kind == "data" and counts["without_subquestions"] == counts["problems"]:
-        return (
-            f"none of {counts['problems']} training problems has sub-questions; stage sft needs some that have, "
-            "or another of sft.sources"
-        )
     found = ", ".join(f"{key} {value}" for key, value in counts.items() if value)
     return f"sft.sources.{name} ({settings.kind}) has no example that can be learned from ({found})"
+
+
+def _no_subquestions(name: str, share: int, source: Source) -> str:
+    """Return that the rows of a data set do not suit a source of kind data, and what helps."""
+    rows, left_out = len(source.rows), source.report.get("no_questions_dropped", 0)
+    having = sum(bool(problem.subquestions) for problem in source.rows)
+    if having:
+        found = f"{having:,} of {rows:,} training rows have sub-questions, and none of the {share:,} that are drawn"
+    else:
+        found = f"none of {rows:,} training rows has sub-questions"
+    if left_out and not having:
+        found += f" that end in a question mark (data.questions_only left out {left_out:,} that do not)"
+    return (
+        f"{found}, which stage sft learns from (sft.sources.{name}); allowed: rows with 'subquestions' (docs/data.md), "
+        "sft=distilled or a teacher's file in sft.sources (docs/sft.md), or stages without sft"
+    )
 
 
 def _same(one: Sequence[str], other: Sequence[str]) -> bool:

@@ -36,6 +36,7 @@ from trainer.stages.in_flight import InFlight, ScoredGroup
 from trainer.stages.sample_groups import flat, usable
 from trainer.tracking.metrics_catalogue import episode_metrics
 from trainer.workers.pipeline import Pipeline
+from trainer.workers.solver_outage import SolverGone
 from trainer.workers.weight_publisher import Push
 
 # Called after every learner step with the step, its metrics and the batch it was made of.
@@ -72,6 +73,8 @@ class Controller:
         # Told in one line when groups are dropped and dropped.
         self.on_dropped: Callable[[str], object] = lambda line: None
         self.out_of_budget = False
+        # Why the solver gives no more replies; what was sampled by then is trained on.
+        self.solver_gone: SolverGone | None = None
         self._drawn = self._flat_since_step = 0
         # Whether what waits may be too stale for the learner's weights.
         self._some_stale = False
@@ -108,7 +111,7 @@ class Controller:
         self.in_flight.restore(state, waiting)
 
     async def run(self) -> None:
-        """Take all steps of the configuration, or as many as the solver's budget allows."""
+        """Take all steps of the configuration, or as many as the solver and its budget allow."""
         self._first_error = asyncio.get_running_loop().create_future()
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
@@ -140,7 +143,7 @@ class Controller:
             await self.pipeline.submit(self.in_flight.running)
         while True:
             room = min(self.staleness.capacity(self.pipeline.version), needed - self.staleness.admitted)
-            if (count := room // self.group_size) > 0 and not self.out_of_budget:
+            if (count := room // self.group_size) > 0 and not self.out_of_budget and self.solver_gone is None:
                 groups = [self.in_flight.admit(self._fresh_group) for _ in range(count)]
                 await self.pipeline.submit([job for group in groups for job in group])
                 # Places that become free one by one are filled together.
@@ -163,10 +166,10 @@ class Controller:
         Raises NothingToTrainOn if there are no others.
 
         The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
-        full batches that they make, and no more come.
+        full batches that they make, and no more come. So it is when the solver is gone for good.
         """
         while not self._ended:
-            for scored in await self.pipeline.next():
+            for scored in await self._arrivals():
                 self.out_of_budget |= scored.facts.outcome == BUDGET
                 group = self.in_flight.add(scored)
                 if group is None or any(item.facts.outcome == BUDGET for item in group):
@@ -189,10 +192,18 @@ class Controller:
         self._arrived.set()
         await asyncio.Event().wait()  # ``run`` ends with the first of its loops, which is to be the training
 
+    async def _arrivals(self) -> list[Sample]:
+        """Return scored samples as they come; none once the solver is gone."""
+        try:
+            return await self.pipeline.next()
+        except SolverGone as gone:
+            self.solver_gone = gone
+            return []
+
     @property
     def _ended(self) -> bool:
         """Whether no more samples will come."""
-        return self.out_of_budget and self.pipeline.idle
+        return self.solver_gone is not None or (self.out_of_budget and self.pipeline.idle)
 
     def _to_resample(self, group: ScoredGroup) -> bool:
         """Return whether others are to be admitted in a flat group's place; beyond the limit it is trained on as

@@ -41,8 +41,9 @@ class RestartedPpo:
     _differs: bool = False
 
     async def run(self) -> None:
-        """Take all steps and write the last checkpoint. Raises BudgetSpent if the solver's budget ended it, LearnerDied
-        if a learner dies once more than ``controller.learner_restarts``."""
+        """Take all steps and write the last checkpoint. Raises BudgetSpent if the solver's budget ended it, SolverGone
+        if the solver did not come back, once every step taken is in a checkpoint, LearnerDied if a learner dies once
+        more than ``controller.learner_restarts``."""
         config, died = self.recovery.config, False
         while True:
             self.view.stage("stage 2, asynchronous PPO", config.algorithm.steps)
@@ -79,6 +80,11 @@ class RestartedPpo:
         self.summary["steps"] = controller.version
         if evaluator is not None and evaluator.best is not None:
             self.summary["best"] = evaluator.best
+        gone = controller.solver_gone
+        if gone is not None and controller.version < config.algorithm.steps:
+            if controller.version > self.recovery.version:
+                await self.save(f"step-{controller.version}", controller)
+            raise gone
         await self.save("ppo", controller)
         if controller.out_of_budget:
             raise BudgetSpent

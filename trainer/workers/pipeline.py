@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError
 
 from rewards.reward import Reward, Sample, Scored, failed, sample
 from rollout.engine.weight_update import Update
@@ -36,7 +36,8 @@ from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.records import Episode, PackedEpisode
 from rollout.solvers.base import Usage
 from trainer.workers.assignments import Assignments, HandIn, Life
-from trainer.workers.errors import WaitTimeout, answer, is_gone, log_tail
+from trainer.workers.errors import WaitTimeout, answer, first_line, is_gone, log_tail
+from trainer.workers.solver_outage import SolverOutage
 from trainer.workers.weight_publisher import Publisher, Push
 
 RESTART_POLL_S = 0.5
@@ -67,6 +68,9 @@ class Pipeline:
     wait_timeout_s: float
     max_tries: int
     episode_seconds: float = 10.0
+    # What the solver is called, and for how long one that has gone away is waited for.
+    solver_name: str = ""
+    outage_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.pause_s = min(len(self.workers) / COLLECTIONS_PER_S, LONGEST_PAUSE_S)
@@ -85,8 +89,9 @@ class Pipeline:
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
         self._reward_processes: dict[int, int] = {}  # of those that died, by index: the process id since then
-        # Told in one line when a process died and Ray started it again.
+        # Told in one line when a process died and Ray started it again, and of a solver that has gone away.
         self.on_restart: Callable[[str], None] = lambda line: None
+        self._outage = self._new_outage()
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
 
     @property
@@ -130,6 +135,7 @@ class Pipeline:
         self._unscored.clear()
         self._done = {TRAINING: asyncio.Queue()}
         self._failure = None
+        self._outage = self._new_outage()
         self._publisher.forget()
         self.start()
 
@@ -256,10 +262,12 @@ class Pipeline:
         taken = [
             (job, outcome) for outcome in outcomes if (job := self._assignments.take(index, outcome.job)) is not None
         ]
-        again = [self._tried(job, outcome.error) for job, outcome in taken if outcome.episode is None]
-        if again:
-            self.counts["retried"] += len(again)
-            self._spawn(self.submit, again)
+        failed = [(job, outcome) for job, outcome in taken if outcome.episode is None]
+        self._again([self._tried(job, outcome.error) for job, outcome in failed if not outcome.no_reply])
+        for job, outcome in failed:
+            if outcome.no_reply and self._outage.hold(job, outcome.error):
+                self._spawn(self._wait_for_solver)
+        self._last_sign = time.perf_counter()
         self._unscored += [(job, outcome.episode) for job, outcome in taken if outcome.episode is not None]
         while self._unscored:
             async with self._free_rewarders:
@@ -277,11 +285,37 @@ class Pipeline:
             self._assignments.finish(item.job)
             self.counts["reward_errors"] += item.reward.error is not None
             self.counts["solver_failures"] += item.facts.outcome not in ("ok", BUDGET)
+        if any(item.facts.outcome == "ok" for item in scored):
+            self._outage.finished()
         if not self.running:
             self._idle_since = time.perf_counter()
         # Where a ``run`` was cancelled, nobody waits for its lane any more.
         for lane in self._done.keys() & {item.job.lane for item in scored}:
             self._done[lane].put_nowait([item for item in scored if item.job.lane == lane])
+
+    def _again(self, jobs: list[Job]) -> None:
+        if jobs:
+            self.counts["retried"] += len(jobs)
+            self._spawn(self.submit, jobs)
+
+    async def _wait_for_solver(self) -> None:
+        self._again(await self._outage.over())
+
+    def _new_outage(self) -> SolverOutage:
+        return SolverOutage(
+            self.solver_name, self.outage_s, self.max_tries, self._check_solvers, lambda line: self.on_restart(line)
+        )
+
+    async def _check_solvers(self) -> str | None:
+        """Return why a solver does not answer a test question; None if all do."""
+        for index, solver in enumerate(self.solvers):
+            try:
+                error: str | None = await self._answer(solver.check.remote(), f"solver-{index}", "check its server")
+            except (RayError, WaitTimeout) as gone:
+                error = first_line(gone)
+            if error is not None:
+                return error
+        return None
 
     def _tried(self, job: Job, error: str | None) -> Job:
         """Return a job that failed, to be tried again. Raises InfrastructureError if that was the last time."""

@@ -258,6 +258,41 @@ def test_a_source_of_which_nothing_is_left_is_an_error_that_says_why(files, tmp_
         RecordError, match=r"sft.sources.own \(distilled\) has no example .*sampled 16, .*held_out_dropped"
     ):
         gathered(overrides, tmp_path, lambda question: True)
-    write(tmp_path / "train.jsonl", [{"id": "p", "question": "Why?", "answer": "1"}])
-    with pytest.raises(RecordError, match="none of 8 training problems has sub-questions"):
-        gathered([*files, "sft.problems=8"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("having", "rows", "more", "said"),
+    [
+        ({}, 3, [], "none of 3 training rows has sub-questions, which stage sft learns from (sft.sources.data)"),
+        ({0: []}, 1, [], "none of 1 training rows has sub-questions"),
+        ({5: ["Why?"]}, 1000, ["sft.problems=4"],
+         "1 of 1,000 training rows have sub-questions, and none of the 4 that are drawn"),
+        ({0: ["Define x."], 1: ["Define y.", "Add."]}, 2, ["data.questions_only=true"],
+         "none of 2 training rows has sub-questions that end in a question mark (data.questions_only left out 3 "),
+    ],
+)  # fmt: skip
+def test_a_data_set_without_subquestions_is_refused_at_once_with_its_number_and_what_helps(
+    files, tmp_path, having, rows, more, said
+):
+    write(
+        tmp_path / "train.jsonl",
+        [
+            {"id": f"p-{n}", "question": f"What is {n} plus 1?", "answer": "1", "subquestions": having.get(n)}
+            for n in range(rows)
+        ],
+    )
+    config = compose([*files, *more])
+    with pytest.raises(RecordError) as error:
+        ExampleSources(config, make_source(config.data))
+    assert str(error.value).startswith(said)
+    assert "allowed: rows with 'subquestions'" in str(error.value)
+    assert "sft=distilled" in str(error.value)
+
+
+@pytest.mark.parametrize("sources", ["own={kind: distilled}", "gpt={kind: file, path: TEACHER}"])
+def test_a_data_set_without_subquestions_will_do_where_they_come_from_elsewhere(files, tmp_path, sources):
+    teacher = write(tmp_path / "teacher.jsonl", [{"id": "p-1", "subquestions": ["taught?"]}])
+    write(tmp_path / "train.jsonl", [{"id": "p-1", "question": "Why?", "answer": "1"}])
+    source = f"+sft.sources.{sources.replace('TEACHER', str(teacher))}"
+    config = compose([*files, "sft.sources.data.weight=0", source])
+    ExampleSources(config, make_source(config.data))

@@ -1,0 +1,41 @@
+"""A served solver is asked one short question before anything is started: what it turns down is said in seconds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from conf.schema.base import ConfigError
+from conf.schema.config import Config
+from conf.schema.solver import OpenAISolver
+from rollout.solvers.base import SolverMisconfigured, Usage
+
+if TYPE_CHECKING:
+    from rollout.solvers.openai import OpenAISolver as Server
+
+# Of the question, for a server that is busy at this very moment.
+RETRIES = 1
+
+
+def check_solver(config: Config) -> Usage:
+    """Return what the question took, nothing where no server is to be asked. Raises ConfigError, in one line with the
+    key to change. On a cluster that is joined, the solver's actor asks: the key and the way to the server are there."""
+    settings = config.solver
+    if not isinstance(settings, OpenAISolver) or config.cluster.address is not None or config.rollout.replay:
+        return Usage()
+    from rollout.solvers.openai import OpenAISolver as Server
+
+    once = {"max_retries": min(settings.max_retries, RETRIES), "timeout_s": settings.request_timeout_s}
+    server = Server(settings.model_copy(update=once), config.seed)
+    try:
+        asyncio.run(_ask(server))
+    except SolverMisconfigured as error:
+        raise ConfigError(str(error)) from None
+    return server.usage
+
+
+async def _ask(server: Server) -> None:
+    try:
+        await server.start()
+    finally:
+        await server.close()

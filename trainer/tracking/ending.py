@@ -1,0 +1,106 @@
+"""The last lines of a run on the screen: its tables, why it ended, what its solver cost, and how to go on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from conf.schema.config import Config
+from trainer.tracking.live_view import fine_tuning_table, result_table
+
+# So many steps after the first tell how long one takes.
+MEASURED = 3
+
+
+def ending(
+    summary: dict[str, Any], fine_tuning: dict[str, Any], code: int, folder: Path, account: str | None, go_on: str,
+    *, gone: bool = False,
+) -> Iterator[Table | Text | str]:  # fmt: skip
+    """Yield what the screen of a run ends with. ``fine_tuning`` is the report of stage 1, empty without it; ``account``
+    the line on the solver; ``go_on`` the command that goes on, where the solver is ``gone`` too."""
+    if code == 0 and (table := fine_tuning_table(fine_tuning)):
+        yield table
+    if code == 0 and summary["accuracy"]:
+        yield result_table(summary["accuracy"], summary["n_eval"])
+    if account is not None:
+        yield account
+    if code == 0 and summary["accuracy"]:
+        yield f"picture {folder / 'learning_curve.png'}\nreport  {folder / 'report.html'}"
+    if summary["status"] == "out_of_budget":
+        yield f"to go on with a larger budget: {go_on}"
+    elif code > 128:
+        yield f"stopped; nothing of the run is left running. To go on: {go_on}"
+    elif code == 1:
+        yield Text.assemble(("failed", "red"), f" {summary['error']}")
+        yield f"details in {folder / 'logs'}"
+        if gone:
+            yield f"To go on: {go_on}"
+    yield str(folder)
+
+
+def nothing_to_learn(accuracy: dict[str, dict[str, Any]], count: int) -> str | None:
+    """Return the warning that even the data's own decompositions help no more than none do; None if they help, or if
+    that was not measured."""
+    if not {"direct", "gold"} <= set(accuracy):
+        return None
+    alone, gold = accuracy["direct"]["mean"], accuracy["gold"]["mean"]
+    if gold > alone:
+        return None
+    return (
+        f"nothing to be learned here: with gold sub-questions the solver answers {gold:.3f} of {count} held-out "
+        f"problems right, alone {alone:.3f}; another solver, strategy or data set may leave more to a decomposer"
+    )
+
+
+@dataclass
+class RunLength:
+    """An estimate of a whole run's length, made once, when some of stage 2's ``steps`` are known. ``spent_s`` were used
+    before them, ``evaluation_s`` will be after them."""
+
+    steps: int
+    spent_s: float
+    evaluation_s: float
+    began: float = field(default_factory=time.perf_counter)
+    _first: tuple[int, float] | None = None
+    _said: bool = False
+
+    @classmethod
+    def begun(cls, config: Config, seconds: dict[str, float], accuracy: dict[str, Any]) -> RunLength:
+        """Return it for a run that begins stage 2 now, after these ``seconds`` by stage and evaluations."""
+        evaluated = len(accuracy) if "evaluate" in config.stages else 0
+        one = seconds.get("evaluate", 0.0) / evaluated if evaluated else 0.0
+        return cls(config.algorithm.steps, sum(seconds.values()), one)
+
+    def step(self, step: int) -> str | None:
+        """Note that a step was taken; return the estimate, if it is to be said now. The first step warms up."""
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = step, now
+        taken = step - self._first[0]
+        if self._said or taken < MEASURED or step == self.steps:
+            return None
+        self._said = True
+        return length_line(
+            self.spent_s + now - self.began, (now - self._first[1]) / taken, self.steps - step, self.evaluation_s
+        )
+
+
+def length_line(spent_s: float, step_s: float, left: int, evaluation_s: float) -> str:
+    """Return the estimate of a whole run's length: seconds ``spent_s`` so far, ``left`` learner steps to come, and the
+    evaluation after them."""
+    parts = [f"{_time(spent_s)} so far", f"{left} more learner steps of {step_s:.3g} s"]
+    if evaluation_s:
+        parts.append(f"the last evaluation {_time(evaluation_s)}")
+    return f"the whole run takes about {_time(spent_s + step_s * left + evaluation_s)}: {', '.join(parts)}"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

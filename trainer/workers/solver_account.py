@@ -1,0 +1,111 @@
+"""What a run's solver was asked and what that cost: one account for all processes of a run, whenever it is resumed.
+
+Invariant: ``logs/solver-N.usage.json`` is the account, and the summary says its sum. A solver goes on from its file, so
+a budget is that of the run and not of a process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import suppress
+from dataclasses import asdict, astuple
+from pathlib import Path
+
+from ray.exceptions import RayError
+
+from conf.schema.config import Config
+from conf.schema.solver import OpenAISolver
+from rollout.json_lines import write_whole
+from rollout.solvers.base import Usage
+from trainer.workers.errors import WaitTimeout
+from trainer.workers.pipeline import Pipeline
+
+FILES = "solver-*.usage.json"
+USAGE_S = 10.0
+
+
+def read_account(logs: Path) -> Usage | None:
+    """Return what the solvers were asked as their files say it; None if there is no file."""
+    found = [Usage(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(logs.glob(FILES))]
+    return sum(found, Usage()) if found else None
+
+
+class SolverAccount:
+    """The account of a run. ``usage`` is what was known last; ``saved`` what the checkpoint says that the run goes on
+    from; ``asked`` what was used before the start."""
+
+    def __init__(self, config: Config, logs: Path, asked: Usage) -> None:
+        self.config, self.logs = config, logs
+        self.asked, self.saved, self.usage = asked, Usage(), asked
+
+    def open(self) -> Usage:
+        """Return what the run has used before its solvers start, and have the first of them go on from that.
+
+        What the checkpoint says counts where files were lost. The first file has the sum: fewer solvers than before
+        lose nothing.
+        """
+        pairs = zip(astuple(read_account(self.logs) or Usage()), astuple(self.saved), strict=True)
+        self.usage = Usage(*map(max, pairs)) + self.asked
+        if self.usage != Usage():
+            first = self.logs / FILES.replace("*", "0")
+            write_whole(first, json.dumps(asdict(self.usage)))
+            for file in set(self.logs.glob(FILES)) - {first}:
+                file.unlink()
+        return self.usage
+
+    async def ask(self, pipeline: Pipeline) -> Usage:
+        """Return what the solvers say. Raises WaitTimeout, RayError."""
+        if pipeline.solvers:
+            self.usage = await pipeline.solver_usage()
+        return self.usage
+
+    async def close(self, pipeline: Pipeline) -> Usage:
+        """Return what the solvers say at the end, or where they no longer answer, what was known last."""
+        with suppress(TimeoutError, WaitTimeout, RayError):
+            async with asyncio.timeout(USAGE_S):
+                return await self.ask(pipeline)
+        return self.usage
+
+    def settle(self) -> bool:
+        """Take over what the files say, once the solvers have ended; return whether that is something else."""
+        before, self.usage = self.usage, read_account(self.logs) or self.usage
+        return self.usage != before
+
+    def line(self) -> str | None:
+        """Return requests, tokens and cost in a line; None if there was no solver."""
+        return (
+            account_line(self.usage, self.config) if self.usage != Usage() or not self.config.rollout.replay else None
+        )
+
+    def larger_budget(self) -> list[str]:
+        """Return the overrides that double what is spent, which counts all that the run used so far."""
+        usage, solver = self.usage, self.config.solver
+        if not isinstance(solver, OpenAISolver):
+            return []
+        tokens, more = usage.prompt_tokens + usage.completion_tokens, []
+        if solver.budget_cost is not None and usage.cost >= solver.budget_cost:
+            more.append(f"solver.budget_cost={2 * max(solver.budget_cost, usage.cost):g}")
+        if solver.budget_tokens is not None and tokens >= solver.budget_tokens:
+            more.append(f"solver.budget_tokens={2 * max(solver.budget_tokens, tokens)}")
+        return more
+
+
+def account_line(usage: Usage, config: Config) -> str:
+    """Return what the solver was asked, in a line: requests, tokens, and the cost where prices are configured."""
+    solver = config.solver
+    repeats = [
+        f"{count:,} {what}"
+        for count, what in ((usage.retries, "repeated"), (usage.cache_hits, "more answered from the cache"))
+        if count
+    ]
+    parts = [
+        f"{usage.requests:,} request{'s' * (usage.requests != 1)}" + (f" ({', '.join(repeats)})" if repeats else ""),
+        f"{usage.prompt_tokens + usage.completion_tokens:,} tokens ({usage.prompt_tokens:,} read, "
+        f"{usage.completion_tokens:,} written)",
+    ]
+    if isinstance(solver, OpenAISolver) and not (solver.price_prompt or solver.price_completion or usage.cost):
+        parts.append("cost unknown (solver.price_prompt, solver.price_completion)")
+    elif usage.cost or isinstance(solver, OpenAISolver):
+        parts.append(f"cost {usage.cost:.4g}")
+    return f"solver  {', '.join(parts)}"
