@@ -28,6 +28,7 @@ from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
 from launch.compose import MULTIRUN, compose, parse, trials
+from launch.options import with_own_folders
 from rollout.signals import Stopped, exit_status
 from trainer.run_folder.code_version import VARIABLE, code_version
 
@@ -96,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
 def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
     since it runs elsewhere. Raises ConfigError."""
+    overrides = with_own_folders(overrides)
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)

@@ -11,16 +11,18 @@ from pathlib import Path
 
 from conf.schema.base import ConfigError
 from conf.schema.places import CONF
-from launch.compose import MULTIRUN, check_options, compose, first_trial
+from launch.compose import MULTIRUN, compose, first_trial
 from launch.job import execute
+from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
-        return _hydra(arguments)
     try:
+        arguments = with_own_folders(arguments)
+        if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
+            return _hydra(arguments)
         if MULTIRUN.intersection(arguments):
             check_options(arguments)
             compose(first_trial(arguments))
@@ -43,7 +45,7 @@ def _hydra(arguments: list[str]) -> int:
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def job(_: DictConfig) -> float:
         settings = HydraConfig.get()
-        searched = [text for text in settings.overrides.hydra if text.startswith("hydra.searchpath=")]
+        searched = [text for text in settings.overrides.hydra if text.startswith(SEARCHED)]
         return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num, searched)
 
     sys.argv = [sys.argv[0], *arguments]
