@@ -15,9 +15,9 @@ class ConfigError(ValueError):
 
 
 class Group(BaseModel):
-    """A Hydra group: unknown keys are errors."""
+    """A Hydra group: unknown keys are errors. The text below a key says in one clause what the key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)

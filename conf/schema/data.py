@@ -12,25 +12,34 @@ from conf.schema.own_parts import PartName, is_own
 
 
 class Data(Group):
-    """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root`` (docs/data.md).
-
-    ``train`` and ``held_out`` are one path or several. Without ``held_out``, a ``held_out_share`` of the rows is.
-    A ``source`` of the user's own is given its ``options`` (docs/extending.md).
-    ``questions_only`` leaves out sub-questions that ask nothing ("Define a variable").
-    """
+    """Problems: the embedded generator, files under ``root`` (docs/data.md), or a source of the user's own
+    (docs/extending.md)."""
 
     source: Annotated[str, PartName(("chained", "files"))]
+    """Where problems come from: the generator, files of rows, or a class of your own."""
     options: dict[str, Any] = Field({})
+    """What a class of your own is given, as it pleases."""
     steps: dict[int, float] = Field({})
+    """Weight of each number of reasoning steps among the generated training problems."""
     eval_steps: dict[int, float] = Field({})
+    """The same of the generated held-out problems."""
     root: Annotated[str | None, PATH] = None
+    """Folder of the data sets, to which the paths of files are relative, or a data set's name on the hub that holds
+    such files; null: DATA_ROOT of the environment, where the option says so."""
     train: list[str] = Field([])
+    """File of training rows, or several."""
     held_out: list[str] = Field([])
+    """File of held-out rows, or several."""
     held_out_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the training rows that is held out where there is no file of held-out rows, by a hash of the question."""
     limit: int | None = Field(None, ge=1)
+    """Training rows that are used, from the first; null: all."""
     on_bad_row: Literal["error", "skip"] = "error"
+    """Whether a row that is no problem ends the run, or is left out and counted."""
     on_overlap: Literal["drop", "refuse"] = "drop"
+    """Whether a training row whose question is held out is left out and counted, or ends the run."""
     questions_only: bool = False
+    """Leave out, and count, sub-questions without a question mark."""
 
     @field_validator("train", "held_out", mode="before")
     @classmethod
