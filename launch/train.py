@@ -40,13 +40,14 @@ def _hydra(arguments: list[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from launch.sweep import run_trial
+    from launch.sweep import fixed_keys, run_trial
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def job(_: DictConfig) -> float:
         settings = HydraConfig.get()
         searched = [text for text in settings.overrides.hydra if text.startswith(SEARCHED)]
-        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num, searched)
+        overrides, fixed = list(settings.overrides.task), fixed_keys(arguments)
+        return run_trial(overrides, Path(settings.sweep.dir), settings.job.num, searched, fixed)
 
     sys.argv = [sys.argv[0], *arguments]
     try:

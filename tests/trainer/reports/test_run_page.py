@@ -106,6 +106,13 @@ def test_a_page_shows_pictures_table_episodes_and_configuration(tmp_path):
     assert "the gold one" not in shown
 
 
+def test_a_narrow_screen_is_told_that_tables_scroll(tmp_path):
+    text = write_report([run(tmp_path / "r")]).read_text()
+    assert text.count('<p class="wide">On a narrow screen this table scrolls sideways.</p>') == 2
+    assert ".wide{display:none" in text
+    assert "@media(max-width:700px){.wide{display:block}}" in text
+
+
 def test_problems_are_sorted_by_what_became_of_them_those_that_became_wrong_first(tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
     marks = [(0.0, 0.0, 1.0)] * 14 + [(0.0, 1.0, 0.0), (1.0, 1.0, 1.0)]
