@@ -10,8 +10,8 @@ from conf.schema.base import Group
 
 
 class Cluster(Group):
-    """Where Ray runs, and how the roles lie on its nodes. The last four keys describe a cluster to ``launch.plan``; a run
-    looks at the cluster itself."""
+    """Where Ray runs, and how the roles lie on its nodes. The last four keys describe a cluster to ``launch.plan``; a
+    run looks at the cluster itself."""
 
     address: str | None = None
     """The Ray cluster to join: `auto`, or HOST:PORT; null: one is started here and ends with the run."""

@@ -24,7 +24,7 @@ class Controller(Group):
     max_tries: Annotated[int, FREE] = Field(3, ge=1)
     """How often an episode is tried that an error of the infrastructure ended."""
     max_dropped_in_a_row: Annotated[int, FREE] = Field(300, ge=1)
-    """Groups without anything to train on, one after another, that end the run, if that is more than may be in flight."""
+    """Groups in a row without anything to train on that end the run, if that is more than may be in flight."""
     learner_restarts: Annotated[int, FREE] = Field(3, ge=0)
     """How often a learner that died is started again in one run."""
     engine_gap_alarm: Annotated[float | None, FREE] = Field(None, gt=0)
