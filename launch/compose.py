@@ -134,9 +134,10 @@ def _one_line(error: Exception, backend: str) -> str:
     missing = re.search(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
     if missing and not missing[1].startswith("hydra."):
         return unknown_key(missing[1], backend)
-    twice = re.match(r"(\w+) appears more than once in the final defaults list", text)
+    twice = re.match(r"(\w+) appears more than once in the final defaults list|Multiple values for (\w+)\.", text)
     if twice:
-        return f"{twice[1]}: has its option already; allowed: {twice[1]}=OPTION, without +"
+        group = twice[1] or twice[2]
+        return f"{group}: has its option already; allowed: {group}=OPTION, without +"
     unresolved = re.search(r"full_key: (\S+)", text)
     if unresolved and unresolved[1] in SECRETS:
         return _unreadable(unresolved[1])

@@ -12,6 +12,7 @@ import yaml
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import did_you_mean, keys, members
+from conf.schema.override_text import quoted
 from conf.schema.own_parts import PartName
 from conf.schema.places import CONF
 from conf.schema.solver import BACKENDS
@@ -30,7 +31,8 @@ def with_own_folders(arguments: list[str]) -> list[str]:
         if name in CONFIG_DIR:
             folders.append(_folder("--config-dir", value if given else next(rest, "")))
         elif text.lstrip("+").startswith(SEARCHED):
-            folders += [_folder("hydra.searchpath", path) for path in re.findall(r"[^\[\],'\"\s]+", value)]
+            named = [path.strip("'\" ") for path in value.strip("[]'\" ").split(",")]
+            folders += [_folder("hydra.searchpath", path) for path in named]
         else:
             others.append(text)
     return [f"{SEARCHED}[{','.join(folders)}]", *others] if folders else others
@@ -42,8 +44,11 @@ def _folder(key: str, path: str) -> str:
         return path
     folder = Path(path.removeprefix("file://")).expanduser().absolute()
     if not path or not folder.is_dir():
-        raise ConfigError(f"{key}: '{path}' is no folder; allowed: a folder with the groups of conf/ (docs/extending.md)")
-    return f"file://{folder}"
+        raise ConfigError(
+            f"{key}: '{path}' is no folder; allowed: a folder with the groups of conf/ (docs/extending.md)"
+        )
+    found = f"file://{folder}"
+    return found if re.fullmatch(r"[\w./:-]+", found) else quoted(found)
 
 
 def search_folders(overrides: list[str]) -> list[Path]:
@@ -87,7 +92,10 @@ def _values(group: str) -> dict[str, list[str]]:
         found.setdefault(name, [value for value in literal if isinstance(value, str)])
     schema = Config.model_fields[group].annotation if group in Config.model_fields else None
     for name, field in getattr(schema, "model_fields", {}).items():
-        found[name] = [*found[name], *(known for one in field.metadata if isinstance(one, PartName) for known in one.known)]
+        found[name] = [
+            *found[name],
+            *(known for one in field.metadata if isinstance(one, PartName) for known in one.known),
+        ]
     return {name: values for name, values in found.items() if values}
 
 

@@ -54,7 +54,10 @@ def main(arguments: list[str] | None = None) -> int:
 def _refuse_bare_overrides(questions: list[str]) -> None:
     """Raise ConfigError for a question that is an override without its ``--set``."""
     for text in questions:
-        if re.fullmatch(r"[+~]?\w+(\.\w+)*=\S+", text) and re.split("[.=]", text.lstrip("+~"))[0] in Config.model_fields:
+        if (
+            re.fullmatch(r"[+~]?\w+(\.\w+)*=\S+", text)
+            and re.split("[.=]", text.lstrip("+~"))[0] in Config.model_fields
+        ):
             raise ConfigError(f"'{text}' is no question; allowed: --set before each override, as in --set {text}")
 
 
