@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
 from typing import Any
 
 from conf.schema.base import ConfigError
@@ -14,19 +13,21 @@ from conf.schema.override_text import override as override_of
 from conf.schema.places import CONF
 from conf.schema.solver import backend_of
 from conf.schema.validate import SECRETS, validate
+from launch.options import SEARCHED, check_options, with_own_folders
 
 MULTIRUN = {"-m", "--multirun"}
+# Groups whose options may hold the layout of a cluster.
+LAYOUTS = ("cluster", "experiment")
 
 
 def compose(overrides: list[str]) -> Config:
     """Compose the Hydra configuration and validate it; raises ConfigError with one line."""
-    from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import ConfigCompositionException, HydraException
-    from omegaconf import OmegaConf
+    from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    overrides = with_own_folders(overrides)
     check_options(overrides)
     for override in parse(overrides):
         if override.is_sweep_override():
@@ -34,17 +35,39 @@ def compose(overrides: list[str]) -> Config:
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            try:
-                composed = hydra_compose("config", overrides=overrides)
-            except ConfigCompositionException as error:
-                # Which keys the solver has depends on its backend, which the chosen options alone tell.
-                options = [text for text in overrides if (CONF / text.lstrip("+").partition("=")[0]).is_dir()]
-                solver = hydra_compose("config", overrides=options).solver
-                raise ConfigError(_one_line(error, backend_of(OmegaConf.to_container(solver)))) from None
-        values: Any = OmegaConf.to_container(composed, resolve=True)
+            values = _composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error, "")) from None
     return validate(values)
+
+
+def _composed(overrides: list[str]) -> dict[str, Any]:
+    """Return what Hydra makes of the overrides. The layout of a cluster is for engines: a solver that has none is
+    composed as on a laptop."""
+    from hydra import compose as hydra_compose
+    from hydra.errors import ConfigCompositionException
+    from omegaconf import OmegaConf
+
+    def made(texts: list[str]) -> Any:
+        return OmegaConf.to_container(hydra_compose("config", overrides=texts), resolve=True)
+
+    try:
+        values: dict[str, Any] = made(overrides)
+        if backend_of(values["solver"]) != "vllm" and any(_is_choice(text, *LAYOUTS) for text in overrides):
+            others = [text for text in overrides if not _is_choice(text, "cluster")]
+            values["solver"] = made([*others, "cluster=laptop"])["solver"]
+    except ConfigCompositionException as error:
+        # Which keys the solver has depends on its backend, which the chosen options alone tell.
+        options = [text for text in overrides if text.startswith(SEARCHED) or _is_choice(text)]
+        solver = hydra_compose("config", overrides=options).solver
+        raise ConfigError(_one_line(error, backend_of(OmegaConf.to_container(solver)))) from None
+    return values
+
+
+def _is_choice(text: str, *groups: str) -> bool:
+    """Return whether an override chooses the option of a group: of any, or of one of these."""
+    key = text.lstrip("+").partition("=")[0]
+    return key in groups if groups else (CONF / key).is_dir()
 
 
 def parse(overrides: list[str]) -> list[Any]:
@@ -93,26 +116,6 @@ def first_trial(arguments: list[str]) -> list[str]:
     return trials(arguments)[0]
 
 
-def check_options(overrides: list[str]) -> None:
-    """Raise ConfigError, saying which options there are, where a group is given one that it does not have."""
-    folders = [CONF, *search_folders(overrides)]
-    for override in overrides:
-        key, _, value = override.lstrip("+~").partition("=")
-        folder = CONF / key
-        # Hydra's own groups have options of its own.
-        if folder.is_dir() and not key.startswith("hydra") and value != "" and "(" not in value:
-            options = sorted({path.stem for place in folders for path in (place / key).glob("*.yaml")})
-            for name in value.split(","):
-                if name not in options:
-                    raise ConfigError(f"{key}: '{name}' is unknown; allowed: {', '.join(options)}")
-
-
-def search_folders(overrides: list[str]) -> list[Path]:
-    """Return the user's own folders of YAML that ``hydra.searchpath=[file:///FOLDER]`` names."""
-    named = [text.partition("=")[2] for text in overrides if text.lstrip("+").startswith("hydra.searchpath=")]
-    return [Path(path) for text in named for path in re.findall(r"file://([^,\]'\"]+)", text)]
-
-
 def _unreadable(text: str) -> str:
     """Say in one line of an override, or of a secret key alone, that it must be quoted to be read as one text."""
     key, _, value = text.partition("=")
@@ -128,9 +131,13 @@ def _unreadable(text: str) -> str:
 
 def _one_line(error: Exception, backend: str) -> str:
     text = re.sub(r"\s+", " ", str(error)).strip()
-    missing = re.search(r"Could not override '([^']+)'", text)
+    missing = re.search(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
     if missing and not missing[1].startswith("hydra."):
         return unknown_key(missing[1], backend)
+    twice = re.match(r"(\w+) appears more than once in the final defaults list|Multiple values for (\w+)\.", text)
+    if twice:
+        group = twice[1] or twice[2]
+        return f"{group}: has its option already; allowed: {group}=OPTION, without +"
     unresolved = re.search(r"full_key: (\S+)", text)
     if unresolved and unresolved[1] in SECRETS:
         return _unreadable(unresolved[1])

@@ -82,8 +82,9 @@ def _options(group: str) -> str:
 
 
 def _table(group: str, fields: dict[str, FieldInfo], values: dict[str, Any], markers: dict[str, set[Marker]]) -> str:
-    """Return a table with a row a key: its type, its limits and the markers that its group has not, and its default."""
-    rows = ["| key | allowed | default |", "|---|---|---|"]
+    """Return a table with a row a key: its meaning, its type, its limits and the markers that its group has not, and
+    its default."""
+    rows = ["| key | meaning | allowed | default |", "|---|---|---|---|"]
     for key, field in fields.items():
         limits = [
             f"{sign} {value:g}"
@@ -97,8 +98,14 @@ def _table(group: str, fields: dict[str, FieldInfo], values: dict[str, Any], mar
         allowed = ", ".join([_names(names[0]) if names else _type(field.annotation), *limits]) + marks
         default = values[key] if key in values else "must be given" if field.is_required() else field.default
         shown = default if default == "must be given" else f"`{json.dumps(default, ensure_ascii=False)}`"
-        rows.append(f"| `{key}` | {allowed} | {shown} |")
+        rows.append(f"| `{key}` | {_meaning(field)} | {allowed} | {shown} |")
     return "\n".join(rows) if fields else ""
+
+
+def _meaning(field: FieldInfo) -> str:
+    """Return the clause below a key in the schema, as a cell of a table."""
+    text = " ".join((field.description or "").replace("``", "`").split()).removesuffix(".")
+    return text.replace("|", "\\|")
 
 
 def _names(names: PartName) -> str:

@@ -48,13 +48,9 @@ def _execute(config: Config, overrides: list[str]) -> int:
         mirror = Mirror(config.mirror, folder, say)
         mirror.fetch(resume=config.resume is not None)
     if (folder / "config.yaml").exists():
-        if config.resume is None:
-            raise ConfigError(
-                f"run_dir: '{folder}' already holds a run; allowed: a new folder, or resume=auto to go on with it"
-            )
-        from trainer.run_folder.resume import check_resumable, is_finished
+        from trainer.run_folder.resume import is_finished, refuse_other_run
 
-        check_resumable(folder, config)
+        refuse_other_run(folder, config)
         if is_finished(folder, config):
             say(f"the run in {folder} is finished")
             return 0

@@ -23,15 +23,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from conf.schema.base import MODEL, OVERRIDES, PATH, ConfigError, Marker
+from conf.schema.base import HUB, MODEL, OVERRIDES, PATH, ConfigError, Marker
 from conf.schema.config import Config
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
 from launch import slurm
 from launch.compose import MULTIRUN, compose, parse, trials
+from launch.options import with_own_folders
+from rollout.data.source import check_held_out, make_source
+from rollout.records import RecordError
 from rollout.signals import Stopped, exit_status, stop_in_order
 from trainer.run_folder.code_version import VARIABLE, code_version
+from trainer.run_folder.resume import refuse_other_run
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
 EXCLUDED = [
@@ -40,6 +44,8 @@ EXCLUDED = [
 ]  # fmt: skip
 # From the stop signal to the kill: time to write what there is and to end the actors (Ray's own default is 3).
 STOP_WAIT_S = 15
+# Where the data sets are, for configurations that do not say so.
+DATA_ROOT = "DATA_ROOT"
 STOPPED_WITHIN_S = 30
 CONNECT_TIMEOUT_S = 10
 AGENT_WAIT_S = 60
@@ -63,6 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
             client = connect(options.address)
         else:
             config, overrides = prepare(options.overrides)
+            check_run(config)
             client = connect(options.address)
             check_resources(config, options.address)
             job = submit(client, overrides, options)
@@ -102,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
     since it runs elsewhere. Raises ConfigError."""
+    overrides = with_own_folders(overrides)
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)
@@ -121,6 +129,19 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     if not any(text.startswith("hydra.sweep.dir=") for text in sent):
         sent.append(f"hydra.sweep.dir=runs/sweep_{stamp}")
     return config, [*(text if text in MULTIRUN else _absolute_override(text) for text in sent), *made.values()]
+
+
+def check_run(config: Config) -> None:
+    """Raise ConfigError for what the job would refuse and can be seen from here: a folder that holds another run, rows
+    that are no problems. What only the cluster sees, such as a folder on its own disks, is left to the job."""
+    folder = Path(config.run_dir or "").expanduser()
+    if config.run_dir and (folder / "config.yaml").is_file():
+        refuse_other_run(folder, config)
+    if config.data.source == "files" and not config.data.on_hub:
+        try:
+            check_held_out(config, make_source(config.data))
+        except RecordError as error:
+            raise ConfigError(f"data: {error}") from None
 
 
 def _absolute(config: Config) -> dict[str, str]:
@@ -172,7 +193,7 @@ def _markers(name: str) -> frozenset[Marker]:
 def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
     """Return a path as seen from here; a model's name, which is no path here and does not look like one, as it is."""
     local = Path(path).exists() or path.startswith((".", "~")) or path.count("/") > 1
-    if Path(path).is_absolute() or (MODEL in markers and (path.startswith("package:") or not local)):
+    if Path(path).is_absolute() or (markers & {MODEL, HUB} and (path.startswith("package:") or not local)):
         return path
     return str(Path(path).expanduser().absolute())
 
@@ -180,6 +201,8 @@ def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     """Return Ray's runtime environment of a job. Raises Refused."""
     variables = {"RAY_JOB_STOP_WAIT_TIME_S": str(STOP_WAIT_S), VARIABLE: code_version() or ""}
+    if root := os.environ.get(DATA_ROOT):
+        variables[DATA_ROOT] = _absolute_path(root, frozenset({PATH, HUB}))
     for text in options.env:
         name, given, value = text.partition("=")
         if not given and name not in os.environ:

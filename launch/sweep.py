@@ -1,7 +1,8 @@
 """Sweeps: the trials of ``-m``, one after another or several at once, and the tables at the end.
 
-A trial's folder is named after its overrides, so that a sweep that is started again in its folder
-(``hydra.sweep.dir=FOLDER``) takes finished trials from there; one that did not finish is set aside and run again.
+A trial's folder is named after what is swept and holds all its overrides, so that a sweep that is started again in its
+folder (``hydra.sweep.dir=FOLDER``) takes finished trials from there; one that did not finish is set aside, and run
+again.
 ``python -m launch.sweep FOLDER`` makes the tables of a sweep again, finished or not.
 """
 
@@ -14,7 +15,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import override
-from launch.compose import compose
+from launch.compose import compose, trials
 from launch.job import execute
 from rollout.signals import Stopped, stop_in_order
 from trainer.reports.sweep_table import DONE, score, write_comparison
@@ -35,17 +36,47 @@ from trainer.run_folder.files import read_json
 from trainer.run_folder.lock import held_folder
 
 LEAVING_S = 180.0
+# Characters of a trial's name, beside a hash where more would be needed.
+LONGEST_NAME = 100
 
 
 class TrialFailed(RuntimeError):
     """A trial that did not finish; the message says where its log is."""
 
 
-def trial_folder(sweep: Path, overrides: Sequence[str]) -> Path:
-    """Return a trial's folder in its sweep's: its name is the overrides, to be read, and short enough for a file."""
-    text = ",".join(part for part in overrides if not part.startswith("sweep="))
-    name = re.sub(r"[^\w=.,+-]+", "_", text)[:100]
-    return sweep / (name if name == text else f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}")
+def trial_folder(sweep: Path, overrides: Sequence[str], fixed: Collection[str] = ()) -> Path:
+    """Return a trial's folder in its sweep's: the one that holds a trial with these overrides, else a new one that is
+    named after those whose keys are not ``fixed``, to be read, and short enough for a file."""
+    for file in sweep.glob("*/trial.json"):
+        if read_json(file).get("overrides") == list(overrides):
+            return file.parent
+    chosen = [text for text in overrides if _key(text) != "sweep"]
+    named = [text for text in chosen if _key(text) not in fixed] or chosen
+    text = ",".join(named)
+    short = text if len(text) <= LONGEST_NAME else ",".join(map(_short, named))
+    name = re.sub(r"[^\w=.,+-]+", "_", short)[:LONGEST_NAME]
+    if name == text and not (sweep / name / "trial.json").exists():
+        return sweep / name
+    return sweep / f"{name}-{hashlib.sha256(','.join(overrides).encode()).hexdigest()[:8]}"
+
+
+def _key(override: str) -> str:
+    return override.lstrip("+").partition("=")[0]
+
+
+def _short(override: str) -> str:
+    """Return an override with its key's last name alone, and of a number three digits."""
+    key, _, value = override.lstrip("+").partition("=")
+    with suppress(ValueError):
+        value = f"{float(value):.3g}"
+    return f"{key.rpartition('.')[2]}={value}"
+
+
+def fixed_keys(arguments: Sequence[str]) -> list[str]:
+    """Return the keys to which a sweep's command line, or the sweep that it chooses, gives one value in all trials."""
+    first, *others = trials(list(arguments))
+    swept = {_key(new) for other in others for old, new in zip(first, other, strict=True) if old != new}
+    return [key for key in map(_key, first) if key not in swept]
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -54,10 +85,10 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return summary if summary.get("status") in DONE else None
 
 
-def prepare(sweep: Path, overrides: Sequence[str], number: int) -> tuple[Path, list[str]]:
+def prepare(sweep: Path, overrides: Sequence[str], number: int, fixed: Collection[str] = ()) -> tuple[Path, list[str]]:
     """Make a trial's folder, after setting aside what is left of an earlier try; return it and the overrides with which
     the trial runs."""
-    folder = trial_folder(sweep, overrides).resolve()
+    folder = trial_folder(sweep, overrides, fixed).resolve()
     if folder.exists():
         _wait_until_left(folder)
         aside = sweep / "unfinished"
@@ -79,14 +110,17 @@ def _wait_until_left(folder: Path) -> None:
         return
 
 
-def run_trial(overrides: list[str], sweep: Path, number: int, searched: Sequence[str] = ()) -> float:
-    """Run a trial here, unless it is finished, with the user's own folders of YAML; return its score.
+def run_trial(
+    overrides: list[str], sweep: Path, number: int, searched: Sequence[str] = (), fixed: Collection[str] = ()
+) -> float:
+    """Run a trial here, unless it is finished, with the user's own folders of YAML; return its score. Its folder's name
+    leaves the ``fixed`` keys out.
 
     Raises ConfigError, TrialFailed, Stopped.
     """
-    summary = finished(trial_folder(sweep, overrides))
+    summary = finished(trial_folder(sweep, overrides, fixed))
     if summary is None:
-        folder, whole = prepare(sweep, overrides, number)
+        folder, whole = prepare(sweep, overrides, number, fixed)
         whole += searched
         code = execute(compose(whole), whole)
         if code > 128:
@@ -110,6 +144,7 @@ class SideBySide(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take the sweep's folder from Hydra, which calls this before ``launch``."""
         self.sweep = Path(config.hydra.sweep.dir)
+        self.fixed = fixed_keys(["-m", *config.hydra.overrides.task])
         self.searched = [text for text in config.hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
@@ -118,7 +153,7 @@ class SideBySide(Launcher):
         results: dict[int, JobReturn] = {}
         waiting: dict[int, list[str]] = {}
         for index, overrides in enumerate(map(list, job_overrides)):
-            summary = finished(trial_folder(self.sweep, overrides))
+            summary = finished(trial_folder(self.sweep, overrides, self.fixed))
             if summary is None:
                 waiting[index] = overrides
             else:
@@ -144,7 +179,7 @@ class SideBySide(Launcher):
 
     async def _trial(self, overrides: list[str], number: int, address: list[str]) -> JobReturn:
         """Run a trial in a process of its own, which is ended if this is cancelled."""
-        folder, whole = prepare(self.sweep, overrides, number)
+        folder, whole = prepare(self.sweep, overrides, number, self.fixed)
         log, said, began = folder / "output.log", " ".join(overrides), time.monotonic()
         with log.open("wb") as output:
             # In a session of its own: Ctrl-C comes through here, once.

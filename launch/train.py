@@ -11,16 +11,18 @@ from pathlib import Path
 
 from conf.schema.base import ConfigError
 from conf.schema.places import CONF
-from launch.compose import MULTIRUN, check_options, compose, first_trial
+from launch.compose import MULTIRUN, compose, first_trial
 from launch.job import execute
+from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
 
 
 def main(arguments: list[str]) -> int:
     """Run the command line; returns the exit status."""
-    if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
-        return _hydra(arguments)
     try:
+        arguments = with_own_folders(arguments)
+        if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
+            return _hydra(arguments)
         if MULTIRUN.intersection(arguments):
             check_options(arguments)
             compose(first_trial(arguments))
@@ -38,13 +40,14 @@ def _hydra(arguments: list[str]) -> int:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import DictConfig
 
-    from launch.sweep import run_trial
+    from launch.sweep import fixed_keys, run_trial
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
     def job(_: DictConfig) -> float:
         settings = HydraConfig.get()
-        searched = [text for text in settings.overrides.hydra if text.startswith("hydra.searchpath=")]
-        return run_trial(list(settings.overrides.task), Path(settings.sweep.dir), settings.job.num, searched)
+        searched = [text for text in settings.overrides.hydra if text.startswith(SEARCHED)]
+        overrides, fixed = list(settings.overrides.task), fixed_keys(arguments)
+        return run_trial(overrides, Path(settings.sweep.dir), settings.job.num, searched, fixed)
 
     sys.argv = [sys.argv[0], *arguments]
     try:

@@ -13,6 +13,7 @@ from conf.schema.config import Config
 from conf.schema.places import CONF
 from conf.schema.validate import SECRETS, validate
 from launch.compose import compose
+from launch.options import SEARCHED, with_own_folders
 
 # What an episode depends on; the rest of a run's configuration is about training it.
 EPISODE = ("model", "solver", "strategy", "rollout")
@@ -33,8 +34,9 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
         if found is None:
             raise ConfigError(f"'{run_or_model}' holds no trained decomposer; allowed: a run with checkpoints, a model")
         model = str(found)
+    overrides = with_own_folders(overrides)
     chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
-    of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen]
+    of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen or text.startswith(SEARCHED)]
     fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
     before = {} if run is None else yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     values = fresh | {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,11 @@ def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
                 yield number, line
 
 
-def decode(line: bytes) -> Any:
-    """Return a line's JSON value; raises ValueError that says in a few words why it has none."""
+def decode(line: bytes, parse_float: Callable[[str], Any] = float) -> Any:
+    """Return a line's JSON value, with ``parse_float`` for its numbers that are not whole; raises ValueError that says
+    in a few words why it has none."""
     try:
-        return json.loads(line.decode("utf-8").rstrip())
+        return json.loads(line.decode("utf-8").rstrip(), parse_float=parse_float)
     except json.JSONDecodeError as error:
         raise ValueError(f"no JSON: {error.msg} at column {error.colno}") from None
     except UnicodeDecodeError as error:

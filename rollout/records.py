@@ -6,17 +6,22 @@ Nothing here imports Ray, torch or vLLM, so a strategy, a reward or a test can b
 
 from __future__ import annotations
 
+import json
 import math
 import pickle
 import reprlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BeforeValidator, StrictFloat, StrictInt, TypeAdapter, ValidationError, WrapValidator
 
 NUMERIC_TYPES = ("number", "integer", "numeric")
 ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
+
+# Nobody writes a number of more digits.
+LONGEST_NUMBER = 4000
 
 Record = TypeVar("Record")
 
@@ -60,8 +65,35 @@ def _filled(value: Any) -> Any:
     return value
 
 
+def written(value: Any) -> Any:
+    """Return a JSON number as a person writes it, without an exponent or a fraction of nothing; other values as they
+    are. Raises ValueError for what is no number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):
+        return value
+    number = Decimal(repr(value)) if isinstance(value, float) else Decimal(value)
+    if not number.is_finite() or abs(number.adjusted()) > LONGEST_NUMBER:
+        raise ValueError(f"must be a finite number, found {value!r}")
+    text = format(number, "f") if number else "0"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _answer(value: Any) -> Any:
+    """Return an answer as text; raise ValueError, with what to write, for what is neither text nor number."""
+    if isinstance(value, bool):
+        raise ValueError(f'must be a text or a number, found {str(value).lower()}; write "{"yes" if value else "no"}"')
+    if isinstance(value, list) and len(value) == 1:
+        raise ValueError(f"must be a text or a number, found {reprlib.repr(value)}; write {json.dumps(str(value[0]))}")
+    text = written(value)
+    if not isinstance(text, str):
+        raise ValueError(f"must be a text or a number, found {reprlib.repr(value)}")
+    return _filled(text)
+
+
 # The types are checked where a record is read, not where the program builds one.
 FilledText = Annotated[str, BeforeValidator(_filled)]
+AnswerText = Annotated[str, BeforeValidator(_answer)]
+IdText = Annotated[str, BeforeValidator(lambda value: _filled(written(value)))]
+ChoiceText = Annotated[str, BeforeValidator(written)]
 OptionalText = Annotated[str | None, _is("a string or null")]
 Count = Annotated[int, BeforeValidator(_number)]
 Seconds = Annotated[float, BeforeValidator(_number)]
@@ -75,11 +107,13 @@ class Problem:
     ``meta`` carries what only one data set knows (the generator's graph, a subject, a level).
     """
 
-    id: FilledText
+    id: IdText
     question: FilledText
-    answer: FilledText
+    answer: AnswerText
     answer_type: str = "number"
-    choices: Annotated[dict[str, str] | list[str] | None, _is("a list or an object of strings, or null")] = None
+    choices: Annotated[
+        dict[str, ChoiceText] | list[ChoiceText] | None, _is("a list or an object of strings, or null")
+    ] = None
     solution: OptionalText = None
     subquestions: Annotated[list[str] | None, _is("a list of strings or null")] = None
     source: str = ""

@@ -21,11 +21,11 @@ from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Sample, Scored
-from rollout.data.source import check_held_out, make_source
+from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import Problem
 from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signals, kept_handlers
 from rollout.solvers.base import Usage
-from trainer.cluster.placement import ROLES
+from trainer.cluster.placement import ROLES, in_words
 from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
 from trainer.cluster.roles import start_roles
 from trainer.learner.learner_group import LearnerGroup
@@ -43,6 +43,7 @@ from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
 from trainer.stages.ppo_restarts import RestartedPpo
 from trainer.tracking.ending import RunLength, ending, nothing_to_learn
+from trainer.tracking.labels import label
 from trainer.tracking.live_view import View, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
 from trainer.tracking.tracker import Tracker, resident_gib
@@ -136,6 +137,8 @@ class Run:
         """Write what there is, stop the actors, and say how it went; the results are safe before anything is ended.
         Return the exit status, 1 if not all could be written."""
         wrote = self._wrote(partial(self._write_results, tracker))
+        if tracker is not None and code > 128:  # whoever stops a run may kill it before all else is done
+            self._wrote(partial(tracker.close_stopped, code))
         stop_ray(self.config)
         if tracker is not None:
             wrote = self._wrote(partial(self._settle_account, tracker)) and wrote
@@ -228,10 +231,9 @@ class Run:
     async def _stages(self, view: View, tracker: Tracker) -> None:
         config, logs = self.config, self.folder / "logs"
         self._cancel_on_signals()
-        if self.source.report:
-            view.say("problems: " + ", ".join(f"{name} {count:,}" for name, count in self.source.report.items()))
-        engines = "" if config.rollout.replay else "two engines, the reward actor and "
-        view.stage(f"starting Ray, {engines}the learner", 4)
+        for line in what_was_read(self.source):
+            view.say(line)
+        view.stage(f"starting Ray, {in_words(config, ('learner',) if config.rollout.replay else ROLES)}", 4)
         pipeline, learner = await self._timed("start", self._start(view, logs))
         stages = set(config.stages)
         try:
@@ -366,7 +368,7 @@ class Run:
 
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
         """Run stage 3 for some kinds; a sample of the episodes is kept."""
-        view.stage(f"stage 3, {len(problems)} held-out problems: {', '.join(kinds)}", len(kinds))
+        view.stage(f"evaluation on {len(problems)} held-out problems: {', '.join(map(label, kinds))}", len(kinds))
         for index, kind in enumerate(kinds):
             result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
             self.summary["accuracy"][kind] = result

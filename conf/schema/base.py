@@ -15,9 +15,9 @@ class ConfigError(ValueError):
 
 
 class Group(BaseModel):
-    """A Hydra group: unknown keys are errors."""
+    """A Hydra group: unknown keys are errors. The text below a key says in one clause what the key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,8 @@ class PathMarker(Marker):
 PATH = PathMarker("path")
 # A path as well, where it is no name on the hub and no ``package:NAME``.
 MODEL = PathMarker("path or name of a model")
+# Beside PATH: what is no folder here may be a name on the hub.
+HUB = Marker("or a name on the hub")
 # Hydra overrides, in which there may be paths.
 OVERRIDES = Marker("overrides")
 # A place where somebody may put a password by mistake: a value that is refused is not repeated.

@@ -28,11 +28,17 @@ class Config(Group):
     """The whole configuration of ``launch.train``."""
 
     seed: int = Field(0, ge=0)
+    """Seed of problems, sampling and weights that are drawn."""
     run_dir: Annotated[str | None, PATH, FREE] = None
+    """Folder of the run; null: `runs/<date>_<time>`."""
     resume: Annotated[Literal["auto"] | None, FREE] = None
+    """`auto` goes on with the run in `run_dir` from its newest checkpoint, if there is one."""
     mirror: Annotated[str | None, SECRET, FREE] = None
+    """URL of fsspec at which a copy of the run's folder is kept, brought up to date at checkpoints and at the end."""
     stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
+    """What is done, in this order: fine-tuning, PPO, the evaluation on held-out problems."""
     start_from: Annotated[str | None, MODEL] = None
+    """Decomposer to begin with instead of `model.path`, such as `RUN_DIR/checkpoints/sft`."""
     model: Model
     solver: Solver
     data: Data

@@ -2,35 +2,55 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from conf.schema.base import PATH, Group, expanded
+from conf.schema.base import HUB, PATH, Group, expanded
 from conf.schema.own_parts import PartName, is_own
+
+# The way to the data sets, for who has none.
+GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.md)"
 
 
 class Data(Group):
-    """Problems: the embedded generator (``chained``) or ``files`` of problems under ``root`` (docs/data.md).
-
-    ``train`` and ``held_out`` are one path or several. Without ``held_out``, a ``held_out_share`` of the rows is.
-    A ``source`` of the user's own is given its ``options`` (docs/extending.md).
-    ``questions_only`` leaves out sub-questions that ask nothing ("Define a variable").
-    """
+    """Problems: the embedded generator, files under ``root`` (docs/data.md), or a source of the user's own
+    (docs/extending.md)."""
 
     source: Annotated[str, PartName(("chained", "files"))]
+    """Where problems come from: the generator, files of rows, or a class of your own."""
     options: dict[str, Any] = Field({})
+    """What a class of your own is given, as it pleases."""
     steps: dict[int, float] = Field({})
+    """Weight of each number of reasoning steps among the generated training problems."""
     eval_steps: dict[int, float] = Field({})
-    root: Annotated[str | None, PATH] = None
+    """The same of the generated held-out problems."""
+    root: Annotated[str | None, PATH, HUB] = Field(None, validate_default=True)
+    """Folder of the data sets, to which the paths of files are relative, or a data set's name on the hub that holds
+    such files; null: DATA_ROOT of the environment, where the option says so."""
     train: list[str] = Field([])
+    """File of training rows, or several."""
     held_out: list[str] = Field([])
+    """File of held-out rows, or several."""
     held_out_share: float = Field(0.0, ge=0, lt=1)
+    """Share of the training rows, by a hash of the question, that is held out where no file is."""
     limit: int | None = Field(None, ge=1)
+    """Training rows that are used, from the first; null: all."""
     on_bad_row: Literal["error", "skip"] = "error"
+    """Whether a row that is no problem ends the run, or is left out and counted."""
     on_overlap: Literal["drop", "refuse"] = "drop"
+    """Whether a training row whose question is held out is left out and counted, or ends the run."""
     questions_only: bool = False
+    """Leave out, and count, sub-questions without a question mark."""
+
+    @field_validator("root")
+    @classmethod
+    def _given(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("source") == "files":
+            raise ValueError(f"must be the folder of data sets, here or in the variable DATA_ROOT; {GET_DATA}")
+        return value
 
     @field_validator("train", "held_out", mode="before")
     @classmethod
@@ -48,10 +68,16 @@ class Data(Group):
             for name, value in (("steps", self.steps), ("eval_steps", self.eval_steps)):
                 if not value or min(value) < 1 or max(value) > 8 or min(value.values()) < 0 or not sum(value.values()):
                     raise ValueError(f"{name} must map 1 to 8 reasoning steps to weights of at least 0, found {value}")
-        elif self.root is None or not (self.train or self.held_out):
+        elif not (self.train or self.held_out):
             raise ValueError("root and train, held_out or both must be given when source is files")
         return self
 
+    @property
+    def on_hub(self) -> bool:
+        """Whether ``root`` is no folder here and has the form of a name on the hub."""
+        root = self.root or ""
+        return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", root) is not None and not Path(root).is_dir()
+
     def files(self, name: str) -> list[Path]:
-        """Return the paths of the ``train`` or ``held_out`` files."""
+        """Return the paths of the ``train`` or ``held_out`` files; where ``root`` is on the hub, they are not here."""
         return [Path(str(self.root)) / path for path in getattr(self, name)]

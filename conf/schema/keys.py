@@ -12,6 +12,9 @@ from conf.schema.base import Group, Marker, OneOf
 from conf.schema.config import Config
 from conf.schema.solver import BACKENDS
 
+# At most so many known keys are offered for an unknown one.
+SUGGESTED = 3
+
 
 @dataclass(frozen=True)
 class Key:
@@ -58,13 +61,42 @@ def unknown_key(key: str, backend: str) -> str:
     for place, part in enumerate(parts):
         below = {name: inner for member in members(at) for name, inner, _ in _children(member)}
         if part not in below and "*" not in below:
-            near = " or ".join(".".join([*parts[:place], name]) for name in get_close_matches(part, below))
-            meant = f" (did you mean {near}?)" if near else ""
-            return f"{key}: unknown key '{part}'{meant}; allowed: {', '.join(below) or 'no key below it'}"
+            hint = _other_backends(parts, place) or did_you_mean(_near_keys(parts, place, list(below)))
+            return f"{key}: unknown key '{part}'{hint}; allowed: {', '.join(below) or 'no key below it'}"
         at = below.get(part, below.get("*"))
         if place == 0 and part == "solver":
             at = BACKENDS.get(backend, at)
     return f"{key}: not in this configuration; allowed: +{key}=VALUE, which adds it"
+
+
+def did_you_mean(names: list[str]) -> str:
+    """Return a question that offers these names, in brackets; nothing where there are none."""
+    return f" (did you mean {' or '.join(names)}?)" if names else ""
+
+
+def _near_keys(parts: list[str], place: int, below: list[str]) -> list[str]:
+    """Return the known keys nearest to a dotted one whose part at ``place`` is unknown: a name of its group that is
+    spelt nearly so, else a key of this name in another group, or nearly so, or one of its group with a common word."""
+    part, last = parts[place], parts[-1]
+    by_name: dict[str, list[str]] = {}
+    for name in dict.fromkeys(key.name for key in keys() if "*" not in key.name):
+        by_name.setdefault(name.rpartition(".")[2], []).append(name)
+    words = set(part.split("_"))
+    found = (
+        [".".join([*parts[:place], name]) for name in get_close_matches(part, below)],
+        by_name.get(part, []) or by_name.get(last, []),
+        [name for near in get_close_matches(part, by_name, cutoff=0.8) for name in by_name[near]],
+        [".".join([*parts[:place], name]) for name in below if words.intersection(name.split("_"))],
+    )
+    return next((names[:SUGGESTED] for names in found if names), [])
+
+
+def _other_backends(parts: list[str], place: int) -> str:
+    """Return, in brackets, the backends whose solver has a key that this one's has not; nothing for other keys."""
+    if parts[0] != "solver" or place != 1:
+        return ""
+    having = [name for name, schema in BACKENDS.items() if parts[1] in schema.model_fields]
+    return f" (a key of solver.backend {', '.join(having)})" if having else ""
 
 
 def members(annotation: Any) -> list[Any]:

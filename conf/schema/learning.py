@@ -18,33 +18,61 @@ class Algorithm(Group):
     """PPO; the terms are those of docs/learning.md."""
 
     steps: Annotated[int, GROWS] = Field(ge=0)
+    """Learner steps of stage 2."""
     batch_size: int = Field(ge=1)
+    """Episodes a learner step."""
     epochs: int = Field(1, ge=1)
+    """Times that a batch is gone through."""
     minibatches: int = Field(1, ge=1)
+    """Optimiser steps that an epoch of a batch is divided into."""
     advantage: Annotated[str, PartName(("gae", "grpo", "rloo", "reinforce_plus_plus"))] = "gae"
+    """Estimator of the advantage."""
     group_size: int = Field(1, ge=1)
+    """Samples of each problem."""
     group_std: bool = True
+    """Divide by the group's standard deviation (grpo); false is Dr. GRPO."""
     resample_flat_groups: bool = False
+    """Drop groups whose rewards are all alike, and draw others in their place."""
     resample_limit: int = Field(3, ge=1)
+    """Batches' worth of such groups that are dropped between two steps at most."""
     gamma: float = Field(1.0, gt=0, le=1)
+    """Discount a token."""
     lam: float = Share
+    """Lambda of GAE: how far back the reward reaches."""
     credit: Literal["terminal", "subquestion"] = "terminal"
+    """Whether all reward is paid at the last token, or a sub-question's at its own last token."""
     whiten: bool = True
+    """Shift and scale a batch's advantages to mean 0 and standard deviation 1."""
     clip_low: float = Field(0.2, gt=0, lt=1)
+    """How far below 1 the ratio of new to old policy may pull."""
     clip_high: float = Field(0.2, gt=0)
+    """How far above 1 it may."""
     dual_clip: float | None = Field(None, gt=1)
+    """Limit of a bad token's loss as a multiple of its advantage; null: none."""
     decoupled: bool = True
+    """Correct for stale samples by a proximal policy (decoupled PPO)."""
     behaviour_weight_cap: float = Field(5.0, ge=1)
+    """Largest weight of that correction."""
     loss_aggregation: Literal["token_mean", "sequence_mean"] = "token_mean"
+    """Whether the loss is a mean over tokens, or over sequences of their means."""
     kl_coef: float = Field(0.02, ge=0)
+    """Charge for leaving the policy that stage 2 began with; 0: no reference model."""
     kl: Literal["reward", "loss"] = "reward"
+    """Whether it is charged in the reward, or added to the loss."""
     kl_control: Literal["fixed", "adaptive"] = "fixed"
+    """Whether `kl_coef` stays, or follows `kl_target`."""
     kl_target: float = Field(6.0, gt=0)
+    """KL in nats a sequence that an adaptive `kl_coef` aims at."""
     kl_horizon: float = Field(10_000, gt=0)
+    """Episodes over which an adaptive `kl_coef` moves."""
     entropy_coef: float = Field(0.0, ge=0)
+    """Weight of the entropy in the loss."""
     value_coef: float = Field(0.5, ge=0)
+    """Weight of the critic's loss."""
     value_clip: float = Field(0.2, gt=0)
+    """How far a value may move from the old one in a step."""
     temperature: float = Field(1.0, gt=0)
+    """Temperature at which decompositions are sampled for training."""
 
     @model_validator(mode="after")
     def _sensible(self) -> Algorithm:
@@ -67,21 +95,23 @@ class Algorithm(Group):
 
 
 class SftSource(Group):
-    """Examples for stage 1, which has ``weight`` in their mixture. ``kind``:
-
-    ``data``, the data set's own sub-questions, made imperfect; ``file``, a teacher's (``path``, docs/sft.md);
-    ``distilled``, ``samples`` decompositions a problem, drawn from the present decomposer at ``temperature``, of which
-    at most ``keep`` are kept. ``screen`` keeps only those that lead the solver to the right answer; null: that is so
-    for ``distilled`` alone.
-    """
+    """A source of examples for stage 1 (docs/sft.md)."""
 
     kind: Literal["data", "file", "distilled"]
+    """Where its examples come from: the data set's own sub-questions made imperfect, a teacher's file, or draws from
+    the present decomposer."""
     weight: float = Field(1.0, ge=0)
+    """Its share in the mixture of sources; 0: none."""
     path: Annotated[str | None, PATH] = None
+    """The teacher's file (docs/sft.md)."""
     screen: bool | None = None
+    """Keep only decompositions that lead the solver to the right answer; null: of `distilled` alone."""
     samples: int = Field(4, ge=1)
+    """Decompositions drawn for each problem (`distilled`)."""
     keep: int = Field(2, ge=1)
+    """Decompositions of a problem that are kept at most (`distilled`)."""
     temperature: float = Field(1.0, gt=0)
+    """Temperature of those draws."""
 
     @model_validator(mode="after")
     def _complete(self) -> SftSource:
@@ -96,35 +126,44 @@ class SftSource(Group):
 
 
 class SftHeldOut(Group):
-    """What is measured on held-out problems that have sub-questions: the loss of ``problems`` of them, before, every
-    ``every`` steps and after; and how near the decompositions of ``scored`` of them, and of as many of each file of
-    ``also`` (name: path), come to theirs, before and after. Sub-questions are matched from ``similarity`` on."""
+    """What stage 1 measures on held-out problems that have sub-questions."""
 
     problems: int = Field(0, ge=0)
+    """Held-out problems whose loss is measured, before, on the way and after; 0: none."""
     every: int = Field(50, ge=1)
+    """Optimiser steps between two such measurements."""
     scored: int = Field(0, ge=0)
+    """Held-out problems whose decompositions are compared with the reference, before and after; 0: none."""
     also: Annotated[dict[str, str], PATH] = Field({})
+    """Further files to compare with, by name."""
     similarity: float = Field(0.8, gt=0, le=1)
+    """Likeness from which on two sub-questions are taken for the same."""
 
 
 class Sft(Group):
     """Stage 1: how many examples in all, where from, how imperfect the data set's sub-questions are made, the
-    optimisation, and what is measured on the way.
-
-    ``drop``, ``swap`` and ``redundant`` are probabilities: of leaving out each sub-question, of putting the rest
-    in random order, of putting one needless question in. ``checkpoint_every`` is in optimiser steps.
-    """
+    optimisation, and what is measured on the way."""
 
     problems: int = Field(ge=1)
+    """Examples in all, which the sources share by their weights."""
     epochs: int = Field(1, ge=1)
+    """Times that the examples are gone through."""
     batch_size: int = Field(32, ge=1)
+    """Examples an optimiser step."""
     lr: float = Field(gt=0)
+    """Learning rate."""
     drop: float = Share
+    """Probability of leaving out a sub-question of the data set."""
     swap: float = Share
+    """Probability of putting those that are left in random order."""
     redundant: float = Share
+    """Probability of putting one needless sub-question in."""
     sources: dict[str, SftSource]
+    """Where the examples come from, by name."""
     held_out: SftHeldOut
+    """What is measured on held-out problems that have sub-questions."""
     checkpoint_every: Annotated[int, FREE] = Field(100, ge=1)
+    """Optimiser steps between checkpoints."""
 
     @field_validator("sources")
     @classmethod
@@ -138,36 +177,54 @@ class Sft(Group):
 
 
 class Learner(Group):
-    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo.
-
-    ``logits_per_chunk`` bounds tokens times words of the vocabulary for which logits are held at once: a micro-batch
-    that may have more is projected onto the vocabulary in chunks, and once more on the way back. ``deepspeed`` is added
-    to DeepSpeed's own configuration, under its names, for what no other key sets.
-    """
+    """The DeepSpeed learner: one rank a GPU, or CPU ranks over gloo."""
 
     ranks: int = Field(1, ge=1)
+    """Processes that learn together."""
     gpus_per_rank: float = Field(0.0, ge=0)
+    """GPUs of each; 0: on the CPU."""
     threads: Annotated[int, FREE] = Field(1, ge=1)
+    """Cores of each."""
     zero_stage: Literal[0, 1, 2, 3] = 1
+    """What DeepSpeed divides among the ranks: nothing, optimiser states, gradients too, weights too."""
     dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the weights that are trained."""
     lr: float = Field(gt=0)
+    """Learning rate of the policy."""
     warmup_steps: int = Field(0, ge=0)
+    """Optimiser steps in which the learning rates rise from 0."""
     lr_schedule: Literal["constant", "linear"] = "linear"
+    """Whether the learning rates then stay, or fall to 0 at the last step."""
     critic_lr: float = Field(gt=0)
+    """Learning rate of the critic."""
     betas: tuple[float, float] = (0.9, 0.95)
+    """Adam's two decay rates."""
     weight_decay: float = Field(0.0, ge=0)
+    """Adam's weight decay."""
     grad_clip: float = Field(1.0, gt=0)
+    """Largest norm of the gradient."""
     max_tokens_per_microbatch: int = Field(8192, ge=16)
+    """Tokens that go through the model at once."""
     logits_per_chunk: int = Field(2**26, ge=1)
+    """Logits, tokens times words of the vocabulary, that are held at once; more are computed again in chunks."""
     packing: Literal["padded", "packed"] = "padded"
+    """Whether sequences are padded to one length, or several stand in one row."""
     attention: Literal["auto", "flash_attention_2"] = "auto"
+    """`flash_attention_2` needs its package, GPUs and bfloat16."""
     gradient_checkpointing: bool = False
+    """Compute activations again instead of keeping them."""
     offload_optimizer: bool = False
+    """Keep the optimiser's state in the CPU's memory and step there (ZeRO 1 to 3)."""
     deepspeed: dict[str, Any] = Field({})
+    """More of DeepSpeed's own settings, as {zero_optimization: {overlap_comm: true}}."""
     critic: Literal["shared", "separate", "none"] = "shared"
+    """Whether the critic is a head on the policy, a model of its own, or absent."""
     critic_warmup_steps: int = Field(0, ge=0)
+    """Learner steps in which only a critic of its own learns."""
     checkpoint_every: Annotated[int, FREE] = Field(50, ge=1)
+    """Learner steps between checkpoints."""
     keep_checkpoints: Annotated[int, FREE] = Field(2, ge=1)
+    """Newest checkpoints that are kept."""
 
     @field_validator("deepspeed")
     @classmethod

@@ -14,16 +14,22 @@ class EqualTokens(Group):
     """The cell whose mean solver tokens an episode are another strategy's budget, with the same solver and data."""
 
     decomposer: str
+    """The cell's decomposer."""
     strategy: str
+    """The cell's strategy."""
 
 
 class LeftOut(Group):
     """Cells that have all these names."""
 
     data: str | None = None
+    """The cells' data set; null: any."""
     solver: str | None = None
+    """The cells' solver; null: any."""
     strategy: str | None = None
+    """The cells' strategy; null: any."""
     decomposer: str | None = None
+    """The cells' decomposer; null: any."""
 
     @model_validator(mode="after")
     def _some(self) -> LeftOut:
@@ -33,26 +39,32 @@ class LeftOut(Group):
 
 
 class Matrix(Group):
-    """Decomposers, solvers, strategies and data sets, each with each where that makes sense.
-
-    A decomposer is null where there is none (for strategies that ask none), ``gold`` or ``filler``, or overrides
-    that choose a model. ``equal_tokens`` maps a strategy with a token budget to the cell that sets it. ``temperature``
-    is the decomposer's; ``baseline`` the strategy that every other cell is compared with. ``leave_out`` names cells
-    that would say nothing, by one or more of their four names.
-    """
+    """Decomposers, solvers, strategies and data sets, each with each where that makes sense."""
 
     run: Annotated[str | None, PATH] = None
+    """The run, or the sweep, whose decomposers are evaluated."""
     decomposers: Annotated[dict[str, list[str] | Literal["gold", "filler"] | None], OVERRIDES]
+    """Decomposers by name: overrides that choose a model, `gold`, `filler`, or null where a strategy asks none."""
     solvers: Annotated[dict[str, list[str]], OVERRIDES]
+    """Solvers by name, as overrides."""
     strategies: Annotated[dict[str, list[str]], OVERRIDES]
+    """Strategies by name, as overrides."""
     data: Annotated[dict[str, list[str]], OVERRIDES]
+    """Data sets by name, as overrides."""
     equal_tokens: dict[str, EqualTokens] = Field({})
+    """The cell whose tokens are the budget of a strategy that has one, by the strategy's name."""
     leave_out: list[LeftOut] = Field([])
+    """Cells that would say nothing."""
     baseline: str = "direct"
+    """The strategy that every other cell is compared with."""
     problems: int = Field(500, ge=1)
+    """Held-out problems of each cell."""
     samples: int = Field(1, ge=1)
+    """Decompositions of each problem."""
     pass_at: list[int] = Field([1], min_length=1)
+    """Numbers of samples of which one must be right, for pass@k."""
     temperature: float = Field(0.0, ge=0)
+    """The decomposer's temperature; 0: greedy."""
 
     @field_validator("decomposers", "solvers", "strategies", "data")
     @classmethod

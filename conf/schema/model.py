@@ -17,17 +17,22 @@ class Lora(Group):
     """Low-rank adapters through PEFT instead of full fine-tuning."""
 
     rank: int = Field(8, ge=1)
+    """Rank of the adapters."""
     alpha: float = Field(16.0, gt=0)
+    """Scale of the adapters, divided by `rank`."""
     targets: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the layers that get an adapter; `all-linear`: all but the head."""
 
 
 class Model(Group):
-    """The decomposer. ``path`` is a folder, a Hugging Face name, or ``package:NAME`` for a shipped model. ``dtype`` is
-    that of its engines; null: the learner's."""
+    """The decomposer."""
 
     path: Annotated[str, MODEL]
+    """The decomposer to begin with: a folder, a name on the hub, or `package:NAME` for a shipped model."""
     dtype: Literal["float32", "bfloat16"] | None = None
+    """Type of the weights in the policy's engines; null: the learner's."""
     lora: Lora | None = None
+    """Adapters that are trained instead of all weights; null: none."""
 
 
 def shipped(name: str) -> Path:

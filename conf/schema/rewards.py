@@ -20,18 +20,26 @@ Penalty = Annotated[str, OneOf(PENALTIES)]
 
 
 class Rewards(Group):
-    """The five parts: mode, weights and clips by part, penalties. ``parts`` are the user's own, by name
-    (docs/extending.md); what they weigh and their clips stand with those of the five."""
+    """The five parts of the reward and the user's own (docs/extending.md), which are weighed and clipped alike."""
 
     mode: Mode = "bounded"
+    """Whose formulas the parts follow (docs/rewards.md)."""
     parts: dict[str, Annotated[str, PartName()]] = Field({})
+    """Parts of your own, by name."""
     weights: dict[Part, float]
+    """Weight of each part in the sum."""
     clip: dict[Part, tuple[float, float] | None]
+    """Lowest and highest value of each part; null: no limit."""
     penalty: dict[Penalty, float]
+    """What is taken off for a copied or repeated question, a value that is given away, and an invalid decomposition."""
     correctness_baseline: Literal["none", "gain"] = "none"
+    """Whether correctness is paid as it is, or only what it gains over the solver's first attempt."""
     vectors: Annotated[str, MODEL] = "wordllama"
+    """Word vectors for comparing texts: `wordllama`, or a model for sentence-transformers."""
     workers: Annotated[int, FREE] = Field(1, ge=1)
+    """Number of reward actors."""
     episode_seconds: Annotated[float, FREE] = Field(10.0, gt=0)
+    """Seconds in which one episode must be scored."""
 
     @classmethod
     def for_mode(cls, mode: str) -> Rewards:

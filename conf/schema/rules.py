@@ -112,11 +112,11 @@ def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
     """Yield how many engines of each role may come to lie on one GPU, by what they reserve of it: those beside a
     learner rank, or the others that reserve a part of one."""
     parts = {name: group for name, group in engines(config).items() if 0 < group.gpus < 1}
-    beside = dict.fromkeys((name for name in config.cluster.beside if name in parts), 1)
+    beside: dict[str, int] = dict.fromkeys((name for name in config.cluster.beside if name in parts), 1)
     apart = [name for name in parts if name not in beside]
     most = [min(parts[name].workers, int(1 / parts[name].gpus + 1e-9)) for name in apart]
     choices = product(*(range(count + 1) for count in most))
-    shared: list[dict[str, int]] = [{**beside}, *(dict(zip(apart, chosen, strict=True)) for chosen in choices)]
+    shared: list[dict[str, int]] = [beside, *(dict(zip(apart, chosen, strict=True)) for chosen in choices)]
     for counts in shared:
         if sum(count * parts[name].gpus for name, count in counts.items()) <= 1 + 1e-9:
             yield counts

@@ -20,20 +20,24 @@ REQUEST = frozenset(
 
 
 class ModelSolver(Group):
-    """What every solver that is a language model has: length and stop texts by purpose, temperatures, the cache.
-
-    ``sample_temperature`` is that of repeated draws of one reply. ``cache``: ``off``, ``deterministic`` (greedy
-    replies) or ``all``.
-    """
+    """What every solver that is a language model has: length and stop texts by purpose, temperatures, the cache."""
 
     max_tokens_subquestion: int = Field(40, ge=1)
+    """Tokens of an answer to a sub-question at most."""
     max_tokens_solve: int = Field(160, ge=1)
+    """Tokens of an answer to a whole question at most."""
     stop_subquestion: Stops = Field(["\n"])
+    """Texts that end an answer to a sub-question."""
     stop_solve: Stops = Field(["\nQ:"])
+    """Texts that end an answer to a whole question."""
     temperature: float = Field(0.0, ge=0)
+    """Temperature of the reply to a prompt; 0: greedy."""
     sample_temperature: float = Field(0.7, gt=0)
+    """Temperature of further draws of one reply."""
     cache: Literal["off", "deterministic", "all"] = "off"
+    """Which replies are kept on disk: none, those at temperature 0, or draws too."""
     cache_path: Annotated[str, PATH, FREE] = "./cache/solver.sqlite"
+    """SQLite file of the kept replies, which runs may share."""
 
     @field_validator("cache", mode="before")
     @classmethod
@@ -43,18 +47,20 @@ class ModelSolver(Group):
 
 
 class VllmSolver(InferenceEngine, ModelSolver):
-    """A model on engines of our own, whose memory is as in ``rollout``. ``timeout_s`` is the limit of one reply.
-
-    The layers of an engine form ``pipeline_parallel_size`` stages, each on GPUs of its own. ``quantization`` is the
-    name of vLLM's method; null: as the model's folder says.
-    """
+    """A model on engines of our own."""
 
     backend: Literal["vllm"]
+    """What answers: an engine of the project's own."""
     path: Annotated[str, MODEL]
+    """The solver's model: a folder, a name on the hub, or `package:NAME` for a shipped model."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Type of its weights."""
     quantization: str | None = None
+    """Name of vLLM's method of quantisation; null: as the model's folder says."""
     pipeline_parallel_size: Annotated[int, FREE] = Field(1, ge=1)
+    """Stages that the layers of an engine form, each on GPUs of its own."""
     timeout_s: Annotated[float, FREE] = Field(120.0, gt=0)
+    """Seconds of one reply at most."""
 
     @field_validator("quantization")
     @classmethod
@@ -68,29 +74,48 @@ class VllmSolver(InferenceEngine, ModelSolver):
 
 
 class OpenAISolver(ModelSolver):
-    """A model behind an OpenAI-compatible server. Limits are those of the account, over all rollout workers.
-    ``extra_body`` is added to every request, for what only this server knows."""
+    """A model behind an OpenAI-compatible server. Limits are those of the account, over all rollout workers."""
 
     backend: Literal["openai"]
+    """What answers: a server."""
     base_url: Annotated[str, SECRET, FREE]
+    """The server's address with its version and without `/chat/completions`."""
     model: str
+    """The server's name for the model."""
     api: Literal["chat", "completions"] = "chat"
+    """Whether a prompt is sent as a user's message or as the text to go on from."""
     api_key_env: Annotated[str, SECRET, FREE] = "OPENAI_API_KEY"
+    """Environment variable that holds the key; a local server needs none."""
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    """Name of the field with the largest length of a reply, which some models take by the second name alone."""
     extra_body: dict[str, Any] = Field({})
+    """Fields that are added to every request, for what only this server knows."""
     concurrency: Annotated[int, FREE] = Field(32, ge=1, le=1000)
+    """Requests in flight at most, over all rollout workers."""
     requests_per_minute: Annotated[int | None, FREE] = Field(None, ge=1)
+    """Requests in any minute at most; null: no limit."""
     tokens_per_minute: Annotated[int | None, FREE] = Field(None, ge=1)
+    """Tokens in any minute at most; null: no limit."""
     max_retries: Annotated[int, FREE] = Field(5, ge=0)
+    """How often one request is sent again after an error of server or network."""
     backoff_s: Annotated[float, FREE] = Field(0.5, gt=0)
+    """Seconds before the first retry, doubled each time; a Retry-After header goes before it."""
     backoff_max_s: Annotated[float, FREE] = Field(30.0, gt=0)
+    """Seconds before a retry at most."""
     request_timeout_s: Annotated[float, FREE] = Field(60.0, gt=0)
+    """Seconds of one request at most."""
     timeout_s: Annotated[float, FREE] = Field(300.0, gt=0)
+    """Seconds of one reply at most, with its retries."""
     outage_minutes: Annotated[float, FREE] = Field(10.0, ge=0)
+    """Minutes for which a run waits for a solver that gives no reply."""
     price_prompt: Annotated[float, FREE] = Field(0.0, ge=0)
+    """Price of a million tokens that are read, in any currency."""
     price_completion: Annotated[float, FREE] = Field(0.0, ge=0)
+    """Price of a million tokens that are written, in the same currency."""
     budget_cost: Annotated[float | None, FREE] = Field(None, gt=0)
+    """Cost after which no further episode begins; null: no budget."""
     budget_tokens: Annotated[int | None, FREE] = Field(None, ge=1)
+    """Tokens after which no further episode begins; null: no budget."""
 
     @field_validator("base_url")
     @classmethod
@@ -143,17 +168,22 @@ class ProgramSolver(Group):
     """Rules in Python; it needs nothing to be set."""
 
     backend: Literal["program"]
+    """What answers: the program of the embedded task."""
 
 
 class OwnSolver(ModelSolver):
-    """A backend of the user's own (docs/extending.md). ``options`` are for it alone; each of the ``workers`` is an
-    actor with these cores and GPUs."""
+    """A backend of the user's own (docs/extending.md)."""
 
     backend: Annotated[str, PartName()]
+    """The class that answers."""
     options: dict[str, Any] = Field({})
+    """What the class is given, as it pleases."""
     workers: Annotated[int, FREE] = Field(1, ge=1)
+    """Number of actors."""
     threads: Annotated[int, FREE] = Field(0, ge=0)
+    """Cores of each."""
     gpus: Annotated[float, FREE] = Field(0.0, ge=0)
+    """GPUs of each."""
 
 
 OWN = "package.module:class"

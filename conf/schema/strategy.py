@@ -36,10 +36,15 @@ class Example(Group):
     """A worked example. It is shown in those prompts whose reply it holds (rollout/episode/prompts.py)."""
 
     question: str
+    """The problem."""
     subquestions: list[str] = Field([])
+    """Its sub-questions."""
     subanswers: list[str] = Field([])
+    """Their answers, one each or none."""
     attempt: str | None = None
+    """The solver's first attempt at it."""
     solution: str | None = None
+    """The answer to the whole."""
 
     @model_validator(mode="after")
     def _complete(self) -> Example:
@@ -50,27 +55,44 @@ class Example(Group):
 
 
 class Strategy(Group):
-    """How an episode goes. ``chat_arguments`` are given to the models' chat templates. ``samples`` or ``token_budget``
-    (solver tokens an episode) is for self_consistency."""
+    """How an episode goes, its prompts and its limits."""
 
     name: Annotated[str, PartName(STRATEGIES)] = "daslam"
+    """The order of an episode's steps (docs/strategies.md)."""
     decompose_template: str
+    """What the decomposer reads."""
     turn_template: str
+    """How an earlier sub-question and its answer are shown."""
     subquestion_template: str
+    """What the solver reads for a sub-question."""
     solve_template: str
+    """What the solver reads for the whole question."""
     plan_template: str = "{question}\nSub-questions:\n"
+    """What a solver reads that decomposes by itself (least_to_most)."""
     examples: list[Example] = Field([])
+    """Worked examples that prompts begin with."""
     chat: Literal["auto", "never"] = "auto"
+    """Whether prompts go through a model's chat template, where it has one, or never."""
     chat_arguments: dict[str, Any] = Field({})
+    """Arguments of the chat templates, such as `enable_thinking`."""
     gate: Literal["always", "disagree"] = "always"
+    """Whether every question is decomposed, or only one about which the solver's draws disagree."""
     gate_samples: int = Field(3, ge=2)
+    """Draws that the gate compares."""
     samples: int | None = Field(None, ge=1)
+    """Draws of self_consistency."""
     token_budget: int | None = Field(None, ge=1, validate_default=True)
+    """Solver's tokens an episode that self_consistency spends, instead of `samples`."""
     drop_repeats: bool = False
+    """Leave a sub-question out that stands in the list already."""
     max_subquestions: int = Field(8, ge=1)
+    """Sub-questions that are kept at most."""
     max_subquestion_chars: int = Field(300, ge=1)
+    """Characters of a sub-question at most."""
     max_tokens: int = Field(96, ge=1)
+    """Tokens of a decomposition at most."""
     stop: Stops = Field([])
+    """Texts that end a decomposition."""
 
     @field_validator(*TEMPLATES)
     @classmethod

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from conf.schema.base import SECRET, ConfigError
 from conf.schema.config import Config
+from conf.schema.data import GET_DATA
 from conf.schema.keys import marked, unknown_key
 from conf.schema.model import check_model
 from conf.schema.rewards import PARTS
@@ -36,10 +37,10 @@ def validate(values: dict[str, Any]) -> Config:
     check_model("model.path", config.model.path)
     if isinstance(config.solver, VllmSolver):
         check_model("solver.path", config.solver.path)
-    if config.data.source == "files":
+    if config.data.source == "files" and not config.data.on_hub:
         for name in ("train", "held_out"):
             for path in config.data.files(name):
-                _check_file(f"data.{name}", path, "data.root must be the folder of data sets")
+                _check_file(f"data.{name}", path, f"data.root must be the folder of data sets; {GET_DATA}")
     if "sft" in config.stages:
         named = {f"sources.{name}.path": source.path for name, source in config.sft.sources.items() if source.weight}
         named |= {f"held_out.also.{name}": path for name, path in config.sft.held_out.also.items()}

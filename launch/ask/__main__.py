@@ -1,8 +1,8 @@
-"""Ask a trained decomposer and a solver: ``python -m launch.ask RUN_OR_MODEL "question" ... [--set key=value ...]``.
+"""Ask a trained decomposer and a solver: ``python -m launch.ask RUN_OR_MODEL "question" ... [--set key=value] ...``.
 
 RUN_OR_MODEL is a run's folder, whose solver and prompts are taken, a checkpoint in it, or any model. Without a question
-they are read from standard input, one a line. Exit status: 0, 1 if a
-question could not be answered, 2 for what is refused, 128 + the number of a signal that stopped it.
+they are read from standard input, one a line. Exit status: 0, 1 if a question could not be answered, 2 for what is
+refused, 128 + the number of a signal that stopped it.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -28,11 +29,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="launch.ask", description="Ask a trained decomposer and a solver.")
     parser.add_argument("run_or_model", help="a run's folder, a checkpoint in it, or any model")
     parser.add_argument("questions", nargs="*", metavar="question", help="none: one a line from standard input")
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="overrides, such as solver=program")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+        help="an override, such as solver=program; it may be repeated")  # fmt: skip
     parser.add_argument("--answer-type", choices=ANSWER_TYPES, default="number", help="how answers are read")
     parser.add_argument("--json", action="store_true", help="one object a line, the record of docs/run_folder.md")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     try:
+        _refuse_bare_overrides(options.questions)
         config = trained(options.run_or_model, options.set)
         check_models(config)
     except ConfigError as error:
@@ -46,6 +49,16 @@ def main(arguments: list[str] | None = None) -> int:
         return asyncio.run(_answer(config, questions, options.answer_type, as_json=options.json))
     except (KeyboardInterrupt, Stopped) as stopped:
         return exit_status(stopped)
+
+
+def _refuse_bare_overrides(questions: list[str]) -> None:
+    """Raise ConfigError for a question that is an override without its ``--set``."""
+    for text in questions:
+        if (
+            re.fullmatch(r"[+~]?\w+(\.\w+)*=\S+", text)
+            and re.split("[.=]", text.lstrip("+~"))[0] in Config.model_fields
+        ):
+            raise ConfigError(f"'{text}' is no question; allowed: --set before each override, as in --set {text}")
 
 
 async def _answer(config: Config, questions: list[str], answer_type: str, *, as_json: bool) -> int:

@@ -19,6 +19,7 @@ from conf.schema.override_text import command, resumed
 from launch.check_models import check_models
 from launch.check_solver import check_solver
 from launch.compose import compose
+from launch.options import with_own_folders
 from launch.train import main as stage
 from rollout.signals import Stopped, exit_status, stop_in_order
 
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 
 def main(arguments: list[str]) -> int:
     """Run the command line; return the exit status."""
-    if not any(text.lstrip("+").startswith("matrix=") for text in arguments):
-        return stage(["stages=[evaluate]", *arguments])
     try:
+        arguments = with_own_folders(arguments)
+        if not any(text.lstrip("+").startswith("matrix=") for text in arguments):
+            return stage(["stages=[evaluate]", *arguments])
         return _matrix(compose([*arguments, "stages=[evaluate]"]), arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

@@ -1,4 +1,5 @@
-"""Make and check a folder of data sets: ``python -m launch.prepare_data ROOT [NAME=RELEASE ...]``.
+"""Make and check a folder of data sets: ``python -m launch.prepare_data ROOT [NAME=RELEASE ...]``; or check one file:
+``python -m launch.prepare_data FILE``.
 
 Each NAME=RELEASE converts an original release (its folder, a file of it, or ``hub``) into ROOT/NAME/. Then every file
 under ROOT is read whole and its rows, checksum and gold answers are checked. Exit status: 0, 1 if a row is bad or a
@@ -11,16 +12,22 @@ import argparse
 import sys
 from pathlib import Path
 
-from launch.prepare_data.check import ConversionError, check, convert, overlaps, table
+from launch.prepare_data.check import ConversionError, check, check_file, convert, overlaps, table
 from launch.prepare_data.convert import CONVERTERS
+from rollout.data.files import BAD_ROWS_NAMED
+
+# Rows of one file that are shown.
+SHOWN = 3
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.prepare_data", description=__doc__.splitlines()[0])
-    parser.add_argument("root", type=Path, help="the folder of data sets (data.root)")
+    parser.add_argument("root", type=Path, metavar="ROOT|FILE", help="the folder of data sets (data.root), or one file")
     parser.add_argument("releases", nargs="*", metavar="NAME=RELEASE", help=f"NAME: {', '.join(CONVERTERS)}")
     options = parser.parse_args(arguments)
+    if options.root.is_file():
+        return _one_file(options.root, options.releases)
     try:
         for release in options.releases:
             name, _, source = release.partition("=")
@@ -31,7 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     checked = check(options.root)
     if not checked:
-        sys.stderr.write(f"'{options.root}' holds no <data set>/<split>.jsonl\n")
+        there = "holds no <data set>/<split>.jsonl" if options.root.exists() else "does not exist"
+        sys.stderr.write(f"'{options.root}' {there}; allowed: a folder of data sets, or one file of rows\n")
         return 2
     sys.stdout.write(f"{table(checked)}\n")
     for one, other, shared in overlaps(options.root):
@@ -41,6 +49,20 @@ def main(arguments: list[str] | None = None) -> int:
         if item.verdict in ("differs", "incomplete"):
             sys.stderr.write(f"{item.name}: {item.verdict}: not the rows and checksum that are known\n")
     return int(any(item.bad or item.verdict in ("differs", "incomplete") for item in checked))
+
+
+def _one_file(path: Path, releases: list[str]) -> int:
+    """Check one file and show its first rows as they were read; return the exit status: 0, 1 if a row is bad."""
+    if releases:
+        sys.stderr.write(f"'{path}' is a file; allowed with NAME=RELEASE: the folder of data sets\n")
+        return 2
+    checked, first = check_file(path, SHOWN)
+    kinds = ", ".join(f"{kind} {count:,}" for kind, count in checked.types.items())
+    said = [f"{checked.rows:,} rows", f"{len(checked.bad):,} bad", f"answers: {kinds or 'none'}"]
+    said += [f"{checked.with_subquestions:,} with sub-questions", f"{checked.repeats:,} repeated questions"]
+    sys.stdout.write("\n".join([f"{path}: {'; '.join(said)}", *first, ""]))
+    sys.stderr.write("".join(f"{row}\n" for row in checked.bad[:BAD_ROWS_NAMED]))
+    return int(bool(checked.bad))
 
 
 if __name__ == "__main__":

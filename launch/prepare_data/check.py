@@ -7,13 +7,17 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from conf.schema.keys import did_you_mean
 from launch.prepare_data.convert import CONVERTERS, Row
 from rollout.data.files import normalised, read_all
+from rollout.data.source import row_in_words
 from rollout.json_lines import write_lines
+from rollout.records import Problem
 
 
 class ConversionError(ValueError):
@@ -88,12 +92,31 @@ class Checked:
 
 def check(root: Path) -> list[Checked]:
     """Check every ``<data set>/<split>.jsonl`` under ``root``, read whole and validated."""
-    return [_checked(path, f"{path.parent.name}/{path.stem}") for path in sorted(root.glob("*/*.jsonl"))]
+    checked = []
+    for path in sorted(root.glob("*/*.jsonl")):
+        bad: list[str] = []
+        problems = read_all([path], bad)
+        checked.append(_checked(path, f"{path.parent.name}/{path.stem}", problems, bad))
+    return checked
 
 
-def _checked(path: Path, name: str) -> Checked:
+def check_file(path: Path, shown: int) -> tuple[Checked, list[str]]:
+    """Check one file; return what is in it, and lines about its first rows as they were read and the fields that are
+    none of a problem's."""
     bad: list[str] = []
     problems = read_all([path], bad)
+    other = dict.fromkeys(name for problem in problems for name in problem.meta)
+    lines = [row_in_words(problem) for problem in problems[:shown]]
+    lines += [f"  other fields, kept as they are: {', '.join(map(_other_field, other))}"] if other else []
+    return _checked(path, path.name, problems, bad), lines
+
+
+def _other_field(name: str) -> str:
+    """Return the name of a field that a problem has not, with that of the field which may be meant."""
+    return name + did_you_mean(get_close_matches(name, [field.name for field in fields(Problem)], n=1))
+
+
+def _checked(path: Path, name: str, problems: Sequence[Problem], bad: list[str]) -> Checked:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = len(problems) + len(bad)
     if name in KNOWN:

@@ -10,10 +10,11 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
-from conf.schema.data import Data
+from conf.schema.data import GET_DATA, Data
 from rollout import json_lines
 from rollout.answers.mark import score
 from rollout.answers.statements import asks
@@ -37,7 +38,7 @@ class Files:
     """
 
     def __init__(self, data: Data) -> None:
-        train, held_out = data.files("train"), data.files("held_out")
+        train, held_out = fetched(data, "train"), fetched(data, "held_out")
         bad: list[str] = []
         rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
         refuse_bad(bad, data.on_bad_row == "skip")
@@ -105,6 +106,26 @@ class Files:
         return subquestions or gold[:1]
 
 
+def fetched(data: Data, name: str) -> list[Path]:
+    """Return the paths of the ``train`` or ``held_out`` files, fetched first where ``data.root`` is a name on the hub.
+    Raises RecordError."""
+    if not data.on_hub:
+        return data.files(name)
+    from huggingface_hub import hf_hub_download
+
+    paths = []
+    for file in getattr(data, name):
+        try:
+            paths.append(Path(hf_hub_download(str(data.root), file, repo_type="dataset")))
+        except Exception as error:  # noqa: BLE001 - whatever lies between here and the hub fails in its own way
+            said = " ".join(str(error).split())[:200] or type(error).__name__
+            raise RecordError(
+                f"data.root: '{data.root}' is no folder here, and {file} could not be fetched from the data set of "
+                f"this name on the hub ({said}); {GET_DATA}"
+            ) from None
+    return paths
+
+
 def normalised(question: str) -> str:
     """Return what two copies of a question have in common: letters in lower case, without spaces, quotes, dollar signs
     and the punctuation of sentences. Signs and decimal points stay: x + 2 is not x - 2."""
@@ -164,12 +185,19 @@ def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) ->
         try:
             row = json_lines.decode(line)
             _refuse_half_characters(row)
-            found.append(read(row, place))
+            found.append(read(_with_exact_answer(row, line), place))
         except ValueError as error:
             bad.append(f"{place}: {error}")
     if not number:
         bad.append(f"{path} holds no rows")
     return found
+
+
+def _with_exact_answer(row: object, line: bytes) -> object:
+    """Return the row of a line; of an answer that is a number, every digit counts."""
+    if isinstance(row, dict) and isinstance(row.get("answer"), float):
+        return row | {"answer": json_lines.decode(line, parse_float=Decimal)["answer"]}
+    return row
 
 
 def _refuse_half_characters(row: object) -> None:

@@ -17,6 +17,9 @@ from rollout.data.chained import Chained
 from rollout.data.files import Files
 from rollout.records import Problem
 
+# Of a question, where a row is shown in a line.
+SHOWN_CHARS = 100
+
 
 class Source(Protocol):
     """A data set with two splits that share no question. ``report`` counts what was read and what was left out;
@@ -58,6 +61,25 @@ def check_held_out(config: Config, source: Source) -> None:
         "evaluate or evaluation.every needs some; allowed: a larger share, more rows, files in data.held_out, or "
         "evaluation.every=0 without stage evaluate"
     )
+
+
+def what_was_read(source: Source, rows: int = 2) -> list[str]:
+    """Return lines about a data set that was read: the counts of its report, and its first training problems as they
+    were read, or held-out ones where there are no others; nothing about one that was made."""
+    if not source.report:
+        return []
+    counts = ", ".join(f"{name} {count:,}" for name, count in source.report.items())
+    return [f"problems: {counts}", *map(row_in_words, source.rows[:rows] or source.held_out(rows))]
+
+
+def row_in_words(problem: Problem) -> str:
+    """Return a problem as it was read, in a line: id, question, answer with its type, and what else it has."""
+    question = " ".join(problem.question.split())
+    shown = question if len(question) <= SHOWN_CHARS else f"{question[:SHOWN_CHARS].rstrip()}…"
+    having = [f"{len(problem.subquestions)} sub-questions"] if problem.subquestions else []
+    having += [f"{len(problem.choices)} choices"] if problem.choices else []
+    having += ["a solution"] if problem.solution else []
+    return f"  {problem.id}: {shown} → {problem.answer} ({', '.join([problem.answer_type, *having])})"
 
 
 def make_source(data: Data) -> Source:

@@ -180,7 +180,7 @@ BAD = {
     "data.steps={9: 1.0}": "data",
     "data=jsonl": "data: root and train, held_out or both must be given",
     "data=jsonl data.train=[no.jsonl,nor.jsonl]": "data.train: 'no.jsonl' does not exist; data.root must be",
-    "data=svamp": "stages: data.train is empty, there is nothing to train on; allowed: [evaluate]",
+    "data=svamp data.root=.": "stages: data.train is empty, there is nothing to train on; allowed: [evaluate]",
     "data=jsonl data.train=a.jsonl data.held_out_share=0": "data.held_out: empty; it or data.held_out_share",
     "data=jsonl data.train=a.jsonl data.on_bad_row=ignore": "data.on_bad_row: 'ignore' is not allowed",
     "learner.dtype=bfloat16": "learner.dtype",

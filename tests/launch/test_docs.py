@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import shlex
 
@@ -9,7 +10,9 @@ import pytest
 
 from benchmarks import simulate_scale
 from conf.schema.config import Config
-from conf.schema.places import ROOT
+from conf.schema.keys import group_in, members
+from conf.schema.places import CONF, ROOT
+from conf.schema.solver import BACKENDS
 from launch.compose import compose, first_trial
 from launch.configuration import PAGE, page
 from launch.submit import prepare
@@ -31,6 +34,40 @@ def test_the_configuration_reference_has_every_key():
     for name, field in Config.model_fields.items():
         for key in getattr(field.annotation, "model_fields", {}):
             assert f"| `{key}` |" in text, f"{name}.{key}"
+
+
+def groups(annotation: object) -> set[type]:
+    """All groups of the schema below a type, itself included."""
+    own = {member for member in members(annotation) if hasattr(member, "model_fields")}
+    inner = [group_in(field.annotation) for group in own for field in group.model_fields.values()]
+    return own.union(*(groups(one) for one in inner if one is not None))
+
+
+def test_every_key_of_the_schema_has_a_meaning_of_one_clause():
+    found = groups(Config) | set(BACKENDS.values())
+    assert {"Config", "Lora", "OpenAISolver", "SftSource", "LeftOut", "Weights"} <= {group.__name__ for group in found}
+    for group in found:
+        for name, field in group.model_fields.items():
+            if group is Config and group_in(field.annotation) is not None:
+                continue  # a section of its own
+            said = field.description or ""
+            assert re.fullmatch(r"[^.]\S.*\.", said, re.DOTALL), f"{group.__name__}.{name}: {said!r}"
+
+
+def test_every_row_of_the_configuration_reference_says_what_the_key_means():
+    rows = [line.split(" | ") for line in page().splitlines() if line.startswith("| `")]
+    assert len(rows) > 150
+    assert [row[0] for row in rows if len(row) != 4 or not row[1][:1].strip()] == []
+
+
+def test_the_comment_of_every_option_stands_whole_in_the_reference():
+    text = page()
+    for file in sorted(CONF.glob("*/*.yaml")):
+        comment = itertools.takewhile(lambda line: line.startswith("#"), file.read_text().splitlines())
+        said = [line.lstrip("# ") for line in comment if "@package" not in line]
+        (line,) = [line for line in text.splitlines() if line.startswith(f"- `{file.parent.name}={file.stem}`: ")]
+        assert all(part in line for part in said), line
+        assert line.endswith((".", "?", "`", ")")), line
 
 
 @pytest.mark.parametrize("command", FINE_TUNING)

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import pytest
+import yaml
 
 from conf.schema.base import MODEL, PATH, ConfigError
 from conf.schema.keys import entries, marked
@@ -101,6 +102,27 @@ def test_a_path_that_only_some_trials_have_is_not_sent_to_all(typed_at, sweep):
     plain = [text for text in sent if not text.startswith(("-m", "hydra", "sweep=", "solver="))]
     assert compose([*plain, "solver=program"]).solver.backend == "program"
     assert compose(first_trial(sent)).solver.path == "package:tiny_solver"
+
+
+def test_what_can_be_seen_from_here_is_refused_before_it_is_sent(typed_at, capsys):
+    run = typed_at / "old"
+    run.mkdir()
+    before = compose(["cluster=ray", "algorithm.steps=9", f"run_dir='{run}'"]).model_dump(mode="json")
+    (run / "config.yaml").write_text(yaml.safe_dump(before))
+    to = ["--address", "http://127.0.0.1:9", "--"]
+    for given, said in (
+        (["run_dir=old"], "run_dir: 'old' already holds a run; allowed: a new folder, or resume=auto to go on with it"),
+        (["run_dir=old", "resume=auto", "algorithm.steps=8"],
+         "algorithm.steps: 8 is not allowed with resume=auto: the run in 'old' began with 9"),
+        (["data=jsonl", "data.train=bad.jsonl"], "data: 1 bad rows"),
+    ):  # fmt: skip
+        (typed_at / "bad.jsonl").write_text('{"id": "1", "question": "How many?"}\n')
+        assert main([*to, *given]) == 2
+        assert capsys.readouterr().err.startswith(said)
+    # More steps are allowed, and a folder that is not seen from here is the job's to look into.
+    for given in (["run_dir=old", "resume=auto", "algorithm.steps=10"], ["run_dir=/not/here", "resume=auto"]):
+        assert main([*to, *given]) == 2
+        assert "--address: nothing answers" in capsys.readouterr().err
 
 
 def test_a_run_folder_is_made_up_where_the_command_was_typed(tmp_path, monkeypatch):

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.figure import Figure
 
 import launch.sweep
 from conf.schema.places import CONF
+from conf.schema.rewards import PARTS
 from launch.compose import compose
-from launch.sweep import trial_folder
+from launch.sweep import fixed_keys, trial_folder
 from launch.train import main
 from trainer.reports.sweep_table import write_comparison
 from trainer.run_folder.lock import held_folder
@@ -90,6 +92,65 @@ def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp
     assert [compose(overrides).learner.lr for overrides in ran] == [2e-4]
     assert (tmp_path / "unfinished" / f"{killed.name}.0" / "metrics.jsonl").read_text() == "kept"
     assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
+
+
+def test_a_trials_folder_names_only_what_is_swept(ran, tmp_path):
+    fixed = ["rewards=outcome", "rewards.penalty.given=0.0", "stages=[ppo,evaluate]", "seed=5"]
+    assert main(["-m", *fixed, "learner.lr=1e-4,4e-4", f"hydra.sweep.dir={tmp_path}"]) == 0
+    assert sorted(file.parent.name for file in tmp_path.glob("*/trial.json")) == [
+        "learner.lr=0.0001",
+        "learner.lr=0.0004",
+    ]
+    configs = [compose(overrides) for overrides in ran]
+    assert {config.rewards.mode for config in configs} == {"outcome"}
+    ran.clear()
+    # Other fixed overrides in the same folder are other trials, and the first are found again.
+    assert main(["-m", "seed=6", "learner.lr=1e-4,4e-4", f"hydra.sweep.dir={tmp_path}"]) == 0
+    assert len(ran) == 2
+    assert main(["-m", *fixed, "learner.lr=1e-4,4e-4", f"hydra.sweep.dir={tmp_path}"]) == 0
+    assert len(ran) == 2
+    assert len(list(tmp_path.glob("*/trial.json"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fixed"),
+    [
+        (["seed=0,1", "algorithm.steps=5"], ["algorithm.steps"]),
+        (["sweep=credit", "seed=3"], ["sweep", "seed"]),
+        (["sweep=reward_ablation", "+model.lora={rank: 4}"], ["sweep", "model.lora"]),
+        (["learner.lr=interval(1e-4,1e-3)", "seed=1"], ["seed"]),
+        (["seed=range(0,3)", "stages=[ppo]"], ["stages"]),
+    ],
+)
+def test_a_key_with_one_value_in_all_trials_is_fixed(arguments, fixed):
+    assert sorted(fixed_keys(["-m", *arguments])) == sorted(fixed)
+
+
+def test_a_long_name_is_shortened_so_that_it_still_shows_what_differs(tmp_path):
+    values = [f"rewards.weights.{part}=0.2744067519636624" for part in PARTS]
+    name = trial_folder(tmp_path, [*values, "seed=0"], ["seed"]).name
+    assert name.rpartition("-")[0] == ",".join(f"{part}=0.274" for part in PARTS)[:100]
+
+
+def test_a_picture_says_what_it_shows(tmp_path, monkeypatch):
+    """A sweep without PPO shows no accuracy after PPO."""
+    shown = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: shown.extend(
+        figure.axes[0].get_legend_handles_labels()[1]))  # fmt: skip
+    entry = {"mean": 0.5, "low": 0.4, "high": 0.6}
+    for kinds, said in (
+        (["sft"], ["SFT decomposer"]), (["policy"], ["decomposer"]), (["direct"], ["solver alone"]),
+        (["sft", "ppo"], ["PPO decomposer", "before PPO"]),
+    ):  # fmt: skip
+        for number in range(2):
+            folder = tmp_path / str(number)
+            folder.mkdir(exist_ok=True)
+            (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": [f"seed={number}"]}))
+            summary = {"status": "finished", "steps": 3, "seconds": {}, "accuracy": dict.fromkeys(kinds, entry)}
+            (folder / "summary.json").write_text(json.dumps(summary))
+        shown.clear()
+        write_comparison(tmp_path)
+        assert shown == said
 
 
 def test_a_trial_that_another_process_still_runs_is_not_moved_from_under_it(ran, tmp_path, monkeypatch, capsys):

@@ -66,6 +66,20 @@ def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
     return [role for role in found if role.name in only]
 
 
+def in_words(config: Config, only: Sequence[str] = ROLES) -> str:
+    """Return the roles as a person lists them: how many engines, if there are any, and what else is started."""
+    solver = "solver engine" if isinstance(config.solver, VllmSolver) else "solver"
+    names = {"rollout": "policy engine", "solver": solver, "reward": "reward actor", "learner": "learner rank"}
+    count = {role.name: role.count for role in role_sizes(config, only)}
+    one = {"learner": "the learner"}
+    found = [
+        f"{count[name]} {words}s" if count[name] > 1 else one.get(name, f"the {words}")
+        for name, words in names.items()
+        if name in count
+    ]
+    return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
+
+
 def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
     """Return the bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
     found = {role.name: role for role in role_sizes(config, only)}

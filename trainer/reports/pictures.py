@@ -24,11 +24,14 @@ COLOURS = {
     "policy": "#188038",
     "gold": "#333333",
 }
+OTHER_COLOUR = "#5f6368"
 # Share of the accuracy axis that a line of text takes.
 LABEL_HEIGHT = 0.045
 # Inches and points that stay legible on a telephone, where a picture is as wide as the screen.
 SIZE = (4.8, 3.3)
 FONT = 11
+# Of what was measured, behind its smoothed line.
+PALE = 0.2
 # Fewer points than these are shown as such.
 FEW = 20
 
@@ -166,7 +169,7 @@ def _line(
             axis.plot(x, y, label=name, color=colour, marker="o" if len(x) < FEW else None, markersize=4)
             return
         (line,) = axis.plot(x, _smooth(y), label=name, color=colour)
-        axis.plot(x, y, color=line.get_color(), alpha=0.2, linewidth=1)
+        axis.plot(x, y, color=line.get_color(), alpha=PALE, linewidth=1)
 
 
 def _series(panel: Panel, runs: Sequence[FinishedRun]) -> list[str]:
@@ -188,6 +191,8 @@ def _curves(axis: Any, runs: Sequence[FinishedRun], panel: Panel) -> None:
     axis.set(title=title, xlabel=panel.steps, ylabel=panel.unit)
     if panel.log and alone:
         axis.set_yscale("log")
+    _explain_pale(axis)
+    _whole_steps(axis)
     _tidy(axis)
 
 
@@ -208,6 +213,8 @@ def _accuracy(axis: Any, runs: Sequence[FinishedRun]) -> None:
                 color=COLOURS["ppo"] if alone else colour, marker="o", markersize=4, linewidth=1, capsize=2,
             )  # fmt: skip
     axis.set(title="Solver's accuracy", xlabel="learner step", ylim=(0, 1.02))
+    _explain_pale(axis)
+    _whole_steps(axis)
     _tidy(axis)
 
 
@@ -232,7 +239,7 @@ def _bars(axis: Any, runs: Sequence[FinishedRun], kinds: Sequence[str]) -> None:
         name = run.name if len(runs) > 1 else None
         for kind, entry in run.accuracy.items():
             y = kinds.index(kind) + (index - (len(runs) - 1) / 2) * height
-            colour = COLOURS.get(kind, "#5f6368") if len(runs) == 1 else f"C{index}"
+            colour = COLOURS.get(kind, OTHER_COLOUR) if len(runs) == 1 else f"C{index}"
             interval = (entry["low"], entry["high"])
             bar(axis, y, entry["mean"], *interval, FONT - 2, height=height * 0.92, color=colour, label=name)
             name = None
@@ -257,6 +264,20 @@ def plain(axis: Any, grid: str = "both") -> None:
     """Take the frame's upper and right side away and draw a pale grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis=grid, alpha=0.2)
+
+
+def _whole_steps(axis: Any) -> None:
+    """Put the ticks of an axis of steps at whole numbers: there is no step of 1.5."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+
+
+def _explain_pale(axis: Any) -> None:
+    """Say in the legend what the pale lines are, where there are some."""
+    pale = [line for line in axis.get_lines() if line.get_alpha() == PALE]
+    if pale:
+        axis.plot([], [], color="#5f6368", alpha=2 * PALE, linewidth=1, label="pale: unsmoothed")
 
 
 def _tidy(axis: Any) -> None:

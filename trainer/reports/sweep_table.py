@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainer.reports.pictures import plain
+from trainer.reports.pictures import COLOURS, OTHER_COLOUR, plain
 from trainer.reports.tables import brief, markdown, number
 from trainer.run_folder.files import read_json
+from trainer.tracking.labels import label
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,22 +141,31 @@ def _panels(named: list[str], trials: list[dict[str, Any]]) -> Any:
 
 
 def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str, Any]]]]) -> Any:
-    """Draw a line a setting, its seeds beneath each other: accuracy and its interval, and the accuracy before PPO."""
+    """Draw a line a setting, its seeds beneath each other: accuracy and its interval, of what each trial is judged by,
+    and the accuracy before PPO."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(10, 1.5 + 0.35 * len(settings)), layout="constrained")
     axis = figure.subplots()
+    named_already: set[str] = set()
+
+    def once(name: str) -> str | None:
+        """Return a name for the legend the first time that it is asked for."""
+        new = name not in named_already
+        named_already.add(name)
+        return name if new else None
+
     for place, (_, found) in enumerate(settings):
         for index, row in enumerate(found):
-            first = place == index == 0
+            colour = COLOURS.get(row["kind"], OTHER_COLOUR)
             height = place + (index - (len(found) - 1) / 2) * 0.2
-            axis.plot([row["low"], row["high"]], [height, height], color="#188038", linewidth=2, alpha=0.5)
-            axis.plot(row["accuracy"], height, ".", color="#188038", label="after PPO" if first else None)
+            axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=2, alpha=0.5)
+            axis.plot(row["accuracy"], height, ".", color=colour, label=once(label(row["kind"])))
             if row["before"] is not None and not math.isnan(row["before"]):
-                axis.plot(row["before"], height, "|", color="#5b8def", label="SFT" if first else None)
+                axis.plot(row["before"], height, "|", color=COLOURS["sft"], label=once("before PPO"))
         if len(found) > 1:
             mean = sum(row["accuracy"] for row in found) / len(found)
-            axis.plot(mean, place, "D", color="#0b5394", label="mean over seeds" if place == 0 else None)
+            axis.plot(mean, place, "D", color="#0b5394", label=once("mean over seeds"))
     labels = [
         ", ".join(f"{key.rpartition('.')[2]} {brief(value)[:32]}" for key, value in zip(named, setting, strict=False))
         for setting, _ in settings

@@ -16,6 +16,15 @@ from conf.schema.keys import marked
 from trainer.run_folder.files import read_json
 
 
+def refuse_other_run(folder: Path, config: Config) -> None:
+    """Raise ConfigError where a folder holds a run that this configuration does not, or may not, go on with."""
+    if config.resume is None:
+        raise ConfigError(
+            f"run_dir: '{folder}' already holds a run; allowed: a new folder, or resume=auto to go on with it"
+        )
+    check_resumable(folder, config)
+
+
 def check_resumable(folder: Path, config: Config) -> None:
     """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
     free, grows = ({key.name for key in marked(marker)} for marker in (FREE, GROWS))

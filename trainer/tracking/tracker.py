@@ -51,6 +51,7 @@ class Tracker:
         self._columns = [*COLUMNS, *config.rewards.parts]
         self._own = {name: find_part(place, {})(config, folder) for name, place in config.tracking.also.items()}
         self._say = say
+        self._closed = False
 
     def _append(self, name: str, objects: Iterable[dict[str, Any]]) -> None:
         with (self.folder / name).open("a", encoding="utf-8") as stream:
@@ -125,9 +126,19 @@ class Tracker:
         self._wandb.image(name, path)
 
     def close(self, exit_code: int) -> None:
-        """End the run at W&B."""
-        self._wandb.close(exit_code)
-        self._tell("close", exit_code)
+        """End the run at W&B, unless that was done."""
+        self._end(self._wandb.close, exit_code)
+
+    def close_stopped(self, exit_code: int) -> None:
+        """End the run at W&B, with all its episodes, of a job that was stopped: W&B's own process may be gone."""
+        self.episodes_table()
+        self._end(self._wandb.close_stopped, exit_code)
+
+    def _end(self, close: Callable[[int], None], exit_code: int) -> None:
+        if not self._closed:
+            self._closed = True
+            close(exit_code)
+            self._tell("close", exit_code)
 
     def _tell(self, method: str, *arguments: Any) -> None:
         """Call a method of the user's own trackers; one that fails is left out from then on, and the run goes on."""

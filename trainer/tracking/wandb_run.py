@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from conf.schema.config import Config
 # W&B's own limits are 90 s and none: a run does not wait so long for it.
 START_S = 20
 FINISH_S = 60
+# Who stops a job may end W&B's own process with it (Ray does, and SLURM), which then writes nothing more: what it was
+# given is in its file after so long (its own default is 15 s).
+FLUSH_S = 0.5
 # What must be free for its files: it does not tell when it cannot write them.
 SPACE = 2**20
 # W&B keeps no more rows of a table.
@@ -70,6 +74,7 @@ class WandbRun:
                 init_timeout=START_S,
                 finish_timeout=FINISH_S,
                 finish_timeout_raises=True,
+                x_transaction_log_flush_interval=FLUSH_S,
             ),
         )
         self.id = str(self._run.id)
@@ -106,6 +111,12 @@ class WandbRun:
         self._call(lambda run: run.finish(exit_code=exit_code))
         self._run = None
 
+    def close_stopped(self, exit_code: int) -> None:
+        """End the run of a job that was stopped: W&B's process may be gone already, which is then nobody's fault."""
+        self._say = _silent
+        self.close(exit_code)
+        _forget_lost_process(self._wandb)
+
     def _call(self, function: Callable[[Any], Any]) -> None:
         if self._run is not None:
             self._guarded(lambda: function(self._run))
@@ -123,9 +134,20 @@ class WandbRun:
             )
 
 
+def _silent(text: str) -> None:
+    """Say nothing."""
+
+
+def _forget_lost_process(wandb: Any) -> None:
+    """Have W&B end its part in this process now, so that it finds nothing to do, and nothing to complain of, when the
+    process ends."""
+    with suppress(Exception), redirect_stderr(io.StringIO()):
+        wandb.teardown()
+
+
 def last_step(folder: Path, run_id: str) -> int:
     """Return the last step in the offline files of a run's earlier processes, 0 without one, as W&B's own reader finds
-    it: W&B writes up to 15 s late, and what it has not written is lost when its process is killed. Raises
+    it: W&B writes a little late, and what it has not written is lost when its process is killed. Raises
     SubprocessError."""
     steps = [0]
     for file in (folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):

@@ -78,6 +78,16 @@ def test_what_cannot_be_is_refused_in_one_line(run, overrides, named, capsys):
     assert said.count("\n") == 1
 
 
+def test_each_override_has_its_set_and_questions_may_stand_after_them(run, worker, capsys):
+    given = [str(run), "--set", "solver=openai", "--set", "solver.model=m", QUESTION, "--json"]
+    assert command.main(given) == 0
+    assert json.loads(capsys.readouterr().out)["problem"]["question"] == QUESTION
+    assert command.main([str(run), QUESTION, "--set", "solver=openai", "solver.model=m"]) == 2
+    said = "'solver.model=m' is no question; allowed: --set before each override, as in --set solver.model=m\n"
+    assert capsys.readouterr().err == said
+    assert command.main([str(run), "x=3. What is x?"]) == 0
+
+
 def test_a_run_without_a_decomposer_and_a_model_that_is_not_there_are_refused(run, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / "config.yaml").write_text((run / "config.yaml").read_text())

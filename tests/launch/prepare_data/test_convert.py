@@ -47,6 +47,38 @@ MUSIQUE = {
 }
 
 
+def test_one_file_is_checked_and_its_first_rows_are_shown_as_they_were_read(tmp_path, capsys):
+    file = tmp_path / "mine.jsonl"
+    rows = [
+        {"id": number, "question": f"What is {number} + 1?", "answer": number + 1, "sub_questions": [], "level": 2}
+        for number in range(5)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert main([str(file)]) == 0
+    said = capsys.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines() == [
+        f"{file}: 5 rows; 0 bad; answers: number 5; 0 with sub-questions; 0 repeated questions",
+        "  0: What is 0 + 1? → 1 (number)", "  1: What is 1 + 1? → 2 (number)", "  2: What is 2 + 1? → 3 (number)",
+        "  other fields, kept as they are: sub_questions (did you mean subquestions?), level",
+    ]  # fmt: skip
+    with file.open("a") as stream:
+        stream.write('{"id": "x", "question": "Is it?", "answer": true}\n')
+    assert main([str(file)]) == 1
+    said = capsys.readouterr()
+    assert "6 rows; 1 bad" in said.out
+    assert said.err == f"{file}, line 6: field 'answer' must be a text or a number, found true; write \"yes\"\n"
+
+
+def test_a_file_takes_no_releases_and_what_is_not_there_is_said_so(tmp_path, capsys):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("{}\n")
+    assert main([str(file), "gsm8k=hub"]) == 2
+    assert capsys.readouterr().err.endswith("is a file; allowed with NAME=RELEASE: the folder of data sets\n")
+    assert main([str(tmp_path / "no.jsonl")]) == 2
+    assert "no.jsonl' does not exist; allowed: a folder of data sets, or one file of rows" in capsys.readouterr().err
+
+
 def converted(tmp_path, name, file, rows, lines=True):
     """The uniform rows of a release of one file."""
     release = tmp_path / "release"

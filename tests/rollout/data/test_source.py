@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import json
 import os
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 
+from conf.schema.base import ConfigError
 from conf.schema.data import Data
 from conf.schema.places import ROOT
 from launch.compose import compose
+from launch.submit import runtime_env
 from launch.train import main
 from rollout.data.files import Files, normalised, read_all
-from rollout.data.source import check_held_out, make_source
+from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import RecordError
 
 DATA = Path(os.environ.get("DECOMPOSER_DATA", ROOT.parent / "shared" / "data"))
@@ -59,6 +62,106 @@ def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
         f"{twenty}, line 5: field 'question' must be a non-empty string",
         f"{twenty}, line 17: field 'answer' is 'as many as before', which can be no answer of type 'number'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("16", "16"), ("16.0", "16"), ("-3", "-3"), ("2.50", "2.5"), ("0.1", "0.1"), ("1e3", "1000"),
+        ("1.5e-7", "0.00000015"),
+        ("12345678901234567890", "12345678901234567890"), ("12345678901234567.25", "12345678901234567.25"), ("0", "0"),
+        ("-0.0", "0"), ("1E+2", "100"), ("100", "100"), ('"1e3"', "1e3"), ('" 16"', " 16"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_a_json_number_is_read_as_a_person_writes_it(tmp_path, written, read):
+    text = f'{{"id": 7, "question": "How many?", "answer": {written}}}\n'
+    bad: list[str] = []
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [text.strip()])], bad)
+    assert (problem.answer, problem.id, bad) == (read, "7", [])
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("true", "field 'answer' must be a text or a number, found true; write \"yes\""),
+        ("[16]", "field 'answer' must be a text or a number, found [16]; write \"16\""),
+        ("[1, 2]", "field 'answer' must be a text or a number, found [1, 2]"),
+        ('{"value": 16}', "field 'answer' must be a text or a number, found {'value': 16}"),
+        ("NaN", "field 'answer' must be a finite number, found nan"),
+        ("-Infinity", "field 'answer' must be a finite number, found -inf"),
+        ('""', "field 'answer' must be a non-empty string, found ''"),
+        ("null", "field 'answer' is missing"),
+    ],
+)
+def test_an_answer_that_is_neither_text_nor_number_is_refused_with_what_to_write(tmp_path, written, said):
+    bad: list[str] = []
+    file = write(tmp_path / "rows.jsonl", [f'{{"id": "1", "question": "How many?", "answer": {written}}}'])
+    assert read_all([file], bad) == []
+    assert bad == [f"{file}, line 1: {said}"]
+
+
+def test_choices_may_be_numbers(tmp_path):
+    rows = [row(1, answer="B", answer_type="choice", choices=[4, 5.5, "6"])]
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", rows)], [])
+    assert problem.choices == ["4", "5.5", "6"]
+
+
+def test_the_first_rows_are_told_as_they_were_read(tmp_path):
+    rows = [row(1, answer=16, subquestions=["a?", "b?"], solution="x"), row(2, question="Why? " * 50), row(3)]
+    source = files([write(tmp_path / "rows.jsonl", rows)], [])
+    counts, first, second = what_was_read(source)
+    assert counts.startswith("problems: train 3, held_out 0, ")
+    assert first == "  p1: What is 1 + 1? → 16 (number, 2 sub-questions, a solution)"
+    assert second.startswith("  p2: Why? Why?")
+    assert second.endswith("… → 3 (number)")
+    held_out = files([], [tmp_path / "rows.jsonl"])
+    assert len(what_was_read(held_out, 5)) == 1 + 3
+    assert what_was_read(make_source(compose([]).data)) == []
+
+
+def test_without_a_folder_of_data_sets_it_is_said_how_to_name_one_and_to_get_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("DATA_ROOT", raising=False)
+    for name in ("gsm8k", "svamp", "strategyqa"):
+        with pytest.raises(ConfigError) as error:
+            compose([f"data={name}", "stages=[evaluate]"])
+        assert str(error.value) == (
+            "data.root: None is not allowed: must be the folder of data sets, here or in the variable DATA_ROOT; "
+            "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.md)"
+        )
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path))
+    with pytest.raises(
+        ConfigError, match=f"data.held_out: '{tmp_path}/svamp/test.jsonl' does not exist; data.root must"
+    ):
+        compose(["data=svamp", "stages=[evaluate]"])
+    (tmp_path / "svamp").mkdir()
+    write(tmp_path / "svamp" / "test.jsonl", [row(1)])
+    config = compose(["data=svamp", "stages=[evaluate]"])
+    assert config.data.root == str(tmp_path)
+    assert environment()["env_vars"]["DATA_ROOT"] == str(tmp_path), "a job has it too"
+
+
+def environment() -> dict[str, Any]:
+    return runtime_env(argparse.Namespace(env=[], image=None, runtime_env=None))
+
+
+def test_a_name_on_the_hub_stands_for_the_folder(monkeypatch, tmp_path):
+    asked = []
+
+    def download(repository, file, repo_type):
+        asked.append((repository, file, repo_type))
+        if "train" in file:
+            raise ConnectionError("no such\nfile")
+        return str(write(tmp_path / "fetched.jsonl", [row(1)]))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    given = ["data=jsonl", "data.root=owner/name", "stages=[evaluate]"]
+    config = compose([*given, "data.held_out=test.jsonl"])
+    assert [problem.id for problem in make_source(config.data).held_out(9)] == ["p1"]
+    assert asked == [("owner/name", "test.jsonl", "dataset")]
+    with pytest.raises(
+        RecordError, match=r"'owner/name' is no folder here, and train\.jsonl could not be fetched .*no such file"
+    ):
+        make_source(compose([*given, "data.train=train.jsonl"]).data)
 
 
 def test_skipping_counts(twenty):

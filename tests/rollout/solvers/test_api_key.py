@@ -89,7 +89,8 @@ def test_a_question_asked_with_such_a_key_shows_it_nowhere(monkeypatch, capfd, t
         listening.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
         given = ["strategy=direct", "solver=openai", "solver.model=m", f"solver.base_url={url}"]
-        assert main(["package:tiny_decomposer", "Tom has 3 pens. How many?", "--set", *given]) == 1
+        overrides = [word for text in given for word in ("--set", text)]
+        assert main(["package:tiny_decomposer", "Tom has 3 pens. How many?", *overrides]) == 1
     said = "".join(capfd.readouterr()) + "".join(
         path.read_text(errors="replace") for path in tmp_path.rglob("*") if path.is_file()
     )

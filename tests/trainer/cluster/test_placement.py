@@ -4,7 +4,7 @@ import pytest
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
-from trainer.cluster.placement import Bundle, Node, bundles, role_sizes, shortage
+from trainer.cluster.placement import Bundle, Node, bundles, in_words, role_sizes, shortage
 
 NODE8 = Node(64, 8)
 
@@ -24,6 +24,22 @@ def test_on_a_cluster_each_role_has_its_cores():
         Bundle(3, 0, (("learner", 0),)), Bundle(1, 0, (("rollout", 0),)),
         Bundle(1, 0, (("reward", 0),)), Bundle(1, 0, (("reward", 1),)),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ([], "the policy engine, the solver engine, the reward actor and the learner"),
+        (["solver=program"], "the policy engine, the solver, the reward actor and the learner"),
+        (["rollout.workers=3", "solver.workers=2", "learner.ranks=2"],
+         "3 policy engines, 2 solver engines, the reward actor and 2 learner ranks"),
+        (["solver=openai", "solver.model=m", "rewards.workers=2"],
+         "the policy engine, the solver, 2 reward actors and the learner"),
+    ],
+)  # fmt: skip
+def test_roles_are_said_as_they_are(overrides, said):
+    assert in_words(compose(overrides)) == said
+    assert in_words(compose(overrides), ("learner",)) == said.rpartition(" and ")[2]
 
 
 def test_roles_apart_have_a_gpu_each():

@@ -9,15 +9,20 @@ from matplotlib.figure import Figure
 
 from trainer.reports.pictures import learning_curve
 
+# Title -> the places of the marks along the axis of steps.
+ticks: dict[str, list[float]] = {}
+
 
 @pytest.fixture
 def drawn(monkeypatch):
     """Every axes of the figures that are saved: title -> {label of a line: its values}."""
     found = {}
+    ticks.clear()
 
     def keep(figure, *_args, **_named):
         for axes in figure.axes:
             found[axes.get_title()] = {line.get_label(): list(line.get_ydata()) for line in axes.get_lines()}
+            ticks[axes.get_title()] = list(axes.get_xticks())
 
     monkeypatch.setattr(Figure, "savefig", keep)
     return found
@@ -53,3 +58,18 @@ def test_a_run_that_only_evaluates_shows_its_accuracies(tmp_path, drawn):
     learning_curve(tmp_path)
     assert list(drawn) == ["Solver's accuracy"]
     assert [0.5, 0.5] in drawn["Solver's accuracy"].values()
+
+
+def test_steps_are_whole_and_pale_lines_are_explained(tmp_path, drawn):
+    rows = [{"step": step, "episode/accuracy_final": 0.5, "reward/total": 1.0, "policy/kl": 0.1} for step in (1, 2)]
+    lines(tmp_path, "metrics.jsonl", rows)
+    learning_curve(tmp_path)
+    for title in ("Solver's accuracy", "Reward parts, before weights", "Policy"):
+        assert all(float(place).is_integer() for place in ticks[title]), ticks[title]
+        assert "pale: unsmoothed" in drawn[title]
+
+
+def test_a_picture_without_pale_lines_explains_none(tmp_path, drawn):
+    lines(tmp_path, "logs/sft.jsonl", [{"step": step, "sft/held_out_loss": 1.0} for step in (0, 1, 2)])
+    learning_curve(tmp_path)
+    assert "pale: unsmoothed" not in drawn["Fine-tuning"]

@@ -128,6 +128,13 @@ def test_a_page_tells_of_the_alarm_however_long_ago_it_was(tmp_path, monkeypatch
     assert said is None or said in shown
 
 
+def test_a_narrow_screen_is_told_that_tables_scroll(tmp_path):
+    text = write_report([run(tmp_path / "r")]).read_text()
+    assert text.count('<p class="wide">On a narrow screen this table scrolls sideways.</p>') == 2
+    assert ".wide{display:none" in text
+    assert "@media(max-width:700px){.wide{display:block}}" in text
+
+
 def test_problems_are_sorted_by_what_became_of_them_those_that_became_wrong_first(tmp_path, monkeypatch):
     monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
     marks = [(0.0, 0.0, 1.0)] * 14 + [(0.0, 1.0, 0.0), (1.0, 1.0, 1.0)]

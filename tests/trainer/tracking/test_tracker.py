@@ -154,6 +154,50 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+STOPPED = """
+import os, sys, time
+from pathlib import Path
+import psutil
+from launch.compose import compose
+from rollout.signals import Stopped, handle_signals
+from tests.trainer.loop import scored
+from trainer.tracking.tracker import Tracker
+handle_signals()
+tracker = Tracker(compose([]), Path(sys.argv[1]))
+try:
+    for step in range(1, 10):
+        tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
+    time.sleep(float(sys.argv[2]))
+    for child in psutil.Process().children(recursive=True) if sys.argv[2] != "0" else []:
+        child.terminate()
+        child.wait(10)
+    print("ready", flush=True)
+    time.sleep(60)
+except Stopped as stopped:
+    tracker.close_stopped(stopped.code)
+    raise
+"""
+
+
+@pytest.mark.parametrize("after", ["0", "3"], ids=["the job alone is told", "its children were told too"])
+def test_a_job_that_is_stopped_leaves_a_complete_offline_file_and_no_traceback(tmp_path, after):
+    """Ray, like SLURM, sends the signal to W&B's own process as well, which then ends at once."""
+    (tmp_path / "logs").mkdir()
+    job = subprocess.Popen(
+        [sys.executable, "-c", STOPPED, str(tmp_path), after],
+        cwd=ROOT, env=without_wandb(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert job.stdout is not None
+    assert job.stdout.readline() == "ready\n"
+    job.terminate()
+    out, err = job.communicate(timeout=300)
+    assert (job.returncode, out, err) == (143, "", "stopped\n")
+    (found,) = offline.records(tmp_path)
+    assert [row["_step"] for row in offline.history(found)] == list(range(1, 10))
+    if after == "0":
+        assert [record["exit"] for record in found if record["type"] == "exit"]
+
+
 def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_the_process(tmp_path):
     (tmp_path / "logs").mkdir()
     killed = subprocess.run(
