@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 from conf.schema.base import HUB, MODEL, OVERRIDES, PATH, ConfigError, Marker
 from conf.schema.config import Config
+from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
@@ -193,7 +194,8 @@ def _markers(name: str) -> frozenset[Marker]:
 def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
     """Return a path as seen from here; a model's name, which is no path here and does not look like one, as it is."""
     local = Path(path).exists() or path.startswith((".", "~")) or path.count("/") > 1
-    if Path(path).is_absolute() or (markers & {MODEL, HUB} and (path.startswith("package:") or not local)):
+    model = MODEL in markers and (path.startswith("package:") or not local)
+    if Path(path).is_absolute() or model or (HUB in markers and not local and is_hub_name(path)):
         return path
     return str(Path(path).expanduser().absolute())
 

@@ -75,9 +75,13 @@ class Data(Group):
     @property
     def on_hub(self) -> bool:
         """Whether ``root`` is no folder here and has the form of a name on the hub."""
-        root = self.root or ""
-        return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", root) is not None and not Path(root).is_dir()
+        return is_hub_name(self.root or "")
 
     def files(self, name: str) -> list[Path]:
         """Return the paths of the ``train`` or ``held_out`` files; where ``root`` is on the hub, they are not here."""
         return [Path(str(self.root)) / path for path in getattr(self, name)]
+
+
+def is_hub_name(root: str) -> bool:
+    """Return whether a root of data sets is no folder here and has the form of a name on the hub."""
+    return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", root) is not None and not Path(root).is_dir()

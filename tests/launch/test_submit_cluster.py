@@ -46,12 +46,13 @@ def test_a_configuration_that_the_cluster_has_no_gpus_for_is_refused(head):
 
 
 def test_a_job_is_packed_sent_followed_and_its_end_is_the_commands(head, tmp_path):
-    """The job finds its folder taken, which is said by launch.train, in the copy of the project on the cluster."""
-    (tmp_path / "config.yaml").write_text("")
-    done = submit(head, "--name", "taken", "--follow", "--", f"run_dir={tmp_path}")
+    """The job cannot make its folder, which is said by launch.train, in the copy of the project on the cluster."""
+    (tmp_path / "file").write_text("")
+    folder = tmp_path / "file" / "run"
+    done = submit(head, "--name", "taken", "--follow", "--", f"run_dir={folder}")
     assert done.returncode == 1, done.stderr
-    assert done.stdout.startswith(f"submitted taken\nrun_dir={tmp_path}\nfollow: python -m launch.submit --address")
-    assert "already holds a run; allowed: a new folder, or resume=auto to go on with it\n" in done.stdout
+    assert done.stdout.startswith(f"submitted taken\nrun_dir={folder}\nfollow: python -m launch.submit --address")
+    assert f"run_dir: '{folder}' cannot be written: Not a directory\n" in done.stdout
     assert done.stdout.endswith("taken FAILED\n")
     assert done.stderr == ""
     listed = submit(head, "--list").stdout

@@ -131,6 +131,7 @@ class Tracker:
 
     def close_stopped(self, exit_code: int) -> None:
         """End the run at W&B, with all its episodes, of a job that was stopped: W&B's own process may be gone."""
+        self._wandb.be_silent()
         self.episodes_table()
         self._end(self._wandb.close_stopped, exit_code)
 

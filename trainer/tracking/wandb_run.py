@@ -111,9 +111,13 @@ class WandbRun:
         self._call(lambda run: run.finish(exit_code=exit_code))
         self._run = None
 
+    def be_silent(self) -> None:
+        """Say nothing of errors from now on: the job was stopped, and W&B's process with it, perhaps."""
+        self._say = _silent
+
     def close_stopped(self, exit_code: int) -> None:
         """End the run of a job that was stopped: W&B's process may be gone already, which is then nobody's fault."""
-        self._say = _silent
+        self.be_silent()
         self.close(exit_code)
         _forget_lost_process(self._wandb)
 

@@ -92,7 +92,17 @@ def test_a_driver_is_read_from_what_its_tool_says(monkeypatch, tmp_path):
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(probes, "_torch_cuda", lambda: (13, 0))
-    config = compose(["learner=gpu", "learner.ranks=1", "rollout=gpu", "solver.gpus=0.5", "rollout.gpus=0.5"])
+    config = compose(
+        [
+            "learner=gpu",
+            "learner.ranks=1",
+            "rollout=gpu",
+            "solver.gpus=0.5",
+            "rollout.gpus=0.5",
+            "solver.gpu_memory_utilization=0.4",
+            "rollout.gpu_memory_utilization=0.4",
+        ]
+    )
     found = probes.gpus(config)
     assert (found.level, found.text) == (FAILURE, "the driver is for CUDA 12.8, torch for 13.0")
     assert probes.gpus(None).text == "2 here (NVIDIA H100), none wanted"

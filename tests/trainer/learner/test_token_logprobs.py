@@ -90,7 +90,7 @@ def test_a_model_says_and_learns_the_same_in_chunks(folders, name):
         assert slopes.keys() == cut_slopes.keys()
         assert slopes
         for key, slope in slopes.items():
-            assert (slope - cut_slopes[key]).abs().max() <= 1e-6 * max(1.0, float(slope.abs().max())), (critic, key)
+            assert (slope - cut_slopes[key]).abs().max() <= 2e-6 * max(1.0, float(slope.abs().max())), (critic, key)
 
 
 def test_a_head_with_adapters_or_logits_changed_in_an_unknown_way_are_projected_at_once(folders):
@@ -193,5 +193,6 @@ def test_chunks_hold_a_share_of_the_logits(dtype, entropy):
     assert whole > 8 * WORDS
     for parts in (4, 16):
         cut = peak_bytes_a_token(dtype, entropy, TOKENS // parts)
-        # What is left beside the chunk is of the hidden states' size.
-        assert cut < 1.3 * whole / parts + 8 * SIZE, (whole, cut)
+        # What is left beside the chunk is of the hidden states' size, and what a chunk adds to the head's gradient.
+        head = WORDS * SIZE * dtype.itemsize / TOKENS
+        assert cut < 1.3 * whole / parts + 8 * SIZE + head, (whole, cut)

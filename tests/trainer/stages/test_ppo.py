@@ -394,9 +394,7 @@ def test_the_time_without_a_running_episode_is_counted():
 
 @pytest.mark.parametrize(("target", "staleness"), [(0, {0}), (0.3, {0}), (0.5, {0, 1, 2}), (1, {0, 1, 2})])
 def test_groups_are_admitted_whole_whatever_part_of_a_version_the_staleness_target_is(target, staleness):
-    extra = [*GROUPS, f"controller.staleness_target={target}"]
-    worker = Worker(1)
+    worker, extra = Worker(1), [*GROUPS, f"controller.staleness_target={target}"]
     result, group, _, _ = asyncio.run(train([worker], 2, extra=extra))
-    assert result.version == 12
+    assert (result.version, len(worker.seen)) == (12, 12 * 8)
     assert set(group.staleness) <= staleness
-    assert len(worker.seen) == 12 * 8
