@@ -26,7 +26,6 @@ from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
 from trainer.run_folder.resume import check_resumable
-from trainer.tracking.ending import RunLength, nothing_to_learn
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.workers.errors import reason
 from trainer.workers.pipeline import Pipeline
@@ -393,24 +392,3 @@ def test_where_gold_decompositions_bring_nothing_a_run_says_so_before_stage_2(mo
     # The stand-in marks by the problem alone, so all kinds are alike.
     *_, screen, _ = run(monkeypatch, tmp_path, float("inf"))
     assert "nothing to be learned here: with gold sub-questions" in screen.split("done stage 2")[0]
-
-
-@pytest.mark.parametrize(
-    ("alone", "gold", "warned"), [(0.5, 0.5, True), (0.6, 0.4, True), (0.4, 0.5, False), (0.4, None, False)]
-)
-def test_gold_that_brings_no_more_than_the_solver_alone_is_warned_of(alone, gold, warned):
-    accuracy = {"direct": {"mean": alone}} | ({} if gold is None else {"gold": {"mean": gold}})
-    line = nothing_to_learn(accuracy, 100)
-    assert (line is not None) == warned
-    assert line is None or f"{gold:.3f} of 100 held-out problems right, alone {alone:.3f}" in line
-
-
-def test_the_length_of_a_run_is_estimated_once_when_the_first_steps_are_known(monkeypatch):
-    clock = iter(range(100, 1000, 10))
-    monkeypatch.setattr("trainer.tracking.ending.time.perf_counter", lambda: float(next(clock)))
-    length = RunLength(50, spent_s=60.0, evaluation_s=20.0, began=90.0)
-    said = {step: line for step in range(1, 20) if (line := length.step(step)) is not None}
-    # 60 s before stage 2, 40 s for four steps, 46 of 10 s to come, and 20 s.
-    assert said == {
-        4: "the whole run takes about 10 min: 2 min so far, 46 more learner steps of 10 s, the last evaluation 20 s"
-    }

@@ -90,7 +90,8 @@ def test_a_model_says_and_learns_the_same_in_chunks(folders, name):
         assert slopes.keys() == cut_slopes.keys()
         assert slopes
         for key, slope in slopes.items():
-            assert (slope - cut_slopes[key]).abs().max() <= 2e-6 * max(1.0, float(slope.abs().max())), (critic, key)
+            # The layers below the head multiply its rounding errors; the head's own gradient is compared to 1e-6 below.
+            assert (slope - cut_slopes[key]).abs().max() <= 5e-6 * max(1.0, float(slope.abs().max())), (critic, key)
 
 
 def test_a_head_with_adapters_or_logits_changed_in_an_unknown_way_are_projected_at_once(folders):

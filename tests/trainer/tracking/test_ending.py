@@ -1,0 +1,28 @@
+"""What is said of a run before it ends: how long it takes, and that there is nothing to be learned."""
+
+from __future__ import annotations
+
+import pytest
+
+from trainer.tracking.ending import RunLength, nothing_to_learn
+
+
+@pytest.mark.parametrize(
+    ("alone", "gold", "warned"), [(0.5, 0.5, True), (0.6, 0.4, True), (0.4, 0.5, False), (0.4, None, False)]
+)
+def test_gold_that_brings_no_more_than_the_solver_alone_is_warned_of(alone, gold, warned):
+    accuracy = {"direct": {"mean": alone}} | ({} if gold is None else {"gold": {"mean": gold}})
+    line = nothing_to_learn(accuracy, 100)
+    assert (line is not None) == warned
+    assert line is None or f"{gold:.3f} of 100 held-out problems right, alone {alone:.3f}" in line
+
+
+def test_the_length_of_a_run_is_estimated_once_when_the_first_steps_are_known(monkeypatch):
+    clock = iter(range(100, 1000, 10))
+    monkeypatch.setattr("trainer.tracking.ending.time.perf_counter", lambda: float(next(clock)))
+    length = RunLength(50, spent_s=60.0, evaluation_s=20.0, began=90.0)
+    said = {step: line for step in range(1, 20) if (line := length.step(step)) is not None}
+    # 60 s before stage 2, 40 s for four steps, 46 of 10 s to come, and 20 s.
+    assert said == {
+        4: "the whole run takes about 10 min: 2 min so far, 46 more learner steps of 10 s, the last evaluation 20 s"
+    }
