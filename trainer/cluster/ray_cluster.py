@@ -133,8 +133,10 @@ def note_processes(config: Config) -> None:
     """Remember the present processes of a cluster that was started here, for ``stop_ray``; none of one that was
     joined."""
     if config.cluster.address is None:
-        children = psutil.Process().children(recursive=True)
-        _SEEN.update(process for process in children if "wandb" not in process.name())
+        for process in psutil.Process().children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # it has ended since
+                if "wandb" not in process.name():
+                    _SEEN.add(process)
 
 
 def stop_ray(config: Config) -> None:

@@ -1,15 +1,18 @@
-"""The folder of Ray's sockets, whose names Linux limits, and what an actor sees of the GPUs."""
+"""The folder of Ray's sockets, whose names Linux limits, what an actor sees of the GPUs, and what is noted of a run."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from types import SimpleNamespace
 
+import psutil
 import pytest
 from ray._private.utils import set_visible_accelerator_ids
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
+from trainer.cluster import ray_cluster
 from trainer.cluster.ray_cluster import HIDE_GPUS, SOCKET_BYTES, SOCKET_NAME, available, choose_folder, start_ray
 
 LONG = "/scratch/" + "x" * 71
@@ -61,3 +64,13 @@ def test_an_actor_that_reserves_no_gpu_sees_none(monkeypatch):
     monkeypatch.setenv(HIDE_GPUS, variables[HIDE_GPUS])
     set_visible_accelerator_ids()
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ""
+
+
+def test_a_process_that_ends_while_it_is_noted_is_left_out(monkeypatch):
+    ended = subprocess.Popen(["true"])
+    process = psutil.Process(ended.pid)
+    ended.wait()
+    monkeypatch.setattr(psutil.Process, "children", lambda self, recursive: [process])
+    monkeypatch.setattr(ray_cluster, "_SEEN", seen := set())
+    ray_cluster.note_processes(compose([]))
+    assert seen == set()
