@@ -1,4 +1,4 @@
-"""What the start of the default job takes, by part: ``python -m benchmarks.startup RUN_DIR [overrides]``.
+"""Measure the start of the default job, by part: ``python -m benchmarks.startup RUN_DIR [overrides]``.
 
 Starts the job, with stage 1 and PPO cut short, and prints two tables: the seconds to each line that a user sees, up to
 the first trained step, and the CPU seconds of each kind of process until all actors were ready.

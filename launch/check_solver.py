@@ -23,14 +23,20 @@ def check_solver(config: Config) -> Usage:
     settings = config.solver
     if not isinstance(settings, OpenAISolver) or config.cluster.address is not None or config.rollout.replay:
         return Usage()
-    from rollout.solvers.openai import OpenAISolver as Server
-
     once = {"max_retries": min(settings.max_retries, RETRIES), "timeout_s": settings.request_timeout_s}
-    server = Server(settings.model_copy(update=once), config.seed)
     try:
-        asyncio.run(_ask(server))
+        return ask_server(settings.model_copy(update=once), config.seed)
     except SolverMisconfigured as error:
         raise ConfigError(str(error)) from None
+
+
+def ask_server(settings: OpenAISolver, seed: int = 0) -> Usage:
+    """Ask a served solver one short question; return what it took. Raises SolverMisconfigured, SolverUnavailable,
+    SolverFailure, in one line that holds no key."""
+    from rollout.solvers.openai import OpenAISolver as Server
+
+    server = Server(settings, seed)
+    asyncio.run(_ask(server))
     return server.usage
 
 

@@ -5,7 +5,6 @@ Libraries are imported where they are used, since an environment that lacks them
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import importlib.util
 import os
@@ -234,18 +233,18 @@ def solver(config: Config) -> Finding:
 
     if not isinstance(config.solver, OpenAISolver):
         return checks.solver(None, None)
-    return checks.solver(config.solver.base_url, ask_server(config.solver))
+    return checks.solver(config.solver.base_url, _refusal(config.solver))
 
 
-def ask_server(settings: OpenAISettings) -> str | None:
+def _refusal(settings: OpenAISettings) -> str | None:
     """Ask the solver's server one short question; return what went wrong, in one line that holds no key."""
+    from launch.check_solver import ask_server
     from rollout.episode.contracts import SolverFailure
     from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
-    from rollout.solvers.openai import OpenAISolver
 
     quick = {"max_retries": 0, "request_timeout_s": ANSWER_S, "timeout_s": ANSWER_S}
     try:
-        asyncio.run(OpenAISolver(settings.model_copy(update=quick)).start())
+        ask_server(settings.model_copy(update=quick))
     except (SolverMisconfigured, SolverUnavailable, SolverFailure) as error:
         return str(error)
     return None
