@@ -19,11 +19,17 @@ from trainer.workers.pipeline import Pipeline
 COUNT = 40
 
 
+def stalls() -> bool:
+    """Whether this process is the one that is to be killed: it does half of its work, and the next one all of it."""
+    return not ray.get_runtime_context().was_current_actor_reconstructed
+
+
 class Runs:
     """A rollout worker whose episodes take a moment each, one after the other, and which notes those it has run."""
 
-    def __init__(self, notes: str) -> None:
+    def __init__(self, notes: str, killed: bool) -> None:
         self.notes, self.done, self.running = notes, None, set()
+        self.runs = COUNT // 2 if killed and stalls() else COUNT
 
     async def ready(self, solvers):
         self.done = asyncio.Queue()
@@ -40,6 +46,9 @@ class Runs:
 
     async def _run(self, jobs, done):
         for job in jobs:
+            if self.runs == 0:
+                await asyncio.Event().wait()
+            self.runs -= 1
             await asyncio.sleep(0.05)
             with open(self.notes, "a") as notes:
                 notes.write(f"{job.id}\n")
@@ -58,12 +67,18 @@ class Runs:
 class Scores:
     """A reward actor that takes a moment for a batch."""
 
+    def __init__(self, killed: bool) -> None:
+        self.scores = COUNT // 2 if killed and stalls() else COUNT
+
     async def ready(self):
         return os.getpid()
 
     process = ready
 
     async def score(self, episodes):
+        if self.scores <= 0:
+            await asyncio.Event().wait()
+        self.scores -= len(episodes)
         await asyncio.sleep(0.1)
         return [(opened(one).packed(), Reward({}, 1.0, {}, [], 1.0, None)) for one in episodes]
 
@@ -79,8 +94,10 @@ def cluster():
 @pytest.mark.parametrize("killed", ["worker", "reward actor"])
 def test_a_killed_process_costs_no_episode_and_none_comes_twice(cluster, tmp_path, killed):
     options = {"num_cpus": 0, "max_restarts": -1}
-    worker = ray.remote(Runs).options(max_concurrency=100, **options).remote(str(tmp_path / "notes"))
-    rewarder = ray.remote(Scores).options(**options).remote()
+    worker = (
+        ray.remote(Runs).options(max_concurrency=100, **options).remote(str(tmp_path / "notes"), killed == "worker")
+    )
+    rewarder = ray.remote(Scores).options(**options).remote(killed == "reward actor")
 
     async def go():
         await worker.ready.remote([])
