@@ -262,17 +262,22 @@ class Learner(SendingRank):
                 totals["value"] += weight * float(value.detach().sum())
             loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
             # DeepSpeed averages over ranks; the loss is already divided by the counts of all of them.
-            norm = self._backward(loss * weight * self.ranks, last=index == len(groups) - 1, problems=problems)
+            norm = self._backward(
+                loss * weight * self.ranks, last=index == len(groups) - 1, problems=problems, taken=taken
+            )
             totals["tokens"] += weight * float(part.mask.sum())
             totals["clipped"] += weight * float(statistics["clipped"])
             totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
             totals["policy"] += weight * float(policy.detach().sum())
         totals["norm"] += norm
 
-    def _backward(self, loss: Tensor, *, last: bool, problems: Sequence[str] = ()) -> float:
-        """Add a micro-batch's gradient and, with the ``last``, take the step; return the norm of the gradient then."""
+    def _backward(
+        self, loss: Tensor, *, last: bool, problems: Sequence[str] = (), taken: TakenBatch | None = None
+    ) -> float:
+        """Add a micro-batch's gradient and, with the ``last``, take the step; return the norm of the gradient then.
+        ``problems`` and ``taken`` are what the loss was made of, for an error to name."""
         if self._max(float(not torch.isfinite(loss))):
-            raise self._non_finite("loss", problems)
+            raise self._non_finite("loss", problems, taken)
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
         norm = 0.0
@@ -281,20 +286,20 @@ class Learner(SendingRank):
             gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
             norm = float(torch.nn.utils.get_total_norm(gradients))
             if not math.isfinite(norm):
-                raise self._non_finite("gradient", problems)
+                raise self._non_finite("gradient", problems, taken)
         self.engine.step()
         # ZeRO leaves a step out whose gradient is not finite.
         if last and not self.engine.was_step_applied():
-            raise self._non_finite("gradient", problems)
+            raise self._non_finite("gradient", problems, taken)
         return float(self.engine.get_global_grad_norm() or norm)
 
-    def _non_finite(self, what: str, problems: Sequence[str]) -> NonFiniteLoss:
+    def _non_finite(self, what: str, problems: Sequence[str], taken: TakenBatch | None) -> NonFiniteLoss:
         message = f"{what} of a minibatch is NaN or infinite in step {self.version + 1}, on weights of version "
-        return NonFiniteLoss(
-            f"{message}{self.version}: its optimiser step was not taken; problems {', '.join(problems)}",
-            self.version + 1,
-            problems,
-        )
+        message += f"{self.version}: its optimiser step was not taken; problems {', '.join(problems)}"
+        weights = [name for name, value in self.model.named_parameters() if not value.isfinite().all()]
+        found = [*(taken.not_finite() if taken is not None else []), *weights]
+        message += f"; not finite on this rank: {', '.join(found) or 'none of what goes into it'}"
+        return NonFiniteLoss(message, self.version + 1, problems)
 
     def _metrics(self, batch: TakenBatch, totals: dict[str, float], steps: int) -> dict[str, float]:
         """Return means over all ranks' tokens, under the catalogue's names."""

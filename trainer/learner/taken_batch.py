@@ -33,6 +33,13 @@ class TakenBatch:
     kl: Tensor | None
     versions: Tensor
 
+    def not_finite(self) -> list[str]:
+        """Return the names of the tensors that are NaN or infinite at a completion token."""
+        tensors = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("rows", "mask")
+        }
+        return [name for name, value in tensors.items() if value is not None and not value[self.mask].isfinite().all()]
+
     def pick(self, chosen: Sequence[int], length: int) -> TakenBatch:
         """Return the chosen experiences, the tensors cut to ``[chosen, length]``."""
         tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}
