@@ -17,6 +17,9 @@ FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks test
           --ignore=tests/rewards/test_actor.py --ignore=tests/rollout/answers/test_on_data.py \
           --ignore=tests/trainer/tracking/test_tracker.py
 
+# Tests and runs start many processes, each of which would compile the same modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: train test fast check setup lock clean-env help
 
 train: setup ## Run the main job (ARGS: Hydra overrides)

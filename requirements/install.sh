@@ -3,8 +3,8 @@
 #
 # --no-deps, because vLLM's CPU wheel also asks for torchvision, torchaudio and torchcodec, whose registry builds
 # are for CUDA and break transformers beside a CPU torch; serving text needs none of them.
-# --no-compile, because two minutes would go by for modules of which one in ten is ever imported; Python keeps the
-# bytecode of those at their first import.
+# --no-compile: warm.py keeps the bytecode of what is used, also where the environment says that none is to be
+# written, as container images do. Each of a run's processes would compile it all again.
 set -eu
 python=$1 venv=$2 lock=$3
 
@@ -31,4 +31,6 @@ fi
     echo "setup: failed; the whole log is in $venv/log/install.log" >&2
     exit 1
 }
+here=$(dirname "$0")
+env -u PYTHONDONTWRITEBYTECODE PYTHONPATH="$here/.." "$venv/bin/python" "$here/warm.py" > "$venv/log/warm.log" 2>&1 || true
 echo "setup: done"
