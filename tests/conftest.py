@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,19 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 # Else the actors of a run give way to whatever test is beside it.
 os.environ |= {"RAY_worker_niceness": "0"}
+# What starts the tests may have these ignored, as nohup has; what is tested is what they do.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 RUNS = Path("tests/end_to_end")
+# Next to them, whose files take minutes each: one that comes last keeps a process busy while the others are done.
+LEARNER = Path("tests/trainer/learner")
 RUN_FILES = sorted((Path(__file__).parent / "end_to_end").glob("test_*.py"))
+
+
+def _runs_the_job(nodeid: str) -> bool:
+    return Path(nodeid.partition("::")[0]).parent == RUNS
 
 
 class Shares(LoadScopeScheduling):
@@ -25,14 +35,22 @@ class Shares(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         file = Path(nodeid.partition("::")[0])
-        if file.parent != RUNS:
+        if not _runs_the_job(nodeid):
             return str(file)
         return f"runs {[path.name for path in RUN_FILES].index(file.name) % 2}"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the runs of the whole job, which take longest."""
-    items.sort(key=lambda item: Path(item.nodeid.partition("::")[0]).parent != RUNS)
+    """Begin with what takes longest. A run of the whole job may take longer than other tests before it counts as
+    hanging."""
+
+    def place(item: pytest.Item) -> tuple[bool, bool]:
+        return not _runs_the_job(item.nodeid), Path(item.nodeid.partition("::")[0]).parent != LEARNER
+
+    items.sort(key=place)
+    for item in items:
+        if _runs_the_job(item.nodeid):
+            item.add_marker(pytest.mark.timeout(1800))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Shares:

@@ -20,7 +20,7 @@ def records(folder: Path) -> list[list[dict[str, Any]]]:
             for line in subprocess.run(
                 [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)],
                 env=os.environ | {"WANDB_ERROR_REPORTING": "false"},
-                capture_output=True, text=True, check=True, timeout=60,
+                capture_output=True, text=True, check=True, timeout=240,
             ).stdout.splitlines()
         ]
         for file in sorted((folder / "wandb").glob("offline-run-*/run-*.wandb"))

@@ -16,6 +16,7 @@ from trainer.tracking.metrics_catalogue import SFT_CATALOGUE
 SMALL = [
     "sft.problems=64", "sft.batch_size=8", "sft.epochs=3", "sft.checkpoint_every=2", "sft.held_out.problems=16",
     "sft.held_out.every=8", "sft.held_out.scored=16", "+sft.sources.own={kind: distilled, samples: 2}",
+    "solver=program",
 ]  # fmt: skip
 
 
@@ -56,7 +57,7 @@ def test_fine_tuning_that_was_killed_ends_with_every_step_once_and_a_model_that_
     assert 0 < own["kept"] < 64
     kept = lines(folder / "sft" / "own.jsonl")
     assert len(kept) == own["kept"]
-    # What was kept is what led to the right answer; the default solver cannot tell without.
+    # What was kept is what led to the right answer; the program cannot tell without.
     assert all(row["subquestions"] and row["attempt"] for row in kept)
     examples = lines(folder / "sft" / "examples.jsonl")
     assert [row["source"] for row in examples].count("own") == own["examples"] == 32

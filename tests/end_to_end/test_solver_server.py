@@ -22,7 +22,7 @@ def evaluate(server: Server, folder: Path, *overrides: str) -> subprocess.Comple
         f"solver.cache_path={folder.parent / 'cache.sqlite'}", f"run_dir={folder}", *overrides,
     ]  # fmt: skip
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        command, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
         env=os.environ | {"OPENAI_API_KEY": KEY},
     )  # fmt: skip
 

@@ -40,7 +40,7 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
             f"run_dir={folder}", f"mirror=file://{folder.parent}/copy", "tracking.tags=[tests]",
             "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
         ),
-        cwd=ROOT, capture_output=True, text=True, timeout=500, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     return folder, done
@@ -139,7 +139,7 @@ def test_a_stage_can_start_from_a_checkpoint(finished, tmp_path):
     checkpoint = finished[0] / "checkpoints" / "ppo"
     done = subprocess.run(
         command("stages=[evaluate]", f"start_from={checkpoint}", f"run_dir={folder}"),
-        cwd=ROOT, capture_output=True, text=True, timeout=300, check=False,
+        cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     now = json.loads((folder / "summary.json").read_text())["accuracy"]
@@ -149,7 +149,7 @@ def test_a_stage_can_start_from_a_checkpoint(finished, tmp_path):
 
 
 def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> None:
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 900
     metrics = folder / "metrics.jsonl"
     while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= count):
         assert time.monotonic() < deadline
@@ -159,7 +159,7 @@ def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> 
 
 def rollout_worker(process: subprocess.Popen[str]) -> psutil.Process:
     """Return the rollout worker's process as soon as it bears that name, which Ray may change between two methods."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240
     while True:
         assert process.poll() is None, process.stdout.read()
         family = psutil.Process(process.pid).children(recursive=True)
@@ -175,8 +175,8 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     folder = tmp_path / "stopped"
     process = subprocess.Popen(
         command(
-            "algorithm.steps=500", f"run_dir={folder}", "evaluation.problems=2",
-            "+model.lora={rank: 4, alpha: 8}", "rollout.weights.verify=true",
+            "stages=[ppo]", "algorithm.steps=500", f"run_dir={folder}",
+            "+model.lora={rank: 4, alpha: 8}", "rollout.weights.verify=true", "solver=program",
         ),
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
         # Tests that a script started in the background have inherited that Ctrl-C is ignored; a person has not.
@@ -186,7 +186,7 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     rollout_worker(process).kill()
     before = len(lines(folder / "metrics.jsonl"))
     # More than what was waiting in the buffer: these episodes come from the worker's second life.
-    wait_for_steps(folder, process, before + 6)
+    wait_for_steps(folder, process, before + 4)
     rows = lines(folder / "metrics.jsonl")
     assert max(row["staleness/max"] for row in rows) <= 1
     # Only the adapter travels, and a worker in its second life makes of it what the learner has.
@@ -198,9 +198,9 @@ def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_ho
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > 5
     os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate(timeout=240)
     stopped = time.monotonic()
-    _, alive = psutil.wait_procs(family, timeout=20)
+    _, alive = psutil.wait_procs(family, timeout=120)
     assert not alive, [(p.pid, p.name()) for p in alive]
     assert time.monotonic() - stopped < 20
     assert process.returncode == 130

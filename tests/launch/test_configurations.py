@@ -329,7 +329,7 @@ def test_the_command_says_one_line_and_exits_with_2_at_once(override):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 2

@@ -90,7 +90,7 @@ def test_without_a_usable_key_a_run_goes_on_at_once(tmp_path, key, error):
     ours, terminal = pty.openpty()
     subprocess.run(
         [sys.executable, "-c", BEGIN, str(tmp_path)],
-        cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, timeout=60, check=True,
+        cwd=ROOT, env=environment, stdin=terminal, stdout=terminal, stderr=terminal, timeout=240, check=True,
     )  # fmt: skip
     os.close(ours)
     os.close(terminal)
@@ -202,7 +202,7 @@ def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_t
     (tmp_path / "logs").mkdir()
     killed = subprocess.run(
         [sys.executable, "-c", KILLED, str(tmp_path)],
-        cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=60, check=False,
+        cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     tracker = Tracker(compose([]), tmp_path, killed.stdout.strip(), pytest.fail)
     tracker.rewind(4, [])
