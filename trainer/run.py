@@ -25,7 +25,7 @@ from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import Problem
 from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signals, kept_handlers
 from rollout.solvers.base import Usage
-from trainer.cluster.placement import ROLES, in_words
+from trainer.cluster.placement import in_words
 from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
 from trainer.cluster.roles import start_roles
 from trainer.learner.learner_group import LearnerGroup
@@ -233,14 +233,14 @@ class Run:
         self._cancel_on_signals()
         for line in what_was_read(self.source):
             view.say(line)
-        view.stage(f"starting Ray, {in_words(config, ('learner',) if config.rollout.replay else ROLES)}", 4)
+        view.stage(f"starting Ray, {in_words(config)}", 4)
         pipeline, learner = await self._timed("start", self._start(view, logs))
         stages = set(config.stages)
         try:
             held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
-            if self.fine_tuning is not None and not self.fine_tuned:
-                await self._timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
-            if {"sft", "ppo"} & stages:
+            if learner is not None:  # something is trained
+                if self.fine_tuning is not None and not self.fine_tuned:
+                    await self._timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
                 await self._timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
             if self.fine_tuning is not None and self.recovery.checkpoint is None:
                 self.summary["sft"] = self.fine_tuning.report
@@ -250,7 +250,7 @@ class Run:
                 await self._timed("evaluate", self._evaluate(view, pipeline, held_out, self._kinds_before()))
                 self._keep_evaluation(tracker)
                 self._show_evaluation(view)
-            if "ppo" in stages:
+            if learner is not None and "ppo" in stages:
                 await self._timed("ppo", self._ppo(view, tracker, pipeline, learner))
                 if held_out:
                     await self._timed("evaluate", self._evaluate(view, pipeline, held_out, ["ppo"]))
@@ -282,19 +282,19 @@ class Run:
             f"solver.budget_tokens): stopped after {self.summary['steps']} learner steps"
         )
 
-    async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup]:
-        """Start Ray and every actor; return the pipeline over the workers, and the learner, when all are ready."""
+    async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup | None]:
+        """Start Ray and every actor that is needed; return the pipeline over the workers, and the learner, if any."""
         start_ray(self.config)
         config = self.config
         recorded = config.rollout.replay
         episodes = read_recording(Path(recorded), config) if recorded else []
-        roles = await start_roles(config, logs, only=("learner",) if recorded else ROLES)
+        roles = await start_roles(config, logs)
         learner = roles.learner
-        assert learner is not None
         await roles.ready(config.controller.start_timeout_s, lambda done: view.advance(done, 4, {}))
         note_processes(config)
         pipeline = Replay(episodes, config.controller.wait_timeout_s) if recorded else roles.pipeline(config)
-        pipeline.refill_from(learner.refill)
+        if learner is not None:
+            pipeline.refill_from(learner.refill)
         pipeline.on_restart = view.say
         pipeline.start()
         return pipeline, learner

@@ -48,7 +48,14 @@ class Node:
     gpus: float
 
 
-def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
+def needed(config: Config) -> tuple[str, ...]:
+    """Return the roles that a run has: a replay has its learner alone, an evaluation none."""
+    if config.rollout.replay:
+        return ("learner",)
+    return ROLES if {"sft", "ppo"} & set(config.stages) else tuple(role for role in ROLES if role != "learner")
+
+
+def role_sizes(config: Config, only: Sequence[str] | None = None) -> list[RoleSize]:
     """Return the roles of a run, or some of them. On a laptop there are more than cores, so they share those; on a
     cluster each reserves its own."""
     share = 0 if config.cluster.address is None else 1
@@ -63,10 +70,10 @@ def role_sizes(config: Config, only: Sequence[str] = ROLES) -> list[RoleSize]:
         RoleSize("solver", *engines),
         RoleSize("reward", config.rewards.workers, share, 0),
     ]
-    return [role for role in found if role.name in only]
+    return [role for role in found if role.name in (needed(config) if only is None else only)]
 
 
-def in_words(config: Config, only: Sequence[str] = ROLES) -> str:
+def in_words(config: Config, only: Sequence[str] | None = None) -> str:
     """Return the roles as a person lists them: how many engines, if there are any, and what else is started."""
     solver = "solver engine" if isinstance(config.solver, VllmSolver) else "solver"
     names = {"rollout": "policy engine", "solver": solver, "reward": "reward actor", "learner": "learner rank"}
@@ -80,7 +87,7 @@ def in_words(config: Config, only: Sequence[str] = ROLES) -> str:
     return " and ".join(filter(None, [", ".join(found[:-1]), found[-1]]))
 
 
-def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
+def bundles(config: Config, only: Sequence[str] | None = None) -> list[Bundle]:
     """Return the bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
     found = {role.name: role for role in role_sizes(config, only)}
     beside = [found[name] for name in config.cluster.beside if name in found and "learner" in found]
@@ -100,7 +107,7 @@ def bundles(config: Config, only: Sequence[str] = ROLES) -> list[Bundle]:
 
 
 def shortage(
-    config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] = ROLES
+    config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] | None = None
 ) -> str | None:
     """Say in one line what these nodes lack for a run's roles; return None if nothing.
 

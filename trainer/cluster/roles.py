@@ -71,10 +71,11 @@ class RunningRoles:
 
 @asynccontextmanager
 async def running_roles(
-    config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES, solvers: Sequence[Any] = ()
+    config: Config, log_folder: Path, only: Sequence[str] | None = None, solvers: Sequence[Any] = ()
 ) -> AsyncIterator[RunningRoles]:
     """Have the actors of these roles for the block, ready; they end with it, and what was reserved for them is free
-    again. ``solvers`` are those that the rollout workers ask where none is started here. Raises StartError."""
+    again. By default they are those that the run needs. ``solvers`` are those that the rollout workers ask where none
+    is started here. Raises StartError."""
     roles = await start_roles(config, log_folder, only)
     try:
         await roles.ready(config.controller.start_timeout_s, solvers=solvers)
@@ -88,7 +89,7 @@ async def running_roles(
             remove_placement_group(group)
 
 
-async def start_roles(config: Config, log_folder: Path, only: Sequence[str] = placement.ROLES) -> RunningRoles:
+async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | None = None) -> RunningRoles:
     """Reserve what the actors of these roles need, then create them; they load their models side by side. Raises
     StartError."""
     places = await _reserve(config, only)
@@ -130,7 +131,9 @@ def for_actors(config: Config) -> Config:
     return config.model_copy(update={"solver": solver.model_copy(update={"cache_path": path})})
 
 
-async def _reserve(config: Config, only: Sequence[str]) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
+async def _reserve(
+    config: Config, only: Sequence[str] | None
+) -> dict[tuple[str, int], PlacementGroupSchedulingStrategy]:
     """Reserve the run's bundles, all of them at once; return where each actor goes. Raises StartError if the cluster
     lacks something, or has no room for longer than ``controller.start_timeout_s``."""
     wanted = placement.bundles(config, only)

@@ -42,6 +42,19 @@ def test_roles_are_said_as_they_are(overrides, said):
     assert in_words(compose(overrides), ("learner",)) == said.rpartition(" and ")[2]
 
 
+@pytest.mark.parametrize(
+    ("overrides", "roles"),
+    [
+        (["stages=[evaluate]"], ["rollout", "solver", "reward"]),
+        (["stages=[ppo]"], ["learner", "rollout", "solver", "reward"]),
+        (["stages=[sft]"], ["learner", "rollout", "solver", "reward"]),
+        (["stages=[ppo]", "rollout.replay=setup.cfg"], ["learner"]),
+    ],
+)  # fmt: skip
+def test_only_what_a_run_needs_is_reserved(overrides, roles):
+    assert [role.name for role in role_sizes(compose(["cluster=ray", *overrides]))] == roles
+
+
 def test_roles_apart_have_a_gpu_each():
     found = bundles(compose(["cluster=node8"]))
     assert [bundle.gpus for bundle in found] == [1] * 8 + [0]
