@@ -18,7 +18,6 @@ instead of zeros, so that every path carries a gradient. The cases cover, not mu
 from __future__ import annotations
 
 import math
-import multiprocessing
 import re
 import statistics
 import traceback
@@ -30,7 +29,7 @@ import torch
 from conf.schema.places import ROOT
 from rollout.engine.weight_update import merged
 from tests.ports import free_port
-from tests.trainer.ranks import configure, gathered, make_batch, parameters
+from tests.trainer.ranks import configure, gathered, learner_processes, make_batch, parameters
 from trainer.algorithm.experience import Experience
 from trainer.learner.learner import Learner
 from trainer.tracking.metrics_catalogue import CATALOGUE
@@ -143,7 +142,7 @@ def sent(learner: Learner, trained) -> bool:
 @pytest.fixture(scope="module")
 def found(tiny_model: Path):
     """Of every case: metrics, gradient, weights at the start, and what was taken up (one rank only)."""
-    context = multiprocessing.get_context("spawn")
+    context = learner_processes()
     runs = {}
     for ranks in (1, 2):
         cases = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import traceback
 
 import pytest
@@ -10,14 +9,14 @@ import torch
 
 from conf.schema.base import ConfigError
 from tests.ports import free_port
-from tests.trainer.ranks import configure, gathered, make_batch, parameters
+from tests.trainer.ranks import configure, gathered, learner_processes, make_batch, parameters
 from trainer.algorithm.experience import Experience
 from trainer.learner.learner import Learner, NonFiniteLoss
 
 
 def in_a_process(function, *arguments):
     """What ``function(*arguments)`` returns in a process of its own, with real AdamW."""
-    context = multiprocessing.get_context("spawn")
+    context = learner_processes()
     results = context.Queue()
     process = context.Process(target=answer, args=(function, arguments, results))
     process.start()
