@@ -73,7 +73,7 @@ def composed_once() -> Iterator[None]:
     def composed(overrides: list[str]) -> dict[str, Any]:
         if any(text.startswith(SEARCHED) for text in overrides):
             return real(overrides)
-        key = tuple(overrides)
+        key = (os.environ.get("DATA_ROOT"), *overrides)
         if key not in known:
             known[key] = real(overrides)
         return copy.deepcopy(known[key])

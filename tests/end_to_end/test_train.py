@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from conf.schema.places import ROOT
@@ -146,65 +142,3 @@ def test_a_stage_can_start_from_a_checkpoint(finished, tmp_path):
     then = json.loads((finished[0] / "summary.json").read_text())["accuracy"]
     # The same policy under another name: the engine's batches may differ, the counts hardly.
     assert now["policy"]["mean"] == pytest.approx(then["ppo"]["mean"], abs=0.07)
-
-
-def wait_for_steps(folder: Path, process: subprocess.Popen[str], count: int) -> None:
-    deadline = time.monotonic() + 900
-    metrics = folder / "metrics.jsonl"
-    while not (metrics.is_file() and len(metrics.read_text().splitlines()) >= count):
-        assert time.monotonic() < deadline
-        assert process.poll() is None, process.stdout.read()
-        time.sleep(0.5)
-
-
-def rollout_worker(process: subprocess.Popen[str]) -> psutil.Process:
-    """Return the rollout worker's process as soon as it bears that name, which Ray may change between two methods."""
-    deadline = time.monotonic() + 240
-    while True:
-        assert process.poll() is None, process.stdout.read()
-        family = psutil.Process(process.pid).children(recursive=True)
-        names = {p: " ".join(p.cmdline()[:1]) for p in family if p.is_running() and p.status() != psutil.STATUS_ZOMBIE}
-        for found, name in names.items():
-            if "RolloutWorker" in name:
-                return found
-        assert time.monotonic() < deadline, names
-        time.sleep(0.1)
-
-
-def test_a_killed_worker_comes_back_and_ctrl_c_leaves_nothing_behind_and_says_how_to_go_on(tmp_path):
-    folder = tmp_path / "stopped"
-    process = subprocess.Popen(
-        command(
-            "stages=[ppo]", "algorithm.steps=500", f"run_dir={folder}",
-            "+model.lora={rank: 4, alpha: 8}", "rollout.weights.verify=true", "solver=program",
-        ),
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        # Tests that a script started in the background have inherited that Ctrl-C is ignored; a person has not.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )  # fmt: skip
-    wait_for_steps(folder, process, 2)
-    rollout_worker(process).kill()
-    before = len(lines(folder / "metrics.jsonl"))
-    # More than what was waiting in the buffer: these episodes come from the worker's second life.
-    wait_for_steps(folder, process, before + 4)
-    rows = lines(folder / "metrics.jsonl")
-    assert max(row["staleness/max"] for row in rows) <= 1
-    # Only the adapter travels, and a worker in its second life makes of it what the learner has.
-    assert 0 < max(row["throughput/weights_mib"] for row in rows) < 1
-    # A step without a proof of its weights and without samples of them has no gap: the worker was away.
-    gaps = [row["policy/engine_logprob_gap"] for row in rows if "policy/engine_logprob_gap" in row]
-    assert len(gaps) >= len(rows) // 2
-    assert max(gaps) < 1e-3
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) > 5
-    os.killpg(process.pid, signal.SIGINT)
-    output, _ = process.communicate(timeout=240)
-    stopped = time.monotonic()
-    _, alive = psutil.wait_procs(family, timeout=120)
-    assert not alive, [(p.pid, p.name()) for p in alive]
-    assert time.monotonic() - stopped < 20
-    assert process.returncode == 130
-    assert "To go on: python -m launch.train" in output
-    assert f"run_dir={folder} resume=auto" in output
-    assert "Traceback" not in output
-    assert json.loads((folder / "summary.json").read_text())["status"] == "interrupted"

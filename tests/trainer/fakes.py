@@ -34,7 +34,8 @@ class Actor:
 
 
 class Worker:
-    """A rollout worker whose episodes take a random moment, some of which fail, and which dies when told to.
+    """A rollout worker whose episodes take a random moment, of which a share fails, one of the first among them, and
+    which dies when told to.
 
     After ``budget`` episodes the solver's budget is spent.
     """
@@ -43,6 +44,7 @@ class Worker:
         self.budget = budget
         self.rng = random.Random(seed)
         self.fail, self.delay = fail, delay
+        self.owed = 0.9 if fail else 0.0
         self.version = 0
         self.done: asyncio.Queue[Outcome] = asyncio.Queue()
         self.dead = False
@@ -83,7 +85,9 @@ class Worker:
         await asyncio.sleep(self.delay * self.rng.random())
         if life != self.life:
             return
-        if self.rng.random() < self.fail:
+        self.owed += self.fail
+        if self.owed >= 1:
+            self.owed -= 1
             self.done.put_nowait(Outcome(job, None, "ConnectionError: gone"))
             return
         sample = PolicySample([1, 2], [3, job.seed], [-0.5, -0.5], [first, self.version])
