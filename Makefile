@@ -10,8 +10,8 @@ LOCK   ?= requirements/cpu.lock
 STAMP  := $(VENV)/installed-$(notdir $(LOCK))
 ARGS   ?=
 # The tests of what needs neither actors nor models nor W&B.
-FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks tests/launch/prepare_data \
-          tests/launch/test_docs.py tests/rewards tests/rollout/answers tests/rollout/data tests/rollout/episode \
+FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks tests/launch/test_docs.py \
+          tests/rewards tests/rollout/answers tests/rollout/data tests/rollout/episode \
           tests/rollout/strategies tests/rollout/test_show.py tests/trainer/algorithm tests/trainer/cluster \
           tests/trainer/reports tests/trainer/run_folder tests/trainer/stages tests/trainer/tracking \
           --ignore=tests/rewards/test_actor.py --ignore=tests/rollout/answers/test_on_data.py \
