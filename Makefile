@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 LOCK   ?= requirements/cpu.lock
 STAMP  := $(VENV)/installed-$(notdir $(LOCK))
 ARGS   ?=
-# The tests of what needs neither actors nor models nor W&B.
+# The tests of what needs neither actors nor models nor W&B, but for the slowest files.
 FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks tests/launch/test_docs.py \
           tests/rewards tests/rollout/answers tests/rollout/data tests/rollout/episode \
           tests/rollout/strategies tests/rollout/test_show.py tests/trainer/algorithm tests/trainer/cluster \

@@ -35,13 +35,13 @@ class TakenBatch:
 
     def not_finite(self) -> list[str]:
         """Return the names of the tensors that are NaN or infinite at a completion token."""
-        tensors = {
-            field.name: getattr(self, field.name) for field in fields(self) if field.name not in ("rows", "mask")
-        }
-        return [name for name, value in tensors.items() if value is not None and not value[self.mask].isfinite().all()]
+        present = {name: value for name, value in self._tensors().items() if value is not None}
+        return [name for name, value in present.items() if not value[self.mask].isfinite().all()]
 
     def pick(self, chosen: Sequence[int], length: int) -> TakenBatch:
         """Return the chosen experiences, the tensors cut to ``[chosen, length]``."""
-        tensors = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}
-        picked = {name: None if value is None else value[chosen, :length] for name, value in tensors.items()}
+        picked = {name: None if value is None else value[chosen, :length] for name, value in self._tensors().items()}
         return TakenBatch([self.rows[index] for index in chosen], **picked)
+
+    def _tensors(self) -> dict[str, Tensor | None]:
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "rows"}

@@ -203,8 +203,8 @@ def test_what_is_not_finite_is_not_applied_and_names_its_problems(learners):
             continue
         message, step, named, moved, finite = found
         assert message.startswith(f"{place} of a minibatch is NaN or infinite in step 2"), name
-        found = "advantages, returns" if place == "loss" else "none of what goes into it"
-        assert message.endswith(f"; not finite on this rank: {found}"), name
+        inputs = "advantages, returns" if place == "loss" else "none of what goes into it"
+        assert message.endswith(f"; not finite on this rank: {inputs}"), name
         assert (step, finite) == (2, True), name
         assert 3 <= len(named) <= 4
         # A gradient is broken in the first of the minibatches already.

@@ -20,7 +20,7 @@ COUNT = 40
 
 
 def stalls() -> bool:
-    """Whether this process is the one that is to be killed: it does half of its work, and the next one all of it."""
+    """Return whether this process is to be killed, in the middle of its work; the next one does all of it."""
     return not ray.get_runtime_context().was_current_actor_reconstructed
 
 
