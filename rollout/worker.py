@@ -165,7 +165,7 @@ class RolloutWorker:
             if not self.engine.loads_parts:
                 named = iter((self._base | dict(named)).items())
         loaded = await self.engine.load_weights(named, update.version, verify=update.verify)
-        received = nbytes + sum(bucket.data.nbytes for bucket in buckets)
+        received = nbytes + sum(bucket.nbytes for bucket in buckets)
         return replace(loaded, nbytes=received, fetched_s=fetched - started)
 
     async def _fetch(self, references: Sequence[Any], verify: bool) -> list[Bucket]:
@@ -181,7 +181,7 @@ class RolloutWorker:
         buckets = await self._fetch(update.base, update.verify)
         self._base = dict(pair for bucket in buckets for pair in bucket_tensors(bucket))
         self._base_of = update.base[0]
-        return sum(bucket.data.nbytes for bucket in buckets)
+        return sum(bucket.nbytes for bucket in buckets)
 
     async def stats(self) -> dict[str, float]:
         """Return requests in flight, and since the start generated policy tokens, loads and seconds paused for them."""

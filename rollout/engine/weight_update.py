@@ -6,7 +6,6 @@ Nothing here knows of Ray, vLLM or DeepSpeed: learner and worker both import it.
 from __future__ import annotations
 
 import hashlib
-import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,8 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# Tensors begin at multiples of this many bytes: what any dtype, and a kernel that reads them in place, asks for.
-ALIGNMENT = 64
 LORA_A, LORA_B = ".lora_A", ".lora_B"
 
 
@@ -27,21 +24,26 @@ class WeightMismatch(RuntimeError):
 
 @dataclass(frozen=True)
 class Entry:
-    """Where a tensor lies in its bucket; ``digest`` is empty unless asked for."""
+    """A tensor's name and form; ``digest`` is empty unless asked for."""
 
     name: str
     dtype: str
     shape: tuple[int, ...]
-    offset: int
     digest: str = ""
 
 
 @dataclass(frozen=True)
 class Bucket:
-    """Tensors one after another in ``data`` (uint8), which the object store hands out without a copy."""
+    """Tensors as bytes (uint8), one array an entry. The object store takes each with one copy and hands it out with
+    none."""
 
-    data: np.ndarray[Any, Any]
+    data: tuple[np.ndarray[Any, Any], ...]
     entries: tuple[Entry, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of all its tensors."""
+        return sum(array.nbytes for array in self.data)
 
 
 @dataclass(frozen=True)
@@ -78,36 +80,31 @@ def bucketed(sizes: Sequence[int], limit: int) -> list[list[int]]:
 
 def digest(tensor: Tensor) -> str:
     """SHA-256 of a tensor's bytes, the one of vLLM's own checksums."""
-    flat = tensor.detach().cpu().contiguous().view(-1)
-    return hashlib.sha256(flat.view(torch.uint8).numpy()).hexdigest()
+    return hashlib.sha256(_bytes(tensor).data).hexdigest()
 
 
 def make_bucket(named: Sequence[tuple[str, Tensor]], *, digests: bool = False) -> Bucket:
-    """Copy tensors of any device into one bucket."""
-    offsets = [0]
-    for _, tensor in named:
-        offsets.append(offsets[-1] + math.ceil(tensor.nbytes / ALIGNMENT) * ALIGNMENT)
-    data = np.empty(offsets[-1], dtype=np.uint8)
-    entries = []
-    for (name, tensor), offset in zip(named, offsets, strict=False):
+    """Return a bucket of tensors of any device. Those that lie in the CPU's memory, in order, are not copied: put the
+    bucket into the object store before they change."""
+    data, entries = [], []
+    for name, tensor in named:
+        data.append(_bytes(tensor))
         dtype = str(tensor.dtype).removeprefix("torch.")
-        entry = Entry(name, dtype, tuple(tensor.shape), offset, digest(tensor) if digests else "")
-        _view(data, entry).copy_(tensor)
-        entries.append(entry)
-    return Bucket(data, tuple(entries))
+        entries.append(Entry(name, dtype, tuple(tensor.shape), digest(tensor) if digests else ""))
+    return Bucket(tuple(data), tuple(entries))
 
 
 def bucket_tensors(bucket: Bucket) -> Iterator[tuple[str, Tensor]]:
     """Yield the tensors by name, in place: they are read only and live as long as they are held."""
-    for entry in bucket.entries:
-        yield entry.name, _view(bucket.data, entry)
+    for data, entry in zip(bucket.data, bucket.entries, strict=True):
+        yield entry.name, _tensor(data, entry)
 
 
 def check(buckets: Sequence[Bucket]) -> None:
     """Raise WeightMismatch, naming tensor and bucket, if a tensor's bytes do not have its digest."""
     for number, bucket in enumerate(buckets):
-        for entry in bucket.entries:
-            if digest(_view(bucket.data, entry)) != entry.digest:
+        for data, entry in zip(bucket.data, bucket.entries, strict=True):
+            if hashlib.sha256(data.data).hexdigest() != entry.digest:
                 raise WeightMismatch(f"{entry.name} in bucket {number + 1} of {len(buckets)} arrived with other bytes")
 
 
@@ -125,13 +122,20 @@ def merged(
         yield name, weight + ((second.float() @ first.float()) * scale).to(weight.dtype)
 
 
-def _view(data: np.ndarray[Any, Any], entry: Entry) -> Tensor:
+def _bytes(tensor: Tensor) -> np.ndarray[Any, Any]:
+    flat = tensor.detach().cpu().contiguous().view(-1)
+    array: np.ndarray[Any, Any] = flat.view(torch.uint8).numpy()
+    return array
+
+
+def _tensor(data: np.ndarray[Any, Any], entry: Entry) -> Tensor:
     dtype: torch.dtype = getattr(torch, entry.dtype)
-    size = math.prod(entry.shape) * dtype.itemsize
+    if not data.size:
+        return torch.empty(entry.shape, dtype=dtype)
     with warnings.catch_warnings():
         # The object store's memory cannot be written to, and nobody does.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        flat = torch.from_numpy(data[entry.offset : entry.offset + size])
+        flat = torch.from_numpy(data)
     return flat.view(dtype).view(entry.shape)
 
 

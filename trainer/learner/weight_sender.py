@@ -32,8 +32,8 @@ class SendingRank(Rank):
         self.channel: Channel | None = None
 
     def buckets(self, tensors: Sequence[ExportedTensor]) -> Iterator[Bucket]:
-        """Yield the tensors in buckets, of which one at a time is gathered and held; to be run through on every rank,
-        and of use on the first, the others' being empty."""
+        """Yield the tensors in buckets, of which one at a time is gathered, and good until the next; to be run through
+        on every rank, and of use on the first, the others' being empty."""
         settings = self.config.rollout.weights
         for chosen in bucketed([tensor.nbytes for tensor in tensors], int(settings.bucket_mib * 2**20)):
             part = [tensors[index] for index in chosen]
@@ -62,7 +62,7 @@ class SendingRank(Rank):
         for bucket in self.buckets(tensors):
             if self.rank == 0:
                 references.append(ray.put(bucket))
-                nbytes += bucket.data.nbytes
+                nbytes += bucket.nbytes
         return tuple(references), nbytes
 
     def collect(self) -> dict[str, torch.Tensor]:

@@ -44,8 +44,9 @@ def test_buckets_hold_all_in_order_and_are_bounded_and_no_more_than_needed(sizes
 
 def received(bucket: Bucket) -> Bucket:
     """As the object store hands it out: memory that cannot be written to."""
-    data = bucket.data.copy()
-    data.flags.writeable = False
+    data = tuple(array.copy() for array in bucket.data)
+    for array in data:
+        array.flags.writeable = False
     return Bucket(data, bucket.entries)
 
 
@@ -68,11 +69,17 @@ def test_digests_are_those_of_vllm():
 def test_one_flipped_bit_is_found_and_its_tensor_and_bucket_are_named():
     buckets = [received(make_bucket(part, digests=True)) for part in (NAMED[:2], NAMED[2:])]
     check(buckets)
-    entry = next(entry for entry in buckets[1].entries if entry.name == "transposed")
-    damaged = np.array(buckets[1].data)
-    damaged[entry.offset + 5] ^= 1
+    place = next(index for index, entry in enumerate(buckets[1].entries) if entry.name == "transposed")
+    damaged = [np.array(data) for data in buckets[1].data]
+    damaged[place][5] ^= 1
     with pytest.raises(WeightMismatch, match=r"^transposed in bucket 2 of 2 "):
-        check([buckets[0], Bucket(damaged, buckets[1].entries)])
+        check([buckets[0], Bucket(tuple(damaged), buckets[1].entries)])
+
+
+def test_a_bucket_of_cpu_tensors_holds_no_second_copy():
+    tensor = torch.randn(4, 6)
+    (data,) = make_bucket([("w", tensor)]).data
+    assert data.ctypes.data == tensor.data_ptr()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
