@@ -1,6 +1,6 @@
 """The embedded solver, but one reply in so many never comes, for runs in which things go wrong.
 
-solver=own solver.backend=benchmarks.failing_solver:Failing 'solver.options={fails: 10}'
+solver=own solver.backend=benchmarks.failing_solver:Failing '+solver.options={fails: 10}'
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ table of how long each kill kept the learner from its next step.
 
 ``--compare`` prints the accuracy of undisturbed runs beside this one's. With a solver that fails one call in ten:
 
-    solver=own solver.backend=benchmarks.failing_solver:Failing 'solver.options={fails: 10}'
+    solver=own solver.backend=benchmarks.failing_solver:Failing '+solver.options={fails: 10}'
 """
 
 from __future__ import annotations
