@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import copy
 import itertools
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
+from benchmarks.processes import Machine
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from launch.compose import compose
@@ -167,6 +167,7 @@ def main() -> None:
     ours, plain = learner.model.lm.state_dict(), bare.lm.state_dict()
     moved = sum(float((plain[name] - start[name]).abs().sum()) for name in start)
     apart = sum(float((plain[name] - ours[name]).abs().sum()) for name in start)
+    machine = Machine()
     for number in range(options.rounds):
         # Neither is always the one that finds the other's data in the cache.
         for step, seconds in list(sides.values())[:: 1 if number % 2 else -1]:
@@ -186,7 +187,7 @@ def main() -> None:
     console.print(
         f"learner / bare loop: {ratios[0]:.3f}, by CPU time {ratios[1]:.3f} "
         f"({len(batch)} sequences, {tokens} tokens, {options.rounds} rounds; what their first steps changed differs by "
-        f"{apart / moved:.1%}; load of the machine {os.getloadavg()[0]:.1f})",
+        f"{apart / moved:.1%})\n{machine.line()}",
         highlight=False,
     )
 

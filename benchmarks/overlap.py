@@ -23,6 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running
+from benchmarks.processes import Machine
 from conf.schema.config import Config
 from launch.compose import compose
 from rewards.reward import Sample
@@ -166,6 +167,7 @@ def main() -> None:
         f"η = {staleness}": compose([*base, f"algorithm.epochs={epochs}", f"controller.max_staleness={staleness}"])
         for staleness in (0, options.staleness)
     }
+    machine = Machine()
     found = asyncio.run(compare(configs, options.rounds, cores, console))
     columns = ["", "wall", "rollouts", "learner", "driver", "rollouts idle", "learner idle"]
     table = Table(*columns, title="seconds a step: wall time (median), CPU time, share of waiting")
@@ -182,7 +184,7 @@ def main() -> None:
     busy = [mean(next(iter(found.values())), side) for side in ("rollouts", "learner")]
     console.print(
         f"{synchronous / asynchronous:.2f} times as fast with epochs {epochs}; these two sides can gain "
-        f"{sum(busy) / max(busy):.2f} (load of the machine {os.getloadavg()[0]:.1f})",
+        f"{sum(busy) / max(busy):.2f}\n{machine.line()}",
         highlight=False,
     )
 

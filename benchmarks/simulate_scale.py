@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import os
 import random
 import re
 import resource
@@ -28,6 +27,7 @@ from typing import Any
 import psutil
 import ray
 
+from benchmarks.processes import Machine
 from conf.schema.places import ROOT
 from conf.schema.rewards import PARTS
 from launch.compose import compose
@@ -286,7 +286,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="mean duration of an episode")
     parser.add_argument("--write", action="store_true", help="put the table into docs/scaling.md")
     options = parser.parse_args()
-    load = os.getloadavg()[0]
+    machine = Machine()
     config = compose(["cluster.num_cpus=4", "cluster.object_store_gib=1"])
     rows = []
     with ray_session(config):
@@ -299,7 +299,7 @@ def main() -> None:
     table = markdown(list(COLUMNS.values()), rows)
     conditions = (
         f"{options.steps} learner steps a row, {options.concurrency} episodes in flight a worker, {options.seconds:g} s"
-        f" each in the mean, on {os.cpu_count()} cores; load before it began: {load:.1f}."
+        f" each in the mean; {machine.line()}."
     )
     print(f"\n{table}\n\n{conditions}")
     if options.write:

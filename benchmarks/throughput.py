@@ -27,6 +27,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running, training_problems
+from benchmarks.processes import Machine
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
@@ -222,8 +223,10 @@ async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, 
 async def run(config: Config, count: int, rounds: int, alone: int, console: Console) -> None:
     """Start the actors, measure, print the table."""
     async with running(config, console, collect=False) as (_, roles):
+        machine = Machine()
         table = await measure(config, roles, count, rounds, alone, console)
-    console.print(table)
+        quiet = machine.line()
+    console.print(table, quiet, sep="\n", highlight=False)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.episodes import running, training_problems
+from benchmarks.processes import Machine
 from conf.schema.config import Config
 from conf.schema.model import model_path, shipped
 from launch.compose import compose
@@ -106,6 +107,7 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
                 await pipeline.submit([next(jobs) for _ in await pipeline.next()])
 
         keeping = asyncio.create_task(keep_in_flight())
+        machine = Machine()
         for repeat in range(repeats + 1):
             # The first push is not counted: it pays for memory, and with an adapter for its base.
             while not (stats := await roles.workers[0].stats.remote())["in_flight"]:
@@ -133,7 +135,9 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
                 }
             )
         keeping.cancel()
+        quiet = machine.line()
     report(path, copy.nbytes, rows, console)
+    console.print(quiet, highlight=False)
 
 
 def report(path: str, nbytes: int, rows: list[dict[str, float]], console: Console) -> None:
