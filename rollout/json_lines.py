@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,6 +16,9 @@ def numbered(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yield the lines that are not empty, one by one, each with its number from 1."""
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
+            # Some editors write a byte order mark before the first line.
+            if number == 1:
+                line = line.removeprefix(codecs.BOM_UTF8)
             if line.strip():
                 yield number, line
 
@@ -25,7 +29,7 @@ def decode(line: bytes, parse_float: Callable[[str], Any] = float) -> Any:
     try:
         return json.loads(line.decode("utf-8").rstrip(), parse_float=parse_float)
     except json.JSONDecodeError as error:
-        raise ValueError(f"no JSON: {error.msg} at column {error.colno}") from None
+        raise ValueError(f"no JSON: {error.msg} at column {error.colno}; allowed: one JSON object a line") from None
     except UnicodeDecodeError as error:
         raise ValueError(f"no UTF-8: byte {error.start + 1}") from None
     except RecursionError:

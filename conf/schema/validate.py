@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,12 @@ from pydantic import ValidationError
 from conf.schema.base import SECRET, ConfigError
 from conf.schema.config import Config
 from conf.schema.data import GET_DATA
-from conf.schema.keys import marked, unknown_key
+from conf.schema.keys import did_you_mean, marked, unknown_key
 from conf.schema.model import check_model
 from conf.schema.rewards import PARTS
 from conf.schema.solver import BACKENDS, VllmSolver
 
+OWN_FILE = "allowed: a file with one problem a line, as JSON (docs/data.md)"
 # What somebody put here by mistake is not repeated on the screen.
 SECRETS = frozenset(key.name for key in marked(SECRET))
 
@@ -39,8 +41,11 @@ def validate(values: dict[str, Any]) -> Config:
         check_model("solver.path", config.solver.path)
     if config.data.source == "files" and not config.data.on_hub:
         for name in ("train", "held_out"):
-            for path in config.data.files(name):
-                _check_file(f"data.{name}", path, f"data.root must be the folder of data sets; {GET_DATA}")
+            for given, path in zip(getattr(config.data, name), config.data.files(name), strict=True):
+                own = config.data.root == "." or Path(given).is_absolute()
+                _check_file(
+                    f"data.{name}", path, OWN_FILE if own else f"data.root must be the folder of data sets; {GET_DATA}"
+                )
     if "sft" in config.stages:
         named = {f"sources.{name}.path": source.path for name, source in config.sft.sources.items() if source.weight}
         named |= {f"held_out.also.{name}": path for name, path in config.sft.held_out.also.items()}
@@ -54,7 +59,11 @@ def validate(values: dict[str, Any]) -> Config:
 
 def _check_file(key: str, path: str | Path | None, allowed: str) -> None:
     if path is not None and not Path(path).is_file():
-        raise ConfigError(f"{key}: '{path}' does not exist; {allowed}")
+        folder = Path(path).parent
+        near = get_close_matches(
+            Path(path).name, [file.name for file in folder.iterdir()] if folder.is_dir() else [], n=1
+        )
+        raise ConfigError(f"{key}: '{path}' does not exist{did_you_mean(near)}; {allowed}")
 
 
 def _line(error: Any) -> str:

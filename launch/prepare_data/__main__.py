@@ -22,7 +22,11 @@ SHOWN = 3
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="launch.prepare_data", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="launch.prepare_data",
+        description=__doc__.splitlines()[0],
+        usage="launch.prepare_data [-h] FILE | ROOT [NAME=RELEASE ...]",
+    )
     parser.add_argument("root", type=Path, metavar="ROOT|FILE", help="the folder of data sets (data.root), or one file")
     parser.add_argument("releases", nargs="*", metavar="NAME=RELEASE", help=f"NAME: {', '.join(CONVERTERS)}")
     options = parser.parse_args(arguments)
