@@ -52,7 +52,9 @@ def start_ray(config: Config) -> None:
         arguments: dict[str, Any] = {"address": cluster.address}
     else:
         choose_folder()
-        arguments = {"num_cpus": cluster.num_cpus or os.cpu_count(), "include_dashboard": cluster.dashboard}
+        # Ray would otherwise join a cluster that somebody else started on this machine.
+        arguments = {"address": "local", "num_cpus": cluster.num_cpus or os.cpu_count()}
+        arguments |= {"include_dashboard": cluster.dashboard}
         arguments |= {"object_store_memory": int(cluster.object_store_gib * 2**30)}
         arguments |= {"dashboard_host": cluster.dashboard_host}
     # A job's workers have the copy of the project that came with it, and what the job's environment names.

@@ -49,6 +49,14 @@ def test_a_folder_that_was_chosen_is_kept_or_refused_before_anything_starts(monk
         available(compose([]))
 
 
+def test_a_run_of_ones_own_joins_no_cluster_that_is_there_already(monkeypatch):
+    given = {}
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6379")
+    monkeypatch.setattr(ray_cluster.ray, "init", lambda **arguments: given.update(arguments))
+    ray_cluster.start_ray(compose([]))
+    assert given["address"] == "local"
+
+
 def test_an_actor_that_reserves_no_gpu_sees_none(monkeypatch):
     """Ray shows it all of them unless its processes have this variable, which those of a run do."""
     started = []
