@@ -54,6 +54,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
         if is_finished(folder, config):
             say(f"the run in {folder} is finished")
             return 0
+        check_budget(folder, config)
     compiler = os.environ.get("CXX", "c++")
     if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
         raise ConfigError(
@@ -75,6 +76,16 @@ def _execute(config: Config, overrides: list[str]) -> int:
     stop_in_order()
     with held_folder(folder):
         return run.execute()
+
+
+def check_budget(folder: Path, config: Config) -> None:
+    """Raise ConfigError if the run of a folder has spent its solver's budget: even the evaluation would cost more."""
+    from trainer.workers.solver_account import SolverAccount, account_line, read_account
+
+    usage = read_account(folder / "logs")
+    if usage is not None and (more := SolverAccount(config, folder / "logs", usage).larger_budget()):
+        keys, spent = " and ".join(text.partition("=")[0] for text in more), account_line(usage, config).split("  ")[1]
+        raise ConfigError(f"{keys}: spent by the run in '{folder}' ({spent}); to go on: {' '.join(more)}")
 
 
 def _check_resources(config: Config, console: Console) -> None:
