@@ -20,6 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.plugins.launcher import Launcher
@@ -233,6 +234,10 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
 
 class Tables(Callback):
     """A callback that writes the sweep's tables and picture when it ends."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Make the sweep's folder known to whoever says how to go on; Hydra calls this before the first trial."""
+        HydraConfig.instance().set_config(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Write them; Hydra calls this after the last trial."""

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from conf.schema.base import ConfigError
+from conf.schema.override_text import command, override
 from conf.schema.places import CONF
 from launch.compose import MULTIRUN, compose, first_trial
 from launch.job import execute
@@ -54,7 +55,9 @@ def _hydra(arguments: list[str]) -> int:
         job()
     except (KeyboardInterrupt, Stopped) as stopped:
         if MULTIRUN.intersection(arguments):
-            sys.stderr.write("to go on: the same command with hydra.sweep.dir=FOLDER, the sweep's folder\n")
+            same = [text for text in arguments if not text.startswith("hydra.sweep.dir=")]
+            folder = override("hydra.sweep.dir", HydraConfig.get().sweep.dir if HydraConfig.initialized() else "FOLDER")
+            sys.stderr.write(f"to go on: {command('launch.train', [*same, folder])}\n")
         return exit_status(stopped)
     return 0
 

@@ -33,9 +33,10 @@ def check_resumable(folder: Path, config: Config) -> None:
         grown = key in grows and key in before and before[key] <= now[key]
         same = expanded(before.get(key)) == now.get(key)
         if not same and not grown and not free & {key, key.partition(".")[0]}:
+            more = ", which may grow" if key in grows else ""
             raise ConfigError(
                 f"{key}: {now.get(key)!r} is not allowed with resume=auto: the run in '{folder}' began with "
-                f"{before.get(key)!r}"
+                f"{before.get(key)!r}{more}"
             )
 
 
