@@ -13,7 +13,7 @@ from conf.schema.rewards import PARTS
 from rewards.reward import Reward
 from rollout.engine.weight_update import Loaded, Update
 from rollout.jobs import BUDGET, Outcome
-from rollout.records import Attempt, Decomposition, Episode, PolicySample
+from rollout.records import Attempt, Decomposition, Episode, PolicyCall
 
 
 class Actor:
@@ -90,8 +90,8 @@ class Worker:
             self.owed -= 1
             self.done.put_nowait(Outcome(job, None, "ConnectionError: gone"))
             return
-        sample = PolicySample([1, 2], [3, job.seed], [-0.5, -0.5], [first, self.version])
-        episode = Episode(job.problem, "daslam", Attempt("?"), Decomposition("a?", ["a?"]), policy=sample)
+        sample = PolicyCall("decompose", [1, 2], [3, job.seed], [-0.5, -0.5], [first, self.version])
+        episode = Episode(job.problem, "daslam", Attempt("?"), Decomposition("a?", ["a?"]), calls=[sample])
         self.done.put_nowait(Outcome(job, episode))
 
     async def collect(self, wait_s: float) -> list[Outcome]:
@@ -129,8 +129,8 @@ class Rewarder:
         if "poison" in episode.problem.id:
             return Reward({}, float("nan"), {}, [], 0.0, None, error="ValueError: poison")
         right = float(int(episode.problem.id.split("-")[-1]) % 2)
-        if "varied" in episode.problem.id and episode.policy is not None:
-            right = episode.policy.token_ids[1] / 2**31
+        if "varied" in episode.problem.id and episode.calls:
+            right = episode.calls[0].token_ids[1] / 2**31
         return Reward(dict.fromkeys(PARTS, right), right, {}, [0.0], right, 0.0)
 
 

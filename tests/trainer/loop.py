@@ -8,7 +8,7 @@ from pathlib import Path
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.jobs import Job
-from rollout.records import Episode, PolicySample, Problem
+from rollout.records import Episode, PolicyCall, Problem
 from tests.trainer.fakes import Actor, Group, Rewarder
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import Controller
@@ -73,5 +73,5 @@ async def train(
 
 def scored(identity: int, versions: list[int], total: float = 0.0) -> Scored:
     job = Job(identity, Problem(f"p-{identity // 2}", "How many?", "1"), "daslam", 100 + identity)
-    sample = PolicySample([1], [2] * len(versions), [0.0] * len(versions), versions)
-    return Scored(job, Episode(job.problem, "daslam", policy=sample), Reward({}, total, {}, [], 0.0, None))
+    sample = PolicyCall("decompose", [1], [2] * len(versions), [0.0] * len(versions), versions)
+    return Scored(job, Episode(job.problem, "daslam", calls=[sample]), Reward({}, total, {}, [], 0.0, None))

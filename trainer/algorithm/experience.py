@@ -52,14 +52,12 @@ class PackedExperience:
 
 def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 0) -> Experience:
     """Make the training record of a scored episode; raises ValueError if nothing was sampled in it."""
-    sample = episode.policy
-    if sample is None or not sample.token_ids:
+    calls = [call for call in episode.calls if call.token_ids]
+    if not calls:
         raise ValueError(f"episode of problem {episode.problem.id} holds no policy tokens")
-    length, ends = len(sample.token_ids), sample.subquestion_ends
-    rewards = token_rewards(reward.total, reward.by_subquestion, ends, length, credit)
-    return Experience(
-        episode.problem.id, sample.prompt_ids, sample.token_ids, sample.logprobs, sample.versions, rewards, group
-    )
+    (call,) = calls
+    rewards = token_rewards(reward.total, reward.by_subquestion, call.subquestion_ends, len(call.token_ids), credit)
+    return Experience(episode.problem.id, call.prompt_ids, call.token_ids, call.logprobs, call.versions, rewards, group)
 
 
 def sample_experience(item: Sample, credit: str, group: int) -> Experience | PackedExperience:

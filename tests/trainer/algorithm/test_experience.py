@@ -3,7 +3,7 @@ import random
 import pytest
 
 from rewards.reward import Reward
-from rollout.records import Attempt, Episode, PolicySample, Problem
+from rollout.records import Attempt, Episode, PolicyCall, Problem
 from trainer.algorithm.experience import Experience, make_experience, microbatches, pack, pad, shards
 
 
@@ -52,8 +52,8 @@ def test_shards_are_even_in_number_and_nearly_in_tokens():
 
 
 def test_experience_keeps_ids_and_pays_subquestions_where_they_end():
-    sample = PolicySample([1, 2], [3, 4, 5, 6], [-0.1] * 4, [0, 0, 1, 1], "stop", [1, 3])
-    episode = Episode(Problem("p", "q?", "1"), "daslam", final=Attempt("1", "1"), policy=sample)
+    sample = PolicyCall("decompose", [1, 2], [3, 4, 5, 6], [-0.1] * 4, [0, 0, 1, 1], "stop", [1, 3])
+    episode = Episode(Problem("p", "q?", "1"), "daslam", final=Attempt("1", "1"), calls=[sample])
     reward = Reward({}, 1.0, {}, [0.2, 0.1], 1.0, 0.0)
     experience = make_experience(episode, reward, "subquestion")
     assert experience.token_ids == [3, 4, 5, 6]

@@ -73,6 +73,6 @@ def test_a_row_of_drops_is_told_when_it_has_doubled():
 def test_what_was_wrong_has_one_name():
     good = scored(0, [0])
     assert what_was_wrong(replace(good, reward=replace(good.reward, error="ValueError: poison"))) == "not scored"
-    assert what_was_wrong(replace(good, episode=replace(good.episode, policy=None))) == "no policy tokens"
-    too_long = replace(good.episode, policy=None, decomposition=Decomposition("", [], invalid="prompt_too_long"))
+    assert what_was_wrong(replace(good, episode=replace(good.episode, calls=[]))) == "no policy tokens"
+    too_long = replace(good.episode, calls=[], decomposition=Decomposition("", [], invalid="prompt_too_long"))
     assert what_was_wrong(replace(good, episode=too_long)) == "prompt_too_long"

@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from rollout.jobs import Job, NotReady, Outcome, sampling_seed
-from rollout.records import Episode, PolicySample, Problem
+from rollout.records import Episode, PolicyCall, Problem
 from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, train
 from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeout
@@ -144,8 +144,8 @@ class HasSlowEpisode(Worker):
         first = self.version
         if job.id == 3:
             await self.release.wait()
-            sample = PolicySample([1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
-            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", policy=sample)))
+            sample = PolicyCall("decompose", [1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", calls=[sample])))
         else:
             await super()._run(job, life)
 

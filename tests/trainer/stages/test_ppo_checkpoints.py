@@ -247,7 +247,7 @@ def recording(path: Path, versions: list[int]) -> Path:
 
 def test_a_recorded_episode_is_read_as_it_was(tmp_path):
     item = scored(3, [1, 2], total=0.1 + 0.2)
-    assert read_scored(recording(tmp_path / "a", [1]))[0].episode.policy.versions == [1, 1]
+    assert read_scored(recording(tmp_path / "a", [1]))[0].episode.token_versions == [1, 1]
     write_scored(tmp_path / "b", [item])
     assert read_scored(tmp_path / "b") == [item]
 
@@ -276,7 +276,7 @@ def test_a_recording_that_does_not_fit_is_refused(tmp_path, versions, named):
 def test_a_line_that_is_no_episode_is_refused_by_number(tmp_path):
     path = recording(tmp_path / "recorded.jsonl", [0, 0])
     row = json.loads(path.read_text().splitlines()[0])
-    row["policy"]["logprobs"] = [0.0]
+    row["calls"][0]["logprobs"] = [0.0]
     path.write_text(path.read_text() + json.dumps(row) + "\n")
     with pytest.raises(RecordError, match=r"recorded\.jsonl, line 3: .*one entry a token"):
         read_scored(path)

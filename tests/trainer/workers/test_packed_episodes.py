@@ -18,7 +18,7 @@ from rollout.records import (
     Episode,
     EpisodeFacts,
     PackedEpisode,
-    PolicySample,
+    PolicyCall,
     Problem,
     Turn,
     opened,
@@ -37,10 +37,11 @@ REWARD = Reward({"correctness": 0.5}, 0.25, {}, [0.25, 0.0], 1.0, 0.0, measures=
 
 
 def episode(tokens: int = 3) -> Episode:
-    sample = PolicySample([1, 2], list(range(tokens)), [-0.1] * tokens, [4, 2, 7][:tokens], subquestion_ends=[0, 2])
+    versions = [4, 2, 7][:tokens]
+    call = PolicyCall("decompose", [1, 2], list(range(tokens)), [-0.1] * tokens, versions, subquestion_ends=[0, 2])
     plan = Decomposition("a?\nb?", ["a?", "b?"], invalid="too_many")
     return Episode(
-        PROBLEM, "daslam", Attempt("?"), plan, [Turn("a?", "1", "1")], Attempt("2", "2"), 2, "ok", sample, 40, 1.5
+        PROBLEM, "daslam", Attempt("?"), plan, [Turn("a?", "1", "1")], Attempt("2", "2"), 2, "ok", [call], 40, 1.5
     )
 
 
@@ -49,7 +50,7 @@ def travelled(value):
 
 
 def test_the_facts_are_what_the_controller_needs():
-    assert episode().facts == EpisodeFacts("ok", "too_many", 2, 3, 40, (2, 7))
+    assert episode().facts == EpisodeFacts("ok", "too_many", 2, 3, 40, (2, 7), 1)
     assert Episode(PROBLEM, "direct", outcome="solver_timeout").facts == EpisodeFacts(
         "solver_timeout", None, None, 0, 0, ()
     )
