@@ -337,7 +337,7 @@ def _calls(given: dict[str, Any]) -> dict[str, Any]:
         text = decomposition.get("text", "") if isinstance(decomposition, dict) else ""
         calls = [{"purpose": "decompose", "text": text, **given["policy"]}]
     if isinstance(calls, list):
-        without = {name: [] for name in TOKEN_LEVEL}
+        without: dict[str, list[int]] = {name: [] for name in TOKEN_LEVEL}
         bare = [isinstance(call, dict) and TOKEN_LEVEL.isdisjoint(call) for call in calls]
         calls = [without | call if missing else call for call, missing in zip(calls, bare, strict=True)]
     return {"calls": calls, "decomposer_tokens": given.get("decomposer_tokens", given.get("policy_tokens", 0))}

@@ -9,7 +9,13 @@ import pytest
 from rollout.records import Decomposition, Episode, EpisodeFacts, PolicyCall, Problem, RecordError, Turn
 
 PROBLEM = {"id": "p", "question": "How many?", "answer": "9"}
-ONE = {"prompt_ids": [1, 2], "token_ids": [3, 4], "logprobs": [-0.5, -0.25], "versions": [3, 4], "finish_reason": "stop"}
+ONE = {
+    "prompt_ids": [1, 2],
+    "token_ids": [3, 4],
+    "logprobs": [-0.5, -0.25],
+    "versions": [3, 4],
+    "finish_reason": "stop",
+}
 
 
 def call(purpose: str, versions: list[int], text: str = "") -> PolicyCall:
@@ -19,7 +25,8 @@ def call(purpose: str, versions: list[int], text: str = "") -> PolicyCall:
 
 def spoken() -> Episode:
     """Concepts, a sub-question that was refused, and one that was kept."""
-    calls = [call("concepts", [5, 5], "Doubling."), call("next", [4], "Why?"), call("next", [6, 7, 7], "How many has Bob?")]
+    calls = [call("concepts", [5, 5], "Doubling."), call("next", [4], "Why?")]
+    calls.append(call("next", [6, 7, 7], "How many has Bob?"))
     turns = [Turn("How many has Bob?", "6", "6", call=2, verdicts=["no mistake"], verdict_text="Fine.")]
     return Episode(
         Problem.from_json(PROBLEM), "lm2", decomposition=Decomposition("How many has Bob?", ["How many has Bob?"]),
