@@ -29,7 +29,8 @@ from rollout.data.source import make_source
 from rollout.episode.prompts import Prompts
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import gae, moments, whiten
-from trainer.algorithm.experience import Experience, Row, Sequences, microbatches, minibatches, pack, pad, pad_values
+from trainer.algorithm.experience import Experience, Sequences, microbatches, minibatches, pack, pad, pad_values
+from trainer.algorithm.rows import Pair, Row
 from trainer.learner.learner import Learner
 from trainer.learner.token_logprobs import token_logprobs
 
@@ -48,7 +49,7 @@ def make_batch(config: Config) -> list[Experience]:
         plan = "\n".join(problem.subquestions or [])
         ids = [*tokenizer.encode(plan, add_special_tokens=False), tokenizer.eos_token_id]
         paid = [0.0] * (len(ids) - 1) + [float(index % 2)]
-        batch.append(Experience(problem.id, prompt, ids, [-1.0] * len(ids), [0] * len(ids), paid))
+        batch.append(Experience(problem.id, [Row(prompt, ids, [-1.0] * len(ids), [0] * len(ids), paid)]))
     return batch
 
 
@@ -69,14 +70,15 @@ class Bare:
         # The learner's own cuts of the first step.
         self.generator = torch.Generator().manual_seed(config.seed * 100_003)
         parts = minibatches(list(enumerate(batch)), config.algorithm.minibatches, self.generator)  # type: ignore[arg-type]
-        self.parts = [self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in part]) for part in parts]  # type: ignore[has-type, misc]
-        self.whole = self._cut([(i, (e.prompt_ids, e.token_ids)) for i, e in enumerate(batch)])
-        self.length = max(len(experience.token_ids) for experience in batch)
-        self.mask = pad_values([[1.0] * len(experience.token_ids) for experience in batch], self.length).bool()
-        self.behaviour = pad_values([experience.logprobs for experience in batch], self.length)
-        self.rewards = pad_values([experience.rewards for experience in batch], self.length)
+        rows = [row for experience in batch for row in experience.rows]
+        self.parts = [self._cut([(i, rows[i].pair) for i, _ in part]) for part in parts]  # type: ignore[has-type, misc]
+        self.whole = self._cut(list(enumerate(row.pair for row in rows)))
+        self.length = max(len(row.token_ids) for row in rows)
+        self.mask = pad_values([row.mask for row in rows], self.length).bool()
+        self.behaviour = pad_values([row.logprobs for row in rows], self.length)
+        self.rewards = pad_values([row.rewards for row in rows], self.length)
 
-    def _cut(self, rows: list[tuple[int, Row]]) -> list[tuple[list[int], Sequences]]:
+    def _cut(self, rows: list[tuple[int, Pair]]) -> list[tuple[list[int], Sequences]]:
         padded = self.config.learner.packing == "padded"
         groups = microbatches([row for _, row in rows], self.config.learner.max_tokens_per_microbatch, padded=padded)
         collate = pad if padded else pack

@@ -34,7 +34,7 @@ from launch.compose import compose
 from rewards.reward import MEASURES, Reward, Sample
 from rollout.engine.weight_update import Loaded, Update
 from rollout.jobs import Job, Outcome
-from rollout.records import Attempt, Decomposition, Episode, PackedEpisode, PolicySample, Problem, Turn, opened
+from rollout.records import Attempt, Decomposition, Episode, PackedEpisode, PolicyCall, Problem, Turn, opened
 from trainer.cluster.ray_cluster import ray_session
 from trainer.learner.learner_group import LearnerGroup
 from trainer.reports.tables import markdown
@@ -77,9 +77,9 @@ class SimulatedWorker:
         self.free += 1
         turns = [Turn(SUBQUESTION, "Amy has 3 + 2 = 5 pens.", "5") for _ in range(4)]
         versions = [version] * (SAMPLE_TOKENS // 2) + [self.version] * (SAMPLE_TOKENS // 2)
-        sample = PolicySample(list(range(80)), list(range(SAMPLE_TOKENS)), [-0.5] * SAMPLE_TOKENS, versions)
+        sample = PolicyCall("decompose", list(range(80)), list(range(SAMPLE_TOKENS)), [-0.5] * SAMPLE_TOKENS, versions)
         plan = Decomposition(SUBQUESTION * 4, [SUBQUESTION] * 4)
-        episode = Episode(job.problem, job.strategy, Attempt("?"), plan, turns, Attempt("5", "5"), policy=sample)
+        episode = Episode(job.problem, job.strategy, Attempt("?"), plan, turns, Attempt("5", "5"), calls=[sample])
         episode.seconds = time.time()  # of its end, to see how long it travels
         self.done.put_nowait(Outcome(job, episode))
         self._begin()

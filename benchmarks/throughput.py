@@ -178,9 +178,9 @@ async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, 
     for number in range(rounds + 1):
         mine = problems[number * count : (number + 1) * count]
         episodes, taken = await episodes_of(roles.workers[0], mine, number * count)
-        samples = [episode.policy for episode in episodes]
+        calls = [call for episode in episodes for call in episode.calls]
         assert all(episode.outcome == "ok" for episode in episodes)
-        policy = [Work(sample.prompt_ids, len(sample.token_ids)) for sample in samples if sample is not None]
+        policy = [Work(call.prompt_ids, len(call.token_ids)) for call in calls]
         replies = [work for episode in episodes for work in solver_work(episode, templates, tokenizer)]
         tokens = sum(work.tokens for work in (*policy, *replies))
         started = time.perf_counter()

@@ -32,7 +32,8 @@ class Reward:
     ``by_subquestion[i]`` is sub-question i's share of the total, with weights and clips applied and its penalties
     subtracted; the rest of the total is earned at the end. ``measures`` say what the sub-questions hand over
     (``rewards.leak``). They are not in the total, and are empty if there is no decomposition. ``shares[part][i]`` is
-    sub-question i's share of a part's value, for the parts that are divided among sub-questions.
+    sub-question i's share of a part's value, for the parts that are divided among sub-questions. ``by_call[k]`` is the
+    turn reward of policy call k (empty: none); the total holds their sum.
     """
 
     parts: dict[str, float | None]
@@ -44,6 +45,7 @@ class Reward:
     error: str | None = None
     measures: dict[str, float] = field(default_factory=dict)
     shares: dict[str, list[float]] = field(default_factory=dict)
+    by_call: list[float] = field(default_factory=list)
 
 
 def mean_measures(rewards: Sequence[Reward]) -> dict[str, float]:

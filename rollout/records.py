@@ -15,13 +15,16 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, StrictFloat, StrictInt, TypeAdapter, ValidationError, WrapValidator
+from pydantic import BeforeValidator, Field, StrictFloat, StrictInt, TypeAdapter, ValidationError, WrapValidator
 
 NUMERIC_TYPES = ("number", "integer", "numeric")
 ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
 
 # Nobody writes a number of more digits.
 LONGEST_NUMBER = 4000
+
+# The fields of a policy call that an episode record leaves out.
+TOKEN_LEVEL = {"prompt_ids", "token_ids", "logprobs", "versions", "subquestion_ends"}
 
 Record = TypeVar("Record")
 
@@ -95,6 +98,7 @@ AnswerText = Annotated[str, BeforeValidator(_answer)]
 IdText = Annotated[str, BeforeValidator(lambda value: _filled(written(value)))]
 ChoiceText = Annotated[str, BeforeValidator(written)]
 OptionalText = Annotated[str | None, _is("a string or null")]
+OptionalIndex = Annotated[Annotated[int, Field(strict=True, ge=0)] | None, _is("an index or null")]
 Count = Annotated[int, BeforeValidator(_number)]
 Seconds = Annotated[float, BeforeValidator(_number)]
 
@@ -141,29 +145,41 @@ class Attempt:
 @dataclass
 class Turn:
     """One sub-question, and the solver's reply. ``asked`` is what was put to the solver where that is not the
-    sub-question as written: its references replaced by answers."""
+    sub-question as written: its references replaced by answers.
+
+    ``call`` and ``answer_call`` are indices in ``Episode.calls``: of the policy call that wrote the sub-question, and
+    of the one that answered it where the policy plays the solver. ``verdicts`` are the classes that were read from
+    the verifier's ``verdict_text``; empty where nobody judged.
+    """
 
     question: str
     text: str
     answer: OptionalText = None
     asked: OptionalText = None
+    call: OptionalIndex = None
+    answer_call: OptionalIndex = None
+    verdicts: list[str] = field(default_factory=list)
+    verdict_text: str = ""
 
 
 @dataclass
-class PolicySample:
-    """What the policy engine sampled, exactly: ids travel, text is never tokenised again.
+class PolicyCall:
+    """One prompt and one completion of the policy, exactly as sampled: ids travel, text is never tokenised again.
 
+    ``purpose`` says what was asked for: ``decompose``, ``concepts``, ``next``, ``subquestion``, ``solve`` or ``whole``.
     ``logprobs`` and ``versions`` have one entry a completion token: the behaviour log-probability and the
     weight version that produced the token. ``subquestion_ends`` are indices into ``token_ids`` of the last
     token of each kept sub-question. ``finish_reason`` is vLLM's (``stop`` or ``length``).
     """
 
+    purpose: str
     prompt_ids: list[StrictInt]
     token_ids: list[StrictInt]
     logprobs: list[StrictFloat]
     versions: list[StrictInt]
     finish_reason: str = "stop"
     subquestion_ends: list[StrictInt] = field(default_factory=list)
+    text: str = ""
 
 
 @dataclass
@@ -185,8 +201,12 @@ class Episode:
     it is raised and retried. ``gate`` is ``open`` if the solver's draws disagreed and the question was decomposed,
     ``closed`` if their majority answered it, None where there is no gate. ``draws`` are the solver's independent
     attempts, of the gate or of self-consistency. ``note`` says what the strategy did that the rest does not show.
-    ``solver_tokens`` and ``policy_tokens`` were generated, ``solver_prompt_tokens`` read; replies that were not waited
-    for are in none.
+    ``calls`` are the policy's, in the order spoken; ``concepts`` is what a decomposer said that the question needs.
+    ``refused`` are the turns whose sub-question the verifier had written again; they are not in ``turns``.
+
+    Tokens are counted by role, whoever plays it: generated ones, and of solver and verifier those read as well
+    (``..._prompt_tokens``). ``policy_tokens`` are those of all policy calls. Replies that were not waited for are in
+    none.
     """
 
     problem: Problem
@@ -197,7 +217,7 @@ class Episode:
     final: Attempt = field(default_factory=lambda: Attempt(""))
     weight_version: Count = 0
     outcome: str = "ok"
-    policy: PolicySample | None = None
+    calls: list[PolicyCall] = field(default_factory=list)
     solver_tokens: Count = 0
     seconds: Seconds = 0.0
     solver_prompt_tokens: Count = 0
@@ -205,29 +225,39 @@ class Episode:
     draws: list[Attempt] = field(default_factory=list)
     gate: OptionalText = None
     note: OptionalText = None
+    concepts: OptionalText = None
+    refused: list[Turn] = field(default_factory=list)
+    decomposer_tokens: Count = 0
+    verifier_tokens: Count = 0
+    verifier_prompt_tokens: Count = 0
 
     @property
     def subquestions(self) -> list[str]:
         """The sub-questions of the decomposition; none where there is no decomposition."""
         return self.decomposition.subquestions if self.decomposition else []
 
+    @property
+    def token_versions(self) -> list[int]:
+        """The weight version of every token of all policy calls, in the order spoken."""
+        return [version for call in self.calls for version in call.versions]
+
     def to_json(self) -> dict[str, Any]:
         """Return the episode record; token-level data stays out of it."""
-        record: dict[str, Any] = _EPISODE.dump_python(self, warnings=False)
-        del record["policy"]
+        record: dict[str, Any] = _EPISODE.dump_python(self, warnings=False, exclude={"calls": {"__all__": TOKEN_LEVEL}})
         return record
 
     @property
     def facts(self) -> EpisodeFacts:
         """What the controller needs to know of the episode."""
-        decomposition, policy = self.decomposition, self.policy
+        decomposition, versions = self.decomposition, self.token_versions
         return EpisodeFacts(
             self.outcome,
             None if decomposition is None else decomposition.invalid,
             None if decomposition is None else len(decomposition.subquestions),
-            0 if policy is None else len(policy.token_ids),
+            sum(len(call.token_ids) for call in self.calls),
             self.solver_tokens,
-            () if policy is None or not policy.versions else (min(policy.versions), max(policy.versions)),
+            (min(versions), max(versions)) if versions else (),
+            len(self.calls),
         )
 
     def packed(self) -> PackedEpisode:
@@ -236,19 +266,22 @@ class Episode:
 
     @classmethod
     def from_json(cls, row: Any) -> Episode:
-        """Read an episode record; raises RecordError naming the offending field."""
+        """Read an episode record, with one ``policy`` sample in place of calls too; raises RecordError naming the
+        offending field."""
         given = {"strategy": "", **_given(row)}
         if "problem" in given:
             given["problem"] = Problem.from_json(given["problem"])
         if isinstance(given.get("decomposition"), dict):
             given["decomposition"] = {"text": "", **given["decomposition"]}
+        given |= _calls(given)
         return _read(_EPISODE, given)
 
 
 @dataclass(frozen=True)
 class EpisodeFacts:
     """What the controller needs to know of an episode. ``invalid`` is the decomposition's, ``subquestions`` its number
-    of them (None if there is no decomposition); ``versions`` are the oldest and the newest that sampled a token."""
+    of them (None if there is no decomposition). ``policy_tokens`` are those of all ``calls``; ``versions`` are the
+    oldest and the newest that sampled one of them."""
 
     outcome: str
     invalid: str | None
@@ -256,6 +289,7 @@ class EpisodeFacts:
     policy_tokens: int
     solver_tokens: int
     versions: tuple[int, int] | tuple[()]
+    calls: int = 0
 
 
 @dataclass(frozen=True)
@@ -294,6 +328,19 @@ def _given(row: Any) -> dict[str, Any]:
     if not isinstance(row, dict):
         raise RecordError(f"expected an object, found {type(row).__name__}")
     return {name: value for name, value in row.items() if value is not None}
+
+
+def _calls(given: dict[str, Any]) -> dict[str, Any]:
+    """Return the policy calls of an episode record, and the count of tokens that a record of one call does not name."""
+    calls, decomposition = given.get("calls", []), given.get("decomposition")
+    if "calls" not in given and isinstance(given.get("policy"), dict):
+        text = decomposition.get("text", "") if isinstance(decomposition, dict) else ""
+        calls = [{"purpose": "decompose", "text": text, **given["policy"]}]
+    if isinstance(calls, list):
+        without: dict[str, list[int]] = {name: [] for name in TOKEN_LEVEL}
+        bare = [isinstance(call, dict) and TOKEN_LEVEL.isdisjoint(call) for call in calls]
+        calls = [without | call if missing else call for call, missing in zip(calls, bare, strict=True)]
+    return {"calls": calls, "decomposer_tokens": given.get("decomposer_tokens", given.get("policy_tokens", 0))}
 
 
 def _read(adapter: TypeAdapter[Record], row: dict[str, Any]) -> Record:

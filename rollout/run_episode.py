@@ -12,7 +12,7 @@ from rollout.episode.limits import EpisodeBudget
 from rollout.episode.parse_decomposition import parse, token_ends
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Job
-from rollout.records import Decomposition, Episode, PolicySample, Problem
+from rollout.records import Decomposition, Episode, PolicyCall, Problem
 from rollout.strategies import run_strategy
 
 
@@ -22,7 +22,7 @@ class PolicyDecomposer:
     def __init__(self, engine: Generator, prompts: Prompts, job: Job, budget: EpisodeBudget) -> None:
         self._engine, self._prompts, self._job, self._budget = engine, prompts, job, budget
 
-    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
+    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicyCall | None]:
         """Sample a decomposition and parse it; a prompt beyond the context gives an invalid, empty one."""
         settings = self._prompts.strategy
         sampling = Sampling(settings.max_tokens, self._job.temperature, tuple(settings.stop), self._job.seed)
@@ -33,8 +33,9 @@ class PolicyDecomposer:
             return Decomposition("", [], invalid="prompt_too_long"), None
         parsed = parse(done.text, settings, truncated=done.finish_reason == "length")
         ends = token_ends(parsed.char_ends, done.token_ids, self._engine.tokenizer.decode)
-        sample = PolicySample(done.prompt_ids, done.token_ids, done.logprobs, done.versions, done.finish_reason, ends)
-        return Decomposition(done.text, parsed.subquestions, parsed.invalid), sample
+        ids = (done.prompt_ids, done.token_ids)
+        call = PolicyCall("decompose", *ids, done.logprobs, done.versions, done.finish_reason, ends, done.text)
+        return Decomposition(done.text, parsed.subquestions, parsed.invalid), call
 
 
 class GivenDecomposition:
@@ -43,7 +44,7 @@ class GivenDecomposition:
     def __init__(self, subquestions: list[str]) -> None:
         self._subquestions = subquestions
 
-    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
+    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicyCall | None]:
         """Return the decomposition as it was given."""
         return Decomposition("\n".join(self._subquestions), list(self._subquestions)), None
 
@@ -59,5 +60,5 @@ async def run_episode(job: Job, engine: Generator, solver: Solver, config: Confi
     )
     episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts)
     episode.seconds = time.perf_counter() - started
-    episode.weight_version = min(episode.policy.versions if episode.policy else (), default=engine.version)
+    episode.weight_version = min(episode.token_versions, default=engine.version)
     return episode

@@ -39,8 +39,10 @@ class Algorithm(Group):
     """Discount a token."""
     lam: float = Share
     """Lambda of GAE: how far back the reward reaches."""
-    credit: Literal["terminal", "subquestion"] = "terminal"
-    """Whether all reward is paid at the last token, or a sub-question's at its own last token."""
+    call_gamma: float = Field(1.0, gt=0, le=1)
+    """Discount from a policy call to the next, beside `gamma` (gae)."""
+    credit: Literal["terminal", "subquestion", "call"] = "terminal"
+    """Whether all reward is paid at the last token, or a sub-question's at its own last token, or a policy call's."""
     whiten: bool = True
     """Shift and scale a batch's advantages to mean 0 and standard deviation 1."""
     clip_low: float = Field(0.2, gt=0, lt=1)
@@ -87,6 +89,8 @@ class Algorithm(Group):
             raise ValueError(f"credit must be terminal for advantage {self.advantage}, which has one score a sequence")
         if one_score and self.gamma != 1:
             raise ValueError(f"gamma must be 1 for advantage {self.advantage}, which has one score a sequence")
+        if self.call_gamma != 1 and self.advantage != "gae":
+            raise ValueError(f"call_gamma must be 1 for advantage {self.advantage}: only gae discounts between calls")
         if self.advantage == "reinforce_plus_plus" and not self.whiten:
             raise ValueError("whiten must be true for advantage reinforce_plus_plus: it is its only baseline")
         if self.kl_control == "adaptive" and self.kl_coef == 0:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from rollout.records import Decomposition, PolicySample, Problem
+from rollout.records import Decomposition, PolicyCall, Problem
 
 
 class SolverFailure(Exception):
@@ -42,6 +42,6 @@ class Solver(Protocol):
 class Decomposer(Protocol):
     """Whoever writes the sub-questions: the policy, or whoever gave them."""
 
-    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
+    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicyCall | None]:
         """Return sub-questions for a problem that the solver first answered with ``attempt``."""
         ...

@@ -48,10 +48,11 @@ class Exchange:
     async def decompose(self, attempt: str = "") -> list[str]:
         """Return the decomposer's sub-questions."""
         episode = self.episode
-        episode.decomposition, episode.policy = await self._decomposer.decompose(
-            self.problem, without_thinking(attempt)
-        )
-        episode.policy_tokens = len(episode.policy.token_ids) if episode.policy else 0
+        episode.decomposition, call = await self._decomposer.decompose(self.problem, without_thinking(attempt))
+        if call is not None:
+            episode.calls.append(call)
+            episode.decomposer_tokens += len(call.token_ids)
+            episode.policy_tokens += len(call.token_ids)
         return episode.decomposition.subquestions
 
     async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:

@@ -24,7 +24,7 @@ from conf.schema.rewards import PARTS
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.jobs import Job, sampling_seed
-from rollout.records import Attempt, Episode, PolicySample, Problem
+from rollout.records import Attempt, Episode, PolicyCall, Problem
 from tests.end_to_end import offline
 from trainer.run import make_source
 from trainer.run_folder.files import read_rows
@@ -90,13 +90,13 @@ def recorded(tmp_path_factory) -> Path:
     for index in range(STEPS * BATCH):
         tokens = [rng.randint(1, 500) for _ in range(rng.randint(4, 40))]
         logprobs = [-7.0 + rng.random() for _ in tokens]
-        sample = PolicySample(
-            [rng.randint(1, 500) for _ in range(60)], tokens, logprobs, [index // BATCH] * len(tokens)
+        sample = PolicyCall(
+            "decompose", [rng.randint(1, 500) for _ in range(60)], tokens, logprobs, [index // BATCH] * len(tokens)
         )
         job = Job(index, Problem(f"p-{index}", "How many?", "1"), "daslam", index)
         total = rng.random()
         reward = Reward(dict.fromkeys(PARTS, total), total, {}, [], total, 0.0)
-        episodes.append(Scored(job, Episode(job.problem, "daslam", Attempt("?"), policy=sample), reward))
+        episodes.append(Scored(job, Episode(job.problem, "daslam", Attempt("?"), calls=[sample]), reward))
     path = tmp_path_factory.mktemp("recorded") / "recorded.jsonl"
     write_scored(path, episodes)
     return path

@@ -81,9 +81,11 @@ def test_a_strategy_runs_whole_on_real_engines(name, evaluated):
         assert (episode.decomposition is None) == (name in ("direct", "self_consistency"))
         assert len(episode.turns) == (len(episode.decomposition.subquestions) if episode.decomposition else 0)
         assert len(episode.draws) == (5 if name == "self_consistency" else 0)
-        assert (episode.policy is None) == (name in UNTRAINED)
-        if episode.policy is not None:
-            assert episode.policy_tokens == len(episode.policy.token_ids) == len(episode.policy.logprobs) > 0
+        assert len(episode.calls) == (name not in UNTRAINED)
+        for call in episode.calls:
+            assert episode.policy_tokens == len(call.token_ids) == len(call.logprobs) > 0
+            assert call.purpose == "decompose"
+            assert call.text == episode.decomposition.text
 
 
 def test_the_shipped_solver_answers_through_gold_plans_and_not_alone(evaluated):

@@ -9,7 +9,7 @@ from typing import Any
 
 from launch.compose import compose
 from rollout.episode.contracts import Reply
-from rollout.records import Decomposition, Episode, PolicySample, Problem
+from rollout.records import Decomposition, Episode, PolicyCall, Problem
 from rollout.strategies import run_strategy
 from rollout.worker import RolloutWorker, _Progress
 from tests.settings import prompts
@@ -58,9 +58,9 @@ class Planner:
         self.plan = plan
         self.attempts: list[str] = []
 
-    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicySample | None]:
+    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicyCall | None]:
         self.attempts.append(attempt)
-        sample = PolicySample([1, 2], [3, 4, 5], [-1.0] * 3, [0] * 3)
+        sample = PolicyCall("decompose", [1, 2], [3, 4, 5], [-1.0] * 3, [0] * 3)
         return Decomposition("\n".join(self.plan), list(self.plan)), sample
 
 

@@ -13,7 +13,8 @@ from conf.schema.rewards import PARTS
 from rewards.reward import Reward
 from rollout.engine.weight_update import Loaded, Update
 from rollout.jobs import BUDGET, Outcome
-from rollout.records import Attempt, Decomposition, Episode, PolicySample
+from rollout.records import Attempt, Decomposition, Episode, PolicyCall
+from trainer.algorithm.rows import Row
 
 
 class Actor:
@@ -37,11 +38,13 @@ class Worker:
     """A rollout worker whose episodes take a random moment, of which a share fails, one of the first among them, and
     which dies when told to.
 
-    After ``budget`` episodes the solver's budget is spent.
+    After ``budget`` episodes the solver's budget is spent. An episode has so many policy ``calls``.
     """
 
-    def __init__(self, seed: int = 0, fail: float = 0.0, delay: float = 0.01, budget: float = float("inf")) -> None:
-        self.budget = budget
+    def __init__(
+        self, seed: int = 0, fail: float = 0.0, delay: float = 0.01, budget: float = float("inf"), calls: int = 1
+    ) -> None:
+        self.budget, self.calls = budget, calls
         self.rng = random.Random(seed)
         self.fail, self.delay = fail, delay
         self.owed = 0.9 if fail else 0.0
@@ -90,8 +93,12 @@ class Worker:
             self.owed -= 1
             self.done.put_nowait(Outcome(job, None, "ConnectionError: gone"))
             return
-        sample = PolicySample([1, 2], [3, job.seed], [-0.5, -0.5], [first, self.version])
-        episode = Episode(job.problem, "daslam", Attempt("?"), Decomposition("a?", ["a?"]), policy=sample)
+        # The weights may change in the first call, and the later ones be of newer weights whole.
+        calls = [
+            PolicyCall("next", [1, 2], [3, job.seed], [-0.5, -0.5], [self.version if later else first, self.version])
+            for later in range(self.calls)
+        ]
+        episode = Episode(job.problem, "daslam", Attempt("?"), Decomposition("a?", ["a?"]), calls=calls)
         self.done.put_nowait(Outcome(job, episode))
 
     async def collect(self, wait_s: float) -> list[Outcome]:
@@ -129,8 +136,8 @@ class Rewarder:
         if "poison" in episode.problem.id:
             return Reward({}, float("nan"), {}, [], 0.0, None, error="ValueError: poison")
         right = float(int(episode.problem.id.split("-")[-1]) % 2)
-        if "varied" in episode.problem.id and episode.policy is not None:
-            right = episode.policy.token_ids[1] / 2**31
+        if "varied" in episode.problem.id and episode.calls:
+            right = episode.calls[0].token_ids[1] / 2**31
         return Reward(dict.fromkeys(PARTS, right), right, {}, [0.0], right, 0.0)
 
 
@@ -139,6 +146,11 @@ def write_checkpoint(folder: str, ranks: int = 1) -> None:
     (Path(folder) / "learner").mkdir()
     for name in ("config.json", "model.safetensors", *(f"learner/rank-{rank}.json" for rank in range(ranks))):
         (Path(folder) / name).write_text("{}")
+
+
+def oldest(row: Row) -> int:
+    """The oldest version that sampled a token of a row."""
+    return min(version for version, kept in zip(row.versions, row.mask, strict=True) if kept)
 
 
 class Group:
@@ -153,7 +165,7 @@ class Group:
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
         await asyncio.sleep(self.delay)
         self.batches.append(list(batch))
-        ages = [self.version - min(item.versions) for item in batch]
+        ages = [self.version - min(map(oldest, item.rows)) for item in batch]
         assert min(ages) >= 0, "a sample is newer than the weights"
         self.staleness.append(max(ages))
         self.version += 1

@@ -12,7 +12,9 @@ import torch
 
 from launch.compose import compose
 from rollout.engine.weight_update import bucket_tensors
+from rollout.records import PolicyCall
 from trainer.algorithm.experience import Experience
+from trainer.algorithm.rows import Row, make_rows
 from trainer.learner.actor_critic import ExportedTensor
 from trainer.learner.learner import Learner
 
@@ -36,7 +38,33 @@ def make_batch(count: int = 13, seed: int = 0) -> list[Experience]:
         logprobs = [-8.0 + 1.5 * rng.random() for _ in tokens]
         prompt = [rng.randint(1, 500) for _ in range(rng.randint(4, 40))]
         group = index % (count // 3) if index < count // 3 * 3 else count // 3
-        batch.append(Experience(f"p{index}", prompt, tokens, logprobs, [0] * length, rewards, group))
+        batch.append(Experience(f"p{index}", [Row(prompt, tokens, logprobs, [0] * length, rewards)], group))
+    return batch
+
+
+def make_calls_batch(count: int = 13, seed: int = 0, *, merged: bool = True) -> list[Experience]:
+    """Episodes of one to six policy calls, grouped as ``make_batch`` groups. Some calls go on from the one before, with
+    or without new tokens in between; unless ``merged``, each is a row of its own all the same."""
+    rng = random.Random(seed)
+
+    def tokens(low: int, high: int) -> list[int]:
+        return [rng.randint(1, 500) for _ in range(rng.randint(low, high))]
+
+    batch = []
+    for index in range(count):
+        calls: list[PolicyCall] = []
+        for _ in range(1 + index % 6):
+            goes_on = bool(calls) and rng.random() < 0.6
+            prompt = [*calls[-1].prompt_ids, *calls[-1].token_ids, *tokens(0, 3)] if goes_on else tokens(4, 12)
+            completion = tokens(1, 5)
+            logprobs = [-8.0 + 1.5 * rng.random() for _ in completion]
+            # Of the learner's weights, or of those before.
+            versions = [rng.choice([0, -1])] * len(completion)
+            calls.append(PolicyCall("next", prompt, completion, logprobs, versions))
+        rewards = [[0.0] * (len(call.token_ids) - 1) + [rng.random()] for call in calls]
+        rows = [make_rows([call], [paid])[0] for call, paid in zip(calls, rewards, strict=True)]
+        group = index % (count // 3) if index < count // 3 * 3 else count // 3
+        batch.append(Experience(f"p{index}", make_rows(calls, rewards) if merged else rows, group))
     return batch
 
 

@@ -1,6 +1,7 @@
 """Advantages from token rewards: with a critic (``gae``), or from samples alone. Imports only torch.
 
-A sequence may hold tokens the policy did not write (a prompt, a solver's turn); ``mask`` is True where it did.
+A sequence is an episode's. It may hold tokens the policy did not write (a prompt, a solver's turn); ``mask`` is True
+where it did.
 What spans ranks is formed of sums (``moments``, ``group_moments``) that are added over them.
 """
 
@@ -10,19 +11,33 @@ import torch
 from torch import Tensor
 
 
-def gae(rewards: Tensor, values: Tensor, mask: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
+def gae(
+    rewards: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    gamma: float,
+    lam: float,
+    call_ends: Tensor | None = None,
+    call_gamma: float = 1.0,
+) -> tuple[Tensor, Tensor]:
     """Estimate advantages by GAE (Schulman et al. 2016, eq. 16) over policy tokens only.
 
-    All arguments ``[batch, time]``. The recursion steps from one policy token to the next, across whatever lies
+    All tensors ``[batch, time]``. The recursion steps from one policy token to the next, across whatever lies
     between them: a gap carries the next policy token's value and advantage unchanged, so it neither discounts
-    nor bootstraps. Returns advantages and returns ``[batch, time]``, zero off the mask.
+    nor bootstraps. The step from a token where ``call_ends`` is True, the last of a policy call, is discounted by
+    ``call_gamma`` as well. Returns advantages and returns ``[batch, time]``, zero off the mask.
     """
+    ends = torch.zeros_like(mask) if call_ends is None else call_ends
+    discounts, decays = (
+        torch.where(ends, values.new_tensor(factor * call_gamma), values.new_tensor(factor))
+        for factor in (gamma, gamma * lam)
+    )
     advantages = torch.zeros_like(values)
     next_value = next_advantage = values.new_zeros(values.shape[0])
     for t in reversed(range(values.shape[1])):
         here = mask[:, t]
-        delta = rewards[:, t] + gamma * next_value - values[:, t]
-        advantage = delta + gamma * lam * next_advantage
+        delta = rewards[:, t] + discounts[:, t] * next_value - values[:, t]
+        advantage = delta + decays[:, t] * next_advantage
         advantages[:, t] = torch.where(here, advantage, 0.0)
         next_value = torch.where(here, values[:, t], next_value)
         next_advantage = torch.where(here, advantage, next_advantage)
@@ -82,14 +97,17 @@ def estimate(
     gamma: float,
     lam: float,
     scale: bool,
+    call_ends: Tensor | None = None,
+    call_gamma: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """Return advantages and the critic's targets ``[batch, time]`` by ``algorithm.advantage``; zero off the mask, and
     the targets zero where no critic is used. A sequence's one advantage is that of all its policy tokens.
 
-    ``groups`` and ``total`` as ``grpo``'s, of the sequences' ``scores``.
+    A sequence is an episode: its rows laid end to end. ``groups`` and ``total`` as ``grpo``'s, of the sequences'
+    ``scores``; ``call_ends`` and ``call_gamma`` as ``gae``'s.
     """
     if how == "gae":
-        return gae(rewards, values, mask, gamma, lam)
+        return gae(rewards, values, mask, gamma, lam, call_ends, call_gamma)
     if how == "reinforce_plus_plus":
         return reinforce_plus_plus(rewards, mask, gamma), torch.zeros_like(rewards)
     if how == "grpo":
@@ -106,15 +124,15 @@ def scores(rewards: Tensor, mask: Tensor) -> Tensor:
     return torch.where(mask, rewards, 0.0).sum(1)
 
 
-def token_rewards(total: float, by_subquestion: list[float], ends: list[int], length: int, credit: str) -> list[float]:
+def token_rewards(total: float, shares: list[float], ends: list[int], length: int, credit: str) -> list[float]:
     """Return one reward a token ``[length]``, adding up to ``total``.
 
-    ``terminal``: all of it on the last token. ``subquestion``: each sub-question's share on its last token, the
-    rest on the last.
+    ``terminal``: all of it on the last token. Otherwise each of the ``shares``, of sub-questions or policy calls, on
+    the token where that one ``ends``, the rest on the last.
     """
     rewards = [0.0] * length
-    if credit == "subquestion":
-        for share, end in zip(by_subquestion, ends, strict=False):
+    if credit != "terminal":
+        for share, end in zip(shares, ends, strict=False):
             rewards[min(end, length - 1)] += share
             total -= share
     rewards[-1] += total

@@ -10,26 +10,23 @@ from torch import Tensor
 
 from rewards.reward import PackedScored, Reward, Sample
 from rollout.records import Episode, PackedEpisode
-from trainer.algorithm.advantages import token_rewards
+from trainer.algorithm.credit import call_rewards
+from trainer.algorithm.rows import Pair, Row, make_rows
 
 
 @dataclass(frozen=True)
 class Experience:
-    """What the learner needs of one sample. ``rewards``, ``logprobs``, ``versions``: one entry a policy token.
+    """What the learner needs of one sample: the rows of its episode, in the order spoken.
 
     ``group`` numbers, within the batch, the samples that are compared with one another.
     """
 
     problem_id: str
-    prompt_ids: list[int]
-    token_ids: list[int]
-    logprobs: list[float]
-    versions: list[int]
-    rewards: list[float]
+    rows: list[Row]
     group: int = 0
 
     def __len__(self) -> int:
-        return len(self.prompt_ids) + len(self.token_ids)
+        return sum(map(len, self.rows))
 
     def open(self) -> Experience:
         """Return it as it is."""
@@ -52,14 +49,11 @@ class PackedExperience:
 
 def make_experience(episode: Episode, reward: Reward, credit: str, group: int = 0) -> Experience:
     """Make the training record of a scored episode; raises ValueError if nothing was sampled in it."""
-    sample = episode.policy
-    if sample is None or not sample.token_ids:
+    calls = [call for call in episode.calls if call.token_ids]
+    if not calls:
         raise ValueError(f"episode of problem {episode.problem.id} holds no policy tokens")
-    length, ends = len(sample.token_ids), sample.subquestion_ends
-    rewards = token_rewards(reward.total, reward.by_subquestion, ends, length, credit)
-    return Experience(
-        episode.problem.id, sample.prompt_ids, sample.token_ids, sample.logprobs, sample.versions, rewards, group
-    )
+    paid = [rewards for rewards in call_rewards(episode, reward, credit) if rewards]
+    return Experience(episode.problem.id, make_rows(calls, paid), group)
 
 
 def sample_experience(item: Sample, credit: str, group: int) -> Experience | PackedExperience:
@@ -67,10 +61,6 @@ def sample_experience(item: Sample, credit: str, group: int) -> Experience | Pac
     if isinstance(item, PackedScored):
         return PackedExperience(item.packed, item.reward, credit, group)
     return make_experience(item.episode, item.reward, credit, group)
-
-
-# A prompt's and a completion's token ids.
-Row = tuple[Sequence[int], Sequence[int]]
 
 
 @dataclass
@@ -100,7 +90,7 @@ class Sequences:
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
-def pad(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
+def pad(rows: Sequence[Pair], device: torch.device | str = "cpu") -> Sequences:
     """Put a sequence in each row: prompts padded on the left, completions on the right, so that all completions begin
     in one column."""
     width = max(len(prompt) for prompt, _ in rows)
@@ -117,7 +107,7 @@ def pad(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
     return Sequences(*(part.to(device) for part in parts))
 
 
-def pack(rows: Sequence[Row], device: torch.device | str = "cpu") -> Sequences:
+def pack(rows: Sequence[Pair], device: torch.device | str = "cpu") -> Sequences:
     """Put all sequences in one row, without padding. Positions begin anew with each: where there is no attention mask,
     transformers' attention takes that as the boundary, and no sequence sees another."""
     ids = torch.tensor([token for prompt, completion in rows for token in (*prompt, *completion)])
@@ -140,7 +130,7 @@ def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.devic
     return values.to(device)
 
 
-def microbatches(rows: Sequence[Row], max_tokens: int, *, padded: bool) -> list[list[int]]:
+def microbatches(rows: Sequence[Pair], max_tokens: int, *, padded: bool) -> list[list[int]]:
     """Cut indices into groups of similar length, each at most ``max_tokens`` as a tensor (one row at least)."""
     order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]) + len(rows[index][1]))
     groups: list[list[int]] = []
@@ -152,7 +142,7 @@ def microbatches(rows: Sequence[Row], max_tokens: int, *, padded: bool) -> list[
     return groups
 
 
-def _tokens(rows: Sequence[Row], padded: bool) -> int:
+def _tokens(rows: Sequence[Pair], padded: bool) -> int:
     """Return the number of tokens in a tensor of these rows."""
     prompts, completions = [len(prompt) for prompt, _ in rows], [len(completion) for _, completion in rows]
     return len(rows) * (max(prompts) + max(completions)) if padded else sum(prompts) + sum(completions)
@@ -165,7 +155,8 @@ def minibatches(batch: Sequence[Experience], number: int, generator: torch.Gener
 
 
 def shards(experiences: Sequence[Experience], ranks: int) -> list[list[Experience]]:
-    """Share a batch out over ranks in equal numbers and nearly equal tokens: longest first, to and fro."""
+    """Share a batch out over ranks in equal numbers of whole episodes and nearly equal tokens: longest first, to and
+    fro."""
     parts: list[list[Experience]] = [[] for _ in range(ranks)]
     order = sorted(experiences, key=len, reverse=True)
     for start in range(0, len(order), ranks):

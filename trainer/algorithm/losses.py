@@ -89,23 +89,34 @@ def adapted_kl_coef(coef: float, kl: float, target: float, episodes: int, horizo
     return coef * (1.0 + error * episodes / horizon)
 
 
-def aggregate(losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: float) -> Tensor:
+def aggregate(
+    losses: Tensor, mask: Tensor, how: str, tokens: float, sequences: float, lengths: Tensor | None = None
+) -> Tensor:
     """Return one number from token losses; ``tokens`` and ``sequences`` count the whole batch over all ranks and
     micro-batches, so that the gradient does not depend on how it is cut.
 
-    ``token_mean``: the mean over tokens. ``sequence_mean``: the mean over sequences of each one's token mean.
+    ``token_mean``: the mean over tokens. ``sequence_mean``: the mean over sequences of each one's token mean. Where a
+    sequence lies in several rows, ``lengths`` ``[batch]`` are the policy tokens of the sequence that each row is of.
     """
     if how == "token_mean":
         return losses.sum() / tokens
-    lengths = mask.sum(1).clamp_min(1)
+    if lengths is None:
+        lengths = mask.sum(1).clamp_min(1)
     return (losses.sum(1) / lengths).sum() / sequences
 
 
-def engine_gap(learner: Tensor, engine: Tensor, mask: Tensor, current: Tensor) -> Tensor:
+def engine_gap(
+    learner: Tensor, engine: Tensor, mask: Tensor, current: Tensor, call_ends: Tensor | None = None
+) -> Tensor:
     """Return the differences of log-probability ``[tokens]`` that engine and learner give to the same tokens.
 
     Only completions whose every token is ``current`` (made by the weights the learner has now) are compared: one
-    that a push fell into goes on from keys and values of the weights before, and differs for that reason.
+    that a push fell into goes on from keys and values of the weights before, and differs for that reason. A row holds
+    one completion, or several, each up to where ``call_ends`` is True.
     """
-    whole = (current | ~mask).all(1, keepdim=True)
-    return (learner - engine).abs()[mask & whole]
+    ends = torch.zeros_like(mask) if call_ends is None else call_ends
+    # How many calls end before a token: the number of its own call.
+    calls = ends.cumsum(1) - ends.long()
+    others = torch.zeros(mask.shape[0], mask.shape[1] + 1, dtype=torch.long, device=mask.device)
+    others.scatter_add_(1, calls, (mask & ~current).long())
+    return (learner - engine).abs()[mask & (others.gather(1, calls) == 0)]

@@ -23,27 +23,17 @@ from torch import Tensor
 
 from conf.schema.config import Config
 from conf.schema.model import model_path
-from conf.schema.own_parts import find_part, is_own
 from rollout.actor_log import actor_log
 from rollout.engine.prompt_tokens import encode_prompt
 from trainer.algorithm import losses
-from trainer.algorithm.advantages import estimate, explained_variance, group_moments, moments, scores, whiten
-from trainer.algorithm.experience import (
-    Experience,
-    PackedExperience,
-    Row,
-    microbatches,
-    minibatches,
-    pack,
-    pad,
-    pad_values,
-    shards,
-)
+from trainer.algorithm.advantages import explained_variance, moments
+from trainer.algorithm.experience import Experience, PackedExperience, microbatches, minibatches, pack, pad, shards
+from trainer.algorithm.rows import Pair
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
 from trainer.learner.deepspeed_engine import make_engine, place_reference
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.process_group import NonFiniteLoss
-from trainer.learner.taken_batch import TakenBatch
+from trainer.learner.taken_batch import SampledBatch, TakenBatch, estimate_advantages, sampled_batch
 from trainer.learner.weight_sender import SendingRank
 from trainer.run_folder.checkpoints import LEARNER
 from trainer.run_folder.files import complete_folder
@@ -151,7 +141,7 @@ class Learner(SendingRank):
         self.model.train()
         return self._sum(loss) / self._sum(tokens)
 
-    def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Row]:
+    def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Pair]:
         """Return prompts and completions as token ids, the end of text after a completion."""
         encode, end = partial(self.tokenizer.encode, add_special_tokens=False), self.tokenizer.eos_token_id
         return [(encode_prompt(self.tokenizer, prompt), [*encode(completion), end]) for prompt, completion in rows]
@@ -168,11 +158,14 @@ class Learner(SendingRank):
         algorithm, batch = self.config.algorithm, [experience.open() for experience in packed]
         generator = torch.Generator().manual_seed(self.config.seed * 100_003 + self.version)
         share: list[Experience] = []
+        # The rows of this rank's share of each minibatch.
         chosen: list[list[int]] = []
+        rows = 0
         parts = minibatches(batch, algorithm.minibatches, generator)
         for part in parts:
             own = shards(part, self.ranks)[self.rank]
-            chosen.append(list(range(len(share), len(share) + len(own))))
+            first, rows = rows, rows + sum(len(experience.rows) for experience in own)
+            chosen.append(list(range(first, rows)))
             share += own
         taken = self.prepare_batch(share, max(experience.group for experience in batch) + 1)
         totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
@@ -195,50 +188,44 @@ class Learner(SendingRank):
         """Return this rank's share as the losses take it, with what the present weights make of it; ``groups`` is the
         number of those of all ranks."""
         algorithm = self.config.algorithm
-        device = self.engine.device
-        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
-        length = max(len(completion) for _, completion in rows)
-        old = torch.zeros(4, len(rows), length, device=device)
-        self.model.eval()
-        for group, _ in self._microbatches(rows):
-            part = self._collate([rows[i] for i in group])
-            width = part.mask.shape[1]
-            with torch.no_grad():
-                outputs = self.engine(part, algorithm.temperature)
-            found = [outputs.logprobs, outputs.values, outputs.entropies]
-            if self.kl_coef:
-                found.append(self.model.reference_logprobs(self.frozen, part, algorithm.temperature))
-            for kind, values in enumerate(found):
-                old[kind, group, :width] = values
-        self.model.train()
-        mask = pad_values([[1.0] * len(completion) for _, completion in rows], length, device).bool()
-        proximal, values, entropies, judged = torch.where(mask, old, 0.0)
+        sampled = sampled_batch(batch, self.engine.device)
+        proximal, values, entropies, judged = torch.where(sampled.mask, self._judge(sampled), 0.0)
         reference = judged if self.kl_coef else None
-        behaviour = pad_values([experience.logprobs for experience in batch], length, device)
-        rewards = pad_values([experience.rewards for experience in batch], length, device)
-        kl = None if reference is None else losses.kl_k1(proximal, reference, mask)
+        kl = None if reference is None else losses.kl_k1(proximal, reference, sampled.mask)
+        rewards = sampled.rewards
         if algorithm.kl == "reward" and kl is not None:
             rewards = rewards - self.kl_coef * kl
-        group = torch.tensor([experience.group for experience in batch], device=device)
-        total = self._sum_tensor(group_moments(scores(rewards, mask), group, groups))
-        settings: dict[str, Any] = {"gamma": algorithm.gamma, "lam": algorithm.lam, "scale": algorithm.group_std}
-        how = algorithm.advantage
-        estimator = find_part(how, {}) if is_own(how) else partial(estimate, how)
-        advantages, returns = estimator(rewards, values, mask, group, total, **settings)
-        if algorithm.whiten:
-            advantages = whiten(advantages, mask, self._sum_tensor(moments(advantages, mask)))
-        versions = pad_values([experience.versions for experience in batch], length, device)
+        advantages, returns = estimate_advantages(algorithm, sampled, rewards, values, groups, self._sum_tensor)
         return TakenBatch(
-            rows, mask, proximal, values, reference, entropies, behaviour, advantages, returns, kl, versions
-        )
+            sampled.rows, sampled.mask, sampled.ends, proximal, values, reference, entropies, sampled.behaviour,
+            advantages, returns, kl, sampled.versions, sampled.lengths,
+        )  # fmt: skip
+
+    def _judge(self, batch: SampledBatch) -> Tensor:
+        """Return log-probabilities, values, entropies and, if it is used, the reference's log-probabilities
+        ``[4, batch, time]`` under the present weights."""
+        found = torch.zeros(4, *batch.mask.shape, device=self.engine.device)
+        temperature = self.config.algorithm.temperature
+        self.model.eval()
+        for group, _ in self._microbatches(batch.rows):
+            part = self._collate([batch.rows[i] for i in group])
+            with torch.no_grad():
+                outputs = self.engine(part, temperature)
+            kinds = [outputs.logprobs, outputs.values, outputs.entropies]
+            if self.kl_coef:
+                kinds.append(self.model.reference_logprobs(self.frozen, part, temperature))
+            for kind, values in enumerate(kinds):
+                found[kind, group, : part.mask.shape[1]] = values
+        self.model.train()
+        return found
 
     def _minibatch(self, batch: TakenBatch, chosen: list[int], totals: dict[str, float], problems: list[str]) -> None:
-        """Take one optimiser step on the chosen rows and add to ``totals``; ``problems`` are those of all ranks."""
+        """Take one optimiser step on the chosen rows and add to ``totals``; ``problems`` are those of the minibatch's
+        episodes on all ranks."""
         algorithm, settings = self.config.algorithm, self.config.learner
         # While its critic warms up, the policy's part of the gradient is zero.
         trained = 0.0 if self.version < settings.critic_warmup_steps else 1.0
         tokens = self._sum(float(batch.mask[chosen].sum()))
-        sequences = self._sum(float(len(chosen)))
         groups = self._microbatches([batch.rows[i] for i in chosen])
         clipping = algorithm.model_dump(include=CLIPPING)
         norm = 0.0
@@ -248,24 +235,25 @@ class Learner(SendingRank):
             taken = batch.pick(picked, part.mask.shape[1])
             outputs = self.engine(part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none")
             policy, statistics = losses.policy_loss(
-                outputs.logprobs, taken.proximal, taken.behaviour, taken.advantages, part.mask, **clipping
+                outputs.logprobs, taken.proximal, taken.behaviour, taken.advantages, taken.mask, **clipping
             )
             each = policy
             if algorithm.kl == "loss" and taken.reference is not None:
-                each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, taken.reference, part.mask)
+                each = each + self.kl_coef * losses.kl_k3(outputs.logprobs, taken.reference, taken.mask)
             if algorithm.entropy_coef:
-                each = each - algorithm.entropy_coef * torch.where(part.mask, outputs.entropies, 0.0)
+                each = each - algorithm.entropy_coef * torch.where(taken.mask, outputs.entropies, 0.0)
             each = trained * each
             if settings.critic != "none":
-                value = losses.value_loss(outputs.values, taken.values, taken.returns, part.mask, algorithm.value_clip)
+                value = losses.value_loss(outputs.values, taken.values, taken.returns, taken.mask, algorithm.value_clip)
                 each = each + algorithm.value_coef * value
                 totals["value"] += weight * float(value.detach().sum())
-            loss = losses.aggregate(each, part.mask, algorithm.loss_aggregation, tokens, sequences)
+            how, episodes = algorithm.loss_aggregation, float(len(problems))
+            loss = losses.aggregate(each, taken.mask, how, tokens, episodes, taken.lengths)
             # DeepSpeed averages over ranks; the loss is already divided by the counts of all of them.
             norm = self._backward(
                 loss * weight * self.ranks, last=index == len(groups) - 1, problems=problems, taken=taken
             )
-            totals["tokens"] += weight * float(part.mask.sum())
+            totals["tokens"] += weight * float(taken.mask.sum())
             totals["clipped"] += weight * float(statistics["clipped"])
             totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
             totals["policy"] += weight * float(policy.detach().sum())
@@ -308,7 +296,7 @@ class Learner(SendingRank):
         staleness = (self.version - 1 - batch.versions)[mask]
         count = self._sum(float(mask.sum()))
         trained = self._sum(totals["tokens"])
-        gap = losses.engine_gap(batch.proximal, batch.behaviour, mask, batch.versions == self.version - 1)
+        gap = losses.engine_gap(batch.proximal, batch.behaviour, mask, batch.versions == self.version - 1, batch.ends)
 
         def mean(values: Tensor) -> float:
             return self._sum(float(values.sum())) / count
@@ -338,13 +326,10 @@ class Learner(SendingRank):
 
     # -- weights ---------------------------------------------------------------------------------------------
 
-    def probe(
-        self, packed: Sequence[Experience | PackedExperience]
-    ) -> tuple[list[tuple[list[int], list[int]]], list[list[float]]]:
+    def probe(self, packed: Sequence[Experience | PackedExperience]) -> tuple[list[Pair], list[list[float]]]:
         """Return a few sequences and their log-probabilities under the present weights: an engine that loaded them has
         to find the same."""
-        batch = [experience.open() for experience in packed[:PROBES]]
-        rows = [(experience.prompt_ids, experience.token_ids) for experience in batch]
+        rows = [experience.open().rows[0].first_call for experience in packed[:PROBES]]
         found: list[list[float]] = [[] for _ in rows]
         for group, _ in self._microbatches(rows):
             with torch.no_grad():
@@ -379,7 +364,7 @@ class Learner(SendingRank):
 
     # -- batches ---------------------------------------------------------------------------------------------
 
-    def _microbatches(self, rows: Sequence[Row]) -> list[tuple[list[int], float]]:
+    def _microbatches(self, rows: Sequence[Pair]) -> list[tuple[list[int], float]]:
         """Return rows in groups with weight 1, and repeats of the last with weight 0 until every rank has as many."""
         settings = self.config.learner
         groups = microbatches(rows, settings.max_tokens_per_microbatch, padded=settings.packing == "padded")

@@ -147,8 +147,7 @@ class Evaluator:
         assert self._saving is not None
         await self._saving
         score = wilson(sum(item.reward.correct for item in scored), len(scored))
-        samples = (item.episode.policy for item in scored)
-        versions = [label for sample in samples if sample is not None for label in sample.versions]
+        versions = [label for item in scored for label in item.episode.token_versions]
         if set(versions) <= {version} and (self.best is None or score["mean"] > self.best["mean"]):
             self.best = {"version": version, **score, "problems": len(scored)}
             write_json(self._candidate / "evaluation.json", self.best)

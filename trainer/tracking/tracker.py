@@ -165,8 +165,8 @@ def episode_record(item: Sample) -> dict[str, Any]:
         "correct_initial": item.reward.correct_initial,
         "error": item.reward.error,
     }
-    if item.episode.policy is not None:
-        versions = item.episode.policy.versions
+    if item.episode.calls:
+        versions = item.episode.token_versions
         record["token_versions"] = [min(versions, default=0), max(versions, default=0)]
     return record
 

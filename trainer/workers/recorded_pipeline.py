@@ -70,7 +70,7 @@ def read_recording(path: Path, config: Config) -> list[Scored]:
                 f"rollout.replay: {path}, line {index + 1} is of another problem than line {first + 1}; "
                 "algorithm.group_size must be that of the recorded run"
             )
-        sampled = item.episode.policy.versions if item.episode.policy else []
+        sampled = item.episode.token_versions
         if max(sampled) > version or version - min(sampled) > bound:
             raise RecordError(
                 f"rollout.replay: {path}, line {index + 1} was sampled by weight versions {min(sampled)} to "

@@ -18,6 +18,8 @@ from rollout.records import Episode, Problem, RecordError
 RECORDED = "recorded.jsonl"
 # Names in recordings of earlier versions.
 EARLIER = {"plan": "given", "settings": "config"}
+# A row has one of these; ``policy`` held the one call of earlier versions.
+CALLS = ("calls", "policy")
 
 
 def row_job(row: dict[str, Any]) -> Job:
@@ -30,15 +32,15 @@ def _job(row: dict[str, Any], problem: Problem) -> Job:
 
 
 def scored_row(item: Sample) -> dict[str, Any]:
-    """Return a scored episode as a JSON object; the problem is in its episode alone."""
+    """Return a scored episode as a JSON object; the problem is in its episode alone, the policy calls beside it."""
     scored = item.open()
     job = asdict(scored.job)
-    del job["problem"]
-    policy = scored.episode.policy
+    episode = scored.episode.to_json()
+    del job["problem"], episode["calls"]
     return {
         "job": job,
-        "episode": scored.episode.to_json(),
-        "policy": None if policy is None else asdict(policy),
+        "episode": episode,
+        "calls": list(map(asdict, scored.episode.calls)),
         "reward": asdict(scored.reward),
     }
 
@@ -47,19 +49,20 @@ def row_scored(row: Any) -> Scored:
     """Build the scored episode of a JSON object; raises RecordError naming the offending field."""
     if not isinstance(row, dict):
         raise RecordError(f"expected an object, found {type(row).__name__}")
-    for name in ("job", "episode", "policy", "reward"):
+    for name in ("job", "episode", "reward"):
         if not isinstance(row.get(name), dict):
             raise RecordError(f"field '{name}' must be an object, found {type(row.get(name)).__name__}")
-    episode = Episode.from_json(row["episode"] | {"policy": row["policy"]})
+    episode = Episode.from_json(row["episode"] | {name: row[name] for name in CALLS if name in row})
     try:
         reward = Reward(**row["reward"])
         job = _job(row["job"], episode.problem)
     except TypeError as error:
         raise RecordError(str(error)) from None
-    sample = episode.policy
-    if sample is None or not len(sample.token_ids) == len(sample.logprobs) == len(sample.versions) > 0:
+    if not episode.token_versions or any(
+        not len(call.token_ids) == len(call.logprobs) == len(call.versions) for call in episode.calls
+    ):
         raise RecordError(
-            "fields 'policy.token_ids', 'logprobs' and 'versions' must have one entry a token, one or more"
+            "fields 'token_ids', 'logprobs' and 'versions' of 'calls' must have one entry a token, one or more in all"
         )
     return Scored(job, episode, reward)
 

@@ -105,7 +105,7 @@ def test_agreement_closes_the_gate_right_or_wrong(name):
     assert episode.strategy == name
     assert episode.final.answer == episode.initial.answer == "5", "the gold answer is 9: the gate does not look at it"
     assert episode.final.text == "So, the answer is 5."
-    assert episode.policy is None
+    assert not episode.calls
     assert episode.policy_tokens == 0
 
 

@@ -164,7 +164,7 @@ def test_an_unknown_estimator_is_refused_by_name():
         estimate("gea", one, one, one.bool(), torch.zeros(1, dtype=torch.long), one, gamma=1.0, lam=1.0, scale=True)
 
 
-@pytest.mark.parametrize("credit", ["terminal", "subquestion"])
+@pytest.mark.parametrize("credit", ["terminal", "subquestion", "call"])
 def test_token_rewards_add_up_to_the_total(credit):
     rewards = token_rewards(1.2, [0.1, 0.25], [2, 5], 7, credit)
     assert sum(rewards) == pytest.approx(1.2)
@@ -219,3 +219,12 @@ def test_explained_variance_is_the_share_that_the_critic_knows():
         values = share * returns
         found = explained_variance(moments(returns - values, mask), moments(returns, mask))
         assert found == pytest.approx(1 - (1 - share) ** 2, abs=1e-6)
+
+
+def test_the_discount_between_calls_is_at_the_last_token_of_each_and_nowhere_else():
+    rewards, values = torch.tensor([[0.0, 0.0, 0.0, 1.0]]), torch.tensor([[0.5, 0.25, math.nan, 0.75]])
+    mask = torch.tensor([[True, True, False, True]])
+    ends = torch.tensor([[False, True, False, True]])
+    found, _ = gae(rewards, values, mask, 0.9, 0.5, ends, 0.8)
+    # t=3: 1 - 0.75; t=1: 0.72 * 0.75 - 0.25 + 0.36 * 0.25 = 0.38; t=0: 0.9 * 0.25 - 0.5 + 0.45 * 0.38 = -0.104
+    assert found.tolist() == [[pytest.approx(-0.104), pytest.approx(0.38), 0.0, pytest.approx(0.25)]]

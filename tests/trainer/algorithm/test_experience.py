@@ -1,10 +1,13 @@
 import random
 
 import pytest
+import torch
 
 from rewards.reward import Reward
-from rollout.records import Attempt, Episode, PolicySample, Problem
-from trainer.algorithm.experience import Experience, make_experience, microbatches, pack, pad, shards
+from rollout.records import Attempt, Episode, PolicyCall, Problem
+from tests.trainer.ranks import make_calls_batch
+from trainer.algorithm.experience import Experience, make_experience, microbatches, minibatches, pack, pad, shards
+from trainer.algorithm.rows import Row
 
 
 def test_completions_begin_in_one_column_and_positions_count_real_tokens():
@@ -42,21 +45,40 @@ def test_microbatches_hold_every_row_once_within_the_budget(padded):
     assert microbatches([([0] * 1000, [0])], 300, padded=padded) == [[0]]
 
 
-def test_shards_are_even_in_number_and_nearly_in_tokens():
+@pytest.mark.parametrize("most", [1, 6])
+def test_shards_are_even_in_number_of_whole_episodes_and_nearly_in_tokens(most):
     rng = random.Random(0)
-    batch = [Experience(str(i), [0] * rng.randint(1, 200), [0], [0.0], [0], [0.0]) for i in range(64)]
+
+    def rows(count: int) -> list[Row]:
+        return [Row([0] * rng.randint(1, 200), [0], [0.0], [0], [0.0]) for _ in range(count)]
+
+    batch = [Experience(str(i), rows(1 + i % most)) for i in range(64)]
     parts = shards(batch, 4)
     assert [len(part) for part in parts] == [16] * 4
+    assert sorted(int(item.problem_id) for part in parts for item in part) == list(range(64))
     tokens = [sum(len(item) for item in part) for part in parts]
     assert max(tokens) / min(tokens) < 1.05
 
 
 def test_experience_keeps_ids_and_pays_subquestions_where_they_end():
-    sample = PolicySample([1, 2], [3, 4, 5, 6], [-0.1] * 4, [0, 0, 1, 1], "stop", [1, 3])
-    episode = Episode(Problem("p", "q?", "1"), "daslam", final=Attempt("1", "1"), policy=sample)
+    call = PolicyCall("decompose", [1, 2], [3, 4, 5, 6], [-0.1] * 4, [0, 0, 1, 1], "stop", [1, 3])
+    episode = Episode(Problem("p", "q?", "1"), "daslam", final=Attempt("1", "1"), calls=[call])
     reward = Reward({}, 1.0, {}, [0.2, 0.1], 1.0, 0.0)
     experience = make_experience(episode, reward, "subquestion")
-    assert experience.token_ids == [3, 4, 5, 6]
-    assert experience.rewards == pytest.approx([0.0, 0.2, 0.0, 0.8])
+    (row,) = experience.rows
+    assert row.pair == ([1, 2], [3, 4, 5, 6])
+    assert row.rewards == pytest.approx([0.0, 0.2, 0.0, 0.8])
     with pytest.raises(ValueError, match="no policy tokens"):
         make_experience(Episode(Problem("p", "q?", "1"), "direct"), reward, "terminal")
+
+
+def test_minibatches_hold_whole_episodes_and_microbatches_cut_over_their_rows():
+    batch = make_calls_batch(12)
+    parts = minibatches(batch, 4, torch.Generator().manual_seed(0))
+    assert sorted(item.problem_id for part in parts for item in part) == sorted(item.problem_id for item in batch)
+    pairs = [row.pair for item in batch for row in item.rows]
+    groups = microbatches(pairs, 60, padded=True)
+    assert sorted(index for group in groups for index in group) == list(range(len(pairs)))
+    owner = [item.problem_id for item in batch for _ in item.rows]
+    assert any(len({owner[index] for index in group}) > 1 for group in groups)
+    assert len({place for place, group in enumerate(groups) for index in group if owner[index] == "p5"}) > 1

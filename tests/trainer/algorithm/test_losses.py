@@ -215,3 +215,25 @@ def test_engine_gap_leaves_out_completions_that_a_push_fell_into():
     mask = torch.tensor([[True, True, False], [True, True, True], [True, False, False]])
     current = torch.tensor([[True, True, False], [False, True, True], [False, False, True]])
     assert losses.engine_gap(learner, engine, mask, current).tolist() == pytest.approx([0.0, 1e-6])
+
+
+def test_engine_gap_looks_at_each_call_of_a_row_by_itself():
+    learner, engine = torch.zeros(2, 6), torch.tensor([[0.1, 0.2, 9.0, 0.3, 0.4, 9.0], [9.0, 9.0, 0.5, 0.6, 0.7, 0.8]])
+    # Calls of two tokens, a gap and two; of two, two and two.
+    mask = torch.tensor([[True, True, False, True, True, False], [True] * 6])
+    ends = torch.tensor([[False, True, False, False, True, False], [False, True] * 3])
+    current = torch.tensor([[True, True, False, True, True, True], [True, False, True, True, True, True]])
+    found = losses.engine_gap(learner, engine, mask, current, ends)
+    assert found.tolist() == pytest.approx([0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8])
+    current[0, 4] = False
+    assert losses.engine_gap(learner, engine, mask, current, ends).tolist() == pytest.approx(
+        [0.1, 0.2, 0.5, 0.6, 0.7, 0.8]
+    )
+
+
+def test_a_sequence_mean_over_several_rows_is_over_the_tokens_of_all():
+    mask = torch.tensor([[True, True, False], [True, False, False], [True, True, True]])
+    each = torch.where(mask, torch.tensor([[1.0, 2.0, 0.0], [6.0, 0.0, 0.0], [1.0, 1.0, 4.0]]), 0.0)
+    # The first two rows are one sequence: 9 / 3; the third is 6 / 3.
+    found = losses.aggregate(each, mask, "sequence_mean", 6.0, 2.0, torch.tensor([3, 3, 3]))
+    assert found.item() == pytest.approx(2.5)

@@ -62,7 +62,9 @@ def first_steps(configs):
         learner = learner_for(config, port)
         batch = make_batch(12)
         own = learner.prepare_batch(batch, 5).proximal
-        batch = [replace(item, logprobs=own[row, : len(item.token_ids)].tolist()) for row, item in enumerate(batch)]
+        for index, item in enumerate(batch):
+            logprobs = own[index, : len(item.rows[0].token_ids)].tolist()
+            batch[index] = replace(item, rows=[replace(item.rows[0], logprobs=logprobs)])
         metrics = learner.train_step(batch)
         expected = learner.probe(batch)[1]
         again = learner.probe(batch)[1]

@@ -129,7 +129,7 @@ def broken(config, place: str, port: int):
     before = parameters(learner)
     batch = make_batch(seed=1)
     if place == "loss":
-        batch[3].rewards[-1] = math.nan
+        batch[3].rows[0].rewards[-1] = math.nan
     else:
         for parameter in learner.model.parameters():
             parameter.register_hook(lambda gradient: gradient * math.nan)

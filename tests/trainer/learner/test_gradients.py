@@ -12,7 +12,9 @@ instead of zeros, so that every path carries a gradient. The cases cover, not mu
   instead of kept, packed or padded;
 - shared, separate and no critic; every estimator; both aggregations; KL in the reward and in the loss; full and LoRA,
   those that differ in what DeepSpeed sees (LoRA, a separate critic) with ZeRO 3 too;
-- several minibatches, and a number of sequences that ranks and minibatches do not divide.
+- several minibatches, and a number of sequences that ranks and minibatches do not divide;
+- episodes of one to six policy calls, those that go on from one another in one row and in rows of their own, with every
+  ZeRO stage, one and two ranks, padded and packed, full and LoRA, with a discount between calls, both aggregations.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import math
 import re
 import statistics
 import traceback
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -29,7 +32,7 @@ import torch
 from conf.schema.places import ROOT
 from rollout.engine.weight_update import merged
 from tests.ports import free_port
-from tests.trainer.ranks import configure, gathered, learner_processes, make_batch, parameters
+from tests.trainer.ranks import configure, gathered, learner_processes, make_batch, make_calls_batch, parameters
 from trainer.algorithm.experience import Experience
 from trainer.learner.learner import Learner
 from trainer.tracking.metrics_catalogue import CATALOGUE
@@ -49,6 +52,7 @@ GRADIENT = [
 GAE = ["algorithm.lam=0.9", "algorithm.gamma=0.95", "algorithm.entropy_coef=0.01", "algorithm.kl=reward"]
 LORA = [*GAE, "+model.lora={rank: 4, alpha: 8}"]
 GROUPS = ["algorithm.group_size=2", "algorithm.kl=loss"]
+BY_THIRDS = ["algorithm.minibatches=3", "learner.lr=0.01", "learner.critic_lr=0.01"]
 FAMILIES = {
     "gae": GAE,
     "lora": LORA,
@@ -58,10 +62,17 @@ FAMILIES = {
     "rloo": ["algorithm=rloo", *GROUPS, "+model.lora={rank: 4, alpha: 8}", "algorithm.kl=reward"],
     "reinforce++": ["algorithm=reinforce_plus_plus", "algorithm.gamma=0.9", "algorithm.kl=loss"],
     # Later minibatches meet weights that earlier ones moved, so this one's rate is an ordinary one.
-    "minibatches": [*GAE, "algorithm.minibatches=3", "learner.lr=0.01", "learner.critic_lr=0.01"],
+    "minibatches": [*GAE, *BY_THIRDS],
+    # Episodes of several policy calls.
+    "calls": [*GAE, "algorithm.call_gamma=0.8"],
+    "calls lora": [*LORA, "algorithm.call_gamma=0.8", "algorithm.loss_aggregation=sequence_mean"],
+    "calls grpo": ["algorithm=grpo", *GROUPS],
+    "calls minibatches": [*GAE, *BY_THIRDS, "algorithm.call_gamma=0.8"],
 }
 ALL, SOME, ONE = 8192, 100, 16  # tokens a micro-batch
 PACKED = ("learner.packing=packed",)
+# Every policy call in a row of its own; no override.
+UNMERGED = "unmerged"
 CHUNKED = ("learner.logits_per_chunk=2000",)
 RECOMPUTED = ("learner.gradient_checkpointing=true",)
 # Ranks, ZeRO stage, tokens a micro-batch, and what else is set.
@@ -84,7 +95,19 @@ CASES = [
     *[("gae", *cut, *CHUNKED) for cut in [(1, 1, ALL), (2, 2, SOME), (2, 3, ONE)]],
     *[("lora", 2, 3, SOME, *CHUNKED), ("separate", 1, 2, ALL, *CHUNKED, *PACKED)],
     *[("gae", 2, 3, ALL, *RECOMPUTED, *CHUNKED, *PACKED)],
+    *[("calls", *cut) for cut in [(1, 1, ALL), (1, 0, ONE), (2, 3, SOME), (2, 2, ONE)]],
+    *[("calls", *cut, *PACKED) for cut in [(1, 1, ALL), (2, 1, SOME)]],
+    *[("calls", *cut, UNMERGED) for cut in [(1, 1, ALL), (1, 3, ONE), (2, 2, SOME)]],
+    *[("calls", *cut, UNMERGED, *PACKED) for cut in [(1, 2, SOME), (2, 0, ALL)]],
+    *[("calls lora", 1, 1, ALL), ("calls lora", 2, 3, SOME), ("calls lora", 1, 2, ALL, UNMERGED)],
+    *[("calls lora", 2, 1, SOME, UNMERGED, *PACKED)],
+    *[("calls grpo", 1, 1, ALL), ("calls grpo", 2, 2, ONE), ("calls grpo", 1, 3, SOME, UNMERGED)],
+    *[("calls grpo", 2, 1, ALL, UNMERGED, *PACKED)],
+    *[("calls minibatches", 1, 1, ALL), ("calls minibatches", 2, 1, ONE), ("calls minibatches", 2, 3, ALL, UNMERGED)],
 ]
+
+# The first test waits for all cases.
+pytestmark = pytest.mark.timeout(1500)
 
 
 # Prompts and completions of stage 1.
@@ -98,14 +121,18 @@ def descent(groups, betas, weight_decay):
 def run_cases(rank: int, port: int, cases, results) -> None:
     try:
         for case, config in cases:
-            result = run_case(rank, port, config)
+            result = run_case(rank, port, config, batch_of(case[0], merged=UNMERGED not in case))
             if rank == 0:
                 results.put((case, result))
     except Exception:  # noqa: BLE001 - handed to the test
         results.put((None, traceback.format_exc()))
 
 
-def run_case(rank: int, port: int, config):
+def batch_of(family: str, merged: bool = True) -> list[Experience]:
+    return make_calls_batch(merged=merged) if "calls" in family else make_batch()
+
+
+def run_case(rank: int, port: int, config, batch: list[Experience]):
     """Metrics, gradient, weights at the start, with one rank what was taken up, stage 1's losses of one and of three
     texts, and whether what would be sent to an engine is what is trained."""
     learner = Learner(config, rank)
@@ -113,7 +140,7 @@ def run_case(rank: int, port: int, config):
     torch.optim.AdamW = descent
     torch.nn.init.zeros_ = lambda tensor: torch.nn.init.normal_(tensor, std=0.2)
     learner.setup(config.model.path, "ppo")
-    before, batch = parameters(learner), make_batch()
+    before = parameters(learner)
     record = vars(learner.prepare_batch(batch, 5)) if config.learner.ranks == 1 else {}
     losses = [learner.sft_loss(TEXTS[:count]) for count in (1, 3)]
     metrics = learner.train_step(batch)
@@ -155,7 +182,7 @@ def found(tiny_model: Path):
                     f"learner.ranks={ranks}",
                     f"learner.zero_stage={case[2]}",
                     f"learner.max_tokens_per_microbatch={case[3]}",
-                    *case[4:],
+                    *(override for override in case[4:] if override != UNMERGED),
                 ),
             )
             for case in CASES
@@ -194,7 +221,7 @@ def test_the_gradient_is_the_same_however_the_batch_is_cut(found, case):
     assert gradient.keys() == base.keys()
     assert all((start[name] == base_start[name]).all() for name in start)
     # Where weights moved by ordinary steps, their rounding is in the change.
-    limit = 1e-4 if case[0] == "minibatches" else 1e-5
+    limit = 1e-4 if "minibatches" in case[0] else 1e-5
     for name in base:
         assert abs(base[name]).max() > 0, name
         assert abs(gradient[name] - base[name]).max() < limit * abs(base[name]).max(), name
@@ -210,15 +237,17 @@ def test_a_held_out_loss_is_the_same_however_the_texts_are_shared_out(found):
         assert one != pytest.approx(three, rel=1e-3)
 
 
-def reference_advantages(rewards, values, config) -> list[list[float]]:
-    """GAE of every sequence by its textbook recursion, whitened over all tokens."""
+def reference_advantages(rewards, values, config, batch: list[Experience]) -> list[list[float]]:
+    """GAE of every episode of a batch whose rows are a call each, by its textbook recursion."""
     algorithm, found = config.algorithm, []
     for row, (paid, worth) in enumerate(zip(rewards, values, strict=True)):
         found.append([0.0] * len(paid))
         following = 0.0
+        ends = list(accumulate(len(call.token_ids) for call in batch[row].rows))
         for t in reversed(range(len(paid))):
             after = worth[t + 1] if t + 1 < len(paid) else 0.0
-            following = paid[t] + algorithm.gamma * after - worth[t] + algorithm.gamma * algorithm.lam * following
+            gamma = algorithm.gamma * (algorithm.call_gamma if t + 1 in ends else 1.0)
+            following = paid[t] + gamma * after - worth[t] + gamma * algorithm.lam * following
             found[row][t] = following
     return found
 
@@ -229,58 +258,68 @@ def whitened(rows: list[list[float]]) -> list[list[float]]:
     return [[(value - mean) / deviation for value in row] for row in rows]
 
 
+def paid(experience: Experience) -> list[float]:
+    """The rewards of an episode's tokens, whose rows are a call each."""
+    return [reward for row in experience.rows for reward in row.rewards]
+
+
 def group_scores(batch: list[Experience]) -> list[list[float]]:
     """Each sequence's score less its group's mean, over its deviation, for all of its tokens."""
     found = []
     for experience in batch:
-        scores = [sum(other.rewards) for other in batch if other.group == experience.group]
+        scores = [sum(paid(other)) for other in batch if other.group == experience.group]
         spread = statistics.stdev(scores) + 1e-6 if len(scores) > 1 else 1.0
-        found.append([(sum(experience.rewards) - statistics.fmean(scores)) / spread] * len(experience.token_ids))
+        found.append([(sum(paid(experience)) - statistics.fmean(scores)) / spread] * len(paid(experience)))
     return found
 
 
-@pytest.mark.parametrize("family", ["gae", "grpo"])
+@pytest.mark.parametrize("family", ["gae", "grpo", "calls", "calls grpo"])
 def test_the_gradient_is_that_of_a_plain_loop(tiny_model, found, family):
-    """Sequence by sequence in float64, with nothing of the learner: Hugging Face's model and autograd."""
+    """Call by call in float64, with nothing of the learner: Hugging Face's model and autograd."""
     from transformers import AutoModelForCausalLM
 
     config = configure(tiny_model, *GRADIENT, *FAMILIES[family])
     _, gradient, start, *_ = found[bases()[family]]
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float64)
     head = torch.nn.Linear(64, 1, dtype=torch.float64)
-    if family == "gae":
+    critic = "grpo" not in family
+    if critic:
         head.load_state_dict({name: torch.tensor(start[f"value_head.{name}"]) for name in ("weight", "bias")})
-    batch, rows = make_batch(), []
+    batch, rows = batch_of(family, merged=False), []
     for experience in batch:
-        output = model(torch.tensor([experience.prompt_ids + experience.token_ids]), output_hidden_states=True)
-        before = slice(len(experience.prompt_ids) - 1, -1)
-        logs = output.logits[0, before].log_softmax(-1)
-        chosen = logs[torch.arange(len(experience.token_ids)), torch.tensor(experience.token_ids)]
-        rows.append((chosen, head(output.hidden_states[-1][0, before])[:, 0], -(logs.exp() * logs).sum(-1)))
+        of_calls = []
+        for call in experience.rows:
+            output = model(torch.tensor([call.prompt_ids + call.token_ids]), output_hidden_states=True)
+            before = slice(len(call.prompt_ids) - 1, -1)
+            logs = output.logits[0, before].log_softmax(-1)
+            chosen = logs[torch.arange(len(call.token_ids)), torch.tensor(call.token_ids)]
+            values = head(output.hidden_states[-1][0, before])[:, 0]
+            of_calls.append((chosen, values, -(logs.exp() * logs).sum(-1)))
+        rows.append([torch.cat(parts) for parts in zip(*of_calls, strict=True)])
     raw = (
-        reference_advantages([e.rewards for e in batch], [values.tolist() for _, values, _ in rows], config)
-        if family == "gae"
+        reference_advantages(list(map(paid, batch)), [values.tolist() for _, values, _ in rows], config, batch)
+        if critic
         else group_scores(batch)
     )
-    advantages = whitened(raw) if family == "gae" else raw
+    advantages = whitened(raw) if critic else raw
     sums = []
     for experience, (chosen, values, entropies), row, plain in zip(batch, rows, advantages, raw, strict=True):
         total = torch.zeros((), dtype=torch.float64)
-        for t, behaviour in enumerate(experience.logprobs):
+        for t, behaviour in enumerate(logprob for call in experience.rows for logprob in call.logprobs):
             weight = min(math.exp(chosen[t].item() - behaviour), 2.0)
             total = total - weight * (chosen[t] - chosen[t].detach()).exp() * row[t]
-            if family == "gae":
+            if critic:
                 target = plain[t] + values[t].item()
                 total = total + 0.5 * 0.5 * (values[t] - target) ** 2 - 0.01 * entropies[t]
         sums.append(total)
-    lengths = [len(experience.token_ids) for experience in batch]
-    if family == "gae":
+    lengths = list(map(len, raw))
+    if critic:
         loss = sum(sums) / sum(lengths)
     else:
         loss = sum(total / length for total, length in zip(sums, lengths, strict=True)) / len(batch)
     loss.backward()
     expected = {f"lm.{name}": value.grad for name, value in model.named_parameters()}
-    if family == "gae":
+    if critic:
         expected |= {f"value_head.{name}": value.grad for name, value in head.named_parameters()}
     assert gradient.keys() == expected.keys()
     for name, value in expected.items():
@@ -292,12 +331,12 @@ def test_the_kl_term_is_charged_a_token_before_advantages_are_formed(tiny_model,
     record = found[bases()["lora"]][3]
     batch, rewards, values = make_batch(), [], []
     for row, experience in enumerate(batch):
-        length = len(experience.token_ids)
+        length = len(paid(experience))
         kl = record["proximal"][row, :length].astype(float) - record["reference"][row, :length]
         assert abs(kl).max() > 0.1
-        rewards.append([paid - 0.1 * charge for paid, charge in zip(experience.rewards, kl, strict=True)])
+        rewards.append([reward - 0.1 * charge for reward, charge in zip(paid(experience), kl, strict=True)])
         values.append(record["values"][row, :length].astype(float).tolist())
-    raw = reference_advantages(rewards, values, config)
+    raw = reference_advantages(rewards, values, config, batch)
     for row, (advantages, targets) in enumerate(zip(whitened(raw), raw, strict=True)):
         length = len(advantages)
         assert record["advantages"][row, :length].tolist() == pytest.approx(advantages, abs=1e-5)

@@ -11,6 +11,7 @@ from conf.schema.base import ConfigError
 from tests.ports import free_port
 from tests.trainer.ranks import configure, gathered, learner_processes, make_batch, parameters
 from trainer.algorithm.experience import Experience
+from trainer.algorithm.rows import Row
 from trainer.learner.learner import Learner, NonFiniteLoss
 
 
@@ -49,7 +50,7 @@ def lora_rank(config, folder: str):
     learner.save(folder)
     rows, expected = learner.probe(batch)
     try:
-        bad = [Experience("bad", [1], [2], [float("nan")], [0], [1.0])]
+        bad = [Experience("bad", [Row([1], [2], [float("nan")], [0], [1.0])])]
         learner.train_step(bad)
         raised = ""
     except NonFiniteLoss as error:

@@ -12,6 +12,7 @@ from rollout.records import Decomposition, Episode
 from tests.trainer.fakes import Worker
 from tests.trainer.loop import GROUPS, scored, train
 from trainer.stages.drops import Drops, NothingToTrainOn, what_was_wrong
+from trainer.stages.sample_groups import trainable
 
 
 class Failing(Worker):
@@ -73,6 +74,8 @@ def test_a_row_of_drops_is_told_when_it_has_doubled():
 def test_what_was_wrong_has_one_name():
     good = scored(0, [0])
     assert what_was_wrong(replace(good, reward=replace(good.reward, error="ValueError: poison"))) == "not scored"
-    assert what_was_wrong(replace(good, episode=replace(good.episode, policy=None))) == "no policy tokens"
-    too_long = replace(good.episode, policy=None, decomposition=Decomposition("", [], invalid="prompt_too_long"))
+    assert what_was_wrong(replace(good, episode=replace(good.episode, calls=[]))) == "no policy tokens"
+    assert what_was_wrong(scored(0, [], later=[[], []])) == "no policy tokens"
+    assert trainable(scored(0, [], later=[[4], []])), "one of its calls has a token"
+    too_long = replace(good.episode, calls=[], decomposition=Decomposition("", [], invalid="prompt_too_long"))
     assert what_was_wrong(replace(good, episode=too_long)) == "prompt_too_long"

@@ -11,7 +11,7 @@ from rich.console import Console
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.data.chained import Chained
-from rollout.records import Attempt, Episode, PolicySample
+from rollout.records import Attempt, Episode, PolicyCall
 from tests.trainer.fakes import Group
 from trainer.run import Run
 from trainer.stages.evaluation import Evaluator, eval_jobs, summarize
@@ -70,8 +70,8 @@ class Judged:
 
     async def run(self, jobs):
         self.jobs = list(jobs)
-        samples = [PolicySample([1], [2, 3], [0.0, 0.0], self.versions) for _ in jobs]
-        episodes = [Episode(job.problem, "daslam", policy=sample) for job, sample in zip(jobs, samples, strict=True)]
+        samples = [PolicyCall("decompose", [1], [2, 3], [0.0, 0.0], self.versions) for _ in jobs]
+        episodes = [Episode(job.problem, "daslam", calls=[sample]) for job, sample in zip(jobs, samples, strict=True)]
         rewards = [Reward({}, 1.0, {}, [], float(index < self.right), None) for index in range(len(jobs))]
         return [Scored(*item) for item in zip(jobs, episodes, rewards, strict=True)]
 

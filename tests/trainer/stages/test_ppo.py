@@ -11,7 +11,7 @@ import pytest
 from ray.exceptions import RayActorError
 
 from rollout.jobs import Job, NotReady, Outcome, sampling_seed
-from rollout.records import Episode, PolicySample, Problem
+from rollout.records import Episode, PolicyCall, Problem
 from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, train
 from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeout
@@ -20,7 +20,7 @@ from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeo
 @pytest.mark.parametrize("staleness", [0, 1, 3])
 @pytest.mark.parametrize("learner_delay", [0.0, 0.02])
 def test_staleness_is_bounded_and_every_problem_trained_once(staleness, learner_delay):
-    workers = [Worker(1), Worker(2)]
+    workers = [Worker(1), Worker(2, calls=3)]
     result, group, rows, _ = asyncio.run(train(workers, staleness, learner_delay=learner_delay))
     assert result.version == 12
     assert [row[0] for row in rows] == list(range(1, 13))
@@ -144,8 +144,8 @@ class HasSlowEpisode(Worker):
         first = self.version
         if job.id == 3:
             await self.release.wait()
-            sample = PolicySample([1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
-            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", policy=sample)))
+            sample = PolicyCall("decompose", [1, 2], [3, 4], [-0.5, -0.5], [first, self.version])
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", calls=[sample])))
         else:
             await super()._run(job, life)
 
@@ -172,10 +172,10 @@ def test_a_slow_episode_holds_no_batch_and_goes_on_over_weight_changes(staleness
     if staleness == 1:
         # On a busy machine another may be slow as well.
         assert result.refused >= 1, "begun with weights too old by then, and done anew"
-        assert min(slow.versions) >= held_up[0] - 1
+        assert min(slow.rows[0].versions) >= held_up[0] - 1
     else:
         assert result.refused == 0
-        assert slow.versions[0] == 0 < 6 <= slow.versions[1], "one episode, weights of two versions"
+        assert slow.rows[0].versions[0] == 0 < 6 <= slow.rows[0].versions[1], "one episode, weights of two versions"
 
 
 class SlowToReturn(Worker):
@@ -228,7 +228,7 @@ def test_admissions_never_reach_a_worker_that_is_coming_back_and_nothing_is_trai
     assert pipeline.counts["restarts"] >= 3
     assert [worker.early for worker in workers] == [0, 0]
     assert set((workers[0].given + workers[1].given).values()) == {1}
-    trained = Counter((item.problem_id, tuple(item.token_ids)) for batch in group.batches for item in batch)
+    trained = Counter((item.problem_id, tuple(item.rows[0].token_ids)) for batch in group.batches for item in batch)
     assert len(trained) == 15 * 8
     assert set(trained.values()) == {1}
     assert not result.in_flight._scored

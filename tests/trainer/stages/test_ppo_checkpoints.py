@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from rollout.jobs import sampling_seed
 from rollout.records import RecordError
 from tests.trainer.fakes import Group, Worker, write_checkpoint
 from tests.trainer.loop import GROUPS, make_pipeline, problems, scored
+from trainer.algorithm.experience import make_experience
 from trainer.run_folder.checkpoints import STATE, CheckpointLacks, newest
 from trainer.run_folder.files import begin_folder, complete, cut, prune, read_rows
 from trainer.run_folder.resume import check_resumable
@@ -25,7 +27,7 @@ from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
 from trainer.tracking.tracker import Tracker
 from trainer.workers.recorded_pipeline import Replay, read_recording
-from trainer.workers.scored_episode_json import read_scored, write_scored
+from trainer.workers.scored_episode_json import read_scored, scored_row, write_scored
 
 # -- the controller ----------------------------------------------------------------------------------------------
 
@@ -247,7 +249,7 @@ def recording(path: Path, versions: list[int]) -> Path:
 
 def test_a_recorded_episode_is_read_as_it_was(tmp_path):
     item = scored(3, [1, 2], total=0.1 + 0.2)
-    assert read_scored(recording(tmp_path / "a", [1]))[0].episode.policy.versions == [1, 1]
+    assert read_scored(recording(tmp_path / "a", [1]))[0].episode.token_versions == [1, 1]
     write_scored(tmp_path / "b", [item])
     assert read_scored(tmp_path / "b") == [item]
 
@@ -276,10 +278,65 @@ def test_a_recording_that_does_not_fit_is_refused(tmp_path, versions, named):
 def test_a_line_that_is_no_episode_is_refused_by_number(tmp_path):
     path = recording(tmp_path / "recorded.jsonl", [0, 0])
     row = json.loads(path.read_text().splitlines()[0])
-    row["policy"]["logprobs"] = [0.0]
+    row["calls"][0]["logprobs"] = [0.0]
     path.write_text(path.read_text() + json.dumps(row) + "\n")
     with pytest.raises(RecordError, match=r"recorded\.jsonl, line 3: .*one entry a token"):
         read_scored(path)
+
+
+def test_a_recorded_episode_of_several_calls_is_read_as_it_was(tmp_path):
+    item = scored(3, [1, 2], 0.25, later=[[], [2, 3, 3]])
+    item = replace(item, reward=replace(item.reward, by_call=[0.5, 0.0, -0.25]))
+    write_scored(tmp_path / "a", [item])
+    assert read_scored(tmp_path / "a") == [item]
+    assert make_experience(item.episode, item.reward, "call") == make_experience(
+        read_scored(tmp_path / "a")[0].episode, item.reward, "call"
+    )
+
+
+def test_a_recording_of_an_earlier_version_has_one_call(tmp_path):
+    item = scored(3, [1, 2])
+    row = scored_row(item)
+    (call,) = row.pop("calls")
+    row["policy"] = {name: value for name, value in call.items() if name not in ("purpose", "text")}
+    del row["reward"]["by_call"]
+    for name in ("concepts", "refused", "decomposer_tokens", "verifier_tokens", "verifier_prompt_tokens"):
+        del row["episode"][name]
+    (tmp_path / "a").write_text(json.dumps(row) + "\n")
+    assert read_scored(tmp_path / "a") == [item]
+
+
+@pytest.mark.parametrize(
+    ("later", "named"),
+    [
+        ([[1], [1, 0]], "line 3 was sampled by weight versions 0 to 1 and would be trained on at version 1"),
+        ([[], [1, 2]], "line 3 was sampled by weight versions 1 to 2 and would be trained on at version 1"),
+        ([[], [1]], ""),
+    ],
+)
+def test_the_oldest_and_the_newest_token_of_all_calls_decide_whether_a_recording_fits(tmp_path, later, named):
+    config = compose(
+        ["algorithm.steps=2", "algorithm.batch_size=2", "algorithm.minibatches=1", "controller.max_staleness=0"]
+    )
+    write_scored(tmp_path / "a", [scored(0, [0]), scored(1, [0]), scored(2, [1], later=later), scored(3, [1])])
+    if not named:
+        assert len(read_recording(tmp_path / "a", config)) == 4
+        return
+    with pytest.raises(RecordError, match=named):
+        read_recording(tmp_path / "a", config)
+
+
+def test_a_recorded_call_has_one_of_each_for_every_token_and_an_episode_has_a_token(tmp_path):
+    write_scored(tmp_path / "a", [scored(0, [0]), scored(1, [0, 0], later=[[0]])])
+    rows = [json.loads(line) for line in (tmp_path / "a").read_text().splitlines()]
+    rows[1]["calls"][1]["versions"] = [0, 0]
+    (tmp_path / "a").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(RecordError, match=r"line 2: .*one entry a token"):
+        read_scored(tmp_path / "a")
+    for empty in (scored(0, [], later=[[]]), replace(scored(0, []), episode=replace(scored(0, []).episode, calls=[]))):
+        write_scored(tmp_path / "a", [empty])
+        with pytest.raises(RecordError, match="one or more in all"):
+            read_scored(tmp_path / "a")
 
 
 def test_a_replay_gives_the_recorded_episodes_in_their_order_to_the_ids_asked_for():

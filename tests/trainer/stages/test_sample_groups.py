@@ -24,7 +24,8 @@ def check_groups(group, steps=12, batch=8, size=4):
             members = [item for item in found if item.group == number]
             assert len(members) == size
             assert len({item.problem_id for item in members}) == 1
-            assert len({item.token_ids[1] for item in members}) == size, "the stand-in's second token is its seed"
+            seeds = {item.rows[0].token_ids[1] for item in members}
+            assert len(seeds) == size, "the stand-in's second token is its seed"
             problems_seen[members[0].problem_id] += 1
     assert len(problems_seen) == steps * batch // size
     assert set(problems_seen.values()) <= {1}

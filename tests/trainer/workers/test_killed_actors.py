@@ -13,7 +13,7 @@ import ray
 from conf.schema.places import ROOT
 from rewards.reward import Reward
 from rollout.jobs import Job, NotReady, Outcome
-from rollout.records import Episode, PolicySample, Problem, opened
+from rollout.records import Episode, PolicyCall, Problem, opened
 from trainer.workers.pipeline import Pipeline
 
 COUNT = 40
@@ -52,8 +52,8 @@ class Runs:
             await asyncio.sleep(0.05)
             with open(self.notes, "a") as notes:
                 notes.write(f"{job.id}\n")
-            sample = PolicySample([1], [job.id], [-0.5], [0])
-            done.put_nowait(Outcome(job, Episode(job.problem, "daslam", policy=sample)))
+            sample = PolicyCall("decompose", [1], [job.id], [-0.5], [0])
+            done.put_nowait(Outcome(job, Episode(job.problem, "daslam", calls=[sample])))
 
     async def collect(self, wait_s):
         if self.done is None:
@@ -117,7 +117,7 @@ def test_a_killed_process_costs_no_episode_and_none_comes_twice(cluster, tmp_pat
 
     early, found, counts = asyncio.run(go())
     assert sorted(item.job.id for item in found) == list(range(COUNT))
-    assert all(item.episode.policy.token_ids == [item.job.id] for item in found)
+    assert all(item.episode.calls[0].token_ids == [item.job.id] for item in found)
     assert all(item.reward.error is None for item in found)
     runs = Counter(int(line) for line in (tmp_path / "notes").read_text().split())
     assert all(runs[identity] == 1 for identity in early), "what had arrived was run again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pickle
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from ray.exceptions import ObjectLostError, RayActorError
@@ -18,7 +19,7 @@ from rollout.records import (
     Episode,
     EpisodeFacts,
     PackedEpisode,
-    PolicySample,
+    PolicyCall,
     Problem,
     Turn,
     opened,
@@ -37,10 +38,11 @@ REWARD = Reward({"correctness": 0.5}, 0.25, {}, [0.25, 0.0], 1.0, 0.0, measures=
 
 
 def episode(tokens: int = 3) -> Episode:
-    sample = PolicySample([1, 2], list(range(tokens)), [-0.1] * tokens, [4, 2, 7][:tokens], subquestion_ends=[0, 2])
+    versions = [4, 2, 7][:tokens]
+    call = PolicyCall("decompose", [1, 2], list(range(tokens)), [-0.1] * tokens, versions, subquestion_ends=[0, 2])
     plan = Decomposition("a?\nb?", ["a?", "b?"], invalid="too_many")
     return Episode(
-        PROBLEM, "daslam", Attempt("?"), plan, [Turn("a?", "1", "1")], Attempt("2", "2"), 2, "ok", sample, 40, 1.5
+        PROBLEM, "daslam", Attempt("?"), plan, [Turn("a?", "1", "1")], Attempt("2", "2"), 2, "ok", [call], 40, 1.5
     )
 
 
@@ -49,7 +51,7 @@ def travelled(value):
 
 
 def test_the_facts_are_what_the_controller_needs():
-    assert episode().facts == EpisodeFacts("ok", "too_many", 2, 3, 40, (2, 7))
+    assert episode().facts == EpisodeFacts("ok", "too_many", 2, 3, 40, (2, 7), 1)
     assert Episode(PROBLEM, "direct", outcome="solver_timeout").facts == EpisodeFacts(
         "solver_timeout", None, None, 0, 0, ()
     )
@@ -78,6 +80,28 @@ def test_packed_and_open_samples_give_the_same_files_metrics_and_experience():
     experience = sample_experience(packed, "subquestion", 4)
     assert travelled(experience).open() == make_experience(episode(), REWARD, "subquestion", 4)
     assert sample_experience(plain, "subquestion", 4) == experience.open()
+
+
+def test_episodes_of_several_calls_arrive_whole_and_are_paid_by_call():
+    calls = [
+        PolicyCall("next", [1, 2], [3, 4], [-0.1, -0.2], [4, 4], text="a?"),
+        PolicyCall("next", [1, 2, 3, 4, 9], [5], [-0.3], [5], text="b?"),
+        PolicyCall("solve", [7, 8], [6, 6], [-0.4, -0.5], [5, 6], text="1"),
+    ]
+    spoken = replace(episode(), calls=calls)
+    reward = replace(REWARD, total=1.0, by_call=[0.25, 0.5, 0.0])
+    packed = PackedScored(Job(5, PROBLEM, "lm2", 1), spoken.packed(), reward)
+    assert packed.facts == EpisodeFacts("ok", "too_many", 2, 5, 40, (4, 6), 3)
+    assert travelled(packed).open() == Scored(packed.job, spoken, reward)
+    experience = travelled(sample_experience(packed, "call", 4)).open()
+    assert experience == make_experience(spoken, reward, "call", 4)
+    assert [(row.pair, row.gaps, row.rewards) for row in experience.rows] == [
+        (([1, 2], [3, 4, 9, 5]), [(2, 3)], [0.0, 0.25, 0.0, 0.5]),
+        (([7, 8], [6, 6]), [], [0.0, 0.25]),
+    ]
+    assert episode_metrics([packed])["episode/calls"] == 3
+    assert episode_record(packed)["token_versions"] == [4, 6]
+    assert [call["text"] for call in episode_record(packed)["calls"]] == ["a?", "b?", "1"]
 
 
 # -- through the pipeline ------------------------------------------------------------------------------------------
