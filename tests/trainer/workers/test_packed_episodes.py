@@ -178,7 +178,7 @@ class Closed(Group):
     async def train_step(self, batch):
         self.batches.append(batch)
         self.version += 1
-        return {"staleness/max": 0.0}
+        return {"staleness/max": 0.0, "throughput/learner_tokens_s": 1.0, "time/learn": 1.0}
 
 
 def test_the_controller_opens_no_episode(monkeypatch):
