@@ -106,6 +106,9 @@ CASES = [
     *[("calls minibatches", 1, 1, ALL), ("calls minibatches", 2, 1, ONE), ("calls minibatches", 2, 3, ALL, UNMERGED)],
 ]
 
+# The first test waits for all cases.
+pytestmark = pytest.mark.timeout(1500)
+
 
 # Prompts and completions of stage 1.
 TEXTS = [("Q: How many?\n", "How many pens?"), ("Q:\n", "Rosa"), ("Q: How many stamps?\n", "How many cups has Max?")]
