@@ -22,8 +22,9 @@ def check_models(config: Config) -> None:
         return
     key, path = "model.path" if config.start_from is None else "start_from", config.decomposer_path
     _check_name(key, path)
-    if isinstance(config.solver, VllmSolver):
-        _check_name("solver.path", model_path(config.solver.path))
+    for role, frozen in (("solver", config.solver), ("verifier", config.verifier)):
+        if isinstance(frozen, VllmSolver):
+            _check_name(f"{role}.path", model_path(frozen.path))
     if "sft" in config.stages and not _has_end_token(path):
         raise ConfigError(
             f"{key}: the tokenizer of '{path}' has no end-of-text token (eos_token), which stage sft teaches; allowed "

@@ -1,14 +1,14 @@
-"""A served solver is asked one short question before anything is started: what it turns down is said in seconds."""
+"""A served solver or verifier is asked one short question before anything starts, and what it refuses is said."""
 
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.solver import OpenAISolver
-from rollout.solvers.base import SolverMisconfigured, Usage
+from rollout.solvers.base import SolverMisconfigured, Usage, for_role
 
 if TYPE_CHECKING:
     from rollout.solvers.openai import OpenAISolver as Server
@@ -18,16 +18,23 @@ RETRIES = 1
 
 
 def check_solver(config: Config) -> Usage:
-    """Return what the question took, nothing where no server is to be asked. Raises ConfigError, in one line with the
-    key to change. On a cluster that is joined, the solver's actor asks: the key and the way to the server are there."""
-    settings = config.solver
-    if not isinstance(settings, OpenAISolver) or config.cluster.address is not None or config.rollout.replay:
+    """Return what the question took the solver, nothing where no server is to be asked; a verifier is asked too. Raises
+    ConfigError, in one line with the key to change. On a cluster that is joined, the actors ask: the key and the way to
+    the server are there."""
+    if config.cluster.address is not None or config.rollout.replay:
+        return Usage()
+    _check("verifier", config.verifier, config.seed)
+    return _check("solver", config.solver if config.policy.asks_frozen_solver else None, config.seed)
+
+
+def _check(role: str, settings: Any, seed: int) -> Usage:
+    if not isinstance(settings, OpenAISolver):
         return Usage()
     once = {"max_retries": min(settings.max_retries, RETRIES), "timeout_s": settings.request_timeout_s}
     try:
-        return ask_server(settings.model_copy(update=once), config.seed)
+        return ask_server(settings.model_copy(update=once), seed)
     except SolverMisconfigured as error:
-        raise ConfigError(str(error)) from None
+        raise ConfigError(for_role(str(error), role)) from None
 
 
 def ask_server(settings: OpenAISolver, seed: int = 0) -> Usage:

@@ -57,10 +57,11 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
             others = [text for text in overrides if not _is_choice(text, "cluster")]
             values["solver"] = made([*others, "cluster=laptop"])["solver"]
     except ConfigCompositionException as error:
-        # Which keys the solver has depends on its backend, which the chosen options alone tell.
+        # Which keys solver and verifier have depends on their backends, which the chosen options alone tell.
         options = [text for text in overrides if text.startswith(SEARCHED) or _is_choice(text)]
-        solver = hydra_compose("config", overrides=options).solver
-        raise ConfigError(_one_line(error, backend_of(OmegaConf.to_container(solver)))) from None
+        group = "verifier" if "'verifier." in str(error) else "solver"
+        chosen: Any = OmegaConf.to_container(hydra_compose("config", overrides=options))
+        raise ConfigError(_one_line(error, backend_of(chosen.get(group)))) from None
     return values
 
 

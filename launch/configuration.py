@@ -48,6 +48,9 @@ def page() -> str:
                 values = yaml.safe_load((CONF / "solver" / f"{SOLVERS[backend]}.yaml").read_text())
                 table = _table("solver", schema.model_fields, values, markers)
                 parts += [f"### `solver.backend: {backend}`", _text(schema), table]
+        elif name == "verifier":
+            said = "Whoever judges the replies to sub-questions, or null. Its keys are those of `solver`."
+            parts += ["## `verifier`", said, _options("verifier")]
         elif group is not None:
             said = f"{_text(group)} Every key {FREE.text}." if FREE in markers[name] else _text(group)
             table = _table(name, group.model_fields, defaults[name] or {}, markers)

@@ -14,6 +14,7 @@ from rich.console import Console
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from launch.check_models import check_models
+from launch.check_roles import check_roles
 from launch.check_solver import check_solver
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
@@ -61,6 +62,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
             f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
+    check_roles(config)
     check_models(config)
     asked = check_solver(config)
     _check_resources(config, console)

@@ -16,7 +16,7 @@ from launch.compose import compose
 from launch.options import SEARCHED, with_own_folders
 
 # What an episode depends on; the rest of a run's configuration is about training it.
-EPISODE = ("model", "solver", "strategy", "rollout")
+EPISODE = ("model", "solver", "policy", "verifier", "strategy", "rollout")
 
 
 def trained(run_or_model: str, overrides: list[str]) -> Config:
@@ -63,9 +63,11 @@ def _read(overrides: list[str]) -> Any:
     return read
 
 
-def _completed(group: dict[str, Any], fresh: dict[str, Any]) -> dict[str, Any]:
+def _completed(group: dict[str, Any] | None, fresh: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return a run's group with today's values of the keys that did not exist when it ran; keys depend on the
     backend."""
+    if group is None or fresh is None:
+        return group
     return fresh | group if group.get("backend") == fresh.get("backend") else group
 
 

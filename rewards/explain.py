@@ -23,6 +23,7 @@ from rewards.parts.gold_steps import gold_steps
 from rewards.reward import Reward
 from rewards.score import arguments_of, read_episodes, settings_of
 from rewards.total import score_episode
+from rewards.verdicts import judged_turns
 from rollout.answers import extract
 from rollout.records import Episode
 
@@ -45,7 +46,8 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
         _panel("problem", Text(f"{problem.id} ({problem.source or 'no source'})\n{problem.question}")),
         *(_panel(f"{name} {_shown(value)}", accounts.get(name, "")) for name, value in reward.parts.items()),
         *([_panel("handed over", _handed(episode, reward.measures))] if reward.measures else []),
-        _panel(f"total ({settings.mode})", *_total(episode.subquestions, reward, settings)),
+        *([_panel("verdicts", _verdicts(episode, settings))] if settings.verdicts else []),
+        _panel(f"total ({settings.mode})", *_total(episode, reward, settings)),
     )
 
 
@@ -155,7 +157,18 @@ def _correctness(episode: Episode, given: Sequence[str | None], reward: Reward) 
     return table
 
 
-def _total(asked: Sequence[str], reward: Reward, settings: Rewards) -> list[RenderableType]:
+def _verdicts(episode: Episode, settings: Rewards) -> RenderableType:
+    table = _table("sub-question", "k", "verdict", "policy call", "turn reward")
+    judged = judged_turns(episode, settings)
+    for one in judged:
+        call = "none" if one.call is None else str(one.call)
+        said = ", ".join(one.turn.verdicts) + (" (written again)" if one.refused else "")
+        table.add_row(Text(one.turn.question), str(one.k), Text(said), call, f"{one.value:+.3f}")
+    return table if judged else "nobody judged"
+
+
+def _total(episode: Episode, reward: Reward, settings: Rewards) -> list[RenderableType]:
+    asked = episode.subquestions
     table = _table("part", "value", "clip", "weight", "adds")
     for part, value in reward.parts.items():
         bounds, weight = settings.clip.get(part), settings.weights.get(part, 0.0)
@@ -167,6 +180,9 @@ def _total(asked: Sequence[str], reward: Reward, settings: Rewards) -> list[Rend
         table.add_row(part, f"{value:.3f}", limits, f"{weight:g}", f"{weight * paid:+.3f}")
     for name, charge in reward.penalties.items():
         table.add_row(f"penalty: {name}", "", "", "", f"{-charge:+.3f}")
+    if settings.verdicts:
+        earned = sum(one.value for one in judged_turns(episode, settings))
+        table.add_row("verdicts", "", "", "", f"{earned:+.3f}")
     table.add_row("total", "", "", "", f"{reward.total:+.3f}", style="bold")
     if not asked:
         return [table]

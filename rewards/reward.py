@@ -33,7 +33,8 @@ class Reward:
     subtracted; the rest of the total is earned at the end. ``measures`` say what the sub-questions hand over
     (``rewards.leak``). They are not in the total, and are empty if there is no decomposition. ``shares[part][i]`` is
     sub-question i's share of a part's value, for the parts that are divided among sub-questions. ``by_call[k]`` is the
-    turn reward of policy call k (empty: none); the total holds their sum.
+    turn reward of policy call k (empty: none); the total holds their sum. ``counts`` say how the episode
+    went, by name (``rewards.counts``).
     """
 
     parts: dict[str, float | None]
@@ -46,6 +47,7 @@ class Reward:
     measures: dict[str, float] = field(default_factory=dict)
     shares: dict[str, list[float]] = field(default_factory=dict)
     by_call: list[float] = field(default_factory=list)
+    counts: dict[str, float] = field(default_factory=dict)
 
 
 def mean_measures(rewards: Sequence[Reward]) -> dict[str, float]:

@@ -1,7 +1,8 @@
-"""The total reward of an episode: the weighted, clipped sum of its five parts, less its penalties.
+"""The total reward of an episode: the weighted, clipped sum of its parts, less its penalties, and its turn rewards.
 
-Total = sum over the present parts of weight_k * clip_k(R_k). An absent part is left out, never counted as 0.
-A non-finite value raises ValueError, because it is an error and not a reward.
+Total = sum over the present parts of weight_k * clip_k(R_k), and of what the verifier's verdicts earn. An absent
+part is left out, never counted as 0. A non-finite value raises ValueError, because it
+is an error and not a reward.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ from collections.abc import Callable, Sequence
 
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import Rewards
+from rewards.counts import counts
 from rewards.leak import handed_over, measures
 from rewards.nouns_and_vectors import TextResources, plain, steps
 from rewards.parts import answer_consistency, correctness, cot_proximity, entity_coverage, operation_order
 from rewards.penalties import charges
 from rewards.reward import Part, Reward
+from rewards.verdicts import by_call, judged_turns
 from rollout.answers import extract
 from rollout.records import Episode
 from rollout.turn_answer import turn_answer
@@ -55,6 +58,8 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
         paid = weight * (clipped / part.value if part.value else 0.0)
         for index, share in enumerate(part.by_subquestion or ()):
             by_subquestion[index] += paid * share
+    judged = judged_turns(episode, settings)
+    total += sum(one.value for one in judged)
     return Reward(
         parts={name: part.value for name, part in parts.items()},
         total=total,
@@ -64,6 +69,8 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
         correct_initial=extract.score(episode.problem, episode.initial.answer) if episode.initial else None,
         measures=measures(handed) if episode.decomposition else {},
         shares={name: part.by_subquestion for name, part in parts.items() if part.by_subquestion is not None},
+        by_call=by_call(episode, judged),
+        counts=counts(episode),
     )
 
 

@@ -76,3 +76,10 @@ def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -
     """Return the seed of one sampling request; ``sample`` counts those of a group."""
     text = f"{run_seed} {problem_id} {epoch}" + (f" {sample}" if sample else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def call_seed(seed: int, number: int) -> int:
+    """Return the seed of an episode's ``number``-th policy call, counted from 0: the job's own for the first."""
+    if number == 0:
+        return seed
+    return int.from_bytes(hashlib.sha256(f"{seed} call {number}".encode()).digest()[:4], "big") >> 1

@@ -1,41 +1,19 @@
-"""Run one job's episode over an engine and a solver."""
+"""Run one job's episode: give its roles to the policy and to the frozen backends, and its strategy the roles."""
 
 from __future__ import annotations
 
 import time
 
 from conf.schema.config import Config
-from rollout.engine.sampling import Sampling
-from rollout.engine.vllm_engine import Generator, PromptTooLong
-from rollout.episode.contracts import Solver
+from rollout.engine.vllm_engine import Generator
+from rollout.episode.contracts import Decomposer, Role, Solver, Writer
 from rollout.episode.limits import EpisodeBudget
-from rollout.episode.parse_decomposition import parse, token_ends
 from rollout.episode.prompts import Prompts
+from rollout.episode.roles import FrozenRole, TimedRole, VerifierRole
 from rollout.jobs import Job
+from rollout.policy_role import PolicyRole
 from rollout.records import Decomposition, Episode, PolicyCall, Problem
 from rollout.strategies import run_strategy
-
-
-class PolicyDecomposer:
-    """The policy, sampled once."""
-
-    def __init__(self, engine: Generator, prompts: Prompts, job: Job, budget: EpisodeBudget) -> None:
-        self._engine, self._prompts, self._job, self._budget = engine, prompts, job, budget
-
-    async def decompose(self, problem: Problem, attempt: str) -> tuple[Decomposition, PolicyCall | None]:
-        """Sample a decomposition and parse it; a prompt beyond the context gives an invalid, empty one."""
-        settings = self._prompts.strategy
-        sampling = Sampling(settings.max_tokens, self._job.temperature, tuple(settings.stop), self._job.seed)
-        try:
-            prompt = self._prompts.decompose(problem, attempt)
-            done = await self._budget.in_time(self._engine.generate(prompt, sampling))
-        except PromptTooLong:
-            return Decomposition("", [], invalid="prompt_too_long"), None
-        parsed = parse(done.text, settings, truncated=done.finish_reason == "length")
-        ends = token_ends(parsed.char_ends, done.token_ids, self._engine.tokenizer.decode)
-        ids = (done.prompt_ids, done.token_ids)
-        call = PolicyCall("decompose", *ids, done.logprobs, done.versions, done.finish_reason, ends, done.text)
-        return Decomposition(done.text, parsed.subquestions, parsed.invalid), call
 
 
 class GivenDecomposition:
@@ -49,16 +27,31 @@ class GivenDecomposition:
         return Decomposition("\n".join(self._subquestions), list(self._subquestions)), None
 
 
-async def run_episode(job: Job, engine: Generator, solver: Solver, config: Config) -> Episode:
-    """Run a job's episode, in the job's own configuration if it has one; the solver's failure is its outcome. Raises
-    whatever else went wrong."""
+async def run_episode(
+    job: Job, engine: Generator, solver: Solver, config: Config, verifier: Solver | None = None
+) -> Episode:
+    """Run a job's episode, in the job's own configuration if it has one; a role's failure is its outcome. Raises
+    whatever else went wrong.
+
+    ``solver`` and ``verifier`` are the frozen backends; ``policy.plays`` says which roles the policy plays itself.
+    """
     started = time.perf_counter()
     config = job.config or config
-    prompts, budget = Prompts.of(config), EpisodeBudget(config.rollout, solver)
-    decomposer = (
-        GivenDecomposition(job.given) if job.given is not None else PolicyDecomposer(engine, prompts, job, budget)
-    )
-    episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts)
+    prompts, policy = Prompts.of(config), PolicyRole(engine, job, config.strategy, config.policy)
+    frozen = FrozenRole(solver)
+    budget = EpisodeBudget(config.rollout, policy if config.policy.solves else frozen)
+    decomposer = _decomposer(job, config, TimedRole(frozen if config.policy.plays == "solver" else policy, budget))
+    judge = None if verifier is None else TimedRole(VerifierRole(FrozenRole(verifier)), budget)
+    episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts, judge)
     episode.seconds = time.perf_counter() - started
     episode.weight_version = min(episode.token_versions, default=engine.version)
     return episode
+
+
+def _decomposer(job: Job, config: Config, role: Role) -> Decomposer | Writer:
+    """Return who decomposes: whoever gave the job its sub-questions, the data set, or a role that writes them."""
+    if job.given is not None:
+        return GivenDecomposition(job.given)
+    if config.policy.plays == "solver" and config.policy.decomposer == "gold":
+        return GivenDecomposition(list(job.problem.subquestions or ()))
+    return Writer(role)

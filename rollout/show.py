@@ -41,6 +41,7 @@ ONLY: dict[str, Callable[[Row, Episode], bool]] = {
     "invalid": lambda row, episode: episode.decomposition is not None and episode.decomposition.invalid is not None,
     "given": lambda row, episode: bool((row["reward"] or {}).get("given") or (row["reward"] or {}).get("gives_answer")),
     "failed": lambda row, episode: episode.outcome != "ok" or row["error"] is not None,
+    "rewritten": lambda row, episode: bool(episode.refused),
 }
 
 
@@ -73,13 +74,11 @@ def view(number: int, row: Row, episode: Episode) -> tuple[Rule, Table]:
     if decomposition is not None and decomposition.invalid is not None:
         add("invalid", f"{decomposition.invalid}: {decomposition.text!r}", "yellow")
     add("note", episode.note, "yellow")
-    turns = list(episode.turns)
-    for index, question in enumerate(
-        decomposition.subquestions if decomposition else [turn.question for turn in turns], 1
-    ):
-        turn = turns.pop(0) if turns and turns[0].question == question else Turn(question, "(not answered)")
-        add(str(index), question if turn.asked is None else f"{question}  (asked: {turn.asked})", "bold")
-        add(" ", _said(turn))
+    add("concepts", episode.concepts)
+    for label, turn, style in _asked(episode):
+        add(label, turn.question if turn.asked is None else f"{turn.question}  (asked: {turn.asked})", style or "bold")
+        add(" ", _said(turn), style)
+        add("verdict", ", ".join(turn.verdicts), _verdict_colour(turn))
     add("final", _said(episode.final), _colour(row["correct"]))
     add("gold", episode.problem.answer, "bold")
     add("outcome", None if episode.outcome == "ok" else episode.outcome, "red")
@@ -104,6 +103,26 @@ def _heading(number: int, row: Row, episode: Episode) -> str:
     return " · ".join(part for part in parts if part)
 
 
+def _asked(episode: Episode) -> list[tuple[str, Turn, str]]:
+    """Return the turns as the episode grew, each with its label and style: those whose sub-question was written again
+    stand where they were asked. Without a turn a sub-question is shown as not answered."""
+    decomposition, turns = episode.decomposition, list(episode.turns)
+    found: list[tuple[int | None, str, Turn, str]] = []
+    asked = decomposition.subquestions if decomposition else [turn.question for turn in turns]
+    for number, question in enumerate(asked, 1):
+        turn = turns.pop(0) if turns and turns[0].question == question else Turn(question, "(not answered)")
+        found.append((turn.call, str(number), turn, ""))
+    found += [(turn.call, str(number), turn, "") for number, turn in enumerate(turns, len(found) + 1)]
+    for turn in episode.refused:
+        place = next((i for i, (call, *_) in enumerate(found) if (call or 0) > (turn.call or 0)), len(found))
+        found.insert(place, (turn.call, "again", turn, "yellow"))
+    return [(label, turn, style) for _, label, turn, style in found]
+
+
+def _verdict_colour(turn: Turn) -> str:
+    return "dim" if turn.verdicts in (["no_mistake"], ["unreadable"]) else "red"
+
+
 def _said(part: Attempt | Turn) -> str:
     return part.text if part.answer is None else f"{part.text}  → {part.answer}"
 
@@ -121,9 +140,13 @@ def _reward(reward: Row) -> str:
 
 
 def _cost(episode: Episode) -> str:
-    tokens = {"solver": episode.solver_tokens, "read": episode.solver_prompt_tokens, "policy": episode.policy_tokens}
+    tokens = {
+        "solver": episode.solver_tokens, "read": episode.solver_prompt_tokens, "policy": episode.policy_tokens,
+        "verifier": episode.verifier_tokens, "read by it": episode.verifier_prompt_tokens,
+    }  # fmt: skip
     counted = ", ".join(f"{name} {count}" for name, count in tokens.items() if count)
-    return " · ".join(part for part in (counted and f"tokens {counted}", f"{episode.seconds:.1f} s") if part)
+    calls = f"{len(episode.calls)} policy calls" if len(episode.calls) > 1 else ""
+    return " · ".join(part for part in (counted and f"tokens {counted}", calls, f"{episode.seconds:.1f} s") if part)
 
 
 def show(path: Path, out: IO[str], report: Callable[[str], Any], *, colour: bool, only: str | None, limit: int) -> None:

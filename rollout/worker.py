@@ -51,12 +51,19 @@ def ending_with_the_engine() -> Iterator[None]:
         os._exit(1)
 
 
+def _client(actors: Sequence[Any], settings: Any) -> SolverClient:
+    """Return a worker's view of a pool. A server's replies take very different times: none waits for its neighbours."""
+    return SolverClient(list(actors), 0.0 if settings.backend == "openai" else WINDOW_S)
+
+
 @ray.remote
 class RolloutWorker:
     """One policy engine and the episodes over it."""
 
     # Of the version that came last with a probe.
     _proof: tuple[int, asyncio.Task[Gap | None]] | None = None
+    # None where nobody judges.
+    _verifier: SolverClient | None = None
 
     def __init__(self, config: Config, index: int, log_folder: str) -> None:
         actor_log(log_folder, f"rollout-{index}")
@@ -70,11 +77,11 @@ class RolloutWorker:
         self._base: dict[str, torch.Tensor] = {}
         self._base_of: Any = None
 
-    async def ready(self, solvers: list[Any]) -> int:
-        """Take up the solver pool, with nothing submitted: what was before runs to its end and is not handed out.
-        Returns, once the engine is loaded, the process id."""
-        # A server's replies take very different times, retries among them: none waits for its neighbours.
-        self._solver = SolverClient(solvers, 0.0 if self.config.solver.backend == "openai" else WINDOW_S)
+    async def ready(self, solvers: list[Any], verifiers: Sequence[Any] = ()) -> int:
+        """Take up the pools of solvers and verifiers, with nothing submitted: what was before runs to its end and is
+        not handed out. Returns, once the engine is loaded, the process id."""
+        self._solver = _client(solvers, self.config.solver)
+        self._verifier = _client(verifiers, self.config.verifier) if verifiers else None
         self._limit = asyncio.Semaphore(self.config.rollout.concurrency)
         self._progress = _Progress()
         return os.getpid()
@@ -199,12 +206,12 @@ class RolloutWorker:
         async with nullcontext() if job.ahead else self._limit:
             if self._progress is None or done is not self._progress.done:
                 return
-            if self._solver.spent:
+            if self._solver.spent or (self._verifier is not None and self._verifier.spent):
                 done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
                 return
             try:
                 with ending_with_the_engine():
-                    episode = await run_episode(job, self.engine, self._solver, self.config)
+                    episode = await run_episode(job, self.engine, self._solver, self.config, self._verifier)
             except SolverUnavailable as error:  # its own log has more
                 _LOG.warning("problem %s has no reply: %s", job.problem.id, error)
                 done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}", no_reply=True))

@@ -75,7 +75,7 @@ class Run:
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
             "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
             "data": self.source.report, "learner_restarts": 0, "code": code_version(),
-            "solver": asdict(self.account.usage),
+            **self.account.summary(),
         }  # fmt: skip
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.stopped_by, self.solver_gone = 0, False
@@ -93,7 +93,7 @@ class Run:
         tracker: Tracker | None = None
         try:
             wandb_id = self._resume() if resumed else None
-            self.summary["solver"] = asdict(self.account.open())
+            self.summary |= self.account.summary(self.account.open())
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
@@ -179,7 +179,7 @@ class Run:
     def _settle_account(self, tracker: Tracker) -> None:
         """Have the summary say what the solvers' files say: replies may have come while the results were written."""
         if self.account.settle():
-            self.summary["solver"] = asdict(self.account.usage)
+            self.summary |= self.account.summary()
             tracker.summary(self.summary)
 
     def _write_pages(self, tracker: Tracker, code: int) -> None:
@@ -257,7 +257,7 @@ class Run:
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
         finally:
-            self.summary["solver"] = asdict(await self.account.close(pipeline))
+            self.summary |= self.account.summary(await self.account.close(pipeline))
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
@@ -274,7 +274,7 @@ class Run:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
         begun."""
         usage = await self.account.ask(pipeline)
-        self.summary |= {"status": "out_of_budget", "solver": asdict(usage)}
+        self.summary |= {"status": "out_of_budget"} | self.account.summary(usage)
         tokens = usage.prompt_tokens + usage.completion_tokens
         view.finish()
         view.say(
@@ -331,8 +331,8 @@ class Run:
                 metrics["system/resident_gib"] = gib = await asyncio.to_thread(resident_gib)
                 self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), gib)
             usage = await self.account.ask(pipeline)
-            self.summary["solver"] = asdict(usage)
-            metrics |= solver_metrics(usage)
+            self.summary |= self.account.summary(usage)
+            metrics |= solver_metrics(usage, self.account.verifier())
             metrics["system/learner_restarts"] = self.summary["learner_restarts"]
             tracker.step(step, metrics, batch)
             view.advance(step, steps, metrics)

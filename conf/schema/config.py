@@ -5,7 +5,7 @@ Nothing heavy is imported here, so a bad value is refused in a second, before an
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
@@ -16,6 +16,7 @@ from conf.schema.data import Data
 from conf.schema.learning import Algorithm, Learner, Sft
 from conf.schema.matrix import Matrix
 from conf.schema.model import Model, model_path
+from conf.schema.policy import Policy
 from conf.schema.rewards import Rewards
 from conf.schema.rollout import Rollout
 from conf.schema.rules import RULES
@@ -41,6 +42,8 @@ class Config(Group):
     """Decomposer to begin with instead of `model.path`, such as `RUN_DIR/checkpoints/sft`."""
     model: Model
     solver: Solver
+    policy: Policy = Field(default_factory=lambda: Policy.model_validate({}))
+    verifier: Solver | None = None
     data: Data
     strategy: Strategy
     rewards: Rewards
@@ -70,6 +73,12 @@ class Config(Group):
         if value is not None and "://" in value:
             raise ValueError("must be a folder; mirror=URL keeps a copy of it in a bucket")
         return value
+
+    @field_validator("verifier", mode="before")
+    @classmethod
+    def _nobody(cls, value: Any) -> Any:
+        """Read `verifier=none` as null, which no file of Hydra can be."""
+        return None if value in ({}, {"backend": "none"}) else value
 
     @field_validator("mirror")
     @classmethod

@@ -64,7 +64,7 @@ def unknown_key(key: str, backend: str) -> str:
             hint = _other_backends(parts, place) or did_you_mean(_near_keys(parts, place, list(below)))
             return f"{key}: unknown key '{part}'{hint}; allowed: {', '.join(below) or 'no key below it'}"
         at = below.get(part, below.get("*"))
-        if place == 0 and part == "solver":
+        if place == 0 and part in ("solver", "verifier"):
             at = BACKENDS.get(backend, at)
     return f"{key}: not in this configuration; allowed: +{key}=VALUE, which adds it"
 
@@ -93,10 +93,10 @@ def _near_keys(parts: list[str], place: int, below: list[str]) -> list[str]:
 
 def _other_backends(parts: list[str], place: int) -> str:
     """Return, in brackets, the backends whose solver has a key that this one's has not; nothing for other keys."""
-    if parts[0] != "solver" or place != 1:
+    if parts[0] not in ("solver", "verifier") or place != 1:
         return ""
     having = [name for name, schema in BACKENDS.items() if parts[1] in schema.model_fields]
-    return f" (a key of solver.backend {', '.join(having)})" if having else ""
+    return f" (a key of {parts[0]}.backend {', '.join(having)})" if having else ""
 
 
 def members(annotation: Any) -> list[Any]:

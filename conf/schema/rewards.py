@@ -11,12 +11,18 @@ from conf.schema.base import FREE, MODEL, Group, OneOf
 from conf.schema.own_parts import PartName
 from conf.schema.places import CONF
 
-Mode = Literal["paper", "authors_code", "bounded", "outcome"]
+Mode = Literal["paper", "authors_code", "bounded", "outcome", "lm2", "lm2_outcome"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
 PENALTIES = ("copy", "repeat", "given", "invalid")
+# What a verifier may say of a reply (rollout/episode/verdict.py), as far as it is paid.
+VERDICTS = (
+    "conceptual", "computational", "procedural", "misunderstood",
+    "first_step", "first_half", "second_half", "last_step", "no_mistake",
+)  # fmt: skip
 Part = Annotated[str, OneOf(PARTS, own=True)]
 Penalty = Annotated[str, OneOf(PENALTIES)]
+Verdict = Annotated[str, OneOf(VERDICTS)]
 
 
 class Rewards(Group):
@@ -32,6 +38,10 @@ class Rewards(Group):
     """Lowest and highest value of each part; null: no limit."""
     penalty: dict[Penalty, float]
     """What is taken off for a copied or repeated question, a value that is given away, and an invalid decomposition."""
+    verdicts: dict[Verdict, float] = Field({})
+    """What each class of a verdict adds to the reward of the call that wrote the sub-question."""
+    verdict_gamma: float = Field(1.0, gt=0, le=1)
+    """Discount of that reward from one sub-question to the next."""
     correctness_baseline: Literal["none", "gain"] = "none"
     """Whether correctness is paid as it is, or only what it gains over the solver's first attempt."""
     vectors: Annotated[str, MODEL] = "wordllama"
@@ -50,8 +60,9 @@ class Rewards(Group):
 
     @property
     def formulas(self) -> str:
-        """The mode whose formulas the parts follow: ``outcome`` is ``bounded`` under other weights."""
-        return "bounded" if self.mode == "outcome" else self.mode
+        """The mode whose formulas the parts follow: those without formulas of their own are ``bounded`` under other
+        weights."""
+        return self.mode if self.mode in ("paper", "authors_code") else "bounded"
 
     def clipped(self, part: str, value: float) -> float:
         """Return a part's value within its clip."""

@@ -75,7 +75,7 @@ def nccl_has_what_it_needs(config: Config) -> None:
 
 def engines(config: Config) -> dict[str, InferenceEngine]:
     """Return the groups that have engines of our own, by role."""
-    groups = {"rollout": config.rollout, "solver": config.solver}
+    groups = {"rollout": config.rollout, "solver": config.solver, "verifier": config.verifier}
     return {name: group for name, group in groups.items() if isinstance(group, InferenceEngine)}
 
 
@@ -124,8 +124,9 @@ def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
 
 def some_reward_counts(config: Config) -> None:
     """Refuse rewards whose weights are all 0."""
-    if not any(weight > 0 for weight in config.rewards.weights.values()):
-        raise ValueError(f"rewards.weights must have a part above 0, found {dict(config.rewards.weights)}")
+    rewards = config.rewards
+    if not any(weight > 0 for weight in (*rewards.weights.values(), *rewards.verdicts.values())):
+        raise ValueError(f"rewards.weights must have a part above 0, found {dict(rewards.weights)}")
 
 
 def each_neighbour_has_a_rank(config: Config) -> None:
@@ -146,10 +147,10 @@ def each_neighbour_has_a_rank(config: Config) -> None:
 
 def ppo_has_a_decomposer(config: Config) -> None:
     """Refuse to train with a strategy that asks no decomposer."""
-    if config.strategy.name in UNTRAINED and "ppo" in config.stages:
+    if config.strategy.name in UNTRAINED and not config.policy.solves and "ppo" in config.stages:
         raise ValueError(
             f"stages: ppo has nothing to train with strategy.name '{config.strategy.name}', which asks no "
-            "decomposer; allowed with it: sft, evaluate"
+            "decomposer; allowed with it: sft, evaluate, or policy.plays=both"
         )
 
 
@@ -161,6 +162,25 @@ def stages_have_their_problems(config: Config) -> None:
             raise ValueError("stages: data.train is empty, there is nothing to train on; allowed: [evaluate]")
         if not data.held_out and not data.held_out_share and "evaluate" in stages:
             raise ValueError("data.held_out: empty; it or data.held_out_share must be given for stage evaluate")
+
+
+def fine_tuning_teaches_decompositions(config: Config) -> None:
+    """Refuse to fine-tune a policy that writes no sub-questions."""
+    if "sft" in config.stages and config.policy.plays == "solver":
+        raise ValueError(
+            "stages: sft teaches to write sub-questions, and the policy does not with policy.plays 'solver'; allowed "
+            "with it: ppo, evaluate"
+        )
+
+
+def frozen_decomposer_has_its_material(config: Config) -> None:
+    """Refuse a program as the model that decomposes."""
+    policy = config.policy
+    if policy.plays == "solver" and policy.decomposer == "solver" and config.solver.backend == "program":
+        raise ValueError(
+            "policy.decomposer: 'solver' has the model of the group solver write sub-questions, and solver.backend "
+            "'program' writes none; allowed with it: gold"
+        )
 
 
 def every_rank_has_an_example(config: Config) -> None:
@@ -216,6 +236,7 @@ RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
     verify_reads_whole_tensors, engines_use_their_gpus, nccl_has_what_it_needs, some_reward_counts,
     each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
-    ppo_has_a_decomposer, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
+    ppo_has_a_decomposer, fine_tuning_teaches_decompositions, frozen_decomposer_has_its_material,
+    stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,
 )  # fmt: skip

@@ -14,20 +14,31 @@ from conf.schema.own_parts import PartName
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "decompose_template": (("question",), ("attempt",)),
     "turn_template": (("answer",), ("question",)),
-    "subquestion_template": (("subquestion",), ("question", "turns")),
-    "solve_template": (("question",), ("turns", "ask")),
+    "subquestion_template": (("subquestion",), ("question", "turns", "concepts")),
+    "solve_template": (("question",), ("turns", "ask", "concepts")),
     "plan_template": (("question",), ()),
+    "concepts_template": (("question",), ("attempt",)),
+    "next_template": (("question", "turns"), ("attempt", "concepts")),
+    "next_concepts_template": (("concepts",), ()),
+    "next_turn_template": (("question", "answer"), ()),
+    "refused_template": ((), ("question", "verdicts")),
+    "solve_concepts_template": (("concepts",), ()),
+    "verify_template": (("subquestion", "reply"), ("question", "turns")),
+    "monolith_template": (("question",), ()),
 }
 STRATEGIES = (
     "direct", "self_consistency", "least_to_most", "daslam", "daslam_no_feedback", "independent", "dependency_graph",
+    "lm2", "interleaved", "monolith",
 )  # fmt: skip
 # What the chat template is given by the program itself.
 CHAT_OWN = (
     "conversation", "messages", "chat_template", "add_generation_prompt", "continue_final_message", "tokenize",
     "return_tensors", "return_dict",
 )  # fmt: skip
-# Strategies that ask no decomposer, so that there is nothing to train.
-UNTRAINED = ("direct", "self_consistency", "least_to_most")
+# Strategies that ask no decomposer, so that there is nothing to train unless the policy plays the solver.
+UNTRAINED = ("direct", "self_consistency", "least_to_most", "monolith")
+# Strategies whose decomposer writes one sub-question at a time.
+ITERATIVE = ("lm2", "interleaved")
 # Strategies that decompose nothing, so that there is nothing to put behind a gate.
 UNGATED = ("direct", "self_consistency")
 
@@ -69,6 +80,22 @@ class Strategy(Group):
     """What the solver reads for the whole question."""
     plan_template: str = "{question}\nSub-questions:\n"
     """What a solver reads that decomposes by itself (least_to_most)."""
+    concepts_template: str = "{question}\nFirst attempt: {attempt}\nConcepts:\n"
+    """What the decomposer reads that writes the concepts a question needs (lm2)."""
+    next_template: str = "{question}\nFirst attempt: {attempt}\n{concepts}Sub-questions:\n{turns}"
+    """What the decomposer reads that writes the next sub-question (lm2, interleaved)."""
+    next_concepts_template: str = "Concepts:\n{concepts}\n"
+    """How `next_template` shows the concepts."""
+    next_turn_template: str = "{question}\nA: {answer}\n"
+    """How `next_template` shows a sub-question that was answered."""
+    refused_template: str = "{question}\nRefused: {verdicts}\n"
+    """How `next_template` shows a sub-question that is to be written again."""
+    solve_concepts_template: str = "\nConcepts: {concepts}"
+    """How the concepts are shown to the solver, where its templates hold {concepts}."""
+    verify_template: str = "{question}{turns}\nQ: {subquestion}\nA: {reply}\nVerdict:"
+    """What the verifier reads."""
+    monolith_template: str = "{question}\n"
+    """What the policy reads that writes sub-questions, answers and the final answer at once (monolith)."""
     examples: list[Example] = Field([])
     """Worked examples that prompts begin with."""
     chat: Literal["auto", "never"] = "auto"
@@ -93,6 +120,16 @@ class Strategy(Group):
     """Tokens of a decomposition at most."""
     stop: Stops = Field([])
     """Texts that end a decomposition."""
+    end_mark: str = Field("Done.", min_length=1)
+    """What the decomposer writes in place of a next sub-question when there is none."""
+    concepts: bool = True
+    """Whether lm2 begins with the concepts that the question needs."""
+    retries: int = Field(1, ge=0)
+    """How often a sub-question is written again that the verifier refuses."""
+    max_calls: int | None = Field(None, ge=1)
+    """Calls of the policy in an episode at most, then it ends as `episode_calls`; null: no limit."""
+    max_policy_tokens: int | None = Field(None, ge=1)
+    """Tokens of the policy after which it is called no more and the episode ends as `episode_policy_tokens`."""
 
     @field_validator(*TEMPLATES)
     @classmethod

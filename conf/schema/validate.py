@@ -37,8 +37,9 @@ def validate(values: dict[str, Any]) -> Config:
         if name in PARTS or not re.fullmatch(r"\w+", name):
             raise ConfigError(f"rewards.parts: the name {name!r} is not allowed: must be another than the five parts'")
     check_model("model.path", config.model.path)
-    if isinstance(config.solver, VllmSolver):
-        check_model("solver.path", config.solver.path)
+    for role, frozen in (("solver", config.solver), ("verifier", config.verifier)):
+        if isinstance(frozen, VllmSolver):
+            check_model(f"{role}.path", frozen.path)
     if config.data.source == "files" and not config.data.on_hub:
         for name in ("train", "held_out"):
             for given, path in zip(getattr(config.data, name), config.data.files(name), strict=True):
@@ -72,8 +73,8 @@ def _line(error: Any) -> str:
     location = [str(part) for part in error["loc"] if part != "[key]"]
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         found = error["ctx"].get("tag")
-        return f"solver.backend: {found!r} is not allowed: must be one of {', '.join(BACKENDS)}"
-    backend = location.pop(1) if location[0:1] == ["solver"] and len(location) > 1 else ""
+        return f"{location[0]}.backend: {found!r} is not allowed: must be one of {', '.join(BACKENDS)}"
+    backend = location.pop(1) if location[0:1] in (["solver"], ["verifier"]) and len(location) > 1 else ""
     key = ".".join(location) or "configuration"
     if error["type"] == "extra_forbidden" or (error["type"] == "literal_error" and error["loc"][-1] == "[key]"):
         return unknown_key(key, backend)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from conf.schema.config import Config
-from conf.schema.solver import VllmSolver
 from conf.schema.strategy import UNTRAINED
 from rewards.total import fill_answers
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import policy_engine
+from rollout.episode.contracts import Reply
 from rollout.jobs import Job
 from rollout.records import Episode, Problem, opened
 from rollout.run_episode import run_episode
-from rollout.solvers import make_solver
+from rollout.solvers import make_solver, make_verifier
+from rollout.solvers.base import Backend
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import StartError, for_actors, running_roles
 from trainer.workers.errors import WaitTimeout, reason
@@ -42,8 +43,8 @@ def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episod
     What they need is started for it and ended with it: for a few jobs on this machine's CPU the models alone, else Ray,
     the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.
     """
-    solver, rollout = config.solver, config.rollout
-    gpus = rollout.gpus or (isinstance(solver, VllmSolver) and solver.gpus)
+    rollout = config.rollout
+    gpus = rollout.gpus or any(getattr(frozen, "gpus", 0) for frozen in (config.solver, config.verifier))
     here = config.cluster.address is None and not gpus and rollout.tensor_parallel_size == 1
     return _here(config, work) if here and len(work) <= FEW else _with_ray(config, work, logs)
 
@@ -52,17 +53,17 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
     config = for_actors(config)
     engine = PlainEngine(policy_engine(config))
     try:
-        if config.strategy.name not in UNTRAINED:
+        if config.strategy.name not in UNTRAINED or config.policy.solves:
             engine.start()
-        solver = make_solver(config, "transformers" if config.solver.backend == "vllm" else None)
-        await solver.start()
+        solver = await _started(make_solver, config) if config.policy.asks_frozen_solver else _Nobody()
+        verifier = None if config.verifier is None else await _started(make_verifier, config)
     except Exception as error:
         raise StartError(reason(error)) from error
     limit = config.controller.wait_timeout_s
     for job in work:
         try:
             async with asyncio.timeout(limit):
-                episode = await run_episode(job, engine, solver, config)
+                episode = await run_episode(job, engine, solver, config, verifier)
         except TimeoutError:
             raise _too_late(job, limit) from None
         except Exception as error:
@@ -71,11 +72,28 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
         yield episode
 
 
+async def _started(make: Callable[..., Backend], config: Config) -> Backend:
+    """Return a frozen backend that answers. A vllm one is asked through transformers, which is there sooner."""
+    role = config.verifier if make is make_verifier else config.solver
+    backend = make(config, "transformers" if getattr(role, "backend", "") == "vllm" else None)
+    await backend.start()
+    return backend
+
+
+class _Nobody:
+    """In place of a frozen solver whose role the policy plays."""
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """Raise an error: nobody is to be asked."""
+        raise RuntimeError(f"the policy plays the solver, and a frozen one was asked for {purpose}")
+
+
 async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
     one = config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": 1})})
     limit = config.controller.wait_timeout_s
     with ray_session(config):
-        async with running_roles(one, logs, ("solver", "rollout")) as roles:
+        frozen = ("solver",) if config.verifier is None else ("solver", "verifier")
+        async with running_roles(one, logs, (*frozen, "rollout")) as roles:
             (worker,) = roles.workers
             await worker.submit.remote(list(work))
             found: dict[int, Episode] = {}

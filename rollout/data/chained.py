@@ -239,6 +239,17 @@ class Graph:
         """Return whether ``name`` is one step away: given, or all its operands known."""
         return set(self.quantities[name].operands) <= known
 
+    def concepts(self) -> str:
+        """Return in words the operations that the question needs, each once, in the order of the steps."""
+        words = {
+            "more": "addition",
+            "fewer": "subtraction",
+            "times": "multiplication",
+            "half": "halving",
+            "together": "sum",
+        }
+        return ", ".join(dict.fromkeys(words[self.quantities[name].op] for name in self.needed))
+
     def ask(self, name: str) -> str:
         """Return the sub-question that asks for ``name``."""
         return SUBQUESTION.format(i=self.item, x=name)

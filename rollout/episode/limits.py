@@ -7,20 +7,20 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 from conf.schema.rollout import Rollout
-from rollout.episode.contracts import Reply, Solver, SolverFailure
+from rollout.episode.contracts import Prompt, Reply, Role, SolverFailure
 
 Result = TypeVar("Result")
 
 
 class EpisodeBudget:
-    """Time and solver tokens of one episode, from now on. It stands before the solver, as a solver: ``ask`` counts."""
+    """Time and solver tokens of one episode, from now on. It stands before the solver, as a role: ``ask`` counts."""
 
-    def __init__(self, limits: Rollout, solver: Solver) -> None:
+    def __init__(self, limits: Rollout, solver: Role) -> None:
         self._limits, self._solver = limits, solver
         self._deadline = asyncio.get_running_loop().time() + limits.episode_timeout_s
         self._written = 0
 
-    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+    async def ask(self, prompt: Prompt, *, purpose: str, sample: int = 0) -> Reply:
         """Return the solver's reply. Raises SolverFailure, also ``episode_tokens`` and ``episode_timeout``."""
         most = self._limits.episode_solver_tokens
         if most is not None and self._written >= most:

@@ -72,6 +72,17 @@ def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
     return Parsed([text[start:end] for start, end in spans], spans, invalid)
 
 
+def parse_next(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
+    """Read the one sub-question of a completion that is to hold the next; none, and nothing invalid, if it is the end
+    mark."""
+    parsed = parse(text, limits, truncated=truncated)
+    first = parsed.subquestions[0] if parsed.subquestions else text
+    if words(first) == words(limits.end_mark) or text.strip() == limits.end_mark.strip():
+        return Parsed([], [], None)
+    invalid = None if parsed.invalid == "too_many" else parsed.invalid
+    return Parsed(parsed.subquestions[:1], parsed.spans[:1], invalid)
+
+
 def _is_heading(text: str, start: int, end: int) -> bool:
     """Return whether what comes first in a text is the list's name, or has no label and ends in a colon."""
     before = text[:start].rsplit(">", 1)[-1].strip()

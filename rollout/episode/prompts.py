@@ -2,7 +2,9 @@
 
 Templates are configuration (conf/strategy). Their fields: ``{question}`` the whole question, ``{ask}`` the sentence
 with its last question mark, ``{attempt}`` the solver's initial attempt, ``{turns}`` the earlier sub-questions and
-answers, each written with the ``turn`` template.
+answers, each written with the ``turn`` template, ``{concepts}`` the concepts that the decomposer wrote, in the
+``solve_concepts`` template. The prompts of a decomposer that writes one text after another (``concepts``, ``next``) are
+given in pieces: what it wrote stays as it wrote it.
 
 Worked examples come before a prompt, in the prompt's own template and with its reply, wherever they hold that reply:
 in ``plan`` their sub-questions, in ``decompose`` the same after their attempt, in ``subquestion`` their last
@@ -15,12 +17,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from string import Formatter
 
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
-from conf.schema.strategy import Strategy
+from conf.schema.strategy import ITERATIVE, Strategy
 from rollout.episode.chat_format import Chat, model_chat
+from rollout.episode.contracts import Prompt, Written, text_of
 from rollout.episode.sentences import asking_sentence
 from rollout.records import Problem, Turn
 
@@ -39,21 +43,29 @@ class Prompts:
     strategy: Strategy
     decomposer_chat: Chat | None = None
     solver_chat: Chat | None = None
+    verifier_chat: Chat | None = None
 
     @classmethod
     def of(cls, config: Config) -> Prompts:
         """Return a configuration's prompts, in the chat formats of the models that have one."""
-        strategy, solver = config.strategy, config.solver
+        strategy, plays = config.strategy, config.policy.plays
         if strategy.chat == "never":
             return cls(strategy)
         arguments = json.dumps(strategy.chat_arguments, sort_keys=True)
-        solver_chat = _read_chat(model_path(solver.path), arguments) if isinstance(solver, VllmSolver) else None
-        return cls(strategy, _read_chat(config.decomposer_path, arguments), solver_chat)
+        policy = _read_chat(config.decomposer_path, arguments)
+        solver, verifier = (
+            _read_chat(model_path(role.path), arguments) if isinstance(role, VllmSolver) else None
+            for role in (config.solver, config.verifier)
+        )
+        decomposer = solver if plays == "solver" else policy
+        return cls(strategy, decomposer, policy if config.policy.solves else solver, verifier)
 
     @property
     def read_attempt(self) -> bool:
         """Whether the decomposer is shown the solver's attempt."""
-        return "{attempt" in self.strategy.decompose_template
+        strategy = self.strategy
+        line_by_line = strategy.name in ITERATIVE
+        return "{attempt" in (strategy.next_template if line_by_line else strategy.decompose_template)
 
     def decompose(self, problem: Problem, attempt: str) -> str:
         """Return what the decomposer reads: the question and the solver's initial attempt."""
@@ -71,7 +83,9 @@ class Prompts:
         shown = [(write(question=example.question), "\n".join(example.subquestions)) for example in planned]
         return _framed(self.solver_chat, shown, write(question=problem.question))
 
-    def subquestion(self, problem: Problem, turns: Sequence[Turn], subquestion: str) -> str:
+    def subquestion(
+        self, problem: Problem, turns: Sequence[Turn], subquestion: str, concepts: str | None = None
+    ) -> str:
         """Return what the solver reads for one sub-question, earlier ones in view."""
         shown = [
             (self._subquestion(example.question, earlier, last.question), last.text)
@@ -79,24 +93,73 @@ class Prompts:
             if example.subanswers
             for *earlier, last in [list(map(Turn, example.subquestions, example.subanswers))]
         ]
-        return _framed(self.solver_chat, shown, self._subquestion(problem.question, turns, subquestion))
+        return _framed(self.solver_chat, shown, self._subquestion(problem.question, turns, subquestion, concepts))
 
-    def solve(self, problem: Problem, turns: Sequence[Turn]) -> str:
+    def solve(self, problem: Problem, turns: Sequence[Turn], concepts: str | None = None) -> str:
         """Return what the solver reads for the whole problem; without turns this is the initial attempt."""
         solved = [(example.question, example.solution) for example in self.strategy.examples]
         shown = [(self._solve(question, ()), solution) for question, solution in solved if solution is not None]
-        return _framed(self.solver_chat, shown, self._solve(problem.question, turns))
+        return _framed(self.solver_chat, shown, self._solve(problem.question, turns, concepts))
+
+    def whole(self, problem: Problem) -> str:
+        """Return what is read by whoever writes sub-questions, answers and the final answer at once."""
+        return _framed(self.solver_chat, (), self.strategy.monolith_template.format(question=problem.question))
+
+    def verify(self, problem: Problem, turns: Sequence[Turn], turn: Turn) -> str:
+        """Return what the verifier reads of a reply, with the earlier turns in view: never a gold answer."""
+        text = self.strategy.verify_template.format(
+            question=problem.question,
+            turns=self._turns(turns),
+            subquestion=turn.asked or turn.question,
+            reply=" ".join(turn.text.split()),
+        )
+        return _framed(self.verifier_chat, (), text)
+
+    def concepts(self, problem: Problem, attempt: str) -> Prompt:
+        """Return what the decomposer reads that is to write the concepts which a question needs."""
+        write, shown = self.strategy.concepts_template.format, " ".join(attempt.split())
+        return self._in_pieces([write(question=problem.question, attempt=shown)])
+
+    def next(
+        self, problem: Problem, attempt: str, concepts: Written | None = None,
+        pairs: Sequence[tuple[Written, Turn]] = (), refused: Sequence[tuple[Written, Turn]] = (),
+    ) -> Prompt:  # fmt: skip
+        """Return what the decomposer reads that is to write the next sub-question: the answered ones as it wrote them,
+        and last those that are to be written again."""
+        settings = self.strategy
+        write, again = settings.next_turn_template, settings.refused_template
+        shown_turns = [_filled(write, question=own, answer=" ".join(turn.text.split())) for own, turn in pairs]
+        shown_turns += [_filled(again, question=own, verdicts=", ".join(turn.verdicts)) for own, turn in refused]
+        shown = [] if concepts is None else _filled(settings.next_concepts_template, concepts=concepts)
+        return self._in_pieces(
+            _filled(
+                settings.next_template, question=problem.question, attempt=" ".join(attempt.split()), concepts=shown,
+                turns=[piece for pieces in shown_turns for piece in pieces],
+            )
+        )  # fmt: skip
+
+    def _in_pieces(self, pieces: Sequence[str | Written]) -> Prompt:
+        """Return a decomposer's prompt; where it has a chat format, as one message."""
+        return self.decomposer_chat.frame(text_of(tuple(pieces))) if self.decomposer_chat else tuple(pieces)
 
     def _decompose(self, question: str, attempt: str) -> str:
         return self.strategy.decompose_template.format(question=question, attempt=" ".join(attempt.split()))
 
-    def _subquestion(self, question: str, turns: Sequence[Turn], subquestion: str) -> str:
-        template = self.strategy.subquestion_template
-        return template.format(question=question, turns=self._turns(turns), subquestion=subquestion)
+    def _subquestion(self, question: str, turns: Sequence[Turn], subquestion: str, concepts: str | None = None) -> str:
+        return self.strategy.subquestion_template.format(
+            question=question, turns=self._turns(turns), subquestion=subquestion, concepts=self._concepts(concepts)
+        )
 
-    def _solve(self, question: str, turns: Sequence[Turn]) -> str:
-        template = self.strategy.solve_template
-        return template.format(question=question, turns=self._turns(turns), ask=asking_sentence(question))
+    def _solve(self, question: str, turns: Sequence[Turn], concepts: str | None = None) -> str:
+        return self.strategy.solve_template.format(
+            question=question,
+            turns=self._turns(turns),
+            ask=asking_sentence(question),
+            concepts=self._concepts(concepts),
+        )
+
+    def _concepts(self, concepts: str | None) -> str:
+        return "" if concepts is None else self.strategy.solve_concepts_template.format(concepts=concepts)
 
     def _turns(self, turns: Sequence[Turn]) -> str:
         write = self.strategy.turn_template.format
@@ -107,3 +170,12 @@ def _framed(chat: Chat | None, shown: Sequence[tuple[str, str]], prompt: str) ->
     """Join worked examples, each (prompt, reply), and the prompt; as one message where the model has a chat format."""
     examples = "".join(f"{asked}{'' if asked[-1:].isspace() else ' '}{reply}\n\n" for asked, reply in shown)
     return chat.frame(examples + prompt) if chat else examples + prompt
+
+
+def _filled(template: str, **values: str | Written | Sequence[str | Written]) -> list[str | Written]:
+    """Return a template's pieces: its own texts, and what stands in its fields."""
+    found: list[str | Written] = []
+    for text, name, _, _ in Formatter().parse(template):
+        value = values.get(name or "", "")
+        found += [text, *([value] if isinstance(value, str | Written) else value)]
+    return [piece for piece in found if piece != ""]

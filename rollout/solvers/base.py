@@ -5,11 +5,13 @@ Nothing heavy is imported here: a backend that is a program or an API needs no t
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields
 from typing import Any
 
 from conf.schema.base import Group
+from conf.schema.solver import BACKENDS
 from rollout.engine.sampling import Sampling, draw_seed
 from rollout.episode.contracts import Reply
 
@@ -94,3 +96,13 @@ class Backend(ABC):
         Raises SolverFailure for what the solver did wrong; SolverUnavailable, SolverMisconfigured and
         SolverBroken for what is no fault of an episode.
         """
+
+
+# Keys of the groups that hold the settings of a backend, as a message names them.
+_KEYS = sorted({name for schema in BACKENDS.values() for name in schema.model_fields}, key=len, reverse=True)
+_OWN_KEY = re.compile(rf"(?<![\w./:-])solver(?=\.(?:{'|'.join(_KEYS)})\b|: http)")
+
+
+def for_role(message: str, role: str) -> str:
+    """Return a backend's message with the group of its role in the keys that it names: a verifier has the solver's."""
+    return message if role == "solver" else _OWN_KEY.sub(role, message)

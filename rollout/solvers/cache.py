@@ -11,7 +11,7 @@ import hashlib
 import json
 import logging
 import sqlite3
-from dataclasses import asdict, astuple
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +62,8 @@ class ReplyCache:
     def put(self, key: str, reply: Reply) -> None:
         """Keep a reply; of two under one key the first stays."""
         try:
-            self._table.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", (key, *astuple(reply)))
+            row = (key, reply.text, reply.tokens, reply.prompt_tokens)
+            self._table.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             _LOG.warning("a reply could not be cached: %s", error)
 

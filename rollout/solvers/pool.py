@@ -24,8 +24,8 @@ from conf.schema.config import Config
 from rollout.actor_log import actor_log
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.json_lines import write_whole
-from rollout.solvers import make_solver
-from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage
+from rollout.solvers import make_solver, make_verifier
+from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage, for_role
 
 USAGE_EVERY_S = 0.5
 # Prompts put within so many seconds go to the solver in one call, and come back together.
@@ -72,17 +72,23 @@ class UsageFile:
 
 @ray.remote
 class SolverActor:
-    """One solver of the pool."""
+    """One solver of the pool, or one verifier of a pool of its own: ``role`` says which."""
 
-    def __init__(self, config: Config, index: int, log_folder: str) -> None:
-        actor_log(log_folder, f"solver-{index}")
-        self.solver = make_solver(config)
-        self.usage_file = UsageFile(Path(log_folder) / f"solver-{index}.usage.json", self.solver.usage)
+    def __init__(self, config: Config, index: int, log_folder: str, role: str = "solver") -> None:
+        actor_log(log_folder, f"{role}-{index}")
+        self.role = role
+        try:
+            self.solver = make_solver(config) if role == "solver" else make_verifier(config)
+        except SolverMisconfigured as error:
+            raise SolverMisconfigured(for_role(str(error), role)) from None
+        self.usage_file = UsageFile(Path(log_folder) / f"{role}-{index}.usage.json", self.solver.usage)
 
     async def ready(self) -> int:
         """Return once the solver can answer; the process id. Raises SolverMisconfigured, SolverUnavailable."""
         try:
             await self.solver.start()
+        except SolverMisconfigured as error:
+            raise SolverMisconfigured(for_role(str(error), self.role)) from None
         finally:
             self.usage_file.write(now=True)
         return os.getpid()
@@ -92,8 +98,9 @@ class SolverActor:
         try:
             await self.solver.check()
         except (SolverUnavailable, SolverMisconfigured) as error:
-            _LOG.warning("a test question was not answered: %s", error)
-            return str(error)
+            said = for_role(str(error), self.role)
+            _LOG.warning("a test question was not answered: %s", said)
+            return said
         _LOG.info("a test question was answered")
         self.usage_file.write(now=True)
         return None
@@ -113,9 +120,9 @@ class SolverActor:
         try:
             return Answer(await self.solver.ask(ask.prompt, purpose=ask.purpose, sample=ask.sample))
         except SolverFailure as failure:
-            return Answer(failure=failure.outcome, detail=str(failure))
+            return Answer(failure=failure.outcome, detail=for_role(str(failure), self.role))
         except (SolverUnavailable, SolverMisconfigured) as error:
-            return Answer(detail=str(error))
+            return Answer(detail=for_role(str(error), self.role))
         except SolverBroken:
             traceback.print_exc()
             os._exit(1)  # Ray starts a new process and asks again

@@ -1,6 +1,7 @@
 """The moves strategies are made of. Every reply comes in here, so none is left out of the episode's account.
 
-A record keeps a reply as it came; what is put into a prompt is the reply without its thinking.
+A strategy asks roles, and does not know who plays them: the policy, or a frozen backend. A record keeps a reply as it
+came; what is put into a prompt is the reply without its thinking.
 """
 
 from __future__ import annotations
@@ -12,33 +13,46 @@ from typing import Any, TypeVar
 
 from rollout.answers.extract import extract
 from rollout.answers.marks import without_thinking
-from rollout.episode.contracts import Decomposer, Solver, SolverFailure
+from rollout.episode.call_ledger import CallLedger
+from rollout.episode.contracts import Decomposer, Prompt, Reply, Role, Solver, SolverFailure, Writer
+from rollout.episode.parse_decomposition import parse
+from rollout.episode.parse_monolith import parse_monolith
 from rollout.episode.prompts import Prompts
-from rollout.records import Attempt, Episode, Problem, Turn
+from rollout.episode.verdict import read_verdict
+from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 Result = TypeVar("Result")
 
 
 class Exchange:
-    """One episode in the making: the problem, the group ``strategy`` with its prompts, and the episode to fill in."""
+    """One episode in the making: the problem, the group ``strategy`` with its prompts, and the episode to fill in.
+
+    Replies to sub-questions are judged wherever there is a verifier; what follows from a verdict is the strategy's.
+    """
 
     def __init__(
-        self, strategy: str, problem: Problem, decomposer: Decomposer, solver: Solver, prompts: Prompts
-    ) -> None:
+        self, strategy: str, problem: Problem, decomposer: Decomposer | Writer, solver: Solver, prompts: Prompts,
+        verifier: Solver | None = None,
+    ) -> None:  # fmt: skip
         self.episode = Episode(problem=problem, strategy=strategy)
         self.problem, self.prompts, self.settings = problem, prompts, prompts.strategy
-        self._decomposer, self._solver = decomposer, solver
+        self._decomposer, self._solver, self._verifier = decomposer, solver, verifier
+        self._ledger = CallLedger(self.episode)
+        self._wrote: int | None = None  # the place of the policy call that wrote the sub-questions asked now
+
+    @property
+    def writes(self) -> bool:
+        """Whether the decomposer can be asked for one text after another, and does not have all sub-questions."""
+        return isinstance(self._decomposer, Writer)
 
     async def ask(self, prompt: str, purpose: str, sample: int = 0) -> str:
         """Return the solver's text; its tokens are added to the episode's account."""
-        reply = await self._solver.ask(prompt, purpose=purpose, sample=sample)
-        self.episode.solver_tokens += reply.tokens
-        self.episode.solver_prompt_tokens += reply.prompt_tokens
-        return reply.text
+        return (await self._said("solver", self._solver, prompt, purpose, sample))[0].text
 
     async def solve(self) -> Attempt:
-        """Ask the whole question with the turns so far in view; return the solver's answer."""
-        return Attempt(await self.ask(self.prompts.solve(self.problem, _as_shown(self.episode.turns)), "solve"))
+        """Ask the whole question with the concepts and turns so far in view; return the solver's answer."""
+        shown = _as_shown(self.episode.turns)
+        return Attempt(await self.ask(self.prompts.solve(self.problem, shown, self.episode.concepts), "solve"))
 
     async def draw(self, sample: int) -> Attempt:
         """Return the solver's ``sample``-th independent attempt at the whole question, and the answer found in it."""
@@ -47,18 +61,85 @@ class Exchange:
 
     async def decompose(self, attempt: str = "") -> list[str]:
         """Return the decomposer's sub-questions."""
+        episode, shown = self.episode, without_thinking(attempt)
+        if not isinstance(self._decomposer, Writer):
+            place = self._ledger.begin()
+            episode.decomposition, call = await self._decomposer.decompose(self.problem, shown)
+            self._wrote = self._ledger.put(place, call)
+            episode.decomposer_tokens += len(call.token_ids) if call else 0
+            return episode.decomposition.subquestions
+        reply = await self.write(self.prompts.decompose(self.problem, shown), "decompose")
+        if reply is None:
+            episode.decomposition = Decomposition("", [], invalid="prompt_too_long")
+            return []
+        parsed = parse(reply.text, self.settings, truncated=reply.truncated)
+        episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid)
+        return parsed.subquestions
+
+    async def write(self, prompt: Prompt, purpose: str) -> Reply | None:
+        """Return the decomposer's text; None if the prompt is too long for it, which ends the decomposition and not the
+        episode."""
+        assert isinstance(self._decomposer, Writer)
+        try:
+            reply, self._wrote = await self._said("decomposer", self._decomposer.role, prompt, purpose)
+        except SolverFailure as failure:
+            if failure.outcome != "prompt_too_long":
+                raise
+            return None
+        return reply
+
+    async def whole(self) -> None:
+        """Have the solver write sub-questions, answers and the final answer at once, and take the text apart."""
         episode = self.episode
-        episode.decomposition, call = await self._decomposer.decompose(self.problem, without_thinking(attempt))
-        if call is not None:
-            episode.calls.append(call)
-            episode.decomposer_tokens += len(call.token_ids)
-            episode.policy_tokens += len(call.token_ids)
-        return episode.decomposition.subquestions
+        reply, place = await self._said("solver", self._solver, self.prompts.whole(self.problem), "whole")
+        parsed = parse_monolith(reply.text, self.settings, truncated=reply.truncated)
+        questions = [question for question, _ in parsed.pairs]
+        episode.decomposition = Decomposition(reply.text, questions, parsed.invalid)
+        episode.turns = [Turn(question, text, call=place, answer_call=place) for question, text in parsed.pairs]
+        episode.final = Attempt(parsed.final)
 
     async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:
-        """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given."""
-        prompt = self.prompts.subquestion(self.problem, _as_shown(earlier), asked or question)
-        return Turn(question, await self.ask(prompt, "subquestion"), asked=asked)
+        """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given. Where
+        there is a verifier the reply is judged."""
+        shown = _as_shown(earlier)
+        prompt = self.prompts.subquestion(self.problem, shown, asked or question, self.episode.concepts)
+        wrote = self._wrote
+        reply, place = await self._said("solver", self._solver, prompt, "subquestion")
+        turn = Turn(question, reply.text, asked=asked, call=wrote, answer_call=place)
+        return await self._judged(turn, shown)
+
+    def refuse(self, turn: Turn) -> None:
+        """Keep a turn whose sub-question is to be written again; it is not among the episode's turns."""
+        self._ledger.drop_ends(turn.call)
+        self.episode.refused.append(turn)
+
+    def close(self) -> Episode:
+        """Complete the episode's account; return the episode."""
+        self._ledger.close()
+        return self.episode
+
+    async def _judged(self, turn: Turn, earlier: Sequence[Turn]) -> Turn:
+        """Return a turn with the verifier's verdict, where there is a verifier."""
+        if self._verifier is None:
+            return turn
+        prompt = self.prompts.verify(self.problem, earlier, *_as_shown([turn]))
+        try:
+            reply, _ = await self._said("verifier", self._verifier, prompt, "verify")
+        except SolverFailure:
+            self.episode.turns.append(turn)  # what was answered is kept, though nobody judged it
+            raise
+        turn.verdict_text = reply.text
+        turn.verdicts = read_verdict(without_thinking(reply.text))
+        return turn
+
+    async def _said(
+        self, name: str, role: Role | Solver, prompt: Any, purpose: str, sample: int = 0
+    ) -> tuple[Reply, int | None]:
+        """Return a role's reply, and its place in the account if the policy spoke."""
+        place = self._ledger.begin()
+        reply = await role.ask(prompt, purpose=purpose, sample=sample)
+        self._ledger.count(name, reply)
+        return reply, self._ledger.put(place, reply.call)
 
 
 def _as_shown(turns: Sequence[Turn]) -> list[Turn]:

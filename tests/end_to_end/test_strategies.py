@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conf.schema.rewards import Rewards
-from conf.schema.strategy import UNTRAINED
+from conf.schema.strategy import ITERATIVE, UNTRAINED
 from launch.compose import compose
 from rewards.actor import score_batch
 from rewards.nouns_and_vectors import TextResources
@@ -66,6 +66,20 @@ def evaluated(tmp_path_factory) -> Evaluated:
     return found
 
 
+def check_dialogue(episode: Any, *, concepts: bool) -> None:
+    """Every call of an iterative episode is recorded and begins with the one before it, token for token."""
+    purposes = [call.purpose for call in episode.calls]
+    assert purposes == ["concepts"] * concepts + ["next"] * (len(purposes) - concepts)
+    assert len(episode.turns) <= len(purposes) - concepts
+    for call in episode.calls:
+        assert len(call.token_ids) == len(call.logprobs) == len(call.versions) > 0
+    for before, after in zip(episode.calls, episode.calls[1:], strict=False):
+        assert (
+            after.prompt_ids[: len(before.prompt_ids) + len(before.token_ids)] == before.prompt_ids + before.token_ids
+        )
+    assert episode.policy_tokens == episode.decomposer_tokens == sum(len(call.token_ids) for call in episode.calls)
+
+
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_a_strategy_runs_whole_on_real_engines(name, evaluated):
     result, scored = evaluated[name]
@@ -81,6 +95,9 @@ def test_a_strategy_runs_whole_on_real_engines(name, evaluated):
         assert (episode.decomposition is None) == (name in ("direct", "self_consistency"))
         assert len(episode.turns) == (len(episode.decomposition.subquestions) if episode.decomposition else 0)
         assert len(episode.draws) == (5 if name == "self_consistency" else 0)
+        if name in ITERATIVE:
+            check_dialogue(episode, concepts=name == "lm2")
+            continue
         assert len(episode.calls) == (name not in UNTRAINED)
         for call in episode.calls:
             assert episode.policy_tokens == len(call.token_ids) == len(call.logprobs) > 0

@@ -38,6 +38,8 @@ NEEDS = {
     "own": ["solver.backend=rollout.solvers.program:ProgramSolver"],
     "openai": ["solver.model=some-model"],
     "gemma270m": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
+    "lm2_chained": [],
+    "monolith": ["policy.plays=both"],
     "direct": ["stages=[evaluate]"],
     "self_consistency": ["stages=[evaluate]"],
     "least_to_most": ["stages=[evaluate]"],
@@ -57,6 +59,9 @@ def test_every_option_of_every_group_is_valid(group, option, data):
     extra = [text.format(data=data) for text in NEEDS.get(option, [])]
     if group == "matrix":
         extra = ["matrix.run=some/run"]
+    if group == "verifier":
+        extra = [text.replace("solver.", "verifier.", 1) for text in extra]
+        extra += ["verifier.path=package:tiny_solver"] if option == "vllm" else []
     assert isinstance(compose([f"{group}={option}", *extra]), Config)
 
 

@@ -8,8 +8,12 @@ from types import SimpleNamespace
 from typing import Any
 
 from launch.compose import compose
+from rollout.engine.sampling import Sampling
+from rollout.engine.vllm_engine import Generation, PromptTooLong
 from rollout.episode.contracts import Reply
+from rollout.jobs import Job
 from rollout.records import Decomposition, Episode, PolicyCall, Problem
+from rollout.run_episode import run_episode
 from rollout.strategies import run_strategy
 from rollout.worker import RolloutWorker, _Progress
 from tests.settings import prompts
@@ -99,3 +103,63 @@ def worker_without_engine(client: Any, overrides: Sequence[str] = (), concurrenc
     worker.engine, worker.config = engine or SimpleNamespace(version=4), compose(["strategy.max_tokens=8", *overrides])
     worker._solver, worker._limit, worker._progress = client, asyncio.Semaphore(concurrency), _Progress()
     return worker
+
+
+class Characters:
+    """A tokenizer whose tokens are characters. ``encoded`` are the texts that it was given."""
+
+    eos_token_id, eos_token = 0, "\0"
+
+    def __init__(self) -> None:
+        self.encoded: list[str] = []
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        self.encoded.append(text)
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int], skip_special_tokens: bool = False) -> str:
+        return "".join(chr(one) for one in ids if one or not skip_special_tokens)
+
+
+class CharacterEngine:
+    """A policy engine that says what ``reply`` returns for a prompt's text and the number of the call. Its completion
+    ends with the first stop text, as vLLM's does: that is among the tokens and not in the text."""
+
+    version = 7
+
+    def __init__(self, reply: Callable[[str, int], str], context: int = 10_000) -> None:
+        self.reply, self.context = reply, context
+        self.tokenizer = Characters()
+        self.asked: list[tuple[str | list[int], Sampling]] = []
+
+    @property
+    def prompts(self) -> list[str]:
+        """What it was asked, as texts."""
+        return [one if isinstance(one, str) else self.tokenizer.decode(one) for one, _ in self.asked]
+
+    async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
+        number = len(self.asked)
+        self.asked.append((prompt, sampling))
+        ids = [ord(character) for character in prompt] if isinstance(prompt, str) else list(prompt)
+        if len(ids) > self.context:
+            raise PromptTooLong(f"prompt of {len(ids)} tokens")
+        await asyncio.sleep(0)
+        text = self.reply(self.prompts[number], number)
+        tokens = [ord(character) for character in text + "".join(sampling.stop[:1])]
+        return Generation(ids, tokens, text, [-0.1 * (number + 1)] * len(tokens), [self.version] * len(tokens), "stop")
+
+
+def episode_of(
+    engine: CharacterEngine,
+    overrides: Sequence[str],
+    solver: Any = None,
+    verifier: Any = None,
+    problem: Problem = PROBLEM,
+    given: list[str] | None = None,
+    temperature: float = 1.0,
+) -> Episode:
+    """An episode of a configured strategy, through ``run_episode``."""
+    config = compose([*overrides, "stages=[evaluate]"])
+    job = Job(0, problem, config.strategy.name, seed=11, temperature=temperature, given=given)
+    frozen = solver or Scripted(by_question)
+    return asyncio.run(run_episode(job, engine, frozen, config, verifier))

@@ -242,3 +242,23 @@ def test_a_pipe_that_closes_early_is_no_error(run_folder):
     assert done.stderr == ""
     assert "\x1b" not in done.stdout
     assert done.stdout.startswith("line 1 · rescued-1")
+
+
+def test_an_iterative_episode_is_shown_as_it_grew_with_verdicts_and_what_was_written_again(tmp_path, capsys):
+    turns = [
+        {"question": "How many has Ann?", "text": "Ann has 3.", "call": 1, "verdicts": ["no_mistake"]},
+        {"question": "Twice #1?", "text": "It is 6.", "call": 3, "verdicts": ["computational", "last_step"]},
+    ]
+    refused = [{"question": "Who is Bob?", "text": "A boy.", "call": 2, "verdicts": ["misunderstood"]}]
+    calls = [{"purpose": "concepts"}, *({"purpose": "next"} for _ in range(3))]
+    item = record("lm2-1", turns=turns, refused=refused, calls=calls, concepts="Doubling.", verifier_tokens=9)
+    (tmp_path / "episodes.jsonl").write_text(json.dumps(item) + "\n" + json.dumps(record("plain-1")) + "\n")
+    assert main([str(tmp_path), "--only", "rewritten"]) == 0
+    shown = capsys.readouterr().out
+    assert "plain-1" not in shown
+    rows = [line.split(None, 1) for line in shown.splitlines()]
+    labels = [row[0] for row in rows if row and row[0] in ("concepts", "1", "again", "2", "verdict")]
+    assert labels == ["concepts", "1", "verdict", "again", "verdict", "2", "verdict"]
+    assert "computational, last_step" in shown
+    assert "verifier 9" in shown
+    assert "4 policy calls" in shown

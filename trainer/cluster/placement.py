@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from conf.schema.config import Config
 from conf.schema.solver import OwnSolver, VllmSolver
 
-ROLES = ("learner", "rollout", "solver", "reward")
+ROLES = ("learner", "rollout", "solver", "verifier", "reward")
 
 
 @dataclass(frozen=True)
@@ -59,24 +60,32 @@ def role_sizes(config: Config, only: Sequence[str] | None = None) -> list[RoleSi
     """Return the roles of a run, or some of them. On a laptop there are more than cores, so they share those; on a
     cluster each reserves its own."""
     share = 0 if config.cluster.address is None else 1
-    learner, rollout, solver = config.learner, config.rollout, config.solver
-    # A server's account has one holder, or its limits would not hold; it and a program take next to no time.
-    engines: tuple[int, float, float] = (1, 0, 0)
-    if isinstance(solver, VllmSolver | OwnSolver):
-        engines = solver.workers, share * solver.threads, solver.gpus
+    learner, rollout = config.learner, config.rollout
     found = [
         RoleSize("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
         RoleSize("rollout", rollout.workers, share * rollout.threads, rollout.gpus),
-        RoleSize("solver", *engines),
+        *_frozen("solver", config.solver if config.policy.asks_frozen_solver else None, share),
+        *_frozen("verifier", config.verifier, share),
         RoleSize("reward", config.rewards.workers, share, 0),
     ]
     return [role for role in found if role.name in (needed(config) if only is None else only)]
 
 
+def _frozen(name: str, settings: Any, share: int) -> list[RoleSize]:
+    """Return the size of a role that a frozen backend plays; nothing if nobody plays it. A server's account has one
+    holder, or its limits would not hold; it and a program take next to no time."""
+    if settings is None:
+        return []
+    if isinstance(settings, VllmSolver | OwnSolver):
+        return [RoleSize(name, settings.workers, share * settings.threads, settings.gpus)]
+    return [RoleSize(name, 1, 0, 0)]
+
+
 def in_words(config: Config, only: Sequence[str] | None = None) -> str:
     """Return the roles as a person lists them: how many engines, if there are any, and what else is started."""
     solver = "solver engine" if isinstance(config.solver, VllmSolver) else "solver"
-    names = {"rollout": "policy engine", "solver": solver, "reward": "reward actor", "learner": "learner rank"}
+    names = {"rollout": "policy engine", "solver": solver, "verifier": "verifier", "reward": "reward actor"}
+    names["learner"] = "learner rank"
     count = {role.name: role.count for role in role_sizes(config, only)}
     one = {"learner": "the learner"}
     found = [

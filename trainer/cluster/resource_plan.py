@@ -51,10 +51,11 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
             made.append(_learner(config, shape))
         if "rollout" in with_gpus:
             made.append(_engine(config, "rollout", shape, config.policy_dtype))
-    if "solver" in with_gpus and isinstance(config.solver, VllmSolver):
-        path = solver or model_path(config.solver.path)
-        bits = sizes.weight_bits(config.solver.quantization, path)
-        made.append(_engine(config, "solver", sizes.shape_of(path), config.solver.dtype, bits))
+    for name, own, named in (("solver", config.solver, solver), ("verifier", config.verifier, None)):
+        if name in with_gpus and isinstance(own, VllmSolver):
+            path = named or model_path(own.path)
+            bits = sizes.weight_bits(own.quantization, path)
+            made.append(_engine(config, name, sizes.shape_of(path), own.dtype, bits))
     return made
 
 
@@ -131,7 +132,7 @@ def over_full(config: Config, memory: list[GpuRole]) -> str | None:
         return None
     found = {one.role: one for one in memory}
     whose = "cluster.gpu_gib" if config.cluster.gpu_gib is not None else "this machine's"
-    for name, group in (("rollout", config.rollout), ("solver", config.solver)):
+    for name, group in (("rollout", config.rollout), ("solver", config.solver), ("verifier", config.verifier)):
         if name not in found:
             continue
         share = getattr(group, "gpu_memory_utilization", 0.0) * gpu

@@ -50,15 +50,17 @@ class RunningRoles:
     learner: LearnerGroup | None
     log_folder: Path
     places: dict[tuple[str, int], PlacementGroupSchedulingStrategy] = field(default_factory=dict)
+    verifiers: list[Any] = field(default_factory=list)
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return the rollout workers and reward actors as a pipeline."""
         limits, actors = config.controller, (self.workers, self.solvers, self.rewarders)
-        seconds, solver = config.rewards.episode_seconds, config.solver
-        name, outage_s = solver.backend, 0.0
-        if isinstance(solver, OpenAISolver):
-            name, outage_s = f"{solver.model} at {solver.base_url}", solver.outage_minutes * 60
-        return Pipeline(*actors, self.log_folder, limits.wait_timeout_s, limits.max_tries, seconds, name, outage_s)
+        seconds, asked = config.rewards.episode_seconds, [config.solver, *([config.verifier] if self.verifiers else [])]
+        servers = [one for one in asked if isinstance(one, OpenAISolver)]
+        name = " or ".join(f"{one.model} at {one.base_url}" for one in servers) or config.solver.backend
+        outage_s = max((one.outage_minutes * 60 for one in servers), default=0.0)
+        waits = limits.wait_timeout_s, limits.max_tries, seconds
+        return Pipeline(*actors, self.log_folder, *waits, name, outage_s, self.verifiers)
 
     async def ready(
         self, timeout_s: float, progress: Callable[[int], object] = lambda done: None, solvers: Sequence[Any] = ()
@@ -66,9 +68,11 @@ class RunningRoles:
         """Wait until every actor is ready, with a limit of ``timeout_s`` for each; ``progress`` is told how many roles
         are. ``solvers`` are those of others, for rollout workers that have none here. Raises StartError."""
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
-        inference = (("solver", self.solvers), ("rollout", self.workers), ("reward", self.rewarders))
+        frozen = (("solver", self.solvers), ("verifier", self.verifiers))
+        inference = (*frozen, ("rollout", self.workers), ("reward", self.rewarders))
         for done, (name, actors) in enumerate([role for role in inference if role[1]], 1):
-            arguments = [self.solvers or list(solvers)] if name == "rollout" else []
+            pools = [self.solvers or list(solvers), *([self.verifiers] if self.verifiers else [])]
+            arguments = pools if name == "rollout" else []
             await wait_ready(actors, name, self.log_folder, timeout_s, *arguments)
             progress(done)
         if connecting is not None:
@@ -90,7 +94,7 @@ async def running_roles(
         yield roles
     finally:
         ranks = [] if roles.learner is None else roles.learner.ranks
-        for actor in (*roles.solvers, *roles.workers, *roles.rewarders, *ranks):
+        for actor in (*roles.solvers, *roles.verifiers, *roles.workers, *roles.rewarders, *ranks):
             ray.kill(actor)
         for group in {place.placement_group for place in roles.places.values()}:
             remove_placement_group(group)
@@ -101,9 +105,11 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
     StartError."""
     places = await _reserve(config, only)
     given = for_actors(config)
+    frozen = {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}
     # Of each role its actor, how Ray runs that, and what it is given first.
     settings: dict[str, tuple[Any, dict[str, Any], Any]] = {
-        "solver": (SolverActor, {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}, given),
+        "solver": (SolverActor, frozen, given),
+        "verifier": (SolverActor, frozen, given),
         "rollout": (RolloutWorker, {"max_concurrency": 1_000, "max_restarts": 3}, given),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
         "reward": (RewardActor, {"max_restarts": -1}, config.rewards),
@@ -115,29 +121,33 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         role, (actor, options, first) = wanted[name], settings[name]
         if not role.gpus:
             options = options | {"runtime_env": {"env_vars": KEEP_FREED}}
+        last = [name] if name == "verifier" else []  # the one actor that plays two roles is told which
         return [
             actor.options(
                 num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((name, index)), **options
-            ).remote(first, index, str(log_folder))
+            ).remote(first, index, str(log_folder), *last)
             for index in range(role.count)
         ]
 
-    solvers, workers, rewarders = (start(name) if name in wanted else [] for name in ("solver", "rollout", "reward"))
+    solvers, verifiers, workers, rewarders = (
+        start(name) if name in wanted else [] for name in ("solver", "verifier", "rollout", "reward")
+    )
     learner = None
     if "learner" in wanted:
         # Ranks that die are started again where they were.
         limit, transport = config.controller.learner_timeout_s, config.rollout.weights.transport
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
-    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places)
+    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers)
 
 
 def for_actors(config: Config) -> Config:
-    """Return the configuration with an absolute path of the solver's cache: an actor may run in another directory."""
-    solver = config.solver
-    if not isinstance(solver, ModelSolver):
-        return config
-    path = str(Path(solver.cache_path).expanduser().absolute())
-    return config.model_copy(update={"solver": solver.model_copy(update={"cache_path": path})})
+    """Return the configuration with absolute paths of the caches: an actor may run in another directory."""
+    changed = {
+        name: role.model_copy(update={"cache_path": str(Path(role.cache_path).expanduser().absolute())})
+        for name, role in (("solver", config.solver), ("verifier", config.verifier))
+        if isinstance(role, ModelSolver)
+    }
+    return config.model_copy(update=changed) if changed else config
 
 
 async def _reserve(

@@ -11,6 +11,7 @@ import yaml
 
 from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES
+from rollout.episode.verdict import VERDICTS
 from trainer.run_folder.files import read_json, read_rows
 from trainer.tracking.labels import label
 
@@ -79,6 +80,8 @@ PANELS = (
           ("throughput/episodes_s", "throughput/policy_tokens_s", "throughput/learner_tokens_s"), "a second", log=True),
     Panel("time", "Where a step's time goes",
           ("time/rollout_wait", "time/learn", "time/weight_push", "time/learner_wait"), "seconds"),
+    Panel("verdicts", "Verdicts on replies", tuple(f"verdict/{name}" for name in VERDICTS), "share"),
+    Panel("rewritten", "Sub-questions written again", ("episode/rewritten",), "an episode"),
 )  # fmt: skip
 FINE_TUNING = Panel("sft", "Fine-tuning", ("sft/held_out_loss", "sft/loss"), "nats", steps="fine-tuning step")
 

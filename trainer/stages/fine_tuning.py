@@ -21,6 +21,7 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.strategy import ITERATIVE
 from rewards.compare_decompositions import compare, means
 from rewards.nouns_and_vectors import TextResources
 from rollout.answers.marks import without_thinking
@@ -30,11 +31,11 @@ from rollout.episode.prompts import Prompts
 from rollout.jobs import Job
 from rollout.json_lines import write_lines
 from rollout.records import Decomposition, Problem
-from rollout.strategies import DECOMPOSE_ONLY
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
-from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress
+from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing
+from trainer.stages.line_examples import concepts_of, gold_replies, line_examples
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
 from trainer.workers.pipeline import Pipeline
@@ -142,10 +143,18 @@ class FineTuning:
             attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
         for name, lesson in lessons:
             attempt = attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
-            prompt = prompts.decompose(lesson.problem, without_thinking(attempt))
-            completion = "\n".join(lesson.subquestions)
-            rows.append({"source": name, "id": lesson.problem.id, "prompt": prompt, "completion": completion})
+            for prompt, completion in self._texts(prompts, lesson, without_thinking(attempt)):
+                rows.append({"source": name, "id": lesson.problem.id, "prompt": prompt, "completion": completion})
         return rows
+
+    def _texts(self, prompts: Prompts, lesson: Lesson, attempt: str) -> list[Example]:
+        """Return what the decomposer reads and is to write for one decomposition: at once, or text by text."""
+        problem, asked = lesson.problem, lesson.subquestions
+        if prompts.strategy.name not in ITERATIVE:
+            return [(prompts.decompose(problem, attempt), "\n".join(asked))]
+        replies = lesson.replies or gold_replies(problem, len(asked))
+        concepts = concepts_of(problem, prompts.strategy, lesson.concepts)
+        return [] if replies is None else line_examples(prompts, problem, asked, replies, attempt, concepts)
 
     def _batches(self, rows: list[Example]) -> list[list[Example]]:
         """Return every step's examples: whole batches, the examples in another order every epoch."""
@@ -176,9 +185,8 @@ class FineTuning:
         if not asked or when in self.report.get("decompositions", {}):
             return
         view.stage(f"stage 1, decompositions {when}", len(asked))
-        jobs = [
-            Job(index, problem, DECOMPOSE_ONLY, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)
-        ]
+        strategy = decomposing(self.config.strategy.name)
+        jobs = [Job(index, problem, strategy, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)]
         done = await pipeline.run(jobs, lambda count: view.advance(count, len(jobs), {}))
         written = [item.episode.decomposition or Decomposition("", [], invalid="empty") for item in done]
         texts = [decomposition.subquestions for decomposition in written]

@@ -12,12 +12,13 @@ from typing import Any
 
 from conf.schema.config import Config
 from conf.schema.learning import SftSource
+from conf.schema.strategy import ITERATIVE
 from rewards.reward import Scored
 from rollout.data.files import normalised, read_rows, refuse_bad
 from rollout.data.source import Source
 from rollout.jobs import Job, sampling_seed
 from rollout.json_lines import write_lines
-from rollout.records import Problem, RecordError
+from rollout.records import Episode, Problem, RecordError
 from rollout.strategies import DECOMPOSE_ONLY
 from trainer.workers.pipeline import Pipeline
 
@@ -29,12 +30,14 @@ Unseen = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Lesson:
-    """A problem's decomposition that is to be learned. ``attempt`` is the solver's that it goes with, None if there is
-    none yet."""
+    """A problem's decomposition that is to be learned. ``attempt`` is the solver's that it goes with, ``replies`` its
+    answers to the sub-questions, ``concepts`` what the decomposer wrote first; None if there is none yet."""
 
     problem: Problem
     subquestions: list[str]
     attempt: str | None = None
+    replies: list[str] | None = None
+    concepts: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return a line of a teacher's file."""
@@ -85,10 +88,23 @@ def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Les
             counts["surplus"] += 1
         else:
             attempt = episode.initial.text if episode.initial else None
-            found.append(Lesson(episode.problem, [_line(text) for text in written.subquestions], attempt))
+            asked = [_line(text) for text in written.subquestions]
+            found.append(Lesson(episode.problem, asked, attempt, _replies(episode), episode.concepts))
     together = [lesson for found in lessons.values() for lesson in found]
     without = sum(not found for found in lessons.values())
     return together, counts | {"kept": len(together), "problems": len(lessons), "problems_without": without}
+
+
+def _replies(episode: Episode) -> list[str] | None:
+    """Return the solver's answers, one a sub-question; None where not all were asked."""
+    asked = [turn.question for turn in episode.turns]
+    return [turn.text for turn in episode.turns] if asked == episode.subquestions else None
+
+
+def decomposing(strategy: str) -> str:
+    """Return the strategy that has the decomposer write what it writes in an episode of another, at the least cost: one
+    that writes line by line needs the answers."""
+    return strategy if strategy in ITERATIVE else DECOMPOSE_ONLY
 
 
 def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Lesson], dict[str, int]]:
@@ -142,7 +158,7 @@ class ExampleSources:
         self._shares = shares(config.sft.problems, {name: one.weight for name, one in config.sft.sources.items()})
         skip_bad = config.data.on_bad_row == "skip"
         self._read = {
-            name: read_teacher(Path(one.path).expanduser(), source, answers=one.screened, skip_bad=skip_bad)
+            name: read_teacher(Path(one.path).expanduser(), source, answers=self._screened(one), skip_bad=skip_bad)
             for name, one in config.sft.sources.items()
             if name in self._shares and one.path is not None
         }
@@ -171,7 +187,7 @@ class ExampleSources:
         for name, share in self._shares.items():
             settings = self._config.sft.sources[name]
             lessons, counts = self._candidates(name, problems[:share])
-            if settings.kind == "distilled" or settings.screened:
+            if self._is_run(settings):
                 lessons, found = await self._judged(name, lessons, problems[:share], pipeline, progress)
                 counts |= found
                 write_lines(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
@@ -180,7 +196,7 @@ class ExampleSources:
             if not usable:
                 raise RecordError(_nothing(name, settings, counts))
             # The data set gives a problem one decomposition and no more; the others as many as their share.
-            if settings.kind != "data" or settings.screened:
+            if settings.kind != "data" or self._screened(settings):
                 usable = filled(usable, share, random.Random(f"sft {name} {self._config.seed}"))
             report[name] = counts | {"examples": len(usable)}
             mixture += [(name, lesson) for lesson in usable]
@@ -201,13 +217,23 @@ class ExampleSources:
         lessons = [lesson for lesson in every if lesson.subquestions]
         return lessons, {"problems": len(every), "without_subquestions": len(every) - len(lessons)}
 
+    def _screened(self, source: SftSource) -> bool:
+        """Return whether only decompositions are learned that led the solver to the right answer: unless it is said
+        otherwise, all of a decomposer that writes line by line, which learns from the solver's replies."""
+        return source.screened or (source.screen is None and self._config.strategy.name in ITERATIVE)
+
+    def _is_run(self, source: SftSource) -> bool:
+        """Return whether a source's decompositions are put to the solver, or sampled."""
+        return source.kind == "distilled" or self._screened(source) or self._config.strategy.name in ITERATIVE
+
     async def _judged(
         self, name: str, lessons: Sequence[Lesson], problems: Sequence[Problem], pipeline: Pipeline, progress: Progress
     ) -> tuple[list[Lesson], dict[str, int]]:
         """Run the decomposer's samples or the given decompositions through the rollout workers; return what is kept,
         and counts."""
         settings = self._config.sft.sources[name]
-        strategy = self._config.strategy.name if settings.screened else DECOMPOSE_ONLY
+        screened, name_of = self._screened(settings), self._config.strategy.name
+        strategy = name_of if screened else decomposing(name_of)
         if settings.kind == "distilled":
             drawn = [
                 (problem, sampling_seed(self._config.seed, f"{name} {problem.id}", 0, sample))
@@ -219,7 +245,7 @@ class ExampleSources:
             jobs = [Job(i, one.problem, strategy, seed=0, given=one.subquestions) for i, one in enumerate(lessons)]
         scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
-        return kept(scored, most, screen=settings.screened)
+        return kept(scored, most, screen=screened)
 
 
 def _nothing(name: str, settings: SftSource, counts: dict[str, int]) -> str:

@@ -20,8 +20,9 @@ def trainable(item: Sample) -> bool:
     facts = item.facts
     return (
         item.reward.error is None
-        # Too long a prompt and too many replies are the decomposition's doing; every other failure is the solver's own.
-        and facts.outcome in ("ok", "prompt_too_long", "episode_tokens")
+        # Too long a prompt, too many replies and too many calls are the policy's doing; every other failure is a frozen
+        # role's own.
+        and facts.outcome in ("ok", "prompt_too_long", "episode_tokens", "episode_calls", "episode_policy_tokens")
         and facts.policy_tokens > 0
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES
+from rollout.episode.verdict import VERDICTS
 
 # In the order in which a table has them.
 KINDS = {
@@ -26,6 +27,8 @@ METRICS = {
     "policy/entropy": "entropy",
     "policy/engine_logprob_gap_mean": "mean gap",
     "policy/engine_logprob_gap": "largest gap",
+    **{f"verdict/{name}": name.replace("_", " ") for name in VERDICTS},
+    "episode/rewritten": "written again",
     "staleness/mean": "mean",
     "staleness/max": "largest",
     "throughput/episodes_s": "episodes",

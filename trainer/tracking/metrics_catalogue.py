@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, pstdev
 
 from conf.schema.rewards import PARTS, PENALTIES
 from rewards.reward import MEASURES, Sample, mean_measures
+from rollout.episode.verdict import VERDICTS
 from rollout.records import change
 from rollout.solvers.base import Usage
 
@@ -32,6 +33,7 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "episode/dropped": ("episodes", "of groups with nothing to train on, since the start"),
     "tokens/policy": ("tokens", "policy tokens in the batch"),
     "tokens/solver": ("tokens", "solver tokens spent on the batch"),
+    "tokens/decomposer": ("tokens", "tokens of the batch that the decomposer wrote, whoever plays it"),
     "solver/prompt_tokens": ("tokens", "read by the solver, since the start; what the cache answered not counted"),
     "solver/completion_tokens": ("tokens", "written by the solver, likewise"),
     "solver/cost": ("", "cost of the solver at the configured prices, since the start"),
@@ -86,6 +88,16 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
 }
 
+# Where replies are judged.
+VERIFIER_CATALOGUE: dict[str, tuple[str, str]] = {
+    "tokens/verifier": ("tokens", "verifier tokens spent on the batch"),
+    "episode/rewritten": ("", "sub-questions an episode that the verifier had written again"),
+    **{f"verdict/{name}": ("share", f"judged replies of which the verifier said: {name}") for name in VERDICTS},
+    "verifier/prompt_tokens": ("tokens", "read by the verifier, since the start; what the cache answered not counted"),
+    "verifier/completion_tokens": ("tokens", "written by the verifier, likewise"),
+    "verifier/cost": ("", "cost of the verifier at the configured prices, since the start"),
+}
+
 # Of a step of stage 1, in logs/sft.jsonl: its own x axis, whose 0 is before the first step.
 SFT_CATALOGUE: dict[str, tuple[str, str]] = {
     "sft/loss": ("nats", "cross-entropy a token of the step's decompositions, before the step"),
@@ -106,6 +118,7 @@ def episode_metrics(batch: Sequence[Sample]) -> dict[str, float]:
             metrics[f"reward/{part}/std"] = pstdev(values)
     metrics |= {f"reward/{name}/mean": value for name, value in mean_measures(rewards).items()}
     metrics |= {f"reward/penalty/{name}": fmean(one.penalties.get(name, 0.0) for one in rewards) for name in PENALTIES}
+    metrics |= role_metrics([one.counts for one in rewards])
     first = [reward.correct_initial or 0.0 for reward in rewards]
     last = [reward.correct for reward in rewards]
     changes = list(map(change, first, last))
@@ -124,6 +137,26 @@ def episode_metrics(batch: Sequence[Sample]) -> dict[str, float]:
     }
 
 
-def solver_metrics(usage: Usage) -> dict[str, float]:
-    """Return a solver's usage under the catalogue's names."""
-    return {name: getattr(usage, name.removeprefix("solver/")) for name in CATALOGUE if name.startswith("solver/")}
+def role_metrics(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what the roles did, from each episode's ``Reward.counts``: tokens, sub-questions written again and,
+    where replies were judged, the share of them of which the verifier named each class."""
+    total: dict[str, float] = {}
+    for one in counts:
+        total |= {name: total.get(name, 0.0) + count for name, count in one.items()}
+    metrics = {"tokens/decomposer": total.get("tokens/decomposer", 0.0)}
+    if judged := total.get("judged"):
+        metrics["tokens/verifier"] = total.get("tokens/verifier", 0.0)
+        metrics |= {f"verdict/{name}": total.get(f"verdict/{name}", 0.0) / judged for name in VERDICTS}
+        metrics["episode/rewritten"] = total.get("rewritten", 0.0) / len(counts)
+    return metrics
+
+
+def solver_metrics(usage: Usage, verifier: Usage | None = None) -> dict[str, float]:
+    """Return a solver's usage, and a verifier's if there is one, under the catalogue's names."""
+    found = {"solver": usage} | ({} if verifier is None else {"verifier": verifier})
+    return {
+        name: getattr(found[role], field)
+        for name in CATALOGUE | VERIFIER_CATALOGUE
+        for role, _, field in [name.partition("/")]
+        if role in found
+    }

@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
 from rewards.reward import Reward, Sample, Scored, failed, sample
 from rollout.engine.weight_update import Update
@@ -36,8 +36,8 @@ from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.records import Episode, PackedEpisode
 from rollout.solvers.base import Usage
 from trainer.workers.assignments import Assignments, HandIn, Life
-from trainer.workers.errors import WaitTimeout, answer, first_line, is_gone, log_tail
-from trainer.workers.solver_outage import SolverOutage
+from trainer.workers.errors import WaitTimeout, answer, is_gone, log_tail
+from trainer.workers.solver_outage import SolverOutage, first_failing
 from trainer.workers.weight_publisher import Publisher, Push
 
 RESTART_POLL_S = 0.5
@@ -71,8 +71,11 @@ class Pipeline:
     # What the solver is called, and for how long one that has gone away is waited for.
     solver_name: str = ""
     outage_s: float = 0.0
+    verifiers: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
+        # Workers that have no verifiers are told of none.
+        self._pools = (self.solvers, self.verifiers) if self.verifiers else (self.solvers,)
         self.pause_s = min(len(self.workers) / COLLECTIONS_PER_S, LONGEST_PAUSE_S)
         self._unscored: deque[tuple[Job, Episode | PackedEpisode]] = deque()
         self._free_rewarders = asyncio.Semaphore(max(1, len(self.rewarders)))
@@ -130,7 +133,7 @@ class Pipeline:
         the workers may hold newer ones than whoever asks for this, and one that is only now back none."""
         await self.stop()
         for index, worker in enumerate(self.workers):
-            await self._restarted(worker, f"rollout-{index}", self.solvers)
+            await self._restarted(worker, f"rollout-{index}", *self._pools)
         self._assign(Assignments(len(self.workers)))
         self._unscored.clear()
         self._done = {TRAINING: asyncio.Queue()}
@@ -307,15 +310,8 @@ class Pipeline:
         )
 
     async def _check_solvers(self) -> str | None:
-        """Return why a solver does not answer a test question; None if all do."""
-        for index, solver in enumerate(self.solvers):
-            try:
-                error: str | None = await self._answer(solver.check.remote(), f"solver-{index}", "check its server")
-            except (RayError, WaitTimeout) as gone:
-                error = first_line(gone)
-            if error is not None:
-                return error
-        return None
+        """Return why a solver or a verifier does not answer a test question; None if all do."""
+        return await first_failing(zip(("solver", "verifier"), self._pools, strict=False), self._answer)
 
     def _tried(self, job: Job, error: str | None) -> Job:
         """Return a job that failed, to be tried again. Raises InfrastructureError if that was the last time."""
@@ -382,7 +378,7 @@ class Pipeline:
 
     async def _bring_back(self, index: int) -> None:
         """Wait for Ray to restart a worker that is lost; then give it its weights, and last its jobs again."""
-        await self._restarted(self.workers[index], f"rollout-{index}", self.solvers)
+        await self._restarted(self.workers[index], f"rollout-{index}", *self._pools)
         self._assignments.ready(index)
         self.counts["restarts"] += 1
         self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")

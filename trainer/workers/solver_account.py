@@ -22,12 +22,13 @@ from trainer.workers.errors import WaitTimeout
 from trainer.workers.pipeline import Pipeline
 
 FILES = "solver-*.usage.json"
+VERIFIER_FILES = "verifier-*.usage.json"
 USAGE_S = 10.0
 
 
-def read_account(logs: Path) -> Usage | None:
-    """Return what the solvers were asked as their files say it; None if there is no file."""
-    found = [Usage(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(logs.glob(FILES))]
+def read_account(logs: Path, files: str = FILES) -> Usage | None:
+    """Return what the solvers, or others, were asked as their files say it; None if there is no file."""
+    found = [Usage(**json.loads(file.read_text(encoding="utf-8"))) for file in sorted(logs.glob(files))]
     return sum(found, Usage()) if found else None
 
 
@@ -72,28 +73,44 @@ class SolverAccount:
         before, self.usage = self.usage, read_account(self.logs) or self.usage
         return self.usage != before
 
+    def verifier(self) -> Usage | None:
+        """Return what the verifiers were asked, as their files say; None where there are none."""
+        return None if self.config.verifier is None else read_account(self.logs, VERIFIER_FILES)
+
+    def summary(self, usage: Usage | None = None) -> dict[str, dict[str, float]]:
+        """Return what the summary says of the solvers, or of a newer ``usage``, and of any verifiers."""
+        verifier = self.verifier()
+        found = {"solver": asdict(usage or self.usage)}
+        return found if verifier is None else found | {"verifier": asdict(verifier)}
+
     def line(self) -> str | None:
-        """Return requests, tokens and cost in a line; None if there was no solver."""
-        return (
-            account_line(self.usage, self.config) if self.usage != Usage() or not self.config.rollout.replay else None
-        )
+        """Return requests, tokens and cost in a line for each role; None if there was none."""
+        lines = [account_line(self.usage, self.config)] if self._asked_solver() else []
+        if (verifier := self.verifier()) is not None:
+            lines.append(account_line(verifier, self.config, "verifier"))
+        return "\n".join(lines) or None
+
+    def _asked_solver(self) -> bool:
+        return self.usage != Usage() or not self.config.rollout.replay
 
     def larger_budget(self) -> list[str]:
         """Return the overrides that double what is spent, which counts all that the run used so far."""
-        usage, solver = self.usage, self.config.solver
-        if not isinstance(solver, OpenAISolver):
-            return []
-        tokens, more = usage.prompt_tokens + usage.completion_tokens, []
-        if solver.budget_cost is not None and usage.cost >= solver.budget_cost:
-            more.append(f"solver.budget_cost={2 * max(solver.budget_cost, usage.cost):g}")
-        if solver.budget_tokens is not None and tokens >= solver.budget_tokens:
-            more.append(f"solver.budget_tokens={2 * max(solver.budget_tokens, tokens)}")
+        roles = (("solver", self.config.solver, self.usage), ("verifier", self.config.verifier, self.verifier()))
+        more = []
+        for role, settings, usage in roles:
+            if not isinstance(settings, OpenAISolver) or usage is None:
+                continue
+            tokens = usage.prompt_tokens + usage.completion_tokens
+            if settings.budget_cost is not None and usage.cost >= settings.budget_cost:
+                more.append(f"{role}.budget_cost={2 * max(settings.budget_cost, usage.cost):g}")
+            if settings.budget_tokens is not None and tokens >= settings.budget_tokens:
+                more.append(f"{role}.budget_tokens={2 * max(settings.budget_tokens, tokens)}")
         return more
 
 
-def account_line(usage: Usage, config: Config) -> str:
-    """Return what the solver was asked, in a line: requests, tokens, and the cost where prices are configured."""
-    solver = config.solver
+def account_line(usage: Usage, config: Config, role: str = "solver") -> str:
+    """Return what a role was asked, in a line: requests, tokens, and the cost where prices are configured."""
+    solver = getattr(config, role)
     repeats = [
         f"{count:,} {what}"
         for count, what in ((usage.retries, "repeated"), (usage.cache_hits, "more answered from the cache"))
@@ -105,7 +122,7 @@ def account_line(usage: Usage, config: Config) -> str:
         f"{usage.completion_tokens:,} written)",
     ]
     if isinstance(solver, OpenAISolver) and not (solver.price_prompt or solver.price_completion or usage.cost):
-        parts.append("cost unknown (solver.price_prompt, solver.price_completion)")
+        parts.append(f"cost unknown ({role}.price_prompt, {role}.price_completion)")
     elif usage.cost or isinstance(solver, OpenAISolver):
         parts.append(f"cost {usage.cost:.4g}")
-    return f"solver  {', '.join(parts)}"
+    return f"{role}  {', '.join(parts)}"

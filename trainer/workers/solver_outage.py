@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ray.exceptions import RayError
+
 from rollout.jobs import Job
+from trainer.workers.errors import WaitTimeout, first_line
 
 # Between two test questions, doubled each time up to the longest.
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
@@ -97,3 +100,19 @@ class SolverOutage:
 def minutes(seconds: float) -> str:
     """Return a length of time as people say it."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
+
+
+async def first_failing(
+    pools: Iterable[tuple[str, Sequence[Any]]], wait: Callable[[Awaitable[Any], str, str], Awaitable[Any]]
+) -> str | None:
+    """Return why an actor of these pools, each with its role's name, does not answer a test question; None if all do.
+    ``wait`` waits for a call, with a limit."""
+    for role, actors in pools:
+        for index, actor in enumerate(actors):
+            try:
+                error: str | None = await wait(actor.check.remote(), f"{role}-{index}", "check its server")
+            except (RayError, WaitTimeout) as gone:
+                error = first_line(gone)
+            if error is not None:
+                return error
+    return None

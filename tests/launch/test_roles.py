@@ -1,0 +1,60 @@
+"""Roles in the configuration: who plays them, who judges, and what is refused in one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from conf.schema.base import ConfigError
+from launch.check_roles import check_roles
+from launch.compose import compose
+
+
+def test_nobody_judges_unless_there_is_a_verifier():
+    assert compose([]).verifier is None
+    assert compose(["verifier=none"]).verifier is None
+    config = compose(["verifier=openai", "verifier.model=m", "verifier.timeout_s=90"])
+    assert (config.verifier.backend, config.verifier.model, config.verifier.timeout_s) == ("openai", "m", 90.0)
+    assert config.verifier.cache_path != config.solver.cache_path
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["policy.plays=planner"], ["policy.plays: 'planner'", "'decomposer', 'solver' or 'both'"]),
+        (["verifier=openai"], ["verifier.model", "the name by which the server knows the model"]),
+        (["verifier=program", "+verifier.backend2=x"], ["verifier.backend2", "unknown key"]),
+        (["verifier=vllm"], ["verifier.path"]),
+        (["verifier.backend=nah"], ["verifier.backend: 'nah'", "vllm, openai, program"]),
+        (["rewards=lm2", "verifier=program", "rewards.verdicts.praise=1"], ["rewards.verdicts.praise"]),
+        (["policy.plays=solver"], ["stages: sft", "'solver'", "ppo, evaluate"]),
+        (["policy.plays=solver", "policy.decomposer=solver", "solver=program", "stages=[ppo]"],
+         ["policy.decomposer: 'solver'", "'program'", "gold"]),
+        (["strategy=monolith"], ["stages: ppo", "'monolith'", "policy.plays=both"]),
+        (["strategy.verify_template='{question}'"], ["strategy.verify_template", "{subquestion} must"]),
+        (["strategy=lm2", "strategy.retries=-1"], ["strategy.retries: -1"]),
+        (["strategy.max_calls=0"], ["strategy.max_calls: 0"]),
+    ],
+    ids=lambda value: value[-1] if "=" in value[0] else "",
+)  # fmt: skip
+def test_bad_roles_are_refused_in_one_line(overrides, named):
+    with pytest.raises(ConfigError) as error:
+        compose(overrides)
+    assert all(text in str(error.value) for text in named), error.value
+    assert "\n" not in str(error.value)
+
+
+def test_a_run_that_is_paid_by_verdicts_alone_needs_somebody_who_judges():
+    with pytest.raises(ConfigError, match=r"rewards.mode: 'lm2'.*verifier is null.*verifier=vllm"):
+        check_roles(compose(["rewards=lm2"]))
+    for overrides in (
+        ["rewards=lm2", "verifier=program"],
+        ["rewards=lm2", "stages=[evaluate]"],
+        ["rewards=lm2_outcome"],
+    ):
+        check_roles(compose(overrides))
+
+
+def test_the_experiment_of_lm2_has_its_verifier_its_reward_and_its_credit():
+    config = compose(["experiment=lm2_chained"])
+    assert (config.strategy.name, config.verifier.backend, config.rewards.mode) == ("lm2", "program", "lm2_outcome")
+    assert config.algorithm.credit == "call"

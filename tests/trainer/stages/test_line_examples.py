@@ -1,0 +1,49 @@
+"""Stage 1's examples for a decomposer that writes one text after another."""
+
+from __future__ import annotations
+
+import pytest
+
+from launch.compose import compose
+from rollout.data.chained import generate
+from rollout.episode.prompts import Prompts
+from rollout.records import Problem, RecordError
+from tests.rollout.fakes import PLAN, PROBLEM, CharacterEngine, Scripted, by_question, episode_of
+from trainer.stages.line_examples import concepts_of, gold_replies, line_examples
+
+REPLIES = ["Ann has 3 pens.", "Bob has 6 pens."]
+
+
+def test_examples_are_what_the_decomposer_reads_and_writes_in_an_episode():
+    texts = ["Doubling.", *PLAN, "Done."]
+    engine = CharacterEngine(lambda prompt, number: texts[number])
+    episode_of(engine, ["strategy=lm2"], Scripted(by_question))
+    prompts = Prompts.of(compose(["strategy=lm2"]))
+    found = line_examples(prompts, PROBLEM, PLAN, REPLIES, "The answer is 5.", "Doubling.")
+    assert [prompt for prompt, _ in found] == engine.prompts
+    assert [completion for _, completion in found] == [f"{text}\n" for text in texts]
+
+
+def test_without_concepts_there_is_an_example_for_each_sub_question_and_the_end_mark():
+    prompts = Prompts.of(compose(["strategy=interleaved"]))
+    found = line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None)
+    assert [completion for _, completion in found] == [*(f"{question}\n" for question in PLAN), "Done.\n"]
+
+
+def test_concepts_come_from_the_decomposer_the_data_or_the_generator():
+    lm2, interleaved = (compose([f"strategy={name}"]).strategy for name in ("lm2", "interleaved"))
+    problem = next(generate(0, "train", {3: 1.0}))
+    words = concepts_of(problem, lm2)
+    assert set(words.split(", ")) <= {"addition", "subtraction", "multiplication", "halving", "sum"}
+    assert concepts_of(problem, lm2, "own  words") == "own words"
+    assert concepts_of(Problem("p", "?", "1", meta={"concepts": "area"}), lm2) == "area"
+    assert concepts_of(PROBLEM, interleaved) is None
+    with pytest.raises(RecordError, match=r"no 'concepts'.*strategy.concepts=false"):
+        concepts_of(PROBLEM, lm2)
+
+
+def test_gold_steps_stand_in_for_replies_where_there_are_enough():
+    problem = Problem("p", "?", "9", solution="3\n\n6\n9")
+    assert gold_replies(problem, 2) == ["3", "6"]
+    assert gold_replies(problem, 4) is None
+    assert gold_replies(PROBLEM, 1) is None

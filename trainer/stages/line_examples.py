@@ -1,0 +1,55 @@
+"""Stage 1's examples for a decomposer that writes one text after another: a problem gives several, one a text.
+
+After LM2 (arXiv 2404.02255): question, concepts and answered pairs 1..n are read, sub-question n + 1 is written; before
+them the concepts, after them the end mark. Prompts and completions are those of an episode, line breaks included.
+"""
+
+from __future__ import annotations
+
+from conf.schema.strategy import Strategy
+from rollout.answers.marks import without_thinking
+from rollout.data.chained import Graph
+from rollout.episode.contracts import Written, text_of
+from rollout.episode.prompts import Prompts
+from rollout.records import Problem, RecordError, Turn
+
+
+def line_examples(
+    prompts: Prompts, problem: Problem, subquestions: list[str], replies: list[str], attempt: str, concepts: str | None
+) -> list[tuple[str, str]]:
+    """Return (prompt, completion) for each text that the decomposer is to write. ``replies`` are the solver's, one a
+    sub-question; ``concepts`` are None where none are to be written."""
+    found: list[tuple[str, str]] = []
+    noted = None if concepts is None else Written(f"{concepts}\n")
+    if noted is not None:
+        found.append((text_of(prompts.concepts(problem, attempt)), noted.text))
+    pairs = [
+        (Written(f"{question}\n"), Turn(question, without_thinking(reply)))
+        for question, reply in zip(subquestions, replies, strict=True)
+    ]
+    for count in range(len(pairs) + 1):
+        line = pairs[count][0].text if count < len(pairs) else f"{prompts.strategy.end_mark}\n"
+        found.append((text_of(prompts.next(problem, attempt, noted, pairs[:count])), line))
+    return found
+
+
+def concepts_of(problem: Problem, strategy: Strategy, written: str | None = None) -> str | None:
+    """Return the concepts that a problem needs, on one line: those that a decomposer has ``written``, its data set's
+    (``concepts`` of the row), or the generator's; None where the strategy asks for none. Raises RecordError."""
+    if strategy.name != "lm2" or not strategy.concepts:
+        return None
+    known = written or problem.meta.get("concepts")
+    if known is None and problem.source == "chained":
+        known = Graph(problem).concepts()
+    if known is None:
+        raise RecordError(
+            f"problem {problem.id} has no 'concepts', which stage sft teaches with strategy lm2; allowed: rows with "
+            "concepts, or strategy.concepts=false"
+        )
+    return " ".join(str(known).split())
+
+
+def gold_replies(problem: Problem, count: int) -> list[str] | None:
+    """Return the first steps of the gold solution as replies to ``count`` sub-questions; None if there are too few."""
+    steps = [line.strip() for line in (problem.solution or "").splitlines() if line.strip()]
+    return steps[:count] if len(steps) >= count else None
