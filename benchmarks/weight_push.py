@@ -20,12 +20,11 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.episodes import running, training_problems
+from benchmarks.episodes import kept_in_flight, running
 from conf.schema.config import Config
 from conf.schema.model import model_path, shipped
 from launch.compose import compose
 from rollout.engine.weight_update import Update
-from rollout.jobs import Job
 from trainer.learner.actor_critic import ActorCritic
 from trainer.learner.learner import DTYPES, Learner
 
@@ -95,17 +94,11 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
     """Push again and again, and print the medians."""
     learner = gatherer(config, path)
     copy = CopyOnce(learner.model)
-    problems = training_problems(config, IN_FLIGHT * 100)
     rows: list[dict[str, float]] = []
-    async with running(config, console) as (pipeline, roles):
-        jobs = iter(Job(index, problem, "daslam", seed=index) for index, problem in enumerate(problems))
-        await pipeline.submit([next(jobs) for _ in range(IN_FLIGHT)])
-
-        async def keep_in_flight() -> None:
-            while True:
-                await pipeline.submit([next(jobs) for _ in await pipeline.next()])
-
-        keeping = asyncio.create_task(keep_in_flight())
+    async with (
+        running(config, console) as (pipeline, roles),
+        kept_in_flight(config, pipeline, roles, IN_FLIGHT),
+    ):
         for repeat in range(repeats + 1):
             # The first push is not counted: it pays for memory, and with an adapter for its base.
             while not (stats := await roles.workers[0].stats.remote())["in_flight"]:
@@ -132,7 +125,6 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
                     "mib": push.mib,
                 }
             )
-        keeping.cancel()
     report(path, copy.nbytes, rows, console)
 
 
