@@ -28,6 +28,8 @@ MIB = 2**20
 # The parts of the plan that are no tensors.
 NO_TENSORS = ("fragments", "overhead")
 SEQUENCES = 4
+# In proportion to the small model: DeepSpeed's own bucket would be most of what there is.
+ON_A_CPU = ("+learner.deepspeed={zero_optimization: {reduce_bucket_size: 1000000}}",)
 
 
 def measure(task: Task) -> None:
@@ -41,10 +43,10 @@ def measure(task: Task) -> None:
 def run_case(size: str, scratch: str, length: int) -> dict[str, Any]:
     """Return what a step takes on sequences of this length, measured and predicted, in MiB."""
     path, found = random_model(size, scratch), gpus()
-    config = compose(
-        [*FIXED, *(ON_A_GPU if found else ()), override("model.path", path), f"algorithm.batch_size={SEQUENCES}",
-         f"learner.max_tokens_per_microbatch={length}"]
-    )  # fmt: skip
+    # In one minibatch, so that gradients are there when a further micro-batch comes.
+    sizes = ("algorithm.minibatches=1", f"algorithm.batch_size={SEQUENCES}")
+    sizes += (f"learner.max_tokens_per_microbatch={length}",)
+    config = compose([*FIXED, *(ON_A_GPU if found else ON_A_CPU), override("model.path", path), *sizes])
     # As the plan takes it: half of a sequence is the completion.
     rows = random_rows(SEQUENCES, length // 2, length // 2, 500, shortest=1.0)
     batch = [paid_at_the_end(str(index), *row, float(index % 2)) for index, row in enumerate(rows)]

@@ -7,9 +7,10 @@ from pathlib import Path
 from benchmarks.gpu.job import run_job
 from benchmarks.gpu.machine import gpus, layout
 from benchmarks.gpu.task import Skipped, Task
+from conf.schema.base import ConfigError
 from conf.schema.override_text import override
+from launch.compose import compose
 
-DATA = "gsm8k"
 SHORT = ("sft.problems=96", "algorithm.steps=4", "evaluation.problems=16")
 # With a GPU the experiment has the sizes of the layout, not those that it chose for a CPU.
 ON_A_GPU = (
@@ -25,9 +26,14 @@ def measure(task: Task) -> None:
         raise Skipped("no pretrained model; give one with --model FOLDER")
     if not (Path(model) / "config.json").is_file():
         raise Skipped(f"{model} holds no model: it has no config.json")
-    if data is None or not (Path(data) / DATA).is_dir():
-        raise Skipped(f"no folder {DATA} of people's text; give the folder above it with --data FOLDER or DATA_ROOT")
-    run_job(task, overrides(model, data, len(gpus())))
+    if data is None:
+        raise Skipped("no data sets; give their folder with --data FOLDER or DATA_ROOT")
+    chosen = overrides(model, data, len(gpus()))
+    try:
+        compose(chosen)
+    except ConfigError as error:  # a data set that is not in the folder, above all
+        raise Skipped(str(error)) from None
+    run_job(task, chosen)
 
 
 def overrides(model: str, data: str, count: int) -> list[str]:

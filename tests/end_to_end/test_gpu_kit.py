@@ -10,9 +10,9 @@ from conf.schema.places import ROOT
 
 
 def test_the_parts_with_actors_run_without_a_gpu(tmp_path):
-    command = [sys.executable, "-m", "benchmarks.gpu", "--minutes", "12", "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--minutes", "30", "--out", str(tmp_path)]
     done = subprocess.run(
-        [*command, "--parts", "push,async,job"], cwd=ROOT, capture_output=True, text=True, timeout=900, check=False
+        [*command, "--parts", "push,async,job"], cwd=ROOT, capture_output=True, text=True, timeout=1700, check=False
     )
     logs = {path.name: path.read_text(errors="replace")[-3000:] for path in tmp_path.glob("*.log")}
     assert done.returncode == 0, (done.stdout, logs)

@@ -14,9 +14,9 @@ from conf.schema.places import ROOT
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict[str, dict]:
     folder = tmp_path_factory.mktemp("kit")
-    command = [sys.executable, "-m", "benchmarks.gpu", "--minutes", "6", "--out", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--minutes", "30", "--out", str(folder)]
     done = subprocess.run(
-        [*command, "--parts", "logprobs,learner,memory,people"], cwd=ROOT, capture_output=True, text=True, timeout=400,
+        [*command, "--parts", "logprobs,learner,memory,people"], cwd=ROOT, capture_output=True, text=True, timeout=900,
         check=False,
     )  # fmt: skip
     logs = {path.name: path.read_text(errors="replace")[-3000:] for path in folder.glob("*.log")}

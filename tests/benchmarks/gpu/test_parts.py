@@ -29,13 +29,23 @@ def task(folder: Path, **given: str | None) -> Task:
     return Task("people", str(folder), str(folder), time.time() + 60, **given)
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A folder with the files of the experiment on people's text."""
+    folder = tmp_path_factory.mktemp("data")
+    for name in ("gsm8k_socratic/train.jsonl", "gsm8k/test.jsonl"):
+        (folder / name).parent.mkdir()
+        (folder / name).write_text("{}\n")
+    return folder
+
+
 @pytest.mark.parametrize("count", COUNTS)
-def test_what_the_parts_run_fits_the_machine_that_it_is_for(count):
+def test_what_the_parts_run_fits_the_machine_that_it_is_for(count, data):
     transports = ["object_store", *(["nccl"] if count >= 2 else [])]
     made = [push.overrides(transport, count) for transport in transports]
     made.append([*layout(count), *(job.SHORT if count else job.ON_A_CPU)])
     made.append([*layout(count), *asynchrony.COMMON, *(() if count else asynchrony.ON_A_CPU)])
-    made.append(people.overrides(str(shipped("tiny_decomposer")), "/data", count))
+    made.append(people.overrides(str(shipped("tiny_decomposer")), str(data), count))
     for overrides in made:
         config = compose([*overrides, "cluster.gpu_gib=80"])
         assert shortage(config, [Node(16, count)]) is None, overrides
@@ -58,9 +68,8 @@ def test_a_model_that_is_not_there_is_said_to_be_missing(tmp_path):
         said.append(str(reason.value))
     assert said[0] == "no pretrained model; give one with --model FOLDER"
     assert said[1] == "nowhere holds no model: it has no config.json"
-    assert said[2] == said[3] == (
-        "no folder gsm8k of people's text; give the folder above it with --data FOLDER or DATA_ROOT"
-    )  # fmt: skip
+    assert said[2] == "no data sets; give their folder with --data FOLDER or DATA_ROOT"
+    assert said[3].startswith(f"data.train: '{tmp_path}/gsm8k_socratic/train.jsonl' does not exist; ")
 
 
 @pytest.mark.parametrize(
