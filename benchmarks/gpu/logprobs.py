@@ -43,8 +43,8 @@ def measure(task: Task) -> None:
 def run_case(size: str, scratch: str, dtype: str, completions: int, tokens: int) -> dict[str, Any]:
     """Return the gaps in nats between an engine's log-probabilities and the learner's, and what the labels show."""
     path = random_model(size, scratch)
-    sizes = InferenceEngine(
-        gpus=len(gpus()[:1]), max_model_len=512, max_num_seqs=completions, gpu_memory_utilization=0.4
+    sizes = InferenceEngine.model_validate(
+        {"gpus": len(gpus()[:1]), "max_model_len": 512, "max_num_seqs": completions, "gpu_memory_utilization": 0.4}
     )
     engine = Engine(EngineSettings(path, sizes, dtype))
     engine.start()
@@ -145,7 +145,8 @@ def _read(model: ActorCritic, given: list[int], chosen: list[int], cache: Any) -
     place = device()
     logits = model.lm(torch.tensor([given], device=place), past_key_values=cache, use_cache=True).logits[0]
     table = logits[-len(chosen) :].float().log_softmax(-1)
-    return table.gather(-1, torch.tensor(chosen, device=place)[:, None])[:, 0].tolist()
+    found: list[float] = table.gather(-1, torch.tensor(chosen, device=place)[:, None])[:, 0].tolist()
+    return found
 
 
 def gap(found: Sequence[Sequence[float]], wanted: Sequence[Sequence[float]]) -> dict[str, float]:

@@ -44,8 +44,8 @@ def run_case(size: str, scratch: str, length: int) -> dict[str, Any]:
     """Return what a step takes on sequences of this length, measured and predicted, in MiB."""
     path, found = random_model(size, scratch), gpus()
     # In one minibatch, so that gradients are there when a further micro-batch comes.
-    sizes = ("algorithm.minibatches=1", f"algorithm.batch_size={SEQUENCES}")
-    sizes += (f"learner.max_tokens_per_microbatch={length}",)
+    sizes = ["algorithm.minibatches=1", f"algorithm.batch_size={SEQUENCES}"]
+    sizes += [f"learner.max_tokens_per_microbatch={length}"]
     config = compose([*FIXED, *(ON_A_GPU if found else ON_A_CPU), override("model.path", path), *sizes])
     # As the plan takes it: half of a sequence is the completion.
     rows = random_rows(SEQUENCES, length // 2, length // 2, 500, shortest=1.0)

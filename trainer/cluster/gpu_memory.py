@@ -141,9 +141,10 @@ class Part:
 def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, reference: bool = True) -> list[Part]:
     """Return what a learner rank holds on its GPU at the peak of a step, with a reference model or without.
 
-    The optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), in float32 without ZeRO
-    only the latter two (8). The reference is a copy, shared out over the ranks under ZeRO-3; under LoRA it is
-    the same weights with the adapters off. Half of a micro-batch is taken to be completions, which have logits.
+    The optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter); in float32 without
+    ZeRO it needs no copy of the weights (8). The reference is a copy, shared out over the ranks under ZeRO-3; under
+    LoRA it is the same weights with the adapters off. Half of a micro-batch is taken to be completions, which have
+    logits.
     """
     width = WIDTH[learner.dtype]
     adapters = shape.adapters(lora_rank) if lora_rank is not None else 0
