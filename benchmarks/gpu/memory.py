@@ -35,7 +35,7 @@ ON_A_CPU = ("+learner.deepspeed={zero_optimization: {reduce_bucket_size: 1000000
 def measure(task: Task) -> None:
     """Measure at two lengths of the longest sequence, for which a micro-batch has just room."""
     found = gpus()
-    size, lengths = ("1.5b", (2048, 8192)) if found else ("small", (256, 1024))
+    size, lengths = ("1.5b", (2048, 8192)) if found else ("small", (512, 1024))
     for length in lengths:
         task.case(f"{length} tokens", run_case, size, task.scratch, length, needs_s=30.0 if found else 0.0)
 
