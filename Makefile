@@ -14,6 +14,7 @@ FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks test
           tests/rewards tests/rollout/answers tests/rollout/data tests/rollout/episode \
           tests/rollout/strategies tests/rollout/test_show.py tests/trainer/algorithm tests/trainer/cluster \
           tests/trainer/reports tests/trainer/run_folder tests/trainer/stages tests/trainer/tracking \
+          --ignore=tests/benchmarks/gpu/test_measured_parts.py \
           --ignore=tests/rewards/test_actor.py --ignore=tests/rollout/answers/test_on_data.py \
           --ignore=tests/rollout/answers/expressions/test_same_expression.py \
           --ignore=tests/trainer/reports/test_run_page.py --ignore=tests/trainer/tracking/test_tracker.py

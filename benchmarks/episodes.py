@@ -46,6 +46,27 @@ async def running(
             await pipeline.stop()
 
 
+@asynccontextmanager
+async def kept_in_flight(config: Config, pipeline: Pipeline, roles: RunningRoles, count: int) -> AsyncIterator[None]:
+    """Keep so many episodes in flight for the block: one that is finished is followed by another."""
+    jobs = (
+        Job(index, problem, "daslam", seed=index) for index, problem in enumerate(make_source(config.data).train(99))
+    )
+
+    async def keep() -> None:
+        while True:
+            await pipeline.submit([next(jobs) for _ in await pipeline.next()])
+
+    await pipeline.submit([next(jobs) for _ in range(count)])
+    while not (await roles.workers[0].stats.remote())["in_flight"]:
+        await asyncio.sleep(0.05)
+    keeping = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        keeping.cancel()
+
+
 def training_problems(config: Config, count: int) -> list[Problem]:
     """Problems of the configured data, of an epoch that no run reaches."""
     return list(itertools.islice(make_source(config.data).train(99), count))

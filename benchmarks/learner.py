@@ -4,6 +4,7 @@ Both take the PPO step of the embedded default on the same batch, one rank, one 
 log-probabilities, values and entropies, forward of the reference, then forward, backward, clip and AdamW for each
 minibatch. The bare loop has the batch as tensors from the start and shares only the formulas with the learner, whose
 DeepSpeed, cutting, collating, checks and metrics are what the ratio is about. The two take turns within one run.
+The proof kit for GPUs (docs/gpu.md) has the same two sides on a GPU, in bfloat16.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import argparse
 import copy
 import itertools
 import statistics
-import time
-from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from benchmarks.processes import Machine
+from benchmarks.timing import PassTimer, take_turns
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from launch.compose import compose
@@ -31,11 +33,14 @@ from trainer.algorithm import losses
 from trainer.algorithm.advantages import gae, moments, whiten
 from trainer.algorithm.experience import Experience, Sequences, microbatches, minibatches, pack, pad, pad_values
 from trainer.algorithm.rows import Pair, Row
-from trainer.learner.learner import Learner
+from trainer.learner.learner import DTYPES, Learner
 from trainer.learner.token_logprobs import token_logprobs
 
 # Low, since the batch is always the same; AdamW's work does not depend on it.
 RATE = 1e-5
+FIXED = (
+    f"learner.lr={RATE}", f"learner.critic_lr={RATE}", "learner.lr_schedule=constant", "learner.warmup_steps=0",
+)  # fmt: skip
 
 
 def make_batch(config: Config) -> list[Experience]:
@@ -48,25 +53,31 @@ def make_batch(config: Config) -> list[Experience]:
         prompt = tokenizer.encode(prompts.decompose(problem, (problem.solution or "").splitlines()[0]))
         plan = "\n".join(problem.subquestions or [])
         ids = [*tokenizer.encode(plan, add_special_tokens=False), tokenizer.eos_token_id]
-        paid = [0.0] * (len(ids) - 1) + [float(index % 2)]
-        batch.append(Experience(problem.id, [Row(prompt, ids, [-1.0] * len(ids), [0] * len(ids), paid)]))
+        batch.append(paid_at_the_end(problem.id, prompt, ids, float(index % 2)))
     return batch
 
 
+def paid_at_the_end(name: str, prompt: list[int], ids: list[int], reward: float) -> Experience:
+    """Return a completion's experience, sampled by the first weights and paid at its last token."""
+    paid = [0.0] * (len(ids) - 1) + [reward]
+    return Experience(name, [Row(prompt, ids, [-1.0] * len(ids), [0] * len(ids), paid)])
+
+
 class Bare:
-    """The same step without the learner."""
+    """The same step without the learner, on a GPU if the learner has one. ``passes`` times training's own passes."""
 
     def __init__(self, config: Config, batch: list[Experience]) -> None:
-        from transformers import AutoModelForCausalLM
-
-        self.config = config
-        self.lm: Any = AutoModelForCausalLM.from_pretrained(model_path(config.model.path), dtype=torch.float32)
-        self.reference = copy.deepcopy(self.lm).requires_grad_(False).eval()
-        self.head = nn.Linear(self.lm.config.hidden_size, 1)
+        self.config, self.passes = config, PassTimer()
+        self.device = "cuda" if config.learner.gpus_per_rank > 0 else "cpu"
+        dtype = DTYPES[config.learner.dtype]
+        self.lm, self.reference = self._load(dtype)
+        self.head = nn.Linear(self.lm.config.hidden_size, 1, device=self.device, dtype=dtype)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
-        self.parameters = [*self.lm.parameters(), *self.head.parameters()]
-        self.optimizer = torch.optim.AdamW(self.parameters, lr=RATE, betas=config.learner.betas, weight_decay=0.0)
+        self.parameters = [value for value in (*self.lm.parameters(), *self.head.parameters()) if value.requires_grad]
+        self.optimizer = torch.optim.AdamW(
+            self.parameters, lr=RATE, betas=config.learner.betas, weight_decay=0.0, fused=self.device == "cuda"
+        )
         # The learner's own cuts of the first step.
         self.generator = torch.Generator().manual_seed(config.seed * 100_003)
         parts = minibatches(list(enumerate(batch)), config.algorithm.minibatches, self.generator)  # type: ignore[arg-type]
@@ -74,31 +85,57 @@ class Bare:
         self.parts = [self._cut([(i, rows[i].pair) for i, _ in part]) for part in parts]  # type: ignore[has-type, misc]
         self.whole = self._cut(list(enumerate(row.pair for row in rows)))
         self.length = max(len(row.token_ids) for row in rows)
-        self.mask = pad_values([row.mask for row in rows], self.length).bool()
-        self.behaviour = pad_values([row.logprobs for row in rows], self.length)
-        self.rewards = pad_values([row.rewards for row in rows], self.length)
+        values = partial(pad_values, length=self.length, device=self.device)
+        self.mask = values([row.mask for row in rows]).bool()
+        self.behaviour = values([row.logprobs for row in rows])
+        self.rewards = values([row.rewards for row in rows])
+
+    def _load(self, dtype: torch.dtype) -> tuple[Any, Any]:
+        """Return the model and its reference; None for that under LoRA, where it is the model without the adapter."""
+        from transformers import AutoModelForCausalLM
+
+        lm: Any = AutoModelForCausalLM.from_pretrained(model_path(self.config.model.path), dtype=dtype).to(self.device)
+        lora, checkpointing = self.config.model.lora, self.config.learner.gradient_checkpointing
+        reference = None if lora else copy.deepcopy(lm).requires_grad_(False)
+        if checkpointing:
+            lm.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            lm.enable_input_require_grads()
+        if lora is not None:
+            from peft import LoraConfig, get_peft_model
+
+            adapters = LoraConfig(
+                r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type="CAUSAL_LM"
+            )
+            lm = get_peft_model(lm, adapters)
+        # transformers loads models for evaluation, and recomputes no activations in them.
+        return lm.train(checkpointing), reference
 
     def _cut(self, rows: list[tuple[int, Pair]]) -> list[tuple[list[int], Sequences]]:
         padded = self.config.learner.packing == "padded"
         groups = microbatches([row for _, row in rows], self.config.learner.max_tokens_per_microbatch, padded=padded)
-        collate = pad if padded else pack
+        collate = partial(pad if padded else pack, device=self.device)
         return [([rows[i][0] for i in group], collate([rows[i][1] for i in group])) for group in groups]
 
     def _forward(self, lm: Any, batch: Sequences) -> tuple[Tensor, Tensor]:
         output = lm(**batch.inputs, logits_to_keep=batch.before, output_hidden_states=True, use_cache=False)
-        return output.logits, output.hidden_states[-1][:, batch.before]
+        return output.logits.float(), output.hidden_states[-1][:, batch.before]
+
+    def _judge(self, batch: Sequences) -> Tensor:
+        lm = self.lm if self.reference is None else self.reference
+        with nullcontext() if self.reference is not None else self.lm.disable_adapter():
+            logits = lm(**batch.inputs, logits_to_keep=batch.before, use_cache=False).logits.float()
+        return token_logprobs(logits, batch.targets, "none")[0]
 
     def step(self) -> None:
         """Take-up and all optimiser steps."""
         algorithm = self.config.algorithm
-        proximal, values, reference, entropies = torch.zeros(4, *self.mask.shape)
+        proximal, values, reference, entropies = torch.zeros(4, *self.mask.shape, device=self.device)
         for rows, part in self.whole:
             width = part.mask.shape[1]
             with torch.no_grad():
                 logits, hidden = self._forward(self.lm, part)
                 chosen, spread = token_logprobs(logits, part.targets, "value")
-                frozen = self.reference(**part.inputs, logits_to_keep=part.before, use_cache=False).logits
-                found = (chosen, self.head(hidden)[..., 0], token_logprobs(frozen, part.targets, "none")[0], spread)
+                found = (chosen, self.head(hidden)[..., 0].float(), self._judge(part), spread)
             for tensor, value in zip((proximal, values, reference, entropies), found, strict=True):
                 tensor[rows, :width] = part.by_sequence(value)
         charged = self.rewards - algorithm.kl_coef * losses.kl_k1(proximal, reference, self.mask)
@@ -113,32 +150,26 @@ class Bare:
         tokens = sum(int(part.mask.sum()) for _, part in parts)
         for rows, part in parts:
             proximal, old_values, advantages, returns = (tensor[rows, : part.mask.shape[1]] for tensor in record)
-            logits, hidden = self._forward(self.lm, part)
-            current = part.by_sequence(token_logprobs(logits, part.targets, "none")[0])
-            values = part.by_sequence(self.head(hidden)[..., 0])
-            policy, _ = losses.policy_loss(
-                current,
-                proximal,
-                self.behaviour[rows, : part.mask.shape[1]],
-                advantages,
-                part.mask,
-                clip_low=algorithm.clip_low,
-                clip_high=algorithm.clip_high,
-                behaviour_weight_cap=algorithm.behaviour_weight_cap,
-                decoupled=algorithm.decoupled,
-            )
-            value = losses.value_loss(values, old_values, returns, part.mask, algorithm.value_clip)
-            ((policy + algorithm.value_coef * value).sum() / tokens).backward()
+            with self.passes.timed():
+                logits, hidden = self._forward(self.lm, part)
+                current = part.by_sequence(token_logprobs(logits, part.targets, "none")[0])
+                values = part.by_sequence(self.head(hidden)[..., 0].float())
+                policy, _ = losses.policy_loss(
+                    current,
+                    proximal,
+                    self.behaviour[rows, : part.mask.shape[1]],
+                    advantages,
+                    part.mask,
+                    clip_low=algorithm.clip_low,
+                    clip_high=algorithm.clip_high,
+                    behaviour_weight_cap=algorithm.behaviour_weight_cap,
+                    decoupled=algorithm.decoupled,
+                )
+                value = losses.value_loss(values, old_values, returns, part.mask, algorithm.value_clip)
+                ((policy + algorithm.value_coef * value).sum() / tokens).backward()
         nn.utils.clip_grad_norm_(self.parameters, self.config.learner.grad_clip)
         self.optimizer.step()
         self.optimizer.zero_grad()
-
-
-def timed(step: Callable[[], Any]) -> tuple[float, float]:
-    """Seconds of one call: of wall time, and of CPU time, which other processes disturb less."""
-    started = time.perf_counter(), time.process_time()
-    step()
-    return time.perf_counter() - started[0], time.process_time() - started[1]
 
 
 def main() -> None:
@@ -147,37 +178,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("overrides", nargs="*", help="of the configuration, such as learner.packing=packed")
     options = parser.parse_args()
-    fixed = [
-        f"learner.lr={RATE}",
-        f"learner.critic_lr={RATE}",
-        "learner.lr_schedule=constant",
-        "learner.warmup_steps=0",
-    ]
-    config = compose([*options.overrides, *fixed])
+    config = compose([*options.overrides, *FIXED])
     learner = Learner(config, 0)
     learner.connect(*learner.address())
     learner.setup(config.model.path, "ppo")
     batch = make_batch(config)
     bare = Bare(config, batch)
-    sides: dict[str, tuple[Callable[[], Any], list[tuple[float, float]]]] = {
-        "learner": (lambda: learner.train_step(batch), []),
-        "bare PyTorch loop": (bare.step, []),
-    }
+    sides = {"learner": lambda: learner.train_step(batch), "bare PyTorch loop": bare.step}
     start = copy.deepcopy(bare.lm.state_dict())
-    for step, _ in sides.values():
+    for step in sides.values():
         step()
     ours, plain = learner.model.lm.state_dict(), bare.lm.state_dict()
     moved = sum(float((plain[name] - start[name]).abs().sum()) for name in start)
     apart = sum(float((plain[name] - ours[name]).abs().sum()) for name in start)
-    machine = Machine()
-    for number in range(options.rounds):
-        # Neither is always the one that finds the other's data in the cache.
-        for step, seconds in list(sides.values())[:: 1 if number % 2 else -1]:
-            seconds.append(timed(step))
     tokens = sum(len(experience) for experience in batch)
+    machine = Machine()
     table = Table("PPO step", "tokens/s, median", "spread of the middle half", "tokens/s of CPU time")
     speed: dict[str, list[float]] = {}
-    for name, (_, seconds) in sides.items():
+    for name, seconds in take_turns(sides, options.rounds).items():
         wall, cpu = zip(*seconds, strict=True)
         speed[name] = [tokens / statistics.median(wall), tokens / statistics.median(cpu)]
         low, _, high = statistics.quantiles(wall, n=4)

@@ -82,18 +82,22 @@ class Cores:
         return [sum(sum(p.cpu_times()[:2]) for p in side) for side in (self.rollouts, self.learner, self.driver)]
 
 
-async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores: Cores) -> list[Step]:
-    """Run from the start; return the steps without the first few and the last."""
+async def train(config: Config, pipeline: Pipeline, learner: LearnerGroup, cores: Cores | None) -> list[Step]:
+    """Run from the start; return the steps without the first few and the last. CPU seconds are 0 without ``cores``."""
+
+    def seconds() -> list[float]:
+        return [0.0] * 3 if cores is None else cores.seconds()
+
     await pipeline.reset()  # what is left of the turn before
     await learner.setup(config.model.path, "ppo")
     weights, _, _ = await learner.weights()
     await pipeline.publish(weights)
     steps: list[Step] = []
-    before = cores.seconds()
+    before = seconds()
 
     async def on_step(step: int, metrics: dict[str, float], batch: Sequence[Sample]) -> None:
         nonlocal before
-        now = cores.seconds()
+        now = seconds()
         wall = len(batch) / metrics["throughput/episodes_s"]
         used = [later - earlier for later, earlier in zip(now, before, strict=True)]
         steps.append(Step(wall, metrics["time/rollout_wait"], metrics["time/learner_wait"], *used))
@@ -127,11 +131,12 @@ async def measure(config: Config, cores: Sequence[int], console: Console) -> lis
 async def compare(
     configs: dict[str, Config], rounds: int, cores: Sequence[int], console: Console
 ) -> dict[str, list[Step]]:
-    """Run the modes in turn, over the same actors; return the steps of each."""
+    """Run the modes in turn, over the same actors; return the steps of each. Without ``cores`` no process is held to
+    some."""
     found: dict[str, list[Step]] = {name: [] for name in configs}
     async with running(next(iter(configs.values())), console, roles=ROLES) as (pipeline, roles):
         assert roles.learner is not None
-        held = Cores(*cores[:2])
+        held = Cores(*cores[:2]) if cores else None
         for number in range(rounds):
             for name, config in configs.items():
                 started = time.perf_counter()

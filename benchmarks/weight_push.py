@@ -20,13 +20,12 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.episodes import running, training_problems
+from benchmarks.episodes import kept_in_flight, running
 from benchmarks.processes import Machine
 from conf.schema.config import Config
 from conf.schema.model import model_path, shipped
 from launch.compose import compose
 from rollout.engine.weight_update import Update
-from rollout.jobs import Job
 from trainer.learner.actor_critic import ActorCritic
 from trainer.learner.learner import DTYPES, Learner
 
@@ -96,17 +95,11 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
     """Push again and again, and print the medians."""
     learner = gatherer(config, path)
     copy = CopyOnce(learner.model)
-    problems = training_problems(config, IN_FLIGHT * 100)
     rows: list[dict[str, float]] = []
-    async with running(config, console) as (pipeline, roles):
-        jobs = iter(Job(index, problem, "daslam", seed=index) for index, problem in enumerate(problems))
-        await pipeline.submit([next(jobs) for _ in range(IN_FLIGHT)])
-
-        async def keep_in_flight() -> None:
-            while True:
-                await pipeline.submit([next(jobs) for _ in await pipeline.next()])
-
-        keeping = asyncio.create_task(keep_in_flight())
+    async with (
+        running(config, console) as (pipeline, roles),
+        kept_in_flight(config, pipeline, roles, IN_FLIGHT),
+    ):
         machine = Machine()
         for repeat in range(repeats + 1):
             # The first push is not counted: it pays for memory, and with an adapter for its base.
@@ -134,7 +127,6 @@ async def measure(path: str, config: Config, repeats: int, console: Console) -> 
                     "mib": push.mib,
                 }
             )
-        keeping.cancel()
         quiet = machine.line()
     report(path, copy.nbytes, rows, console)
     console.print(quiet, highlight=False)

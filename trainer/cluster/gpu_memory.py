@@ -21,8 +21,8 @@ LEARNER_OVERHEAD = 3 * GIB
 ENGINE_OVERHEAD = 2 * GIB
 # The share of what comes and goes in a step that the allocator's gaps add to it.
 FRAGMENTS = 0.05
-# DeepSpeed's own settings, in numbers: a bucket of gradients on their way to other ranks, a group of weights that
-# ZeRO-3 steps at once, and what it has gathered at most.
+# DeepSpeed's own settings, in numbers: a bucket of gradients on their way to other ranks, which is there whole with few
+# gradients and with one rank too, a group of weights that ZeRO-3 steps at once, and what it has gathered at most.
 BUCKET, STEP_GROUP, GATHERED = 5e8, 1e9, 1e9
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 # The bytes that a logit takes at the peak of its backward pass: as the model made it, in float32, over the temperature,
@@ -141,15 +141,16 @@ class Part:
 def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, reference: bool = True) -> list[Part]:
     """Return what a learner rank holds on its GPU at the peak of a step, with a reference model or without.
 
-    With bfloat16 the optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter), with
-    float32 only the latter two (8). The reference is a copy, shared out over the ranks under ZeRO-3; under LoRA it is
-    the same weights with the adapters off. Half of a micro-batch is taken to be completions, which have logits.
+    The optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter); in float32 without
+    ZeRO it needs no copy of the weights (8). The reference is a copy, shared out over the ranks under ZeRO-3; under
+    LoRA it is the same weights with the adapters off. Half of a micro-batch is taken to be completions, which have
+    logits.
     """
     width = WIDTH[learner.dtype]
     adapters = shape.adapters(lora_rank) if lora_rank is not None else 0
     trained = adapters or shape.parameters
     copies = 2 if learner.critic == "separate" else 1
-    states = 12 if learner.dtype == "bfloat16" else 8
+    states = 8 if learner.dtype == "float32" and learner.zero_stage == 0 else 12
     split = {"optimiser": 1, "gradients": 2, "weights": 3}
     share = {name: learner.ranks if learner.zero_stage >= stage else 1 for name, stage in split.items()}
     twice = f"{copies} × " if copies > 1 else ""
@@ -173,7 +174,7 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, ref
         # Neither activations nor logits are there any more when the optimiser steps.
         less = f"{step.formula}, less activations and logits, which are gone by then"
         moving.append(Part(step.name, step.size - backward, less))
-    moving += buckets_memory(learner, copies * trained, copies * shape.parameters)
+    moving += buckets_memory(learner, copies * shape.parameters)
     gaps = FRAGMENTS * sum(one.size for one in moving)
     return [
         *parts,
@@ -211,14 +212,14 @@ def step_memory(learner: Learner, trained: int) -> Part:
     return Part("step", 8 * count, f"(4 + 4) B × {billions(count)}")
 
 
-def buckets_memory(learner: Learner, trained: int, held: int) -> list[Part]:
-    """Return what ZeRO keeps for what travels between the ranks."""
-    if learner.zero_stage == 0 or learner.ranks == 1:
+def buckets_memory(learner: Learner, held: int) -> list[Part]:
+    """Return what ZeRO keeps for what travels between the ranks, of ``held`` weights."""
+    if learner.zero_stage == 0:
         return []
     width, kinds = WIDTH[learner.dtype], 2 if learner.zero_stage == 3 else 1
-    size = min(BUCKET, trained)
+    size = float(learner.deepspeed.get("zero_optimization", {}).get("reduce_bucket_size", BUCKET))
     parts = [Part("buckets", kinds * width * size, f"{kinds} × {width} B × {billions(size)}")]
-    if learner.zero_stage == 3:
+    if learner.zero_stage == 3 and learner.ranks > 1:
         live = min(GATHERED, held)
         parts.append(Part("gathered", width * live, f"{width} B × {billions(live)} of other ranks' weights"))
     return parts
