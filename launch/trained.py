@@ -10,6 +10,7 @@ import yaml
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.model import GEMMA, looks_local, model_path
 from conf.schema.places import CONF
 from conf.schema.validate import SECRETS, validate
 from launch.compose import compose
@@ -34,6 +35,11 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
         if found is None:
             raise ConfigError(f"'{run_or_model}' holds no trained decomposer; allowed: a run with checkpoints, a model")
         model = str(found)
+    if run is None and looks_local(model) and not Path(model_path(model)).expanduser().exists() and model != GEMMA:
+        raise ConfigError(
+            f"'{run_or_model}' does not exist; allowed: a run's folder, a checkpoint in it, a Hugging Face model "
+            "folder, owner/name on the hub, package:tiny_decomposer"
+        )
     overrides = with_own_folders(overrides)
     chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
     of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen or text.startswith(SEARCHED)]

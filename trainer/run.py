@@ -290,7 +290,7 @@ class Run:
         episodes = read_recording(Path(recorded), config) if recorded else []
         roles = await start_roles(config, logs)
         learner = roles.learner
-        await roles.ready(config.controller.start_timeout_s, lambda done: view.advance(done, 4, {}))
+        await roles.ready(config.controller.start_timeout_s, lambda done: view.advance(done, 4, {}), say=view.say)
         note_processes(config)
         pipeline = Replay(episodes, config.controller.wait_timeout_s) if recorded else roles.pipeline(config)
         if learner is not None:
@@ -364,7 +364,7 @@ class Run:
         if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
             return list(dict.fromkeys(["direct", name]))
         # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
-        return [*kinds, "sft" if {"sft", "ppo"} & set(self.config.stages) else "policy"]
+        return [*kinds, "sft" if "sft" in self.config.stages else "base" if "ppo" in self.config.stages else "policy"]
 
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
         """Run stage 3 for some kinds; a sample of the episodes is kept."""
@@ -375,7 +375,7 @@ class Run:
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
-            if kind in ("sft", "ppo"):
+            if kind in ("base", "sft", "ppo"):
                 self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
 
     def _show_evaluation(self, view: View) -> None:

@@ -45,10 +45,14 @@ def model_path(path: str) -> str:
     return str(shipped(path.removeprefix("package:"))) if path.startswith("package:") else path
 
 
+def looks_local(path: str) -> bool:
+    """Return whether a model's path means a folder here, and cannot be ``owner/name`` on the hub."""
+    return path.startswith(("package:", "/", ".", "~")) or path.count("/") != 1
+
+
 def check_model(key: str, path: str) -> None:
     """Raise ConfigError if a local folder holds no model; a bare ``owner/name`` is left to the hub."""
     folder = Path(model_path(path))
-    looks_local = path.startswith(("package:", "/", ".", "~")) or path.count("/") != 1
     if folder.is_dir():
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{key}: '{path}' holds no config.json; allowed: a Hugging Face model folder")
@@ -57,7 +61,7 @@ def check_model(key: str, path: str) -> None:
             f"{key}: '{path}' does not exist; fetch it with: python -m launch.get_gemma "
             "(about 253 MB to download, 536 MB on disk, Gemma Terms of Use)"
         )
-    elif looks_local:
+    elif looks_local(path):
         raise ConfigError(
             f"{key}: '{path}' does not exist; allowed: a Hugging Face model folder, owner/name on the hub, "
             + ", ".join(f"package:{model.name}" for model in sorted(shipped(".").iterdir()))

@@ -185,6 +185,7 @@ BAD = {
     "data.steps={9: 1.0}": "data",
     "data=jsonl": "data: root and train, held_out or both must be given",
     "data=jsonl data.train=[no.jsonl,nor.jsonl]": "data.train: 'no.jsonl' does not exist; allowed: a file with",
+    "--steps": "--steps: no option of this command; allowed: KEY=VALUE, as algorithm.steps=3",
     "data=jsonl data.train=pyproject.tml": "data.train: 'pyproject.tml' does not exist (did you mean pyproject.toml?)",
     "data=svamp data.root=.": "stages: data.train is empty, there is nothing to train on; allowed: [evaluate]",
     "data=jsonl data.train=a.jsonl data.held_out_share=0": "data.held_out: empty; it or data.held_out_share",

@@ -113,7 +113,7 @@ def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
     status, summary, rows, screen, _ = run(monkeypatch, tmp_path, float("inf"))
     assert (status, summary["status"], summary["steps"]) == (0, "finished", 4)
     assert summary["solver"]["cost"] == 1.25
-    assert {"direct", "gold", "filler", "sft", "ppo"} == set(summary["accuracy"])
+    assert {"direct", "gold", "filler", "base", "ppo"} == set(summary["accuracy"])
     for row in rows:
         assert row["solver/prompt_tokens"] == 900
         assert row["solver/retries"] == 1
@@ -134,8 +134,8 @@ def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
     ("budget", "steps", "kinds"),
     [
         (6, 0, {"direct"}),
-        (16 + 21, 2, {"direct", "gold", "filler", "sft"}),
-        (16 + 32 + 2, 4, {"direct", "gold", "filler", "sft"}),
+        (16 + 21, 2, {"direct", "gold", "filler", "base"}),
+        (16 + 32 + 2, 4, {"direct", "gold", "filler", "base"}),
     ],
 )
 def test_a_run_whose_budget_is_spent_ends_in_order_and_says_so_once(monkeypatch, tmp_path, budget, steps, kinds):
@@ -283,7 +283,7 @@ def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allo
     lost = (tmp_path / "run" / "logs" / "lost_steps.jsonl").read_text().splitlines()
     assert [json.loads(row)["step"] for row in lost] == [1, 2] * 3
     # The evaluation before stage 2 is neither lost nor done again.
-    assert set(summary["accuracy"]) == {"direct", "gold", "filler", "sft"}
+    assert set(summary["accuracy"]) == {"direct", "gold", "filler", "base"}
     splits = [json.loads(row)["split"] for row in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
     assert splits.count("gold") == 4
 

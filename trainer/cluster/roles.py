@@ -25,7 +25,7 @@ from trainer.cluster import placement
 from trainer.cluster.ray_cluster import cluster_nodes, note_processes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
-from trainer.workers.errors import answer, log_tail
+from trainer.workers.errors import answer, log_tail, watched
 from trainer.workers.pipeline import Pipeline
 
 # On a CPU glibc is to keep freed memory: where the system hands large tensors out anew, page by page, at every step and
@@ -63,21 +63,27 @@ class RunningRoles:
         return Pipeline(*actors, self.log_folder, *waits, name, outage_s, self.verifiers)
 
     async def ready(
-        self, timeout_s: float, progress: Callable[[int], object] = lambda done: None, solvers: Sequence[Any] = ()
+        self,
+        timeout_s: float,
+        progress: Callable[[int], object] = lambda done: None,
+        solvers: Sequence[Any] = (),
+        say: Callable[[str], object] = lambda line: None,
     ) -> None:
         """Wait until every actor is ready, with a limit of ``timeout_s`` for each; ``progress`` is told how many roles
-        are. ``solvers`` are those of others, for rollout workers that have none here. Raises StartError."""
+        are, and ``say`` which actor a long wait is for. ``solvers`` are those of others, for rollout workers that have
+        none here. Raises StartError."""
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
         frozen = (("solver", self.solvers), ("verifier", self.verifiers))
         inference = (*frozen, ("rollout", self.workers), ("reward", self.rewarders))
         for done, (name, actors) in enumerate([role for role in inference if role[1]], 1):
             pools = [self.solvers or list(solvers), *([self.verifiers] if self.verifiers else [])]
             arguments = pools if name == "rollout" else []
-            await wait_ready(actors, name, self.log_folder, timeout_s, *arguments)
+            await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say)
             progress(done)
         if connecting is not None:
             key = "controller.start_timeout_s"
-            await answer(connecting, "learner-0", "meet the other ranks", timeout_s, self.log_folder, key)
+            meeting = watched(connecting, "learner-0", self.log_folder, say)
+            await answer(meeting, "learner-0", "meet the other ranks", timeout_s, self.log_folder, key)
 
 
 @asynccontextmanager
@@ -180,12 +186,20 @@ async def _reserve(
     }
 
 
-async def wait_ready(actors: Sequence[Any], name: str, log_folder: Path, timeout_s: float, *arguments: Any) -> None:
-    """Wait until actors are loaded; raises StartError with the end of the log of the first that is not."""
+async def wait_ready(
+    actors: Sequence[Any],
+    name: str,
+    log_folder: Path,
+    timeout_s: float,
+    *arguments: Any,
+    say: Callable[[str], object] = lambda line: None,
+) -> None:
+    """Wait until actors are loaded; ``say`` which one a long wait is for. Raises StartError with the end of the log of
+    the first that is not."""
     for index, actor in enumerate(actors):
         try:
             async with asyncio.timeout(timeout_s):
-                await actor.ready.remote(*arguments)
+                await watched(actor.ready.remote(*arguments), f"{name}-{index}", log_folder, say)
         except TimeoutError:
             problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
         except RayError as error:

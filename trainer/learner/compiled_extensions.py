@@ -9,9 +9,12 @@ is already there was left by a process that died.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import sys
 from pathlib import Path
+
+_LOG = logging.getLogger(__name__)
 
 
 def extensions_folder() -> Path:
@@ -35,9 +38,14 @@ def compile_extension(name: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)
     with (folder / "turn").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            _LOG.info("waiting for another process that compiles an extension in %s", folder)
+            fcntl.flock(turn, fcntl.LOCK_EX)
         for left in folder.glob("*/lock"):
             left.unlink()
         builder = get_accelerator().create_op_builder(name)
         if builder is not None and deepspeed.ops.__compatible_ops__.get(builder.NAME, False):
+            _LOG.info("loading DeepSpeed's %s; at the first use it is compiled, which takes a minute", builder.NAME)
             builder.load()

@@ -20,6 +20,7 @@ Row = dict[str, Any]
 COLOURS = {
     "direct": "#9aa0a6",
     "filler": "#c9b458",
+    "base": "#5b8def",
     "sft": "#5b8def",
     "ppo": "#188038",
     "policy": "#188038",

@@ -19,7 +19,7 @@ from trainer.tracking.labels import label
 from trainer.tracking.metrics_catalogue import CATALOGUE
 
 # Kinds of evaluation whose episodes are shown side by side, in the order in which they came to be.
-SHOWN = ("direct", "self_consistency", "least_to_most", "sft", "policy", "ppo")
+SHOWN = ("direct", "self_consistency", "least_to_most", "base", "sft", "policy", "ppo")
 # Problems shown of each group; the rest is in episodes.jsonl.
 PER_GROUP = 12
 # What the last kind of evaluation did to a problem, in the order in which the groups are shown.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 # How a trial may end that is not run again.
 DONE = ("finished", "out_of_budget")
 # What a trial is judged by: the first of these that was evaluated.
-JUDGED = ("ppo", "sft", "policy", "self_consistency", "least_to_most", "direct")
+JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "direct")
 FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")
 
 
@@ -48,7 +48,10 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
         rows.append(
             dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"])
             | {"accuracy": entry.get("mean"), "low": entry.get("low"), "high": entry.get("high")}
-            | {"before": accuracy.get("sft", {}).get("mean") if kind == "ppo" else None, "kind": kind}
+            | {
+                "before": accuracy.get("sft", accuracy.get("base", {})).get("mean") if kind == "ppo" else None,
+                "kind": kind,
+            }
             | {"steps": summary.get("steps"), "minutes": sum(summary.get("seconds", {}).values()) / 60}
             | {"status": summary["status"]}
         )

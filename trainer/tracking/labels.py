@@ -12,6 +12,7 @@ KINDS = {
     "self_consistency": "solver alone, majority",
     "least_to_most": "solver's own sub-questions",
     "filler": "filler sub-questions",
+    "base": "decomposer before PPO",
     "sft": "SFT decomposer",
     "ppo": "PPO decomposer",
     "policy": "decomposer",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from rollout.jobs import NotReady
 
 Result = TypeVar("Result")
 WAIT_KEY = "controller.wait_timeout_s"
+# A wait that takes longer says so as often.
+SAID_EVERY_S = 30.0
 
 
 def reason(error: BaseException) -> str:
@@ -68,3 +71,15 @@ async def answer(
         raise WaitTimeout(
             f"{name} did not {what} in {seconds:g} s ({key}); the end of its log:\n{log_tail(log_folder, name)}"
         ) from None
+
+
+async def watched(call: Awaitable[Result], name: str, log_folder: Path, say: Callable[[str], object]) -> Result:
+    """Return what an actor's call returns; while it takes long, ``say`` whom it waits for and what its log says."""
+    task, started = asyncio.ensure_future(call), time.monotonic()
+    try:
+        while not (await asyncio.wait({task}, timeout=SAID_EVERY_S))[0]:
+            last = log_tail(log_folder, name, 1).strip()[:200] or "its log is empty so far"
+            say(f"  waiting for {name} for {time.monotonic() - started:.0f} s: {last}")
+    finally:
+        task.cancel()
+    return task.result()

@@ -13,6 +13,7 @@ from tests.trainer import loop
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from tests.trainer.loop import make_pipeline, problems, train
 from trainer.learner.learner_group import LearnerGroup
+from trainer.workers import errors
 from trainer.workers.errors import WaitTimeout
 from trainer.workers.pipeline import Pipeline
 
@@ -238,3 +239,16 @@ def test_a_learner_rank_that_does_not_answer_is_named_with_the_call_and_its_last
     said = rf"learner-1 did not answer {asked} in 0\.05 s \(controller\.learner_timeout_s\)[^$]*the last words"
     with pytest.raises(WaitTimeout, match=said):
         asyncio.run(asyncio.wait_for(go(), 5))
+
+
+def test_a_long_wait_says_for_whom_and_what_the_actors_log_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(errors, "SAID_EVERY_S", 0.02)
+    (tmp_path / "learner-0.log").write_text("loading\ncompiling an extension\n")
+    said: list[str] = []
+
+    async def late() -> int:
+        await asyncio.sleep(0.1)
+        return 7
+
+    assert asyncio.run(errors.watched(late(), "learner-0", tmp_path, said.append)) == 7
+    assert said[0].startswith("  waiting for learner-0 for 0 s: compiling an extension")
