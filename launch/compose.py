@@ -49,7 +49,7 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
     from omegaconf import OmegaConf
 
     def made(texts: list[str]) -> Any:
-        return OmegaConf.to_container(hydra_compose("config", overrides=texts), resolve=True)
+        return OmegaConf.to_container(hydra_compose("config", overrides=texts), resolve=True, throw_on_missing=True)
 
     try:
         values: dict[str, Any] = made(overrides)
@@ -144,5 +144,5 @@ def _one_line(error: Exception, backend: str) -> str:
     unresolved = re.search(r"full_key: (\S+)", text)
     if unresolved and unresolved[1] in SECRETS:
         return _unreadable(unresolved[1])
-    mandatory = re.search(r"Missing mandatory value: (\S+)", text)
+    mandatory = re.search(r"Missing mandatory value: (?:.*full_key: )?(\S+)", text)
     return f"{mandatory[1]}: missing; it must be given" if mandatory else text

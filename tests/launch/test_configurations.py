@@ -185,6 +185,8 @@ BAD = {
     "data.steps={9: 1.0}": "data",
     "data=jsonl": "data: root and train, held_out or both must be given",
     "data=jsonl data.train=[no.jsonl,nor.jsonl]": "data.train: 'no.jsonl' does not exist; allowed: a file with",
+    "verifier=vllm": "verifier.path: missing; it must be given",
+    "solver=own": "solver.backend: missing; it must be given",
     "--steps": "--steps: no option of this command; allowed: KEY=VALUE, as algorithm.steps=3",
     "data=jsonl data.train=pyproject.tml": "data.train: 'pyproject.tml' does not exist (did you mean pyproject.toml?)",
     "data=svamp data.root=.": "stages: data.train is empty, there is nothing to train on; allowed: [evaluate]",

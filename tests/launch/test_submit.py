@@ -49,6 +49,8 @@ TYPED = {
     "sft.held_out.also.*": ["+sft.held_out.also={{my.file: {path}}}"],
     "rollout.replay": ["rollout.replay={path}", "stages=[ppo]"],
     "matrix.run": ["matrix.run={path}", "matrix=chained"],
+    "verifier.path": ["verifier=vllm", "verifier.path={path}"],
+    "verifier.cache_path": ["verifier=vllm", "verifier.path=package:tiny_solver", "verifier.cache_path={path}"],
     "data.root": ["data.root={path}", "data=jsonl", "data.train=rows.jsonl"],
 }
 

@@ -16,7 +16,7 @@ from rollout.records import change
 from trainer.reports.pictures import FinishedRun, Row, pictures, read_run
 from trainer.reports.sweep_table import judged
 from trainer.tracking.labels import label
-from trainer.tracking.metrics_catalogue import CATALOGUE
+from trainer.tracking.metrics_catalogue import CATALOGUE, GPU_CATALOGUE, VERIFIER_CATALOGUE
 
 # Kinds of evaluation whose episodes are shown side by side, in the order in which they came to be.
 SHOWN = ("direct", "self_consistency", "least_to_most", "base", "sft", "policy", "ppo")
@@ -81,7 +81,7 @@ def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
         "alarms": _alarms(run),
         "metrics": [
             [name, f"{last[name]:.4g} {unit}", meaning]
-            for name, (unit, meaning) in CATALOGUE.items()
+            for name, (unit, meaning) in (CATALOGUE | GPU_CATALOGUE | VERIFIER_CATALOGUE).items()
             if isinstance(last.get(name), (int, float))
         ],
         "config": yaml.safe_dump(run.config, sort_keys=False),

@@ -43,13 +43,6 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "throughput/episodes_s": ("1/s", "episodes trained on a second"),
     "throughput/policy_tokens_s": ("1/s", "policy tokens trained on a second"),
     "throughput/learner_tokens_s": ("1/s", "tokens a second while the learner works, prompts included"),
-    "throughput/mfu": ("share", "model FLOPs of the forward and backward passes, of what the learner's GPUs can do"),
-    "throughput/effective_tokens_s_gpu": ("1/s", "trained tokens over the whole step, a GPU of the run"),
-    "throughput/training_tokens_s_gpu": ("1/s", "trained tokens over the learner's time, a GPU of the learner"),
-    "throughput/rollout_tokens_s_gpu": (
-        "1/s",
-        "policy tokens over the time of sampling, a GPU of the policy's engines",
-    ),
     "throughput/weights_mib": ("MiB", "weights that a worker received in the last push, mean over workers"),
     "staleness/mean": ("versions", "learner's version minus token's version, mean over tokens"),
     "staleness/max": ("versions", "the same, largest"),
@@ -86,6 +79,17 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "system/learner_restarts": ("restarts", "the learner was started again because a rank had died, since the start"),
     "system/rollout_restarts": ("restarts", "a rollout worker died and Ray started it again, since the start"),
     "system/resident_gib": ("GiB", "resident memory of the run's processes, shared pages counted once"),
+}
+
+# Where there are GPUs.
+GPU_CATALOGUE: dict[str, tuple[str, str]] = {
+    "throughput/mfu": ("share", "model FLOPs of the forward and backward passes, of what the learner's GPUs can do"),
+    "throughput/effective_tokens_s_gpu": ("1/s", "trained tokens over the whole step, a GPU of the run"),
+    "throughput/training_tokens_s_gpu": ("1/s", "trained tokens over the learner's time, a GPU of the learner"),
+    "throughput/rollout_tokens_s_gpu": (
+        "1/s",
+        "policy tokens over the time of sampling, a GPU of the policy's engines",
+    ),
 }
 
 # Where replies are judged.
