@@ -1,4 +1,4 @@
-"""Who used the processor during a benchmark: its own processes by kind, and all others."""
+"""Measure who uses the processor during a benchmark: its own processes by kind, and all others."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import torch
@@ -50,13 +49,3 @@ class PassTimer:
         yield
         wait_for_gpu()
         self.seconds += time.perf_counter() - started
-
-    def watch(self, engine: Any) -> None:
-        """Time the passes of a DeepSpeed engine from now on."""
-        engine.forward, engine.backward = (partial(self._pass, one) for one in (engine.forward, engine.backward))
-
-    def _pass(self, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return function(*given, **named)
-        with self.timed():
-            return function(*given, **named)

@@ -77,9 +77,14 @@ def run_case(case: Case, scratch: str, gpu_gib: float | None) -> dict[str, Any]:
     learner = Learner(config, 0)
     learner.connect(*learner.address())
     learner.setup(path, "ppo")
-    passes, bare = PassTimer(), Bare(config, batch)
-    passes.watch(learner.engine)
-    sides = {"learner": lambda: learner.train_step(batch), "bare": bare.step}
+    bare = Bare(config, batch)
+    passes = PassTimer()
+
+    def step() -> None:
+        learner.train_step(batch)
+        passes.seconds += learner.passes.seconds
+
+    sides = {"learner": step, "bare": bare.step}
     take_turns(sides, 1)
     timers = {"learner": passes, "bare": bare.passes}
     for timer in timers.values():

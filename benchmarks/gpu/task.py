@@ -1,4 +1,4 @@
-"""What a part of the kit is given, and its result file, which is rewritten whole with every figure.
+"""Tell a part of the kit what to do, and keep its result file, which is rewritten whole with every figure.
 
 A part is a function of a ``Task``. It adds figures as it has them, so that what ends it early leaves those before.
 """

@@ -29,10 +29,10 @@ class Policy(Group):
 
     @property
     def solves(self) -> bool:
-        """Whether the policy answers the questions."""
+        """Say whether the policy answers the questions."""
         return self.plays != "decomposer"
 
     @property
     def asks_frozen_solver(self) -> bool:
-        """Whether the model of the group ``solver`` speaks in an episode."""
+        """Say whether the model of the group ``solver`` speaks in an episode."""
         return self.plays == "decomposer" or (self.plays == "solver" and self.decomposer == "solver")
