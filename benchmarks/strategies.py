@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from statistics import fmean
+from typing import Any
 
 import ray
 from rich.console import Console
@@ -37,19 +38,28 @@ START_S = 600
 
 
 @asynccontextmanager
-async def workers_of(config: Config, roles: RunningRoles, index: int) -> AsyncIterator[Pipeline]:
-    """Yield a pipeline over a rollout worker of this configuration, which ends with it; other actors are shared."""
+async def worker_of(config: Config, roles: RunningRoles, index: int) -> AsyncIterator[Any]:
+    """Have a rollout worker of this configuration for the block; other actors are shared."""
     worker = RolloutWorker.options(num_cpus=0, max_concurrency=1_000).remote(  # type: ignore[attr-defined]
         config, index, str(roles.log_folder)
     )
     await wait_ready([worker], f"rollout-{index}", roles.log_folder, START_S, roles.solvers)
-    pipeline = replace(roles, workers=[worker], learner=None).pipeline(config)
-    pipeline.start()
     try:
-        yield pipeline
+        yield worker
     finally:
-        await pipeline.stop()
         ray.kill(worker)
+
+
+@asynccontextmanager
+async def workers_of(config: Config, roles: RunningRoles, index: int) -> AsyncIterator[Pipeline]:
+    """Yield a pipeline over a rollout worker of this configuration, which ends with it; other actors are shared."""
+    async with worker_of(config, roles, index) as worker:
+        pipeline = replace(roles, workers=[worker], learner=None).pipeline(config)
+        pipeline.start()
+        try:
+            yield pipeline
+        finally:
+            await pipeline.stop()
 
 
 def row(name: str, result: dict[str, float], scored: Sequence[Scored], seconds: float) -> str:

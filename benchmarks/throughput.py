@@ -1,8 +1,11 @@
 """Whole episodes against vLLM alone and against one after another: ``python -m benchmarks.throughput``.
 
-Three things are timed in turn, in one run on one machine, with the same two models, and medians compared.
+Four things are timed in turn, in one run on one machine, with the same two models, and medians compared.
 
-- *Episodes*: jobs through the rollout worker, policy engine and solver engine, all in flight at once.
+- *Episodes*: jobs through the rollout worker, policy engine and solver engine, all in flight at once. At the end few
+  are left, and the engines run half empty.
+- *Kept in flight*: the same as training has it, where each finished episode is followed by another. Timed from when as
+  many are finished as are in flight until as many more are.
 - *vLLM offline*: every prompt of those very episodes, all given at once to ``LLM.generate``, each with the number of
   tokens that its completion had (``max_tokens`` and ``ignore_eos``, no stop texts, no log-probabilities). Nothing has
   to wait for what it depends on, so this is what the engines can do at all. Decomposer and solver run side by side in
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -150,9 +154,11 @@ class Loop:
         return len(problems) / (time.perf_counter() - started)
 
 
-async def episodes_of(worker: Any, problems: Sequence[Problem], first_id: int) -> tuple[list[Episode], float]:
+async def episodes_of(
+    worker: Any, problems: Sequence[Problem], first_id: int, strategy: str = "daslam"
+) -> tuple[list[Episode], float]:
     """Episodes on these problems, all in flight at once, and the seconds they took."""
-    jobs = [Job(first_id + index, problem, "daslam", seed=index) for index, problem in enumerate(problems)]
+    jobs = [Job(first_id + index, problem, strategy, seed=index) for index, problem in enumerate(problems)]
     started = time.perf_counter()
     await worker.submit.remote(jobs)
     episodes: list[Episode] = []
@@ -163,8 +169,29 @@ async def episodes_of(worker: Any, problems: Sequence[Problem], first_id: int) -
     return episodes, time.perf_counter() - started
 
 
+async def kept_of(
+    worker: Any, problems: Sequence[Problem], first_id: int, strategy: str = "daslam"
+) -> tuple[list[Episode], float]:
+    """Episodes finished while a third of these problems is always in flight: those after the first third that finished
+    up to the second, and the seconds between."""
+    count = len(problems) // 3
+    jobs = [Job(first_id + index, problem, strategy, seed=index) for index, problem in enumerate(problems)]
+    await worker.submit.remote(jobs[:count])
+    given, finished, times = count, list[Episode](), list[float]()
+    while len(finished) < len(jobs):
+        for outcome in await worker.collect.remote(60.0):
+            assert outcome.episode is not None, outcome.error
+            finished.append(opened(outcome.episode))
+            times.append(time.perf_counter())
+        following = jobs[given : len(finished) + count]
+        if following:
+            await worker.submit.remote(following)
+            given += len(following)
+    return finished[count : 2 * count], times[2 * count - 1] - times[count - 1]
+
+
 async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, alone: int, console: Console) -> Table:
-    """Time all three ``rounds`` times, after a round that is not counted."""
+    """Time all ``rounds`` times, after a round that is not counted."""
     from transformers import AutoTokenizer
 
     assert isinstance(config.solver, VllmSolver)
@@ -172,12 +199,14 @@ async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, 
     tokenizer = AutoTokenizer.from_pretrained(solver.path)
     offline = [Offline.remote(policy_engine(config)), Offline.remote(solver)]  # type: ignore[attr-defined]
     loop, templates = Loop(config), Prompts.of(config)
-    problems = training_problems(config, (rounds + 1) * (count + alone))
+    problems = training_problems(config, (rounds + 1) * (4 * count + alone))
     seconds: dict[str, list[float]] = {"episodes": [], "offline": []}
-    rates: dict[str, list[float]] = {"episodes": [], "offline": [], "loop": []}
+    rates: dict[str, list[float]] = {"episodes": [], "kept": [], "offline": [], "loop": []}
     for number in range(rounds + 1):
-        mine = problems[number * count : (number + 1) * count]
-        episodes, taken = await episodes_of(roles.workers[0], mine, number * count)
+        first = number * (4 * count + alone)
+        mine, following = problems[first : first + count], problems[first + count : first + 4 * count]
+        episodes, taken = await episodes_of(roles.workers[0], mine, first)
+        kept, kept_s = await kept_of(roles.workers[0], following, first + count) if number else ([], math.nan)
         calls = [call for episode in episodes for call in episode.calls]
         assert all(episode.outcome == "ok" for episode in episodes)
         policy = [Work(call.prompt_ids, len(call.token_ids)) for call in calls]
@@ -189,18 +218,19 @@ async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, 
         )
         at_once = time.perf_counter() - started
         assert sum(written) == tokens, (sum(written), tokens)
-        start = (rounds + 1) * count + number * alone
-        one_by_one = await loop.run(problems[start : start + alone])
+        one_by_one = await loop.run(problems[first + 4 * count : first + 4 * count + alone])
+        kept_rate = sum(one.solver_tokens + one.policy_tokens for one in kept) / kept_s
         console.print(
             f"round {number} of {rounds}{'' if number else ', not counted'}: {count} episodes, {len(replies)} solver "
             f"replies, {tokens} tokens ({sum(work.tokens for work in policy)} of the policy); episodes {taken:.2f} s, "
-            f"offline {at_once:.2f} s, loop {one_by_one:.2f} episodes/s",
+            f"kept in flight {kept_rate:.0f} tokens/s, offline {at_once:.2f} s, loop {one_by_one:.2f} episodes/s",
             highlight=False,
         )
         if number:
             seconds["episodes"].append(taken)
             seconds["offline"].append(at_once)
             rates["episodes"].append(tokens / taken)
+            rates["kept"].append(kept_rate)
             rates["offline"].append(tokens / at_once)
             rates["loop"].append(one_by_one)
     a_second = count / median(seconds["episodes"])
@@ -212,6 +242,10 @@ async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, 
         f"{median(rates['episodes']):.0f}",
         f"{a_second:.1f}",
         f"{ratio:.2f} × vLLM offline",
+    )
+    ratio = median(a / b for a, b in zip(rates["kept"], rates["offline"], strict=True))
+    table.add_row(
+        f"the same with {count} kept in flight", f"{median(rates['kept']):.0f}", "", f"{ratio:.2f} × vLLM offline"
     )
     single = median(rates["loop"])
     table.add_row(
