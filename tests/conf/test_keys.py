@@ -111,8 +111,9 @@ BAD_VALUES = [
 
 @pytest.mark.parametrize("key", sorted({key.name for key in marked(SECRET)}))
 def test_a_secret_is_not_repeated_when_it_is_refused(key):
-    for value in BAD_VALUES:
-        for made in (compose, lambda texts: compose(trials(["-m", *texts])[0])):
+    swept = BAD_VALUES if key.startswith("solver.") else BAD_VALUES[::4]  # one code for all keys takes sweeps apart
+    for made, values in (compose, BAD_VALUES), (lambda texts: compose(trials(["-m", *texts])[0]), swept):
+        for value in values:
             with pytest.raises(ConfigError) as error:
                 made(["solver=openai", "solver.model=m", f"{key}={value}"])
             assert not re.search("planted", str(error.value)), (value, str(error.value))

@@ -30,7 +30,7 @@ from trainer.run import make_source
 from trainer.run_folder.files import read_rows
 from trainer.workers.scored_episode_json import read_scored, write_scored
 
-STEPS, BATCH = 24, 16
+STEPS, BATCH = 16, 16
 TIMED = ("time/", "throughput/", "system/")
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from conf.schema.model import shipped
 from conf.schema.places import ROOT
 from tests.rollout.server import Server
 from tests.rollout.serving import serving
@@ -34,11 +35,12 @@ def written(folder: Path) -> bytes:
 def test_a_run_survives_a_bad_server_and_writes_no_key(tmp_path):
     bad = {3: "429", 8: "500", 13: "closed", 18: "garbage"}
     with serving(lambda number, body: bad.get(number % 20, "program")) as server:
-        done = evaluate(server, tmp_path / "run", "solver.max_retries=9")
+        done = evaluate(server, tmp_path / "run", "solver.max_retries=9", f"start_from={shipped('tiny_decomposer')}")
     assert done.returncode == 0, done.stdout + done.stderr
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["accuracy"]["gold"]["mean"] == 1
     assert summary["accuracy"]["direct"]["mean"] == summary["accuracy"]["filler"]["mean"] == 0
+    assert 0 < summary["accuracy"]["policy"]["mean"] <= 1
     solver = summary["solver"]
     assert solver["retries"] == sum(kind != "program" for kind in server.kinds) > 0
     assert solver["requests"] == server.kinds.count("program")

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from conf.schema.places import ROOT
 from tests.end_to_end import offline
@@ -16,6 +18,7 @@ from trainer.run_folder.files import read_rows
 from trainer.tracking.metrics_catalogue import CATALOGUE
 
 SMALL = ["sft.problems=96", "algorithm.batch_size=16", "evaluation.problems=16"]
+STEPS = ["algorithm.steps=4", "learner.checkpoint_every=2"]
 
 
 def command(*overrides: str) -> list[str]:
@@ -32,7 +35,7 @@ def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
     folder = tmp_path_factory.mktemp("runs") / "small"
     done = subprocess.run(
         command(
-            "algorithm.steps=4", "learner.checkpoint_every=2", "evaluation.every=4", "evaluation.subset=8",
+            *STEPS, "evaluation.every=4", "evaluation.subset=8", "rollout.record=true",
             f"run_dir={folder}", f"mirror=file://{folder.parent}/copy", "tracking.tags=[tests]",
             "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
         ),
@@ -130,15 +133,16 @@ def test_episodes_can_be_scored_again(finished):
         assert now["total"] == pytest.approx(then["reward"]["total"], abs=1e-6)
 
 
-def test_a_stage_can_start_from_a_checkpoint(finished, tmp_path):
-    folder = tmp_path / "evaluated"
-    checkpoint = finished[0] / "checkpoints" / "ppo"
+def test_the_recorded_run_is_taken_again_from_stage_1s_checkpoint_and_ends_with_the_same_weights(finished, tmp_path):
+    folder = tmp_path / "again"
     done = subprocess.run(
-        command("stages=[evaluate]", f"start_from={checkpoint}", f"run_dir={folder}"),
+        command(
+            *STEPS, "stages=[ppo]", f"start_from={finished[0] / 'checkpoints' / 'sft'}", "tracking.wandb=disabled",
+            f"rollout.replay={finished[0] / 'recorded.jsonl'}", f"run_dir={folder}",
+        ),
         cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    now = json.loads((folder / "summary.json").read_text())["accuracy"]
-    then = json.loads((finished[0] / "summary.json").read_text())["accuracy"]
-    # The same policy under another name: the engine's batches may differ, the counts hardly.
-    assert now["policy"]["mean"] == pytest.approx(then["ppo"]["mean"], abs=0.07)
+    weights = [load_file(run / "checkpoints" / "ppo" / "model.safetensors") for run in (folder, finished[0])]
+    assert weights[0].keys() == weights[1].keys()
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())

@@ -32,6 +32,16 @@ def problems(name):
         return [Problem.from_json(json.loads(line)) for line in stream]
 
 
+@cache
+def distinct(name):
+    """Of problems with the same answer, type and choices the first, where the question does not matter."""
+    by_answer = {
+        (problem.answer_type, problem.answer, str(problem.choices), problem.meta.get("raw_type")): problem
+        for problem in reversed(problems(name))
+    }
+    return list(by_answer.values())
+
+
 def missed(name, mark=""):
     """The ids of the problems whose gold answer is not read from their own gold solution."""
     found = []
@@ -151,7 +161,7 @@ def rewritten(problem):
 @pytest.mark.parametrize("name", SETS)
 def test_every_gold_answer_equals_itself_and_its_rewritings(name):
     refused = [
-        (problem.id, text) for problem in problems(name) for text in rewritten(problem) if score(problem, text) != 1.0
+        (problem.id, text) for problem in distinct(name) for text in rewritten(problem) if score(problem, text) != 1.0
     ]
     assert refused == []
 
@@ -159,7 +169,7 @@ def test_every_gold_answer_equals_itself_and_its_rewritings(name):
 @pytest.mark.parametrize("name", SETS)
 def test_no_gold_answer_of_the_set_equals_a_neighbours_that_differs(name):
     accepted = []
-    for problem in problems(name):
+    for problem in distinct(name):
         if problem.answer_type == "number":
             value = float(problem.answer)
             given = [f"{value + 1:.12g}", f"{problem.answer} or {value + 1:.12g}", f"{problem.answer}x"]
