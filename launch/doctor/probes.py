@@ -42,7 +42,9 @@ def python_version() -> Finding:
 
 def lock() -> Finding:
     """Check the installed packages against the lock file that they are nearest to."""
-    installed = {_plain(found.name): found.version for found in importlib.metadata.distributions() if found.name}
+    # The first of a name counts, as for an import: setuptools puts copies of packages at the path's end.
+    found_in_order = [found for found in importlib.metadata.distributions() if found.name]
+    installed = {_plain(found.name): found.version for found in reversed(found_in_order)}
     locks = {
         str(file.relative_to(ROOT)): dict(re.findall(r"^([\w.-]+)==(\S+)", file.read_text(), re.MULTILINE))
         for file in sorted((ROOT / "requirements").glob("*.lock"))
