@@ -167,11 +167,11 @@ class SimulatedRank:
 
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
         """Wait; the staleness of what was given."""
-        batch = [item.open() for item in batch]
+        rows = [row for item in batch for row in item.open().rows]
         await asyncio.sleep(LEARN_S)
-        ages = [self.version - min(item.versions) for item in batch]
+        ages = [self.version - min(row.versions) for row in rows]
         self.version += 1
-        tokens = sum(len(item.token_ids) for item in batch)
+        tokens = sum(len(row.token_ids) for row in rows)
         speed = {"throughput/learner_tokens_s": tokens / LEARN_S, "time/learn": LEARN_S}
         return speed | {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages), "tokens/policy": tokens}
 
