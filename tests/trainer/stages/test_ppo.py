@@ -14,7 +14,8 @@ from rollout.jobs import Job, NotReady, Outcome, sampling_seed
 from rollout.records import Episode, PolicyCall, Problem
 from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, train
-from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeout
+from trainer.workers.errors import InfrastructureError, WaitTimeout
+from trainer.workers.pipeline import BudgetSpent
 
 
 @pytest.mark.parametrize("staleness", [0, 1, 3])
