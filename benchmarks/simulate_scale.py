@@ -2,11 +2,11 @@
 [--write]``.
 
 Real are the controller, its buffer, the pipeline, its relays, the learner group, Ray and its actor calls; simulated, by
-timers, are what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``), but each is
-called on its own, as often as a real one. Their episodes take times from the distribution measured on the embedded
-default, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower than a
-controller's with a core of its own, so the controller's processor time an episode is shown too, and what one core
-would bear.
+timers, are what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``),
+but each is called on its own, as often as a real one. Their episodes take times from the distribution measured on the
+embedded default, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower
+than a controller's with a core of its own, so the controller's processor time an episode is shown too, and what one
+core would bear.
 """
 
 from __future__ import annotations
@@ -226,8 +226,8 @@ async def simulate(
         for index in range(count)
     ]
     await asyncio.gather(*(relay.ready.remote(rewards) for relay in relays))
-    settings: tuple[Any, ...] = (handles, [], rewards, logs, 300.0, 3, 60.0)
-    pipeline = RelayedPipeline(*settings, relays=relays) if relays else Pipeline(*settings)
+    settings = (handles, list[Any](), rewards, logs, 300.0, 3, 60.0, "", 0.0, list[Any]())
+    pipeline = RelayedPipeline(*settings, relays) if relays else Pipeline(*settings)
     travelled = noting_travel(pipeline)
     problems = (Problem(str(number), "How many pens does Amy have?" * 5, "5") for number in itertools.count())
     me = psutil.Process()

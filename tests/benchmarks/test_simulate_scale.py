@@ -12,7 +12,7 @@ from trainer.algorithm.experience import sample_experience
 
 
 def test_a_simulated_episode_goes_from_the_worker_over_the_reward_actor_into_the_learner(monkeypatch):
-    monkeypatch.setattr(scale, "LEARN_S", 0.0)
+    monkeypatch.setattr(scale, "LEARN_S", 0.01)
 
     async def go():
         worker, job = scale.SimulatedWorker(0, 2, 0.01), Job(0, Problem("p", "How many?", "5"), "daslam", 0)

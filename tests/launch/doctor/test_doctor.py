@@ -46,7 +46,9 @@ def test_the_embedded_default_is_checked_line_by_line(capsys, monkeypatch):
 def test_a_copy_that_comes_later_on_the_path_is_not_what_is_installed(tmp_path, monkeypatch):
     # Importing setuptools does this: it puts its own copies of packaging and others at the end.
     (tmp_path / "packaging-1.0.dist-info").mkdir()
-    (tmp_path / "packaging-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: packaging\nVersion: 1.0\n")
+    (tmp_path / "packaging-1.0.dist-info" / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: packaging\nVersion: 1.0\n"
+    )
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     assert probes.lock().level == OK, probes.lock().text
 
