@@ -1,12 +1,12 @@
 """How the controller bears many rollout workers: ``python -m benchmarks.simulate_scale [--workers 8 64 256]
 [--write]``.
 
-Real are the controller, its buffer, the pipeline, the learner group, Ray and its actor calls; simulated, by timers, are
-what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``), but each is
-called on its own, as often as a real one. Their episodes take times from the distribution measured on the embedded
-default, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower than a
-controller's with a core of its own, so the controller's processor time an episode is shown too, and what one core
-would bear.
+Real are the controller, its buffer, the pipeline, its relays, the learner group, Ray and its actor calls; simulated, by
+timers, are what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``),
+but each is called on its own, as often as a real one. Their episodes take times from the distribution measured on the
+embedded default, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower
+than a controller's with a core of its own, so the controller's processor time an episode is shown too, and what one
+core would bear.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ from trainer.learner.learner_group import LearnerGroup
 from trainer.reports.tables import markdown
 from trainer.stages.ppo import Controller
 from trainer.workers.pipeline import TRAINING, Pipeline
+from trainer.workers.relay import Relay, relay_count
+from trainer.workers.relayed_pipeline import RelayedPipeline
 
 # Durations of 260 episodes of a default run on two cores, every twentieth part, over their mean of 6.0 s.
 DURATIONS = (0.49, 0.60, 0.64, 0.70, 0.75, 0.82, 0.86, 0.91, 0.94, 0.96, 0.99, 1.02, 1.06, 1.09, 1.15, 1.22, 1.25,
@@ -128,6 +130,8 @@ class Handle:
         self._host, self._index = host, index
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):  # what pickle looks for
+            raise AttributeError(name)
         return _Method(getattr(self._host, name), self._index)
 
 
@@ -167,11 +171,11 @@ class SimulatedRank:
 
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
         """Wait; the staleness of what was given."""
-        batch = [item.open() for item in batch]
+        rows = [row for item in batch for row in item.open().rows]
         await asyncio.sleep(LEARN_S)
-        ages = [self.version - min(item.versions) for item in batch]
+        ages = [self.version - min(row.versions) for row in rows]
         self.version += 1
-        tokens = sum(len(item.token_ids) for item in batch)
+        tokens = sum(len(row.token_ids) for row in rows)
         speed = {"throughput/learner_tokens_s": tokens / LEARN_S, "time/learn": LEARN_S}
         return speed | {"staleness/max": max(ages), "staleness/mean": sum(ages) / len(ages), "tokens/policy": tokens}
 
@@ -184,20 +188,24 @@ class SimulatedRank:
         return [], []
 
 
-class Watched(Pipeline):
-    """The pipeline, which notes how long each episode was under way from its end to the controller."""
+def noting_travel(pipeline: Pipeline) -> list[float]:
+    """Return a list to which the pipeline adds how long each episode was under way from its end to the controller."""
+    travelled: list[float] = []
+    as_it_is = pipeline.next
 
-    travelled: list[float]
-
-    async def next(self, lane: int = TRAINING) -> list[Sample]:
-        """As it is, with the clock read."""
-        items = await super().next(lane)
+    async def timed(lane: int = TRAINING) -> list[Sample]:
+        items = await as_it_is(lane)
         now = time.time()
-        self.travelled += [now - item.reward.measures[ENDED] for item in items]
+        travelled.extend(now - item.reward.measures[ENDED] for item in items)
         return items
 
+    pipeline.next = timed  # type: ignore[method-assign]
+    return travelled
 
-async def simulate(workers: int, hosts: int, steps: int, concurrency: int, seconds: float) -> dict[str, float]:
+
+async def simulate(
+    workers: int, hosts: int, steps: int, concurrency: int, seconds: float, logs: Path
+) -> dict[str, float]:
     """Run PPO's loop over simulated roles; what was seen."""
     batch = max(1, workers * concurrency // 2)
     config = compose(
@@ -212,8 +220,15 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
     rewards = [ray.remote(SimulatedRewards).options(num_cpus=0, max_concurrency=1000).remote() for _ in range(hosts)]
     learner = LearnerGroup(lambda: [ray.remote(SimulatedRank).options(num_cpus=0).remote()])
     await asyncio.gather(*(actor.ready.remote() for actor in [*actors, *rewards, *learner.ranks]))
-    pipeline = Watched(handles, [], rewards, Path(tempfile.gettempdir()), 300.0, 3, episode_seconds=60.0)
-    pipeline.travelled = []
+    relays = [
+        ray.remote(Relay).options(num_cpus=0).remote(index, count, str(logs), 300.0, 60.0)
+        for count in [relay_count(workers, len(rewards))]
+        for index in range(count)
+    ]
+    await asyncio.gather(*(relay.ready.remote(rewards) for relay in relays))
+    settings = (handles, list[Any](), rewards, logs, 300.0, 3, 60.0, "", 0.0, list[Any]())
+    pipeline = RelayedPipeline(*settings, relays) if relays else Pipeline(*settings)
+    travelled = noting_travel(pipeline)
     problems = (Problem(str(number), "How many pens does Amy have?" * 5, "5") for number in itertools.count())
     me = psutil.Process()
     lags: list[float] = []
@@ -222,7 +237,7 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
     async def on_step(step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
         if step == 1:  # what comes before is start-up
             began[:] = [time.perf_counter(), cpu_seconds(), me.memory_info().rss]
-            pipeline.travelled.clear()
+            travelled.clear()
             lags.clear()
 
     async def watch() -> None:
@@ -235,12 +250,12 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
     watching = asyncio.create_task(watch())
     await Controller(config, pipeline, learner, problems, on_step).run()
     wall, cpu = time.perf_counter() - began[0], cpu_seconds() - began[1]
-    episodes = len(pipeline.travelled)
+    episodes = len(travelled)
     watching.cancel()
     await pipeline.stop()
-    for actor in [*actors, *rewards, *learner.ranks]:
+    for actor in [*actors, *rewards, *learner.ranks, *relays]:
         ray.kill(actor)
-    travelled = quantiles(pipeline.travelled, n=20)
+    travel = quantiles(travelled, n=20)
     return {
         "workers": workers,
         "in flight": workers * concurrency,
@@ -248,8 +263,8 @@ async def simulate(workers: int, hosts: int, steps: int, concurrency: int, secon
         "taken": episodes / wall,
         "ms": 1000 * cpu / episodes,
         "bears": episodes / cpu,
-        "median": travelled[9],
-        "p95": travelled[18],
+        "median": travel[9],
+        "p95": travel[18],
         "lag": quantiles(lags, n=20)[18],
         "rss": me.memory_info().rss / 2**20,
         "growth": (me.memory_info().rss - began[2]) / 2**20,
@@ -290,9 +305,11 @@ def main() -> None:
     machine = Machine()
     config = compose(["cluster.num_cpus=4", "cluster.object_store_gib=1"])
     rows = []
-    with ray_session(config):
+    # What still runs when its folder goes writes to a file without a name.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as logs, ray_session(config):
         for workers in options.workers:
-            row = asyncio.run(simulate(workers, options.hosts, options.steps, options.concurrency, options.seconds))
+            settings = (workers, options.hosts, options.steps, options.concurrency, options.seconds)
+            row = asyncio.run(simulate(*settings, Path(logs)))
             rows.append(
                 {COLUMNS[name]: f"{value:.3g}" if value < 10 else f"{value:,.0f}" for name, value in row.items()}
             )

@@ -138,7 +138,7 @@ def test_batches_that_a_dead_process_had_are_all_scored_and_its_death_is_said_on
         for deaths in (1, 2):
             os.kill(await actor.ready.remote(), signal.SIGKILL)
             one_each = [[episode(str(batch)).packed() if batch % 2 else episode(str(batch))] for batch in range(8)]
-            pairs = await asyncio.gather(*map(pipeline._score, one_each))
+            pairs = await asyncio.gather(*map(pipeline.scoring.score, one_each))
             good = [opened(one).problem.id for ((one, reward),) in pairs if reward.error is None]
             assert good == [str(batch) for batch in range(8)]
             assert len(said) == deaths

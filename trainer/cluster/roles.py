@@ -13,7 +13,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
 from conf.schema.solver import ModelSolver, OpenAISolver
@@ -27,6 +27,8 @@ from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
 from trainer.workers.errors import answer, log_tail, watched
 from trainer.workers.pipeline import Pipeline
+from trainer.workers.relay import Relay, relay_count
+from trainer.workers.relayed_pipeline import RelayedPipeline
 
 # On a CPU glibc is to keep freed memory: where the system hands large tensors out anew, page by page, at every step and
 # push, that takes several times as long as copying them. One arena, since the others cannot hold large tensors.
@@ -51,6 +53,7 @@ class RunningRoles:
     log_folder: Path
     places: dict[tuple[str, int], PlacementGroupSchedulingStrategy] = field(default_factory=dict)
     verifiers: list[Any] = field(default_factory=list)
+    relays: list[Any] = field(default_factory=list)
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return the rollout workers and reward actors as a pipeline."""
@@ -60,7 +63,8 @@ class RunningRoles:
         name = " or ".join(f"{one.model} at {one.base_url}" for one in servers) or config.solver.backend
         outage_s = max((one.outage_minutes * 60 for one in servers), default=0.0)
         waits = limits.wait_timeout_s, limits.max_tries, seconds
-        return Pipeline(*actors, self.log_folder, *waits, name, outage_s, self.verifiers)
+        settings = (*actors, self.log_folder, *waits, name, outage_s, self.verifiers)
+        return RelayedPipeline(*settings, self.relays) if self.relays else Pipeline(*settings)
 
     async def ready(
         self,
@@ -75,11 +79,12 @@ class RunningRoles:
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
         frozen = (("solver", self.solvers), ("verifier", self.verifiers))
         inference = (*frozen, ("rollout", self.workers), ("reward", self.rewarders))
+        pools = [self.solvers or list(solvers), *([self.verifiers] if self.verifiers else [])]
         for done, (name, actors) in enumerate([role for role in inference if role[1]], 1):
-            pools = [self.solvers or list(solvers), *([self.verifiers] if self.verifiers else [])]
             arguments = pools if name == "rollout" else []
             await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say)
             progress(done)
+        await wait_ready(self.relays, "relay", self.log_folder, timeout_s, self.rewarders, say=say)
         if connecting is not None:
             key = "controller.start_timeout_s"
             meeting = watched(connecting, "learner-0", self.log_folder, say)
@@ -100,7 +105,7 @@ async def running_roles(
         yield roles
     finally:
         ranks = [] if roles.learner is None else roles.learner.ranks
-        for actor in (*roles.solvers, *roles.verifiers, *roles.workers, *roles.rewarders, *ranks):
+        for actor in (*roles.solvers, *roles.verifiers, *roles.workers, *roles.rewarders, *roles.relays, *ranks):
             ray.kill(actor)
         for group in {place.placement_group for place in roles.places.values()}:
             remove_placement_group(group)
@@ -143,7 +148,18 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         # Ranks that die are started again where they were.
         limit, transport = config.controller.learner_timeout_s, config.rollout.weights.transport
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
-    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers)
+    relays = _start_relays(config, log_folder, relay_count(len(workers), len(rewarders)))
+    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, relays)
+
+
+def _start_relays(config: Config, log_folder: Path, count: int) -> list[Any]:
+    """Start the relays on this process's node: they have no share of CPUs, as it has none."""
+    if not count:
+        return []
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    relay = ray.remote(Relay).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
+    limits = config.controller.wait_timeout_s, config.rewards.episode_seconds
+    return [relay.remote(index, count, str(log_folder), *limits) for index in range(count)]
 
 
 def for_actors(config: Config) -> Config:

@@ -7,9 +7,9 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ray.exceptions import ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
 
 from rollout.jobs import NotReady
 
@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 WAIT_KEY = "controller.wait_timeout_s"
 # A wait that takes longer says so as often.
 SAID_EVERY_S = 30.0
+RESTART_POLL_S = 0.5
 
 
 def reason(error: BaseException) -> str:
@@ -39,6 +40,10 @@ def whole(error: BaseException) -> str:
 
 class WaitTimeout(RuntimeError):
     """Nothing came within the configured limit; the message says what was waited for."""
+
+
+class InfrastructureError(RuntimeError):
+    """A job failed as often as is allowed, for reasons that are not the episode's, or an actor did not come back."""
 
 
 def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
@@ -70,6 +75,23 @@ async def answer(
             raise
         raise WaitTimeout(
             f"{name} did not {what} in {seconds:g} s ({key}); the end of its log:\n{log_tail(log_folder, name)}"
+        ) from None
+
+
+async def restarted(actor: Any, name: str, seconds: float, log_folder: Path, *arguments: Any) -> Any:
+    """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its process
+    is there, Ray answers that it is unavailable. Raises InfrastructureError with the end of its log."""
+    try:
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await actor.ready.remote(*arguments)
+                except ActorUnavailableError:
+                    await asyncio.sleep(RESTART_POLL_S)
+    except (RayActorError, TimeoutError) as error:
+        raise InfrastructureError(
+            f"{name} died and did not come back ({type(error).__name__}); the end of its log:\n"
+            f"{log_tail(log_folder, name)}"
         ) from None
 
 

@@ -21,36 +21,25 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import ray
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
-
-from rewards.reward import Reward, Sample, Scored, failed, sample
+from rewards.reward import Reward, Sample, Scored
 from rollout.engine.weight_update import Update
 from rollout.jobs import BUDGET, Job, NotReady, Outcome
-from rollout.records import Episode, PackedEpisode
 from rollout.solvers.base import Usage
 from trainer.workers.assignments import Assignments, HandIn, Life
-from trainer.workers.errors import WaitTimeout, answer, is_gone, log_tail
+from trainer.workers.errors import InfrastructureError, WaitTimeout, answer, is_gone, log_tail, restarted
+from trainer.workers.relay import COLLECT_S, pause
+from trainer.workers.scoring import AnyEpisode, Scoring
 from trainer.workers.solver_outage import SolverOutage, first_failing
 from trainer.workers.weight_publisher import Publisher, Push
 
-RESTART_POLL_S = 0.5
-COLLECT_S = 5.0
-# All workers together are asked for episodes so often a second; each at least as often as the longest pause allows.
-COLLECTIONS_PER_S = 128
-LONGEST_PAUSE_S = 1.0
-SCORED_AT_ONCE = 16
 TRAINING = 0
-
-
-class InfrastructureError(RuntimeError):
-    """A job failed as often as is allowed, for reasons that are not the episode's."""
+# A job whose outcome came, its episode, and its reward if it has one.
+Taken = tuple[Job, AnyEpisode, Reward | None]
 
 
 class BudgetSpent(RuntimeError):
@@ -76,26 +65,33 @@ class Pipeline:
     def __post_init__(self) -> None:
         # Workers that have no verifiers are told of none.
         self._pools = (self.solvers, self.verifiers) if self.verifiers else (self.solvers,)
-        self.pause_s = min(len(self.workers) / COLLECTIONS_PER_S, LONGEST_PAUSE_S)
-        self._unscored: deque[tuple[Job, Episode | PackedEpisode]] = deque()
-        self._free_rewarders = asyncio.Semaphore(max(1, len(self.rewarders)))
-        # How many batches each is scoring.
-        self._scoring = [0] * len(self.rewarders)
-        self._assign(Assignments(len(self.workers)))
-        self._done: dict[int, asyncio.Queue[list[Sample] | Exception]] = {TRAINING: asyncio.Queue()}
+        self.pause_s = pause(len(self.workers))
         self._lanes = itertools.count(TRAINING + 1)
-        self._failure: Exception | None = None
         self._idle_s = 0.0
         self._idle_since = self._last_sign = time.perf_counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._publisher = Publisher(self.workers, self.log_folder, self.wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
-        self._reward_processes: dict[int, int] = {}  # of those that died, by index: the process id since then
         # Told in one line when a process died and Ray started it again, and of a solver that has gone away.
         self.on_restart: Callable[[str], None] = lambda line: None
-        self._outage = self._new_outage()
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
+        self.scoring = Scoring(
+            self.rewarders, self.log_folder, self.wait_timeout_s, self.episode_seconds, self.counts,
+            lambda line: self.on_restart(line),
+        )  # fmt: skip
+        self._begin()
+
+    def _begin(self) -> None:
+        """Begin with no jobs and no error."""
+        self._assignments = Assignments(len(self.workers))
+        self._running = self._assignments.held
+        self.scoring.forget()
+        self._done: dict[int, asyncio.Queue[list[Sample] | Exception]] = {TRAINING: asyncio.Queue()}
+        self._failure: Exception | None = None
+        self._outage = SolverOutage(
+            self.solver_name, self.outage_s, self.max_tries, self._check_solvers, lambda line: self.on_restart(line)
+        )
 
     @property
     def running(self) -> int:
@@ -134,11 +130,7 @@ class Pipeline:
         await self.stop()
         for index, worker in enumerate(self.workers):
             await self._restarted(worker, f"rollout-{index}", *self._pools)
-        self._assign(Assignments(len(self.workers)))
-        self._unscored.clear()
-        self._done = {TRAINING: asyncio.Queue()}
-        self._failure = None
-        self._outage = self._new_outage()
+        self._begin()
         self._publisher.forget()
         self.start()
 
@@ -226,8 +218,8 @@ class Pipeline:
             for queue in self._done.values():
                 queue.put_nowait(error)
 
-    def _assign(self, assignments: Assignments) -> None:
-        self._assignments, self._running = assignments, assignments.held
+    async def _restarted(self, actor: Any, name: str, *arguments: Any) -> Any:
+        return await restarted(actor, name, self.wait_timeout_s, self.log_folder, *arguments)
 
     def _answer(self, call: Awaitable[Any], name: str, what: str, more_s: float = 0.0) -> Awaitable[Any]:
         return answer(call, name, what, self.wait_timeout_s + more_s, self.log_folder)
@@ -243,11 +235,20 @@ class Pipeline:
             except Exception as error:
                 if not is_gone(error):
                     raise
-                self._assignments.lose(index, number)
+                self._lose(index, number)
                 continue
             if outcomes:
                 self._spawn(self._finish, index, outcomes)
                 await asyncio.sleep(self.pause_s)
+
+    def _lose(self, index: int, number: int) -> None:
+        """Note that a worker is lost, as a call made in this life of it shows."""
+        self._assignments.lose(index, number)
+
+    def _say_returned(self, index: int) -> None:
+        """Count and say that a worker that died is back."""
+        self.counts["restarts"] += 1
+        self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")
 
     async def _hand_in(self, share: HandIn) -> None:
         """Give a worker its jobs. If it is lost on the way, its collecting loop brings it back and gives them again."""
@@ -257,29 +258,30 @@ class Pipeline:
         except Exception as error:
             if not is_gone(error):
                 raise
-            self._assignments.lose(share.worker, share.number)
+            self._lose(share.worker, share.number)
 
     async def _finish(self, index: int, outcomes: list[Outcome]) -> None:
-        """Score what came; hand in again what an infrastructure error stopped. What is nobody's is passed over."""
-        self._last_sign = time.perf_counter()
-        taken = [
-            (job, outcome) for outcome in outcomes if (job := self._assignments.take(index, outcome.job)) is not None
-        ]
-        failed = [(job, outcome) for job, outcome in taken if outcome.episode is None]
-        self._again([self._tried(job, outcome.error) for job, outcome in failed if not outcome.no_reply])
-        for job, outcome in failed:
-            if outcome.no_reply and self._outage.hold(job, outcome.error):
+        """Have what came from a worker scored and delivered."""
+        taken = self._take((index, outcome, None) for outcome in outcomes)
+        await self.scoring.add([(job, episode) for job, episode, _ in taken], self._deliver)
+
+    def _take(self, came: Iterable[tuple[int, Outcome, Reward | None]]) -> list[Taken]:
+        """Return the jobs whose outcomes came, each with its episode and its reward if it has one; hand in again what
+        an infrastructure error stopped. What is nobody's is passed over."""
+        taken, again = list[Taken](), list[Job]()
+        for index, outcome, reward in came:
+            self._last_sign = time.perf_counter()
+            job = self._assignments.take(index, outcome.job)
+            if job is None:
+                continue
+            if outcome.episode is not None:
+                taken.append((job, outcome.episode, reward))
+            elif not outcome.no_reply:
+                again.append(self._tried(job, outcome.error))
+            elif self._outage.hold(job, outcome.error):
                 self._spawn(self._wait_for_solver)
-        self._last_sign = time.perf_counter()
-        self._unscored += [(job, outcome.episode) for job, outcome in taken if outcome.episode is not None]
-        while self._unscored:
-            async with self._free_rewarders:
-                # Those before this one may have taken them.
-                count = min(len(self._unscored), SCORED_AT_ONCE)
-                batch = [self._unscored.popleft() for _ in range(count)]
-                if batch:
-                    pairs = await self._score([episode for _, episode in batch])
-                    self._deliver([sample(job, *pair) for (job, _), pair in zip(batch, pairs, strict=True)])
+        self._again(again)
+        return taken
 
     def _deliver(self, scored: list[Sample]) -> None:
         """Hand scored episodes out in their lanes, and count what there was of them."""
@@ -304,11 +306,6 @@ class Pipeline:
     async def _wait_for_solver(self) -> None:
         self._again(await self._outage.over())
 
-    def _new_outage(self) -> SolverOutage:
-        return SolverOutage(
-            self.solver_name, self.outage_s, self.max_tries, self._check_solvers, lambda line: self.on_restart(line)
-        )
-
     async def _check_solvers(self) -> str | None:
         """Return why a solver or a verifier does not answer a test question; None if all do."""
         return await first_failing(zip(("solver", "verifier"), self._pools, strict=False), self._answer)
@@ -319,69 +316,11 @@ class Pipeline:
             raise InfrastructureError(f"problem {job.problem.id} failed {self.max_tries} times, at last with: {error}")
         return replace(job, tries=job.tries + 1)
 
-    async def _score(
-        self, episodes: list[Episode | PackedEpisode], tries: int = 2
-    ) -> list[tuple[Episode | PackedEpisode, Reward]]:
-        """Score episodes together, where least is being scored. If that ends or hangs the actor's process, each is
-        scored alone, in a new one; the one that does it again gets an error as its reward, and no other does."""
-        index = min(range(len(self.rewarders)), key=self._scoring.__getitem__)
-        self._scoring[index] += 1
-        try:
-            found = await self._score_with(index, episodes)
-        finally:
-            self._scoring[index] -= 1
-        if not isinstance(found, str):
-            return found
-        if len(episodes) > 1:
-            return [pair for episode in episodes for pair in await self._score([episode], tries)]
-        if tries > 1:
-            return await self._score(episodes, tries - 1)
-        return [(episodes[0], failed(found))]
-
-    async def _score_with(
-        self, index: int, episodes: list[Episode | PackedEpisode]
-    ) -> list[tuple[Episode | PackedEpisode, Reward]] | str:
-        """Have a reward actor score episodes; if its process ends or hangs, return why once there is a new one."""
-        rewarder = self.rewarders[index]
-        try:
-            # The actor has a limit an episode of its own; this one is for a process that no longer obeys it.
-            async with asyncio.timeout((len(episodes) + 2) * self.episode_seconds):
-                return list(await rewarder.score.remote(episodes))
-        except TimeoutError:
-            reason = f"reward-{index} did not answer within {self.episode_seconds:g} s an episode and was ended"
-            ray.kill(rewarder, no_restart=False)
-        except (RayActorError, ObjectLostError) as error:
-            reason = f"reward-{index} died ({type(error).__name__})"
-        self.counts["reward_retries"] += 1
-        process = await self._restarted(rewarder, f"reward-{index}")
-        # Several batches are with a process when it dies. Each is scored again, and one of them says so.
-        if self._reward_processes.get(index) != process:
-            self._reward_processes[index] = process
-            self.on_restart(f"{reason}; started again")
-        return reason
-
-    async def _restarted(self, actor: Any, name: str, *arguments: Any) -> Any:
-        """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its
-        process is there, Ray answers that it is unavailable. Raises InfrastructureError with the end of its log."""
-        try:
-            async with asyncio.timeout(self.wait_timeout_s):
-                while True:
-                    try:
-                        return await actor.ready.remote(*arguments)
-                    except ActorUnavailableError:
-                        await asyncio.sleep(RESTART_POLL_S)
-        except (RayActorError, TimeoutError) as error:
-            raise InfrastructureError(
-                f"{name} died and did not come back ({type(error).__name__}); the end of its log:\n"
-                f"{log_tail(self.log_folder, name)}"
-            ) from None
-
     async def _bring_back(self, index: int) -> None:
         """Wait for Ray to restart a worker that is lost; then give it its weights, and last its jobs again."""
         await self._restarted(self.workers[index], f"rollout-{index}", *self._pools)
         self._assignments.ready(index)
-        self.counts["restarts"] += 1
-        self.on_restart(f"rollout-{index} died; started again, with the newest weights and its episodes")
+        self._say_returned(index)
         number = self._assignments.numbers[index]
         try:
             caught_up = await self._publisher.catch_up(index)

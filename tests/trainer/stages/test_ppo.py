@@ -14,7 +14,8 @@ from rollout.jobs import Job, NotReady, Outcome, sampling_seed
 from rollout.records import Episode, PolicyCall, Problem
 from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, train
-from trainer.workers.pipeline import BudgetSpent, InfrastructureError, WaitTimeout
+from trainer.workers.errors import InfrastructureError, WaitTimeout
+from trainer.workers.pipeline import BudgetSpent
 
 
 @pytest.mark.parametrize("staleness", [0, 1, 3])
@@ -90,7 +91,7 @@ def test_a_job_that_always_fails_ends_the_run_by_name():
 
 
 def test_a_worker_that_dies_gets_its_weights_and_jobs_again(monkeypatch):
-    monkeypatch.setattr("trainer.workers.pipeline.RESTART_POLL_S", 0.001)
+    monkeypatch.setattr("trainer.workers.errors.RESTART_POLL_S", 0.001)
 
     async def both():
         workers = [Worker(5, delay=0.02), Worker(6, delay=0.02)]
@@ -210,7 +211,7 @@ class SlowRewarder(Rewarder):
 
 @pytest.mark.parametrize("extra", [[], GROUPS])
 def test_admissions_never_reach_a_worker_that_is_coming_back_and_nothing_is_trained_on_twice(monkeypatch, extra):
-    monkeypatch.setattr("trainer.workers.pipeline.RESTART_POLL_S", 0.001)
+    monkeypatch.setattr("trainer.workers.errors.RESTART_POLL_S", 0.001)
     monkeypatch.setattr("tests.trainer.loop.Rewarder", SlowRewarder)
 
     async def go():
@@ -329,7 +330,7 @@ def test_a_budget_that_ends_within_an_evaluation_ends_the_training_in_order(tmp_
 
 def test_jobs_come_out_where_they_were_handed_in(monkeypatch):
     """Three lanes with the same ids over workers of which one dies."""
-    monkeypatch.setattr("trainer.workers.pipeline.RESTART_POLL_S", 0.001)
+    monkeypatch.setattr("trainer.workers.errors.RESTART_POLL_S", 0.001)
 
     def jobs(name):
         return [Job(index, Problem(f"{name}-{index}", "How many?", "1"), "daslam", 0) for index in range(20)]

@@ -72,7 +72,7 @@ def test_scoring_that_takes_longer_than_the_wait_is_no_silence():
 
 
 def test_a_worker_that_takes_longer_to_come_back_than_the_wait_is_waited_for(monkeypatch):
-    monkeypatch.setattr("trainer.workers.pipeline.RESTART_POLL_S", 0.001)
+    monkeypatch.setattr("trainer.workers.errors.RESTART_POLL_S", 0.001)
 
     class SlowToReturn(Worker):
         async def ready(self, solvers):

@@ -30,8 +30,9 @@ from trainer.algorithm.experience import make_experience, sample_experience
 from trainer.stages.ppo import Controller
 from trainer.tracking.metrics_catalogue import episode_metrics
 from trainer.tracking.tracker import episode_record
-from trainer.workers.pipeline import SCORED_AT_ONCE, Pipeline
+from trainer.workers.pipeline import Pipeline
 from trainer.workers.scored_episode_json import scored_row
+from trainer.workers.scoring import SCORED_AT_ONCE
 
 PROBLEM = Problem("p-1", "How many?", "1", meta={"steps": 3})
 REWARD = Reward({"correctness": 0.5}, 0.25, {}, [0.25, 0.0], 1.0, 0.0, measures={"given": 0.5})
