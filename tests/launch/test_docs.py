@@ -15,7 +15,7 @@ from conf.schema.places import CONF, ROOT
 from conf.schema.solver import BACKENDS
 from launch.compose import compose, first_trial
 from launch.configuration import PAGE, page
-from launch.submit import prepare
+from launch.submit.job_request import prepare
 
 LAUNCHING = (ROOT / "docs" / "launching.md").read_text()
 COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) .*", LAUNCHING, re.MULTILINE)

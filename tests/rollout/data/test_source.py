@@ -16,7 +16,7 @@ from conf.schema.base import ConfigError
 from conf.schema.data import Data
 from conf.schema.places import ROOT
 from launch.compose import compose
-from launch.submit import runtime_env
+from launch.submit.job_request import runtime_env
 from launch.train import main
 from rollout.data.files import Files, normalised, read_all
 from rollout.data.source import check_held_out, make_source, what_was_read
