@@ -18,7 +18,7 @@ from conf.schema.data import GET_DATA, Data
 from rollout import json_lines
 from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import untexted
+from rollout.answers.numbers_and_options import letters, options, untexted
 from rollout.answers.statements import asks
 from rollout.episode.parse_decomposition import references
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
@@ -191,7 +191,9 @@ def _check_answer(problem: Problem) -> None:
     """Raise RecordError for a gold answer that no solver could give, or of which nobody knows what is right."""
     kind = problem.answer_type
     vague = kind in NUMERIC_TYPES and not is_exact(problem.answer)
-    if vague or score(problem, problem.answer) != 1.0:
+    choices = options(problem.choices) if kind == "multi_choice" else {}
+    elsewhere = bool(choices) and not letters(problem.answer) <= choices.keys()
+    if vague or elsewhere or score(problem, problem.answer) != 1.0:
         of = f"'{kind}'" + (f" with {len(problem.choices)} choices" if problem.choices else "")
         raise RecordError(
             f"field 'answer' is {problem.answer!r}, which can be no answer of type {of}; {REMEDIES[kind]}"
