@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 2
     models = planned_models(config, options.model, options.solver)
-    console.print(f"Planned for {', '.join(f'{role} {name}' for role, name in models.items())}", highlight=False)
-    for warning in doubts(models, memory):
-        console.print(Text(f"warning: {warning}", style="yellow"), soft_wrap=True)
+    planned = f"Planned for {', '.join(f'{role} {name}' for role, name in models.items())}"
+    for line in (Text(planned), *(Text(f"warning: {doubt}", style="yellow") for doubt in doubts(models, memory))):
+        console.print(line, soft_wrap=True)
     show(config, memory, console)
     missing = _missing(config) or over_full(config, memory)
     if missing is not None:
