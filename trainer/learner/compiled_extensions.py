@@ -44,9 +44,11 @@ def extensions_folder() -> Path:
     named after what they are made from; in the environment, or with temporary files, where the cache is read-only."""
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named)
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    # Of a user without a home folder this is no absolute path.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     folders = (cache / "decomposer_rl", Path(sys.prefix), Path(tempfile.gettempdir()) / "decomposer_rl")
-    return next((one for one in folders if _can_be_written(one)), folders[-1]) / "extensions" / made_from()
+    usable = (one for one in folders if one.is_absolute() and _can_be_written(one))
+    return next(usable, folders[-1]) / "extensions" / made_from()
 
 
 def _can_be_written(folder: Path) -> bool:
