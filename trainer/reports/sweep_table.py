@@ -58,7 +58,7 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
             | {"status": summary["status"]}
         )
     table = pd.DataFrame(rows, dtype=object)
-    for key in table.columns.difference(FIGURES):
+    for key in (key for key in table.columns if key not in FIGURES):
         table[key] = one_text_a_value(table[key])
     keys = [key for key in table.columns if key not in FIGURES and table[key].nunique(dropna=False) > 1]
     return keys, table.reindex(columns=[*keys, *FIGURES])
