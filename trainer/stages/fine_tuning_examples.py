@@ -265,7 +265,7 @@ def _no_subquestions(name: str, share: int, source: Source) -> str:
     if left_out and not having:
         found += f" that end in a question mark (data.questions_only left out {left_out:,} that do not)"
     if meant := misspelt({name: field for name, field in other_fields(source.rows).items() if field == "subquestions"}):
-        found += f", but {', '.join(meant)},"
+        found += f", but {', '.join(meant)}"
     return (
         f"{found}, which stage sft learns from (sft.sources.{name}); allowed: rows with 'subquestions' (docs/data.md), "
         "sft=distilled or a teacher's file in sft.sources (docs/sft.md), or stages without sft"
