@@ -8,3 +8,6 @@ os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "^A worker died or was killed
 
 # Before what a command imports, which takes seconds, in which it can be stopped too.
 import rollout as rollout
+from launch.required_packages import explain_missing
+
+explain_missing()

@@ -16,6 +16,7 @@ from conf.schema.config import Config
 from launch.check_models import check_models
 from launch.check_roles import check_roles
 from launch.check_solver import check_solver
+from launch.required_packages import what_is_missing
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
 
@@ -40,6 +41,8 @@ def execute(config: Config, overrides: list[str]) -> int:
 
 def _execute(config: Config, overrides: list[str]) -> int:
     """Check what can be checked beforehand, cheapest first, and run. Raises ConfigError, RecordError."""
+    if (missing := what_is_missing()) is not None:
+        raise ConfigError(missing)
     console, folder = Console(), run_folder(config)
     say = partial(console.print, highlight=False, soft_wrap=True, markup=False)
     mirror = None

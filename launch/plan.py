@@ -1,9 +1,9 @@
 """The needs of a run: ``python -m launch.plan [group=option] [key=value]``; nothing is started.
 
-Prints roles, cores, GPUs and the estimated memory of each GPU with its arithmetic, for a cluster that is described by
-``cluster.nodes``, ``cluster.cpus_per_node``, ``cluster.gpus_per_node`` and ``cluster.gpu_gib``. Models that are not at
-hand are described by size: ``--model 7b --solver 14b``. Exit status: 0 it fits, 2 it does not, or the configuration is
-refused.
+Prints for which models the plan is, roles, cores, GPUs and the estimated memory of each GPU with its arithmetic, for a
+cluster that is described by ``cluster.nodes``, ``cluster.cpus_per_node``, ``cluster.gpus_per_node`` and
+``cluster.gpu_gib``. Models that are not at hand are described by size: ``--model 7b --solver 14b``. Exit status: 0 it
+fits, 2 it does not, or the configuration is refused.
 """
 
 from __future__ import annotations
@@ -12,12 +12,17 @@ import argparse
 import sys
 
 from rich.console import Console
+from rich.text import Text
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from launch.compose import compose
+from trainer.cluster.gpu_memory import DESCRIBED
 from trainer.cluster.placement import Node, shortage
-from trainer.cluster.resource_plan import gpu_roles, over_full, show
+from trainer.cluster.resource_plan import GpuRole, gpu_roles, over_full, show
+
+# Of the project's own models, which say nothing about others.
+SHIPPED = "package:"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,12 +41,42 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")
         return 2
+    models = planned_models(config, options.model, options.solver)
+    planned = f"Planned for {', '.join(f'{role} {name}' for role, name in models.items())}"
+    for line in (Text(planned), *(Text(f"warning: {doubt}", style="yellow") for doubt in doubts(models, memory))):
+        console.print(line, soft_wrap=True)
     show(config, memory, console)
     missing = _missing(config) or over_full(config, memory)
     if missing is not None:
         sys.stderr.write(f"{missing}\n")
         return 2
     return 0
+
+
+def planned_models(config: Config, model: str | None, solver: str | None) -> dict[str, str]:
+    """Return what plays each role that has a model: the size that was given, or its path, name or backend."""
+    models = {"decomposer": model or config.start_from or config.model.path}
+    for role, own, size in (("solver", config.solver, solver), ("verifier", config.verifier, None)):
+        if own is not None:
+            models[role] = size or getattr(own, "path", None) or getattr(own, "model", None) or own.backend
+    return models
+
+
+def doubts(models: dict[str, str], memory: list[GpuRole]) -> list[str]:
+    """Return warnings that a plan for GPUs is one for the shipped models, or that no model's size makes a
+    difference."""
+    if not memory:
+        sized = " and the ".join(role for role, name in models.items() if name.lower() in DESCRIBED)
+        return [f"no role has a GPU here, so the size of the {sized} changes nothing"] if sized else []
+    options = {"decomposer": "--model", "solver": "--solver"}
+    tiny = [role for role, name in models.items() if name.startswith(SHIPPED) and role in options]
+    if not tiny:
+        return []
+    sizes = " ".join(f"{options[role]} SIZE" for role in tiny)
+    return [
+        f"the {' and the '.join(tiny)} {'is a tiny model' if len(tiny) == 1 else 'are tiny models'} that the project "
+        f"ships, so this memory is not that of larger ones: add {sizes} ({', '.join(DESCRIBED)}), or name your models"
+    ]
 
 
 def _missing(config: Config) -> str | None:

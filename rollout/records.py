@@ -20,6 +20,7 @@ from pydantic import BeforeValidator, Field, StrictFloat, StrictInt, TypeAdapter
 NUMERIC_TYPES = ("number", "integer", "numeric")
 ANSWER_TYPES = ("number", "expression", "choice", "multi_choice", "integer", "numeric", "boolean", "text")
 
+_YES_NO = {True: "yes", False: "no"}
 # Nobody writes a number of more digits.
 LONGEST_NUMBER = 4000
 
@@ -82,14 +83,23 @@ def written(value: Any) -> Any:
 
 def _answer(value: Any) -> Any:
     """Return an answer as text; raise ValueError, with what to write, for what is neither text nor number."""
-    if isinstance(value, bool):
-        raise ValueError(f'must be a text or a number, found {str(value).lower()}; write "{"yes" if value else "no"}"')
-    if isinstance(value, list) and len(value) == 1:
-        raise ValueError(f"must be a text or a number, found {reprlib.repr(value)}; write {json.dumps(str(value[0]))}")
     text = written(value)
     if not isinstance(text, str):
-        raise ValueError(f"must be a text or a number, found {reprlib.repr(value)}")
+        shown = str(value).lower() if isinstance(value, bool) else reprlib.repr(value)
+        raise ValueError(f"must be a text or a number, found {shown}; {_instead(value)}")
     return _filled(text)
+
+
+def _instead(value: Any) -> str:
+    """Return what to write in place of an answer that is neither text nor number."""
+    if isinstance(value, bool):
+        return f'write "{_YES_NO[value]}", and "answer_type": "boolean"'
+    items = [written(item) for item in value] if isinstance(value, list) else []
+    if not items or not all(isinstance(item, str) for item in items):
+        return "write the answer alone"
+    if len(items) == 1 or all(len(item) == 1 and item.isalpha() for item in items):
+        return f"write {json.dumps(''.join(items), ensure_ascii=False)}"
+    return 'write one answer; of answer_type "text", its other forms may be in "answer_aliases"'
 
 
 # The types are checked where a record is read, not where the program builds one.
@@ -129,6 +139,8 @@ class Problem:
         if isinstance(row, dict) and row.get("answer_type", "number") not in ANSWER_TYPES:
             raise RecordError(f"field 'answer_type' is {row['answer_type']!r}; allowed: {', '.join(ANSWER_TYPES)}")
         given = _given(row)
+        if given.get("answer_type") == "boolean" and isinstance(given.get("answer"), bool):
+            given["answer"] = _YES_NO[given["answer"]]
         extra = {name: value for name, value in given.items() if name not in cls.__dataclass_fields__}
         meta = given["meta"] if isinstance(given.get("meta"), dict) else {}
         return _read(_PROBLEM, {**given, "meta": {**extra, **meta}})

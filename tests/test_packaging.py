@@ -53,7 +53,7 @@ def test_an_installed_package_has_its_modules_and_files(installed, tmp_path):
 import argparse, json
 import launch.train, rewards.total, rollout.worker, trainer.run
 from conf.schema.places import ASSETS, CHECKOUT, CONF, ROOT
-from launch.submit import runtime_env
+from launch.submit.job_request import runtime_env
 from trainer.run_folder.code_version import code_version
 
 packed = runtime_env(argparse.Namespace(env=[], image=None, runtime_env=None))

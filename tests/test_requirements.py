@@ -12,6 +12,7 @@ from functools import cache
 import pytest
 
 from conf.schema.places import PACKAGES, ROOT
+from launch.required_packages import MODULES
 
 OURS = {*PACKAGES, "benchmarks", "tests"}
 # Packages that the code does not import; why they are declared.
@@ -59,6 +60,12 @@ def test_what_the_code_imports_is_declared_and_nothing_else(declared):
     code = imported(PACKAGES)
     assert code - declared[""] <= optional
     assert declared[""] - code == LOADED_BY_OTHERS.keys() - code
+
+
+def test_what_is_looked_for_before_a_run_is_what_is_declared(declared):
+    known = importlib.metadata.packages_distributions()
+    # A search alone needs the sweeper, and Hydra says so.
+    assert {plain(known[name][0]) for name in MODULES if name != "vllm"} == declared[""] - {"hydra-optuna-sweeper"}
 
 
 def test_the_tests_declare_what_they_alone_import(declared):

@@ -275,12 +275,8 @@ class Run:
         begun."""
         usage = await self.account.ask(pipeline)
         self.summary |= {"status": "out_of_budget"} | self.account.summary(usage)
-        tokens = usage.prompt_tokens + usage.completion_tokens
-        view.finish()
-        view.say(
-            f"the solver's budget is spent (cost {usage.cost:.4g}, {tokens:,} tokens; solver.budget_cost, "
-            f"solver.budget_tokens): stopped after {self.summary['steps']} learner steps"
-        )
+        view.finish(done=False)
+        view.say(f"{self.account.spent_line()}: stopped after {self.summary['steps']} learner steps")
 
     async def _start(self, view: View, logs: Path) -> tuple[Pipeline, LearnerGroup | None]:
         """Start Ray and every actor that is needed; return the pipeline over the workers, and the learner, if any."""

@@ -7,15 +7,14 @@ import itertools
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from difflib import get_close_matches
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from conf.schema.keys import did_you_mean
 from launch.prepare_data.convert import CONVERTERS, Row
 from rollout.data.files import normalised, read_all
-from rollout.data.source import row_in_words
+from rollout.data.source import other_fields, row_in_words
 from rollout.json_lines import write_lines
 from rollout.records import Problem
 
@@ -105,15 +104,11 @@ def check_file(path: Path, shown: int) -> tuple[Checked, list[str]]:
     none of a problem's."""
     bad: list[str] = []
     problems = read_all([path], bad)
-    other = dict.fromkeys(name for problem in problems for name in problem.meta)
     lines = [row_in_words(problem) for problem in problems[:shown]]
-    lines += [f"  other fields, kept as they are: {', '.join(map(_other_field, other))}"] if other else []
+    if others := other_fields(problems):
+        shown_as = [f"{name}{did_you_mean([meant] if meant else [])}" for name, meant in others.items()]
+        lines.append(f"  other fields, kept as they are: {', '.join(shown_as)}")
     return _checked(path, path.name, problems, bad), lines
-
-
-def _other_field(name: str) -> str:
-    """Return the name of a field that a problem has not, with that of the field which may be meant."""
-    return name + did_you_mean(get_close_matches(name, [field.name for field in fields(Problem)], n=1))
 
 
 def _checked(path: Path, name: str, problems: Sequence[Problem], bad: list[str]) -> Checked:

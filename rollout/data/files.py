@@ -17,15 +17,30 @@ from typing import TypeVar
 from conf.schema.data import GET_DATA, Data
 from rollout import json_lines
 from rollout.answers.mark import score
+from rollout.answers.number_words import in_digits
+from rollout.answers.numbers_and_options import letters, options, untexted
 from rollout.answers.statements import asks
 from rollout.episode.parse_decomposition import references
-from rollout.records import Problem, RecordError
+from rollout.records import NUMERIC_TYPES, Problem, RecordError
 
 Row = TypeVar("Row")
 
 
 # Of a file that is wrong from its first row to its last, so many rows are named.
 BAD_ROWS_NAMED = 50
+# What to write in place of a gold answer that its own rule refuses.
+REMEDIES = {
+    **dict.fromkeys(NUMERIC_TYPES, "write the number alone, as 12, -2.5 or 3/4, or name its answer_type"),
+    "boolean": "write yes or no",
+    "choice": "write the letter of one of its choices",
+    "multi_choice": "write the letters of its choices, as AC",
+    "expression": "write one expression, as x^2 + 1",
+    "text": "write a text",
+}
+# What may stand before a gold number: its sign in words, or a currency.
+_SIGN_OR_CURRENCY = re.compile(r"\b(?:minus|negative|plus|Rs|[A-Z]{2,3})\b")
+_WORD = re.compile(r"(?<!\\)\b[^\W\d_]{2,}")
+_ABOUT = re.compile(r"[≈≃≅]|\\(?:approx|sim)|\bapprox|^[\s$]*~")
 
 
 class Files:
@@ -163,16 +178,33 @@ def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
 
     def read(row: object, place: str) -> Problem:
         problem = Problem.from_json(row)
-        if score(problem, problem.answer) != 1.0:  # nobody could ever solve it
-            choices = f" with {len(problem.choices)} choices" if problem.choices else ""
-            kind = f"'{problem.answer_type}'{choices}"
-            raise RecordError(f"field 'answer' is {problem.answer!r}, which can be no answer of type {kind}")
+        _check_answer(problem)
         if problem.id in lines:
             raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")
         lines[problem.id] = place
         return problem
 
     return [problem for path in paths for problem in read_rows(path, read, bad)]
+
+
+def _check_answer(problem: Problem) -> None:
+    """Raise RecordError for a gold answer that no solver could give, or of which nobody knows what is right."""
+    kind = problem.answer_type
+    vague = kind in NUMERIC_TYPES and not is_exact(problem.answer)
+    choices = options(problem.choices) if kind == "multi_choice" else {}
+    elsewhere = bool(choices) and not letters(problem.answer) <= choices.keys()
+    if vague or elsewhere or score(problem, problem.answer) != 1.0:
+        of = f"'{kind}'" + (f" with {len(problem.choices)} choices" if problem.choices else "")
+        raise RecordError(
+            f"field 'answer' is {problem.answer!r}, which can be no answer of type {of}; {REMEDIES[kind]}"
+        )
+
+
+def is_exact(number: str) -> bool:
+    """Return whether a gold number stands alone or with its unit: "about 12", "under 12" and "room 12" leave open what
+    is right."""
+    before = re.split(r"\d", in_digits(untexted(number)), maxsplit=1)[0]
+    return not _ABOUT.search(number) and not _WORD.search(_SIGN_OR_CURRENCY.sub("", before))
 
 
 def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) -> list[Row]:

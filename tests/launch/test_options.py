@@ -8,7 +8,7 @@ from conf.schema.base import ConfigError
 from launch.compose import compose
 from launch.options import with_own_folders
 from launch.plan import main as plan
-from launch.submit import prepare
+from launch.submit.job_request import prepare
 from launch.trained import trained
 
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from conf.schema.places import ROOT
-from launch import slurm
 from launch.compose import compose
-from launch.submit import main
+from launch.submit import slurm
+from launch.submit.__main__ import main
 from tests.launch.slurm_cluster import Stand, options
 
 STEPS = 20

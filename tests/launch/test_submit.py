@@ -3,8 +3,10 @@ from __future__ import annotations
 import argparse
 import http.server
 import logging
+import shlex
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -12,7 +14,10 @@ import yaml
 from conf.schema.base import MODEL, PATH, ConfigError
 from conf.schema.keys import entries, marked
 from launch.compose import compose, first_trial
-from launch.submit import ROOT, Refused, main, prepare, runtime_env
+from launch.submit import __main__ as command
+from launch.submit.__main__ import main
+from launch.submit.job_request import ROOT, go_on_command, prepare, runtime_env, submit
+from launch.submit.job_server import Refused
 from trainer.run_folder.code_version import code_version
 
 
@@ -162,6 +167,55 @@ def test_the_projects_files_go_along_but_for_what_a_job_does_not_need(tmp_path):
     more = environment(runtime_env=file)
     assert (more["pip"], more["env_vars"]["A"], more["working_dir"]) == (["einops"], "b", str(ROOT))
     assert set(environment(image="registry/image:1")) == {"image_uri", "env_vars"}
+
+
+def submitted(overrides: list[str], **given: object) -> SimpleNamespace:
+    """What a job server knows of a job with these overrides and options."""
+    asked: dict = {}
+    client = SimpleNamespace(submit_job=lambda **job: asked.update(job) or "job")
+    options = {"address": "http://head:8265", "name": None, "python": "python", "env": [], "image": None}
+    submit(client, prepare(overrides)[1], argparse.Namespace(**options | {"runtime_env": None} | given))
+    status = SimpleNamespace(value="STOPPED", is_terminal=lambda: True)
+    return SimpleNamespace(entrypoint=asked["entrypoint"], runtime_env=asked["runtime_env"], status=status, job_id="01")
+
+
+def test_a_stopped_job_goes_on_with_a_command_that_is_printed(typed_at, monkeypatch, capsys):
+    monkeypatch.setenv("SOME_KEY", "secret")
+    file = typed_at / "env.yaml"
+    file.write_text("pip: [einops]\n")
+    (typed_at / "it's").mkdir()
+    job = submitted(
+        ["run_dir='it\\'s'", "seed=3", "resume=null"], python="/env/bin/python", env=["SOME_KEY"], runtime_env=file
+    )
+    monkeypatch.setattr("ray.util.state.list_actors", lambda **_: [])
+    client = SimpleNamespace(stop_job=lambda name: None, get_job_info=lambda name: job)
+    capsys.readouterr()
+    assert command._stop(client, "http://head:8265", "job") == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "job STOPPED; nothing of it is left"
+    assert "secret" not in second
+    words = shlex.split(second.removeprefix("to go on: "))
+    head, _, overrides = " ".join(words).partition(" -- ")
+    assert head == (
+        "python -m launch.submit --address http://head:8265 --python /env/bin/python --runtime-env FILE --env SOME_KEY"
+    )
+    config, _ = prepare(words[words.index("--") + 1 :])
+    assert (config.resume, config.seed, config.run_dir) == ("auto", 3, f"{typed_at}/it's")
+    assert overrides.count("resume=") == 1
+
+
+def test_a_stopped_sweep_goes_on_from_its_folder_and_a_job_in_an_image_in_that(typed_at):
+    again = go_on_command(submitted(["-m", "seed=1,2"], image="registry/image:1"), "http://head:8265")
+    words = shlex.split(str(again))
+    assert words[4:8] == ["http://head:8265", "--image", "registry/image:1", "--"]
+    assert "-m" in words
+    assert any(text.startswith(f"hydra.sweep.dir={typed_at}/runs/sweep_") for text in words)
+    assert "resume=auto" not in words
+
+
+@pytest.mark.parametrize("entrypoint", ["python train.py", "", "exec python -m other.train x=1", "echo 'open"])
+def test_of_a_job_of_another_kind_nobody_knows_how_it_goes_on(entrypoint):
+    assert go_on_command(SimpleNamespace(entrypoint=entrypoint, runtime_env=None), "http://head:8265") is None
 
 
 class Server(http.server.BaseHTTPRequestHandler):

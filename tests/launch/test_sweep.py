@@ -132,25 +132,69 @@ def test_a_long_name_is_shortened_so_that_it_still_shows_what_differs(tmp_path):
     assert name.rpartition("-")[0] == ",".join(f"{part}=0.274" for part in PARTS)[:100]
 
 
-def test_a_picture_says_what_it_shows(tmp_path, monkeypatch):
+def trial(
+    folder: Path, number: int, overrides: list[str], mean: float = 0.5, kinds: tuple[str, ...] = ("ppo",)
+) -> None:
+    """A finished trial of a sweep."""
+    (folder / str(number)).mkdir(exist_ok=True)
+    (folder / str(number) / "trial.json").write_text(json.dumps({"number": number, "overrides": overrides}))
+    accuracy = {kind: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for kind in kinds}
+    summary = {"status": "finished", "steps": 3, "seconds": {}, "accuracy": accuracy}
+    (folder / str(number) / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of the pictures that are saved."""
+    found = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: found.extend(figure.axes))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kinds", "said"),
+    [
+        (("sft",), ["SFT decomposer"]), (("policy",), ["decomposer"]), (("direct",), ["solver alone"]),
+        (("sft", "ppo"), ["PPO decomposer", "before PPO"]),
+    ],
+)  # fmt: skip
+def test_a_picture_says_what_it_shows(tmp_path, drawn, kinds, said):
     """A sweep without PPO shows no accuracy after PPO."""
-    shown = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: shown.extend(
-        figure.axes[0].get_legend_handles_labels()[1]))  # fmt: skip
-    entry = {"mean": 0.5, "low": 0.4, "high": 0.6}
-    for kinds, said in (
-        (["sft"], ["SFT decomposer"]), (["policy"], ["decomposer"]), (["direct"], ["solver alone"]),
-        (["sft", "ppo"], ["PPO decomposer", "before PPO"]),
-    ):  # fmt: skip
-        for number in range(2):
-            folder = tmp_path / str(number)
-            folder.mkdir(exist_ok=True)
-            (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": [f"seed={number}"]}))
-            summary = {"status": "finished", "steps": 3, "seconds": {}, "accuracy": dict.fromkeys(kinds, entry)}
-            (folder / "summary.json").write_text(json.dumps(summary))
-        shown.clear()
-        write_comparison(tmp_path)
-        assert shown == said
+    for number in range(2):
+        trial(tmp_path, number, [f"seed={number}"], kinds=kinds)
+    write_comparison(tmp_path)
+    assert drawn[0].get_legend_handles_labels()[1] == [*said, "mean over seeds"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "rows"),
+    [
+        ([["seed=0"], ["seed=1"], ["seed=2"]], ["3 seeds"]),
+        ([["learner.lr=1e-4", "seed=0"], ["learner.lr=0.0001", "seed=1"], ["learner.lr=4e-4", "seed=0"]],
+         ["lr 1e-4, 2 seeds", "lr 4e-4, 1 seed"]),
+        ([["seed=0"], ["seed=0", "algorithm=rloo"], ["seed=1", "algorithm=rloo"]],
+         ["algorithm default, 1 seed", "algorithm rloo, 2 seeds"]),
+        ([["rewards=lm2", "seed=4"], ["rewards=outcome", "seed=4"]], ["rewards lm2", "rewards outcome"]),
+        ([["seed=0"]], [""]),
+    ],
+)  # fmt: skip
+def test_a_picture_has_a_row_a_setting_with_the_number_of_its_seeds(tmp_path, drawn, overrides, rows):
+    for number, texts in enumerate(overrides):
+        trial(tmp_path, number, texts, 0.5 + number / 100)
+    write_comparison(tmp_path)
+    assert [text.get_text() for text in drawn[0].get_yticklabels()] == rows
+    marks = [line for line in drawn[0].get_lines() if line.get_marker() == "D"]
+    assert len(marks) == sum("seeds" in row for row in rows)
+
+
+def test_seeds_alone_have_a_mean_too(tmp_path, drawn):
+    for seed in range(2):
+        trial(tmp_path, seed, [f"seed={seed}"], 0.5 + seed / 10)
+    means = write_comparison(tmp_path).partition("Over seeds:")[2].split("\n")
+    assert means[2:] == [
+        "| mean | low | high | lowest | highest | seeds |", "|---|---|---|---|---|---|",
+        "| 0.550 | 0.450 | 0.650 | 0.500 | 0.600 | 2 |",
+    ]  # fmt: skip
 
 
 def test_a_trial_that_another_process_still_runs_is_not_moved_from_under_it(ran, tmp_path, monkeypatch, capsys):
@@ -238,13 +282,8 @@ def test_every_shipped_sweep_composes(path):
 
 def test_a_search_over_many_numbers_is_shown_to_three_digits_and_as_a_panel_a_key(tmp_path):
     for number in range(3):
-        folder = tmp_path / str(number)
-        folder.mkdir()
         values = [f"{key}={0.123456789012 * (number + 1)}" for key in "abcd"]
-        (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": values}))
-        entry = {"mean": 0.5 + number / 10, "low": 0.4, "high": 0.9}
-        summary = {"status": "finished", "steps": 3, "seconds": {}, "accuracy": {"ppo": entry}}
-        (folder / "summary.json").write_text(json.dumps(summary))
+        trial(tmp_path, number, values, 0.5 + number / 10)
     assert "| 0.123 | 0.123 | 0.123 | 0.123 | 0.500 |" in write_comparison(tmp_path)
     assert table(tmp_path)[0]["a"] == "0.123456789012"
     height, width = plt.imread(tmp_path / "trials.png").shape[:2]

@@ -147,6 +147,8 @@ def test_a_run_whose_budget_is_spent_ends_in_order_and_says_so_once(monkeypatch,
     assert len(rows) == steps
     assert screen.count("budget is spent (cost 1.25, 1,000 tokens") == 1
     assert f"stopped after {steps} learner steps" in screen
+    # The stage that it ended in is not done.
+    assert len(re.findall(r"^broken off (?:evaluation|stage 2)\b.* after", screen, re.MULTILINE)) == 1
     assert ("ppo" in learner.saved) == (budget > 16)
 
 
@@ -313,6 +315,8 @@ SERVED = [
 def test_a_spent_budget_is_said_with_the_command_that_goes_on_with_twice_as_much(monkeypatch, tmp_path):
     status, summary, _, screen, _ = run(monkeypatch, tmp_path, 6, more=SERVED)
     assert (status, summary["status"]) == (0, "out_of_budget")
+    used = "cost 1.25 of solver.budget_cost=1.0, 1,000 tokens of solver.budget_tokens=900"
+    assert f"the solver's budget is spent ({used}): stopped after 0 learner steps" in screen
     (line,) = [line for line in screen.splitlines() if line.startswith("to go on with a larger budget: ")]
     again = shlex.split(line.partition(": ")[2])
     assert again[:3] == ["python", "-m", "launch.train"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import signal
@@ -33,7 +34,11 @@ CONNECT_TIMEOUT_S = 10
 SOCKET_NAME = "/ray/session_2026-01-01_00-00-00_000000_{}/sockets/plasma_store"
 SOCKET_BYTES = 107
 SHORT_FOLDER = "/tmp"
-# The processes of the cluster that was started here. One whose parent is gone is no longer found below this process.
+# Linux's option that makes a process the parent of those below it that lose theirs.
+SUBREAPER = 36
+# For processes to end by themselves, and then when they are told to.
+ENDS_WITHIN_S = 3.0
+# The processes of the cluster that was started here.
 _SEEN: set[psutil.Process] = set()
 
 
@@ -52,6 +57,7 @@ def start_ray(config: Config) -> None:
         arguments: dict[str, Any] = {"address": cluster.address}
     else:
         choose_folder()
+        adopt_orphans()
         # Ray would otherwise join a cluster that somebody else started on this machine.
         arguments = {"address": "local", "num_cpus": cluster.num_cpus or os.cpu_count()}
         arguments |= {"include_dashboard": cluster.dashboard}
@@ -73,6 +79,12 @@ def start_ray(config: Config) -> None:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)
     note_processes(config)
+
+
+def adopt_orphans() -> None:
+    """Keep all processes that this one's start below it, so that ``stop_ray`` finds them: a compiler that an actor
+    started outlives the actor, in a process group of its own, and would otherwise belong to the system."""
+    ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
 
 
 def choose_folder() -> None:
@@ -142,16 +154,18 @@ def note_processes(config: Config) -> None:
 
 
 def stop_ray(config: Config) -> None:
-    """Leave the cluster; one that was started here ends, its agents included, which Ray itself lets linger."""
+    """Leave the cluster; one that was started here ends with all that its processes started: Ray itself lets its agents
+    linger, and whatever an actor had running."""
     note_processes(config)
     ray.shutdown()
-    alive = list(_SEEN)
-    _SEEN.clear()
     for end in (psutil.Process.terminate, psutil.Process.kill):
-        _, alive = psutil.wait_procs(alive, timeout=3)
+        note_processes(config)
+        _, alive = psutil.wait_procs(_SEEN, timeout=ENDS_WITHIN_S)
+        _SEEN.intersection_update(alive)
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 end(process)
+    _SEEN.clear()
 
 
 @contextmanager

@@ -1,29 +1,60 @@
-"""Compile the extensions that DeepSpeed needs at the first start of a learner.
+"""Compile the extensions that DeepSpeed needs at the first start of a learner, once for all runs of a user.
 
-torch marks a build in progress with a file, and every other process waits without limit until the file is gone. A
+torch compiles again wherever the paths of its headers are others, as in every checkout that has a link to one
+environment. So what was compiled is kept with a note of what it was made from, and loaded as it is where that is the
+same.
+
+torch also marks a build in progress with a file, and every other process waits without limit until the file is gone. A
 process that is killed while it compiles leaves its file behind. So builds here take turns with a lock that the system
-releases when its holder ends, in a folder that only this environment uses. Whoever has the lock knows that a file that
-is already there was left by a process that died.
+releases when its holder ends, in a folder that nothing else uses. Whoever has the lock knows that a file that is
+already there was left by a process that died.
 """
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
+import importlib.util
 import logging
 import os
+import re
 import sys
+import sysconfig
+import tempfile
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 _LOG = logging.getLogger(__name__)
+# Beside a library: what it was made from.
+NOTE = "made_from"
+
+
+def made_from() -> str:
+    """Return the name of all that a compiled extension depends on: torch, DeepSpeed, Python and the processor, whose
+    instructions the compiler chooses from."""
+    features = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    processor = hashlib.sha256(features[1].encode() if features else b"").hexdigest()[:8]
+    packages = [f"{name}-{version(name)}" for name in ("torch", "deepspeed")]
+    return "_".join([*packages, str(sysconfig.get_config_var("SOABI")), f"cpu-{processor}"])
 
 
 def extensions_folder() -> Path:
-    """Return the folder of compiled extensions: ``TORCH_EXTENSIONS_DIR`` if set, else the environment's own folder, or
-    the home folder's cache if the environment is read-only."""
+    """Return the folder of compiled extensions: ``TORCH_EXTENSIONS_DIR`` if set, else one in the user's cache that is
+    named after what they are made from; in the environment, or with temporary files, where the cache is read-only."""
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named)
-    environment = Path(sys.prefix)
-    return (environment if os.access(environment, os.W_OK) else Path.home() / ".cache" / "decomposer_rl") / "extensions"
+    # Of a user without a home folder this is no absolute path.
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
+    folders = (cache / "decomposer_rl", Path(sys.prefix), Path(tempfile.gettempdir()) / "decomposer_rl")
+    usable = (one for one in folders if one.is_absolute() and _can_be_written(one))
+    return next(usable, folders[-1]) / "extensions" / made_from()
+
+
+def _can_be_written(folder: Path) -> bool:
+    """Return whether a folder, or the first above it that exists, may be written to."""
+    there = next(one for one in (folder, *folder.parents) if one.exists())
+    return there.is_dir() and os.access(there, os.W_OK)
 
 
 def compile_extension(name: str) -> None:
@@ -47,5 +78,28 @@ def compile_extension(name: str) -> None:
             left.unlink()
         builder = get_accelerator().create_op_builder(name)
         if builder is not None and deepspeed.ops.__compatible_ops__.get(builder.NAME, False):
-            _LOG.info("loading DeepSpeed's %s; at the first use it is compiled, which takes a minute", builder.NAME)
-            builder.load()
+            _load(builder, folder / builder.NAME)
+
+
+def _load(builder: Any, folder: Path) -> None:
+    """Load a builder's extension, compiled before from the same or compiled now, so that DeepSpeed has it."""
+    library, note, made = folder / f"{builder.NAME}.so", folder / NOTE, made_from()
+    if library.is_file() and note.is_file() and note.read_text(encoding="utf-8") == made:
+        _LOG.info("loading %s", library)
+        # Where DeepSpeed looks before it compiles.
+        builder._loaded_ops[builder.NAME] = _imported(builder.NAME, library)
+        return
+    _LOG.info("compiling DeepSpeed's %s in %s, which takes a minute", builder.NAME, folder)
+    note.unlink(missing_ok=True)
+    builder.load()
+    note.write_text(made, encoding="utf-8")
+
+
+def _imported(name: str, library: Path) -> Any:
+    """Return the module of a compiled library."""
+    spec = importlib.util.spec_from_file_location(name, library)
+    if spec is None or spec.loader is None:
+        raise ImportError(f"{library} is no module that Python can import")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

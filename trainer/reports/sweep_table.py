@@ -21,6 +21,8 @@ DONE = ("finished", "out_of_budget")
 # What a trial is judged by: the first of these that was evaluated.
 JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "direct")
 FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")
+# Of a key that a trial was not given.
+DEFAULT = "default"
 
 
 def judged(summary: dict[str, Any]) -> str | None:
@@ -56,16 +58,23 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
             | {"status": summary["status"]}
         )
     table = pd.DataFrame(rows, dtype=object)
+    for key in (key for key in table.columns if key not in FIGURES):
+        table[key] = one_text_a_value(table[key])
     keys = [key for key in table.columns if key not in FIGURES and table[key].nunique(dropna=False) > 1]
     return keys, table.reindex(columns=[*keys, *FIGURES])
 
 
+def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
+    """Return values as they are written, a number that is written in several ways (1e-4, 0.0001) as it is first."""
+    first: dict[float, str] = {}
+    return texts.map(lambda text: text if math.isnan(number(text)) else first.setdefault(number(text), text))
+
+
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """If seeds were swept with something else, return a row a setting: the mean accuracy over its seeds, the means
-    of their 95 % intervals' ends (of the sample of problems, which all trials share), and the lowest and highest seed.
-    """
+    """If seeds were swept, return a row a setting: the mean accuracy over its seeds, the means of their 95 % intervals'
+    ends (of the sample of problems, which all trials share), and the lowest and highest seed."""
     others = [key for key in keys if key != "seed"]
-    if "seed" not in keys or not others:
+    if "seed" not in keys:
         return []
     figures = {"mean": "accuracy", "low": "low", "high": "high"}
     found: list[dict[str, Any]] = (
@@ -76,7 +85,7 @@ def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
             highest=("accuracy", "max"),
             seeds=("seed", "size"),
         )
-        .reset_index()
+        .reset_index(drop=not others)
         .to_dict("records")
     )
     return found
@@ -87,7 +96,7 @@ def _by_setting(keys: list[str], trials: pd.DataFrame) -> Any:
     found = trials[trials["accuracy"].notna()].infer_objects()
     # Without a key all are one group.
     by: list[Any] = [*keys] or [[""] * len(found)]
-    return found.fillna(dict.fromkeys(keys, "")).groupby(by, sort=False)
+    return found.fillna(dict.fromkeys(keys, DEFAULT)).groupby(by, sort=False)
 
 
 def write_comparison(sweep: Path) -> str:
@@ -116,7 +125,7 @@ def _best(sweep: Path) -> str:
 
 def _picture(keys: list[str], trials: pd.DataFrame) -> Any:
     """Draw accuracies and their intervals: a panel a key where many numbers were searched, else a line a setting."""
-    named = [key for key in keys if key != "seed"] or keys
+    named = [key for key in keys if key != "seed"]
     settings = [(setting, rows.to_dict("records")) for setting, rows in _by_setting(named, trials)]
     numbers = all(not math.isnan(number(value)) for setting, _ in settings for value in setting)
     if len(named) > 3 and settings and numbers:
@@ -148,7 +157,8 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
     and the accuracy before PPO."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 1.5 + 0.35 * len(settings)), layout="constrained")
+    most = max((len(found) for _, found in settings), default=1)
+    figure = Figure(figsize=(10, 1.7 + max(0.35, 0.12 * most) * len(settings)), layout="constrained")
     axis = figure.subplots()
     named_already: set[str] = set()
 
@@ -161,7 +171,7 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
     for place, (_, found) in enumerate(settings):
         for index, row in enumerate(found):
             colour = COLOURS.get(row["kind"], OTHER_COLOUR)
-            height = place + (index - (len(found) - 1) / 2) * 0.2
+            height = place + (index - (len(found) - 1) / 2) * min(0.2, 0.8 / most)
             axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=2, alpha=0.5)
             axis.plot(row["accuracy"], height, ".", color=colour, label=once(label(row["kind"])))
             if row["before"] is not None and not math.isnan(row["before"]):
@@ -169,14 +179,16 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
         if len(found) > 1:
             mean = sum(row["accuracy"] for row in found) / len(found)
             axis.plot(mean, place, "D", color="#0b5394", label=once("mean over seeds"))
-    labels = [
-        ", ".join(f"{key.rpartition('.')[2]} {brief(value)[:32]}" for key, value in zip(named, setting, strict=False))
-        for setting, _ in settings
-    ]
+    labels = [_setting_label(named, setting, len(found) if most > 1 else 0) for setting, found in settings]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
-    axis.invert_yaxis()
-    axis.set(xlabel="held-out accuracy, 95 % interval")
+    axis.set(xlabel="held-out accuracy, 95 % interval", ylim=(len(settings) - 0.5, -0.5))
     plain(axis, "x")
     if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8, frameon=False)
+        figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
+
+
+def _setting_label(named: list[str], setting: tuple[Any, ...], seeds: int) -> str:
+    """Return the label of a setting: its values under their keys' last names, and the number of its seeds, if any."""
+    values = [f"{key.rpartition('.')[2]} {brief(value)[:32]}" for key, value in zip(named, setting, strict=False)]
+    return ", ".join([*values, f"{seeds} seed{'s' * (seeds != 1)}"] if seeds else values)

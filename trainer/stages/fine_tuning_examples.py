@@ -15,7 +15,7 @@ from conf.schema.learning import SftSource
 from conf.schema.strategy import ITERATIVE
 from rewards.reward import Scored
 from rollout.data.files import normalised, read_rows, refuse_bad
-from rollout.data.source import Source
+from rollout.data.source import Source, misspelt, other_fields
 from rollout.jobs import Job, sampling_seed
 from rollout.json_lines import write_lines
 from rollout.records import Episode, Problem, RecordError
@@ -264,6 +264,8 @@ def _no_subquestions(name: str, share: int, source: Source) -> str:
         found = f"none of {rows:,} training rows has sub-questions"
     if left_out and not having:
         found += f" that end in a question mark (data.questions_only left out {left_out:,} that do not)"
+    if meant := misspelt({name: field for name, field in other_fields(source.rows).items() if field == "subquestions"}):
+        found += f", but {', '.join(meant)}"
     return (
         f"{found}, which stage sft learns from (sft.sources.{name}); allowed: rows with 'subquestions' (docs/data.md), "
         "sft=distilled or a teacher's file in sft.sources (docs/sft.md), or stages without sft"

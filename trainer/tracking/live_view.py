@@ -59,8 +59,8 @@ class View:
             self._live.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.finish()
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.finish(done=error is None)
         if self._live is not None:
             self._live.stop()
 
@@ -94,14 +94,15 @@ class View:
             left = (time.perf_counter() - self._started) / step * (total - step)
             self.say(f"  {self._name} {step}/{total}  {self._line()}  {left:.0f} s left")
 
-    def finish(self) -> None:
-        """End the present stage."""
+    def finish(self, *, done: bool = True) -> None:
+        """End the present stage, which is done unless it was broken off."""
         if self._task is None:
             return
         seconds = time.perf_counter() - self._started
         self._progress.remove_task(self._task)
         self._task = None
-        self.say(Text.assemble(("done", "green"), f" {self._name} in {seconds:.0f} s"))
+        how, taken = (("done", "green"), "in") if done else (("broken off", "yellow"), "after")
+        self.say(Text.assemble(how, f" {self._name} {taken} {seconds:.0f} s"))
         self._metrics = {}
 
     def _line(self) -> str:

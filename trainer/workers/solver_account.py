@@ -93,6 +93,14 @@ class SolverAccount:
     def _asked_solver(self) -> bool:
         return self.usage != Usage() or not self.config.rollout.replay
 
+    def spent_line(self) -> str:
+        """Return whose budget is spent, with what was used of it."""
+        role = next((text.partition(".")[0] for text in self.larger_budget()), "solver")
+        usage = (self.verifier() if role == "verifier" else None) or self.usage
+        settings, tokens = getattr(self.config, role), usage.prompt_tokens + usage.completion_tokens
+        cost = f"cost {usage.cost:.4g}{_limit(settings, role, 'budget_cost')}"
+        return f"the {role}'s budget is spent ({cost}, {tokens:,} tokens{_limit(settings, role, 'budget_tokens')})"
+
     def larger_budget(self) -> list[str]:
         """Return the overrides that double what is spent, which counts all that the run used so far."""
         roles = (("solver", self.config.solver, self.usage), ("verifier", self.config.verifier, self.verifier()))
@@ -119,10 +127,16 @@ def account_line(usage: Usage, config: Config, role: str = "solver") -> str:
     parts = [
         f"{usage.requests:,} request{'s' * (usage.requests != 1)}" + (f" ({', '.join(repeats)})" if repeats else ""),
         f"{usage.prompt_tokens + usage.completion_tokens:,} tokens ({usage.prompt_tokens:,} read, "
-        f"{usage.completion_tokens:,} written)",
+        f"{usage.completion_tokens:,} written){_limit(solver, role, 'budget_tokens')}",
     ]
     if isinstance(solver, OpenAISolver) and not (solver.price_prompt or solver.price_completion or usage.cost):
         parts.append(f"cost unknown ({role}.price_prompt, {role}.price_completion)")
     elif usage.cost or isinstance(solver, OpenAISolver):
-        parts.append(f"cost {usage.cost:.4g}")
+        parts.append(f"cost {usage.cost:.4g}{_limit(solver, role, 'budget_cost')}")
     return f"{role}  {', '.join(parts)}"
+
+
+def _limit(settings: object, role: str, key: str) -> str:
+    """Return the words for a budget's limit, as it is set; none where there is no such budget."""
+    limit = getattr(settings, key, None)
+    return "" if limit is None else f" of {role}.{key}={limit}"

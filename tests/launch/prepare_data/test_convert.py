@@ -67,7 +67,8 @@ def test_one_file_is_checked_and_its_first_rows_are_shown_as_they_were_read(tmp_
     assert main([str(file)]) == 1
     said = capsys.readouterr()
     assert "6 rows; 1 bad" in said.out
-    assert said.err == f"{file}, line 6: field 'answer' must be a text or a number, found true; write \"yes\"\n"
+    found = "field 'answer' must be a text or a number, found true"
+    assert said.err == f'{file}, line 6: {found}; write "yes", and "answer_type": "boolean"\n'
 
 
 def test_a_file_takes_no_releases_and_what_is_not_there_is_said_so(tmp_path, capsys):

@@ -16,7 +16,7 @@ from conf.schema.base import ConfigError
 from conf.schema.data import Data
 from conf.schema.places import ROOT
 from launch.compose import compose
-from launch.submit import runtime_env
+from launch.submit.job_request import runtime_env
 from launch.train import main
 from rollout.data.files import Files, normalised, read_all
 from rollout.data.source import check_held_out, make_source, what_was_read
@@ -60,7 +60,8 @@ def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
     assert "data.on_bad_row=skip" in head
     assert [line.strip().rpartition(", found ")[0] or line.strip() for line in named] == [
         f"{twenty}, line 5: field 'question' must be a non-empty string",
-        f"{twenty}, line 17: field 'answer' is 'as many as before', which can be no answer of type 'number'",
+        f"{twenty}, line 17: field 'answer' is 'as many as before', which can be no answer of type 'number'; write the "
+        "number alone, as 12, -2.5 or 3/4, or name its answer_type",
     ]
 
 
@@ -83,10 +84,16 @@ def test_an_answer_that_is_a_json_number_is_read_as_a_person_writes_it(tmp_path,
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ("true", "field 'answer' must be a text or a number, found true; write \"yes\""),
+        ("true", 'field \'answer\' must be a text or a number, found true; write "yes", and "answer_type": "boolean"'),
         ("[16]", "field 'answer' must be a text or a number, found [16]; write \"16\""),
-        ("[1, 2]", "field 'answer' must be a text or a number, found [1, 2]"),
-        ('{"value": 16}', "field 'answer' must be a text or a number, found {'value': 16}"),
+        ('["A", "C"]', "field 'answer' must be a text or a number, found ['A', 'C']; write \"AC\""),
+        (
+            '["Ulm", "the city of Ulm"]',
+            "field 'answer' must be a text or a number, found ['Ulm', 'the city of Ulm']; write "
+            'one answer; of answer_type "text", its other forms may be in "answer_aliases"',
+        ),
+        ("[true]", "field 'answer' must be a text or a number, found [True]; write the answer alone"),
+        ('{"value": 16}', "field 'answer' must be a text or a number, found {'value': 16}; write the answer alone"),
         ("NaN", "field 'answer' must be a finite number, found nan"),
         ("-Infinity", "field 'answer' must be a finite number, found -inf"),
         ('""', "field 'answer' must be a non-empty string, found ''"),
@@ -98,6 +105,48 @@ def test_an_answer_that_is_neither_text_nor_number_is_refused_with_what_to_write
     file = write(tmp_path / "rows.jsonl", [f'{{"id": "1", "question": "How many?", "answer": {written}}}'])
     assert read_all([file], bad) == []
     assert bad == [f"{file}, line 1: {said}"]
+
+
+@pytest.mark.parametrize(("written", "read"), [(True, "yes"), (False, "no"), ("yes", "yes")])
+def test_true_and_false_are_answers_of_yes_and_no(tmp_path, written, read):
+    bad: list[str] = []
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, answer=written, answer_type="boolean")])], bad)
+    assert (problem.answer, bad) == (read, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "remedy"),
+    [
+        ("about twelve", "number", "write the number alone, as 12, -2.5 or 3/4, or name its answer_type"),
+        ("approximately 12", "number", "write the number alone"),
+        ("approx. 12", "integer", "write the number alone"),
+        ("≈ 12", "numeric", "write the number alone"),
+        ("~12", "number", "write the number alone"),
+        ("close to 12 km", "number", "write the number alone"),
+        ("room 12", "number", "write the number alone"),
+        ("yes", "number", "write the number alone"),
+        (1, "boolean", "write yes or no"),
+        ("E", "choice", "write the letter of one of its choices"),
+        ("A and F", "multi_choice", "write the letters of its choices, as AC"),
+    ],
+)
+def test_a_gold_answer_that_nobody_could_give_is_refused_with_what_to_write(tmp_path, answer, kind, remedy):
+    bad: list[str] = []
+    read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer, answer_type=kind, choices=["3", "4"])])], bad)
+    (said,) = bad
+    assert f"field 'answer' is '{answer}', which can be no answer of type '{kind}'" in said
+    assert f"; {remedy}" in said
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["12", "-3", "minus 3", "twelve", "$12", "USD 12", "Rs. 500", "12 km", "5~cm", "x = 5", r"\frac{3}{4}", "½", "3/4",
+     "1,200", r"\text{12 cm}", "25 %"],
+)  # fmt: skip
+def test_a_gold_number_may_have_a_sign_a_currency_and_a_unit(tmp_path, answer):
+    bad: list[str] = []
+    read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer)])], bad)
+    assert bad == []
 
 
 def test_choices_may_be_numbers(tmp_path):
@@ -117,6 +166,12 @@ def test_the_first_rows_are_told_as_they_were_read(tmp_path):
     held_out = files([], [tmp_path / "rows.jsonl"])
     assert len(what_was_read(held_out, 5)) == 1 + 3
     assert what_was_read(make_source(compose([]).data)) == []
+
+
+def test_fields_that_may_be_misspelt_are_told_and_others_are_not(tmp_path):
+    rows = [row(1, sub_questions=["a?"], level=2, answer_aliases=["one"]), row(2, choises=[], context="x", subject="y")]
+    told = what_was_read(files([write(tmp_path / "rows.jsonl", rows)], []))
+    assert told[3:] == ["  not read: sub_questions (did you mean subquestions?), choises (did you mean choices?)"]
 
 
 def test_without_a_folder_of_data_sets_it_is_said_how_to_name_one_and_to_get_one(monkeypatch, tmp_path):

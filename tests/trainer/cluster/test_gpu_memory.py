@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
@@ -12,6 +13,7 @@ import pytest
 
 from conf.schema.learning import Learner
 from conf.schema.model import shipped
+from conf.schema.places import CONF, ROOT
 from conf.schema.solver import VllmSolver
 from launch.compose import compose
 from launch.plan import main
@@ -252,16 +254,22 @@ def test_the_optimisers_step_counts_where_it_is_more_than_the_backward_pass():
     assert not {"step", "optimiser"} & away.keys()
 
 
-@pytest.mark.parametrize(
-    ("layout", "model", "gib"),
-    [("1b5_full", "1.5b", 19.0), ("7b_lora", "7b", 26.2), ("7b_full", "7b", 46.7), ("32b_lora", "32b", 31.6)],
-)
-def test_the_layouts_have_room_for_the_models_that_they_are_for(capsys, layout, model, gib):
-    overrides = [f"cluster=node8_{layout}"]
+# Of the page's table: option, decomposer, ZeRO stage, longest sequence, GiB of a rank.
+LAYOUT = re.compile(r"\| `cluster=(node8_\w+)` \| ([\d.]+) B, [^|]* \| (\d) \| ([\d,]+) \| ([\d.]+) \|")
+LAYOUTS = LAYOUT.findall((ROOT / "docs" / "launching.md").read_text(encoding="utf-8"))
+
+
+def test_the_page_has_every_layout_for_one_size_of_decomposer():
+    assert sorted(found[0] for found in LAYOUTS) == sorted(path.stem for path in CONF.glob("cluster/node8_[0-9]*.yaml"))
+
+
+@pytest.mark.parametrize(("layout", "billions", "stage", "longest", "gib"), LAYOUTS)
+def test_the_layouts_have_room_for_the_models_that_they_are_for(capsys, layout, billions, stage, longest, gib):
+    overrides, model = [f"cluster={layout}"], f"{billions}b"
     assert main(["--model", model, "--solver", "14b", *overrides]) == 0, capsys.readouterr().err
+    assert f"\nlearner: {gib} GiB a GPU\n" in capsys.readouterr().out
     config = compose(overrides)
-    memory = {one.role: one for one in gpu_roles(config, model, "14b")}
-    assert memory["learner"].gib == pytest.approx(gib, abs=0.1)
+    assert (config.learner.zero_stage, f"{config.rollout.max_model_len:,}") == (int(stage), longest)
     # A micro-batch has room for the longest sequence.
     assert config.learner.max_tokens_per_microbatch >= config.rollout.max_model_len
 

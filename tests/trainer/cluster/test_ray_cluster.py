@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import psutil
@@ -11,6 +12,7 @@ import pytest
 from ray._private.utils import set_visible_accelerator_ids
 
 from conf.schema.base import ConfigError
+from conf.schema.places import ROOT
 from launch.compose import compose
 from trainer.cluster import ray_cluster
 from trainer.cluster.ray_cluster import HIDE_GPUS, SOCKET_BYTES, SOCKET_NAME, available, choose_folder, start_ray
@@ -82,3 +84,27 @@ def test_a_process_that_ends_while_it_is_noted_is_left_out(monkeypatch):
     monkeypatch.setattr(ray_cluster, "_SEEN", seen := set())
     ray_cluster.note_processes(compose([]))
     assert seen == set()
+
+
+# An actor that is killed while it compiles: its compiler is in a process group of its own, as those of ninja are.
+STOPPED_RUN = """
+import subprocess, sys
+from types import SimpleNamespace
+import psutil
+from trainer.cluster import ray_cluster
+ray_cluster.ENDS_WITHIN_S = 0.3
+ray_cluster.adopt_orphans()
+compiling = "import subprocess; print(subprocess.Popen(['sleep', '60'], process_group=0).pid, flush=True); input()"
+actor = subprocess.Popen([sys.executable, "-c", compiling], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+compiler = psutil.Process(int(actor.stdout.readline()))
+actor.kill()
+actor.wait()
+for address in ("auto", None):
+    ray_cluster.stop_ray(SimpleNamespace(cluster=SimpleNamespace(address=address)))
+    print(address, compiler.is_running())
+"""
+
+
+def test_a_compiler_whose_actor_was_killed_ends_with_the_cluster_that_the_run_started():
+    done = subprocess.run([sys.executable, "-c", STOPPED_RUN], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "auto True\nNone False\n"

@@ -1,12 +1,19 @@
-"""Builds of DeepSpeed's extensions: where they are kept, and what a killed one leaves."""
+"""Builds of DeepSpeed's extensions: where they are kept, what a killed one leaves, and when none is needed."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import sysconfig
+from importlib.metadata import version
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
 
 from conf.schema.places import ROOT
-from trainer.learner.compiled_extensions import extensions_folder
+from trainer.learner import compiled_extensions
+from trainer.learner.compiled_extensions import NOTE, _load, extensions_folder, made_from
 
 COMPILE = """
 import os, sys
@@ -43,12 +50,56 @@ def test_a_killed_build_holds_nobody_up(tmp_path):
     assert not (tmp_path / "spoken" / "lock").exists()
 
 
-def test_extensions_are_kept_where_the_user_says_else_in_the_environment(tmp_path, monkeypatch):
+def test_extensions_are_kept_where_the_user_says_else_by_what_they_are_made_from(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
     assert extensions_folder() == tmp_path
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
-    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert extensions_folder() == tmp_path / "home" / ".cache" / "decomposer_rl" / "extensions"
+    found = extensions_folder()
+    assert found == tmp_path / "home" / ".cache" / "decomposer_rl" / "extensions" / made_from()
+    # Another checkout, with an environment of its own or a link to one.
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "env"))
+    assert extensions_folder() == found
+    # A home folder that cannot be one.
     (tmp_path / "env").mkdir()
-    assert extensions_folder() == tmp_path / "env" / "extensions"
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert extensions_folder() == tmp_path / "env" / "extensions" / made_from()
+
+
+@pytest.mark.parametrize("changed", ["torch", "deepspeed", "Python", "processor"])
+def test_what_an_extension_is_made_from_names_all_that_it_depends_on(changed, monkeypatch):
+    before = made_from()
+    assert made_from() == before
+    if changed == "Python":
+        monkeypatch.setattr(sysconfig, "get_config_var", lambda name: "cpython-312")
+    elif changed == "processor":
+        monkeypatch.setattr(Path, "read_text", lambda self, **_: "flags\t\t: fpu avx\n")
+    else:
+        monkeypatch.setattr(compiled_extensions, "version", lambda name: "0" if name == changed else version(name))
+    assert made_from() != before
+
+
+def test_what_was_compiled_from_the_same_is_loaded_and_not_compiled_again(tmp_path, monkeypatch):
+    compiled = []
+
+    class Builder:
+        NAME = "spoken"
+        _loaded_ops: ClassVar[dict[str, object]] = {}
+
+        def load(self):
+            compiled.append(self.NAME)
+            tmp_path.joinpath("spoken.so").touch()
+
+    monkeypatch.setattr(compiled_extensions, "_imported", lambda name, library: f"{name} of {library.name}")
+    _load(Builder(), tmp_path)
+    assert (compiled, Builder._loaded_ops) == (["spoken"], {})
+    _load(Builder(), tmp_path)
+    assert (compiled, Builder._loaded_ops) == (["spoken"], {"spoken": "spoken of spoken.so"})
+    # Another version of what it is made from, and a build that was killed.
+    tmp_path.joinpath(NOTE).write_text("another torch")
+    _load(Builder(), tmp_path)
+    tmp_path.joinpath(NOTE).unlink()
+    _load(Builder(), tmp_path)
+    assert compiled == ["spoken"] * 3

@@ -289,6 +289,15 @@ def test_a_data_set_without_subquestions_is_refused_at_once_with_its_number_and_
     assert "sft=distilled" in str(error.value)
 
 
+def test_a_misspelt_field_of_subquestions_is_named_where_there_are_none(files, tmp_path):
+    write(tmp_path / "train.jsonl", [{"id": "p-1", "question": "Why?", "answer": "1", "sub_questions": ["How?"]}])
+    config = compose(files)
+    with pytest.raises(RecordError) as error:
+        ExampleSources(config, make_source(config.data))
+    said = "none of 1 training rows has sub-questions, but sub_questions (did you mean subquestions?), which stage sft"
+    assert str(error.value).startswith(said)
+
+
 @pytest.mark.parametrize("sources", ["own={kind: distilled}", "gpt={kind: file, path: TEACHER}"])
 def test_a_data_set_without_subquestions_will_do_where_they_come_from_elsewhere(files, tmp_path, sources):
     teacher = write(tmp_path / "teacher.jsonl", [{"id": "p-1", "subquestions": ["taught?"]}])

@@ -29,6 +29,16 @@ def test_text_from_outside_is_printed_as_it_is(console, text):
     assert console.file.getvalue().startswith(f"{text}\n{text} …\ndone {text} in 0 s\n")
 
 
+def test_a_stage_that_was_broken_off_is_not_called_done(console):
+    view = View(console)
+    view.stage("evaluation", 1)
+    view.finish(done=False)
+    view.stage("stage 2", 1)
+    view.__exit__(RuntimeError)
+    said = console.file.getvalue().splitlines()
+    assert said == ["evaluation …", "broken off evaluation after 0 s", "stage 2 …", "broken off stage 2 after 0 s"]
+
+
 def test_text_from_outside_is_shown_on_a_terminal_as_it_is():
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
     with View(console) as view:

@@ -113,6 +113,9 @@ def test_a_solver_that_no_longer_answers_leaves_what_was_known_last(tmp_path):
         (SERVED, used(2, 10), "solver  2 requests, 20 tokens (10 read, 10 written), cost unknown "
          "(solver.price_prompt, solver.price_completion)"),
         (PRICED, Usage(), "solver  0 requests, 0 tokens (0 read, 0 written), cost 0"),
+        ([*PRICED, "solver.budget_cost=2.5", "solver.budget_tokens=900"], used(1, 100, 1.0),
+         "solver  1 request, 200 tokens (100 read, 100 written) of solver.budget_tokens=900, cost 1 of "
+         "solver.budget_cost=2.5"),
         (PRICED, Usage(requests=2, retries=3, cache_hits=4, cost=1.23456),
          "solver  2 requests (3 repeated, 4 more answered from the cache), 0 tokens (0 read, 0 written), cost 1.235"),
     ],

@@ -1,0 +1,207 @@
+"""The job that is submitted: its configuration, its command, its environment, and the command that goes on with it."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import os
+import shlex
+import sys
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from conf.schema.base import HUB, MODEL, OVERRIDES, PATH, ConfigError, Marker
+from conf.schema.config import Config
+from conf.schema.data import is_hub_name
+from conf.schema.keys import entries, marked
+from conf.schema.override_text import override, quoted
+from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
+from launch.compose import MULTIRUN, compose, parse, trials
+from launch.options import with_own_folders
+from launch.submit.job_server import Refused, first_line
+from rollout.data.source import check_held_out, make_source
+from rollout.records import RecordError
+from trainer.run_folder.code_version import VARIABLE, code_version
+from trainer.run_folder.resume import refuse_other_run
+
+# What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
+EXCLUDED = [
+    ".git", ".venv", "/runs", "/models", "/cache", "/wandb", "/outputs", "/multirun", "/tests",
+    "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "*.egg-info",
+]  # fmt: skip
+# From the stop signal to the kill: time to write what there is and to end the actors (Ray's own default is 3).
+STOP_WAIT_S, STOP_VARIABLE = 15, "RAY_JOB_STOP_WAIT_TIME_S"
+# Where the data sets are, for configurations that do not say so.
+DATA_ROOT = "DATA_ROOT"
+TRAIN = "launch.train"
+# What every job's runtime environment has.
+OWN_FIELDS = ("working_dir", "excludes", "env_vars")
+AGENT_WAIT_S = 60
+
+
+def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
+    """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
+    since it runs elsewhere. Raises ConfigError."""
+    overrides = with_own_folders(overrides)
+    if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
+        overrides = ["cluster=ray", *overrides]
+    first, *others = trials(overrides)
+    config = compose(first)
+    if config.cluster.address != "auto":
+        raise ConfigError(
+            f"cluster.address: {config.cluster.address!r} is not allowed in a job, which joins the cluster that it "
+            "runs in; allowed: 'auto'"
+        )
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    sent = [text for text in overrides if not text.startswith("run_dir=")]
+    if not MULTIRUN.intersection(overrides):
+        folder = _absolute_path(config.run_dir or f"runs/{stamp}")
+        return config, [*sent, *(_absolute(config) | {"run_dir": override("run_dir", folder)}).values()]
+    made = _absolute_in_all(first, others)
+    made.pop("run_dir", None)
+    if not any(text.startswith("hydra.sweep.dir=") for text in sent):
+        sent.append(f"hydra.sweep.dir=runs/sweep_{stamp}")
+    return config, [*(text if text in MULTIRUN else _absolute_override(text) for text in sent), *made.values()]
+
+
+def check_run(config: Config) -> None:
+    """Raise ConfigError for what the job would refuse and can be seen from here: a folder that holds another run, rows
+    that are no problems. What only the cluster sees, such as a folder on its own disks, is left to the job."""
+    folder = Path(config.run_dir or "").expanduser()
+    if config.run_dir and (folder / "config.yaml").is_file():
+        refuse_other_run(folder, config)
+    if config.data.source == "files" and not config.data.on_hub:
+        try:
+            check_held_out(config, make_source(config.data))
+        except RecordError as error:
+            raise ConfigError(f"data: {error}") from None
+
+
+def _absolute(config: Config) -> dict[str, str]:
+    """Return the overrides, each under its dotted name, that make the configured paths absolute where they are not."""
+    values, made = config.model_dump(), {}
+    for key in marked(PATH, MODEL, OVERRIDES):
+        for name, value in entries(values, key.name):
+            if OVERRIDES in key.markers:
+                absolute = [_absolute_override(text) for text in value] if isinstance(value, list) else value
+            else:
+                absolute = _absolute_path(value, key.markers) if isinstance(value, str) else value
+            if absolute != value:
+                shown = f"[{','.join(map(quoted, absolute))}]" if isinstance(absolute, list) else quoted(absolute)
+                # A name in a map may hold a dot.
+                map_, inside = key.name.removesuffix(".*"), key.name.endswith(".*")
+                made[name] = f"{map_}={{{name[len(map_) + 1 :]}: {shown}}}" if inside else f"{name}={shown}"
+    return made
+
+
+def _absolute_in_all(first: list[str], others: list[list[str]]) -> dict[str, str]:
+    """Return, as ``_absolute``, what is the same in all trials of a sweep: paths that its choices set stay theirs."""
+    made = _absolute(compose(first))
+    for other in others:
+        changed = next((new for old, new in zip(first, other, strict=True) if old != new), "")
+        key = changed.lstrip("+").partition("=")[0]
+        if (CONF / key).is_dir() or _markers(key):
+            there = _absolute(compose(other))
+            made = {name: text for name, text in made.items() if there.get(name) == text}
+    return made
+
+
+def _absolute_override(text: str) -> str:
+    """Return an override with its path, or those of a sweep, made absolute; others as they are."""
+    (parsed,) = parse([text])
+    markers, value = _markers(parsed.key_or_group), parsed.value()
+    paths = [getattr(path, "text", path) for path in getattr(value, "list", [value])]
+    if not markers or not all(isinstance(path, str) for path in paths):
+        return text
+    return f"{parsed.get_key_element()}={','.join(quoted(_absolute_path(path, markers)) for path in paths)}"
+
+
+def _markers(name: str) -> frozenset[Marker]:
+    """Return the markers of the path that a dotted name stands for; none for other keys."""
+    if name == "hydra.sweep.dir":
+        return frozenset({PATH})
+    return next((key.markers for key in marked(PATH, MODEL) if fnmatch(name, key.name)), frozenset())
+
+
+def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
+    """Return a path as seen from here; a model's name, which is no path here and does not look like one, as it is."""
+    local = Path(path).exists() or path.startswith((".", "~")) or path.count("/") > 1
+    model = MODEL in markers and (path.startswith("package:") or not local)
+    if Path(path).is_absolute() or model or (HUB in markers and not local and is_hub_name(path)):
+        return path
+    return str(Path(path).expanduser().absolute())
+
+
+def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
+    """Return Ray's runtime environment of a job. Raises Refused."""
+    variables = {STOP_VARIABLE: str(STOP_WAIT_S), VARIABLE: code_version() or ""}
+    if root := os.environ.get(DATA_ROOT):
+        variables[DATA_ROOT] = _absolute_path(root, frozenset({PATH, HUB}))
+    for text in options.env:
+        name, given, value = text.partition("=")
+        if not given and name not in os.environ:
+            raise Refused(f"--env: '{name}' is not set here; allowed: a variable that is, or NAME=VALUE")
+        variables[name] = value if given else os.environ[name]
+    if options.image is not None:
+        # Ray takes nothing else with an image: it must hold the project, in its working directory.
+        if options.runtime_env is not None:
+            raise Refused("--runtime-env: not allowed with --image, which is the whole environment")
+        return {"image_uri": options.image, "env_vars": variables}
+    added: dict[str, Any] = {}
+    if options.runtime_env is not None:
+        import yaml
+
+        if not options.runtime_env.is_file():
+            raise Refused(f"--runtime-env: '{options.runtime_env}' does not exist; allowed: a YAML file")
+        added = yaml.safe_load(options.runtime_env.read_text()) or {}
+        if not isinstance(added, dict):
+            raise Refused(f"--runtime-env: '{options.runtime_env}' holds no mapping; allowed: Ray's runtime_env fields")
+    variables |= added.pop("env_vars", {})
+    # An installed project lies among everything else that is.
+    others = [] if CHECKOUT else [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
+    return {"working_dir": str(ROOT), "excludes": EXCLUDED + others, **added, "env_vars": variables}
+
+
+def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> str:
+    """Submit, say what to type next, and return the job's id. Raises Refused."""
+    command = f"exec {shlex.quote(options.python)} -m {TRAIN} {shlex.join(overrides)}"
+    asked = {"runtime_env": runtime_env(options), "submission_id": options.name, "metadata": {"project": "decomposer"}}
+    deadline = time.monotonic() + AGENT_WAIT_S
+    while True:
+        try:
+            job: str = client.submit_job(entrypoint=command, **asked)
+            break
+        except (RuntimeError, ValueError) as error:
+            # What a head says that has just been started.
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise Refused(f"{options.address} did not take the job: {first_line(error)}") from None
+        time.sleep(1)
+    again = f"python -m launch.submit --address {options.address}"
+    folder = next(text for text in reversed(overrides) if text.startswith(("run_dir=", "hydra.sweep.dir=")))
+    sys.stdout.write(f"submitted {job}\n{folder}\nfollow: {again} --follow {job}\nstop:   {again} --stop {job}\n")
+    sys.stdout.flush()
+    return job
+
+
+def go_on_command(info: Any, address: str) -> str | None:
+    """Return the command that goes on with a stopped job; None for one that ``launch.submit`` has not submitted."""
+    try:
+        words = shlex.split(info.entrypoint)
+    except ValueError:
+        return None
+    if words[:1] != ["exec"] or words[2:4] != ["-m", TRAIN]:
+        return None
+    python, overrides, environment = words[1], words[4:], info.runtime_env or {}
+    if not MULTIRUN.intersection(overrides):
+        folder = next((text for text in reversed(overrides) if text.startswith("run_dir=")), "run_dir=FOLDER")
+        others = [text for text in overrides if not text.startswith(("run_dir=", "resume="))]
+        overrides = [*others, folder, "resume=auto"]
+    options = ["--python", python] if python != "python" else []
+    options += ["--image", environment["image_uri"]] if "image_uri" in environment else []
+    # What its file says is not known, and what a variable holds may be secret.
+    options += ["--runtime-env", "FILE"] if environment.keys() - {*OWN_FIELDS, "image_uri"} else []
+    for name in sorted(environment.get("env_vars", {}).keys() - {STOP_VARIABLE, VARIABLE, DATA_ROOT}):
+        options += ["--env", name]
+    return shlex.join(["python", "-m", "launch.submit", "--address", address, *options, "--", *overrides])
