@@ -12,6 +12,7 @@ from conf.schema.deepspeed import check_settings
 from conf.schema.own_parts import PartName
 
 Share = Field(ge=0.0, le=1.0)
+FineTunedRole = Literal["decomposer", "solver", "verifier", "monolith"]
 
 
 class Algorithm(Group):
@@ -148,6 +149,8 @@ class Sft(Group):
     """Stage 1: how many examples in all, where from, how imperfect the data set's sub-questions are made, the
     optimisation, and what is measured on the way."""
 
+    role: FineTunedRole = "decomposer"
+    """The role that is taught: to write sub-questions, to answer them, to judge replies, or to do all in one text."""
     problems: int = Field(ge=1)
     """Examples in all, which the sources share by their weights."""
     epochs: int = Field(1, ge=1)

@@ -11,7 +11,8 @@ from conf.schema.base import OVERRIDES, PATH, Group
 
 
 class EqualTokens(Group):
-    """The cell whose mean solver tokens an episode are another strategy's budget, with the same solver and data."""
+    """The cell whose mean tokens an episode, of all roles, are another strategy's budget, with the same solver and
+    data."""
 
     decomposer: str
     """The cell's decomposer."""

@@ -164,13 +164,37 @@ def stages_have_their_problems(config: Config) -> None:
             raise ValueError("data.held_out: empty; it or data.held_out_share must be given for stage evaluate")
 
 
-def fine_tuning_teaches_decompositions(config: Config) -> None:
-    """Refuse to fine-tune a policy that writes no sub-questions."""
-    if "sft" in config.stages and config.policy.plays == "solver":
+def fine_tuning_teaches_what_the_policy_plays(config: Config) -> None:
+    """Refuse to fine-tune the policy for a role that it does not play in the stages that follow."""
+    role, plays, others = config.sft.role, config.policy.plays, sorted(set(config.stages) - {"sft"})
+    if "sft" not in config.stages:
+        return
+    if role == "decomposer" and plays == "solver":
         raise ValueError(
             "stages: sft teaches to write sub-questions, and the policy does not with policy.plays 'solver'; allowed "
-            "with it: ppo, evaluate"
+            "with it: ppo, evaluate, or sft.role=solver"
         )
+    monolith = config.strategy.name == "monolith"
+    played = {"solver": config.policy.solves and not monolith, "monolith": config.policy.solves and monolith}
+    if role != "decomposer" and others and not played.get(role, False):
+        needed = {"solver": "policy.plays=solver or both", "monolith": "strategy=monolith policy.plays=both"}.get(role)
+        raise ValueError(
+            f"sft.role: '{role}' is not what the policy is asked for in stage {others[-1]}; allowed with it: "
+            f"stages=[sft]{f', or {needed}' if needed else ''}"
+        )
+
+
+def other_roles_learn_from_the_data(config: Config) -> None:
+    """Refuse sources without answers for a role that learns from the answers to sub-questions."""
+    role = config.sft.role
+    if "sft" not in config.stages or role == "decomposer":
+        return
+    for name, source in config.sft.sources.items():
+        if source.weight and (source.kind != "data" or source.screen):
+            raise ValueError(
+                f"sft.sources.{name}: sft.role '{role}' learns from the data set's own sub-questions and their "
+                "answers; allowed with it: kind data, unscreened"
+            )
 
 
 def frozen_decomposer_has_its_material(config: Config) -> None:
@@ -236,7 +260,8 @@ RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
     verify_reads_whole_tensors, engines_use_their_gpus, nccl_has_what_it_needs, some_reward_counts,
     each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
-    ppo_has_a_decomposer, fine_tuning_teaches_decompositions, frozen_decomposer_has_its_material,
+    ppo_has_a_decomposer, fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data,
+    frozen_decomposer_has_its_material,
     stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,
 )  # fmt: skip

@@ -1,7 +1,7 @@
 """Check what a run needs: ``python -m launch.doctor [group=option] [key=value]``; nothing is started.
 
-Takes what ``launch.train`` is given, and prints a line for each check with its remedy, in seconds. A solver that is a
-server is asked one short question. Exit status: 0 if nothing failed, 1 otherwise.
+Takes what ``launch.train`` is given, and prints a line for each check with its remedy, in seconds. A solver or a
+verifier that is a server is asked one short question. Exit status: 0 if nothing failed, 1 otherwise.
 """
 
 from __future__ import annotations
@@ -61,8 +61,12 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
         "proxies": partial(probes.proxies, config),
     }
     if config is not None:
-        for name, probe in (("models", probes.models), ("solver", probes.solver), ("W&B", probes.wandb_key)):
-            everywhere[name] = partial(probe, config)
+        everywhere |= {
+            "models": partial(probes.models, config),
+            "solver": partial(probes.solver, config),
+            "verifier": partial(probes.verifier, config),
+            "W&B": partial(probes.wandb_key, config),
+        }
     for name, check in (local | everywhere).items():
         if joins and name in local:
             yield Finding(OK, name, NODES)

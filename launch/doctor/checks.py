@@ -196,13 +196,13 @@ def models(from_hub: Sequence[str], offline: bool, problem: str | None) -> Findi
     return Finding(OK, "models", f"{', '.join(from_hub)}: {'fetched before' if offline else 'here, or on the hub'}")
 
 
-def solver(server: str | None, problem: str | None) -> Finding:
-    """Judge the reply of the solver's server, None where the solver is no server."""
+def served(role: str, server: str | None, problem: str | None) -> Finding:
+    """Judge the reply of the server of a ``role``, solver or verifier; None where no server plays it."""
     if server is None:
-        return Finding(OK, "solver", "no server is needed")
+        return Finding(OK, role, "no server is needed")
     if problem is None:
-        return Finding(OK, "solver", f"{server} answers")
-    return Finding(FAILURE, "solver", problem, "" if "allowed" in problem else "see docs/solvers.md")
+        return Finding(OK, role, f"{server} answers")
+    return Finding(FAILURE, role, problem, "" if "allowed" in problem else "see docs/solvers.md")
 
 
 def wandb_key(online: bool, key: str | None, source: str) -> Finding:

@@ -26,6 +26,7 @@ from launch.doctor.checks import Finding
 if TYPE_CHECKING:
     from conf.schema.config import Config
     from conf.schema.solver import OpenAISolver as OpenAISettings
+    from conf.schema.solver import Solver
 
 GIB = 2**30
 WAIT_S = 3.0
@@ -157,12 +158,14 @@ def proxies(config: Config | None) -> Finding:
             if (value := os.environ.get(name)) is not None and value.strip():
                 host, port = _place(value)
                 found[name] = (f"{host}:{port}", bool(host) and _answers(host, port))
-    url = getattr(config.solver, "base_url", None) if config and found else None
-    if url is None:
+    roles = (config.solver, config.verifier) if config and found else ()
+    urls = [url for role in roles if (url := getattr(role, "base_url", None)) is not None]
+    if not urls:
         return checks.proxies(found, None, True)
     from rollout.solvers.proxies import proxy_to
 
-    proxy = proxy_to(url)
+    # The first that is gone through: solver and verifier seldom differ in it.
+    proxy = next((one for url in urls if (one := proxy_to(url)) is not None), None)
     socks = proxy is not None and proxy.address.lower().startswith("socks")
     return checks.proxies(
         found, proxy.variable if proxy else None, not socks or importlib.util.find_spec("socksio") is not None
@@ -218,8 +221,8 @@ def models(config: Config) -> Finding:
     from conf.schema.solver import VllmSolver
     from launch.check_models import check_models
 
-    paths = [config.decomposer_path]
-    paths += [model_path(config.solver.path)] if isinstance(config.solver, VllmSolver) else []
+    frozen = [role for role in (config.solver, config.verifier) if isinstance(role, VllmSolver)]
+    paths = [config.decomposer_path, *(model_path(role.path) for role in frozen)]
     from_hub = [path for path in dict.fromkeys(paths) if not Path(path).is_dir()]
     problem = None
     try:
@@ -231,24 +234,33 @@ def models(config: Config) -> Finding:
 
 def solver(config: Config) -> Finding:
     """Check that the solver's server, if it is one, answers a question."""
+    return _served("solver", config.solver)
+
+
+def verifier(config: Config) -> Finding:
+    """Check the same of the verifier's."""
+    return _served("verifier", config.verifier)
+
+
+def _served(role: str, settings: Solver | None) -> Finding:
     from conf.schema.solver import OpenAISolver
 
-    if not isinstance(config.solver, OpenAISolver):
-        return checks.solver(None, None)
-    return checks.solver(config.solver.base_url, _refusal(config.solver))
+    if not isinstance(settings, OpenAISolver):
+        return checks.served(role, None, None)
+    return checks.served(role, settings.base_url, _refusal(role, settings))
 
 
-def _refusal(settings: OpenAISettings) -> str | None:
-    """Ask the solver's server one short question; return what went wrong, in one line that holds no key."""
+def _refusal(role: str, settings: OpenAISettings) -> str | None:
+    """Ask the server of a role one short question; return what went wrong, in one line that holds no key."""
     from launch.check_solver import ask_server
     from rollout.episode.contracts import SolverFailure
-    from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
+    from rollout.solvers.base import SolverMisconfigured, SolverUnavailable, for_role
 
     quick = {"max_retries": 0, "request_timeout_s": ANSWER_S, "timeout_s": ANSWER_S}
     try:
         ask_server(settings.model_copy(update=quick))
     except (SolverMisconfigured, SolverUnavailable, SolverFailure) as error:
-        return str(error)
+        return for_role(str(error), role)
     return None
 
 

@@ -26,9 +26,9 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
         chosen = [*common, *matrix.data[data], *matrix.solvers[solver], *matrix.strategies[strategy]]
         name = f"{data}.{solver}.{strategy}"
         plain = _composed(name, chosen)
-        if plain.verifier is not None or plain.policy.solves:
+        if plain.policy.solves:
             raise ConfigError(
-                f"matrix cell {name}: a matrix compares decomposers over frozen solvers; allowed: verifier=none and "
+                f"matrix cell {name}: a matrix compares decomposers over frozen solvers; allowed: "
                 "policy.plays=decomposer"
             )
         untrained = plain.strategy.name in UNTRAINED

@@ -1,8 +1,8 @@
 """The evaluation matrix: cells run one after another, each finished one kept for good.
 
 Invariant: a cell's result file is complete or not there, and bears the fingerprint of all that decides its episodes;
-a cell whose file has its fingerprint is never run again. A solver's engines are started once for all of its cells, a
-decomposer's once for each solver.
+a cell whose file has its fingerprint is never run again. A solver's engines, with those of the verifier beside it, are
+started once for all of their cells, a decomposer's once for each solver.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
 from conf.schema.solver import OpenAISolver, VllmSolver
 from conf.schema.strategy import UNTRAINED
+from launch.evaluate.verdicts import verdict_pairs
 from rewards.reward import MEASURES, Scored
 from rollout.data.source import check_held_out, make_source
 from rollout.jobs import Job
@@ -59,8 +60,9 @@ class Cell:
 
     @property
     def solver_key(self) -> str:
-        """Equal for cells that the same solver engines can serve."""
-        return self.config.solver.model_dump_json()
+        """Equal for cells that the same engines of solver and verifier can serve."""
+        frozen = (self.config.solver, self.config.verifier)
+        return " ".join(one.model_dump_json() for one in frozen if one is not None)
 
     @property
     def engine_key(self) -> str | None:
@@ -78,13 +80,30 @@ class Cell:
         return self.config.strategy.name in UNTRAINED
 
 
+def budget_cell(cell: Cell, cells: Sequence[Cell], matrix: Matrix) -> Cell | None:
+    """Return the one of ``cells`` that sets a cell's budget; None if none does."""
+    equal = matrix.equal_tokens.get(cell.strategy)
+    if equal is None:
+        return None
+    names = (cell.data, cell.solver, equal.strategy, equal.decomposer)
+    same = (one for one in cells if (one.data, one.solver, one.strategy, one.decomposer) == names)
+    return next(same, None)
+
+
 def schedule(cells: Sequence[Cell], matrix: Matrix) -> list[tuple[str, list[tuple[Cell, list[Cell]]]]]:
     """Return the order of running: by solver, then by policy engine, ``(cell that starts the engine, its cells)``.
 
-    Cells that any engine can serve go with the last one, and of them last those whose budget another cell sets.
+    Cells that any engine can serve go with the last one, and of them last those whose budget another cell sets. Where
+    that one has a verifier and they have none, their solver comes after its.
     """
+
+    def waits(solver: str) -> bool:
+        own = [cell for cell in cells if cell.solver_key == solver]
+        setting = [budget_cell(cell, cells, matrix) for cell in own]
+        return any(one is not None and one.solver_key != solver for one in setting)
+
     order = []
-    for solver in dict.fromkeys(cell.solver_key for cell in cells):
+    for solver in sorted(dict.fromkeys(cell.solver_key for cell in cells), key=waits):
         own = [cell for cell in cells if cell.solver_key == solver]
         free = sorted(
             (cell for cell in own if cell.engine_key is None), key=lambda cell: cell.strategy in matrix.equal_tokens
@@ -101,7 +120,7 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
     fingerprint of the cell that sets its ``budget``."""
     config = cell.config
     decomposer = None if cell.engine_key is None else config.start_from or config.model.path
-    solver = config.solver.path if isinstance(config.solver, VllmSolver) else None
+    solver, verifier = (one.path if isinstance(one, VllmSolver) else None for one in (config.solver, config.verifier))
     decisive = {
         "solver": config.solver.model_dump(exclude=PLACES),
         "strategy": config.strategy.model_dump(),
@@ -109,10 +128,12 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
         "dtype": config.policy_dtype,
         "models": [_files(path) for path in (decomposer, solver)],
         "given": cell.given,
-        "budget": budget,
+        "budget": budget and f"tokens of all roles in {budget}",
         "samples": [matrix.samples, matrix.temperature, config.seed],
         "problems": [asdict(problem) for problem in problems],
     }
+    if config.verifier is not None:
+        decisive |= {"verifier": config.verifier.model_dump(exclude=PLACES), "verifier_model": _files(verifier)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -126,8 +147,9 @@ def _files(path: str | None) -> list[Any]:
 
 @asynccontextmanager
 async def _pipeline(start: Cell, shared: RunningRoles) -> AsyncIterator[Pipeline]:
-    """Have the rollout workers of a cell's policy engine for the block, over a solver that runs."""
-    async with running_roles(start.config, shared.log_folder, ("rollout",), shared.solvers) as own:
+    """Have the rollout workers of a cell's policy engine for the block, over a solver and a verifier that run."""
+    frozen = shared.solvers, shared.verifiers
+    async with running_roles(start.config, shared.log_folder, ("rollout",), *frozen) as own:
         pipeline = replace(shared, workers=own.workers).pipeline(start.config)
         pipeline.start()
         try:
@@ -181,8 +203,10 @@ class MatrixRun:
         with ray_session(self.config):
             for _, groups in schedule(pending, self.matrix):
                 solved_by = groups[0][0]
-                logs = self.folder / "logs" / solved_by.solver
-                async with running_roles(solved_by.config, logs, ("solver", "reward")) as shared:
+                judged_by = solved_by.config.verifier
+                name = solved_by.solver if judged_by is None else f"{solved_by.solver}+{judged_by.backend}"
+                roles = ("solver", "reward") if judged_by is None else ("solver", "verifier", "reward")
+                async with running_roles(solved_by.config, self.folder / "logs" / name, roles) as shared:
                     for start, cells in groups:
                         async with _pipeline(start, shared) as pipeline:
                             for cell in cells:
@@ -226,27 +250,22 @@ class MatrixRun:
         if result is None:
             raise RuntimeError(f"cell {cell.name} takes its budget from {other.name}, which is not finished")
         rows = result["rows"]
-        budget = max(1, round(sum(row["solver_tokens"] for row in rows) / len(rows)))
+        budget = max(1, round(sum(map(all_tokens, rows)) / len(rows)))
         strategy = cell.config.strategy.model_copy(update={"samples": None, "token_budget": budget})
         return cell.config.model_copy(update={"strategy": strategy})
 
     def _budget_cell(self, cell: Cell) -> Cell | None:
         """Return the cell that sets this one's budget; None if none does. Raises ConfigError if that one is not run."""
-        equal = self.matrix.equal_tokens.get(cell.strategy)
-        if equal is None:
-            return None
-        names = (cell.data, cell.solver, equal.strategy, equal.decomposer)
-        for other in self.cells:
-            if (other.data, other.solver, other.strategy, other.decomposer) == names:
-                return other
+        equal, found = self.matrix.equal_tokens.get(cell.strategy), budget_cell(cell, self.cells, self.matrix)
+        if equal is None or found is not None:
+            return found
         raise ConfigError(
             f"matrix.equal_tokens.{cell.strategy}: there is no cell of strategy '{equal.strategy}' with decomposer "
             f"'{equal.decomposer}'; allowed: one that asks a decomposer, or none where it asks none"
         )
 
     def _row(self, cell: Cell, item: Scored, sample: int) -> dict[str, Any]:
-        episode, solver = item.episode, cell.config.solver
-        prices = (solver.price_prompt, solver.price_completion) if isinstance(solver, OpenAISolver) else (0.0, 0.0)
+        episode, config = item.episode, cell.config
         return {
             "problem": episode.problem.id,
             "sample": sample,
@@ -259,9 +278,25 @@ class MatrixRun:
             "solver_tokens": episode.solver_tokens,
             "solver_prompt_tokens": episode.solver_prompt_tokens,
             "policy_tokens": episode.policy_tokens,
-            "cost": (episode.solver_prompt_tokens * prices[0] + episode.solver_tokens * prices[1]) / 1e6,
+            "verifier_tokens": episode.verifier_tokens,
+            "verifier_prompt_tokens": episode.verifier_prompt_tokens,
+            "tokens": episode.decomposer_tokens + episode.solver_tokens + episode.verifier_tokens,
+            "cost": _cost(config.solver, episode.solver_prompt_tokens, episode.solver_tokens)
+            + _cost(config.verifier, episode.verifier_prompt_tokens, episode.verifier_tokens),
+            "rewritten": None if config.verifier is None else len(episode.refused),
+            "verdicts": None if config.verifier is None else verdict_pairs(episode),
             **{name: episode.problem.meta[name] for name in GROUPS if name in episode.problem.meta},
         }
 
     def _file(self, cell: Cell) -> Path:
         return self.folder / "cells" / f"{cell.name}.json"
+
+
+def all_tokens(row: dict[str, Any]) -> int:
+    """Return what all roles wrote in the episode of a row; cells of earlier versions had no verifier."""
+    return int(row.get("tokens", row["solver_tokens"] + row["policy_tokens"]))
+
+
+def _cost(role: Any, read: int, wrote: int) -> float:
+    """Return what the tokens of a role cost, nothing where it is no server."""
+    return (read * role.price_prompt + wrote * role.price_completion) / 1e6 if isinstance(role, OpenAISolver) else 0.0

@@ -1,8 +1,10 @@
-"""A matrix's finished cells: one table as Markdown and CSV, paired tests, results by group, and a picture."""
+"""A matrix's finished cells: one table as Markdown and CSV, paired tests, results by group, verdicts beside the true
+ones, and a picture."""
 
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
@@ -11,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from conf.schema.matrix import Matrix
-from launch.evaluate.matrix import GROUPS
+from launch.evaluate.matrix import GROUPS, all_tokens
 from rewards.reward import MEASURES
 from rollout.records import change
 from trainer.reports.pictures import bar, plain
@@ -21,18 +23,24 @@ from trainer.tracking.statistics import holm, mcnemar, pass_at_k, wilson
 Result = dict[str, Any]
 # What names a cell.
 CELL = ["data", "solver", "strategy", "decomposer"]
+VERDICTS = (
+    "Classes that the verifier named (columns) where each class was true, counted over all judged replies, those to "
+    "sub-questions that were written again included. A verdict of several classes counts for each."
+)
 
 
 def write(folder: Path, results: Sequence[Result], matrix: Matrix) -> Path:
-    """Write table.csv, pairs.csv, groups.csv, table.md and matrix.png; return the Markdown file's path."""
+    """Write table.csv, pairs.csv, groups.csv, verdicts.csv, table.md and matrix.png; return the Markdown file's
+    path."""
     rows = [summary(result, _baseline(results, result, matrix), matrix) for result in results]
     grouped = [row for result in results for row in by_group(result)]
-    for name, table in (("table", rows), ("pairs", pairs(results)), ("groups", grouped)):
+    named = [row for result in results for row in confusion(result)]
+    for name, table in (("table", rows), ("pairs", pairs(results)), ("groups", grouped), ("verdicts", named)):
         if table:
             # As objects: a whole number beside an empty cell stays whole.
             pd.DataFrame(table, dtype=object).to_csv(folder / f"{name}.csv", index=False)
     path = folder / "table.md"
-    path.write_text(page(rows, grouped, matrix), encoding="utf-8")
+    path.write_text(page(rows, grouped, matrix, named), encoding="utf-8")
     picture(folder / "matrix.png", rows)
     return path
 
@@ -83,6 +91,10 @@ def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str
         line[name] = fmean(measured) if measured else None
     for name in ("solver_tokens", "solver_prompt_tokens", "policy_tokens"):
         line[name] = fmean(row[name] for row in rows)
+    line["tokens"] = fmean(map(all_tokens, rows))
+    for name in ("verifier_tokens", "rewritten"):  # cells of earlier versions, and those without a verifier, have none
+        counted = [row[name] for row in rows if row.get(name) is not None]
+        line[name] = fmean(counted) if counted else None
     line["cost"] = sum(row["cost"] for row in rows)
     line["solver_failures"] = sum(row["outcome"] != "ok" for row in rows)
     line["errors"] = sum(row["error"] is not None for row in rows)
@@ -115,19 +127,35 @@ def by_group(result: Result) -> list[dict[str, Any]]:
     ]
 
 
+def confusion(result: Result) -> list[dict[str, Any]]:
+    """Return how often each class was named by the verifier where each class was true; a verdict of several classes
+    counts for each."""
+    found = Counter((true, named) for row in result["rows"] for true, named in row.get("verdicts") or ())
+    cell = {key: result[key] for key in CELL}
+    return [cell | {"true": true, "named": named, "count": found[true, named]} for true, named in sorted(found)]
+
+
 def _label(row: dict[str, Any]) -> str:
     return f"{row['strategy']} · {row['decomposer']}"
 
 
-def page(rows: Sequence[dict[str, Any]], grouped: Sequence[dict[str, Any]], matrix: Matrix) -> str:
-    """Return the table, and results by group, as Markdown."""
+def page(
+    rows: Sequence[dict[str, Any]],
+    grouped: Sequence[dict[str, Any]],
+    matrix: Matrix,
+    named: Sequence[dict[str, Any]] = (),
+) -> str:
+    """Return the table, results by group, and the verdicts that were ``named`` beside the true ones, as Markdown."""
+    judged = any(row["rewritten"] is not None for row in rows)
     table = [
         {name: row[name] for name in CELL}
         | {"accuracy": row["accuracy"], "95 %": f"{row['low']:.3f} – {row['high']:.3f}"}
         | {name: row[name] for name in row if name.startswith("pass@")}
         | {"gained": row["gained"], "lost": row["lost"], "p": _p(row["p_baseline"])}
         | {name.replace("_", " "): "" if row[name] is None else f"{row[name]:.3f}" for name in MEASURES}
-        | {"solver tokens": f"{row['solver_tokens']:.0f}", "cost": f"{row['cost']:.4g}"}
+        | {"solver tokens": f"{row['solver_tokens']:.0f}", "all tokens": f"{row['tokens']:.0f}"}
+        | ({"rewritten": _mean(row["rewritten"])} if judged else {})
+        | {"cost": f"{row['cost']:.4g}"}
         | {"failures": row["solver_failures"] + row["errors"]}
         for row in rows
     ]
@@ -136,6 +164,10 @@ def page(rows: Sequence[dict[str, Any]], grouped: Sequence[dict[str, Any]], matr
         wide = own.pivot_table("accuracy", CELL, "group", sort=False).sort_index(axis=1)
         shown = wide.map("{:.2f}".format, na_action="ignore").reset_index()
         parts += [f"## By {name}", markdown(list(shown.columns), shown.to_dict("records"))]
+    if named:
+        wide = pd.DataFrame(named).pivot_table("count", [*CELL, "true"], "named", "sum", sort=False, fill_value=0)
+        shown = wide.astype(int).sort_index(axis=1).reset_index()
+        parts += ["## Verdicts", VERDICTS, markdown(list(shown.columns), shown.to_dict("records"))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -146,8 +178,14 @@ def _about(matrix: Matrix) -> str:
         "alone, got right; p: exact McNemar test of the two, not adjusted for there being several (pairs.csv is). "
         "Given: sub-questions that hand over a value which only solving the problem gives; gives answer: "
         "decompositions that hand over the gold answer. "
-        "Tokens are means an episode; failures are episodes that the solver ended or that could not be scored."
+        "Tokens are means an episode, all tokens those that decomposer, solver and verifier wrote; rewritten: "
+        "sub-questions an episode that the verifier had written again; failures are episodes that the solver ended or "
+        "that could not be scored."
     )
+
+
+def _mean(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def _p(value: float | None) -> str:

@@ -1,8 +1,9 @@
 """Make the tiny models that ship again: ``python -m launch.tiny_models [KIND ...] [--folder DIR] [--seed 0]``.
 
-KIND is ``solver``, ``decomposer`` (both, if none is given) or ``second_solver``. The first two are trained, side by
-side and one thread each; the second solver is cut from the shipped one in seconds. A solver's skill is measured as soon
-as it is ready, while the others go on, and written into its card.
+KIND is ``solver``, ``decomposer`` (both, if none is given), ``verifier``, ``monolith`` or ``second_solver``. The first
+four are trained, side by side and one thread each: two from nothing, the verifier and the monolith on from the shipped
+solver. The second solver is cut from that one in seconds. The skill of all but the decomposer is measured as soon as
+they are ready, while the others go on, and written into their cards.
 """
 
 from __future__ import annotations
@@ -19,51 +20,26 @@ from rich import progress as bars
 from rich.console import Console
 
 from conf.schema.places import ASSETS
+from launch.tiny_models import work
 
-STEPS = {"solver": 5200, "decomposer": 6875}
+STEPS = {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000}
+FROM_NOTHING = ("solver", "decomposer")
 KINDS = (*STEPS, "second_solver")
-SOLVERS = ("solver", "second_solver")
-LINE_EVERY = 500
-
-
-def _train(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
-    from launch.tiny_models.make import make, total_steps
-
-    recent: list[float] = []
-
-    def report(step: int, loss: float, exact: float) -> None:
-        recent.append(loss)
-        if step % 10 == 0 or step == total_steps(steps):
-            reports.put((kind, step, sum(recent) / len(recent)))
-            recent.clear()
-
-    make(kind, seed, steps, folder, report)
-
-
-def _cut(kind: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
-    from conf.schema.model import shipped
-    from launch.tiny_models.prune import cut_down
-
-    cut_down(shipped("tiny_solver"), folder, seed)
-
-
-def _measure(kind: str, folder: Path, skills: Any) -> None:
-    from launch.tiny_models.measure import measure
-    from rollout.actor_log import actor_log
-
-    actor_log("runs/tiny_models", f"measuring_{kind}")
-    skills.put((kind, measure(folder)))
+UNMEASURED = ("decomposer",)
+LINE_EVERY = 100
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
-    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(STEPS)}")
+    parser.add_argument(
+        "kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(FROM_NOTHING)}"
+    )
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
-    kinds = list(dict.fromkeys(options.kinds or STEPS))
+    kinds = list(dict.fromkeys(options.kinds or FROM_NOTHING))
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         parser.error(f"KIND: '{unknown[0]}' is unknown; allowed: {', '.join(KINDS)}")
@@ -82,14 +58,14 @@ def main(arguments: list[str] | None = None) -> int:
         processes: dict[str, Any] = {}
         for kind in kinds:
             if kind in steps:
-                tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind]), loss="")
+                tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind], kind), loss="")
             processes[kind] = context.Process(
-                target=_train if kind in steps else _cut,
+                target=work.train_model if kind in steps else work.cut_model,
                 args=(kind, options.seed, steps.get(kind), folders[kind], reports),
                 daemon=True,
             )
             processes[kind].start()
-        to_measure = {kind: f"measuring {kind}" for kind in kinds if kind in SOLVERS}
+        to_measure = {kind: f"measuring {kind}" for kind in kinds if kind not in UNMEASURED}
         while (
             len(processes) < len(kinds) + len(to_measure)
             or any(process.is_alive() for process in processes.values())
@@ -97,7 +73,9 @@ def main(arguments: list[str] | None = None) -> int:
         ):
             for kind, measuring in to_measure.items():
                 if processes[kind].exitcode == 0 and measuring not in processes:
-                    processes[measuring] = context.Process(target=_measure, args=(kind, folders[kind], skills))
+                    processes[measuring] = context.Process(
+                        target=work.measure_model, args=(kind, folders[kind], skills)
+                    )
                     processes[measuring].start()
             if any(process.exitcode for process in processes.values()):
                 break

@@ -1,9 +1,10 @@
-"""The making of the two tiny models that ship: the frozen solver and the decomposer's base.
+"""The making of the tiny models: solver and decomposer's base, which ship, and of the solver verifier and monolith.
 
-Both are Llama models of a million parameters over a byte-level tokenizer whose merges cover the embedded task's
-words, one token a digit. They are trained from nothing on generated problems of the train split.
+All are Llama models of a million parameters over a byte-level tokenizer whose merges cover the embedded task's
+words, one token a digit. The first two are trained from nothing on generated problems of the train split, the others
+go on from the solver that ships.
 
-What they read is in ``launch.tiny_models.texts``.
+What they read is in ``launch.tiny_models.texts`` and ``launch.tiny_models.role_texts``.
 """
 
 from __future__ import annotations
@@ -19,11 +20,14 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from conf.schema.model import shipped
 from launch.tiny_models import texts
-from launch.tiny_models.texts import END, PROMPTS, Pieces, SolverView, solver_pieces
+from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
+from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
 from rollout.data.chained import Graph, generate
+from rollout.data.worked import SolverView
 
 STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
 SHORT_STEPS = {1: 0.6, 2: 0.4}
@@ -36,6 +40,8 @@ LEARNING_RATE = 3e-3
 MUON_FACTOR = 1.0
 BEGINNINGS = 3
 BEGINNING_STEPS = 200
+# Models that go on from the shipped solver, and what they read.
+CONTINUED: dict[str, Pieces] = {"verifier": verifier_pieces, "monolith": monolith_pieces}
 # Step, mean loss, share of rows whose every supervised token was the most likely one.
 Report = Callable[[int, float, float], None]
 # Share of the steps (of 1.0: all that are left), texts, rows a batch, number of reasoning steps -> weight.
@@ -176,14 +182,17 @@ def batches(
 
 
 def cycles(kind: str) -> list[Cycle]:
-    """Return what the ``solver`` or the ``decomposer`` base reads: bare look-ups first, then relations, short problems,
-    and the whole task.
+    """Return what a model reads: the ``solver`` and the ``decomposer`` base bare look-ups first, then relations, short
+    problems, and the whole task; the others short problems and the whole task.
 
     Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
     for most of its training. The base goes through two more cycles of the learning rate on long problems: in the
     first it settles on lists whose ends are right and whose middle is in any order, and goes on that way however long
     it reads the same (0.55 of its four-step lists right after it; 0.78 and 0.97 after the others).
     """
+    if kind in CONTINUED:
+        pieces_of = CONTINUED[kind]
+        return [(1.0, LEARNING_RATE * 2 / 3, [(0.2, pieces_of, BATCH, SHORT_STEPS), (1.0, pieces_of, BATCH, STEPS)])]
     bare = (texts.fact_pieces, texts.relation_pieces)
     look_ups: list[Stage] = [(0.1, pieces, BATCH // 2, SHORT_STEPS) for pieces in bare]
     if kind == "solver":
@@ -214,9 +223,16 @@ def stream(
 
 
 def train(
-    model: LlamaForCausalLM, stream: Iterator[tuple[torch.Tensor, torch.Tensor]], steps: int, lr: float, report: Report
+    model: LlamaForCausalLM,
+    stream: Iterator[tuple[torch.Tensor, torch.Tensor]],
+    steps: int,
+    lr: float,
+    report: Report,
+    *,
+    half: bool = True,
 ) -> None:
-    """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay.
+    """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay; with
+    ``half`` the model computes in bfloat16, which a CPU without instructions for it does many times as slowly.
 
     ``report(step, loss, exact)`` gets the mean loss and the share of rows whose every supervised token was the
     most likely one; rows are always fresh, so both are held-out figures.
@@ -241,7 +257,7 @@ def train(
     model.train()
     for step in range(1, steps + 1):
         ids, labels = next(stream)
-        with torch.autocast("cpu", dtype=torch.bfloat16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             logits = model(ids).logits[:, :-1].float()
         targets = labels[:, 1:]
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100)
@@ -283,32 +299,37 @@ def begin(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, report: Rep
     return min(found)[2]
 
 
-def total_steps(steps: int) -> int:
+def total_steps(steps: int, kind: str = "solver") -> int:
     """Return the steps that ``make`` takes and reports in all."""
-    return BEGINNINGS * beginning_steps(steps) + steps
+    return steps if kind in CONTINUED else BEGINNINGS * beginning_steps(steps) + steps
 
 
 def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None:
-    """Train the ``solver`` or the ``decomposer`` base from nothing on one thread and save it; the beginnings are
-    reported as the first steps."""
+    """Train a model on one thread and save it: the ``solver`` or the ``decomposer`` base from nothing, whose beginnings
+    are reported as the first steps, the others from the shipped solver."""
     torch.set_num_threads(1)
-    tokenizer = make_tokenizer(seed)
-    model = begin(tokenizer, seed, beginning_steps(steps), report)
+    if kind in CONTINUED:
+        tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_solver"))
+        model = LlamaForCausalLM.from_pretrained(shipped("tiny_solver"), dtype=torch.float32)
+    else:
+        tokenizer = make_tokenizer(seed)
+        model = begin(tokenizer, seed, beginning_steps(steps), report)
     left = steps
     for number, (share, lr, stages) in enumerate(cycles(kind)):
         count = min(left, round(share * steps))
-        done = total_steps(steps) - left
+        done = total_steps(steps, kind) - left
 
         def note(step: int, loss: float, exact: float, before: int = done) -> None:
             report(before + step, loss, exact)
 
-        train(model, stream(stages, tokenizer, seed + 100 * number, count), count, lr, note)
+        texts_read = stream(stages, tokenizer, seed + 100 * number, count)
+        train(model, texts_read, count, lr, note, half=kind not in CONTINUED)
         left -= count
     save(model, tokenizer, folder)
 
 
 def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None) -> None:
-    """Write README.md beside a model's weights; ``skill`` is what a solver was measured to do."""
+    """Write README.md beside a model's weights; ``skill`` is what the model was measured to do."""
     parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     config = json.loads((folder / "config.json").read_text())
     conversations = (
@@ -329,6 +350,18 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
             "The decomposer's base of the embedded default: it has read problems with what can be worked out in turn; "
             "it has never seen a decomposition.",
             f"Trained from nothing on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
+        ),
+        "verifier": (
+            "The verifier of the embedded task: it writes the reply that would have been right, then the class of the "
+            "mistake, out of LM2's, or that there is none.",
+            f"Trained on from tiny_solver on generated problems of the train split, {steps} steps of {BATCH} replies, "
+            "of which two in five are right and the others have a planted error.",
+        ),
+        "monolith": (
+            "A model of the embedded task that writes sub-questions, their answers and the final answer in one text "
+            "(strategy `monolith`).",
+            f"Trained on from tiny_solver on generated problems of the train split, {steps} steps of {BATCH} problems "
+            "with their gold sub-questions.",
         ),
     }[kind]
     text = (

@@ -9,9 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conf.schema.solver import VllmSolver
-from launch.tiny_models.texts import PROMPTS, SolverView
+from launch.tiny_models.texts import PROMPTS
 from rollout.answers import extract
 from rollout.data.chained import Graph, generate
+from rollout.data.worked import SolverView
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenDecomposition
 from rollout.solvers.vllm import EngineSolver

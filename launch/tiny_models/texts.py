@@ -1,4 +1,4 @@
-"""What the two tiny models read in training.
+"""What the tiny solver and the decomposer's base read in training.
 
 The solver learns to answer one step when its operands are in view (stated in the text, or answered in an
 earlier turn) and to say that it cannot tell otherwise. Which turns come before is drawn at random, filler,
@@ -19,6 +19,7 @@ import yaml
 from conf.schema.places import CONF
 from conf.schema.strategy import Strategy
 from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, imperfect_decomposition
+from rollout.data.worked import SolverView
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn
 
@@ -32,30 +33,6 @@ HEADINGS = (
     "What can be told, in turn", "In turn", "Told in turn", "Questions", "To be asked", "Asked in turn",
     "One after another", "Steps", "First", "Next", "List", "What follows", "Q", "So", "Then ask", "By turns",
 )  # fmt: skip
-
-
-class SolverView:
-    """What the solver can see as a conversation goes on: an exact statement of the skill it is taught.
-
-    A reply restates before it computes, so that each token is one look-up away from the last.
-    """
-
-    def __init__(self, graph: Graph) -> None:
-        self.graph = graph
-        self.known = set(graph.given)
-        self.computed: list[str] = []
-
-    def answer(self, name: str) -> str:
-        """Return the reply to a sub-question about ``name``; afterwards its value is in view if it could be told."""
-        reply = self.graph.reply(name, self.known)
-        if name not in self.known and self.graph.in_view(name, self.known):
-            self.known.add(name)
-            self.computed.append(self.graph.line(name))
-        return reply
-
-    def solve(self) -> str:
-        """Return the reply to the whole problem: everything computed so far, then the target as if asked for."""
-        return "\n".join([*self.computed, self.graph.reply(self.graph.target, self.known)])
 
 
 def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:

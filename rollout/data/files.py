@@ -20,6 +20,7 @@ from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import letters, options, untexted
 from rollout.answers.statements import asks
+from rollout.data.worked import gold_replies
 from rollout.episode.parse_decomposition import references
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
 
@@ -155,12 +156,17 @@ def refer(subquestions: Sequence[str]) -> bool:
 
 def _asking(problem: Problem) -> Problem:
     """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
-    question mark. None is left of a row that has nothing else."""
+    question mark. None is left of a row that has nothing else. Where each sub-question had its answer, those of the
+    others are kept as ``replies``."""
     subquestions = problem.subquestions or []
     if refer(subquestions):
         return problem
-    asking = [question for question in subquestions if asks(question)]
-    return replace(problem, subquestions=asking or None) if len(asking) < len(subquestions) else problem
+    kept = [index for index, question in enumerate(subquestions) if asks(question)]
+    if len(kept) == len(subquestions):
+        return problem
+    replies = gold_replies(problem, len(subquestions))
+    meta = problem.meta if replies is None else problem.meta | {"replies": [replies[index] for index in kept]}
+    return replace(problem, subquestions=[subquestions[index] for index in kept] or None, meta=meta)
 
 
 def _count(problems: Sequence[Problem]) -> int:

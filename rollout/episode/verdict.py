@@ -22,6 +22,12 @@ CLASSES: dict[str, str] = {
     "last_step": r"(?:last|final)[\s_-]{1,3}step",
 }
 VERDICTS = (*CLASSES, NO_MISTAKE, UNREADABLE)
+# Each class as a verifier is taught to write it; the others are written as they are called.
+_TAUGHT = {
+    "misunderstood": "misunderstood question", "first_step": "error in the first step",
+    "first_half": "error in the first half", "second_half": "error in the second half",
+    "last_step": "error in the last step", NO_MISTAKE: "no mistake",
+}  # fmt: skip
 # A verdict with one of these has the sub-question written again.
 REWRITTEN = frozenset(("conceptual", "procedural", "misunderstood", "first_step"))
 MAX_CHARS = 4_000
@@ -54,6 +60,11 @@ def read_verdict(text: str) -> list[str]:
     labels = list(_LABEL.finditer(said))
     after = said[labels[-1].end() :] if labels else ""
     return _classes(after) or _classes(said) or [UNREADABLE]
+
+
+def write_verdict(name: str) -> str:
+    """Return a class in the words that ``read_verdict`` reads as it."""
+    return _TAUGHT.get(name, name)
 
 
 def _classes(said: str) -> list[str]:

@@ -34,12 +34,16 @@ def judge(prompt: str) -> str:
         return CANNOT_JUDGE
     asked, replied = lines[starts[-1]].removeprefix(QUESTION).strip(), " ".join(lines[starts[-1] + 1 :])
     reply = replied.removeprefix(ANSWER).removesuffix(END).strip()
-    text = "\n".join(lines[: starts[0]])
-    pairs = "\n".join(lines[: starts[-1]])
-    problem = View(text)
+    return judge_reply("\n".join(lines[: starts[0]]), "\n".join(lines[: starts[-1]]), asked, reply)
+
+
+def judge_reply(question: str, before: str, asked: str, reply: str) -> str:
+    """Return the verdict on a reply to the sub-question ``asked``; ``before`` is the text that was there to see, the
+    problem's own ``question`` and the earlier answers."""
+    problem = View(question)
     if not problem.values:
         return CANNOT_JUDGE
-    return _verdict(problem, true_values(problem), View(pairs), asked, reply)
+    return _verdict(problem, true_values(problem), View(before), asked, reply)
 
 
 def true_values(problem: View) -> dict[str, int]:

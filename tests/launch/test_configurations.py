@@ -16,6 +16,7 @@ from conf.schema.config import Config
 from conf.schema.places import CONF, ROOT
 from conf.schema.rewards import MODES, PARTS, Rewards
 from launch.compose import compose
+from launch.plan import main as plan
 from launch.tiny_models.texts import PROMPTS
 from launch.train import main
 from rollout.episode.prompts import Prompts
@@ -39,6 +40,7 @@ NEEDS = {
     "openai": ["solver.model=some-model"],
     "gemma270m": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
     "lm2_chained": [],
+    "lm2_gsm8k": [*FILES, NEEDS_MODEL, "solver.model=some-model", "verifier.model=another-model"],
     "monolith": ["policy.plays=both"],
     "direct": ["stages=[evaluate]"],
     "self_consistency": ["stages=[evaluate]"],
@@ -70,6 +72,19 @@ def test_every_experiment_is_valid(path, data):
     needed = NEEDS.get(path.stem, [*NEEDS["gsm8k"], *NEEDS["gemma270m"]])
     extra = [text.format(data=data) for text in needed]
     assert isinstance(compose([f"experiment={path.stem}", *extra]), Config)
+
+
+def test_lm2_on_peoples_problems_has_a_served_solver_and_verifier_or_others_and_can_be_planned(data, capsys):
+    overrides = ["experiment=lm2_gsm8k", *(text.format(data=data) for text in NEEDS["lm2_gsm8k"])]
+    config = compose(overrides)
+    assert (config.solver.model, config.verifier.model) == ("some-model", "another-model")
+    assert (config.strategy.name, config.rewards.mode, config.algorithm.credit) == ("lm2", "lm2_outcome", "call")
+    assert plan(overrides) == 0
+    assert "verifier" in capsys.readouterr().out
+    other = ["verifier=vllm", "verifier.path=package:tiny_solver"]
+    assert compose([*overrides[:-1], *other]).verifier.backend == "vllm"
+    with pytest.raises(ConfigError, match=r"verifier\.model.*the name by which the server knows the model"):
+        compose(overrides[:-1])
 
 
 def test_an_algorithm_brings_its_critic_and_can_be_changed():

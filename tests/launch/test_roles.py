@@ -29,6 +29,13 @@ def test_nobody_judges_unless_there_is_a_verifier():
         (["policy.plays=solver"], ["stages: sft", "'solver'", "ppo, evaluate"]),
         (["policy.plays=solver", "policy.decomposer=solver", "solver=program", "stages=[ppo]"],
          ["policy.decomposer: 'solver'", "'program'", "gold"]),
+        (["sft.role=judge"], ["sft.role: 'judge'", "'verifier'"]),
+        (["sft.role=verifier"], ["sft.role: 'verifier'", "stage ppo", "stages=[sft]"]),
+        (["sft.role=solver"], ["sft.role: 'solver'", "policy.plays=solver or both"]),
+        (["sft.role=monolith", "policy.plays=both"], ["sft.role: 'monolith'", "strategy=monolith"]),
+        (["sft.role=solver", "policy.plays=both", "strategy=monolith"], ["sft.role: 'solver'"]),
+        (["sft.role=verifier", "stages=[sft]", "sft=distilled"], ["sft.sources.own", "kind data, unscreened"]),
+        (["sft.role=solver", "stages=[sft]", "sft.sources.data.screen=true"], ["sft.sources.data", "unscreened"]),
         (["strategy=monolith"], ["stages: ppo", "'monolith'", "policy.plays=both"]),
         (["strategy.verify_template='{question}'"], ["strategy.verify_template", "{subquestion} must"]),
         (["strategy=lm2", "strategy.retries=-1"], ["strategy.retries: -1"]),
@@ -52,6 +59,21 @@ def test_a_run_that_is_paid_by_verdicts_alone_needs_somebody_who_judges():
         ["rewards=lm2_outcome"],
     ):
         check_roles(compose(overrides))
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["sft.role=verifier", "stages=[sft]"],
+        ["sft.role=monolith", "stages=[sft]"],
+        ["sft.role=solver", "policy.plays=solver"],
+        ["sft.role=solver", "policy.plays=both", "strategy=lm2"],
+        ["sft.role=monolith", "policy.plays=both", "strategy=monolith"],
+    ],
+    ids=" ".join,
+)
+def test_a_role_is_taught_alone_or_where_the_policy_plays_it_afterwards(overrides):
+    assert compose(overrides).sft.role == overrides[0].partition("=")[2]
 
 
 def test_the_experiment_of_lm2_has_its_verifier_its_reward_and_its_credit():

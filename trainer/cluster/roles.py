@@ -72,14 +72,16 @@ class RunningRoles:
         progress: Callable[[int], object] = lambda done: None,
         solvers: Sequence[Any] = (),
         say: Callable[[str], object] = lambda line: None,
+        verifiers: Sequence[Any] = (),
     ) -> None:
         """Wait until every actor is ready, with a limit of ``timeout_s`` for each; ``progress`` is told how many roles
-        are, and ``say`` which actor a long wait is for. ``solvers`` are those of others, for rollout workers that have
-        none here. Raises StartError."""
+        are, and ``say`` which actor a long wait is for. ``solvers`` and ``verifiers`` are those of others, for rollout
+        workers that have none here. Raises StartError."""
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
         frozen = (("solver", self.solvers), ("verifier", self.verifiers))
         inference = (*frozen, ("rollout", self.workers), ("reward", self.rewarders))
-        pools = [self.solvers or list(solvers), *([self.verifiers] if self.verifiers else [])]
+        judges = self.verifiers or list(verifiers)
+        pools = [self.solvers or list(solvers), *([judges] if judges else [])]
         for done, (name, actors) in enumerate([role for role in inference if role[1]], 1):
             arguments = pools if name == "rollout" else []
             await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say)
@@ -93,14 +95,18 @@ class RunningRoles:
 
 @asynccontextmanager
 async def running_roles(
-    config: Config, log_folder: Path, only: Sequence[str] | None = None, solvers: Sequence[Any] = ()
+    config: Config,
+    log_folder: Path,
+    only: Sequence[str] | None = None,
+    solvers: Sequence[Any] = (),
+    verifiers: Sequence[Any] = (),
 ) -> AsyncIterator[RunningRoles]:
     """Have the actors of these roles for the block, ready; they end with it, and what was reserved for them is free
-    again. By default they are those that the run needs. ``solvers`` are those that the rollout workers ask where none
-    is started here. Raises StartError."""
+    again. By default they are those that the run needs. ``solvers`` and ``verifiers`` are those that the rollout
+    workers ask where none is started here. Raises StartError."""
     roles = await start_roles(config, log_folder, only)
     try:
-        await roles.ready(config.controller.start_timeout_s, solvers=solvers)
+        await roles.ready(config.controller.start_timeout_s, solvers=solvers, verifiers=verifiers)
         note_processes(config)
         yield roles
     finally:

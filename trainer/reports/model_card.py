@@ -14,6 +14,25 @@ from trainer.tracking.labels import LIKENESS, label
 
 TEMPLATE = str(Path(__file__).with_name("model_card.md.j2"))
 TRAINED = {"sft": "supervised fine-tuning on sub-questions", "ppo": "PPO against the solver's answers"}
+# Of each role that stage 1 teaches: what the model does, and the template of what it reads.
+ROLES = {
+    "decomposer": (
+        "Splits a question into sub-questions, one a line, so that a frozen solver answers the whole.",
+        "decompose_template",
+    ),
+    "solver": (
+        "Answers sub-questions with the earlier ones in view, and then the whole question.",
+        "subquestion_template",
+    ),
+    "verifier": (
+        "Judges the reply to a sub-question: writes the right reply, then the kind of mistake or that there is none.",
+        "verify_template",
+    ),
+    "monolith": (
+        "Answers a question in one text with sub-questions, their answers and the final one.",
+        "monolith_template",
+    ),
+}
 # What of the configuration belongs to one machine or one account.
 PRIVATE = ("run_dir", "cluster", "tracking")
 
@@ -41,12 +60,17 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         base_model=base if on_hub else None,
     )
     strategy, rewards, ppo = config["strategy"], config["rewards"], kind == "ppo"
+    role = config["sft"].get("role", "decomposer") if kind == "sft" else "decomposer"
+    does, template = ROLES[role]
     card = ModelCard.from_template(
         data,
         TEMPLATE,
+        role=role,
+        does=does,
         facts={
             "base model": base,
-            "trained by": TRAINED[kind] + (f", {summary['steps']} learner steps" if ppo else ""),
+            "trained by": (TRAINED[kind] if role == "decomposer" else f"supervised fine-tuning as {role}")
+            + (f", {summary['steps']} learner steps" if ppo else ""),
             "problems": _data(config["data"], summary.get("data") or {}),
             "examples": _examples(kind, summary),
             "frozen solver": _solver(config["solver"]),
@@ -56,7 +80,7 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
             "run": summary["status"],
         },
         examples=strategy["examples"],
-        prompt=strategy["decompose_template"],
+        prompt=strategy[template],
         problems=summary["n_eval"],
         results=_results(kind, summary["accuracy"]),
         decompositions=_decompositions(summary) if kind == "sft" else None,

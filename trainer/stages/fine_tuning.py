@@ -1,4 +1,5 @@
-"""Stage 1: supervised fine-tuning of the decomposer on decompositions that others wrote, or it itself.
+"""Stage 1: supervised fine-tuning of the decomposer on decompositions that others wrote, or it itself; or of a model
+for another role (``sft.role``) on the data set's own sub-questions and their answers.
 
 The default recipe: take training problems, let the frozen solver make its initial attempt (the decomposer always reads
 one), and write each problem a decomposition as an automatic teacher would: gold sub-questions of which some are
@@ -27,6 +28,7 @@ from rewards.nouns_and_vectors import TextResources
 from rollout.answers.marks import without_thinking
 from rollout.data.files import Files
 from rollout.data.source import Source
+from rollout.data.worked import gold_replies
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Job
 from rollout.json_lines import write_lines
@@ -35,15 +37,14 @@ from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing
-from trainer.stages.line_examples import concepts_of, gold_replies, line_examples
+from trainer.stages.line_examples import concepts_of, line_examples
+from trainer.stages.role_examples import Example, prompts_of_role, role_examples
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
 from trainer.workers.pipeline import Pipeline
 
 # Asked for what a checkpoint keeps of the run itself.
 RunState = Callable[[], Awaitable[dict[str, Any]]]
-# What the decomposer reads, and what it is to write.
-Example = tuple[str, str]
 EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
 
 
@@ -64,7 +65,8 @@ class FineTuning:
             for name, path in config.sft.held_out.also.items()
         }
         self._sets = [source, *others.values()]
-        sets: dict[str, Source] = {"held_out": source, **others}
+        # Only a decomposer has decompositions to compare.
+        sets: dict[str, Source] = {"held_out": source, **others} if config.sft.role == "decomposer" else {}
         self._compared = {name: with_subquestions(one, config.sft.held_out.scored) for name, one in sets.items()}
 
     def find_checkpoint(self) -> dict[str, Any] | None:
@@ -133,10 +135,11 @@ class FineTuning:
         return train, measured
 
     async def _rows(self, lessons: Sequence[tuple[str, Lesson]], pipeline: Pipeline) -> list[dict[str, str]]:
-        """Return what the decomposer reads and is to write for each (source, lesson); the solver makes the attempts
-        that it is shown and that are not there yet."""
-        prompts, attempts, rows = Prompts.of(self.config), dict[str, str](), []
-        if prompts.read_attempt:
+        """Return what is read and is to be written for each (source, lesson); the solver makes the attempts that a
+        decomposer is shown and that are not there yet."""
+        role = self.config.sft.role
+        prompts, attempts, rows = prompts_of_role(self.config), dict[str, str](), []
+        if role == "decomposer" and prompts.read_attempt:
             missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}
             jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
             done = await pipeline.run(jobs)
@@ -148,8 +151,10 @@ class FineTuning:
         return rows
 
     def _texts(self, prompts: Prompts, lesson: Lesson, attempt: str) -> list[Example]:
-        """Return what the decomposer reads and is to write for one decomposition: at once, or text by text."""
-        problem, asked = lesson.problem, lesson.subquestions
+        """Return what is read and is to be written for one decomposition: by a decomposer at once, or text by text."""
+        problem, asked, recipe = lesson.problem, lesson.subquestions, self.config.sft
+        if recipe.role != "decomposer":
+            return role_examples(recipe.role, prompts, problem, asked, self.config.seed)
         if prompts.strategy.name not in ITERATIVE:
             return [(prompts.decompose(problem, attempt), "\n".join(asked))]
         replies = lesson.replies or gold_replies(problem, len(asked))

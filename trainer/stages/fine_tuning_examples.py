@@ -16,6 +16,7 @@ from conf.schema.strategy import ITERATIVE
 from rewards.reward import Scored
 from rollout.data.files import normalised, read_rows, refuse_bad
 from rollout.data.source import Source, misspelt, other_fields
+from rollout.data.worked import worked
 from rollout.jobs import Job, sampling_seed
 from rollout.json_lines import write_lines
 from rollout.records import Episode, Problem, RecordError
@@ -164,6 +165,8 @@ class ExampleSources:
         }
         if source.rows and not all(problem.subquestions for problem in source.rows):
             self._check_subquestions(source)
+        if config.sft.role != "decomposer":
+            self._check_answers(source)
 
     def _check_subquestions(self, source: Source) -> None:
         """Raise RecordError if none of the problems that a source of kind data draws has sub-questions."""
@@ -172,6 +175,17 @@ class ExampleSources:
                 drawn = itertools.islice(source.train(self._config.seed), share)
                 if not any(problem.subquestions for problem in drawn):
                     raise RecordError(_no_subquestions(name, share, source))
+
+    def _check_answers(self, source: Source) -> None:
+        """Raise RecordError if none of the problems that are drawn has answers to its sub-questions."""
+        role, count = self._config.sft.role, self._config.sft.problems
+        drawn = itertools.islice(source.train(self._config.seed), count)
+        if not any(problem.subquestions and worked(problem, problem.subquestions) for problem in drawn):
+            raise RecordError(
+                f"none of the {count:,} training rows that are drawn has answers to its sub-questions, which sft.role "
+                f"'{role}' learns from; allowed: rows with 'subanswers', or with a step of 'solution' for each "
+                "(docs/data.md)"
+            )
 
     async def gather(
         self, problems: Sequence[Problem], unseen: Unseen, pipeline: Pipeline, folder: Path, progress: Progress
@@ -212,6 +226,13 @@ class ExampleSources:
         if kind == "distilled":
             return [], {}
         recipe, rng = self._config.sft, random.Random(f"teacher {self._config.seed}")
+        if recipe.role != "decomposer":  # their answers go with the sub-questions as the data set has them
+            answered = [
+                Lesson(problem, list(problem.subquestions))
+                for problem in problems
+                if problem.subquestions and worked(problem, problem.subquestions)
+            ]
+            return answered, {"problems": len(problems), "without_answers": len(problems) - len(answered)}
         noise = rng, recipe.drop, recipe.swap, recipe.redundant
         every = [Lesson(problem, self._source.imperfect_decomposition(problem, *noise)) for problem in problems]
         lessons = [lesson for lesson in every if lesson.subquestions]
@@ -220,11 +241,15 @@ class ExampleSources:
     def _screened(self, source: SftSource) -> bool:
         """Return whether only decompositions are learned that led the solver to the right answer: unless it is said
         otherwise, all of a decomposer that writes line by line, which learns from the solver's replies."""
-        return source.screened or (source.screen is None and self._config.strategy.name in ITERATIVE)
+        return source.screened or (source.screen is None and self._line_by_line)
+
+    @property
+    def _line_by_line(self) -> bool:
+        return self._config.strategy.name in ITERATIVE and self._config.sft.role == "decomposer"
 
     def _is_run(self, source: SftSource) -> bool:
         """Return whether a source's decompositions are put to the solver, or sampled."""
-        return source.kind == "distilled" or self._screened(source) or self._config.strategy.name in ITERATIVE
+        return source.kind == "distilled" or self._screened(source) or self._line_by_line
 
     async def _judged(
         self, name: str, lessons: Sequence[Lesson], problems: Sequence[Problem], pipeline: Pipeline, progress: Progress

@@ -6,12 +6,17 @@ them the concepts, after them the end mark. Prompts and completions are those of
 
 from __future__ import annotations
 
+from typing import Any
+
 from conf.schema.strategy import Strategy
 from rollout.answers.marks import without_thinking
 from rollout.data.chained import Graph
 from rollout.episode.contracts import Written, text_of
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, RecordError, Turn
+
+# In the generator's words where it has them.
+OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "division"}
 
 
 def line_examples(
@@ -35,21 +40,24 @@ def line_examples(
 
 def concepts_of(problem: Problem, strategy: Strategy, written: str | None = None) -> str | None:
     """Return the concepts that a problem needs, on one line: those that a decomposer has ``written``, its data set's
-    (``concepts`` of the row), or the generator's; None where the strategy asks for none. Raises RecordError."""
+    (``concepts`` of the row), or the operations of its steps, as the generator or the row's ``equations`` tell them;
+    None where the strategy asks for none. Raises RecordError."""
     if strategy.name != "lm2" or not strategy.concepts:
         return None
     known = written or problem.meta.get("concepts")
     if known is None and problem.source == "chained":
         known = Graph(problem).concepts()
+    known = known or _operations(problem.meta.get("equations"))
     if known is None:
         raise RecordError(
             f"problem {problem.id} has no 'concepts', which stage sft teaches with strategy lm2; allowed: rows with "
-            "concepts, or strategy.concepts=false"
+            "concepts or equations, or strategy.concepts=false"
         )
     return " ".join(str(known).split())
 
 
-def gold_replies(problem: Problem, count: int) -> list[str] | None:
-    """Return the first steps of the gold solution as replies to ``count`` sub-questions; None if there are too few."""
-    steps = [line.strip() for line in (problem.solution or "").splitlines() if line.strip()]
-    return steps[:count] if len(steps) >= count else None
+def _operations(equations: Any) -> str | None:
+    """Return the operations of equations ("48/2=24") in words, each once, in their order; None if there are none."""
+    sides = [str(one).partition("=")[0] for one in equations] if isinstance(equations, list) else []
+    found = dict.fromkeys(OPERATIONS[sign] for side in sides for sign in side if sign in OPERATIONS)
+    return ", ".join(found) or None

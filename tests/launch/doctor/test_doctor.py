@@ -19,7 +19,7 @@ from launch.doctor.checks import FAILURE, OK, WARNING
 from tests.ports import free_port
 
 NAMES = ["Python", "packages", "configuration", "compiler", "memory", "shared memory", "TMPDIR", "GPUs", "disk",
-         "ports", "proxies", "models", "solver", "W&B"]  # fmt: skip
+         "ports", "proxies", "models", "solver", "verifier", "W&B"]  # fmt: skip
 
 
 def lines(text: str) -> dict[str, tuple[str, str]]:
@@ -56,7 +56,7 @@ def test_a_configuration_that_is_refused_is_a_failure_and_the_rest_is_still_chec
     assert main(["learner.lr=-1"]) == 1
     found = lines(capsys.readouterr().out)
     assert found["configuration"] == (FAILURE, "learner.lr: -1 is not allowed: input should be greater than 0")
-    assert list(found) == NAMES[:-3]
+    assert list(found) == NAMES[:-4]
 
 
 def test_on_a_cluster_that_is_joined_the_nodes_are_not_judged_from_here(capsys):
@@ -83,13 +83,17 @@ def test_without_its_packages_the_doctor_says_so():
     assert found["memory"][0] in (OK, WARNING, FAILURE)
 
 
-def test_the_solvers_server_is_asked(monkeypatch):
+@pytest.mark.parametrize("role", ["solver", "verifier"])
+def test_the_server_of_a_role_is_asked(role, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-not-to-be-shown")
     url = f"http://127.0.0.1:{free_port()}/v1"
-    found = probes.solver(compose(["solver=openai", "solver.model=m", f"solver.base_url={url}"]))
-    assert found.level == FAILURE
+    config = compose([f"{role}=openai", f"{role}.model=m", f"{role}.base_url={url}"])
+    found = getattr(probes, role)(config)
+    assert (found.level, found.name) == (FAILURE, role)
     assert f"no reply from {url}" in found.text
     assert "sk-not" not in found.line()
+    other = probes.verifier if role == "solver" else probes.solver
+    assert other(config).text == "no server is needed"
 
 
 def test_a_driver_is_read_from_what_its_tool_says(monkeypatch, tmp_path):

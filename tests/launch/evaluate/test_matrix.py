@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -17,9 +18,12 @@ from launch.compose import compose
 from launch.evaluate import matrix as module
 from launch.evaluate.__main__ import main
 from launch.evaluate.cells import cells
-from launch.evaluate.matrix import MatrixRun, schedule
-from launch.evaluate.matrix_table import by_group, pairs, summary
+from launch.evaluate.matrix import MatrixRun, all_tokens, schedule
+from launch.evaluate.matrix_table import by_group, confusion, page, pairs, summary
+from launch.evaluate.verdicts import verdict_pairs
 from launch.sweep import trial_folder
+from rollout.data.chained import Graph, generate
+from rollout.records import Episode, Problem, Turn
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from trainer.cluster.roles import RunningRoles
 
@@ -65,7 +69,7 @@ def started(monkeypatch):
         yield
 
     @asynccontextmanager
-    async def running(config, logs, only, solvers=()):
+    async def running(config, logs, only, solvers=(), verifiers=()):
         log.append("+".join(only))
         if only == ("rollout",):
             yield RunningRoles([], [Actor(Tokens(fail=started.fail))], [], None, logs)
@@ -266,6 +270,81 @@ def test_what_a_solver_costs_and_where_it_failed_are_counted():
     config, _ = planned()
     line = summary(result("daslam", [[1.0], [0.0]], outcome="solver_timeout", error="x"), None, config.matrix)
     assert (line["solver_failures"], line["errors"], line["gained"]) == (2, 2, None)
+
+
+PROGRAM = "rollout.solvers.program_verifier:ProgramVerifier"
+JUDGED = ["+matrix.strategies.lm2=['strategy=lm2','verifier=program']", "~matrix.solvers.program"]
+
+
+def test_a_strategy_with_a_verifier_has_roles_of_its_own(started, tmp_path):
+    _, found = planned(*JUDGED)
+    served = {cell.solver_key: {one.strategy for one in found if one.solver_key == cell.solver_key} for cell in found}
+    assert sorted(map(sorted, served.values())) == [["daslam", "direct", "self_consistency"], ["lm2"]]
+    other = JUDGED[0].replace("verifier=program", f"verifier=own','verifier.backend={PROGRAM}")
+    first, second = (MatrixRun(*planned(one, JUDGED[1]), tmp_path, print).prints for one in (JUDGED[0], other))
+    assert {name.split(".")[2] for name in first if first[name] != second[name]} == {"lm2"}
+    assert run(tmp_path / "m", *JUDGED)[0] == 0
+    assert started.log.count("solver+verifier+reward") == started.log.count("solver+reward") == 1
+    assert (tmp_path / "m" / "cells" / "chained.tiny.lm2.base.json").is_file()
+
+
+def test_a_budget_that_a_cell_with_a_verifier_sets_is_known_when_needed():
+    config, found = planned(*JUDGED, "matrix.equal_tokens.self_consistency.strategy=lm2")
+    order = [cell.strategy for _, groups in schedule(found, config.matrix) for _, group in groups for cell in group]
+    assert order.index("lm2") < order.index("self_consistency")
+
+
+def test_a_budget_is_what_all_roles_wrote(started, tmp_path):
+    status, table = run(tmp_path / "m", "~matrix.solvers.program")
+    assert status == 0
+    daslam = next(row for row in table if row["strategy"] == "daslam" and row["decomposer"] == "base")
+    jobs = [job for job in Tokens.given if job.strategy == "self_consistency"]
+    assert {job.config.strategy.token_budget for job in jobs} == {round(float(daslam["tokens"]))}
+    assert all_tokens({"solver_tokens": 40, "policy_tokens": 2}) == 42, "of cells that had no verifier"
+
+
+def judged_episode(named: list[str]) -> Episode:
+    """An episode on a problem of three steps: a right first reply, and a second sub-question that came too early."""
+    problem = next(generate(3, "train", {3: 1.0}))
+    graph = Graph(problem)
+    first, second, _ = graph.needed
+    episode = Episode(problem, "lm2", turns=[Turn(graph.ask(first), graph.line(first), call=1, verdicts=named[:1])])
+    early = Turn(graph.ask(second), graph.reply(second, graph.given), call=0, verdicts=named[1:2])
+    episode.refused = [early]
+    episode.turns.append(Turn(graph.ask(second), graph.line(second), call=2, verdicts=named[2:]))
+    return episode
+
+
+def test_verdicts_stand_beside_the_true_ones():
+    found = verdict_pairs(judged_episode(["no_mistake", "conceptual", "no_mistake", "last_step"]))
+    assert found == [
+        ("no_mistake", "no_mistake"), ("no_mistake", "no_mistake"), ("no_mistake", "last_step"),
+        ("procedural", "conceptual"),
+    ]  # fmt: skip
+    alone = judged_episode(["no_mistake", "procedural", "no_mistake"])
+    alone.turns[1].text, alone.refused = alone.refused[0].text, []
+    assert verdict_pairs(alone)[1] == ("first_step", "no_mistake"), "it could tell, with the first answer in view"
+    alone.strategy = "independent"
+    assert verdict_pairs(alone)[1] == ("procedural", "no_mistake"), "there it sees no earlier answer"
+    elsewhere = replace(alone, problem=Problem("p", "?", "1"))
+    assert verdict_pairs(elsewhere) == []
+
+
+def test_rewritten_sub_questions_and_verdicts_are_in_the_tables():
+    config, _ = planned()
+    pairs = [["no_mistake", "no_mistake"], ["procedural", "no_mistake"]]
+    cell = result("lm2", [[1.0], [0.0]], verdicts=pairs, rewritten=1, tokens=30, verifier_tokens=5)
+    line = summary(cell, None, config.matrix)
+    assert (line["tokens"], line["verifier_tokens"], line["rewritten"]) == (30, 5, 1)
+    named = confusion(cell)
+    assert [(row["true"], row["named"], row["count"]) for row in named] == [
+        ("no_mistake", "no_mistake", 2), ("procedural", "no_mistake", 2),
+    ]  # fmt: skip
+    said = page([line], [], config.matrix, named)
+    assert "| rewritten |" in said
+    assert "| d | s | lm2 | x | procedural | 2 |" in said
+    plain = summary(result("daslam", [[1.0]]), None, config.matrix)
+    assert "rewritten |" not in page([plain], [], config.matrix)
 
 
 def test_no_cell_sets_a_budget_that_is_not_run():

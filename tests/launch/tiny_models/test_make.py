@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from conf.schema.model import shipped
+from launch.tiny_models import __main__ as command
 from launch.tiny_models.__main__ import main
 from launch.tiny_models.make import batches, cycles, make, make_model, make_tokenizer, model_card, stream, total_steps
+from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
+from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
 from launch.tiny_models.texts import (
     END,
-    SolverView,
     asking_pieces,
     dependent_pieces,
     fact_pieces,
@@ -22,8 +24,12 @@ from launch.tiny_models.texts import (
     solver_pieces,
 )
 from rollout.data.chained import CANNOT_TELL, Graph, generate
+from rollout.data.worked import SolverView
 
-PIECES = [fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces]
+PIECES = [
+    fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces,
+    verifier_pieces, monolith_pieces,
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -101,7 +107,7 @@ def test_batches_supervise_replies_only(tokenizer):
         assert "Q:" not in text
 
 
-@pytest.mark.parametrize("kind", ["solver", "decomposer"])
+@pytest.mark.parametrize("kind", ["solver", "decomposer", "verifier", "monolith"])
 def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
     assert cycles(kind)[-1][0] == 1.0
     for _, _, stages in cycles(kind):
@@ -130,6 +136,34 @@ def test_making_reports_progress_and_saves_what_loads(tmp_path, monkeypatch):
     assert reports[-1][1] < reports[0][1] + 1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "model"))
+
+
+def test_a_verifier_goes_on_from_the_shipped_solver(tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    rows = [(1.0, verifier_pieces, 2, {1: 1.0})]
+    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind: [(1.0, 1e-6, rows)])
+    steps = []
+    make("verifier", 0, 1, tmp_path / "model", lambda step, loss, exact: steps.append(step))
+    assert steps == [1] == [total_steps(1, "verifier")]
+    made, solver = (load_file(folder / "model.safetensors") for folder in (tmp_path / "model", shipped("tiny_solver")))
+    assert set(made) == set(solver)
+    for name, tensor in made.items():
+        assert torch.allclose(tensor.float(), solver[name].float(), atol=1e-2)
+
+
+def test_a_verifiers_skill_is_told_by_class_by_kind_and_as_false_alarms():
+    verdicts = [("right", "no_mistake", ["no_mistake"])] * 3 + [("right", "no_mistake", ["conceptual"])]
+    verdicts += [("number copied wrongly", "computational", ["computational"])]
+    verdicts += [("wrong arithmetic", "computational", ["no_mistake"])]
+    verdicts += [("answer not attempted", "first_step", ["first_step", "conceptual"])]
+    said = verifier_skill(verdicts)
+    assert "False alarms: 0.250 (" in said
+    assert "of 4 right replies" in said
+    assert "Missed: 0.333 (" in said
+    assert "| computational | 2 | 0.50 |" in said
+    assert "| wrong arithmetic | computational | 1 | 0.00 |" in said
+    assert "| first step | 1 | 0.00 |" in said
 
 
 def test_the_shipped_models_are_small_and_have_cards():
@@ -176,10 +210,19 @@ def test_a_card_says_what_the_model_is(tmp_path):
         assert said in text
 
 
+def test_what_its_processes_do_is_where_they_can_import_it():
+    # A spawned process imports no ``__main__`` of a package, and could not find a function of it.
+    own = [name for name, value in vars(command).items() if getattr(value, "__module__", "") == command.__name__]
+    assert own == ["main"]
+
+
 def test_what_is_no_model_of_ours_is_refused(capsys):
     with pytest.raises(SystemExit):
         main(["solvers"])
-    assert "KIND: 'solvers' is unknown; allowed: solver, decomposer, second_solver" in capsys.readouterr().err
+    assert (
+        "KIND: 'solvers' is unknown; allowed: solver, decomposer, verifier, monolith, second_solver"
+        in capsys.readouterr().err
+    )
 
 
 def test_listings_name_everything_once_in_an_order_that_can_be_worked_out():

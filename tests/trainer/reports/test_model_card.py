@@ -59,6 +59,17 @@ def test_each_decomposer_has_its_own_results_and_checkpoints_between_have_none(r
     assert not (run / "checkpoints" / "step-5" / "README.md").exists()
 
 
+def test_a_card_of_another_role_says_what_it_does_and_reads(run):
+    config = compose(["sft.role=verifier", "stages=[sft]"])
+    (run / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    text = card(run, "sft")
+    assert "\n# Verifier\n\nJudges the reply to a sub-question" in text
+    assert "- trained by: supervised fine-tuning as verifier\n" in text
+    assert "A: {reply}\nVerdict:" in text
+    assert "{attempt}" not in text.partition("## Configuration")[0]
+    assert "\n# Decomposer\n" in card(run, "ppo")
+
+
 def test_what_was_not_evaluated_is_said_so(run):
     summary = json.loads((run / "summary.json").read_text())
     del summary["accuracy"]["ppo"]

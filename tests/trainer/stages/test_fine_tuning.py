@@ -17,9 +17,10 @@ from launch.compose import compose
 from rollout.data.source import make_source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Outcome
-from rollout.records import Attempt, Decomposition, Episode
+from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
 from tests.trainer.fakes import Actor, Rewarder, Worker, write_checkpoint
 from trainer.stages.fine_tuning import FineTuning, enough
+from trainer.stages.role_examples import prompts_of_role, role_examples
 from trainer.tracking.live_view import View
 from trainer.workers.pipeline import Pipeline
 
@@ -192,6 +193,32 @@ def test_no_attempt_is_made_where_the_decomposer_is_shown_none(tmp_path):
     assert not hasattr(worker, "jobs")
     assert (len(rows), len(held_out)) == (40, 6)
     assert "attempt" not in rows[0][0]
+
+
+@pytest.mark.parametrize("role", ["solver", "verifier", "monolith"])
+def test_another_role_learns_from_the_answers_and_compares_no_decompositions(role, tmp_path):
+    overrides = [*SMALL, f"sft.role={role}", "stages=[sft]", "strategy=lm2", "sft.held_out.problems=0"]
+    config = compose(overrides)
+    source = make_source(config.data)
+    stage, _, _, jobs, _ = tune(tmp_path, Learner(), overrides)
+    assert jobs == [], "neither attempts nor decompositions"
+    assert "decompositions" not in stage.report
+    problems = [one for one in itertools.islice(source.train(0), 40) if one.subquestions]
+    assert stage.report["sources"]["data"] == {
+        "problems": 40, "without_answers": 40 - len(problems), "held_out_dropped": 0, "examples": len(problems),
+    }  # fmt: skip
+    texts = prompts_of_role(config)
+    expected = [row for one in problems for row in role_examples(role, texts, one, one.subquestions, 0)]
+    rows = [json.loads(line) for line in (tmp_path / "sft" / "examples.jsonl").read_text().splitlines()]
+    assert [(row["prompt"], row["completion"]) for row in rows] == expected
+
+
+def test_a_role_that_learns_from_answers_is_refused_data_without_them(tmp_path):
+    config = compose(["sft.role=solver", "stages=[sft]"])
+    source = make_source(config.data)
+    source.train = lambda seed: iter([Problem("a", "Is it?", "1", subquestions=["Why?"])])
+    with pytest.raises(RecordError, match=r"answers to its sub-questions, which sft\.role 'solver' learns from"):
+        FineTuning(config, tmp_path, source)
 
 
 def test_another_files_problems_are_compared_too_and_never_trained_on(tmp_path):

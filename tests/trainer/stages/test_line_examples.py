@@ -6,10 +6,11 @@ import pytest
 
 from launch.compose import compose
 from rollout.data.chained import generate
+from rollout.data.worked import gold_replies
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, RecordError
 from tests.rollout.fakes import PLAN, PROBLEM, CharacterEngine, Scripted, by_question, episode_of
-from trainer.stages.line_examples import concepts_of, gold_replies, line_examples
+from trainer.stages.line_examples import concepts_of, line_examples
 
 REPLIES = ["Ann has 3 pens.", "Bob has 6 pens."]
 
@@ -37,6 +38,8 @@ def test_concepts_come_from_the_decomposer_the_data_or_the_generator():
     assert set(words.split(", ")) <= {"addition", "subtraction", "multiplication", "halving", "sum"}
     assert concepts_of(problem, lm2, "own  words") == "own words"
     assert concepts_of(Problem("p", "?", "1", meta={"concepts": "area"}), lm2) == "area"
+    equations = {"equations": ["48/2=24", "48+24+2=74", "74/2=37"]}
+    assert concepts_of(Problem("p", "?", "1", meta=equations), lm2) == "division, addition"
     assert concepts_of(PROBLEM, interleaved) is None
     with pytest.raises(RecordError, match=r"no 'concepts'.*strategy.concepts=false"):
         concepts_of(PROBLEM, lm2)

@@ -1,0 +1,48 @@
+"""What the tiny verifier and the tiny monolith read in training: stage 1's examples for their roles, over and over.
+
+Both go on from the tiny solver, whose one skill they need. The verifier also meets sub-questions that come too early or
+help nobody, after turns that are drawn like the solver's.
+"""
+
+from __future__ import annotations
+
+import random
+
+from launch.tiny_models.texts import END, PROMPTS, Piece, random_turns
+from rollout.data.chained import Graph
+from rollout.data.planted_errors import Judged, plant
+from rollout.data.worked import SolverView, worked
+from rollout.records import Problem, Turn
+from trainer.stages.role_examples import monolith_example, verifier_example
+
+TRIES = 20
+
+
+def judged_reply(
+    problem: Problem, rng: random.Random, kind: str | None = None, most: int = 7
+) -> tuple[list[Turn], Judged]:
+    """Return earlier turns, ``most`` at most, and a reply to judge after them, of a kind if one is given. Raises
+    RuntimeError for a kind that the problem cannot have."""
+    for _ in range(TRIES):
+        view, turns = SolverView(Graph(problem)), list[Turn]()
+        for name in random_turns(problem, view.graph, rng)[: rng.randint(0, most)]:
+            turns.append(Turn(view.graph.ask(name), view.answer(name)))
+        judged = plant(view.graph, view.known, rng, kind)
+        if judged is not None:
+            return turns, judged
+    raise RuntimeError(f"no reply of kind {kind!r} in {TRIES} tries on problem {problem.id}")
+
+
+def verifier_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a reply and its verdict."""
+    turns, judged = judged_reply(problem, rng)
+    prompt, verdict = verifier_example(PROMPTS, problem, turns, judged)
+    return [(prompt, False), (f"{verdict}{END}", True)]
+
+
+def monolith_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem, and its gold sub-questions with their answers and the final one."""
+    solution = worked(problem, problem.subquestions or [])
+    assert solution is not None
+    prompt, text = monolith_example(PROMPTS, problem, solution)
+    return [(prompt, False), (f"{text}{END}", True)]

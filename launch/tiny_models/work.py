@@ -1,0 +1,40 @@
+"""What the processes of ``launch.tiny_models`` do. They import it by its name, as they cannot import a command's own
+``__main__``; each loads what it needs, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def train_model(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
+    """Train a model, and report (kind, step, mean loss)."""
+    from launch.tiny_models.make import make, total_steps
+
+    recent: list[float] = []
+
+    def report(step: int, loss: float, exact: float) -> None:
+        recent.append(loss)
+        if step % 10 == 0 or step == total_steps(steps, kind):
+            reports.put((kind, step, sum(recent) / len(recent)))
+            recent.clear()
+
+    make(kind, seed, steps, folder, report)
+
+
+def cut_model(kind: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
+    """Cut the second solver from the first."""
+    from conf.schema.model import shipped
+    from launch.tiny_models.prune import cut_down
+
+    cut_down(shipped("tiny_solver"), folder, seed)
+
+
+def measure_model(kind: str, folder: Path, skills: Any) -> None:
+    """Measure a model's skill, and hand on (kind, its text for the card)."""
+    from launch.tiny_models.measure import measure
+    from launch.tiny_models.measure_roles import measure_monolith, measure_verifier
+    from rollout.actor_log import actor_log
+
+    actor_log("runs/tiny_models", f"measuring_{kind}")
+    skills.put((kind, {"verifier": measure_verifier, "monolith": measure_monolith}.get(kind, measure)(folder)))
