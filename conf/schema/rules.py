@@ -74,8 +74,8 @@ def nccl_has_what_it_needs(config: Config) -> None:
 
 
 def engines(config: Config) -> dict[str, InferenceEngine]:
-    """Return the groups that have engines of our own, by role."""
-    groups = {"rollout": config.rollout, "solver": config.solver, "verifier": config.verifier}
+    """Return the groups that have engines of our own, by dotted key."""
+    groups = {"rollout": config.rollout, **config.frozen}
     return {name: group for name, group in groups.items() if isinstance(group, InferenceEngine)}
 
 
@@ -112,7 +112,7 @@ def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
     """Yield how many engines of each role may come to lie on one GPU, by what they reserve of it: those beside a
     learner rank, or the others that reserve a part of one."""
     parts = {name: group for name, group in engines(config).items() if 0 < group.gpus < 1}
-    beside: dict[str, int] = dict.fromkeys((name for name in config.cluster.beside if name in parts), 1)
+    beside = {name: 1 for name in parts if name.partition(".")[0] in config.cluster.beside}
     apart = [name for name in parts if name not in beside]
     most = [min(parts[name].workers, int(1 / parts[name].gpus + 1e-9)) for name in apart]
     choices = product(*(range(count + 1) for count in most))
@@ -131,17 +131,20 @@ def some_reward_counts(config: Config) -> None:
 
 def each_neighbour_has_a_rank(config: Config) -> None:
     """Refuse more workers beside learner ranks than there are ranks, and workers that are larger than a GPU."""
-    for role in config.cluster.beside:
-        count = getattr(getattr(config, role), "workers", 1)
-        if (gpus := getattr(getattr(config, role), "gpus", 0)) > 1:
+    neighbours = {"rollout": config.rollout, **config.solvers}
+    for name, group in neighbours.items():
+        role = name.partition(".")[0]
+        if role not in config.cluster.beside:
+            continue
+        if (gpus := getattr(group, "gpus", 0)) > 1:
             raise ValueError(
                 f"cluster.beside: '{role}' has engines over {gpus:g} GPUs each, which cannot share one of the "
-                f"learner's; allowed with it: {role}.gpus up to 1"
+                f"learner's; allowed with it: {name}.gpus up to 1"
             )
-        if count > config.learner.ranks:
+        if (count := getattr(group, "workers", 1)) > config.learner.ranks:
             raise ValueError(
                 f"cluster.beside: '{role}' has {count} workers, of which each needs a learner rank to lie beside; "
-                f"allowed with it: {role}.workers up to learner.ranks ({config.learner.ranks})"
+                f"allowed with it: {name}.workers up to learner.ranks ({config.learner.ranks})"
             )
 
 
@@ -176,10 +179,11 @@ def fine_tuning_teaches_decompositions(config: Config) -> None:
 def frozen_decomposer_has_its_material(config: Config) -> None:
     """Refuse a program as the model that decomposes."""
     policy = config.policy
-    if policy.plays == "solver" and policy.decomposer == "solver" and config.solver.backend == "program":
+    programs = [name for name, solver in config.solvers.items() if solver.backend == "program"]
+    if policy.plays == "solver" and policy.decomposer == "solver" and programs:
         raise ValueError(
-            "policy.decomposer: 'solver' has the model of the group solver write sub-questions, and solver.backend "
-            "'program' writes none; allowed with it: gold"
+            f"policy.decomposer: 'solver' has the model of the group solver write sub-questions, and "
+            f"{programs[0]}.backend 'program' writes none; allowed with it: gold"
         )
 
 

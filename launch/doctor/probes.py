@@ -157,7 +157,8 @@ def proxies(config: Config | None) -> Finding:
             if (value := os.environ.get(name)) is not None and value.strip():
                 host, port = _place(value)
                 found[name] = (f"{host}:{port}", bool(host) and _answers(host, port))
-    url = getattr(config.solver, "base_url", None) if config and found else None
+    solvers = config.solvers.values() if config and found else ()
+    url = next((one.base_url for one in solvers if hasattr(one, "base_url")), None)
     if url is None:
         return checks.proxies(found, None, True)
     from rollout.solvers.proxies import proxy_to
@@ -219,7 +220,7 @@ def models(config: Config) -> Finding:
     from launch.check_models import check_models
 
     paths = [config.decomposer_path]
-    paths += [model_path(config.solver.path)] if isinstance(config.solver, VllmSolver) else []
+    paths += [model_path(one.path) for one in config.solvers.values() if isinstance(one, VllmSolver)]
     from_hub = [path for path in dict.fromkeys(paths) if not Path(path).is_dir()]
     problem = None
     try:
@@ -230,12 +231,15 @@ def models(config: Config) -> Finding:
 
 
 def solver(config: Config) -> Finding:
-    """Check that the solver's server, if it is one, answers a question."""
+    """Check that the solver's server, if it is one, answers a question, or those of a mixture."""
     from conf.schema.solver import OpenAISolver
+    from rollout.solvers.base import for_role
 
-    if not isinstance(config.solver, OpenAISolver):
-        return checks.solver(None, None)
-    return checks.solver(config.solver.base_url, _refusal(config.solver))
+    servers = {role: one for role, one in config.solvers.items() if isinstance(one, OpenAISolver)}
+    refused = {role: said for role, one in servers.items() if (said := _refusal(one)) is not None}
+    addresses = ", ".join(dict.fromkeys(one.base_url for one in servers.values()))
+    said = next((for_role(said, role) for role, said in refused.items()), None)
+    return checks.solver(addresses or None, said)
 
 
 def _refusal(settings: OpenAISettings) -> str | None:
