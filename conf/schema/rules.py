@@ -53,24 +53,53 @@ def verify_reads_whole_tensors(config: Config) -> None:
         raise ValueError(f"rollout.weights.verify: true reads whole tensors back; allowed: {allowed}")
 
 
-def nccl_has_what_it_needs(config: Config) -> None:
-    """Refuse nccl without a GPU on either side, for adapters alone, and between two types of numbers."""
+def transport_has_what_it_needs(config: Config) -> None:
+    """Refuse a transport from GPU to GPU without its GPUs, for adapters alone, and between two types of numbers."""
+    transport = config.rollout.weights.transport
+    if transport in DIRECT and (missing := lacks(config, transport)) is not None:
+        raise ValueError(missing)
+
+
+# The transports from GPU to GPU, the quickest first.
+DIRECT = ("ipc", "nccl")
+
+
+def weight_transport(config: Config) -> tuple[str, str]:
+    """Return the transport of new weights, and in words why it is this one."""
+    configured = config.rollout.weights.transport
+    if configured != "auto":
+        return configured, "as configured"
+    if lacks(config, "ipc") is None:
+        return "ipc", "each rollout worker shares the GPU of a learner rank"
+    missing = lacks(config, "nccl")
+    return ("nccl", "learner and rollout workers have GPUs of their own") if missing is None else (
+        "object_store", missing.partition("; ")[0]
+    )  # fmt: skip
+
+
+def lacks(config: Config, transport: str) -> str | None:
+    """Say in one line what a transport from GPU to GPU lacks in this configuration; None if nothing."""
     weights, key = config.rollout.weights, "rollout.weights"
-    if weights.transport != "nccl":
-        return
-    gpus = (config.rollout.gpus, config.learner.gpus_per_rank)
-    if min(gpus) < 1:
-        raise ValueError(
+    gpus, ranks = config.rollout.gpus, config.learner.gpus_per_rank
+    if transport == "nccl" and min(gpus, ranks) < 1:
+        return (
             f"{key}.transport: 'nccl' needs a GPU of its own on either side (rollout.gpus and "
-            f"learner.gpus_per_rank at least 1, found {gpus[0]:g} and {gpus[1]:g}); allowed without: object_store"
+            f"learner.gpus_per_rank at least 1, found {gpus:g} and {ranks:g}); allowed without: object_store"
+        )
+    if transport == "ipc" and not ("rollout" in config.cluster.beside and min(gpus, ranks) > 0 and gpus + ranks <= 1):
+        return (
+            f"{key}.transport: 'ipc' needs rollout workers on the learner's GPUs (cluster.beside: [rollout], and "
+            f"rollout.gpus and learner.gpus_per_rank at most 1 together, found {gpus:g} and {ranks:g}); allowed "
+            "without: nccl, object_store"
         )
     if config.model.lora is not None and weights.adapter_only:
-        raise ValueError(f"{key}.adapter_only: true is for object_store; allowed with transport nccl: false")
+        return f"{key}.adapter_only: true is for object_store; allowed with transport {transport}: false"
     if config.policy_dtype != config.learner.dtype:
-        raise ValueError(
-            f"{key}.transport: 'nccl' sends weights as they are, and model.dtype is {config.policy_dtype} where "
+        return (
+            f"{key}.transport: '{transport}' sends weights as they are, and model.dtype is {config.policy_dtype} where "
             f"learner.dtype is {config.learner.dtype}; allowed: the same, or object_store"
         )
+    return None
 
 
 def engines(config: Config) -> dict[str, InferenceEngine]:
@@ -238,7 +267,7 @@ def target_is_within_the_bound(config: Config) -> None:
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
-    verify_reads_whole_tensors, engines_use_their_gpus, nccl_has_what_it_needs, some_reward_counts,
+    verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
     each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
     ppo_has_a_decomposer, fine_tuning_teaches_decompositions, frozen_decomposer_has_its_material,
     stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,

@@ -16,6 +16,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
+from conf.schema.rules import weight_transport
 from conf.schema.solver import MixtureSolver, ModelSolver, OpenAISolver, SingleSolver, solver_role
 from rewards.actor import RewardActor
 from rollout.solvers.base import SolverMisconfigured
@@ -54,6 +55,8 @@ class RunningRoles:
     verifiers: list[Any] = field(default_factory=list)
     # The solvers of a mixture by role; empty where there is one solver.
     mixture: dict[str, list[Any]] = field(default_factory=dict)
+    # What was chosen for the run, to be said when it starts.
+    notes: list[str] = field(default_factory=list)
 
     @property
     def solver_pools(self) -> dict[str, list[Any]]:
@@ -87,6 +90,8 @@ class RunningRoles:
         """Wait until every actor is ready, with a limit of ``timeout_s`` for each; ``progress`` is told how many roles
         are, and ``say`` which actor a long wait is for. ``solvers`` are those of others, for rollout workers that have
         none here. Raises StartError."""
+        for note in self.notes:
+            say(note)
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
         frozen = (self.solver_pools, {"verifier": self.verifiers})
         inference = (*frozen, {"rollout": self.workers}, {"reward": self.rewarders})
@@ -156,13 +161,15 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         start(name) if name in wanted else [] for name in ("verifier", "rollout", "reward")
     )
     solvers = [actor for pool in pools.values() for actor in pool]
-    learner = None
+    learner, notes = None, list[str]()
     if "learner" in wanted:
         # Ranks that die are started again where they were.
-        limit, transport = config.controller.learner_timeout_s, config.rollout.weights.transport
+        limit, (transport, why) = config.controller.learner_timeout_s, weight_transport(config)
+        if workers and config.rollout.weights.transport == "auto":
+            notes.append(f"new weights go to the rollout workers by {transport}: {why}")
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
     mixture = pools if config.mixture else {}
-    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, mixture)
+    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, mixture, notes)
 
 
 def for_actors(config: Config) -> Config:
