@@ -40,9 +40,10 @@ def test_the_solvers_of_a_mixture_are_options_of_the_group_each_with_a_weight():
          "be one of vllm, openai, program, "),
         (["+solver.mixture.a-b={backend: program}"], "solver.mixture: name 'a-b' becomes part of a file's"),
         (["solver@solver.mixture.second=openai"], "solver.mixture.second.model: "),
+        (["solver@solver.mixture.second=openia"], "solver: 'openia' is unknown"),
         (["verifier=program", "verifier.backend=mixture"], "verifier.backend: 'mixture' is not allowed: must be one"),
         (["solver@solver.mixture.second=program", "policy.plays=solver", "policy.decomposer=solver", "stages=[ppo]"],
-         "policy.decomposer: 'solver' has the model of the group solver write sub-questions, and "
+         "configuration: policy.decomposer: 'solver' has the model of the group solver write sub-questions, and "
          "solver.mixture.second.backend 'program' writes none"),
     ],
 )  # fmt: skip

@@ -8,6 +8,8 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
 from conf.schema.base import ConfigError
 from launch.compose import compose
 from launch.evaluate.cells import cells
@@ -120,12 +122,8 @@ def test_the_pipeline_knows_the_solvers_by_their_keys(tmp_path):
 def test_a_matrix_refuses_a_mixture():
     config = compose(["matrix=chained", "matrix.run=some/run", "stages=[evaluate]"])
     matrix = config.matrix.model_copy(update={"solvers": {"both": MIXTURE}})
-    try:
+    with pytest.raises(ConfigError, match=r"each solver of a mixture by its own name in matrix\.solvers"):
         cells(config.model_copy(update={"matrix": matrix}), [])
-    except ConfigError as error:
-        assert "each solver of a mixture by its own name in matrix.solvers" in str(error)
-    else:
-        raise AssertionError
 
 
 # -- accounts -----------------------------------------------------------------------------------------------------
