@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
@@ -20,6 +21,7 @@ from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor
 from trainer.cluster.placement import bundles, in_words, role_sizes
 from trainer.cluster.roles import RunningRoles, for_actors
+from trainer.run_folder.resume import check_resumable
 from trainer.stages.evaluation import summarize
 from trainer.stages.in_flight import InFlight
 from trainer.stages.ppo import Controller
@@ -165,6 +167,15 @@ def test_each_solver_has_an_account_and_the_sum_is_the_runs(tmp_path):
     assert resumed.usages == {TINY: used(3, 30, 3), SECOND: used(7, 65, 6)}
     assert sorted(file.name for file in tmp_path.iterdir()) == [f"{SECOND}-0.usage.json", f"{TINY}-0.usage.json"]
     assert not resumed.settle()
+
+
+def test_a_run_goes_on_with_a_larger_budget_of_one_solver_and_not_with_other_weights(tmp_path):
+    began = compose(PRICED).model_dump(mode="json")
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(began))
+    going_on = [*PRICED, "resume=auto", f"run_dir={tmp_path}"]
+    check_resumable(tmp_path, compose([*going_on, f"{SECOND}.budget_tokens=240", f"{TINY}.workers=2"]))
+    with pytest.raises(ConfigError, match=rf"^{TINY}\.weight: 2\.0 is not allowed with resume=auto"):
+        check_resumable(tmp_path, compose([*going_on, f"{TINY}.weight=2"]))
 
 
 # -- figures ------------------------------------------------------------------------------------------------------

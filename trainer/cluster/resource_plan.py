@@ -43,6 +43,8 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
     ``model`` and ``solver`` name sizes or models instead of those of the configuration. Raises ValueError, OSError for
     a model that cannot be found.
     """
+    if solver is not None and config.mixture:
+        raise ValueError("one size describes one solver, not a mixture; give each its solver.mixture.NAME.path")
     with_gpus = {role.name for role in role_sizes(config) if role.gpus}
     made = []
     if {"learner", "rollout"} & with_gpus:

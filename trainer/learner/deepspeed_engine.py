@@ -52,9 +52,9 @@ def loading_shares(config: Config) -> Iterator[bool]:
         return
     from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
 
-    held = HfDeepSpeedConfig(deepspeed_config(config))  # transformers looks at it for as long as it is held
+    _held = HfDeepSpeedConfig(deepspeed_config(config))  # transformers looks at it for as long as somebody holds it
     try:
-        yield held is not None
+        yield True
     finally:
         unset_hf_deepspeed_config()
 
