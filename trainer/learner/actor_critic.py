@@ -125,8 +125,8 @@ class ActorCritic(nn.Module):
         return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
 
     def reference(self) -> Reference | None:
-        """Return the language model as it was loaded, frozen; None under LoRA, where switching the adapter off gives it.
-        It is loaded again: the ranks of a node then share the pages of its file, which copies of it would not, and
+        """Return the language model as it was loaded, frozen; None under LoRA, where switching the adapter off gives
+        it. It is loaded again: the ranks of a node then share the pages of its file, which copies of it would not, and
         shares of the ranks cannot be copied. All ranks have to load them together."""
         return None if self.lora else Reference(self._load_reference()[0], self.chunks)
 

@@ -31,6 +31,7 @@ class SendingRank(Rank):
     def __init__(self, config: Config, rank: int) -> None:
         super().__init__(rank, config.learner.ranks, cuda=config.learner.gpus_per_rank > 0)
         self.config = config
+        _LOG.info("new weights go to the rollout workers by %s: %s", *weight_transport(config))
         # What the adapter is merged into on the workers, once it was put into the object store.
         self.base: tuple[Any, ...] | None = None
         self.channel: Channel | None = None
@@ -86,9 +87,7 @@ class SendingRank(Rank):
 
         if self.channel is not None:
             self.channel.close()
-        transport, why = weight_transport(self.config)
-        _LOG.info("new weights go to the rollout workers by %s: %s", transport, why)
-        self.channel = Channel(self, workers, transport, host, port)
+        self.channel = Channel(self, workers, weight_transport(self.config)[0], host, port)
 
     def send(self) -> Update:
         """Have every rollout worker load the policy from GPU to GPU; to be called on every rank."""

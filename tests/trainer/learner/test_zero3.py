@@ -1,5 +1,4 @@
-"""Under ZeRO-3 nothing is whole for longer than needed: not the policy, while it is loaded or saved, not the reference.
-"""
+"""Under ZeRO-3 nothing is whole for longer than needed: not the policy as it is loaded or saved, nor the reference."""
 
 from __future__ import annotations
 
