@@ -197,6 +197,6 @@ def test_an_evaluation_has_the_accuracy_of_each_solver():
         "second": (1, 0.0), "tiny": (3, 2 / 3),
     }  # fmt: skip
     table = result_table({"ppo": found, "direct": summarize([scored(0, None, 1.0)])}, 4)
-    assert [str(column.header) for column in table.columns][-2:] == ["solver second", "solver tiny"]
-    assert list(table.columns[-1].cells) == ["", "0.667 of 3"]
+    assert [str(column.header) for column in table.columns][-2:] == ["second", "tiny"]
+    assert list(table.columns[-1].cells) == ["", "0.67 of 3"]
     assert "by_solver" not in summarize([scored(0, None, 1.0)])

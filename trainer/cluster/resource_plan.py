@@ -12,6 +12,7 @@ from rich.table import Table
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
+from conf.schema.rollout import Rollout
 from conf.schema.rules import engines
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
@@ -52,12 +53,12 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
         if "learner" in with_gpus:
             made.append(_learner(config, shape))
         if "rollout" in with_gpus:
-            made.append(_engine(config, "rollout", shape, config.policy_dtype))
+            made.append(_engine(config, "rollout", config.rollout, shape, config.policy_dtype))
     for name, own in config.frozen.items():
         if name in with_gpus and isinstance(own, VllmSolver):
             path = (solver if name == "solver" else None) or model_path(own.path)
             bits = sizes.weight_bits(own.quantization, path)
-            made.append(_engine(config, name, sizes.shape_of(path), own.dtype, bits))
+            made.append(_engine(config, name, own, sizes.shape_of(path), own.dtype, bits))
     return made
 
 
@@ -71,8 +72,10 @@ def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
     return GpuRole("learner", parts, sizes.gib(parts), pushed=pushed)
 
 
-def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, bits: float | None = None) -> GpuRole:
-    gpu, group = gpu_gib(config), engines(config)[role]
+def _engine(
+    config: Config, role: str, group: Rollout | VllmSolver, shape: sizes.Shape, dtype: str, bits: float | None = None
+) -> GpuRole:
+    gpu = gpu_gib(config)
     share, parallel = group.gpu_memory_utilization, group.tensor_parallel_size
     share_gib = share * gpu if gpu is not None else None
     parts = sizes.engine_memory(shape, group, dtype, share_gib, parallel, bits)

@@ -141,7 +141,7 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
         table.add_column(column, justify="right" if table.columns else "left")
     solvers = sorted({name for entry in accuracy.values() for name in entry.get("by_solver", {})})
     for name in solvers:
-        table.add_column(Text(f"solver {name}"), justify="right")
+        table.add_column(Text(name), justify="right")
     for kind, name in KINDS.items():
         if kind in accuracy:
             entry = accuracy[kind]
@@ -157,7 +157,7 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
 
 
 def _of_solver(entry: dict[str, Any] | None) -> str:
-    return "" if entry is None else f"{entry['mean']:.3f} of {entry['problems']}"
+    return "" if entry is None else f"{entry['mean']:.2f} of {entry['problems']}"
 
 
 def fine_tuning_table(report: dict[str, Any]) -> Table | None:
