@@ -22,7 +22,7 @@ def check_models(config: Config) -> None:
         return
     key, path = "model.path" if config.start_from is None else "start_from", config.decomposer_path
     _check_name(key, path)
-    for role, frozen in (("solver", config.solver), ("verifier", config.verifier)):
+    for role, frozen in config.frozen.items():
         if isinstance(frozen, VllmSolver):
             _check_name(f"{role}.path", model_path(frozen.path))
     if "sft" in config.stages and not _has_end_token(path):

@@ -17,14 +17,16 @@ if TYPE_CHECKING:
 RETRIES = 1
 
 
-def check_solver(config: Config) -> Usage:
-    """Return what the question took the solver, nothing where no server is to be asked; a verifier is asked too. Raises
-    ConfigError, in one line with the key to change. On a cluster that is joined, the actors ask: the key and the way to
-    the server are there."""
+def check_solver(config: Config) -> dict[str, Usage]:
+    """Return what the question took each solver, by its dotted key, nothing where no server is to be asked; a verifier
+    is asked too. Raises ConfigError, in one line with the key to change. On a cluster that is joined, the actors ask:
+    the key and the way to the server are there."""
     if config.cluster.address is not None or config.rollout.replay:
-        return Usage()
+        return {}
     _check("verifier", config.verifier, config.seed)
-    return _check("solver", config.solver if config.policy.asks_frozen_solver else None, config.seed)
+    if not config.policy.asks_frozen_solver:
+        return {}
+    return {role: _check(role, solver, config.seed) for role, solver in config.solvers.items()}
 
 
 def _check(role: str, settings: Any, seed: int) -> Usage:

@@ -12,7 +12,7 @@ from conf.schema.keys import unknown_key
 from conf.schema.override_text import override as override_of
 from conf.schema.places import CONF
 from conf.schema.solver import backend_of
-from conf.schema.validate import SECRETS, validate
+from conf.schema.validate import is_secret, validate
 from launch.options import SEARCHED, check_options, with_own_folders
 
 MULTIRUN = {"-m", "--multirun"}
@@ -61,13 +61,16 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
         options = [text for text in overrides if text.startswith(SEARCHED) or _is_choice(text)]
         group = "verifier" if "'verifier." in str(error) else "solver"
         chosen: Any = OmegaConf.to_container(hydra_compose("config", overrides=options))
-        raise ConfigError(_one_line(error, backend_of(chosen.get(group)))) from None
+        mixed = re.search(r"'solver\.mixture\.(\w+)", str(error))
+        mixture = chosen["solver"].get("mixture", {}) if mixed else {}
+        own = backend_of(mixture.get(mixed[1])) if mixed else ""
+        raise ConfigError(_one_line(error, backend_of(chosen.get(group)), own)) from None
     return values
 
 
 def _is_choice(text: str, *groups: str) -> bool:
     """Return whether an override chooses the option of a group: of any, or of one of these."""
-    key = text.lstrip("+").partition("=")[0]
+    key = text.lstrip("+").partition("=")[0].partition("@")[0]
     return key in groups if groups else (CONF / key).is_dir()
 
 
@@ -123,7 +126,7 @@ def _unreadable(text: str) -> str:
     """Say in one line of an override, or of a secret key alone, that it must be quoted to be read as one text."""
     key, _, value = text.partition("=")
     name = key.lstrip("+~")
-    if name in SECRETS:
+    if is_secret(name):
         hint = shlex.quote(f"{key}='...'")
         return f"{name}: Hydra cannot read the value, which is not repeated here; it must be one text in quotes: {hint}"
     return (
@@ -132,17 +135,17 @@ def _unreadable(text: str) -> str:
     )
 
 
-def _one_line(error: Exception, backend: str) -> str:
+def _one_line(error: Exception, backend: str, mixed: str = "") -> str:
     text = re.sub(r"\s+", " ", str(error)).strip()
     missing = re.search(r"(?:Could not override|Could not delete from config\.) '([^']+)'", text)
     if missing and not missing[1].startswith("hydra."):
-        return unknown_key(missing[1], backend)
+        return unknown_key(missing[1], backend, mixed)
     twice = re.match(r"(\w+) appears more than once in the final defaults list|Multiple values for (\w+)\.", text)
     if twice:
         group = twice[1] or twice[2]
         return f"{group}: has its option already; allowed: {group}=OPTION, without +"
     unresolved = re.search(r"full_key: (\S+)", text)
-    if unresolved and unresolved[1] in SECRETS:
+    if unresolved and is_secret(unresolved[1]):
         return _unreadable(unresolved[1])
     mandatory = re.search(r"Missing mandatory value: (?:.*full_key: )?(\S+)", text)
     return f"{mandatory[1]}: missing; it must be given" if mandatory else text

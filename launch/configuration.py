@@ -17,7 +17,7 @@ from conf.schema.config import Config
 from conf.schema.keys import group_in, keys
 from conf.schema.own_parts import FORM, PartName
 from conf.schema.places import CHECKOUT, CONF, ROOT
-from conf.schema.solver import BACKENDS, OWN
+from conf.schema.solver import BACKENDS, OWN, Weighted
 from launch.compose import compose
 
 PAGE = ROOT / "docs" / "configuration.md"
@@ -29,7 +29,7 @@ no file of `conf/` sets has the schema's default; a key without one must be give
 """
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 # The option of each backend whose values stand in its table.
-SOLVERS = {"vllm": "tiny", "openai": "openai", "program": "program", OWN: "own"}
+SOLVERS = {"vllm": "tiny", "openai": "openai", "program": "program", OWN: "own", "mixture": "mixture"}
 
 
 def page() -> str:
@@ -48,6 +48,8 @@ def page() -> str:
                 values = yaml.safe_load((CONF / "solver" / f"{SOLVERS[backend]}.yaml").read_text())
                 table = _table("solver", schema.model_fields, values, markers)
                 parts += [f"### `solver.backend: {backend}`", _text(schema), table]
+            weight = _table("solver.mixture", Weighted.model_fields, {}, markers)
+            parts += ["### `solver.mixture.NAME`", f"{_text(Weighted)} The others are above.", weight]
         elif name == "verifier":
             said = "Whoever judges the replies to sub-questions, or null. Its keys are those of `solver`."
             parts += ["## `verifier`", said, _options("verifier")]
@@ -126,7 +128,7 @@ def _type(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in arguments)
     if origin in (Union, types.UnionType):
-        return " or ".join(_type(argument) for argument in arguments)
+        return " or ".join(dict.fromkeys(_type(argument) for argument in arguments))
     if origin in (list, tuple):
         return f"list of {_type(arguments[0])}"
     if origin is dict:

@@ -85,11 +85,12 @@ def _execute(config: Config, overrides: list[str]) -> int:
 
 def check_budget(folder: Path, config: Config) -> None:
     """Raise ConfigError if the run of a folder has spent its solver's budget: even the evaluation would cost more."""
-    from trainer.workers.solver_account import SolverAccount, account_line, read_account
+    from trainer.workers.solver_account import SolverAccount, account_line, read_accounts
 
-    usage = read_account(folder / "logs")
-    if usage is not None and (more := SolverAccount(config, folder / "logs", usage).larger_budget()):
-        keys, spent = " and ".join(text.partition("=")[0] for text in more), account_line(usage, config).split("  ")[1]
+    account = SolverAccount(config, folder / "logs", read_accounts(folder / "logs", config))
+    if more := account.larger_budget():
+        keys = " and ".join(text.partition("=")[0] for text in more)
+        spent = account_line(account.usage, config).split("  ")[1]
         raise ConfigError(f"{keys}: spent by the run in '{folder}' ({spent}); to go on: {' '.join(more)}")
 
 

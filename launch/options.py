@@ -62,6 +62,7 @@ def check_options(overrides: list[str]) -> None:
     folders = [CONF, *search_folders(overrides)]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
+        key = key.partition("@")[0]  # an option may be put elsewhere, as in a mixture of solvers
         # Hydra's own groups have options of its own.
         if (CONF / key).is_dir() and not key.startswith("hydra") and value != "" and "(" not in value:
             files = {path.stem: path for place in folders for path in sorted((place / key).glob("*.yaml"))}

@@ -12,7 +12,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.model import GEMMA, looks_local, model_path
 from conf.schema.places import CONF
-from conf.schema.validate import SECRETS, validate
+from conf.schema.validate import is_secret, validate
 from launch.compose import compose
 from launch.options import SEARCHED, with_own_folders
 
@@ -64,7 +64,7 @@ def _read(overrides: list[str]) -> Any:
             read = OmegaConf.merge(read, OmegaConf.from_dotlist([text]))
         except yaml.YAMLError:
             key, _, value = text.partition("=")
-            shown = "the value" if key in SECRETS else repr(value)
+            shown = "the value" if is_secret(key) else repr(value)
             raise ConfigError(f"{key}: {shown} cannot be read; a text must be quoted: \"{key}='...'\"") from None
     return read
 

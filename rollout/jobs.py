@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import random
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from conf.schema.config import Config
+from conf.schema.solver import MixtureSolver
 from rollout.records import Episode, PackedEpisode, Problem
 
 # The outcome of a job that was not begun, since the solver's budget is spent.
@@ -35,7 +37,7 @@ class Job:
     policy's; ``seed`` comes from run seed, problem id and epoch. ``lane`` is whose it is, where several hand in jobs
     side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency. ``config``:
     prompts, limits and strategy are read there for this episode, instead of in the worker's own; the engine stays what
-    it is."""
+    it is. ``solver``: the name of the mixture's solver that answers; None: as ``solver_of`` says."""
 
     id: int
     problem: Problem
@@ -47,6 +49,7 @@ class Job:
     lane: int = 0
     ahead: bool = False
     config: Config | None = None
+    solver: str | None = None
 
     @property
     def key(self) -> JobKey:
@@ -76,6 +79,21 @@ def sampling_seed(run_seed: int, problem_id: str, epoch: int, sample: int = 0) -
     """Return the seed of one sampling request; ``sample`` counts those of a group."""
     text = f"{run_seed} {problem_id} {epoch}" + (f" {sample}" if sample else "")
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def drawn_solver(config: Config, seed: int) -> str | None:
+    """Return the name of the mixture's solver that a seed draws, each as often as its weight says, whatever the order
+    of the keys; None where there is one solver."""
+    if not isinstance(config.solver, MixtureSolver):
+        return None
+    weights = {name: config.solver.mixture[name].weight for name in sorted(config.solver.mixture)}
+    return random.Random(f"solver {seed}").choices(list(weights), list(weights.values()))[0]
+
+
+def solver_of(config: Config, job: Job) -> str | None:
+    """Return the name of the mixture's solver that answers a job's episode; None where there is one solver. A job that
+    names none has that of its problem, so that every evaluation compares the same solvers."""
+    return job.solver or drawn_solver(config, sampling_seed(config.seed, job.problem.id, 0))
 
 
 def call_seed(seed: int, number: int) -> int:

@@ -214,7 +214,8 @@ class Episode:
     ``closed`` if their majority answered it, None where there is no gate. ``draws`` are the solver's independent
     attempts, of the gate or of self-consistency. ``note`` says what the strategy did that the rest does not show.
     ``calls`` are the policy's, in the order spoken; ``concepts`` is what a decomposer said that the question needs.
-    ``refused`` are the turns whose sub-question the verifier had written again; they are not in ``turns``.
+    ``refused`` are the turns whose sub-question the verifier had written again; they are not in ``turns``. ``solver``
+    is the name of the mixture's solver that answered, None where there is one solver.
 
     Tokens are counted by role, whoever plays it: generated ones, and of solver and verifier those read as well
     (``..._prompt_tokens``). ``policy_tokens`` are those of all policy calls. Replies that were not waited for are in
@@ -242,6 +243,7 @@ class Episode:
     decomposer_tokens: Count = 0
     verifier_tokens: Count = 0
     verifier_prompt_tokens: Count = 0
+    solver: OptionalText = None
 
     @property
     def subquestions(self) -> list[str]:
@@ -270,6 +272,7 @@ class Episode:
             self.solver_tokens,
             (min(versions), max(versions)) if versions else (),
             len(self.calls),
+            self.solver,
         )
 
     def packed(self) -> PackedEpisode:
@@ -293,7 +296,7 @@ class Episode:
 class EpisodeFacts:
     """What the controller needs to know of an episode. ``invalid`` is the decomposition's, ``subquestions`` its number
     of them (None if there is no decomposition). ``policy_tokens`` are those of all ``calls``; ``versions`` are the
-    oldest and the newest that sampled one of them."""
+    oldest and the newest that sampled one of them. ``solver`` is the episode's."""
 
     outcome: str
     invalid: str | None
@@ -302,6 +305,7 @@ class EpisodeFacts:
     solver_tokens: int
     versions: tuple[int, int] | tuple[()]
     calls: int = 0
+    solver: str | None = None
 
 
 @dataclass(frozen=True)

@@ -94,6 +94,7 @@ def _heading(number: int, row: Row, episode: Episode) -> str:
         f"line {number}",
         episode.problem.id,
         episode.strategy,
+        episode.solver and f"solver {episode.solver}",
         row["split"],
         None if row["step"] is None else f"step {row['step']}",
         f"weight version {'-'.join(dict.fromkeys(str(version) for version in versions))}",

@@ -26,11 +26,11 @@ from rollout.engine.vllm_arguments import policy_engine
 from rollout.engine.vllm_engine import Engine, EngineError
 from rollout.engine.weight_update import Bucket, Gap, Loaded, Update, WeightMismatch, bucket_tensors, check, merged
 from rollout.episode.prompts import Prompts
-from rollout.jobs import BUDGET, Job, NotReady, Outcome
+from rollout.jobs import BUDGET, Job, NotReady, Outcome, solver_of
 from rollout.records import Episode
 from rollout.run_episode import run_episode
 from rollout.solvers.base import SolverUnavailable
-from rollout.solvers.pool import WINDOW_S, SolverClient
+from rollout.solvers.pool import WINDOW_S, SolverClient, split_pool
 
 _LOG = logging.getLogger(__name__)
 
@@ -70,8 +70,10 @@ class RolloutWorker:
         self.config = config
         self.engine = Engine(policy_engine(config))
         self.engine.start()
-        Prompts.of(config)  # so that a chat format is read, or refused, before the first episode
-        self._solver: SolverClient | None = None
+        for name in config.solver_names:
+            Prompts.of(config.of_solver(name))  # so that a chat format is read, or refused, before the first episode
+        # By name: one in all, or those of a mixture.
+        self._solvers: dict[str | None, SolverClient] = {}
         self._limit: asyncio.Semaphore | None = None
         self._progress: _Progress | None = None
         self._base: dict[str, torch.Tensor] = {}
@@ -80,7 +82,10 @@ class RolloutWorker:
     async def ready(self, solvers: list[Any], verifiers: Sequence[Any] = ()) -> int:
         """Take up the pools of solvers and verifiers, with nothing submitted: what was before runs to its end and is
         not handed out. Returns, once the engine is loaded, the process id."""
-        self._solver = _client(solvers, self.config.solver)
+        self._solvers = {
+            name: _client(actors, self.config.of_solver(name).solver)
+            for name, actors in split_pool(self.config, solvers).items()
+        }
         self._verifier = _client(verifiers, self.config.verifier) if verifiers else None
         self._limit = asyncio.Semaphore(self.config.rollout.concurrency)
         self._progress = _Progress()
@@ -202,16 +207,19 @@ class RolloutWorker:
 
     async def _run(self, job: Job, done: asyncio.Queue[Outcome]) -> None:
         assert self._limit is not None
-        assert self._solver is not None
+        name = solver_of(self.config, job)
+        solver = self._solvers[name]
         async with nullcontext() if job.ahead else self._limit:
             if self._progress is None or done is not self._progress.done:
                 return
-            if self._solver.spent or (self._verifier is not None and self._verifier.spent):
-                done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET)))
+            if solver.spent or (self._verifier is not None and self._verifier.spent):
+                done.put_nowait(Outcome(job, Episode(job.problem, job.strategy, outcome=BUDGET, solver=name)))
                 return
             try:
                 with ending_with_the_engine():
-                    episode = await run_episode(job, self.engine, self._solver, self.config, self._verifier)
+                    config = self.config.of_solver(name)
+                    episode = await run_episode(job, self.engine, solver, config, self._verifier)
+                episode.solver = name
             except SolverUnavailable as error:  # its own log has more
                 _LOG.warning("problem %s has no reply: %s", job.problem.id, error)
                 done.put_nowait(Outcome(job, None, f"{type(error).__name__}: {error}", no_reply=True))

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,14 +61,14 @@ class Run:
 
     def __init__(
         self, config: Config, folder: Path, console: Console, overrides: list[str], mirror: Mirror | None = None,
-        asked: Usage | None = None,
+        asked: Usage | dict[str, Usage] | None = None,
     ) -> None:  # fmt: skip
         self.config, self.folder, self.mirror = config, folder, mirror
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
         check_held_out(config, self.source)
         self.seconds: dict[str, float] = {}
-        self.account = SolverAccount(config, folder / "logs", asked or Usage())
+        self.account = SolverAccount(config, folder / "logs", asked or {})
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
@@ -93,7 +92,7 @@ class Run:
         tracker: Tracker | None = None
         try:
             wandb_id = self._resume() if resumed else None
-            self.summary |= self.account.summary(self.account.open())
+            self.summary |= self.account.begin()
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
@@ -211,7 +210,7 @@ class Run:
             return None
         self.seconds.update(before["summary"]["seconds"])
         self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
-        self.account.saved = Usage(**before["solver"])
+        self.account.restore(before)
         return str(before["wandb_id"]) if before["wandb_id"] else None
 
     def _say(self, text: str | Text) -> None:
@@ -257,7 +256,8 @@ class Run:
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
         finally:
-            self.summary |= self.account.summary(await self.account.close(pipeline))
+            await self.account.close(pipeline)
+            self.summary |= self.account.summary()
             await pipeline.stop()
             self.summary["resident_gib"] = round(max(self.summary.get("resident_gib", 0.0), resident_gib()), 2)
         self._keep_evaluation(tracker)
@@ -273,8 +273,8 @@ class Run:
     async def _out_of_budget(self, view: View, pipeline: Pipeline) -> None:
         """Say how a run ends whose solver's budget is spent: what was done is kept, what needs the solver is not
         begun."""
-        usage = await self.account.ask(pipeline)
-        self.summary |= {"status": "out_of_budget"} | self.account.summary(usage)
+        await self.account.ask(pipeline)
+        self.summary |= {"status": "out_of_budget"} | self.account.summary()
         view.finish(done=False)
         view.say(f"{self.account.spent_line()}: stopped after {self.summary['steps']} learner steps")
 
@@ -312,7 +312,7 @@ class Run:
         """Return what a checkpoint keeps of the run itself."""
         return {
             "summary": self.summary,
-            "solver": asdict(await self.account.ask(pipeline)),
+            **await self.account.state(pipeline),
             "wandb_id": tracker.wandb_id,
             "config": self.config.model_dump(mode="json"),
         }
@@ -327,7 +327,7 @@ class Run:
                 metrics["system/resident_gib"] = gib = await asyncio.to_thread(resident_gib)
                 self.summary["resident_gib"] = max(self.summary.get("resident_gib", 0.0), gib)
             usage = await self.account.ask(pipeline)
-            self.summary |= self.account.summary(usage)
+            self.summary |= self.account.summary()
             metrics |= solver_metrics(usage, self.account.verifier())
             metrics["system/learner_restarts"] = self.summary["learner_restarts"]
             tracker.step(step, metrics, batch)

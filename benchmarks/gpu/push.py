@@ -41,6 +41,8 @@ def measure(task: Task) -> None:
         task.case("NCCL", run_case, "nccl", task.scratch, repeats)
     else:
         task.add("NCCL", {"skipped": f"needs two GPUs, {count} here"})
+    if count == 1:
+        task.case("IPC", run_case, "ipc", task.scratch, repeats)
 
 
 def overrides(transport: str, count: int) -> list[str]:

@@ -21,7 +21,7 @@ from conf.schema.rewards import Rewards
 from conf.schema.rollout import Rollout
 from conf.schema.rules import RULES
 from conf.schema.run import Controller, Evaluation, Tracking
-from conf.schema.solver import Solver
+from conf.schema.solver import MixtureSolver, SingleSolver, Solver, solver_role
 from conf.schema.strategy import Strategy
 
 
@@ -43,7 +43,7 @@ class Config(Group):
     model: Model
     solver: Solver
     policy: Policy = Field(default_factory=lambda: Policy.model_validate({}))
-    verifier: Solver | None = None
+    verifier: SingleSolver | None = None
     data: Data
     strategy: Strategy
     rewards: Rewards
@@ -66,6 +66,34 @@ class Config(Group):
     def policy_dtype(self) -> str:
         """The type of numbers of the policy's engines."""
         return self.model.dtype or self.learner.dtype
+
+    @property
+    def mixture(self) -> tuple[str, ...]:
+        """The names of a mixture's solvers; empty where there is one solver."""
+        return tuple(self.solver.mixture) if isinstance(self.solver, MixtureSolver) else ()
+
+    @property
+    def solver_names(self) -> tuple[str | None, ...]:
+        """The names by which episodes know their solvers: those of a mixture, or None for the only one."""
+        return self.mixture or (None,)
+
+    @property
+    def solvers(self) -> dict[str, SingleSolver]:
+        """The frozen solvers by dotted key: ``solver``, or those of a mixture."""
+        if not isinstance(self.solver, MixtureSolver):
+            return {"solver": self.solver}
+        return {solver_role(name): one for name, one in self.solver.mixture.items()}
+
+    @property
+    def frozen(self) -> dict[str, SingleSolver]:
+        """The frozen backends by dotted key: the solvers, and the verifier if there is one."""
+        return self.solvers | ({} if self.verifier is None else {"verifier": self.verifier})
+
+    def of_solver(self, name: str | None) -> Config:
+        """Return the configuration with the one solver of this name from the mixture; itself for None."""
+        if name is None or not isinstance(self.solver, MixtureSolver):
+            return self
+        return self.model_copy(update={"solver": self.solver.mixture[name]})
 
     @field_validator("run_dir")
     @classmethod

@@ -10,8 +10,10 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from conf.schema.base import Group, Marker, OneOf
 from conf.schema.config import Config
-from conf.schema.solver import BACKENDS
+from conf.schema.solver import BACKENDS, SINGLE
 
+# The key below which a mixture's solvers are, by name.
+MIXTURE = ["solver", "mixture"]
 # At most so many known keys are offered for an unknown one.
 SUGGESTED = 3
 
@@ -41,6 +43,16 @@ def marked(*markers: Marker) -> list[Key]:
     return [key for key in keys() if key.markers.intersection(markers)]
 
 
+def is_marked(name: str, marker: Marker) -> bool:
+    """Return whether a dotted key, without ``*``, has a marker."""
+    parts = name.split(".")
+    patterns = (key.name.split(".") for key in marked(marker))
+    return any(
+        len(pattern) == len(parts) and all(own in ("*", part) for own, part in zip(pattern, parts, strict=True))
+        for pattern in patterns
+    )
+
+
 def entries(values: Any, name: str, at: str = "") -> Iterator[tuple[str, Any]]:
     """Yield what a key stands for in a dumped configuration: each dotted name, without ``*``, and its value."""
     if not name:
@@ -53,9 +65,9 @@ def entries(values: Any, name: str, at: str = "") -> Iterator[tuple[str, Any]]:
             yield from entries(value, rest, f"{at}.{own}" if at else str(own))
 
 
-def unknown_key(key: str, backend: str) -> str:
+def unknown_key(key: str, backend: str, mixed: str = "") -> str:
     """Say in one line what is allowed in place of a dotted key that a configuration with a solver of this backend does
-    not have; names that are near come first."""
+    not have; names that are near come first. ``mixed`` is the backend of the mixture's solver that the key is of."""
     at: Any = Config
     parts = key.split(".")
     for place, part in enumerate(parts):
@@ -66,6 +78,8 @@ def unknown_key(key: str, backend: str) -> str:
         at = below.get(part, below.get("*"))
         if place == 0 and part in ("solver", "verifier"):
             at = BACKENDS.get(backend, at)
+        elif place == 2 and parts[:2] == MIXTURE and mixed in SINGLE:
+            at = next(one for one in members(at) if issubclass(one, SINGLE[mixed]))
     return f"{key}: not in this configuration; allowed: +{key}=VALUE, which adds it"
 
 
@@ -93,10 +107,12 @@ def _near_keys(parts: list[str], place: int, below: list[str]) -> list[str]:
 
 def _other_backends(parts: list[str], place: int) -> str:
     """Return, in brackets, the backends whose solver has a key that this one's has not; nothing for other keys."""
-    if parts[0] not in ("solver", "verifier") or place != 1:
+    group = parts[:place]
+    if group not in (["solver"], ["verifier"]) and (group[:2] != MIXTURE or place != 3):
         return ""
-    having = [name for name, schema in BACKENDS.items() if parts[1] in schema.model_fields]
-    return f" (a key of {parts[0]}.backend {', '.join(having)})" if having else ""
+    choice = BACKENDS if group == ["solver"] else SINGLE
+    having = [name for name, schema in choice.items() if parts[place] in schema.model_fields]
+    return f" (a key of {'.'.join(group)}.backend {', '.join(having)})" if having else ""
 
 
 def members(annotation: Any) -> list[Any]:

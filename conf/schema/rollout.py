@@ -13,8 +13,9 @@ from conf.schema.engine import InferenceEngine
 class Weights(Group):
     """The transport of new weights to the rollout workers; docs/weights.md."""
 
-    transport: Literal["object_store", "nccl"] = "object_store"
-    """The way of new weights to the rollout workers: Ray's object store, or NCCL from GPU to GPU."""
+    transport: Literal["object_store", "nccl", "ipc", "auto"] = "object_store"
+    """The way of new weights to the rollout workers: Ray's object store, NCCL from GPU to GPU, memory of a shared GPU
+    (`ipc`), or the quickest of these that the layout allows."""
     bucket_mib: float = Field(64.0, gt=0)
     """Size of the pieces in which they travel."""
     adapter_only: bool = True

@@ -53,29 +53,58 @@ def verify_reads_whole_tensors(config: Config) -> None:
         raise ValueError(f"rollout.weights.verify: true reads whole tensors back; allowed: {allowed}")
 
 
-def nccl_has_what_it_needs(config: Config) -> None:
-    """Refuse nccl without a GPU on either side, for adapters alone, and between two types of numbers."""
+def transport_has_what_it_needs(config: Config) -> None:
+    """Refuse a transport from GPU to GPU without its GPUs, for adapters alone, and between two types of numbers."""
+    transport = config.rollout.weights.transport
+    if transport in DIRECT and (missing := lacks(config, transport)) is not None:
+        raise ValueError(missing)
+
+
+# The transports from GPU to GPU, the quickest first.
+DIRECT = ("ipc", "nccl")
+
+
+def weight_transport(config: Config) -> tuple[str, str]:
+    """Return the transport of new weights, and in words why it is this one."""
+    configured = config.rollout.weights.transport
+    if configured != "auto":
+        return configured, "as configured"
+    if lacks(config, "ipc") is None:
+        return "ipc", "each rollout worker shares the GPU of a learner rank"
+    missing = lacks(config, "nccl")
+    return ("nccl", "learner and rollout workers have GPUs of their own") if missing is None else (
+        "object_store", missing.partition("; ")[0]
+    )  # fmt: skip
+
+
+def lacks(config: Config, transport: str) -> str | None:
+    """Say in one line what a transport from GPU to GPU lacks in this configuration; None if nothing."""
     weights, key = config.rollout.weights, "rollout.weights"
-    if weights.transport != "nccl":
-        return
-    gpus = (config.rollout.gpus, config.learner.gpus_per_rank)
-    if min(gpus) < 1:
-        raise ValueError(
+    gpus, ranks = config.rollout.gpus, config.learner.gpus_per_rank
+    if transport == "nccl" and min(gpus, ranks) < 1:
+        return (
             f"{key}.transport: 'nccl' needs a GPU of its own on either side (rollout.gpus and "
-            f"learner.gpus_per_rank at least 1, found {gpus[0]:g} and {gpus[1]:g}); allowed without: object_store"
+            f"learner.gpus_per_rank at least 1, found {gpus:g} and {ranks:g}); allowed without: object_store"
+        )
+    if transport == "ipc" and not ("rollout" in config.cluster.beside and min(gpus, ranks) > 0 and gpus + ranks <= 1):
+        return (
+            f"{key}.transport: 'ipc' needs rollout workers on the learner's GPUs (cluster.beside: [rollout], and "
+            f"rollout.gpus and learner.gpus_per_rank at most 1 together, found {gpus:g} and {ranks:g}); allowed "
+            "without: nccl, object_store"
         )
     if config.model.lora is not None and weights.adapter_only:
-        raise ValueError(f"{key}.adapter_only: true is for object_store; allowed with transport nccl: false")
+        return f"{key}.adapter_only: true is for object_store; allowed with transport {transport}: false"
     if config.policy_dtype != config.learner.dtype:
-        raise ValueError(
-            f"{key}.transport: 'nccl' sends weights as they are, and model.dtype is {config.policy_dtype} where "
+        return (
+            f"{key}.transport: '{transport}' sends weights as they are, and model.dtype is {config.policy_dtype} where "
             f"learner.dtype is {config.learner.dtype}; allowed: the same, or object_store"
         )
+    return None
 
 
 def engines(config: Config) -> dict[str, InferenceEngine]:
-    """Return the groups that have engines of our own, by role."""
-    groups = {"rollout": config.rollout, "solver": config.solver, "verifier": config.verifier}
+    """Return the groups that have engines of our own, by dotted key."""
+    groups = {"rollout": config.rollout, **config.frozen}
     return {name: group for name, group in groups.items() if isinstance(group, InferenceEngine)}
 
 
@@ -112,7 +141,7 @@ def _on_one_gpu(config: Config) -> Iterator[dict[str, int]]:
     """Yield how many engines of each role may come to lie on one GPU, by what they reserve of it: those beside a
     learner rank, or the others that reserve a part of one."""
     parts = {name: group for name, group in engines(config).items() if 0 < group.gpus < 1}
-    beside: dict[str, int] = dict.fromkeys((name for name in config.cluster.beside if name in parts), 1)
+    beside = {name: 1 for name in parts if name.partition(".")[0] in config.cluster.beside}
     apart = [name for name in parts if name not in beside]
     most = [min(parts[name].workers, int(1 / parts[name].gpus + 1e-9)) for name in apart]
     choices = product(*(range(count + 1) for count in most))
@@ -131,17 +160,20 @@ def some_reward_counts(config: Config) -> None:
 
 def each_neighbour_has_a_rank(config: Config) -> None:
     """Refuse more workers beside learner ranks than there are ranks, and workers that are larger than a GPU."""
-    for role in config.cluster.beside:
-        count = getattr(getattr(config, role), "workers", 1)
-        if (gpus := getattr(getattr(config, role), "gpus", 0)) > 1:
+    neighbours = {"rollout": config.rollout, **config.solvers}
+    for name, group in neighbours.items():
+        role = name.partition(".")[0]
+        if role not in config.cluster.beside:
+            continue
+        if (gpus := getattr(group, "gpus", 0)) > 1:
             raise ValueError(
                 f"cluster.beside: '{role}' has engines over {gpus:g} GPUs each, which cannot share one of the "
-                f"learner's; allowed with it: {role}.gpus up to 1"
+                f"learner's; allowed with it: {name}.gpus up to 1"
             )
-        if count > config.learner.ranks:
+        if (count := getattr(group, "workers", 1)) > config.learner.ranks:
             raise ValueError(
                 f"cluster.beside: '{role}' has {count} workers, of which each needs a learner rank to lie beside; "
-                f"allowed with it: {role}.workers up to learner.ranks ({config.learner.ranks})"
+                f"allowed with it: {name}.workers up to learner.ranks ({config.learner.ranks})"
             )
 
 
@@ -200,10 +232,11 @@ def other_roles_learn_from_the_data(config: Config) -> None:
 def frozen_decomposer_has_its_material(config: Config) -> None:
     """Refuse a program as the model that decomposes."""
     policy = config.policy
-    if policy.plays == "solver" and policy.decomposer == "solver" and config.solver.backend == "program":
+    programs = [name for name, solver in config.solvers.items() if solver.backend == "program"]
+    if policy.plays == "solver" and policy.decomposer == "solver" and programs:
         raise ValueError(
-            "policy.decomposer: 'solver' has the model of the group solver write sub-questions, and solver.backend "
-            "'program' writes none; allowed with it: gold"
+            f"policy.decomposer: 'solver' has the model of the group solver write sub-questions, and "
+            f"{programs[0]}.backend 'program' writes none; allowed with it: gold"
         )
 
 
@@ -258,7 +291,7 @@ def target_is_within_the_bound(config: Config) -> None:
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
-    verify_reads_whole_tensors, engines_use_their_gpus, nccl_has_what_it_needs, some_reward_counts,
+    verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
     each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
     ppo_has_a_decomposer, fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data,
     frozen_decomposer_has_its_material,

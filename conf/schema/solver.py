@@ -187,7 +187,7 @@ class OwnSolver(ModelSolver):
 
 
 OWN = "package.module:class"
-BACKENDS: dict[str, type[Group]] = {
+SINGLE: dict[str, type[Group]] = {
     "vllm": VllmSolver, "openai": OpenAISolver, "program": ProgramSolver, OWN: OwnSolver,
 }  # fmt: skip
 
@@ -198,10 +198,83 @@ def backend_of(group: Any) -> str:
     return OWN if is_own(name) else name
 
 
-Solver = Annotated[
+SingleSolver = Annotated[
     Annotated[VllmSolver, Tag("vllm")]
     | Annotated[OpenAISolver, Tag("openai")]
     | Annotated[ProgramSolver, Tag("program")]
     | Annotated[OwnSolver, Tag(OWN)],
     Discriminator(backend_of),
 ]
+
+
+class Weighted(Group):
+    """What each solver of a mixture has beside the keys of its backend."""
+
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Its share of the problems, relative to the weights of the others."""
+
+
+class WeightedVllm(Weighted, VllmSolver):
+    """A model on engines of our own, in a mixture."""
+
+
+class WeightedOpenAI(Weighted, OpenAISolver):
+    """A model behind a server, in a mixture."""
+
+
+class WeightedProgram(Weighted, ProgramSolver):
+    """Rules in Python, in a mixture."""
+
+
+class WeightedOwn(Weighted, OwnSolver):
+    """A backend of the user's own, in a mixture."""
+
+
+class MixtureSolver(Group):
+    """Several solvers at once. All episodes of a problem's group are answered by the same one, drawn by weight from the
+    group's seed."""
+
+    backend: Literal["mixture"]
+    """What answers: one of several solvers."""
+    mixture: dict[
+        str,
+        Annotated[
+            Annotated[WeightedVllm, Tag("vllm")]
+            | Annotated[WeightedOpenAI, Tag("openai")]
+            | Annotated[WeightedProgram, Tag("program")]
+            | Annotated[WeightedOwn, Tag(OWN)],
+            Discriminator(backend_of),
+        ],
+    ] = Field(min_length=2)
+    """The solvers by name, each with the keys of its backend and its weight."""
+
+    @field_validator("mixture")
+    @classmethod
+    def _named(cls, value: dict[str, Weighted]) -> dict[str, Weighted]:
+        for name in value:
+            if not re.fullmatch(r"\w+", name, re.ASCII):
+                raise ValueError(f"name {name!r} becomes part of a file's; allowed: letters, digits and _")
+        return value
+
+
+BACKENDS: dict[str, type[Group]] = SINGLE | {"mixture": MixtureSolver}
+
+Solver = Annotated[
+    Annotated[VllmSolver, Tag("vllm")]
+    | Annotated[OpenAISolver, Tag("openai")]
+    | Annotated[ProgramSolver, Tag("program")]
+    | Annotated[OwnSolver, Tag(OWN)]
+    | Annotated[MixtureSolver, Tag("mixture")],
+    Discriminator(backend_of),
+]
+
+
+def actor_count(solver: Group) -> int:
+    """Return the number of a solver's actors. A server's account has one holder, or its limits would not hold; a
+    program takes next to no time."""
+    return solver.workers if isinstance(solver, VllmSolver | OwnSolver) else 1
+
+
+def solver_role(name: str | None) -> str:
+    """Return the dotted key, by which its actors are called too, of a mixture's solver, or of the only one (None)."""
+    return "solver" if name is None else f"solver.mixture.{name}"

@@ -12,14 +12,17 @@ from pydantic import ValidationError
 from conf.schema.base import SECRET, ConfigError
 from conf.schema.config import Config
 from conf.schema.data import GET_DATA
-from conf.schema.keys import did_you_mean, marked, unknown_key
+from conf.schema.keys import MIXTURE, did_you_mean, is_marked, unknown_key
 from conf.schema.model import check_model
 from conf.schema.rewards import PARTS
-from conf.schema.solver import BACKENDS, VllmSolver
+from conf.schema.solver import BACKENDS, SINGLE, VllmSolver
 
 OWN_FILE = "allowed: a file with one problem a line, as JSON (docs/data.md)"
-# What somebody put here by mistake is not repeated on the screen.
-SECRETS = frozenset(key.name for key in marked(SECRET))
+
+
+def is_secret(key: str) -> bool:
+    """Return whether what somebody put at a dotted key by mistake is not to be repeated on the screen."""
+    return is_marked(key, SECRET)
 
 
 def validate(values: dict[str, Any]) -> Config:
@@ -37,7 +40,7 @@ def validate(values: dict[str, Any]) -> Config:
         if name in PARTS or not re.fullmatch(r"\w+", name):
             raise ConfigError(f"rewards.parts: the name {name!r} is not allowed: must be another than the five parts'")
     check_model("model.path", config.model.path)
-    for role, frozen in (("solver", config.solver), ("verifier", config.verifier)):
+    for role, frozen in config.frozen.items():
         if isinstance(frozen, VllmSolver):
             check_model(f"{role}.path", frozen.path)
     if config.data.source == "files" and not config.data.on_hub:
@@ -71,15 +74,16 @@ def _line(error: Any) -> str:
     message = error["msg"].removeprefix("Value error, ")
     # A map says with "[key]" that its name, not its value, is wrong.
     location = [str(part) for part in error["loc"] if part != "[key]"]
-    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        found = error["ctx"].get("tag")
-        return f"{location[0]}.backend: {found!r} is not allowed: must be one of {', '.join(BACKENDS)}"
     backend = location.pop(1) if location[0:1] in (["solver"], ["verifier"]) and len(location) > 1 else ""
+    mixed = location.pop(3) if backend == "mixture" and location[:2] == MIXTURE and len(location) > 3 else ""
     key = ".".join(location) or "configuration"
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        found, allowed = error["ctx"].get("tag"), BACKENDS if key == "solver" else SINGLE
+        return f"{key}.backend: {found!r} is not allowed: must be one of {', '.join(allowed)}"
     if error["type"] == "extra_forbidden" or (error["type"] == "literal_error" and error["loc"][-1] == "[key]"):
-        return unknown_key(key, backend)
+        return unknown_key(key, backend, mixed)
     if error["type"] == "missing":
         return f"{key}: missing; it must be given"
     value = error["input"]
-    shown = "" if isinstance(value, dict) or key in SECRETS else f" {value!r} is not allowed:"
+    shown = "" if isinstance(value, dict) or is_secret(key) else f" {value!r} is not allowed:"
     return f"{key}:{shown} {message[0].lower()}{message[1:]}"

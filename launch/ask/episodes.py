@@ -11,8 +11,8 @@ from conf.schema.strategy import UNTRAINED
 from rewards.total import fill_answers
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import policy_engine
-from rollout.episode.contracts import Reply
-from rollout.jobs import Job
+from rollout.episode.contracts import Reply, Solver
+from rollout.jobs import Job, solver_of
 from rollout.records import Episode, Problem, opened
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver, make_verifier
@@ -44,7 +44,7 @@ def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episod
     the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.
     """
     rollout = config.rollout
-    gpus = rollout.gpus or any(getattr(frozen, "gpus", 0) for frozen in (config.solver, config.verifier))
+    gpus = rollout.gpus or any(getattr(frozen, "gpus", 0) for frozen in config.frozen.values())
     here = config.cluster.address is None and not gpus and rollout.tensor_parallel_size == 1
     return _here(config, work) if here and len(work) <= FEW else _with_ray(config, work, logs)
 
@@ -55,7 +55,7 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
     try:
         if config.strategy.name not in UNTRAINED or config.policy.solves:
             engine.start()
-        solver = await _started(make_solver, config) if config.policy.asks_frozen_solver else _Nobody()
+        solvers = {name: await _solver(config.of_solver(name)) for name in config.solver_names}
         verifier = None if config.verifier is None else await _started(make_verifier, config)
     except Exception as error:
         raise StartError(reason(error)) from error
@@ -63,13 +63,19 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
     for job in work:
         try:
             async with asyncio.timeout(limit):
-                episode = await run_episode(job, engine, solver, config, verifier)
+                name = solver_of(config, job)
+                episode = await run_episode(job, engine, solvers[name], config.of_solver(name), verifier)
+                episode.solver = name
         except TimeoutError:
             raise _too_late(job, limit) from None
         except Exception as error:
             raise AskError(f"{job.problem.id}: {reason(error)}") from error
         fill_answers(episode)
         yield episode
+
+
+async def _solver(config: Config) -> Solver:
+    return await _started(make_solver, config) if config.policy.asks_frozen_solver else _Nobody()
 
 
 async def _started(make: Callable[..., Backend], config: Config) -> Backend:

@@ -26,7 +26,7 @@ from launch.doctor.checks import Finding
 if TYPE_CHECKING:
     from conf.schema.config import Config
     from conf.schema.solver import OpenAISolver as OpenAISettings
-    from conf.schema.solver import Solver
+    from conf.schema.solver import SingleSolver
 
 GIB = 2**30
 WAIT_S = 3.0
@@ -158,8 +158,9 @@ def proxies(config: Config | None) -> Finding:
             if (value := os.environ.get(name)) is not None and value.strip():
                 host, port = _place(value)
                 found[name] = (f"{host}:{port}", bool(host) and _answers(host, port))
-    roles = (config.solver, config.verifier) if config and found else ()
-    urls = [url for role in roles if (url := getattr(role, "base_url", None)) is not None]
+    urls = (
+        [url for role in config.frozen.values() if (url := getattr(role, "base_url", None))] if config and found else []
+    )
     if not urls:
         return checks.proxies(found, None, True)
     from rollout.solvers.proxies import proxy_to
@@ -221,8 +222,8 @@ def models(config: Config) -> Finding:
     from conf.schema.solver import VllmSolver
     from launch.check_models import check_models
 
-    frozen = [role for role in (config.solver, config.verifier) if isinstance(role, VllmSolver)]
-    paths = [config.decomposer_path, *(model_path(role.path) for role in frozen)]
+    paths = [config.decomposer_path]
+    paths += [model_path(role.path) for role in config.frozen.values() if isinstance(role, VllmSolver)]
     from_hub = [path for path in dict.fromkeys(paths) if not Path(path).is_dir()]
     problem = None
     try:
@@ -233,21 +234,22 @@ def models(config: Config) -> Finding:
 
 
 def solver(config: Config) -> Finding:
-    """Check that the solver's server, if it is one, answers a question."""
-    return _served("solver", config.solver)
+    """Check that the solver's server, if it is one, answers a question, or those of a mixture."""
+    return _served("solver", config.solvers)
 
 
 def verifier(config: Config) -> Finding:
     """Check the same of the verifier's."""
-    return _served("verifier", config.verifier)
+    return _served("verifier", {} if config.verifier is None else {"verifier": config.verifier})
 
 
-def _served(role: str, settings: Solver | None) -> Finding:
+def _served(name: str, roles: dict[str, SingleSolver]) -> Finding:
     from conf.schema.solver import OpenAISolver
 
-    if not isinstance(settings, OpenAISolver):
-        return checks.served(role, None, None)
-    return checks.served(role, settings.base_url, _refusal(role, settings))
+    servers = {role: one for role, one in roles.items() if isinstance(one, OpenAISolver)}
+    refused = (said for role, one in servers.items() if (said := _refusal(role, one)) is not None)
+    addresses = ", ".join(dict.fromkeys(one.base_url for one in servers.values()))
+    return checks.served(name, addresses or None, next(refused, None))
 
 
 def _refusal(role: str, settings: OpenAISettings) -> str | None:

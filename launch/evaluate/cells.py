@@ -26,10 +26,10 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
         chosen = [*common, *matrix.data[data], *matrix.solvers[solver], *matrix.strategies[strategy]]
         name = f"{data}.{solver}.{strategy}"
         plain = _composed(name, chosen)
-        if plain.policy.solves:
+        if plain.policy.solves or plain.mixture:
             raise ConfigError(
-                f"matrix cell {name}: a matrix compares decomposers over frozen solvers; allowed: "
-                "policy.plays=decomposer"
+                f"matrix cell {name}: a matrix compares decomposers over frozen solvers, one a cell; allowed: "
+                "policy.plays=decomposer, and each solver of a mixture by its own name in matrix.solvers"
             )
         untrained = plain.strategy.name in UNTRAINED
         for decomposer, value in matrix.decomposers.items():

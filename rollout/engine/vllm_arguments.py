@@ -14,6 +14,7 @@ from filelock import FileLock
 
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
+from conf.schema.rules import DIRECT, weight_transport
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class EngineSettings:
 
 def policy_engine(config: Config) -> EngineSettings:
     """Return what the policy's engines are started with."""
-    rollout = config.rollout
+    rollout, (transport, _) = config.rollout, weight_transport(config)
     return EngineSettings(
         config.decomposer_path,
         rollout,
         config.policy_dtype,
         config.seed,
         recompute=rollout.weights.in_flight == "recompute",
-        transfer="nccl" if rollout.weights.transport == "nccl" else None,
+        transfer=transport if transport in DIRECT else None,
     )
 
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
+from rollout.engine.gpu_staging import Cuda, Device, stage
 from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_arguments import (
@@ -94,6 +95,8 @@ class Engine:
         self._ids = itertools.count()
         self._engine: Any = None
         self._loader: Loader | None = None
+        # Where weights are staged for a load; None where that is no GPU of this process.
+        self._gpu: Device | None = None
         self._loading = asyncio.Lock()
         self._stepping = False
         self._held_since: float | None = None
@@ -115,6 +118,8 @@ class Engine:
                 gc.enable()
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.sizes.threads)
+        elif not self.settings.frozen and self.settings.sizes.parallel == 1:
+            self._gpu = Cuda()
         if keeps_weights(arguments):
             self._loader = self._prover(self._engine)
         self._engine.set_weight_version("0")
@@ -224,11 +229,14 @@ class Engine:
         if self._loader is not None:
             commit = self._loader.stage(weights, verify=verify)
             return lambda _: commit()
-        given = list(weights)
-        named = _with_tied_head(given)
+        given, gpu = list(weights), self._gpu
+        near = given if gpu is None else stage(given, gpu, own_gpu=self.settings.sizes.gpus >= 1)
+        named = _with_tied_head(near)
 
         def load(engine: Any) -> None:
             engine.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(named)})
+            if gpu is not None:
+                gpu.release()
             if verify:
                 loader = self._prover(engine)
                 # A head that was added is the embedding, whose places are looked at under its own name; vLLM refuses

@@ -14,6 +14,7 @@ import logging
 import os
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -21,6 +22,7 @@ from typing import Any, cast
 import ray
 
 from conf.schema.config import Config
+from conf.schema.solver import MixtureSolver, actor_count
 from rollout.actor_log import actor_log
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.json_lines import write_whole
@@ -72,13 +74,14 @@ class UsageFile:
 
 @ray.remote
 class SolverActor:
-    """One solver of the pool, or one verifier of a pool of its own: ``role`` says which."""
+    """One solver of the pool, or one verifier of a pool of its own. ``role`` is the dotted key of its settings; the
+    configuration has them under ``solver``, those of a mixture's solver too, or under ``verifier``."""
 
     def __init__(self, config: Config, index: int, log_folder: str, role: str = "solver") -> None:
         actor_log(log_folder, f"{role}-{index}")
         self.role = role
         try:
-            self.solver = make_solver(config) if role == "solver" else make_verifier(config)
+            self.solver = make_verifier(config) if role == "verifier" else make_solver(config)
         except SolverMisconfigured as error:
             raise SolverMisconfigured(for_role(str(error), role)) from None
         self.usage_file = UsageFile(Path(log_folder) / f"{role}-{index}.usage.json", self.solver.usage)
@@ -126,6 +129,15 @@ class SolverActor:
         except SolverBroken:
             traceback.print_exc()
             os._exit(1)  # Ray starts a new process and asks again
+
+
+def split_pool(config: Config, actors: Sequence[Any]) -> dict[str | None, list[Any]]:
+    """Return the solvers' actors by the name of their solver in the mixture, in whose order they were started; under
+    None where there is one solver."""
+    if not isinstance(config.solver, MixtureSolver):
+        return {None: list(actors)}
+    rest = iter(actors)
+    return {name: list(itertools.islice(rest, actor_count(one))) for name, one in config.solver.mixture.items()}
 
 
 class SolverClient:

@@ -39,17 +39,17 @@ def refused(kind: str, *overrides: str, models=None, path: str = "") -> tuple[st
 
 def test_a_server_that_answers_costs_one_question_which_is_counted():
     with serving(lambda number, body: "ok") as server:
-        usage = check_solver(configured(server.url, "solver.price_prompt=1e6"))
+        usage = check_solver(configured(server.url, "solver.price_prompt=1e6"))["solver"]
     assert usage == Usage(requests=1, prompt_tokens=7, completion_tokens=3, cost=7.0)
 
 
 @pytest.mark.parametrize("overrides", [[], ["solver=program"]])
 def test_other_solvers_are_not_asked(overrides):
-    assert check_solver(compose(overrides)) == Usage()
+    assert sum(check_solver(compose(overrides)).values(), Usage()) == Usage()
 
 
 def test_on_a_cluster_that_is_joined_its_own_nodes_ask():
-    assert check_solver(configured("http://127.0.0.1:9/v1", "cluster.address=10.0.0.1:6379")) == Usage()
+    assert check_solver(configured("http://127.0.0.1:9/v1", "cluster.address=10.0.0.1:6379")) == {}
 
 
 TEMPLATE = "400: default chat template is no longer allowed, so you must provide a chat template"
@@ -132,4 +132,4 @@ def test_a_server_that_hangs_is_given_up_after_one_request():
 
 def test_a_server_that_is_busy_for_a_moment_is_asked_again():
     with serving(lambda number, body: "ok" if number else "429") as server:
-        assert check_solver(configured(server.url)).requests == 1
+        assert check_solver(configured(server.url))["solver"].requests == 1

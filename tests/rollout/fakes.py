@@ -101,7 +101,7 @@ def worker_without_engine(client: Any, overrides: Sequence[str] = (), concurrenc
     kind = RolloutWorker.__ray_metadata__.modified_class
     worker = kind.__new__(kind)
     worker.engine, worker.config = engine or SimpleNamespace(version=4), compose(["strategy.max_tokens=8", *overrides])
-    worker._solver, worker._limit, worker._progress = client, asyncio.Semaphore(concurrency), _Progress()
+    worker._solvers, worker._limit, worker._progress = {None: client}, asyncio.Semaphore(concurrency), _Progress()
     return worker
 
 

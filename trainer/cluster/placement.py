@@ -7,24 +7,31 @@ reserved at once or not at all, so that two runs never wait for each other with 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from conf.schema.config import Config
-from conf.schema.solver import OwnSolver, VllmSolver
+from conf.schema.solver import OwnSolver, VllmSolver, actor_count
 
 ROLES = ("learner", "rollout", "solver", "verifier", "reward")
 
 
 @dataclass(frozen=True)
 class RoleSize:
-    """``count`` actors of a kind, with the cores and GPUs of each."""
+    """``count`` actors of a kind, with the cores and GPUs of each. The solvers of a mixture are a role each, by their
+    dotted keys."""
 
     name: str
     count: int
     cpus: float
     gpus: float
+
+
+def kind_of(role: str) -> str:
+    """Return which of ``ROLES`` a role is: for all solvers of a mixture the same."""
+    return role.partition(".")[0]
 
 
 @dataclass(frozen=True)
@@ -64,29 +71,31 @@ def role_sizes(config: Config, only: Sequence[str] | None = None) -> list[RoleSi
     found = [
         RoleSize("learner", learner.ranks, share * learner.threads, learner.gpus_per_rank),
         RoleSize("rollout", rollout.workers, share * rollout.threads, rollout.gpus),
-        *_frozen("solver", config.solver if config.policy.asks_frozen_solver else None, share),
-        *_frozen("verifier", config.verifier, share),
+        *(
+            _frozen(name, settings, share)
+            for name, settings in config.frozen.items()
+            if name == "verifier" or config.policy.asks_frozen_solver
+        ),
         RoleSize("reward", config.rewards.workers, share, 0),
     ]
-    return [role for role in found if role.name in (needed(config) if only is None else only)]
+    return [role for role in found if kind_of(role.name) in (needed(config) if only is None else only)]
 
 
-def _frozen(name: str, settings: Any, share: int) -> list[RoleSize]:
-    """Return the size of a role that a frozen backend plays; nothing if nobody plays it. A server's account has one
-    holder, or its limits would not hold; it and a program take next to no time."""
-    if settings is None:
-        return []
+def _frozen(name: str, settings: Any, share: int) -> RoleSize:
+    """Return the size of a role that a frozen backend plays; a server's account and a program take next to no time."""
     if isinstance(settings, VllmSolver | OwnSolver):
-        return [RoleSize(name, settings.workers, share * settings.threads, settings.gpus)]
-    return [RoleSize(name, 1, 0, 0)]
+        return RoleSize(name, actor_count(settings), share * settings.threads, settings.gpus)
+    return RoleSize(name, actor_count(settings), 0, 0)
 
 
 def in_words(config: Config, only: Sequence[str] | None = None) -> str:
     """Return the roles as a person lists them: how many engines, if there are any, and what else is started."""
-    solver = "solver engine" if isinstance(config.solver, VllmSolver) else "solver"
-    names = {"rollout": "policy engine", "solver": solver, "verifier": "verifier", "reward": "reward actor"}
-    names["learner"] = "learner rank"
-    count = {role.name: role.count for role in role_sizes(config, only)}
+    engines = all(isinstance(solver, VllmSolver) for solver in config.solvers.values())
+    names = {"rollout": "policy engine", "solver": "solver engine" if engines else "solver"}
+    names |= {"verifier": "verifier", "reward": "reward actor", "learner": "learner rank"}
+    count = Counter[str]()
+    for role in role_sizes(config, only):
+        count[kind_of(role.name)] += role.count
     one = {"learner": "the learner"}
     found = [
         f"{count[name]} {words}s" if count[name] > 1 else one.get(name, f"the {words}")
@@ -99,7 +108,7 @@ def in_words(config: Config, only: Sequence[str] | None = None) -> str:
 def bundles(config: Config, only: Sequence[str] | None = None) -> list[Bundle]:
     """Return the bundles of these roles, those of the learner first; an actor that reserves nothing is in none."""
     found = {role.name: role for role in role_sizes(config, only)}
-    beside = [found[name] for name in config.cluster.beside if name in found and "learner" in found]
+    beside = [role for role in found.values() if kind_of(role.name) in config.cluster.beside and "learner" in found]
     made = []
     for role in found.values():
         if role in beside:

@@ -12,10 +12,11 @@ from rich.table import Table
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
+from conf.schema.rollout import Rollout
 from conf.schema.rules import engines
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
-from trainer.cluster.placement import bundles, role_sizes
+from trainer.cluster.placement import bundles, kind_of, role_sizes
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
     ``model`` and ``solver`` name sizes or models instead of those of the configuration. Raises ValueError, OSError for
     a model that cannot be found.
     """
+    if solver is not None and config.mixture:
+        raise ValueError("one size describes one solver, not a mixture; give each its solver.mixture.NAME.path")
     with_gpus = {role.name for role in role_sizes(config) if role.gpus}
     made = []
     if {"learner", "rollout"} & with_gpus:
@@ -50,12 +53,12 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
         if "learner" in with_gpus:
             made.append(_learner(config, shape))
         if "rollout" in with_gpus:
-            made.append(_engine(config, "rollout", shape, config.policy_dtype))
-    for name, own, named in (("solver", config.solver, solver), ("verifier", config.verifier, None)):
+            made.append(_engine(config, "rollout", config.rollout, shape, config.policy_dtype))
+    for name, own in config.frozen.items():
         if name in with_gpus and isinstance(own, VllmSolver):
-            path = named or model_path(own.path)
+            path = (solver if name == "solver" else None) or model_path(own.path)
             bits = sizes.weight_bits(own.quantization, path)
-            made.append(_engine(config, name, sizes.shape_of(path), own.dtype, bits))
+            made.append(_engine(config, name, own, sizes.shape_of(path), own.dtype, bits))
     return made
 
 
@@ -69,8 +72,10 @@ def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
     return GpuRole("learner", parts, sizes.gib(parts), pushed=pushed)
 
 
-def _engine(config: Config, role: str, shape: sizes.Shape, dtype: str, bits: float | None = None) -> GpuRole:
-    gpu, group = gpu_gib(config), getattr(config, role)
+def _engine(
+    config: Config, role: str, group: Rollout | VllmSolver, shape: sizes.Shape, dtype: str, bits: float | None = None
+) -> GpuRole:
+    gpu = gpu_gib(config)
     share, parallel = group.gpu_memory_utilization, group.tensor_parallel_size
     share_gib = share * gpu if gpu is not None else None
     parts = sizes.engine_memory(shape, group, dtype, share_gib, parallel, bits)
@@ -132,17 +137,17 @@ def over_full(config: Config, memory: list[GpuRole]) -> str | None:
         return None
     found = {one.role: one for one in memory}
     whose = "cluster.gpu_gib" if config.cluster.gpu_gib is not None else "this machine's"
-    for name, group in (("rollout", config.rollout), ("solver", config.solver), ("verifier", config.verifier)):
+    for name, group in engines(config).items():
         if name not in found:
             continue
-        share = getattr(group, "gpu_memory_utilization", 0.0) * gpu
+        share = group.gpu_memory_utilization * gpu
         if found[name].minimum > share:
             return (
                 f"GPU memory: {name} needs {found[name].minimum:.1f} GiB for weights and one sequence, and has "
                 f"{share:.1f} ({name}.gpu_memory_utilization of {whose} {gpu:g})"
             )
     if "learner" in found:
-        together = ["learner", *(name for name in config.cluster.beside if name in found)]
+        together = ["learner", *(name for name in found if kind_of(name) in config.cluster.beside)]
         need = sum(found[name].gib for name in together)
         if need > gpu:
             parts = ", ".join(f"{name} {found[name].gib:.1f}" for name in together)

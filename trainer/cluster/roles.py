@@ -16,7 +16,8 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
-from conf.schema.solver import ModelSolver, OpenAISolver
+from conf.schema.rules import weight_transport
+from conf.schema.solver import MixtureSolver, ModelSolver, OpenAISolver, SingleSolver, solver_role
 from rewards.actor import RewardActor
 from rollout.solvers.base import SolverMisconfigured
 from rollout.solvers.pool import SolverActor
@@ -29,6 +30,7 @@ from trainer.workers.errors import answer, log_tail, watched
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.relay import Relay, relay_count
 from trainer.workers.relayed_pipeline import RelayedPipeline
+from trainer.workers.solver_outage import KEY
 
 # On a CPU glibc is to keep freed memory: where the system hands large tensors out anew, page by page, at every step and
 # push, that takes several times as long as copying them. One arena, since the others cannot hold large tensors.
@@ -54,16 +56,32 @@ class RunningRoles:
     places: dict[tuple[str, int], PlacementGroupSchedulingStrategy] = field(default_factory=dict)
     verifiers: list[Any] = field(default_factory=list)
     relays: list[Any] = field(default_factory=list)
+    # The solvers of a mixture by role; empty where there is one solver.
+    mixture: dict[str, list[Any]] = field(default_factory=dict)
+    # What was chosen for the run, to be said when it starts.
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def solver_pools(self) -> dict[str, list[Any]]:
+        """The solvers' actors by role: ``solver``, or the dotted keys of a mixture's solvers."""
+        return self.mixture or {"solver": self.solvers}
 
     def pipeline(self, config: Config) -> Pipeline:
         """Return the rollout workers and reward actors as a pipeline."""
         limits, actors = config.controller, (self.workers, self.solvers, self.rewarders)
-        seconds, asked = config.rewards.episode_seconds, [config.solver, *([config.verifier] if self.verifiers else [])]
-        servers = [one for one in asked if isinstance(one, OpenAISolver)]
-        name = " or ".join(f"{one.model} at {one.base_url}" for one in servers) or config.solver.backend
-        outage_s = max((one.outage_minutes * 60 for one in servers), default=0.0)
-        waits = limits.wait_timeout_s, limits.max_tries, seconds
-        settings = (*actors, self.log_folder, *waits, name, outage_s, self.verifiers)
+        asked = {role: one for role, one in config.frozen.items() if role != "verifier" or self.verifiers}
+        servers = {role: one for role, one in asked.items() if isinstance(one, OpenAISolver)}
+        waits = limits.wait_timeout_s, limits.max_tries, config.rewards.episode_seconds
+        settings = (
+            *actors,
+            self.log_folder,
+            *waits,
+            " or ".join(f"{one.model} at {one.base_url}" for one in servers.values()) or config.solver.backend,
+            max((one.outage_minutes * 60 for one in servers.values()), default=0.0),
+            self.verifiers,
+            [f"{role}-{index}" for role, pool in self.solver_pools.items() for index in range(len(pool))],
+            " or ".join(f"{role}.outage_minutes" for role in servers) or KEY,
+        )
         return RelayedPipeline(*settings, self.relays) if self.relays else Pipeline(*settings)
 
     async def ready(
@@ -77,14 +95,17 @@ class RunningRoles:
         """Wait until every actor is ready, with a limit of ``timeout_s`` for each; ``progress`` is told how many roles
         are, and ``say`` which actor a long wait is for. ``solvers`` and ``verifiers`` are those of others, for rollout
         workers that have none here. Raises StartError."""
+        for note in self.notes:
+            say(note)
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
-        frozen = (("solver", self.solvers), ("verifier", self.verifiers))
-        inference = (*frozen, ("rollout", self.workers), ("reward", self.rewarders))
+        frozen = (self.solver_pools, {"verifier": self.verifiers})
+        inference = (*frozen, {"rollout": self.workers}, {"reward": self.rewarders})
         judges = self.verifiers or list(verifiers)
-        pools = [self.solvers or list(solvers), *([judges] if judges else [])]
-        for done, (name, actors) in enumerate([role for role in inference if role[1]], 1):
-            arguments = pools if name == "rollout" else []
-            await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say)
+        known = [self.solvers or list(solvers), *([judges] if judges else [])]
+        for done, pools in enumerate([pools for pools in inference if any(pools.values())], 1):
+            for name, actors in pools.items():
+                arguments = known if name == "rollout" else []
+                await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say)
             progress(done)
         await wait_ready(self.relays, "relay", self.log_folder, timeout_s, self.rewarders, say=say)
         if connecting is not None:
@@ -125,7 +146,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
     frozen = {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}
     # Of each role its actor, how Ray runs that, and what it is given first.
     settings: dict[str, tuple[Any, dict[str, Any], Any]] = {
-        "solver": (SolverActor, frozen, given),
+        **{solver_role(name): (SolverActor, frozen, given.of_solver(name)) for name in given.solver_names},
         "verifier": (SolverActor, frozen, given),
         "rollout": (RolloutWorker, {"max_concurrency": 1_000, "max_restarts": 3}, given),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
@@ -138,7 +159,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         role, (actor, options, first) = wanted[name], settings[name]
         if not role.gpus:
             options = options | {"runtime_env": {"env_vars": KEEP_FREED}}
-        last = [name] if name == "verifier" else []  # the one actor that plays two roles is told which
+        last = [name] if actor is SolverActor else []  # it plays several roles
         return [
             actor.options(
                 num_cpus=role.cpus, num_gpus=role.gpus, scheduling_strategy=places.get((name, index)), **options
@@ -146,16 +167,21 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
             for index in range(role.count)
         ]
 
-    solvers, verifiers, workers, rewarders = (
-        start(name) if name in wanted else [] for name in ("solver", "verifier", "rollout", "reward")
+    pools = {name: start(name) for name in config.solvers if name in wanted}
+    verifiers, workers, rewarders = (
+        start(name) if name in wanted else [] for name in ("verifier", "rollout", "reward")
     )
-    learner = None
+    solvers = [actor for pool in pools.values() for actor in pool]
+    learner, notes = None, list[str]()
     if "learner" in wanted:
         # Ranks that die are started again where they were.
-        limit, transport = config.controller.learner_timeout_s, config.rollout.weights.transport
+        limit, (transport, why) = config.controller.learner_timeout_s, weight_transport(config)
+        if workers and config.rollout.weights.transport == "auto":
+            notes.append(f"new weights go to the rollout workers by {transport}: {why}")
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
     relays = _start_relays(config, log_folder, relay_count(len(workers), len(rewarders)))
-    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, relays)
+    mixture = pools if config.mixture else {}
+    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, relays, mixture, notes)
 
 
 def _start_relays(config: Config, log_folder: Path, count: int) -> list[Any]:
@@ -170,12 +196,19 @@ def _start_relays(config: Config, log_folder: Path, count: int) -> list[Any]:
 
 def for_actors(config: Config) -> Config:
     """Return the configuration with absolute paths of the caches: an actor may run in another directory."""
-    changed = {
-        name: role.model_copy(update={"cache_path": str(Path(role.cache_path).expanduser().absolute())})
-        for name, role in (("solver", config.solver), ("verifier", config.verifier))
-        if isinstance(role, ModelSolver)
-    }
-    return config.model_copy(update=changed) if changed else config
+    changed: dict[str, Any] = {"solver": _absolute(config.solver)}
+    if isinstance(config.solver, MixtureSolver):
+        mixture = {name: _absolute(one) for name, one in config.solver.mixture.items()}
+        changed = {"solver": config.solver.model_copy(update={"mixture": mixture})}
+    if config.verifier is not None:
+        changed["verifier"] = _absolute(config.verifier)
+    return config.model_copy(update=changed)
+
+
+def _absolute(settings: SingleSolver | MixtureSolver) -> SingleSolver | MixtureSolver:
+    if not isinstance(settings, ModelSolver):
+        return settings
+    return settings.model_copy(update={"cache_path": str(Path(settings.cache_path).expanduser().absolute())})
 
 
 async def _reserve(

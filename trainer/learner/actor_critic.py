@@ -17,7 +17,7 @@ from conf.schema.model import Lora
 from rollout.engine.weight_update import LORA_A, LORA_B
 from trainer.algorithm.experience import Sequences, pack, pad
 from trainer.learner.dropout import turn_off
-from trainer.learner.output_head import Chunks, find_adjustment, score
+from trainer.learner.output_head import Chunks, Gather, find_adjustment, not_shared, score
 
 # By the type of the weights, how far apart two log-probabilities may be for the order in which they were summed up.
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}
@@ -61,6 +61,7 @@ class ActorCritic(nn.Module):
     ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
     same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
     transformers' implementation of it, None its own choice. ``dropout`` keeps the model's own, which is off otherwise.
+    ``shares``: transformers loads weights as shares of the ranks (``loading_shares``).
     ``chunks`` cuts the projection onto the vocabulary (``project_in_chunks``); None: all tokens at once.
     """
 
@@ -74,9 +75,11 @@ class ActorCritic(nn.Module):
         gradient_checkpointing: bool = False,
         attention: str | None = None,
         dropout: bool = False,
+        shares: bool = False,
     ) -> None:
         super().__init__()
-        load = partial(_load, path, dtype, lora, gradient_checkpointing, attention)
+        load = partial(_load, path, dtype, lora, gradient_checkpointing, attention, shares)
+        self.shares, self._load_reference = shares, partial(_load, path, dtype, None, False, attention, shares)
         self.lm, hidden = load()
         self.written_config = copy.deepcopy(self.lm.config)
         self.lora = lora is not None
@@ -91,9 +94,10 @@ class ActorCritic(nn.Module):
             turn_off(self)
         self.chunks: Chunks | None = None
 
-    def project_in_chunks(self, tokens: int) -> bool:
-        """Have at most ``tokens`` tokens projected onto the vocabulary at once; return whether this model allows it."""
-        adjust = find_adjustment(self.lm)
+    def project_in_chunks(self, tokens: int, whole: Gather = not_shared) -> bool:
+        """Have at most ``tokens`` tokens projected onto the vocabulary at once; return whether this model allows it.
+        ``whole`` gathers parameters that are shared out over the ranks."""
+        adjust = find_adjustment(self.lm, whole)
         self.chunks = None if adjust is None else Chunks(tokens, adjust)
         return adjust is not None
 
@@ -121,9 +125,10 @@ class ActorCritic(nn.Module):
         return actor, [p for name, p in self.named_parameters() if p.requires_grad and not name.startswith("lm.")]
 
     def reference(self) -> Reference | None:
-        """Return a frozen copy of the language model as it is now; None under LoRA, where switching the adapter off
-        gives it."""
-        return None if self.lora else Reference(copy.deepcopy(self.lm), self.chunks)
+        """Return the language model as it was loaded, frozen; None under LoRA, where switching the adapter off gives
+        it. It is loaded again: the ranks of a node then share the pages of its file, which copies of it would not, and
+        shares of the ranks cannot be copied. All ranks have to load them together."""
+        return None if self.lora else Reference(self._load_reference()[0], self.chunks)
 
     @torch.no_grad()
     def reference_logprobs(self, frozen: nn.Module | None, batch: Sequences, temperature: float) -> Tensor:
@@ -240,7 +245,14 @@ def _exported(name: str, value: nn.Parameter, module: Any = None) -> ExportedTen
 
 
 def _load(
-    path: str, dtype: torch.dtype, lora: Lora | None, checkpointing: bool, attention: str | None, *, trunk: bool = False
+    path: str,
+    dtype: torch.dtype,
+    lora: Lora | None,
+    checkpointing: bool,
+    attention: str | None,
+    shares: bool,
+    *,
+    trunk: bool = False,
 ) -> tuple[Any, int]:
     """Return a folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden
     state."""
@@ -252,6 +264,9 @@ def _load(
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         model.enable_input_require_grads()
+    if shares:
+        # What transformers draws for shares it draws on the first rank alone, and adapters are to be everywhere alike.
+        torch.manual_seed(torch.initial_seed())
     if lora is not None:
         from peft import LoraConfig, get_peft_model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -40,6 +42,23 @@ def deepspeed_config(config: Config) -> dict[str, Any]:
     return merged(own, settings.deepspeed)
 
 
+@contextmanager
+def loading_shares(config: Config) -> Iterator[bool]:
+    """Have transformers share the weights of a model out over the ranks while it loads them, under ZeRO-3; say whether
+    that is so. No rank then has a whole model, neither in the host's memory nor on its GPU: each layer is gathered for
+    itself, and the first rank reads it from the file. All ranks have to load together."""
+    if config.learner.zero_stage < 3:
+        yield False
+        return
+    from transformers.integrations.deepspeed import HfDeepSpeedConfig, unset_hf_deepspeed_config
+
+    _held = HfDeepSpeedConfig(deepspeed_config(config))  # transformers looks at it for as long as somebody holds it
+    try:
+        yield True
+    finally:
+        unset_hf_deepspeed_config()
+
+
 def make_optimizer(groups: list[dict[str, Any]], settings: Learner) -> torch.optim.Optimizer:
     """Return AdamW over groups of parameters, fused on a GPU and where it is offloaded."""
     options: dict[str, Any] = {"betas": settings.betas, "weight_decay": settings.weight_decay}
@@ -55,6 +74,10 @@ def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
     import deepspeed
 
     settings = config.learner
+    if model.shares:  # what is the model's own was made beside its shares
+        for value in model.parameters():
+            if not hasattr(value, "ds_id"):
+                value.data = value.data.to(deepspeed.get_accelerator().current_device_name())
     actor, critic = model.trained()
     groups: list[dict[str, Any]] = [{"params": actor, "lr": config.sft.lr if stage == "sft" else settings.lr}]
     if critic:

@@ -30,7 +30,7 @@ from trainer.algorithm.advantages import explained_variance, moments
 from trainer.algorithm.experience import Experience, PackedExperience, microbatches, minibatches, pack, pad, shards
 from trainer.algorithm.rows import Pair
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
-from trainer.learner.deepspeed_engine import make_engine, place_reference
+from trainer.learner.deepspeed_engine import loading_shares, make_engine, place_reference
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.passes import Passes
 from trainer.learner.process_group import NonFiniteLoss
@@ -74,18 +74,20 @@ class Learner(SendingRank):
         # Stage 1 has nothing to be judged.
         critic = "none" if stage == "sft" else settings.critic
         attention = None if settings.attention == "auto" else settings.attention
-        model = ActorCritic(
-            path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
-            attention=attention, dropout=stage == "sft",
-        )  # fmt: skip
-        self._cut_projection(model)
-        self.base = None
-        # Copied before DeepSpeed takes the model apart.
-        self.frozen = model.reference() if stage == "ppo" and self.kl_coef else None
+        with loading_shares(self.config) as shares:
+            model = ActorCritic(
+                path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
+                attention=attention, dropout=stage == "sft", shares=shares,
+            )  # fmt: skip
+            # Before DeepSpeed takes the model apart.
+            reference = model.reference() if stage == "ppo" and self.kl_coef else None
+        self.base, self.frozen = None, None
         self.engine = make_engine(model, self.config, stage)
         self.model: ActorCritic = self.engine.module
-        if self.frozen is not None:
-            self.frozen = place_reference(self.frozen, self.config, self.engine.device)
+        self._cut_projection(self.model)
+        if reference is not None:
+            reference.chunks = self.model.chunks
+            self.frozen = place_reference(reference, self.config, self.engine.device)
         self._collate = partial(pad if settings.packing == "padded" else pack, device=self.engine.device)
         if settings.packing == "packed":
             check_packing(self.model, self.engine)
@@ -100,7 +102,7 @@ class Learner(SendingRank):
         settings = self.config.learner
         tokens = max(1, settings.logits_per_chunk // model.words)
         # By the limit, not by what a micro-batch holds: under ZeRO-3 all ranks must go the same way.
-        if tokens < settings.max_tokens_per_microbatch and not model.project_in_chunks(tokens):
+        if tokens < settings.max_tokens_per_microbatch and not model.project_in_chunks(tokens, self.gathered):
             _LOG.warning(
                 "learner.logits_per_chunk has no effect on this model: what it does to its logits is not known, so "
                 "all logits of a micro-batch are held at once"

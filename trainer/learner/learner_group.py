@@ -9,6 +9,7 @@ from typing import Any
 
 import ray
 
+from conf.schema.rules import DIRECT
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience, PackedExperience
 from trainer.run_folder.shared_folder import leave_mark
@@ -37,7 +38,7 @@ class LearnerGroup:
         self._start, self.ranks = start, list(start())
         self.timeout_s, self.log_folder = timeout_s, log_folder
         self._workers = list(workers)
-        self._nccl, self._open = transport == "nccl", False
+        self._direct, self._open = transport in DIRECT, False
 
     async def connect(self) -> list[int]:
         """Bring the ranks together; return their process ids. Raises FolderNotShared if one does not see the run's
@@ -80,18 +81,18 @@ class LearnerGroup:
     async def weights(self, batch: Sequence[Experience | PackedExperience] = ()) -> tuple[Update, Any, Any]:
         """Send the policy on its way; return it with probe sequences of the batch and their log-probabilities.
 
-        With the object store the weights lie there, to be loaded by whoever is given the update; with NCCL every
+        With the object store the weights lie there, to be loaded by whoever is given the update; from GPU to GPU every
         rollout worker has loaded them.
         """
-        update = await (self._send() if self._nccl else self._gather())
+        update = await (self._send() if self._direct else self._gather())
         if not batch:
             return update, [], []
         (rows, expected), *_ = await self._all("probe", list(batch[:8]))
         return update, rows, expected
 
     async def refill(self) -> Update:
-        """Return the whole policy in the object store, for a worker that is back and has no part in the NCCL group.
-        That is formed anew for the next push."""
+        """Return the whole policy in the object store, for a worker that is back and has no part in the transfer from
+        GPU to GPU, which is begun anew with the next push."""
         self._open = False
         return await self._gather(whole=True)
 

@@ -7,8 +7,8 @@ is found by trying: the parts must give the whole's logits.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -66,9 +66,18 @@ def parts(lm: Any) -> tuple[nn.Module, nn.Module]:
     return whole.base_model, whole.get_output_embeddings()
 
 
-def find_adjustment(lm: Any) -> Adjustment | None:
+# Given parameters, the context in which they are whole.
+Gather = Callable[[Sequence[nn.Parameter]], AbstractContextManager[Any]]
+
+
+def not_shared(parameters: Sequence[nn.Parameter]) -> AbstractContextManager[Any]:
+    """Return the context for parameters that are whole."""
+    return nullcontext()
+
+
+def find_adjustment(lm: Any, whole: Gather = not_shared) -> Adjustment | None:
     """Return what a model does to its head's output; None if the parts do not make up the whole, or the head is no
-    plain linear layer. The model is left in evaluation mode."""
+    plain linear layer. The model is left in evaluation mode. ``whole`` gathers what is shared out over the ranks."""
     trunk, head = parts(lm)
     if type(head) is not nn.Linear:
         return None
@@ -86,10 +95,11 @@ def find_adjustment(lm: Any) -> Adjustment | None:
     hook = head.register_forward_pre_hook(replace)
     try:
         with torch.no_grad():
-            hidden = hidden * (SPREAD / linear(hidden, weight).float().std())
+            with whole([weight, *([] if bias is None else [bias])]):
+                hidden = hidden * (SPREAD / linear(hidden, weight).float().std())
+                found = linear(hidden, weight, bias)
             logits = lm(**inputs).logits
             state = getattr(trunk(**inputs), "last_hidden_state", None)
-            found = linear(hidden, weight, bias)
     except TypeError:  # a trunk that takes other arguments than the whole
         return None
     finally:

@@ -1,7 +1,8 @@
-"""The sending of a learner's policy: gathered in buckets of bounded size, into the object store or over NCCL."""
+"""The sending of a learner's policy: gathered in buckets of bounded size, into the object store or from GPU to GPU."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,15 @@ import ray
 import torch
 
 from conf.schema.config import Config
+from conf.schema.rules import weight_transport
 from rollout.engine.weight_update import Bucket, Update, bucketed, make_bucket
 from trainer.learner.actor_critic import ActorCritic, ExportedTensor
 from trainer.learner.process_group import Rank
 
 if TYPE_CHECKING:
-    from trainer.learner.nccl_channel import Channel
+    from trainer.learner.gpu_channel import Channel
+
+_LOG = logging.getLogger(__name__)
 
 
 class SendingRank(Rank):
@@ -27,6 +31,7 @@ class SendingRank(Rank):
     def __init__(self, config: Config, rank: int) -> None:
         super().__init__(rank, config.learner.ranks, cuda=config.learner.gpus_per_rank > 0)
         self.config = config
+        _LOG.info("new weights go to the rollout workers by %s: %s", *weight_transport(config))
         # What the adapter is merged into on the workers, once it was put into the object store.
         self.base: tuple[Any, ...] | None = None
         self.channel: Channel | None = None
@@ -77,15 +82,15 @@ class SendingRank(Rank):
         return found
 
     def open_channel(self, workers: Sequence[Any], host: str, port: int) -> None:
-        """Meet the rollout workers for transfers over NCCL; to be called on every rank."""
-        from trainer.learner.nccl_channel import Channel
+        """Meet the rollout workers for transfers from GPU to GPU; to be called on every rank."""
+        from trainer.learner.gpu_channel import Channel
 
         if self.channel is not None:
             self.channel.close()
-        self.channel = Channel(self, workers, host, port)
+        self.channel = Channel(self, workers, weight_transport(self.config)[0], host, port)
 
     def send(self) -> Update:
-        """Have every rollout worker load the policy over NCCL; to be called on every rank."""
+        """Have every rollout worker load the policy from GPU to GPU; to be called on every rank."""
         assert self.channel is not None
         return self.channel.send(self.version)
 

@@ -99,6 +99,8 @@ def _data(data: dict[str, Any], report: dict[str, int]) -> str:
 
 
 def _solver(solver: dict[str, Any]) -> str:
+    if solver.get("mixture"):
+        return "; ".join(f"{name}: {_solver(one)}, weight {one['weight']:g}" for name, one in solver["mixture"].items())
     name = solver.get("path") or solver.get("model")
     return f"{name} ({solver['backend']})" if name else solver["backend"]
 

@@ -16,7 +16,7 @@ from rollout.records import change
 from trainer.reports.pictures import FinishedRun, Row, pictures, read_run
 from trainer.reports.sweep_table import judged
 from trainer.tracking.labels import label
-from trainer.tracking.metrics_catalogue import CATALOGUE, GPU_CATALOGUE, VERIFIER_CATALOGUE
+from trainer.tracking.metrics_catalogue import CATALOGUE, GPU_CATALOGUE, VERIFIER_CATALOGUE, mixture_catalogue
 
 # Kinds of evaluation whose episodes are shown side by side, in the order in which they came to be.
 SHOWN = ("direct", "self_consistency", "least_to_most", "base", "sft", "policy", "ppo")
@@ -67,6 +67,8 @@ def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
     by_steps = {kind: entry["by_steps"] for kind, entry in run.accuracy.items() if entry.get("by_steps")}
     steps = sorted({step for found in by_steps.values() for step in found}, key=int)
     last = run.metrics[-1] if run.metrics else {}
+    solvers = list((run.config.get("solver") or {}).get("mixture") or {})
+    catalogue = CATALOGUE | GPU_CATALOGUE | VERIFIER_CATALOGUE | mixture_catalogue(solvers)
     return {
         "name": run.name,
         "summary": run.summary,
@@ -76,16 +78,34 @@ def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
             [label(kind), *(f"{found[step]:.2f}" if step in found else "" for step in steps)]
             for kind, found in by_steps.items()
         ],
+        "solvers": solvers,
+        "by_solver": [
+            [label(kind), *(_interval(entry["by_solver"].get(name)) for name in solvers)]
+            for kind, entry in run.accuracy.items()
+            if entry.get("by_solver")
+        ],
+        "accounts": [[name, *_account(usage)] for name, usage in (run.summary.get("solvers") or {}).items()],
         "groups": _groups(run),
         "step": last.get("step"),
         "alarms": _alarms(run),
         "metrics": [
             [name, f"{last[name]:.4g} {unit}", meaning]
-            for name, (unit, meaning) in (CATALOGUE | GPU_CATALOGUE | VERIFIER_CATALOGUE).items()
+            for name, (unit, meaning) in catalogue.items()
             if isinstance(last.get(name), (int, float))
         ],
         "config": yaml.safe_dump(run.config, sort_keys=False),
     }
+
+
+def _interval(entry: dict[str, Any] | None) -> str:
+    """Return an accuracy with its interval and its number of problems; nothing where there is none."""
+    return "" if entry is None else "{mean:.3f} ({low:.3f} – {high:.3f}), {problems} problems".format(**entry)
+
+
+def _account(usage: dict[str, Any]) -> list[str]:
+    """Return a solver's requests, tokens and cost."""
+    counts = (usage[key] for key in ("requests", "prompt_tokens", "completion_tokens"))
+    return [*(f"{count:,}" for count in counts), f"{usage['cost']:.4g}"]
 
 
 def _alarms(run: FinishedRun) -> str | None:

@@ -12,7 +12,7 @@ import yaml
 
 from conf.schema.base import FREE, GROWS, ConfigError, expanded
 from conf.schema.config import Config
-from conf.schema.keys import marked
+from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
 
 
@@ -32,7 +32,7 @@ def check_resumable(folder: Path, config: Config) -> None:
     for key in [*now, *(key for key in before if key not in now)]:
         grown = key in grows and key in before and before[key] <= now[key]
         same = expanded(before.get(key)) == now.get(key)
-        if not same and not grown and not free & {key, key.partition(".")[0]}:
+        if not same and not grown and key.partition(".")[0] not in free and not is_marked(key, FREE):
             more = ", which may grow" if key in grows else ""
             raise ConfigError(
                 f"{key}: {now.get(key)!r} is not allowed with resume=auto: the run in '{folder}' began with "

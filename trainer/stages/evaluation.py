@@ -21,6 +21,7 @@ from rollout.jobs import Job
 from rollout.records import Problem, change
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.files import read_json, write_json
+from trainer.tracking.metrics_catalogue import by_solver
 from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.solver_outage import SolverGone
@@ -50,7 +51,8 @@ async def evaluate(
 
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
-    """Return accuracy, rescued and broken counts, and for problems with a known graph the shares of decompositions.
+    """Return accuracy, over all and by the solvers of a mixture, rescued and broken counts, and for problems with a
+    known graph the shares of decompositions.
 
     An episode that did not end ``ok`` is not right; such episodes are counted by outcome, and the share of right ones
     among the others is given beside the accuracy."""
@@ -64,6 +66,11 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     if all(item.reward.correct_initial is not None for item in scored):
         changes = [change(item.reward.correct_initial, item.reward.correct) for item in scored]
         result |= {"rescued": changes.count(1), "broken": changes.count(-1)}
+    if solvers := by_solver((item.episode.solver, item.reward) for item in scored):
+        result["by_solver"] = {
+            name: {"problems": len(rewards), **wilson(sum(reward.correct for reward in rewards), len(rewards))}
+            for name, rewards in solvers.items()
+        }
     result |= mean_measures([item.reward for item in scored])
     result["solver_tokens"] = sum(item.episode.solver_tokens for item in scored) / len(scored)
     gates = [item.episode.gate for item in scored if item.episode.gate is not None]
@@ -148,6 +155,7 @@ class Evaluator:
         await self._saving
         score = wilson(sum(item.reward.correct for item in scored), len(scored))
         versions = [label for item in scored for label in item.episode.token_versions]
+        solvers = by_solver((item.episode.solver, item.reward) for item in scored)
         if set(versions) <= {version} and (self.best is None or score["mean"] > self.best["mean"]):
             self.best = {"version": version, **score, "problems": len(scored)}
             write_json(self._candidate / "evaluation.json", self.best)
@@ -163,4 +171,5 @@ class Evaluator:
             "eval/version_mean": fmean(versions) if versions else float(version),
             "eval/seconds": time.perf_counter() - started,
             **({"eval/best": self.best["mean"]} if self.best else {}),
+            **{f"mixture/{name}/held_out": fmean(one.correct for one in own) for name, own in solvers.items()},
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from conf.schema.config import Config
+from conf.schema.solver import actor_count
 from trainer.algorithm.utilization import rate
 
 
@@ -15,7 +16,7 @@ def gpu_rates(config: Config, metrics: dict[str, float], seconds: float, idle_s:
     """
     learner = config.learner.ranks * config.learner.gpus_per_rank
     rollout = config.rollout.workers * config.rollout.gpus
-    solver = getattr(config.solver, "workers", 1) * getattr(config.solver, "gpus", 0)
+    solver = sum(actor_count(one) * getattr(one, "gpus", 0) for one in config.solvers.values())
     trained = metrics["throughput/learner_tokens_s"] * metrics["time/learn"]
     found = {
         "throughput/effective_tokens_s_gpu": rate(trained, seconds, learner + rollout + solver),

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 
 from conf.schema.config import Config
 from rewards.reward import Sample, Scored
-from rollout.jobs import BUDGET, Job, sampling_seed
+from rollout.jobs import BUDGET, Job, drawn_solver, sampling_seed
 from rollout.records import Problem
 from trainer.algorithm.experience import sample_experience
 from trainer.algorithm.staleness import StalenessManager
@@ -157,8 +157,9 @@ class Controller:
         config, problem = self.config, next(self.problems)
         self._drawn += 1
         seeds = [sampling_seed(config.seed, problem.id, number, sample) for sample in range(len(ids))]
+        solver = drawn_solver(config, seeds[0])  # the same for all: their rewards are compared
         return [
-            Job(identity, problem, config.strategy.name, seed, config.algorithm.temperature)
+            Job(identity, problem, config.strategy.name, seed, config.algorithm.temperature, solver=solver)
             for identity, seed in zip(ids, seeds, strict=True)
         ]
 

@@ -135,10 +135,14 @@ class View:
 
 
 def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
-    """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions."""
+    """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions, and by the solvers of a
+    mixture."""
     table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")
     for column in ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken", "read as right"):
         table.add_column(column, justify="right" if table.columns else "left")
+    solvers = sorted({name for entry in accuracy.values() for name in entry.get("by_solver", {})})
+    for name in solvers:
+        table.add_column(Text(name), justify="right")
     for kind, name in KINDS.items():
         if kind in accuracy:
             entry = accuracy[kind]
@@ -148,8 +152,13 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
                 f"{entry['low']:.3f} – {entry['high']:.3f}",
                 *(str(entry.get(change, "")) for change in ("rescued", "broken")),
                 f"{entry['plans']['right']:.2f}" if entry.get("plans") else "",
+                *(_of_solver(entry.get("by_solver", {}).get(one)) for one in solvers),
             )
     return table
+
+
+def _of_solver(entry: dict[str, Any] | None) -> str:
+    return "" if entry is None else f"{entry['mean']:.2f} of {entry['problems']}"
 
 
 def fine_tuning_table(report: dict[str, Any]) -> Table | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, pstdev
 
 from conf.schema.rewards import PARTS, PENALTIES
-from rewards.reward import MEASURES, Sample, mean_measures
+from rewards.reward import MEASURES, Reward, Sample, mean_measures
 from rollout.episode.verdict import VERDICTS
 from rollout.records import change
 from rollout.solvers.base import Usage
@@ -102,6 +102,14 @@ VERIFIER_CATALOGUE: dict[str, tuple[str, str]] = {
     "verifier/cost": ("", "cost of the verifier at the configured prices, since the start"),
 }
 
+# Where there is a mixture of solvers, of each under its name.
+MIXTURE_CATALOGUE: dict[str, tuple[str, str]] = {
+    "share": ("share", "episodes of the batch that the solver {name} answered"),
+    "accuracy_initial": ("share", "initial attempts of the solver {name} that are right"),
+    "accuracy_final": ("share", "final answers of the solver {name} that are right"),
+    "held_out": ("share", "final answers of the solver {name} that are right on the held-out subset, as eval/accuracy"),
+}
+
 # Of a step of stage 1, in logs/sft.jsonl: its own x axis, whose 0 is before the first step.
 SFT_CATALOGUE: dict[str, tuple[str, str]] = {
     "sft/loss": ("nats", "cross-entropy a token of the step's decompositions, before the step"),
@@ -122,7 +130,7 @@ def episode_metrics(batch: Sequence[Sample]) -> dict[str, float]:
             metrics[f"reward/{part}/std"] = pstdev(values)
     metrics |= {f"reward/{name}/mean": value for name, value in mean_measures(rewards).items()}
     metrics |= {f"reward/penalty/{name}": fmean(one.penalties.get(name, 0.0) for one in rewards) for name in PENALTIES}
-    metrics |= role_metrics([one.counts for one in rewards])
+    metrics |= role_metrics([one.counts for one in rewards]) | mixture_metrics(batch)
     first = [reward.correct_initial or 0.0 for reward in rewards]
     last = [reward.correct for reward in rewards]
     changes = list(map(change, first, last))
@@ -139,6 +147,34 @@ def episode_metrics(batch: Sequence[Sample]) -> dict[str, float]:
         "tokens/policy": float(sum(one.policy_tokens for one in facts)),
         "tokens/solver": float(sum(one.solver_tokens for one in facts)),
     }
+
+
+def mixture_catalogue(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """Return the metrics of a mixture's solvers, by the solvers' names."""
+    return {
+        f"mixture/{name}/{metric}": (unit, meaning.format(name=name))
+        for name in names
+        for metric, (unit, meaning) in MIXTURE_CATALOGUE.items()
+    }
+
+
+def mixture_metrics(batch: Sequence[Sample]) -> dict[str, float]:
+    """Return what each solver of a mixture answered in a batch, and how well; nothing where there is one solver."""
+    found: dict[str, float] = {}
+    for name, rewards in by_solver((item.facts.solver, item.reward) for item in batch).items():
+        found[f"mixture/{name}/share"] = len(rewards) / len(batch)
+        found[f"mixture/{name}/accuracy_initial"] = fmean(reward.correct_initial or 0.0 for reward in rewards)
+        found[f"mixture/{name}/accuracy_final"] = fmean(reward.correct for reward in rewards)
+    return found
+
+
+def by_solver(rewards: Iterable[tuple[str | None, Reward]]) -> dict[str, list[Reward]]:
+    """Return rewards by the name of the mixture's solver that answered, in the order of the names."""
+    found: dict[str, list[Reward]] = {}
+    for name, reward in rewards:
+        if name is not None:
+            found.setdefault(name, []).append(reward)
+    return dict(sorted(found.items()))
 
 
 def role_metrics(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:

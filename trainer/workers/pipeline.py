@@ -34,7 +34,7 @@ from trainer.workers.assignments import Assignments, HandIn, Life
 from trainer.workers.errors import InfrastructureError, WaitTimeout, answer, is_gone, log_tail, restarted
 from trainer.workers.relay import COLLECT_S, pause
 from trainer.workers.scoring import AnyEpisode, Scoring
-from trainer.workers.solver_outage import SolverOutage, first_failing
+from trainer.workers.solver_outage import KEY, SolverOutage, first_failing
 from trainer.workers.weight_publisher import Publisher, Push
 
 TRAINING = 0
@@ -61,8 +61,12 @@ class Pipeline:
     solver_name: str = ""
     outage_s: float = 0.0
     verifiers: Sequence[Any] = ()
+    # What the solvers' actors and logs are called, and the key of that wait.
+    solver_names: Sequence[str] = ()
+    outage_key: str = KEY
 
     def __post_init__(self) -> None:
+        self.solver_names = self.solver_names or [f"solver-{index}" for index in range(len(self.solvers))]
         # Workers that have no verifiers are told of none.
         self._pools = (self.solvers, self.verifiers) if self.verifiers else (self.solvers,)
         self.pause_s = pause(len(self.workers))
@@ -89,9 +93,8 @@ class Pipeline:
         self.scoring.forget()
         self._done: dict[int, asyncio.Queue[list[Sample] | Exception]] = {TRAINING: asyncio.Queue()}
         self._failure: Exception | None = None
-        self._outage = SolverOutage(
-            self.solver_name, self.outage_s, self.max_tries, self._check_solvers, lambda line: self.on_restart(line)
-        )
+        say, check = (lambda line: self.on_restart(line)), self._check_solvers
+        self._outage = SolverOutage(self.solver_name, self.outage_s, self.max_tries, check, say, self.outage_key)
 
     @property
     def running(self) -> int:
@@ -191,11 +194,13 @@ class Pipeline:
 
     async def solver_usage(self) -> Usage:
         """Return what the solvers were asked since the start, summed."""
-        calls = (
-            self._answer(solver.usage.remote(), f"solver-{index}", "tell its usage")
-            for index, solver in enumerate(self.solvers)
-        )
-        return sum(await asyncio.gather(*calls), Usage())
+        return sum((await self.usage_by_solver()).values(), Usage())
+
+    async def usage_by_solver(self) -> dict[str, Usage]:
+        """Return what each of the solvers' actors was asked since the start, by its name."""
+        named = zip(self.solver_names, self.solvers, strict=True)
+        calls = (self._answer(solver.usage.remote(), name, "tell its usage") for name, solver in named)
+        return dict(zip(self.solver_names, await asyncio.gather(*calls), strict=True))
 
     async def publish(self, weights: Update, probe: Any = (), expected: Any = ()) -> Push:
         """Have every worker load the weights and prove them on the probe sequences; see ``Publisher``."""
@@ -308,7 +313,8 @@ class Pipeline:
 
     async def _check_solvers(self) -> str | None:
         """Return why a solver or a verifier does not answer a test question; None if all do."""
-        return await first_failing(zip(("solver", "verifier"), self._pools, strict=False), self._answer)
+        verifiers = ((f"verifier-{index}", actor) for index, actor in enumerate(self.verifiers))
+        return await first_failing([*zip(self.solver_names, self.solvers, strict=True), *verifiers], self._answer)
 
     def _tried(self, job: Job, error: str | None) -> Job:
         """Return a job that failed, to be tried again. Raises InfrastructureError if that was the last time."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from trainer.workers.errors import WaitTimeout, first_line
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 15.0
 # Between two lines that say that it goes on.
 SAY_EVERY_S = 60.0
-KEY = "solver.outage_minutes"
+KEY = "solver.outage_minutes"  # of one solver
 
 
 class SolverGone(RuntimeError):
@@ -31,13 +31,14 @@ class SolverGone(RuntimeError):
 class SolverOutage:
     """The jobs that a solver called ``name`` gave no reply to. ``check`` asks it a test question and returns what was
     wrong, None if it answered; ``say`` tells a line. Waits of ``limit_s`` together, with no episode finished between
-    them, are too long; a job may fail ``max_tries`` times while test questions are answered at once."""
+    them, are too long, which ``key`` sets; a job may fail ``max_tries`` times while test questions are answered at
+    once."""
 
     def __init__(
         self, name: str, limit_s: float, max_tries: int, check: Callable[[], Awaitable[str | None]],
-        say: Callable[[str], Any],
+        say: Callable[[str], Any], key: str = KEY,
     ) -> None:  # fmt: skip
-        self.name, self.limit_s, self.max_tries = name, limit_s, max_tries
+        self.name, self.limit_s, self.max_tries, self.key = name, limit_s, max_tries, key
         self._check, self._say = check, say
         self._held: list[tuple[Job, str | None]] = []
         self._waited_s = 0.0
@@ -64,7 +65,7 @@ class SolverOutage:
         if error is None:
             return False
         began, before, asked, said_s, since = time.monotonic(), self._waited_s, 1, 0.0, time.strftime("%H:%M:%S")
-        allowed = f"for up to {minutes(self.limit_s)} ({KEY})"
+        allowed = f"for up to {minutes(self.limit_s)} ({self.key})"
         self._say(f"no reply from the solver {self.name} since {since}: {error}; it is asked again {allowed}")
         pause = FIRST_PAUSE_S
         while error is not None:
@@ -72,7 +73,7 @@ class SolverOutage:
             if (left := self.limit_s - before - seconds) <= 0:
                 raise SolverGone(
                     f"no reply from the solver {self.name} since {since}, in {minutes(seconds)} and {asked} test "
-                    f"questions ({KEY}); the last: {error}"
+                    f"questions ({self.key}); the last: {error}"
                 )
             if seconds - said_s >= SAY_EVERY_S:
                 said_s = seconds
@@ -103,16 +104,15 @@ def minutes(seconds: float) -> str:
 
 
 async def first_failing(
-    pools: Iterable[tuple[str, Sequence[Any]]], wait: Callable[[Awaitable[Any], str, str], Awaitable[Any]]
+    actors: Iterable[tuple[str, Any]], wait: Callable[[Awaitable[Any], str, str], Awaitable[Any]]
 ) -> str | None:
-    """Return why an actor of these pools, each with its role's name, does not answer a test question; None if all do.
-    ``wait`` waits for a call, with a limit."""
-    for role, actors in pools:
-        for index, actor in enumerate(actors):
-            try:
-                error: str | None = await wait(actor.check.remote(), f"{role}-{index}", "check its server")
-            except (RayError, WaitTimeout) as gone:
-                error = first_line(gone)
-            if error is not None:
-                return error
+    """Return why one of these actors, each with its name, does not answer a test question; None if all do. ``wait``
+    waits for a call, with a limit."""
+    for name, actor in actors:
+        try:
+            error: str | None = await wait(actor.check.remote(), name, "check its server")
+        except (RayError, WaitTimeout) as gone:
+            error = first_line(gone)
+        if error is not None:
+            return error
     return None

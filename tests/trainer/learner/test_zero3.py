@@ -1,4 +1,4 @@
-"""Under ZeRO-3 nothing is whole for longer than needed: not the reference, and not the policy while it is saved."""
+"""Under ZeRO-3 nothing is whole for longer than needed: not the policy as it is loaded or saved, nor the reference."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from tests.ports import free_port
 from tests.trainer.learner.test_learner import in_a_process, learner_for
 from tests.trainer.ranks import configure, make_batch, parameters
+from trainer.learner import learner as learner_module
 from trainer.learner.weight_sender import SendingRank
 
 # DeepSpeed leaves small tensors whole after their first use unless it is told not to.
@@ -21,8 +22,16 @@ SHARED = [
 
 def step_and_save(configs, folder):
     """Of each configuration: the metrics of a step, the reference's log-probabilities and numbers at hand after it, the
-    most tensors gathered at once for a folder, and whether that has what was trained."""
-    port, found = free_port(), {}
+    policy's at hand before DeepSpeed was given it, the most tensors gathered at once for a folder, and whether that has
+    what was trained."""
+    port, found, make = free_port(), {}, learner_module.make_engine
+    loaded = []
+
+    def made(model, *others):
+        loaded.append(sum(value.numel() for value in model.lm.parameters()))
+        return make(model, *others)
+
+    learner_module.make_engine = made
     gathered, most = SendingRank.gathered, []
 
     def counted(self, values):
@@ -46,7 +55,8 @@ def step_and_save(configs, folder):
         if not learner.model.lora:
             same = same and all(torch.equal(value, trained[key]) for key, value in saved.items())
         # A tensor itself would go with its process.
-        found[name] = metrics, judged.tolist(), torch.equal(judged, again), held, max(most), same, set(saved)
+        here = held, loaded[-1]
+        found[name] = metrics, judged.tolist(), torch.equal(judged, again), *here, max(most), same, set(saved)
     return found
 
 
@@ -74,6 +84,14 @@ def test_the_reference_is_a_share_and_says_the_same(found):
         assert torch.allclose(torch.tensor(by_share), torch.tensor(judged), atol=1e-5), name
         for key in ("policy/kl", "policy/loss", "policy/grad_norm"):
             assert other[key] == pytest.approx(metrics[key], rel=1e-4, abs=1e-6), (name, key)
+
+
+def test_a_model_is_loaded_as_shares_and_never_whole(found):
+    loaded = {name: row[4] for name, row in found.items()}
+    assert loaded["plain"] > 0
+    assert [loaded[name] for name in ("sharded", "offloaded", "chunks")] == [0, 0, 0]
+    # Adapters are made beside the shares, and shared out with the rest.
+    assert 0 < loaded["lora"] < loaded["plain"] / 4
 
 
 def test_a_policy_is_gathered_tensor_by_tensor_to_be_saved(found):

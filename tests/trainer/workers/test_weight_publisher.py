@@ -11,6 +11,7 @@ import torch
 from ray.exceptions import RayActorError
 
 from conf.schema.model import Lora
+from launch.compose import compose
 from rollout.engine.weight_update import Gap, Loaded, Update, WeightMismatch
 from tests.trainer.fakes import Actor
 from trainer.learner.actor_critic import ActorCritic
@@ -183,7 +184,7 @@ def test_a_proof_that_does_not_come_ends_nothing(tmp_path):
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2)])
 def test_nccl_is_told_of_exactly_the_tensors_that_it_is_then_given(tiny_model, lora):
-    from trainer.learner.nccl_channel import Policy
+    from trainer.learner.gpu_channel import Policy
 
     model = ActorCritic(str(tiny_model), torch.float32, lora)
     asked = []
@@ -202,7 +203,7 @@ def test_nccl_is_told_of_exactly_the_tensors_that_it_is_then_given(tiny_model, l
 
 
 def test_every_worker_has_a_place_of_its_own_in_the_nccl_group(monkeypatch):
-    from trainer.learner import nccl_channel
+    from trainer.learner import gpu_channel
 
     calls = []
 
@@ -212,8 +213,8 @@ def test_every_worker_has_a_place_of_its_own_in_the_nccl_group(monkeypatch):
         )
 
     waited = []
-    monkeypatch.setattr(nccl_channel.ray, "get", lambda given, timeout: waited.append((given, timeout)))
-    workers = nccl_channel.Workers([actor(0), actor(1)], tensor_parallel=2, timeout_s=9.0, version=4)
+    monkeypatch.setattr(gpu_channel.ray, "get", lambda given, timeout: waited.append((given, timeout)))
+    workers = gpu_channel.Workers([actor(0), actor(1)], tensor_parallel=2, timeout_s=9.0, version=4)
     workers.init_weight_transfer_engine({"rank_offset": 1, "world_size": 5})
     workers.start_weight_update()
     workers.update_weights({"names": ["a"]})
@@ -226,3 +227,31 @@ def test_every_worker_has_a_place_of_its_own_in_the_nccl_group(monkeypatch):
         (index, *call) for call in (("start", None), ("update", {"names": ["a"]}), ("finish", 4)) for index in (0, 1)
     ]
     assert waited == [([0, 1], 9.0)] * 4
+
+
+def test_workers_that_share_the_learners_gpus_have_no_place_in_a_group(monkeypatch):
+    from trainer.learner import gpu_channel
+
+    calls = []
+    actor = SimpleNamespace(transfer=SimpleNamespace(remote=lambda step, value: calls.append((step, value))))
+    monkeypatch.setattr(gpu_channel.ray, "get", lambda given, timeout: None)
+    gpu_channel.Workers([actor, actor], tensor_parallel=0, timeout_s=9.0).init_weight_transfer_engine({"packed": True})
+    assert calls == [("init", {"packed": True})] * 2
+
+
+@pytest.mark.parametrize(("transport", "backend"), [("nccl", "nccl"), ("ipc", "ipc")])
+def test_a_channel_is_vllms_own_trainer_of_its_transport(monkeypatch, transport, backend):
+    from trainer.learner import gpu_channel
+
+    made = []
+    trainer = SimpleNamespace(trainer_init=lambda given, **others: made.append((given, others)))
+    monkeypatch.setattr(gpu_channel, "WeightTransferTrainerFactory", trainer)
+    learner = SimpleNamespace(config=compose(["rollout.weights.bucket_mib=2"]), rank=1)
+    gpu_channel.Channel(learner, ["a", "b"], transport, "10.0.0.1", 99)
+    ((given, others),) = made
+    assert (given.backend, given.rank, given.packed_buffer_size_bytes) == (backend, 1, 2 * 2**20)
+    assert others["client"].tensor_parallel == (1 if transport == "nccl" else 0)
+    if transport == "nccl":
+        assert (given.master_address, given.master_port, given.world_size) == ("10.0.0.1", 99, 3)
+    else:
+        assert given.packed

@@ -1,7 +1,8 @@
-"""Weights over NCCL, from the learner's GPU to those of the rollout workers, by vLLM's own weight transfer.
+"""Weights from the learner's GPUs to those of the rollout workers, by vLLM's own weight transfer: over NCCL between
+GPUs, or through the memory of the GPU that a learner rank and a rollout worker share (CUDA IPC).
 
 vLLM drives the exchange from the learner's first rank; what is here tells it where the weights come from, and how the
-rollout workers are reached. vLLM receives and loads in one: generation stands still for the broadcast too, and no
+rollout workers are reached. vLLM receives and loads in one: generation stands still for the transfer too, and no
 second copy of the weights is made. A worker that is lost in the middle of a broadcast leaves it hanging, which ends
 the run by ``controller.wait_timeout_s``.
 
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 from vllm.distributed.weight_transfer.base import ParamMeta, WeightSource
 from vllm.distributed.weight_transfer.factory import WeightTransferTrainerFactory
+from vllm.distributed.weight_transfer.ipc_engine import IPCTrainerInitInfo
 from vllm.distributed.weight_transfer.nccl_engine import NCCLTrainerInitInfo
 
 from rollout.engine.weight_update import Entry, Update, bucketed
@@ -53,8 +55,8 @@ class Policy(WeightSource):
 
 @dataclass
 class Workers:
-    """vLLM's client: its four calls, made to every rollout worker at once. Each worker's engine has
-    ``tensor_parallel`` ranks of the transfer's group, after the learner's, which is 0."""
+    """vLLM's client: its four calls, made to every rollout worker at once. For NCCL each worker's engine has
+    ``tensor_parallel`` ranks of the transfer's group, after the learner's, which is 0; IPC has no group (0)."""
 
     actors: Sequence[Any]
     tensor_parallel: int
@@ -62,7 +64,10 @@ class Workers:
     version: int = 0
 
     def init_weight_transfer_engine(self, init_info: dict[str, Any]) -> None:
-        """Have every worker join the group, at its own place."""
+        """Have every worker get ready, or join the group at its own place."""
+        if not self.tensor_parallel:
+            self._all("init", [init_info] * len(self.actors))
+            return
         places = range(1, 1 + len(self.actors) * self.tensor_parallel, self.tensor_parallel)
         self._all("init", [{**init_info, "rank_offset": place} for place in places])
 
@@ -84,24 +89,28 @@ class Workers:
 
 
 class Channel:
-    """A group of the learner's first rank and all rollout workers; to be made and used on every rank."""
+    """The way from the learner's ranks to all rollout workers; to be made and used on every rank. ``transport``:
+    ``nccl``, a group of the first rank and the workers that meets at ``host`` and ``port``, or ``ipc``."""
 
-    def __init__(self, learner: SendingRank, actors: Sequence[Any], host: str, port: int) -> None:
+    def __init__(self, learner: SendingRank, actors: Sequence[Any], transport: str, host: str, port: int) -> None:
         config = learner.config
         limit = int(config.rollout.weights.bucket_mib * 2**20)
         self._learner = learner
-        self._client = Workers(actors, config.rollout.tensor_parallel_size, config.controller.wait_timeout_s)
-        self._engine = WeightTransferTrainerFactory.trainer_init(
-            NCCLTrainerInitInfo(
+        parallel = config.rollout.tensor_parallel_size if transport == "nccl" else 0
+        self._client = Workers(actors, parallel, config.controller.wait_timeout_s)
+        given: NCCLTrainerInitInfo | IPCTrainerInitInfo
+        if transport == "nccl":
+            given = NCCLTrainerInitInfo(
                 master_address=host,
                 master_port=port,
-                world_size=1 + len(actors) * config.rollout.tensor_parallel_size,
+                world_size=1 + len(actors) * parallel,
                 rank=learner.rank,
                 packed_buffer_size_bytes=limit,
-            ),
-            client=self._client,
-            source=Policy(learner, limit),
-        )
+            )
+        else:
+            given = IPCTrainerInitInfo(rank=learner.rank, packed=True, packed_buffer_size_bytes=limit)
+        source = Policy(learner, limit)
+        self._engine = WeightTransferTrainerFactory.trainer_init(given, client=self._client, source=source)
 
     def send(self, version: int) -> Update:
         """Have every worker load the policy as ``version``."""
