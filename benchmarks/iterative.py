@@ -55,8 +55,8 @@ async def measure(configs: dict[str, Config], workers: dict[str, Any], count: in
         work = [work for episode in episodes["interleaved"] for work in solver_work(episode, templates, tokenizer)]
         taken["offline"] = await _offline(offline, episodes["interleaved"], work)
         if number:
-            for name, found in taken.items():
-                seconds[name].append(found)
+            for name, one_s in taken.items():
+                seconds[name].append(one_s)
             for name, found in episodes.items():
                 written[name].append(sum(one.solver_tokens + one.policy_tokens for one in found))
                 calls[name].append(fmean(len(one.calls) for one in found))

@@ -50,13 +50,13 @@ def main() -> int:
     given = [*SMALL, *overrides, f"algorithm.steps={steps}", f"run_dir={arguments.run_dir}"]
     process = subprocess.Popen([sys.executable, "-m", "launch.train", *given])
     try:
-        found = [
+        early, late = (
             measured(process, arguments.run_dir / "metrics.jsonl", step) for step in (arguments.early, arguments.late)
-        ]
+        )
         code = process.wait(WAIT_S)
     finally:
         process.terminate()
-    text, grown = table(*found, arguments.limit)
+    text, grown = table(early, late, arguments.limit)
     print(f"exit status {code}\n{text}\n{machine.line()}")
     for line in grown:
         print(f"GREW: {line}")

@@ -41,7 +41,7 @@ def what_is_missing() -> str | None:
 
 
 def explain_missing() -> None:
-    """Let a command of the project, ``python -m launch.COMMAND``, that cannot be imported for want of a package end
+    """Let a command of the project, as ``python -m launch.train``, that cannot be imported for want of a package end
     with one line and status 2."""
     if sys.argv[:1] == ["-m"]:
         sys.excepthook = _explain

@@ -386,18 +386,13 @@ def test_a_machine_without_a_compiler_is_told_so_before_anything_starts(monkeypa
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (
-            ["cluster.address=127.0.0.1:9"],
-            "cluster.address: no Ray cluster could be joined at '127.0.0.1:9': nothing answers there "
-            "(Connection refused)",
-        ),
-        (
-            ["learner=gpu", "rollout=gpu", "solver.gpus=1"],
-            "GPU: the configuration wants 4 (learner 2 × 1, rollout 1 × 1, solver 1 × 1), this machine has 0",
-        ),
+        (["cluster.address=127.0.0.1:9"], "cluster.address: no Ray cluster could be joined at '127.0.0.1:9': nothing "
+         "answers there (Connection refused)"),
+        (["learner=gpu", "rollout=gpu", "solver.gpus=1"], "GPU: the configuration wants 4 (learner 2 × 1, rollout 1 × "
+         "1, solver 1 × 1), this machine has 0"),
     ],
     ids=["nobody there", "no GPUs"],
-)
+)  # fmt: skip
 def test_what_is_not_there_is_said_in_one_line_before_anything_starts(monkeypatch, tmp_path, capsys, overrides, said):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert main([f"run_dir={tmp_path}/run", *overrides]) == 2

@@ -91,7 +91,8 @@ def test_the_commands_of_the_page_on_fine_tuning_are_taken(command, tmp_path):
     command = command.replace("FOLDER", str(tmp_path)).replace("FILE", str(tmp_path / "teacher.jsonl"))
     words = [word for word in shlex.split(command, comments=True) if "=" in word]
     assert words or command.startswith("python -m launch.sft ")
-    compose([*words, "model.path=package:tiny_decomposer"])
+    alone = ["stages=[sft]"] if "launch.sft" in command else []
+    compose([*alone, *words, "model.path=package:tiny_decomposer"])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

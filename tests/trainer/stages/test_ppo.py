@@ -390,9 +390,6 @@ def test_the_time_without_a_running_episode_is_counted():
     assert busy > 0.1
 
 
-# -- groups --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(("target", "staleness"), [(0, {0}), (0.3, {0}), (0.5, {0, 1, 2}), (1, {0, 1, 2})])
 def test_groups_are_admitted_whole_whatever_part_of_a_version_the_staleness_target_is(target, staleness):
     worker, extra = Worker(1), [*GROUPS, f"controller.staleness_target={target}"]

@@ -1,0 +1,92 @@
+"""Answers in files of problems: which are read, and what is said to write in place of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout.data.files import read_all
+from tests.rollout.data.test_source import row, write
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("16", "16"), ("16.0", "16"), ("-3", "-3"), ("2.50", "2.5"), ("0.1", "0.1"), ("1e3", "1000"),
+        ("1.5e-7", "0.00000015"),
+        ("12345678901234567890", "12345678901234567890"), ("12345678901234567.25", "12345678901234567.25"), ("0", "0"),
+        ("-0.0", "0"), ("1E+2", "100"), ("100", "100"), ('"1e3"', "1e3"), ('" 16"', " 16"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_is_a_json_number_is_read_as_a_person_writes_it(tmp_path, written, read):
+    text = f'{{"id": 7, "question": "How many?", "answer": {written}}}\n'
+    bad: list[str] = []
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [text.strip()])], bad)
+    assert (problem.answer, problem.id, bad) == (read, "7", [])
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("true", 'field \'answer\' must be a text or a number, found true; write "yes", and "answer_type": "boolean"'),
+        ("[16]", "field 'answer' must be a text or a number, found [16]; write \"16\""),
+        ('["A", "C"]', "field 'answer' must be a text or a number, found ['A', 'C']; write \"AC\""),
+        (
+            '["Ulm", "the city of Ulm"]',
+            "field 'answer' must be a text or a number, found ['Ulm', 'the city of Ulm']; write "
+            'one answer; of answer_type "text", its other forms may be in "answer_aliases"',
+        ),
+        ("[true]", "field 'answer' must be a text or a number, found [True]; write the answer alone"),
+        ('{"value": 16}', "field 'answer' must be a text or a number, found {'value': 16}; write the answer alone"),
+        ("NaN", "field 'answer' must be a finite number, found nan"),
+        ("-Infinity", "field 'answer' must be a finite number, found -inf"),
+        ('""', "field 'answer' must be a non-empty string, found ''"),
+        ("null", "field 'answer' is missing"),
+    ],
+)
+def test_an_answer_that_is_neither_text_nor_number_is_refused_with_what_to_write(tmp_path, written, said):
+    bad: list[str] = []
+    file = write(tmp_path / "rows.jsonl", [f'{{"id": "1", "question": "How many?", "answer": {written}}}'])
+    assert read_all([file], bad) == []
+    assert bad == [f"{file}, line 1: {said}"]
+
+
+@pytest.mark.parametrize(("written", "read"), [(True, "yes"), (False, "no"), ("yes", "yes")])
+def test_true_and_false_are_answers_of_yes_and_no(tmp_path, written, read):
+    bad: list[str] = []
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, answer=written, answer_type="boolean")])], bad)
+    assert (problem.answer, bad) == (read, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "kind", "remedy"),
+    [
+        ("about twelve", "number", "write the number alone, as 12, -2.5 or 3/4, or name its answer_type"),
+        ("approximately 12", "number", "write the number alone"),
+        ("approx. 12", "integer", "write the number alone"),
+        ("≈ 12", "numeric", "write the number alone"),
+        ("~12", "number", "write the number alone"),
+        ("close to 12 km", "number", "write the number alone"),
+        ("room 12", "number", "write the number alone"),
+        ("yes", "number", "write the number alone"),
+        (1, "boolean", "write yes or no"),
+        ("E", "choice", "write the letter of one of its choices"),
+        ("A and F", "multi_choice", "write the letters of its choices, as AC"),
+    ],
+)
+def test_a_gold_answer_that_nobody_could_give_is_refused_with_what_to_write(tmp_path, answer, kind, remedy):
+    bad: list[str] = []
+    read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer, answer_type=kind, choices=["3", "4"])])], bad)
+    (said,) = bad
+    assert f"field 'answer' is '{answer}', which can be no answer of type '{kind}'" in said
+    assert f"; {remedy}" in said
+
+
+@pytest.mark.parametrize(
+    "answer",
+    ["12", "-3", "minus 3", "twelve", "$12", "USD 12", "Rs. 500", "12 km", "5~cm", "x = 5", r"\frac{3}{4}", "½", "3/4",
+     "1,200", r"\text{12 cm}", "25 %"],
+)  # fmt: skip
+def test_a_gold_number_may_have_a_sign_a_currency_and_a_unit(tmp_path, answer):
+    bad: list[str] = []
+    read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer)])], bad)
+    assert bad == []
