@@ -258,6 +258,7 @@ def _load(
     state."""
     from transformers import AutoConfig, AutoModelForCausalLM
 
+    before = torch.get_rng_state()
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
     if trunk:
         model = model.base_model
@@ -266,7 +267,7 @@ def _load(
         model.enable_input_require_grads()
     if shares:
         # What transformers draws for shares it draws on the first rank alone, and adapters are to be everywhere alike.
-        torch.manual_seed(torch.initial_seed())
+        torch.set_rng_state(before)
     if lora is not None:
         from peft import LoraConfig, get_peft_model
 
