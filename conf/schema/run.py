@@ -24,7 +24,8 @@ class Controller(Group):
     learner_timeout_s: Annotated[float, FREE] = Field(3600.0, gt=0)
     """Seconds of one call of a learner rank: a step, a checkpoint."""
     max_tries: Annotated[int, FREE] = Field(3, ge=1)
-    """How often an episode is tried that an error of the infrastructure ended."""
+    """How often an episode is tried that an error of the infrastructure ended, or in a group a timeout of solver or
+    verifier."""
     max_dropped_in_a_row: Annotated[int, FREE] = Field(300, ge=1)
     """Groups in a row without anything to train on that end the run, if that is more than may be in flight."""
     learner_restarts: Annotated[int, FREE] = Field(3, ge=0)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from conf.schema.config import Config
@@ -34,7 +34,7 @@ from trainer.stages.engine_gap import alarm, largest_healthy, with_proof
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.gpu_rates import gpu_rates
 from trainer.stages.in_flight import InFlight, ScoredGroup
-from trainer.stages.sample_groups import flat, usable
+from trainer.stages.sample_groups import flat, may_succeed, usable
 from trainer.tracking.metrics_catalogue import episode_metrics
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.solver_outage import SolverGone
@@ -165,7 +165,8 @@ class Controller:
 
     async def _receive(self) -> None:
         """Have scored groups wait to be trained on, whole; give up and count those that hold nothing to learn from.
-        Raises NothingToTrainOn if there are no others.
+        What a timeout ended of a group is run again first, since its other samples hang on it. Raises NothingToTrainOn
+        if there are no others.
 
         The budget is spent when a job comes back that was not begun: those that were finish, the learner takes the
         full batches that they make, and no more come. So it is when the solver is gone for good.
@@ -173,6 +174,10 @@ class Controller:
         while not self._ended:
             for scored in await self._arrivals():
                 self.out_of_budget |= scored.facts.outcome == BUDGET
+                if self.group_size > 1 and may_succeed(scored, self.config.controller.max_tries):
+                    self.pipeline.counts["retried"] += 1
+                    await self.pipeline.submit([replace(scored.job, tries=scored.job.tries + 1)])
+                    continue
                 group = self.in_flight.add(scored)
                 if group is None or any(item.facts.outcome == BUDGET for item in group):
                     continue

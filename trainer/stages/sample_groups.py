@@ -8,6 +8,8 @@ from rewards.reward import Sample
 
 # Totals that differ by less are the same: a sum of parts is not exact.
 FLAT = 1e-8
+# How a frozen role ends an episode by being late, which says nothing of what it was asked.
+TIMEOUTS = ("solver_timeout", "verifier_timeout")
 
 
 def usable(group: Sequence[Sample]) -> bool:
@@ -25,6 +27,11 @@ def trainable(item: Sample) -> bool:
         and facts.outcome in ("ok", "prompt_too_long", "episode_tokens", "episode_calls", "episode_policy_tokens")
         and facts.policy_tokens > 0
     )
+
+
+def may_succeed(item: Sample, max_tries: int) -> bool:
+    """Return whether a frozen role's timeout ended a sample that may be run again: the next try may be in time."""
+    return item.facts.outcome in TIMEOUTS and item.job.tries + 1 < max_tries
 
 
 def flat(group: Sequence[Sample]) -> bool:

@@ -28,7 +28,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "episode/calls": ("", "policy calls an episode"),
     "episode/invalid": ("share", "decompositions that could not be used as written"),
     "episode/solver_failures": ("episodes", "episodes that a solver failure ended, since the start"),
-    "episode/retried": ("episodes", "episodes run again after an infrastructure error, since the start"),
+    "episode/retried": (
+        "episodes",
+        "episodes run again after an infrastructure error, or in a group after a timeout, since the start",
+    ),
     "episode/flat_groups": ("groups", "given up because all their rewards were the same, since the start"),
     "episode/dropped": ("episodes", "of groups with nothing to train on, since the start"),
     "tokens/policy": ("tokens", "policy tokens in the batch"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,44 @@ def test_a_run_with_something_to_train_on_now_and_then_goes_on():
     assert result.version == len(group.batches) == 3
     assert result.drops.by_outcome == {"solver_empty": result.dropped}
     assert rows[-1][1]["episode/dropped"] > 3 * 8
+
+
+class Late(Worker):
+    """Every second episode is ended by a timeout, until it is tried for the ``times``-th time after that."""
+
+    def __init__(self, outcome: str, times: int) -> None:
+        super().__init__(1)
+        self.outcome, self.times = outcome, times
+
+    async def _run(self, job, life):
+        if job.id % 2 or job.tries >= self.times:
+            await super()._run(job, life)
+        else:
+            await asyncio.sleep(0)
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", outcome=self.outcome)))
+
+
+@pytest.mark.parametrize("outcome", ["solver_timeout", "verifier_timeout"])
+def test_of_a_group_what_a_timeout_ended_is_run_again_and_the_group_is_trained_on_whole(outcome):
+    result, group, rows, _ = asyncio.run(train([Late(outcome, 2)], 1, steps=3, extra=GROUPS))
+    assert [len(batch) for batch in group.batches] == [8] * 3
+    assert result.dropped == 0
+    # Half of each batch, twice each.
+    assert rows[-1][1]["episode/retried"] >= 3 * 4 * 2
+    trained = [item.problem_id for batch in group.batches for item in batch]
+    assert {trained.count(name) for name in trained} == {4}
+
+
+@pytest.mark.parametrize(
+    ("worker", "extra"),
+    [(Late("solver_timeout", 3), GROUPS), (Late("solver_empty", 1), GROUPS), (Late("solver_timeout", 1), [])],
+    ids=["too often", "no timeout", "no group"],
+)  # fmt: skip
+def test_what_is_not_run_again_or_too_often_is_dropped_with_its_group(worker, extra):
+    with pytest.raises(NothingToTrainOn) if extra else nullcontext():
+        result, *_ = asyncio.run(train([worker], 1, steps=2, extra=[*extra, "controller.max_dropped_in_a_row=40"]))
+        assert result.dropped > 0
+        assert result.pipeline.counts["retried"] == 0
 
 
 def test_as_many_as_may_be_in_flight_at_once_may_fail_at_once():
