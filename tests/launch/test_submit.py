@@ -56,6 +56,8 @@ TYPED = {
     "matrix.run": ["matrix.run={path}", "matrix=chained"],
     "verifier.path": ["verifier=vllm", "verifier.path={path}"],
     "verifier.cache_path": ["verifier=vllm", "verifier.path=package:tiny_solver", "verifier.cache_path={path}"],
+    "solver.mixture.*.path": ["solver=mixture", "solver.mixture.second.path={path}"],
+    "solver.mixture.*.cache_path": ["solver=mixture", "solver.mixture.second.cache_path={path}"],
     "data.root": ["data.root={path}", "data=jsonl", "data.train=rows.jsonl"],
 }
 
