@@ -156,6 +156,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 STOPPED = """
 import os, sys, time
+from contextlib import suppress
 from pathlib import Path
 import psutil
 from launch.compose import compose
@@ -169,8 +170,9 @@ try:
         tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
     time.sleep(float(sys.argv[2]))
     for child in psutil.Process().children(recursive=True) if sys.argv[2] != "0" else []:
-        child.terminate()
-        child.wait(10)
+        with suppress(psutil.NoSuchProcess):  # it ended with its parent
+            child.terminate()
+            child.wait(60)
     print("ready", flush=True)
     time.sleep(60)
 except Stopped as stopped:
