@@ -17,7 +17,8 @@ from trainer.run_folder.files import read_json, read_rows
 
 # Enough of each stage to see it work; the sizes of a batch are those of the default.
 SHORT = ("sft.problems=480", "algorithm.steps=8", "evaluation.problems=96")
-ON_A_CPU = ("sft.problems=48", "algorithm.steps=2", "algorithm.batch_size=16", "evaluation.problems=8")
+ON_A_CPU = ("sft.problems=48", "algorithm.steps=2", "algorithm.batch_size=16", "evaluation.problems=8",
+            "solver=program")  # fmt: skip
 # Of the metrics, which is the mean over the steps and which is the largest.
 MEANS = (
     "policy/engine_logprob_gap_mean", "staleness/mean", "throughput/episodes_s", "throughput/learner_tokens_s",
