@@ -28,7 +28,9 @@ class Controller(Group):
     verifier."""
     max_dropped_in_a_row: Annotated[int, FREE] = Field(300, ge=1)
     """Groups in a row without anything to train on that end the run, if that is more than may be in flight."""
-    learner_restarts: Annotated[int, FREE] = Field(3, ge=0)
+    engine_restarts: Annotated[int, FREE] = Field(20, ge=0)
+    """How often each rollout worker, solver and verifier that died is started again in one run."""
+    learner_restarts: Annotated[int, FREE] = Field(10, ge=0)
     """How often a learner that died is started again in one run."""
     engine_gap_alarm: Annotated[float | None, FREE] = Field(None, gt=0)
     """Mean difference of engine and learner, in nats a token, above which a step says so; null: 0.001, or 0.1 with

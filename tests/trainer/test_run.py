@@ -275,7 +275,8 @@ def test_an_end_that_cannot_be_written_is_no_good_end(monkeypatch, tmp_path):
 
 
 def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allowed(monkeypatch, tmp_path):
-    status, summary, rows, screen, learner = run(monkeypatch, tmp_path, float("inf"), LearnerDied("learner-0 ended"))
+    died, more = LearnerDied("learner-0 ended"), ["controller.learner_restarts=3"]
+    status, summary, rows, screen, learner = run(monkeypatch, tmp_path, float("inf"), died, more=more)
     assert (status, summary["status"], summary["learner_restarts"]) == (1, "failed", 3)
     assert learner.restarts == 3
     assert "LearnerDied: learner-0 ended" in summary["error"]

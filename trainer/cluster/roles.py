@@ -143,12 +143,13 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
     StartError."""
     places = await _reserve(config, only)
     given = for_actors(config)
-    frozen = {"max_concurrency": 10_000, "max_restarts": 3, "max_task_retries": 3}
+    lives = {"max_restarts": config.controller.engine_restarts}
+    frozen = {"max_concurrency": 10_000, "max_task_retries": 3, **lives}
     # Of each role its actor, how Ray runs that, and what it is given first.
     settings: dict[str, tuple[Any, dict[str, Any], Any]] = {
         **{solver_role(name): (SolverActor, frozen, given.of_solver(name)) for name in given.solver_names},
         "verifier": (SolverActor, frozen, given),
-        "rollout": (RolloutWorker, {"max_concurrency": 1_000, "max_restarts": 3}, given),
+        "rollout": (RolloutWorker, {"max_concurrency": 1_000, **lives}, given),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
         "reward": (RewardActor, {"max_restarts": -1}, config.rewards),
         "learner": (LearnerRank, {}, given),
