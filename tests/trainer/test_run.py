@@ -350,10 +350,7 @@ def test_a_run_that_does_not_start_tells_what_was_asked_before(monkeypatch, tmp_
     assert Run(config, folder, Console(file=screen, width=500), [], None, asked).execute() == 1
     assert json.loads((folder / "summary.json").read_text())["solver"] == asdict(asked)
     assert json.loads((folder / "logs" / "solver-0.usage.json").read_text()) == asdict(asked)
-    said = (
-        "solver  1 request, 10 tokens (7 read, 3 written) of solver.budget_tokens=900, cost 0 of solver.budget_cost=1.0"
-    )
-    assert said in screen.getvalue()
+    assert "1 request, 10 tokens (7 read, 3 written) of solver.budget_tokens=900, cost 0 of" in screen.getvalue()
 
 
 class Away(Worker):
