@@ -180,7 +180,8 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         if workers and config.rollout.weights.transport == "auto":
             notes.append(f"new weights go to the rollout workers by {transport}: {why}")
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
-    relays = _start_relays(config, log_folder, relay_count(len(workers), len(rewarders)))
+    count = relay_count(len(workers), len(rewarders)) if config.controller.relays else 0
+    relays = _start_relays(config, log_folder, count)
     mixture = pools if config.mixture else {}
     return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, relays, mixture, notes)
 
