@@ -208,7 +208,7 @@ SingleSolver = Annotated[
 
 
 class Weighted(Group):
-    """What each solver of a mixture has beside the keys of its backend."""
+    """Keys of each solver of a mixture beside those of its backend."""
 
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
     """Its share of the problems, relative to the weights of the others."""

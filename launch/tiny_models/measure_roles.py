@@ -1,4 +1,4 @@
-"""What the shipped verifier and monolith can do, measured on held-out problems: the figures of their cards."""
+"""Measure the shipped verifier and monolith on held-out problems: the figures of their cards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tiny verifier and the tiny monolith read in training: stage 1's examples for their roles, over and over.
+"""Make the training texts of the tiny verifier and monolith: stage 1's examples for their roles, over and over.
 
 Both go on from the tiny solver, whose one skill they need. The verifier also meets sub-questions that come too early or
 help nobody, after turns that are drawn like the solver's.

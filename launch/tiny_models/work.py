@@ -1,5 +1,5 @@
-"""What the processes of ``launch.tiny_models`` do. They import it by its name, as they cannot import a command's own
-``__main__``; each loads what it needs, and no more."""
+"""Do the work of ``launch.tiny_models`` in its processes. They import it by its name, as they cannot import a command's
+own ``__main__``; each loads what it needs, and no more."""
 
 from __future__ import annotations
 

@@ -57,6 +57,11 @@ def _computed(graph: Graph, name: str) -> tuple[Quantity, str, int, str, int]:
     return quantity, f"{quantity.clause}. {facts}", graph.values[quantity.operands[0]], SIGNS[quantity.op], right
 
 
+def _reckoned(graph: Graph, name: str, head: str, computation: str, result: int, stated: int | None = None) -> str:
+    """Return a reply that computes and states its result, or another number."""
+    return f"{head} {computation} = {result}. {name} owns {result if stated is None else stated} {graph.item}."
+
+
 def _result(left: int, sign: str, right: int) -> int:
     return {"+": left + right, "-": left - right, "*": left * right, "/": left // max(1, right)}[sign]
 
@@ -78,7 +83,7 @@ def _wrong_arithmetic(graph: Graph, known: set[str], rng: random.Random) -> Judg
         return None
     quantity, head, left, sign, right = _computed(graph, name)
     wrong = _slipped(quantity.value, rng)
-    reply = f"{head} {left} {sign} {right} = {wrong}. {name} owns {wrong} {graph.item}."
+    reply = _reckoned(graph, name, head, f"{left} {sign} {right}", wrong)
     return _judged(graph, known, name, reply, "computational")
 
 
@@ -108,7 +113,7 @@ def _wrong_quantity(graph: Graph, known: set[str], rng: random.Random) -> Judged
     result = _result(used[0], sign, used[1])
     if result < 0 or set(used) == {left, right}:
         return None
-    reply = f"{head} {used[0]} {sign} {used[1]} = {result}. {name} owns {result} {graph.item}."
+    reply = _reckoned(graph, name, head, f"{used[0]} {sign} {used[1]}", result)
     return _judged(graph, known, name, reply, "conceptual")
 
 
@@ -121,7 +126,7 @@ def _wrong_operation(graph: Graph, known: set[str], rng: random.Random) -> Judge
     result = _result(left, wrong, right)
     if not 0 <= result <= 9 * LARGEST:
         return None
-    reply = f"{head} {left} {wrong} {right} = {result}. {name} owns {result} {graph.item}."
+    reply = _reckoned(graph, name, head, f"{left} {wrong} {right}", result)
     return _judged(graph, known, name, reply, "conceptual")
 
 
@@ -180,7 +185,7 @@ def _wrong_fact(graph: Graph, known: set[str], rng: random.Random) -> Judged | N
     if result < 0 or values[wrong] == graph.values[wrong]:
         return None
     facts = " ".join(f"{operand} owns {value}." for operand, value in values.items())
-    reply = f"{quantity.clause}. {facts} {left} {sign} {right} = {result}. {name} owns {result} {graph.item}."
+    reply = _reckoned(graph, name, f"{quantity.clause}. {facts}", f"{left} {sign} {right}", result)
     return _judged(graph, known, name, reply, "first_step")
 
 
@@ -191,7 +196,7 @@ def _wrong_statement(graph: Graph, known: set[str], rng: random.Random) -> Judge
         return None
     quantity, head, left, sign, right = _computed(graph, name)
     wrong = _slipped(quantity.value, rng)
-    reply = f"{head} {left} {sign} {right} = {quantity.value}. {name} owns {wrong} {graph.item}."
+    reply = _reckoned(graph, name, head, f"{left} {sign} {right}", quantity.value, wrong)
     return _judged(graph, known, name, reply, "last_step")
 
 

@@ -14,7 +14,7 @@ from rollout.records import Problem
 
 
 class SolverView:
-    """What the solver can see as a conversation goes on: an exact statement of the skill it is taught.
+    """Track what the solver can see as a conversation goes on: an exact statement of the skill it is taught.
 
     A reply restates before it computes, so that each token is one look-up away from the last.
     """

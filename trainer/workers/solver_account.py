@@ -58,7 +58,7 @@ class SolverAccount:
 
     @property
     def usage(self) -> Usage:
-        """What was known last of all solvers together."""
+        """The sum of what was known last of each solver."""
         return sum(self.usages.values(), Usage())
 
     def open(self) -> Usage:
