@@ -22,7 +22,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Pipeline:
     wait_timeout_s: float
     max_tries: int
     episode_seconds: float = 10.0
+    _: KW_ONLY
     # What the solver is called, and for how long one that has gone away is waited for.
     solver_name: str = ""
     outage_s: float = 0.0
@@ -142,6 +143,11 @@ class Pipeline:
         self._idle_s, self._idle_since = self.idle_s, time.perf_counter()
         self._last_sign = time.perf_counter()
         await asyncio.gather(*(self._hand_in(share) for share in self._assignments.assign(jobs)))
+
+    async def submit_again(self, jobs: Sequence[Job]) -> None:
+        """Hand in jobs that are tried once more, and count them. Raises WaitTimeout."""
+        self.counts["retried"] += len(jobs)
+        await self.submit(jobs)
 
     async def next(self, lane: int = TRAINING) -> list[Sample]:
         """Return scored episodes of a lane as they come, packed; while none is running, wait for as long as it takes.
@@ -305,8 +311,7 @@ class Pipeline:
 
     def _again(self, jobs: list[Job]) -> None:
         if jobs:
-            self.counts["retried"] += len(jobs)
-            self._spawn(self.submit, jobs)
+            self._spawn(self.submit_again, jobs)
 
     async def _wait_for_solver(self) -> None:
         self._again(await self._outage.over())
