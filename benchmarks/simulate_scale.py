@@ -226,8 +226,8 @@ async def simulate(
         for index in range(count)
     ]
     await asyncio.gather(*(relay.ready.remote(rewards) for relay in relays))
-    settings = (handles, list[Any](), rewards, logs, 300.0, 3, 60.0, "", 0.0, list[Any]())
-    pipeline = RelayedPipeline(*settings, relays) if relays else Pipeline(*settings)
+    settings = (handles, list[Any](), rewards, logs, 300.0, 3, 60.0)
+    pipeline = RelayedPipeline(*settings, relays=relays) if relays else Pipeline(*settings)
     travelled = noting_travel(pipeline)
     problems = (Problem(str(number), "How many pens does Amy have?" * 5, "5") for number in itertools.count())
     me = psutil.Process()

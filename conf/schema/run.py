@@ -28,8 +28,6 @@ class Controller(Group):
     verifier."""
     max_dropped_in_a_row: Annotated[int, FREE] = Field(300, ge=1)
     """Groups in a row without anything to train on that end the run, if that is more than may be in flight."""
-    relays: Annotated[bool, FREE] = False
-    """Have relays collect from the rollout workers where there are more than 32; experimental (docs/scaling.md)."""
     engine_restarts: Annotated[int, FREE] = Field(20, ge=0)
     """How often each rollout worker, solver and verifier that died is started again in one run."""
     learner_restarts: Annotated[int, FREE] = Field(10, ge=0)

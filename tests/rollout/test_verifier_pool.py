@@ -78,7 +78,8 @@ def scored(judge: Backend, monkeypatch: pytest.MonkeyPatch, folder: Any, count: 
         )
         worker = worker_without_engine(solver, LM2[:2], concurrency=count, engine=engine)
         worker._verifier = pool.SolverClient([verifier], window_s=0.0)
-        pipeline = Pipeline([Actor(worker)], [], [Actor(Rewarder())], folder, 30.0, 3, 10.0, "judge", 60.0, [verifier])
+        actors = [Actor(worker)], [], [Actor(Rewarder())]
+        pipeline = Pipeline(*actors, folder, 30.0, 3, solver_name="judge", outage_s=60.0, verifiers=[verifier])
         pipeline.start()
         try:
             return await pipeline.run([Job(i, PROBLEM, "lm2", seed=i) for i in range(count)]), pipeline

@@ -88,7 +88,8 @@ def run(
 
     async def start(self, view, logs):
         actors = (worker or Worker(budget=budget), solvers or Solvers(), rewarder or Rewarder())
-        pipeline = Pipeline(*([Actor(each)] for each in actors), logs, 600.0, 3, 60.0, "m at http://there/v1", 0.2)
+        pools = [[Actor(each)] for each in actors]
+        pipeline = Pipeline(*pools, logs, 600.0, 3, solver_name="m at http://there/v1", outage_s=0.2)
         pipeline.on_restart = view.say
         pipeline.start()
         return pipeline, learner

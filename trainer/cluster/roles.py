@@ -72,17 +72,18 @@ class RunningRoles:
         asked = {role: one for role, one in config.frozen.items() if role != "verifier" or self.verifiers}
         servers = {role: one for role, one in asked.items() if isinstance(one, OpenAISolver)}
         waits = limits.wait_timeout_s, limits.max_tries, config.rewards.episode_seconds
-        settings = (
-            *actors,
-            self.log_folder,
-            *waits,
-            " or ".join(f"{one.model} at {one.base_url}" for one in servers.values()) or config.solver.backend,
-            max((one.outage_minutes * 60 for one in servers.values()), default=0.0),
-            self.verifiers,
-            [f"{role}-{index}" for role, pool in self.solver_pools.items() for index in range(len(pool))],
-            " or ".join(f"{role}.outage_minutes" for role in servers) or KEY,
-        )
-        return RelayedPipeline(*settings, self.relays) if self.relays else Pipeline(*settings)
+        settings = (*actors, self.log_folder, *waits)
+        named: dict[str, Any] = {
+            "solver_name": " or ".join(f"{one.model} at {one.base_url}" for one in servers.values())
+            or config.solver.backend,
+            "outage_s": max((one.outage_minutes * 60 for one in servers.values()), default=0.0),
+            "verifiers": self.verifiers,
+            "solver_names": [
+                f"{role}-{index}" for role, pool in self.solver_pools.items() for index in range(len(pool))
+            ],
+            "outage_key": " or ".join(f"{role}.outage_minutes" for role in servers) or KEY,
+        }
+        return RelayedPipeline(*settings, **named, relays=self.relays) if self.relays else Pipeline(*settings, **named)
 
     async def ready(
         self,
@@ -180,8 +181,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         if workers and config.rollout.weights.transport == "auto":
             notes.append(f"new weights go to the rollout workers by {transport}: {why}")
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
-    count = relay_count(len(workers), len(rewarders)) if config.controller.relays else 0
-    relays = _start_relays(config, log_folder, count)
+    relays = _start_relays(config, log_folder, relay_count(len(workers), len(rewarders)))
     mixture = pools if config.mixture else {}
     return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, relays, mixture, notes)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from rewards.reward import sample
@@ -29,7 +29,8 @@ class RelayedPipeline(Pipeline):
     """A pipeline with ``relays``, which are ready; the worker with index i is asked by the one with i modulo their
     number."""
 
-    relays: Sequence[Any] = ()
+    _: KW_ONLY
+    relays: Sequence[Any]
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -196,7 +196,9 @@ def test_a_server_that_stops_listening_and_comes_back_is_waited_for_by_the_real_
         monkeypatch.setattr(pool, "make_solver", lambda config: solver)
         actor = Actor(SOLVER_ACTOR(None, 0, str(tmp_path)))
         worker = worker_without_engine(pool.SolverClient([actor], window_s=0.0))
-        pipeline = Pipeline([Actor(worker)], [actor], [Actor(Rewarder())], tmp_path, 30.0, 3, 10.0, "m", 60.0)
+        pipeline = Pipeline(
+            [Actor(worker)], [actor], [Actor(Rewarder())], tmp_path, 30.0, 3, solver_name="m", outage_s=60.0
+        )
         pipeline.on_restart = said.append
         pipeline.start()
         try:
