@@ -58,6 +58,9 @@ def start_ray(config: Config) -> None:
     else:
         choose_folder()
         adopt_orphans()
+        if not cluster.dashboard:
+            # Ray would remember the last 100,000 calls, in 150 MiB, which only a dashboard shows.
+            os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "2000")
         # Ray would otherwise join a cluster that somebody else started on this machine.
         arguments = {"address": "local", "num_cpus": cluster.num_cpus or os.cpu_count()}
         arguments |= {"include_dashboard": cluster.dashboard}
