@@ -40,9 +40,7 @@ async def record_gold_logprobs(
     episode.gold_logprobs = [one.logprob for one in fitting if one is not None]
 
 
-async def _likelihood(
-    solver: LikelihoodSolver, budget: EpisodeBudget, prompt: str, answer: str
-) -> Likelihood | None:
+async def _likelihood(solver: LikelihoodSolver, budget: EpisodeBudget, prompt: str, answer: str) -> Likelihood | None:
     """Return the log-probability of the answer; None if the prompt is too long. Raises SolverFailure, and ValueError
     for a value that is no number."""
     try:

@@ -44,7 +44,7 @@ class Rewards(Group):
     """What each class of a verdict adds to the reward of the call that wrote the sub-question."""
     verdict_gamma: float = Field(1.0, gt=0, le=1)
     """Discount of that reward from one sub-question to the next."""
-    likelihood_floor: float = Field(-10.0, lt=0, allow_inf_nan=False)
+    likelihood_floor: float = Field(-100.0, lt=0, allow_inf_nan=False)
     """Nats to which `solver_likelihood` raises every lower log-probability of the gold answer."""
     correctness_baseline: Literal["none", "gain"] = "none"
     """Whether correctness is paid as it is, or only what it gains over the solver's first attempt."""

@@ -40,7 +40,7 @@ def test_what_tells_no_log_probabilities_is_refused_in_one_line(overrides, line)
     with pytest.raises(ConfigError) as error:
         compose([CHOSEN, *overrides])
     message = str(error.value)
-    assert "rewards.weights.solver_likelihood: 0.05 is paid by a frozen solver's log-probabilities, and " in message
+    assert "rewards.weights.solver_likelihood: 0.025 is paid by a frozen solver's log-probabilities, and " in message
     assert line in message
     assert "\n" not in message
 

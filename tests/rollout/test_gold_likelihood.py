@@ -82,9 +82,13 @@ def test_nothing_is_asked_where_the_job_does_not_ask_for_it():
 def test_no_prompt_that_the_policy_or_a_replying_solver_reads_holds_the_gold_answer(strategy):
     problem = replace(PROBLEM, answer="4711")
     texts = ["Doubling.", *PLAN] if strategy == "lm2" else PLAN if strategy == "interleaved" else ["\n".join(PLAN)]
-    engine, solver = writing(*texts), Telling(by_question, by_turns)
-    when: list[int] = []
-    solver.told = lambda prompt: float(when.append(len(engine.asked)) or by_turns(prompt))
+    engine, when = writing(*texts), []
+
+    def told(prompt: str) -> float:
+        when.append(len(engine.asked))
+        return by_turns(prompt)
+
+    solver = Telling(by_question, told)
     episode = measured(engine, solver, f"strategy={strategy}", problem=problem)
     assert episode.gold_logprobs == VALUES
     assert {completion for _, completion in solver.scored} == {" 4711."}

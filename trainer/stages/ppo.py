@@ -161,9 +161,14 @@ class Controller:
         measured = config.rewards.pays_likelihood
         return [
             Job(
-                identity, problem, config.strategy.name, seed, config.algorithm.temperature, solver=solver,
+                identity,
+                problem,
+                config.strategy.name,
+                seed,
+                config.algorithm.temperature,
+                solver=solver,
                 gold_logprobs=measured,
-            )  # fmt: skip
+            )
             for identity, seed in zip(ids, seeds, strict=True)
         ]
 

@@ -33,7 +33,7 @@ def test_each_sub_question_is_paid_its_gain_where_it_ends(strategy, texts):
     paid = call_rewards(episode, reward, "subquestion")
     assert sum(map(sum, paid)) == pytest.approx(reward.total)
     ends = [(call, end) for call, one in enumerate(episode.calls) for end in one.subquestion_ends]
-    assert [paid[call][end] for call, end in ends] == pytest.approx([0.05 * 3.0, 0.05 * 4.0])
+    assert [paid[call][end] for call, end in ends] == pytest.approx([0.025 * 3.0, 0.025 * 4.0])
     # The rest, which is correctness, comes at the end, and nothing anywhere else.
     spent = sum(value != 0.0 for call in paid for value in call)
     assert paid[-1][-1] == pytest.approx(reward.correct)
@@ -44,5 +44,5 @@ def test_paid_at_the_end_the_total_is_the_same():
     episode = measured("daslam", "\n".join(PLAN) + "\n")
     reward = score_episode(episode, TextResources(), Rewards.for_mode("solver_likelihood"))
     (paid,) = call_rewards(episode, reward, "terminal")
-    assert paid[-1] == pytest.approx(reward.total) == pytest.approx(reward.correct + 0.05 * (VALUES[-1] - VALUES[0]))
+    assert paid[-1] == pytest.approx(reward.total) == pytest.approx(reward.correct + 0.025 * (VALUES[-1] - VALUES[0]))
     assert set(paid[:-1]) == {0.0}
