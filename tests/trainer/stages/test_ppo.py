@@ -14,7 +14,6 @@ from rollout.jobs import Job, NotReady, Outcome, sampling_seed
 from rollout.records import Episode, PolicyCall, Problem
 from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.loop import GROUPS, make_pipeline, problems, train
-from trainer.stages.evaluation import eval_jobs
 from trainer.workers.errors import InfrastructureError, WaitTimeout
 from trainer.workers.pipeline import BudgetSpent
 
@@ -35,15 +34,6 @@ def test_staleness_is_bounded_and_every_problem_trained_once(staleness, learner_
         assert set(group.staleness) == {0}
     elif learner_delay:
         assert max(group.staleness) > 0
-
-
-@pytest.mark.parametrize(("rewards", "asked"), [("bounded", False), ("solver_likelihood", True)])
-def test_only_training_episodes_of_a_reward_that_pays_it_are_measured(rewards, asked):
-    extra = [f"rewards={rewards}", "controller.max_staleness=0"]
-    _, _, rows, _ = asyncio.run(train([Worker(1)], 0, steps=1, learner_delay=0.0, extra=extra))
-    jobs = [item.job for _, _, scored in rows for item in scored]
-    assert [job.gold_logprobs for job in jobs] == [asked] * 8
-    assert not any(job.gold_logprobs for job in eval_jobs([jobs[0].problem], "sft", "daslam"))
 
 
 def test_poisoned_episodes_are_dropped_and_counted_and_the_run_goes_on():
