@@ -13,11 +13,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from conf.schema.rewards import Rewards
+from conf.schema.rewards import LIKELIHOOD, Rewards
 from rewards.actor import time_limit
 from rewards.leak import handed_over
 from rewards.nouns_and_vectors import TextResources
-from rewards.parts import answer_consistency, cot_proximity, entity_coverage, operation_order
+from rewards.parts import answer_consistency, cot_proximity, entity_coverage, operation_order, solver_likelihood
 from rewards.parts.arithmetic_in_text import aligned
 from rewards.parts.gold_steps import gold_steps
 from rewards.reward import Reward
@@ -41,6 +41,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
         "operation_order": _order(episode, settings.formulas),
         "cot_proximity": _proximity(episode, resources, settings.formulas),
         "correctness": _correctness(episode, given, reward),
+        LIKELIHOOD: _likelihood(episode, settings),
     }
     return Group(
         _panel("problem", Text(f"{problem.id} ({problem.source or 'no source'})\n{problem.question}")),
@@ -165,6 +166,18 @@ def _verdicts(episode: Episode, settings: Rewards) -> RenderableType:
         said = ", ".join(one.turn.verdicts) + (" (written again)" if one.refused else "")
         table.add_row(Text(one.turn.question), str(one.k), Text(said), call, f"{one.value:+.3f}")
     return table if judged else "nobody judged"
+
+
+def _likelihood(episode: Episode, settings: Rewards) -> RenderableType:
+    values = episode.gold_logprobs
+    if not values:
+        return "not measured"
+    table = _table("turn", "log p(gold answer)", f"gain, floor {settings.likelihood_floor:g}")
+    table.add_row("none in view", f"{values[0]:.3f}", "")
+    gains = solver_likelihood.gains(values, settings.likelihood_floor)
+    for turn, value, gain in zip(episode.turns, values[1:], gains, strict=False):
+        table.add_row(Text(turn.question), f"{value:.3f}", f"{gain:+.3f}")
+    return table
 
 
 def _total(episode: Episode, reward: Reward, settings: Rewards) -> list[RenderableType]:

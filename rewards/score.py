@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.own_parts import FORM, find_part, is_own
-from conf.schema.rewards import MODES, PARTS, Rewards
+from conf.schema.rewards import LIKELIHOOD, MODES, PARTS, Rewards
 from rewards.actor import score_or_error
 from rewards.nouns_and_vectors import TextResources
 from rewards.reward import failed
@@ -53,8 +53,8 @@ def settings_of(options: argparse.Namespace, parser: argparse.ArgumentParser, **
     """Return the mode's settings, changed by the given parts and weights and by ``changes``."""
     settings, parts, weights = Rewards.for_mode(options.mode), dict(options.parts), dict(options.weights)
     for name in weights:
-        if name not in (*PARTS, *parts):
-            parser.error(f"argument --weights: {name!r} is no part; allowed: {', '.join((*PARTS, *parts))}")
+        if name not in (known := (*PARTS, LIKELIHOOD, *parts)):
+            parser.error(f"argument --weights: {name!r} is no part; allowed: {', '.join(known)}")
     return settings.model_copy(update={"parts": parts, "weights": settings.weights | weights, **changes})
 
 

@@ -11,11 +11,18 @@ import math
 from collections.abc import Callable, Sequence
 
 from conf.schema.own_parts import find_part
-from conf.schema.rewards import Rewards
+from conf.schema.rewards import LIKELIHOOD, Rewards
 from rewards.counts import counts
 from rewards.leak import handed_over, measures
 from rewards.nouns_and_vectors import TextResources, plain, steps
-from rewards.parts import answer_consistency, correctness, cot_proximity, entity_coverage, operation_order
+from rewards.parts import (
+    answer_consistency,
+    correctness,
+    cot_proximity,
+    entity_coverage,
+    operation_order,
+    solver_likelihood,
+)
 from rewards.penalties import charges
 from rewards.reward import Part, Reward
 from rewards.verdicts import by_call, judged_turns
@@ -36,7 +43,8 @@ PART_FUNCTIONS: dict[str, Callable[[Episode, TextResources, Rewards], Part]] = {
 def score_episode(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
     """Score one episode, after reading the answers that the record lacks from its texts."""
     fill_answers(episode)
-    functions = PART_FUNCTIONS | {name: find_part(place, {}) for name, place in settings.parts.items()}
+    functions = PART_FUNCTIONS | ({LIKELIHOOD: solver_likelihood.score} if settings.pays_likelihood else {})
+    functions |= {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: score(episode, resources, settings) for name, score in functions.items()}
     handed = handed_over(episode)
     charged = charges(episode, handed)
@@ -54,8 +62,9 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
         weight = settings.weights.get(name, 0.0)
         clipped = settings.clipped(name, part.value)
         total += weight * clipped
-        # A clipped part's shares shrink with it, so that they still add up to what is paid.
-        paid = weight * (clipped / part.value if part.value else 0.0)
+        # A clipped part's shares shrink with it, so that they still add up to what is paid. Shares that cancel out are
+        # paid as they are.
+        paid = weight * (clipped / part.value if part.value else 1.0)
         for index, share in enumerate(part.by_subquestion or ()):
             by_subquestion[index] += paid * share
     judged = judged_turns(episode, settings)

@@ -37,7 +37,8 @@ class Job:
     policy's; ``seed`` comes from run seed, problem id and epoch. ``lane`` is whose it is, where several hand in jobs
     side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency. ``config``:
     prompts, limits and strategy are read there for this episode, instead of in the worker's own; the engine stays what
-    it is. ``solver``: the name of the mixture's solver that answers; None: as ``solver_of`` says."""
+    it is. ``solver``: the name of the mixture's solver that answers; None: as ``solver_of`` says. ``gold_logprobs``: at
+    its end the frozen solver's log-probabilities of the gold answer are recorded."""
 
     id: int
     problem: Problem
@@ -50,6 +51,7 @@ class Job:
     ahead: bool = False
     config: Config | None = None
     solver: str | None = None
+    gold_logprobs: bool = False
 
     @property
     def key(self) -> JobKey:

@@ -24,6 +24,10 @@ _YES_NO = {True: "yes", False: "no"}
 # Nobody writes a number of more digits.
 LONGEST_NUMBER = 4000
 
+# Outcomes of episodes that may be trained on: too long a prompt, too many replies and too many calls are the policy's
+# doing; every other failure is a frozen role's own.
+TRAINED_ON = ("ok", "prompt_too_long", "episode_tokens", "episode_calls", "episode_policy_tokens")
+
 # The fields of a policy call that an episode record leaves out.
 TOKEN_LEVEL = {"prompt_ids", "token_ids", "logprobs", "versions", "subquestion_ends"}
 
@@ -110,6 +114,7 @@ ChoiceText = Annotated[str, BeforeValidator(written)]
 OptionalText = Annotated[str | None, _is("a string or null")]
 OptionalIndex = Annotated[Annotated[int, Field(strict=True, ge=0)] | None, _is("an index or null")]
 Count = Annotated[int, BeforeValidator(_number)]
+Logprob = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Seconds = Annotated[float, BeforeValidator(_number)]
 
 
@@ -220,6 +225,9 @@ class Episode:
     Tokens are counted by role, whoever plays it: generated ones, and of solver and verifier those read as well
     (``..._prompt_tokens``). ``policy_tokens`` are those of all policy calls. Replies that were not waited for are in
     none.
+
+    ``gold_logprobs`` are the frozen solver's log-probabilities of the gold answer, in nats: before any turn is in view,
+    and after each turn. There are none where nobody asked for them, and fewer where a prompt was too long.
     """
 
     problem: Problem
@@ -244,6 +252,7 @@ class Episode:
     verifier_tokens: Count = 0
     verifier_prompt_tokens: Count = 0
     solver: OptionalText = None
+    gold_logprobs: list[Logprob] = field(default_factory=list)
 
     @property
     def subquestions(self) -> list[str]:
@@ -258,6 +267,8 @@ class Episode:
     def to_json(self) -> dict[str, Any]:
         """Return the episode record; token-level data stays out of it."""
         record: dict[str, Any] = _EPISODE.dump_python(self, warnings=False, exclude={"calls": {"__all__": TOKEN_LEVEL}})
+        if not self.gold_logprobs:
+            del record["gold_logprobs"]  # only the runs that ask for them have this field
         return record
 
     @property
@@ -336,6 +347,7 @@ _REASONS = {
     "int_type": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_type": "must be a number",
+    "finite_number": "must be a finite number",
 }
 
 

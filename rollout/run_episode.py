@@ -6,10 +6,11 @@ import time
 
 from conf.schema.config import Config
 from rollout.engine.vllm_engine import Generator
-from rollout.episode.contracts import Decomposer, Role, Solver, Writer
+from rollout.episode.contracts import Decomposer, LikelihoodSolver, Role, Solver, Writer
 from rollout.episode.limits import EpisodeBudget
 from rollout.episode.prompts import Prompts
 from rollout.episode.roles import FrozenRole, TimedRole, VerifierRole
+from rollout.gold_likelihood import record_gold_logprobs
 from rollout.jobs import Job
 from rollout.policy_role import PolicyRole
 from rollout.records import Decomposition, Episode, PolicyCall, Problem
@@ -43,6 +44,9 @@ async def run_episode(
     decomposer = _decomposer(job, config, TimedRole(frozen if config.policy.plays == "solver" else policy, budget))
     judge = None if verifier is None else TimedRole(VerifierRole(FrozenRole(verifier)), budget)
     episode = await run_strategy(job.strategy, job.problem, decomposer, budget, prompts, judge)
+    if job.gold_logprobs:
+        assert isinstance(solver, LikelihoodSolver)  # the configuration of any other is refused
+        await record_gold_logprobs(episode, prompts, solver, budget)
     episode.seconds = time.perf_counter() - started
     episode.weight_version = min(episode.token_versions, default=engine.version)
     return episode

@@ -11,16 +11,18 @@ from conf.schema.base import FREE, MODEL, Group, OneOf
 from conf.schema.own_parts import PartName
 from conf.schema.places import CONF
 
-Mode = Literal["paper", "authors_code", "bounded", "outcome", "lm2", "lm2_outcome"]
+Mode = Literal["paper", "authors_code", "bounded", "outcome", "lm2", "lm2_outcome", "solver_likelihood"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
+# A sixth part, which needs the frozen solver's log-probabilities: it is there only where its weight is not 0.
+LIKELIHOOD = "solver_likelihood"
 PENALTIES = ("copy", "repeat", "given", "invalid")
 # What a verifier may say of a reply (rollout/episode/verdict.py), as far as it is paid.
 VERDICTS = (
     "conceptual", "computational", "procedural", "misunderstood",
     "first_step", "first_half", "second_half", "last_step", "no_mistake",
 )  # fmt: skip
-Part = Annotated[str, OneOf(PARTS, own=True)]
+Part = Annotated[str, OneOf((*PARTS, LIKELIHOOD), own=True)]
 Penalty = Annotated[str, OneOf(PENALTIES)]
 Verdict = Annotated[str, OneOf(VERDICTS)]
 
@@ -33,7 +35,7 @@ class Rewards(Group):
     parts: dict[str, Annotated[str, PartName()]] = Field({})
     """Parts of your own, by name."""
     weights: dict[Part, float]
-    """Weight of each part in the sum."""
+    """Weight of each part in the sum; one of `solver_likelihood` reads the solver's log-probabilities."""
     clip: dict[Part, tuple[float, float] | None]
     """Lowest and highest value of each part; null: no limit."""
     penalty: dict[Penalty, float]
@@ -42,6 +44,8 @@ class Rewards(Group):
     """What each class of a verdict adds to the reward of the call that wrote the sub-question."""
     verdict_gamma: float = Field(1.0, gt=0, le=1)
     """Discount of that reward from one sub-question to the next."""
+    likelihood_floor: float = Field(-100.0, lt=0, allow_inf_nan=False)
+    """Nats to which `solver_likelihood` raises every lower log-probability of the gold answer."""
     correctness_baseline: Literal["none", "gain"] = "none"
     """Whether correctness is paid as it is, or only what it gains over the solver's first attempt."""
     vectors: Annotated[str, MODEL] = "wordllama"
@@ -63,6 +67,16 @@ class Rewards(Group):
         """The mode whose formulas the parts follow: those without formulas of their own are ``bounded`` under other
         weights."""
         return self.mode if self.mode in ("paper", "authors_code") else "bounded"
+
+    @property
+    def pays_likelihood(self) -> bool:
+        """Whether the frozen solver's log-probabilities of the gold answer are measured and paid."""
+        return bool(self.weights.get(LIKELIHOOD))
+
+    @property
+    def further_parts(self) -> tuple[str, ...]:
+        """The names of the parts beside the five."""
+        return (*((LIKELIHOOD,) if self.pays_likelihood else ()), *self.parts)
 
     def clipped(self, part: str, value: float) -> float:
         """Return a part's value within its clip."""

@@ -7,7 +7,8 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from conf.schema.engine import InferenceEngine
-from conf.schema.own_parts import is_own
+from conf.schema.own_parts import find_part, is_own
+from conf.schema.rewards import LIKELIHOOD
 from conf.schema.strategy import UNTRAINED
 
 if TYPE_CHECKING:
@@ -158,6 +159,31 @@ def some_reward_counts(config: Config) -> None:
         raise ValueError(f"rewards.weights must have a part above 0, found {dict(rewards.weights)}")
 
 
+def likelihood_is_of_a_frozen_solver_that_tells_it(config: Config) -> None:
+    """Refuse to train on the solver's log-probabilities where it tells none, or where the policy is the solver."""
+    if not config.rewards.pays_likelihood or "ppo" not in config.stages or config.rollout.replay:
+        return
+    key = f"rewards.weights.{LIKELIHOOD}"
+    found = f"{key}: {config.rewards.weights[LIKELIHOOD]:g} is paid by a frozen solver's log-probabilities"
+    if config.policy.solves:
+        raise ValueError(
+            f"{found}, and with policy.plays '{config.policy.plays}' the policy answers; allowed with it: 0, or "
+            "policy.plays=decomposer"
+        )
+    for name, solver in config.solvers.items():
+        if not _tells_likelihood(solver.backend):
+            raise ValueError(
+                f"{found}, and {name}.backend '{solver.backend}' tells none; allowed with it: 0, or {name}.backend "
+                "vllm, or a class of your own with the method log_likelihood (docs/extending.md)"
+            )
+
+
+def _tells_likelihood(backend: str) -> bool:
+    """Return whether a backend can tell the log-probability of a text; a class of the user's own is asked."""
+    own = is_own(backend)
+    return callable(getattr(find_part(backend, {}), "log_likelihood", None)) if own else backend == "vllm"
+
+
 def each_neighbour_has_a_rank(config: Config) -> None:
     """Refuse more workers beside learner ranks than there are ranks, and workers that are larger than a GPU."""
     neighbours = {"rollout": config.rollout, **config.solvers}
@@ -292,7 +318,7 @@ def target_is_within_the_bound(config: Config) -> None:
 RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
     verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
-    each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
+    each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu, likelihood_is_of_a_frozen_solver_that_tells_it,
     ppo_has_a_decomposer, fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data,
     frozen_decomposer_has_its_material,
     stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,

@@ -25,6 +25,7 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "solve_concepts_template": (("concepts",), ()),
     "verify_template": (("subquestion", "reply"), ("question", "turns")),
     "monolith_template": (("question",), ()),
+    "gold_template": (("answer",), ()),
 }
 STRATEGIES = (
     "direct", "self_consistency", "least_to_most", "daslam", "daslam_no_feedback", "independent", "dependency_graph",
@@ -96,6 +97,8 @@ class Strategy(Group):
     """What the verifier reads."""
     monolith_template: str = "{question}\n"
     """What the policy reads that writes sub-questions, answers and the final answer at once (monolith)."""
+    gold_template: str = "The answer is {answer}."
+    """Continuation of `solve_template` whose part from {answer} on is scored (rewards.weights.solver_likelihood)."""
     examples: list[Example] = Field([])
     """Worked examples that prompts begin with."""
     chat: Literal["auto", "never"] = "auto"

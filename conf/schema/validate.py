@@ -14,7 +14,7 @@ from conf.schema.config import Config
 from conf.schema.data import GET_DATA
 from conf.schema.keys import MIXTURE, did_you_mean, is_marked, unknown_key
 from conf.schema.model import check_model
-from conf.schema.rewards import PARTS
+from conf.schema.rewards import LIKELIHOOD, PARTS
 from conf.schema.solver import BACKENDS, SINGLE, VllmSolver
 
 OWN_FILE = "allowed: a file with one problem a line, as JSON (docs/data.md)"
@@ -34,11 +34,11 @@ def validate(values: dict[str, Any]) -> Config:
         raise ConfigError(_line(min(error.errors(), key=lambda one: one["type"] != "extra_forbidden"))) from None
     rewards = config.rewards
     for key in (*(f"weights.{name}" for name in rewards.weights), *(f"clip.{name}" for name in rewards.clip)):
-        if key.partition(".")[2] not in (*PARTS, *rewards.parts):
+        if key.partition(".")[2] not in (*PARTS, LIKELIHOOD, *rewards.parts):
             raise ConfigError(f"{unknown_key(f'rewards.{key}', '')}, or a name of rewards.parts")
     for name in rewards.parts:
-        if name in PARTS or not re.fullmatch(r"\w+", name):
-            raise ConfigError(f"rewards.parts: the name {name!r} is not allowed: must be another than the five parts'")
+        if name in (*PARTS, LIKELIHOOD) or not re.fullmatch(r"\w+", name):
+            raise ConfigError(f"rewards.parts: the name {name!r} is not allowed: must not be that of a shipped part")
     check_model("model.path", config.model.path)
     for role, frozen in config.frozen.items():
         if isinstance(frozen, VllmSolver):

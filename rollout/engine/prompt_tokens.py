@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import takewhile
 from typing import Any
 
 
@@ -16,3 +17,13 @@ def encode_prompt(tokenizer: Any, prompt: str) -> list[int]:
     if end is not None and len(ids) > 1 and ids[-1] == end and not prompt.rstrip().endswith(tokenizer.eos_token):
         ids.pop()
     return ids
+
+
+def encode_completion(tokenizer: Any, prompt: str, completion: str) -> tuple[list[int], list[int]]:
+    """Return the tokens of a prompt and of a given text after it, as the tokenizer cuts the two in one piece.
+
+    A token that spans the boundary belongs to the text.
+    """
+    whole, alone = encode_prompt(tokenizer, prompt + completion), encode_prompt(tokenizer, prompt)
+    same = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(whole, alone, strict=False)))
+    return whole[:same], whole[same:]

@@ -19,7 +19,8 @@ from rollout.engine.vllm_engine import Generation, PromptTooLong
 
 
 class PlainEngine:
-    """A Hugging Face model of this process. Start it with ``start``. Its tokens have no log-probabilities."""
+    """A Hugging Face model of this process. Start it with ``start``. The tokens that it generates have no
+    log-probabilities."""
 
     version = 0
 
@@ -56,6 +57,13 @@ class PlainEngine:
         async with self._lock:
             return await asyncio.to_thread(self._complete, ids, sampling, min(sampling.max_tokens, room))
 
+    async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
+        """Return the log-probabilities of a completion's tokens, as the other engine does. Raises PromptTooLong."""
+        if (length := len(prompt) + len(completion)) + 1 > self.settings.sizes.max_model_len:
+            raise PromptTooLong(f"prompt of {length} tokens, context of {self.settings.sizes.max_model_len}")
+        async with self._lock:
+            return (await asyncio.to_thread(self._score, [*prompt, *completion]))[len(prompt) :]
+
     def stop(self) -> None:
         """As the other engine's; nothing runs between two completions."""
 
@@ -85,6 +93,13 @@ class PlainEngine:
         text, stopped = self._text(tokens, sampling.stop)
         ended = stopped or tokens[-1] in (ends if isinstance(ends, list) else [ends])
         return Generation(ids, tokens, text, [], [self.version] * len(tokens), "stop" if ended else "length")
+
+    def _score(self, ids: list[int]) -> list[float]:
+        """Return each token's log-probability after those before it; the first has none and gets 0."""
+        with torch.inference_mode():
+            table = self._model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
+        following = torch.tensor(ids[1:], dtype=torch.long)[:, None]
+        return [0.0, *table[:-1].gather(1, following)[:, 0].tolist()]
 
     def _text(self, tokens: Sequence[int], stop: Sequence[str]) -> tuple[str, bool]:
         """Return what tokens say, up to the first of the stop texts, and whether there is one."""

@@ -159,7 +159,12 @@ class Engine:
         )
 
     async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
-        """Return the log-probabilities of a completion's tokens under the loaded weights, at temperature 1."""
+        """Return the log-probabilities of a completion's tokens under the loaded weights, at temperature 1.
+
+        Raises PromptTooLong if they do not fit the context with one token more, EngineError if the engine died.
+        """
+        if (length := len(prompt) + len(completion)) + 1 > self.settings.sizes.max_model_len:
+            raise PromptTooLong(f"prompt of {length} tokens, context of {self.settings.sizes.max_model_len}")
         generation = await self._complete([*prompt, *completion], max_tokens=1, temperature=0.0, prompt_logprobs=0)
         return generation.prompt_logprobs[len(prompt) :]
 

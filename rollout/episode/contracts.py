@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rollout.records import Decomposition, PolicyCall, Problem
 
@@ -68,6 +68,24 @@ class Solver(Protocol):
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; see ``Role``."""
+        ...
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How probable a model finds a text after a prompt: the sum of its tokens' log-probabilities, in nats, and how many
+    tokens the model read to say so."""
+
+    logprob: float
+    prompt_tokens: int = 0
+
+
+@runtime_checkable
+class LikelihoodSolver(Protocol):
+    """A frozen model that can tell log-probabilities, which not every backend can."""
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        """Return the log-probability of ``completion`` after ``prompt``; nothing is sampled. Raises like ``Role``."""
         ...
 
 

@@ -101,6 +101,16 @@ class Prompts:
         shown = [(self._solve(question, ()), solution) for question, solution in solved if solution is not None]
         return _framed(self.solver_chat, shown, self._solve(problem.question, turns, concepts))
 
+    def gold(self, problem: Problem, turns: Sequence[Turn], concepts: str | None = None) -> tuple[str, str]:
+        """Return the prompt of ``solve`` with the words before the gold answer; and the gold answer, with the white
+        space before it and the words after it, to be scored as its continuation. For the frozen solver alone."""
+        pieces = _filled(self.strategy.gold_template, answer=Written(problem.answer))
+        place = next(index for index, piece in enumerate(pieces) if isinstance(piece, Written))
+        prompt = self.solve(problem, turns, concepts)
+        prompt += ("" if prompt[-1:].isspace() else " ") + text_of(tuple(pieces[:place]))
+        before = prompt.rstrip()
+        return before, prompt[len(before) :] + text_of(tuple(pieces[place:]))
+
     def whole(self, problem: Problem) -> str:
         """Return what is read by whoever writes sub-questions, answers and the final answer at once."""
         return _framed(self.solver_chat, (), self.strategy.monolith_template.format(question=problem.question))

@@ -13,7 +13,7 @@ from typing import Any
 from conf.schema.base import Group
 from conf.schema.solver import BACKENDS
 from rollout.engine.sampling import Sampling, draw_seed
-from rollout.episode.contracts import Reply
+from rollout.episode.contracts import LikelihoodSolver, Reply
 
 
 class SolverUnavailable(RuntimeError):
@@ -54,7 +54,10 @@ class Usage:
 
 
 class Backend(ABC):
-    """A solver in the process of its actor, started with the group ``solver`` and the run's seed."""
+    """A solver in the process of its actor, started with the group ``solver`` and the run's seed.
+
+    One that can tell log-probabilities has the method of ``LikelihoodSolver`` as well.
+    """
 
     settings: Any
 
@@ -96,6 +99,16 @@ class Backend(ABC):
         Raises SolverFailure for what the solver did wrong; SolverUnavailable, SolverMisconfigured and
         SolverBroken for what is no fault of an episode.
         """
+
+
+def telling(solver: Backend) -> LikelihoodSolver:
+    """Return a solver as one that tells log-probabilities; raises SolverMisconfigured if it cannot."""
+    if not isinstance(solver, LikelihoodSolver):
+        raise SolverMisconfigured(
+            f"solver.backend: {type(solver).__name__} tells no log-probabilities; allowed where they are asked for: "
+            "vllm, or a class of your own with the method log_likelihood"
+        )
+    return solver
 
 
 # Keys of the groups that hold the settings of a backend, as a message names them.

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from rollout.engine.sampling import Sampling
-from rollout.episode.contracts import Reply
-from rollout.solvers.base import Backend, SolverMisconfigured
+from rollout.episode.contracts import Likelihood, Reply
+from rollout.solvers.base import Backend, SolverMisconfigured, telling
 
 LOCK_WAIT_S = 10.0
 _LOG = logging.getLogger(__name__)
@@ -26,6 +26,12 @@ _LOG = logging.getLogger(__name__)
 def cache_key(identity: dict[str, Any], prompt: str, sampling: Sampling, sample: int) -> str:
     """Return the name of a reply: the same exactly where the same request would be sent."""
     request = {"solver": identity, "prompt": prompt, "sampling": asdict(sampling), "sample": sample}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def likelihood_key(identity: dict[str, Any], prompt: str, completion: str) -> str:
+    """Return the name of a text's log-probability after a prompt."""
+    request = {"solver": identity, "prompt": prompt, "completion": completion}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
@@ -113,3 +119,15 @@ class CachedSolver(Backend):
         reply = await self.solver.ask(prompt, purpose=purpose, sample=sample)
         self.cache.put(key, reply)
         return reply
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        """Return the kept log-probability, or the solver's; raises what the solver raises. Nothing is drawn, so it is
+        kept in every mode."""
+        key = likelihood_key(self._identity, prompt, completion)
+        if (kept := self.cache.get(key)) is not None:
+            self.usage.cache_hits += 1
+            return Likelihood(float(kept.text), kept.prompt_tokens)
+        self.usage.cache_misses += 1
+        found = await telling(self.solver).log_likelihood(prompt, completion)
+        self.cache.put(key, Reply(repr(found.logprob), 0, found.prompt_tokens))
+        return found

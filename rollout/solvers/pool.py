@@ -24,10 +24,10 @@ import ray
 from conf.schema.config import Config
 from conf.schema.solver import MixtureSolver, actor_count
 from rollout.actor_log import actor_log
-from rollout.episode.contracts import Reply, SolverFailure
+from rollout.episode.contracts import Likelihood, Reply, SolverFailure
 from rollout.json_lines import write_whole
 from rollout.solvers import make_solver, make_verifier
-from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage, for_role
+from rollout.solvers.base import SolverBroken, SolverMisconfigured, SolverUnavailable, Usage, for_role, telling
 
 USAGE_EVERY_S = 0.5
 # Prompts put within so many seconds go to the solver in one call, and come back together.
@@ -37,20 +37,24 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ask:
-    """One prompt; see ``Solver.ask``."""
+    """One prompt; see ``Solver.ask``. With a ``completion`` its log-probability after the prompt is asked for, and no
+    reply."""
 
     prompt: str
     purpose: str
     sample: int = 0
+    completion: str | None = None
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of it: a reply, the name of the solver's failure, or an error to be tried again."""
+    """What became of it: a reply or a log-probability, the name of the solver's failure, or an error to be tried
+    again."""
 
     reply: Reply | None = None
     failure: str | None = None
     detail: str = ""
+    likelihood: Likelihood | None = None
 
 
 class UsageFile:
@@ -121,6 +125,8 @@ class SolverActor:
 
     async def _ask(self, ask: Ask) -> Answer:
         try:
+            if ask.completion is not None:
+                return Answer(likelihood=await telling(self.solver).log_likelihood(ask.prompt, ask.completion))
             return Answer(await self.solver.ask(ask.prompt, purpose=ask.purpose, sample=ask.sample))
         except SolverFailure as failure:
             return Answer(failure=failure.outcome, detail=for_role(str(failure), self.role))
@@ -153,13 +159,23 @@ class SolverClient:
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, SolverUnavailable, or the Ray error of a dead actor."""
-        ask = Ask(prompt, purpose, sample)
+        answer = await self._answered(Ask(prompt, purpose, sample))
+        assert answer.reply is not None
+        return answer.reply
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        """Return the log-probability of ``completion`` after ``prompt``; raises as ``ask`` does."""
+        answer = await self._answered(Ask(prompt, "likelihood", completion=completion))
+        assert answer.likelihood is not None
+        return answer.likelihood
+
+    async def _answered(self, ask: Ask) -> Answer:
         answer = await (self._with_neighbours(ask) if self._window_s else self._alone(ask))
-        if answer.reply is not None:
-            return answer.reply
         if answer.failure is not None:
             raise SolverFailure(answer.failure, answer.detail)
-        raise SolverUnavailable(answer.detail)
+        if answer.reply is None and answer.likelihood is None:
+            raise SolverUnavailable(answer.detail)
+        return answer
 
     async def _alone(self, ask: Ask) -> Answer:
         (answer,), self.spent = await next(self._actors).ask_many.remote([ask])

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Awaitable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
+from rollout.engine.prompt_tokens import encode_completion
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import Engine, EngineError, PromptTooLong
-from rollout.episode.contracts import Reply, SolverFailure
+from rollout.episode.contracts import Likelihood, Reply, SolverFailure
 from rollout.solvers.base import Backend, SolverBroken
+
+Result = TypeVar("Result")
 
 
 def solver_engine(solver: VllmSolver, seed: int) -> EngineSettings:
@@ -55,19 +59,30 @@ class EngineSolver(Backend):
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, and SolverBroken once the engine stopped."""
-        sampling = self.sampling(prompt, purpose, sample)
+        generation = await self._answered(self.engine.generate(prompt, self.sampling(prompt, purpose, sample)))
+        reply = Reply(generation.text.strip(), len(generation.token_ids), len(generation.prompt_ids))
+        self.usage.count(reply)
+        return reply
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        """Return the log-probability of a text after a prompt, at temperature 1; raises as ``ask`` does."""
+        before, after = encode_completion(self.engine.tokenizer, prompt, completion)
+        logprobs = await self._answered(self.engine.logprobs(before, after))
+        found = Likelihood(sum(logprobs), len(before) + len(after))
+        self.usage.count(Reply("", 0, found.prompt_tokens))
+        return found
+
+    async def _answered(self, work: Awaitable[Result]) -> Result:
+        """Wait for the engine; raises SolverFailure, and SolverBroken once the engine stopped."""
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                generation = await self.engine.generate(prompt, sampling)
+                return await work
         except PromptTooLong as error:
             raise SolverFailure("prompt_too_long", str(error)) from None
         except TimeoutError:
             raise SolverFailure("solver_timeout", f"no reply in {self.settings.timeout_s:g} s") from None
         except EngineError as error:
             raise SolverBroken(str(error)) from error
-        reply = Reply(generation.text.strip(), len(generation.token_ids), len(generation.prompt_ids))
-        self.usage.count(reply)
-        return reply
 
 
 class PlainSolver(EngineSolver):

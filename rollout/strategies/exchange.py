@@ -51,7 +51,7 @@ class Exchange:
 
     async def solve(self) -> Attempt:
         """Ask the whole question with the concepts and turns so far in view; return the solver's answer."""
-        shown = _as_shown(self.episode.turns)
+        shown = as_shown(self.episode.turns)
         return Attempt(await self.ask(self.prompts.solve(self.problem, shown, self.episode.concepts), "solve"))
 
     async def draw(self, sample: int) -> Attempt:
@@ -101,7 +101,7 @@ class Exchange:
     async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:
         """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given. Where
         there is a verifier the reply is judged."""
-        shown = _as_shown(earlier)
+        shown = as_shown(earlier)
         prompt = self.prompts.subquestion(self.problem, shown, asked or question, self.episode.concepts)
         wrote = self._wrote
         reply, place = await self._said("solver", self._solver, prompt, "subquestion")
@@ -122,7 +122,7 @@ class Exchange:
         """Return a turn with the verifier's verdict, where there is a verifier."""
         if self._verifier is None:
             return turn
-        prompt = self.prompts.verify(self.problem, earlier, *_as_shown([turn]))
+        prompt = self.prompts.verify(self.problem, earlier, *as_shown([turn]))
         try:
             reply, _ = await self._said("verifier", self._verifier, prompt, "verify")
         except SolverFailure:
@@ -142,7 +142,7 @@ class Exchange:
         return reply, self._ledger.put(place, reply.call)
 
 
-def _as_shown(turns: Sequence[Turn]) -> list[Turn]:
+def as_shown(turns: Sequence[Turn]) -> list[Turn]:
     """Return turns as a prompt shows them: without the thinking before each reply."""
     return [replace(turn, text=without_thinking(turn.text)) for turn in turns]
 

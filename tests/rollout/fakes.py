@@ -10,7 +10,7 @@ from typing import Any
 from launch.compose import compose
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_engine import Generation, PromptTooLong
-from rollout.episode.contracts import Reply
+from rollout.episode.contracts import Likelihood, Reply
 from rollout.jobs import Job
 from rollout.records import Decomposition, Episode, PolicyCall, Problem
 from rollout.run_episode import run_episode
@@ -53,6 +53,26 @@ class Scripted:
         self.tokens += reply.tokens
         self.prompt_tokens += reply.prompt_tokens
         return reply
+
+
+class Telling(Scripted):
+    """A scripted solver that also tells log-probabilities: ``told`` returns one for a prompt. It notes what it was
+    asked to tell, apart from what it was asked to answer. It reads a token a line."""
+
+    spent = False
+
+    def __init__(self, reply: Callable[[str, int], str], told: Callable[[str], float]) -> None:
+        super().__init__(reply)
+        self.told = told
+        self.scored: list[tuple[str, str]] = []
+        self.scored_tokens = 0
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        self.scored.append((prompt, completion))
+        await asyncio.sleep(0)
+        found = Likelihood(self.told(prompt), prompt.count("\n"))
+        self.scored_tokens += found.prompt_tokens
+        return found
 
 
 class Planner:
@@ -157,9 +177,11 @@ def episode_of(
     problem: Problem = PROBLEM,
     given: list[str] | None = None,
     temperature: float = 1.0,
+    gold_logprobs: bool = False,
 ) -> Episode:
     """An episode of a configured strategy, through ``run_episode``."""
     config = compose([*overrides, "stages=[evaluate]"])
-    job = Job(0, problem, config.strategy.name, seed=11, temperature=temperature, given=given)
+    name = config.strategy.name
+    job = Job(0, problem, name, seed=11, temperature=temperature, given=given, gold_logprobs=gold_logprobs)
     frozen = solver or Scripted(by_question)
     return asyncio.run(run_episode(job, engine, frozen, config, verifier))

@@ -49,6 +49,17 @@ def test_a_record_says_what_each_call_was_for_and_holds_no_tokens():
     assert not again.token_versions
 
 
+def test_the_log_probabilities_of_the_gold_answer_are_kept_and_only_there_where_they_were_measured():
+    plain, measured = spoken(), spoken()
+    measured.gold_logprobs = [-7.25, -1 / 3]
+    assert "gold_logprobs" not in plain.to_json()
+    assert Episode.from_json(plain.to_json()).gold_logprobs == []
+    record = json.loads(json.dumps(measured.to_json()))
+    assert Episode.from_json(record).gold_logprobs == [-7.25, -1 / 3]
+    assert {name: value for name, value in record.items() if name != "gold_logprobs"} == plain.to_json()
+    assert measured.packed().open().gold_logprobs == [-7.25, -1 / 3]
+
+
 def test_the_facts_are_of_all_calls():
     assert spoken().facts == EpisodeFacts("ok", None, 1, 6, 0, (4, 7), 3)
     assert spoken().token_versions == [5, 5, 4, 6, 7, 7]
@@ -72,6 +83,9 @@ def test_a_record_of_one_policy_sample_is_read_as_one_call():
         ({"calls": [{"purpose": "next", "token_ids": [1]}]}, r"'calls\[0\].prompt_ids' is missing"),
         ({"policy": {**ONE, "token_ids": ["3"]}}, r"'calls\[0\].token_ids\[0\]' must be a whole number"),
         ({"decomposition": "a?", "policy": ONE}, "'decomposition' must be an object"),
+        ({"gold_logprobs": -1.0}, "'gold_logprobs' must be a list"),
+        ({"gold_logprobs": [-1.0, "-2"]}, r"'gold_logprobs\[1\]' must be a number"),
+        ({"gold_logprobs": [float("nan")]}, r"'gold_logprobs\[0\]' must be a finite number"),
         ({"turns": [{"question": "a?", "text": "1", "call": -1}]}, r"'turns\[0\].call' must be an index or null"),
         ({"turns": [{"question": "a?", "text": "1", "verdicts": "none"}]}, r"'turns\[0\].verdicts' must be a list"),
     ],

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from rewards.reward import Sample
 from rollout.jobs import Job
 from trainer.algorithm.staleness import StalenessManager
-from trainer.workers.scored_episode_json import row_job
+from trainer.workers.scored_episode_json import job_row, row_job
 
 # The samples of one problem.
 ScoredGroup = list[Sample]
@@ -93,8 +93,8 @@ class InFlight:
         nothing is kept but its jobs."""
         state = {
             "groups": self.admitted,
-            "in_flight": [list(map(asdict, jobs)) for jobs in self._running.values()],
-            "put_back": [list(map(asdict, jobs)) for jobs in self._put_back],
+            "in_flight": [list(map(job_row, jobs)) for jobs in self._running.values()],
+            "put_back": [list(map(job_row, jobs)) for jobs in self._put_back],
         }
         return state, [item for first in sorted(self._waiting) for item in self._waiting[first]]
 

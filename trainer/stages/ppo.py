@@ -158,8 +158,17 @@ class Controller:
         self._drawn += 1
         seeds = [sampling_seed(config.seed, problem.id, number, sample) for sample in range(len(ids))]
         solver = drawn_solver(config, seeds[0])  # the same for all: their rewards are compared
+        measured = config.rewards.pays_likelihood
         return [
-            Job(identity, problem, config.strategy.name, seed, config.algorithm.temperature, solver=solver)
+            Job(
+                identity,
+                problem,
+                config.strategy.name,
+                seed,
+                config.algorithm.temperature,
+                solver=solver,
+                gold_logprobs=measured,
+            )
             for identity, seed in zip(ids, seeds, strict=True)
         ]
 

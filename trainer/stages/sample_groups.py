@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rewards.reward import Sample
+from rollout.records import TRAINED_ON
 
 # Totals that differ by less are the same: a sum of parts is not exact.
 FLAT = 1e-8
@@ -20,13 +21,7 @@ def usable(group: Sequence[Sample]) -> bool:
 def trainable(item: Sample) -> bool:
     """Return whether a sample was scored and holds policy tokens."""
     facts = item.facts
-    return (
-        item.reward.error is None
-        # Too long a prompt, too many replies and too many calls are the policy's doing; every other failure is a frozen
-        # role's own.
-        and facts.outcome in ("ok", "prompt_too_long", "episode_tokens", "episode_calls", "episode_policy_tokens")
-        and facts.policy_tokens > 0
-    )
+    return item.reward.error is None and facts.outcome in TRAINED_ON and facts.policy_tokens > 0
 
 
 def may_succeed(item: Sample, max_tries: int) -> bool:

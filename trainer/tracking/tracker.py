@@ -48,7 +48,7 @@ class Tracker:
         # Stage 1's steps are W&B's where no others come: it has one axis, which is the learner's.
         self._alone = "sft" in config.stages and "ppo" not in config.stages
         self._wandb = WandbRun(config, folder, wandb_id, say)
-        self._columns = [*COLUMNS, *config.rewards.parts]
+        self._columns = [*COLUMNS, *config.rewards.further_parts]
         self._own = {name: find_part(place, {})(config, folder) for name, place in config.tracking.also.items()}
         self._say = say
         self._closed = False

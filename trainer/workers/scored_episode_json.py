@@ -23,7 +23,7 @@ CALLS = ("calls", "policy")
 
 
 def row_job(row: dict[str, Any]) -> Job:
-    """Build the job of a JSON object that ``asdict`` made."""
+    """Build the job of a JSON object that ``job_row`` made."""
     return _job(row, Problem.from_json(row["problem"]))
 
 
@@ -31,10 +31,16 @@ def _job(row: dict[str, Any], problem: Problem) -> Job:
     return Job(**{EARLIER.get(name, name): value for name, value in row.items()} | {"problem": problem})
 
 
+def job_row(job: Job) -> dict[str, Any]:
+    """Return a job as a JSON object, without a field that only the jobs of some rewards have."""
+    row = asdict(job)
+    return row if job.gold_logprobs else {name: value for name, value in row.items() if name != "gold_logprobs"}
+
+
 def scored_row(item: Sample) -> dict[str, Any]:
     """Return a scored episode as a JSON object; the problem is in its episode alone, the policy calls beside it."""
     scored = item.open()
-    job = asdict(scored.job)
+    job = job_row(scored.job)
     episode = scored.episode.to_json()
     del job["problem"], episode["calls"]
     return {

@@ -13,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from conf.schema.engine import InferenceEngine
-from rollout.engine.prompt_tokens import encode_prompt
+from rollout.engine.prompt_tokens import encode_completion, encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
@@ -77,6 +77,30 @@ def test_draws_follow_the_temperature_untruncated(engine):
     before = logits[len(found.prompt_ids) - 1 : -1]
     chosen = before.gather(1, torch.tensor(found.token_ids)[:, None])
     assert ((before > chosen).sum(1) >= 50).float().mean() > 0.5
+
+
+def test_the_log_probabilities_of_a_given_text_are_the_models_own(engine, tiny_model):
+    ids = engine.tokenizer.encode(PROMPT)
+    model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
+    for cut in (0, 1, len(ids) - 3, len(ids)):
+        expected = []
+        for place in range(max(cut, 1), len(ids)):
+            with torch.no_grad():
+                table = model(torch.tensor([ids[:place]])).logits[0, -1].log_softmax(-1)
+            expected.append(table[ids[place]].item())
+        found = asyncio.run(engine.logprobs(ids[:cut], ids[cut:]))
+        assert found == pytest.approx([0.0] * (cut == 0) + expected, abs=1e-5)
+    with pytest.raises(PromptTooLong, match="prompt of 256 tokens, context of 256"):
+        asyncio.run(engine.logprobs([1] * 200, [1] * 56))
+
+
+def test_a_given_text_is_cut_into_tokens_together_with_its_prompt(engine):
+    for prompt, completion in (("How many? A:", " 12."), ("How ma", "ny?"), ("", "9"), ("9", ""), ("A:\n", "9")):
+        before, after = encode_completion(engine.tokenizer, prompt, completion)
+        assert before + after == engine.tokenizer.encode(prompt + completion)
+        # No token of the text is left in the prompt.
+        assert before == engine.tokenizer.encode(prompt)[: len(before)]
+        assert engine.tokenizer.decode(after).endswith(completion)
 
 
 def test_what_does_not_fit_the_context_is_refused_or_cut(engine, tiny_model):

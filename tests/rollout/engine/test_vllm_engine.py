@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from conf.schema.engine import InferenceEngine
+from rollout.engine.prompt_tokens import encode_completion
 from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
@@ -81,6 +82,21 @@ def test_the_engine_without_vllm_says_the_same(engine, models, first_version, ti
     one, other = asyncio.run(go())
     assert (one.prompt_ids, one.text, one.finish_reason) == (other.prompt_ids, other.text, other.finish_reason)
     assert one.token_ids == other.token_ids
+
+
+def test_the_log_probability_of_a_given_answer_is_the_models_whatever_is_in_the_prefix_cache(
+    engine, models, first_version
+):
+    asked = [encode_completion(engine.tokenizer, PROMPT * repeats, " 5.") for repeats in (1, 2, 6)]
+
+    async def go():
+        await asyncio.gather(*(engine.generate(before, Sampling(2)) for before, _ in asked))
+        return await asyncio.gather(*(engine.logprobs(*each) for each in asked))
+
+    for (before, after), found in zip(asked, asyncio.run(go()), strict=True):
+        assert found == pytest.approx(logprobs(models[0], before, after), abs=1e-4)
+    with pytest.raises(PromptTooLong, match="prompt of 256 tokens, context of 256"):
+        asyncio.run(engine.logprobs([1] * 250, [1] * 6))
 
 
 def test_a_seed_fixes_a_sample_and_seeds_differ(engine):

@@ -10,7 +10,7 @@ import pytest
 
 from launch.compose import compose
 from rollout.engine.sampling import Sampling
-from rollout.episode.contracts import Reply, SolverFailure
+from rollout.episode.contracts import Likelihood, Reply, SolverFailure
 from rollout.solvers import make_solver
 from rollout.solvers.base import Backend, SolverMisconfigured
 from rollout.solvers.cache import CachedSolver, ReplyCache, cache_key
@@ -39,6 +39,14 @@ class Counting(Backend):
         return reply
 
 
+class Telling(Counting):
+    """Tells log-probabilities too."""
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        self.asked += 1
+        return Likelihood(-self.asked / 3, 7)
+
+
 def cached(tmp_path, solver=None, mode="deterministic") -> CachedSolver:
     solver = solver or Counting()
     kept = {"cache": mode, "cache_path": str(tmp_path / "new" / "cache.sqlite")}
@@ -59,6 +67,26 @@ def test_a_greedy_reply_is_asked_for_once_also_by_the_next_run(tmp_path):
     reply = asyncio.run(later.ask("a", purpose="solve"))
     assert reply == Reply("1", 3, 7)
     assert later.solver.asked == later.usage.requests == 0
+
+
+@pytest.mark.parametrize("mode", ["deterministic", "all"])
+def test_a_log_probability_is_asked_for_once_and_kept_exactly(tmp_path, mode):
+    solver = cached(tmp_path, Telling(), mode)
+
+    def told(prompt: str, completion: str) -> Likelihood:
+        return asyncio.run(solver.log_likelihood(prompt, completion))
+
+    assert told("a", " 9.") == told("a", " 9.") == Likelihood(-1 / 3, 7)
+    assert told("a 9", ".") == Likelihood(-2 / 3, 7)
+    assert told("a", " 8.") == Likelihood(-1.0, 7)
+    assert (solver.usage.cache_hits, solver.usage.cache_misses) == (1, 3)
+    # Nor is it taken for a reply to the same prompt.
+    assert texts(solver, ("a", "solve", 0)) == ["4"]
+
+
+def test_a_solver_that_tells_no_log_probabilities_says_so(tmp_path):
+    with pytest.raises(SolverMisconfigured, match=r"^solver\.backend: Counting tells no .*; allowed .*: vllm, or"):
+        asyncio.run(cached(tmp_path).log_likelihood("a", " 9."))
 
 
 def test_draws_are_kept_only_where_all_is_kept(tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from conf.schema.solver import ProgramSolver
-from rollout.episode.contracts import Reply, SolverFailure
+from rollout.episode.contracts import Likelihood, Reply, SolverFailure
 from rollout.jobs import BUDGET, Job
 from rollout.records import Problem
 from rollout.solvers import pool
@@ -50,6 +50,14 @@ class Moody(Backend):
         return reply
 
 
+class Telling(Moody):
+    """Tells log-probabilities too: one for each letter of the completion."""
+
+    async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
+        await self.ask(prompt, purpose="solve")
+        return Likelihood(-float(len(completion)), 7)
+
+
 @pytest.fixture
 def actor(monkeypatch, tmp_path):
     monkeypatch.setattr(pool, "actor_log", lambda folder, name: None)
@@ -75,6 +83,26 @@ def test_every_prompt_gets_its_own_answer_or_error(actor, window_s):
     assert refused.outcome == "solver_refused"
     assert [type(gone), type(key)] == [SolverUnavailable, SolverUnavailable]
     assert "no longer accepted" in str(key)
+
+
+@pytest.mark.parametrize("window_s", [0.0, 0.004])
+def test_log_probabilities_and_replies_are_asked_for_side_by_side(actor, monkeypatch, window_s):
+    monkeypatch.setattr(pool, "make_solver", lambda settings: Telling())
+
+    async def go():
+        client = pool.SolverClient([Actor(actor())], window_s)
+        told = [client.log_likelihood(prompt, " 9.") for prompt in ("a", "refuse", "gone")]
+        return await asyncio.gather(*told, client.ask("b", purpose="solve"), return_exceptions=True)
+
+    told, refused, gone, reply = asyncio.run(go())
+    assert told == Likelihood(-3.0, 7)
+    assert reply.text == "b solve 0"
+    assert (type(refused), type(gone)) == (SolverFailure, SolverUnavailable)
+
+
+def test_a_pool_whose_solver_tells_no_log_probabilities_says_so(actor):
+    with pytest.raises(SolverUnavailable, match="Moody tells no log-probabilities"):
+        asyncio.run(pool.SolverClient([Actor(actor())]).log_likelihood("a", " 9."))
 
 
 def test_prompts_sent_alone_do_not_wait_for_a_slow_neighbour(actor):

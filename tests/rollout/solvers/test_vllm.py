@@ -11,9 +11,10 @@ from conf.schema.solver import VllmSolver
 from rollout.engine.sampling import Sampling, draw_seed
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import EngineError, Generation, PromptTooLong
-from rollout.episode.contracts import Reply, SolverFailure
+from rollout.episode.contracts import Likelihood, Reply, SolverFailure
 from rollout.solvers import vllm
 from rollout.solvers.base import SolverBroken, Usage
+from tests.rollout.fakes import Characters
 
 LENGTHS = {"max_tokens_subquestion": 8, "max_tokens_solve": 16, "sample_temperature": 0.6, "timeout_s": 0.05}
 
@@ -23,6 +24,8 @@ class StandIn:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.asked: list[tuple[str, Sampling]] = []
+        self.scored: list[tuple[list[int], list[int]]] = []
+        self.tokenizer = Characters()
 
     def start(self) -> None:
         pass
@@ -36,6 +39,11 @@ class StandIn:
         if prompt == "slow":
             await asyncio.sleep(5)
         return Generation([1, 2, 3], [4, 5], " Tom owns 5 pens. ", [], [], "stop")
+
+    async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
+        self.scored.append((prompt, completion))
+        await self.generate(self.tokenizer.decode(prompt), Sampling(1))
+        return [-0.5] * len(completion)
 
 
 @pytest.fixture
@@ -62,6 +70,22 @@ def test_the_first_reply_is_the_configured_one_and_draws_are_seeded(solver):
     assert one == again == Sampling(8, 0.6, ("\n",), draw_seed("a", 1))
     assert two.seed != one.seed
     assert draw_seed("b", 1) != one.seed
+
+
+def test_a_texts_log_probability_is_the_sum_over_its_tokens_and_only_reading_is_paid(solver):
+    assert asyncio.run(solver.log_likelihood("a:", " 9.")) == Likelihood(-1.5, 5)
+    assert solver.engine.scored == [([ord("a"), ord(":")], [ord(one) for one in " 9."])]
+    assert solver.usage == Usage(requests=1, prompt_tokens=5)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "error"), [("long", SolverFailure), ("slow", SolverFailure), ("dead", SolverBroken)]
+)
+def test_what_goes_wrong_with_a_log_probability_has_the_names_of_a_reply(solver, prompt, error):
+    with pytest.raises(error) as found:
+        asyncio.run(solver.log_likelihood(prompt, " 9."))
+    assert getattr(found.value, "outcome", None) == {"long": "prompt_too_long", "slow": "solver_timeout"}.get(prompt)
+    assert solver.usage == Usage()
 
 
 @pytest.mark.parametrize(("prompt", "outcome"), [("long", "prompt_too_long"), ("slow", "solver_timeout")])

@@ -31,7 +31,7 @@ from trainer.stages.ppo import Controller
 from trainer.tracking.metrics_catalogue import episode_metrics
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
-from trainer.workers.scored_episode_json import scored_row
+from trainer.workers.scored_episode_json import job_row, row_job, row_scored, scored_row
 from trainer.workers.scoring import SCORED_AT_ONCE
 
 PROBLEM = Problem("p-1", "How many?", "1", meta={"steps": 3})
@@ -278,3 +278,14 @@ def test_what_comes_while_all_reward_actors_work_is_scored_together():
 @pytest.mark.parametrize(("workers", "calls"), [(1, 128), (2, 128), (64, 128), (1000, 1000)])
 def test_workers_are_asked_for_episodes_so_often_together_and_each_once_a_second_at_least(workers, calls):
     assert workers / Pipeline([None] * workers, [], [], None, 5.0, 3).pause_s == calls
+
+
+@pytest.mark.parametrize("measured", [False, True])
+def test_a_recorded_job_and_episode_say_what_was_measured_only_where_it_was(measured):
+    job = Job(3, PROBLEM, "daslam", 5, gold_logprobs=measured)
+    assert row_job(job_row(job)) == job
+    written = replace(episode(), gold_logprobs=[-3.5, -0.5] if measured else [])
+    row = scored_row(Scored(job, written, REWARD))
+    assert ("gold_logprobs" in row["job"], "gold_logprobs" in row["episode"]) == (measured, measured)
+    again = row_scored(row)
+    assert (again.job, again.episode.gold_logprobs) == (job, written.gold_logprobs)
