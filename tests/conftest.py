@@ -18,8 +18,8 @@ from launch.options import SEARCHED
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
-# Else the actors of a run give way to whatever test is beside it.
-os.environ |= {"RAY_worker_niceness": "0"}
+# Else the actors of a run give way to whatever test is beside it, and Ray starts processes that no actor can use.
+os.environ |= {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
 # What starts the tests may have these ignored, as nohup has; what is tested is what they do.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
