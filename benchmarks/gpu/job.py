@@ -36,7 +36,7 @@ def measure(task: Task) -> None:
 def run_job(task: Task, overrides: Sequence[str]) -> None:
     """Run ``launch.train`` and add what its run folder says; raises RuntimeError if it fails."""
     folder = Path(task.folder) / f"{task.part}_run"
-    command = [sys.executable, "-m", "launch.train", *overrides, "tracking.wandb=disabled"]
+    command = [sys.executable, "-m", "launch.train", "tracking.wandb=disabled", *overrides]
     task.add("command", {"overrides": " ".join(overrides)})
     status = subprocess.run([*command, override("run_dir", str(folder))], cwd=ROOT, check=False).returncode
     for name, figures in run_figures(folder).items():

@@ -6,12 +6,15 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.gpu.job import run_job
+from benchmarks.gpu.task import Task
 from conf.schema.places import ROOT
 from tests.end_to_end import offline
 from trainer.run_folder.files import read_rows
@@ -30,19 +33,29 @@ def lines(path: Path) -> list[dict]:
     return read_rows(path)
 
 
+def measure(task: Task) -> None:
+    """Run the job as the part "job" of the proof kit for GPUs does, but with more steps, and W&B."""
+    copy = f"file://{task.folder}/copy"
+    run_job(
+        task,
+        [
+            *SMALL, *STEPS, "evaluation.every=4", "evaluation.subset=8", "rollout.record=true", f"mirror={copy}",
+            "tracking.wandb=offline", "tracking.tags=[tests]", "rollout.weights.bucket_mib=0.5",
+            "rollout.weights.verify=true",
+        ],
+    )  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess[str]]:
-    folder = tmp_path_factory.mktemp("runs") / "small"
+    folder = tmp_path_factory.mktemp("runs")
+    task = Task("job", str(folder), str(folder), time.time() + 900)
     done = subprocess.run(
-        command(
-            *STEPS, "evaluation.every=4", "evaluation.subset=8", "rollout.record=true",
-            f"run_dir={folder}", f"mirror=file://{folder.parent}/copy", "tracking.tags=[tests]",
-            "rollout.weights.bucket_mib=0.5", "rollout.weights.verify=true",
-        ),
+        [sys.executable, "-m", "benchmarks.gpu.run_part", f"{__name__}:measure", task.encoded()],
         cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    return folder, done
+    return folder / "job_run", done
 
 
 def test_the_run_folder_is_as_promised(finished):
@@ -81,6 +94,16 @@ def test_the_summary_has_what_other_tools_read(finished):
     assert {"rescued", "broken", "max_staleness_seen"} <= set(summary)
 
 
+def test_the_kits_part_tells_what_the_run_folder_says(finished):
+    found = json.loads((finished[0].parent / "job.json").read_text())
+    assert found["state"] == "done"
+    figures = found["figures"]
+    assert figures["command"]["overrides"].startswith(" ".join(SMALL))
+    assert figures["run"] == {"status": "finished", "steps": 4}
+    assert set(figures["accuracy"]) == {"direct", "gold", "filler", "sft", "ppo"}
+    assert figures["largest"]["policy/engine_logprob_gap"] < 1e-3
+
+
 def test_metrics_are_the_catalogues_and_within_their_bounds(finished):
     rows = lines(finished[0] / "metrics.jsonl")
     assert [row["step"] for row in rows] == [1, 2, 3, 4]
@@ -97,7 +120,7 @@ def test_wandb_has_every_metric_of_the_catalogue_at_its_step_and_the_episodes(fi
     folder, _ = finished
     (found,) = offline.records(folder)
     run = next(record["run"] for record in found if record["type"] == "run")
-    assert (run["display_name"], run["tags"]) == ("small", ["tests"])
+    assert (run["display_name"], run["tags"]) == ("job_run", ["tests"])
     sent = offline.history(found)
     assert sent == [{"_step": row.pop("step"), **row} for row in lines(folder / "metrics.jsonl")]
     assert set(CATALOGUE) <= set().union(*sent)

@@ -144,6 +144,16 @@ def test_the_recorder_sees_what_a_call_leaves_and_its_peak():
     assert peak == pytest.approx(4000 + 2 * 20_000, abs=512)
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(0, job.ON_A_CPU), (2, job.SHORT)])
+def test_the_job_has_the_layout_and_the_sizes_of_the_machine(monkeypatch, tmp_path, count, sizes):
+    monkeypatch.setattr(job, "gpus", lambda: [Gpu("NVIDIA H100 80GB HBM3", 80.0)] * count)
+    run = []
+    monkeypatch.setattr(job, "run_job", lambda *given: run.append(given))
+    own = task(tmp_path)
+    job.measure(own)
+    assert run == [(own, [*layout(count), *sizes])]
+
+
 def test_a_run_folder_is_read_as_far_as_it_goes(tmp_path):
     assert job.run_figures(tmp_path)["run"] == {"status": "none", "steps": 0}
     (tmp_path / "summary.json").write_text(
