@@ -18,6 +18,7 @@ from rewards.actor import RewardActor, score_batch
 from rewards.nouns_and_vectors import TextResources
 from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Episode, PackedEpisode, Problem, opened
+from tests.rewards.actors import DRIVER, Poison, QuickActor
 from trainer.workers.pipeline import Pipeline
 
 SETTINGS = Rewards.for_mode("bounded")
@@ -71,43 +72,17 @@ def test_one_episode_that_takes_too_long_is_stopped(resources, monkeypatch):
     assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
 
 
-class Poison(str):
-    """A text that ends the process, or hangs in it beyond signals, as soon as it travels there."""
-
-    def __new__(cls, how: str) -> Poison:
-        return super().__new__(cls, how)
-
-    def __reduce__(self):
-        return (_ends if self == "ends" else _hangs), ()
-
-
-def _ends() -> None:
-    if os.environ.get("REWARD_TEST_DRIVER") != str(os.getpid()):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-
-def _hangs() -> None:
-    if os.environ.get("REWARD_TEST_DRIVER") != str(os.getpid()):
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-        time.sleep(3600)
-
-
 @pytest.fixture(scope="module")
 def cluster():
-    os.environ["REWARD_TEST_DRIVER"] = str(os.getpid())
+    os.environ[DRIVER] = str(os.getpid())
     root = str(ROOT)
     ray.init(num_cpus=1, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": {"PYTHONPATH": root}})
     yield
     ray.shutdown()
 
 
-@pytest.fixture(scope="module")
-def actor(cluster, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("logs")
-    return RewardActor.options(num_cpus=0, max_restarts=-1).remote(ONE_SECOND, 0, str(folder))
-
-
-def test_an_episode_that_takes_its_actor_along_costs_no_other_one(actor, tmp_path):
+def test_an_episode_that_takes_its_actor_along_costs_no_other_one(cluster, tmp_path):
+    actor = ray.remote(QuickActor).options(num_cpus=0, max_restarts=-1).remote(ONE_SECOND)
     ray.get(actor.ready.remote())
     batch = [episode("a"), episode("ends"), episode("hangs"), episode("c")]
     for item in batch[1:3]:
@@ -131,7 +106,9 @@ def test_an_episode_that_takes_its_actor_along_costs_no_other_one(actor, tmp_pat
     assert counts["reward_retries"] == 5  # the batch, then each poisoned episode twice
 
 
-def test_batches_that_a_dead_process_had_are_all_scored_and_its_death_is_said_once(actor, tmp_path):
+def test_batches_that_a_dead_process_had_are_all_scored_and_its_death_is_said_once(cluster, tmp_path):
+    actor = RewardActor.options(num_cpus=0, max_restarts=-1).remote(ONE_SECOND, 0, str(tmp_path))
+
     async def run() -> None:
         pipeline = Pipeline([None], [], [actor], tmp_path, 60, 3, episode_seconds=1.0)
         pipeline.on_restart = said.append

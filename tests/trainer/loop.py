@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 
 from launch.compose import compose
-from rewards.reward import Reward, Scored
-from rollout.jobs import Job
-from rollout.records import Episode, PolicyCall, Problem
+from rollout.records import Problem
 from tests.trainer.fakes import Actor, Group, Rewarder
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import Controller
@@ -70,10 +67,3 @@ async def train(
             task.cancel()
         await pipeline.stop()
     return controller, group, rows, pipeline
-
-
-def scored(identity: int, versions: list[int], total: float = 0.0, later: Sequence[list[int]] = ()) -> Scored:
-    """A scored episode: the versions of its first policy call's tokens, and of each later one's."""
-    job = Job(identity, Problem(f"p-{identity // 2}", "How many?", "1"), "daslam", 100 + identity)
-    calls = [PolicyCall("decompose", [1], [2] * len(each), [0.0] * len(each), each) for each in (versions, *later)]
-    return Scored(job, Episode(job.problem, "daslam", calls=calls), Reward({}, total, {}, [], 0.0, None))

@@ -11,7 +11,8 @@ import pytest
 from rollout.jobs import Outcome
 from rollout.records import Decomposition, Episode
 from tests.trainer.fakes import Worker
-from tests.trainer.loop import GROUPS, scored, train
+from tests.trainer.loop import GROUPS, train
+from tests.trainer.samples import scored
 from trainer.stages.drops import Drops, NothingToTrainOn, what_was_wrong
 from trainer.stages.sample_groups import trainable
 

@@ -7,7 +7,7 @@ import random
 
 from rollout.jobs import Job
 from rollout.records import Problem
-from tests.trainer.loop import scored
+from tests.trainer.samples import scored
 from trainer.algorithm.staleness import StalenessManager
 from trainer.stages.in_flight import InFlight
 

@@ -18,7 +18,8 @@ from rollout.engine.weight_update import Update
 from rollout.jobs import sampling_seed
 from rollout.records import RecordError
 from tests.trainer.fakes import Group, Worker, write_checkpoint
-from tests.trainer.loop import GROUPS, make_pipeline, problems, scored
+from tests.trainer.loop import GROUPS, make_pipeline, problems
+from tests.trainer.samples import scored
 from trainer.algorithm.experience import make_experience
 from trainer.run_folder.checkpoints import STATE, CheckpointLacks, newest
 from trainer.run_folder.files import begin_folder, complete, cut, prune, read_rows

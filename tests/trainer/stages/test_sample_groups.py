@@ -10,7 +10,8 @@ import pytest
 from launch.compose import compose
 from rollout.jobs import sampling_seed
 from tests.trainer.fakes import Group, Worker
-from tests.trainer.loop import GROUPS, make_pipeline, problems, scored, train
+from tests.trainer.loop import GROUPS, make_pipeline, problems, train
+from tests.trainer.samples import scored
 from trainer.stages.ppo import Controller
 from trainer.stages.sample_groups import flat
 

@@ -16,7 +16,7 @@ import pytest
 from conf.schema.places import ROOT
 from launch.compose import compose
 from tests.end_to_end import offline
-from tests.trainer.loop import scored
+from tests.trainer.samples import scored
 from trainer.tracking.tracker import Tracker
 from trainer.tracking.wandb_run import WandbRun
 
@@ -144,7 +144,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from launch.compose import compose
-from tests.trainer.loop import scored
+from tests.trainer.samples import scored
 from trainer.tracking.tracker import Tracker
 tracker = Tracker(compose([]), Path(sys.argv[1]))
 for step in range(1, 7):
@@ -161,7 +161,7 @@ from pathlib import Path
 import psutil
 from launch.compose import compose
 from rollout.signals import Stopped, handle_signals
-from tests.trainer.loop import scored
+from tests.trainer.samples import scored
 from trainer.tracking.tracker import Tracker
 handle_signals()
 tracker = Tracker(compose([]), Path(sys.argv[1]))
