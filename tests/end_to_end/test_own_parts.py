@@ -13,7 +13,10 @@ import pytest
 
 from conf.schema.places import ROOT
 
-SMALL = ["algorithm.steps=2", "algorithm.batch_size=16", "sft.problems=96", "evaluation.problems=16"]
+SMALL = [
+    "algorithm.steps=2", "algorithm.batch_size=16", "sft.problems=32", "evaluation.problems=8",
+    "tracking.wandb=disabled",
+]  # fmt: skip
 
 
 def run(package: Path, *command: str) -> subprocess.CompletedProcess[str]:

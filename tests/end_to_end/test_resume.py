@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from conf.schema.places import ROOT
 from conf.schema.rewards import PARTS
+from launch import train
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.jobs import Job, sampling_seed
@@ -116,7 +117,7 @@ def engine_state(folder: Path) -> list[torch.Tensor]:
     return [tensor for file in files for tensor in tensors(torch.load(file, weights_only=False))]
 
 
-def test_a_replay_that_was_killed_twice_ends_bitwise_where_another_does(recorded, tiny_model, tmp_path):
+def test_a_replay_that_was_killed_twice_ends_bitwise_where_another_does(recorded, tiny_model, tmp_path, capsys):
     settings = [
         f"rollout.replay={recorded}", "stages=[ppo]", f"model.path={tiny_model}", "controller.max_staleness=0",
         f"algorithm.steps={STEPS}", f"algorithm.batch_size={BATCH}", "learner.checkpoint_every=4",
@@ -163,7 +164,8 @@ def test_a_replay_that_was_killed_twice_ends_bitwise_where_another_does(recorded
     assert [row["policy/loss"] for row in sent] == [row["policy/loss"] for row in rows]
     offline.check_table(killed, offline.episodes_table(killed, sessions[-1]))
     # A finished run is left as it is.
-    assert "is finished" in finish(start(killed, *settings, "resume=auto"))
+    assert train.main([f"run_dir={killed}", *settings, "resume=auto"]) == 0
+    assert "is finished" in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_run_whose_worker_and_learner_were_killed_and_that_was_stopped_consumes_what_it_would_have(tmp_path):

@@ -27,7 +27,7 @@ from rollout.solvers.openai import OpenAISolver
 from rollout.solvers.vllm import EngineSolver
 from tests.ports import free_port
 
-COUNT = 200
+COUNT = 100
 START_S = 180
 
 

@@ -45,6 +45,12 @@ def tokenizer():
     return make_tokenizer()
 
 
+@pytest.fixture
+def few_rows(monkeypatch):
+    """Batches of a few rows: how many there are does not depend on it, and most of a step's time does."""
+    monkeypatch.setattr("launch.tiny_models.make.BATCH", 4)
+
+
 def some(count, steps=None):
     return list(itertools.islice(generate(3, "train", steps or {2: 1, 3: 1, 4: 1}), count))
 
@@ -108,7 +114,7 @@ def test_batches_supervise_replies_only(tokenizer):
 
 
 @pytest.mark.parametrize("kind", ["solver", "decomposer", "verifier", "monolith"])
-def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, kind):
+def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, few_rows, kind):
     assert cycles(kind)[-1][0] == 1.0
     for _, _, stages in cycles(kind):
         assert len(list(itertools.islice(stream(stages, tokenizer, 0, 20), 20))) == 20
@@ -123,13 +129,14 @@ def test_a_model_begins_with_heads_that_look_back(tokenizer):
         assert float(attention[head].diagonal(-head - 1)[10:].mean()) > 0.5
 
 
-def test_making_reports_progress_and_saves_what_loads(tmp_path, monkeypatch):
+def test_making_reports_progress_and_saves_what_loads(tokenizer, few_rows, tmp_path, monkeypatch):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # Two cycles of one step each on a few short rows: a step of the real cycles takes seconds.
     rows = [(1.0, fact_pieces, 4, {1: 1.0})]
     monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind: [(0.5, 1e-3, rows), (1.0, 1e-3, rows)])
     monkeypatch.setattr("launch.tiny_models.make.BEGINNING_STEPS", 1)
+    monkeypatch.setattr("launch.tiny_models.make.make_tokenizer", lambda seed: tokenizer)
     reports = []
     make("decomposer", 0, 2, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
     assert [step for step, _ in reports] == list(range(1, total_steps(2) + 1))
