@@ -18,6 +18,10 @@ from benchmarks.gpu.task import Task
 from tests.trainer.learner.test_learner import in_a_process
 
 PARTS = ("logprobs", "learner", "memory")
+LIMIT_S = 450
+
+# The first test waits for all parts.
+pytestmark = pytest.mark.timeout(3 * LIMIT_S)
 
 
 def measured(name: str, folder: str) -> int:
@@ -29,14 +33,14 @@ def measured(name: str, folder: str) -> int:
         return found
 
     task.in_new_process = here
-    own = Task(name, folder, folder, time.time() + 240)
+    own = Task(name, folder, folder, time.time() + LIMIT_S)
     return run_part.main([f"benchmarks.gpu.{name}:measure", own.encoded()])
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> dict[str, dict]:
     folder: Path = tmp_path_factory.mktemp("kit")
-    status = [in_a_process(measured, name, str(folder)) for name in PARTS]
+    status = [in_a_process(measured, name, str(folder), limit_s=LIMIT_S) for name in PARTS]
     found = {name: json.loads((folder / f"{name}.json").read_text()) for name in PARTS}
     assert status == [0] * len(PARTS), found
     return found

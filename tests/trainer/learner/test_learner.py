@@ -15,13 +15,13 @@ from trainer.algorithm.rows import Row
 from trainer.learner.learner import Learner, NonFiniteLoss
 
 
-def in_a_process(function, *arguments):
+def in_a_process(function, *arguments, limit_s: float = 240.0):
     """What ``function(*arguments)`` returns in a process of its own, with real AdamW."""
     context = learner_processes()
     results = context.Queue()
     process = context.Process(target=answer, args=(function, arguments, results))
     process.start()
-    error, result = results.get(timeout=240)
+    error, result = results.get(timeout=limit_s)
     process.join(60)
     assert error is None, error
     return result
