@@ -9,11 +9,13 @@ from typing import Any
 
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
+from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import Engine, EngineError, PromptTooLong
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.base import Backend, SolverBroken
+from rollout.solvers.calculator import calculated_reply
 
 
 def solver_engine(solver: VllmSolver, seed: int) -> EngineSettings:
@@ -50,7 +52,8 @@ class EngineSolver(Backend):
         state = hashlib.sha256(repr(stamps).encode()).hexdigest()
         found = {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
         # Only where they are given, so that what an older cache holds is found again.
-        own = {"quantization": self.settings.quantization, "engine_arguments": self.settings.engine_arguments}
+        names = ("quantization", "engine_arguments", "calculator")
+        own = {name: getattr(self.settings, name) for name in names}
         return found | {name: value for name, value in own.items() if value}
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
@@ -58,16 +61,21 @@ class EngineSolver(Backend):
         sampling = self.sampling(prompt, purpose, sample)
         try:
             async with asyncio.timeout(self.settings.timeout_s):
-                generation = await self.engine.generate(prompt, sampling)
+                reply = await self._reply(prompt, sampling)
         except PromptTooLong as error:
             raise SolverFailure("prompt_too_long", str(error)) from None
         except TimeoutError:
             raise SolverFailure("solver_timeout", f"no reply in {self.settings.timeout_s:g} s") from None
         except EngineError as error:
             raise SolverBroken(str(error)) from error
-        reply = Reply(generation.text.strip(), len(generation.token_ids), len(generation.prompt_ids))
         self.usage.count(reply)
         return reply
+
+    async def _reply(self, prompt: str, sampling: Sampling) -> Reply:
+        if self.settings.calculator:
+            return await calculated_reply(self.engine, prompt, sampling)
+        done = await self.engine.generate(prompt, sampling)
+        return Reply(done.text.strip(), len(done.token_ids), len(done.prompt_ids), cut=done.finish_reason == "length")
 
 
 class PlainSolver(EngineSolver):

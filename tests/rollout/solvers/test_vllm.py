@@ -14,8 +14,9 @@ from rollout.engine.vllm_engine import EngineError, Generation, PromptTooLong
 from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers import vllm
 from rollout.solvers.base import SolverBroken, Usage
+from tests.rollout.fakes import Characters
 
-LENGTHS = {"max_tokens_subquestion": 8, "max_tokens_solve": 16, "sample_temperature": 0.6, "timeout_s": 0.05}
+LENGTHS = {"max_tokens_subquestion": 8, "max_tokens_solve": 32, "sample_temperature": 0.6, "timeout_s": 0.05}
 
 
 class StandIn:
@@ -23,6 +24,9 @@ class StandIn:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.asked: list[tuple[str, Sampling]] = []
+        self.tokenizer = Characters()
+        self.texts: list[str] = []
+        self.finish_reason = "stop"
 
     def start(self) -> None:
         pass
@@ -35,7 +39,8 @@ class StandIn:
             raise EngineError("stopped")
         if prompt == "slow":
             await asyncio.sleep(5)
-        return Generation([1, 2, 3], [4, 5], " Tom owns 5 pens. ", [], [], "stop")
+        text = self.texts.pop(0) if self.texts else " Tom owns 5 pens. "
+        return Generation([1, 2, 3], [4, 5], text, [], [], self.finish_reason)
 
 
 @pytest.fixture
@@ -52,6 +57,21 @@ def ask(solver, prompt, **kwargs):
 def test_the_reply_and_its_tokens_and_what_was_read(solver):
     assert ask(solver, "a", purpose="solve") == Reply("Tom owns 5 pens.", 2, 3)
     assert solver.usage == Usage(requests=1, prompt_tokens=3, completion_tokens=2)
+
+
+def test_a_reply_that_reached_its_limit_was_cut_off(solver):
+    assert not ask(solver, "a", purpose="solve").cut
+    solver.engine.finish_reason = "length"
+    assert ask(solver, "a", purpose="solve").cut
+
+
+def test_a_calculator_goes_on_from_a_value_that_was_wrong_and_is_another_solver(solver):
+    assert "calculator" not in solver.identity
+    solver.settings = solver.settings.model_copy(update={"calculator": True})
+    assert solver.identity["calculator"]
+    solver.engine.texts = [" It is <<1+1=3>>3", "2."]
+    assert ask(solver, "a", purpose="solve") == Reply("It is 2.", 4, 6)
+    assert [prompt for prompt, _ in solver.engine.asked] == ["a", "a It is <<1+1=2>>"]
 
 
 def test_the_first_reply_is_the_configured_one_and_draws_are_seeded(solver):
