@@ -48,5 +48,5 @@ def test_the_commands_of_the_study_are_taken_and_train_on_the_same_problems(over
 
 
 def test_the_solver_must_be_given(overrides):
-    with pytest.raises(ConfigError, match=r"solver\.path: missing; it must be given"):
+    with pytest.raises(ConfigError, match=r"solver\.path: None is not allowed"):
         compose([text for text in overrides(COMMANDS[1]) if not text.startswith("solver.path=")])
