@@ -220,7 +220,8 @@ class Episode:
     attempts, of the gate or of self-consistency. ``note`` says what the strategy did that the rest does not show.
     ``calls`` are the policy's, in the order spoken; ``concepts`` is what a decomposer said that the question needs.
     ``refused`` are the turns whose sub-question the verifier had written again; they are not in ``turns``. ``solver``
-    is the name of the mixture's solver that answered, None where there is one solver.
+    is the name of the mixture's solver that answered, None where there is one solver. ``solver_cut`` counts the
+    solver's replies that were cut off at their limit of tokens.
 
     Tokens are counted by role, whoever plays it: generated ones, and of solver and verifier those read as well
     (``..._prompt_tokens``). ``policy_tokens`` are those of all policy calls. Replies that were not waited for are in
@@ -253,6 +254,7 @@ class Episode:
     verifier_prompt_tokens: Count = 0
     solver: OptionalText = None
     gold_logprobs: list[Logprob] = field(default_factory=list)
+    solver_cut: Count = 0
 
     @property
     def subquestions(self) -> list[str]:

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from conf.schema.base import FREE, MODEL, PATH, SECRET, Group
 from conf.schema.cluster import Cluster
 from conf.schema.data import Data
+from conf.schema.gate import Gate
 from conf.schema.learning import Algorithm, Learner, Sft
 from conf.schema.matrix import Matrix
 from conf.schema.model import Model, model_path
@@ -55,6 +56,7 @@ class Config(Group):
     evaluation: Evaluation
     cluster: Annotated[Cluster, FREE]
     tracking: Annotated[Tracking, FREE]
+    gate: Annotated[Gate, FREE] = Field(default_factory=lambda: Gate.model_validate({}))
     matrix: Matrix | None = None
 
     @property

@@ -44,6 +44,10 @@ class Data(Group):
     """Whether a training row whose question is held out is left out and counted, or ends the run."""
     questions_only: bool = False
     """Leave out, and count, sub-questions without a question mark."""
+    subquestions: list[Annotated[int, Field(ge=1)]] = Field([])
+    """Numbers of sub-questions of the rows that are used; others are left out and counted; empty: any number."""
+    numeric_subanswers: bool = False
+    """Leave out, and count, rows whose answers to sub-questions (`subanswers`) are not all numbers."""
 
     @field_validator("root")
     @classmethod

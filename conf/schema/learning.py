@@ -167,6 +167,10 @@ class Sft(Group):
     """Probability of putting one needless sub-question in."""
     sources: dict[str, SftSource]
     """Where the examples come from, by name."""
+    annotated: bool = False
+    """Write a row's `equations` into the answers that the solver learns, as `<<48/2=24>>`, for `solver.calculator`."""
+    direct: bool = False
+    """Teach the solver the whole question by itself too, and not only after its sub-questions."""
     held_out: SftHeldOut
     """What is measured on held-out problems that have sub-questions."""
     checkpoint_every: Annotated[int, FREE] = Field(100, ge=1)
@@ -181,6 +185,13 @@ class Sft(Group):
         if not any(source.weight for source in value.values()):
             raise ValueError("must have a source whose weight is above 0")
         return value
+
+    @model_validator(mode="after")
+    def _of_role(self) -> Sft:
+        for key in ("annotated", "direct"):
+            if getattr(self, key) and self.role != "solver":
+                raise ValueError(f"{key}: true is for role solver, found role {self.role}; allowed with it: false")
+        return self
 
 
 class Learner(Group):

@@ -266,6 +266,16 @@ def frozen_decomposer_has_its_material(config: Config) -> None:
         )
 
 
+def calculator_helps_a_frozen_solver(config: Config) -> None:
+    """Refuse the solver's calculator where the policy answers: values that it did not sample cannot be trained on."""
+    for name, solver in config.solvers.items():
+        if config.policy.solves and getattr(solver, "calculator", False):
+            raise ValueError(
+                f"{name}.calculator: true fills in what a model did not write, and policy.plays "
+                f"'{config.policy.plays}' trains the one that answers; allowed with it: false"
+            )
+
+
 def every_rank_has_an_example(config: Config) -> None:
     """Refuse batches of stage 1 that are smaller than the number of learner ranks."""
     if "sft" in config.stages and config.sft.batch_size < config.learner.ranks:
@@ -320,7 +330,7 @@ RULES: tuple[Callable[[Config], None], ...] = (
     verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
     each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu, likelihood_is_of_a_frozen_solver_that_tells_it,
     ppo_has_a_decomposer, fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data,
-    frozen_decomposer_has_its_material,
+    frozen_decomposer_has_its_material, calculator_helps_a_frozen_solver,
     stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,
 )  # fmt: skip

@@ -59,6 +59,8 @@ class VllmSolver(InferenceEngine, ModelSolver):
     """Name of vLLM's method of quantisation; null: as the model's folder says."""
     pipeline_parallel_size: Annotated[int, FREE] = Field(1, ge=1)
     """Stages that the layers of an engine form, each on GPUs of its own."""
+    calculator: bool = False
+    """Fill in the values of calculations that the model writes as `<<48/2=`, and leave these out of the reply."""
     timeout_s: Annotated[float, FREE] = Field(120.0, gt=0)
     """Seconds of one reply at most."""
 

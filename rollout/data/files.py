@@ -18,7 +18,7 @@ from conf.schema.data import GET_DATA, Data
 from rollout import json_lines
 from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import letters, options, untexted
+from rollout.answers.numbers_and_options import letters, options, parse_number, untexted
 from rollout.answers.statements import asks
 from rollout.data.worked import gold_replies
 from rollout.episode.parse_decomposition import references
@@ -50,7 +50,8 @@ class Files:
     Without ``held_out`` files a fixed ``held_out_share`` of the rows is held out, by a hash of the question. Bad rows
     of all files end the reading with one RecordError that names each, or are left out and counted (``on_bad_row``).
     Training rows whose question is held out are left out and counted, or refused (``on_overlap``). Sub-questions
-    that ask nothing are left out and counted where ``questions_only`` is set.
+    that ask nothing are left out and counted where ``questions_only`` is set; before that, rows of other numbers of
+    ``subquestions`` than wanted, and with ``numeric_subanswers`` those with other sub-answers.
     """
 
     def __init__(self, data: Data) -> None:
@@ -70,7 +71,13 @@ class Files:
                 f"{len(overlap)} training questions are held out too ({pairs}{', …' if len(overlap) > 10 else ''}); "
                 "data.on_overlap=drop leaves them out of training"
             )
-        self.rows: Sequence[Problem] = [row for row in rows if normalised(row.question) not in unseen][: data.limit]
+        repeats = len(self._held_out) - len(unseen)
+        rows = [row for row in rows if normalised(row.question) not in unseen]
+        wanted = [row for row in rows if _is_wanted(row, data)]
+        held_out_wanted = [row for row in self._held_out if _is_wanted(row, data)]
+        others = len(rows) - len(wanted) + len(self._held_out) - len(held_out_wanted)
+        self.rows: Sequence[Problem] = wanted[: data.limit]
+        self._held_out = held_out_wanted
         for files, found, name in ((train, self.rows, "training"), (held_out, self._held_out, "held-out")):
             if files and not found:
                 raise RecordError(f"{', '.join(map(str, files))}: no {name} problem is left")
@@ -79,8 +86,10 @@ class Files:
             "held_out": len(self._held_out),
             "bad_rows_skipped": len(bad),
             "overlap_dropped": len(overlap),
-            "held_out_repeats": len(self._held_out) - len(unseen),
+            "held_out_repeats": repeats,
         }
+        if data.subquestions or data.numeric_subanswers:
+            self.report["other_rows_dropped"] = others
         if data.questions_only:
             before = _count(self.rows) + _count(self._held_out)
             self.rows = [_asking(problem) for problem in self.rows]
@@ -167,6 +176,20 @@ def _asking(problem: Problem) -> Problem:
     replies = gold_replies(problem, len(subquestions))
     meta = problem.meta if replies is None else problem.meta | {"replies": [replies[index] for index in kept]}
     return replace(problem, subquestions=[subquestions[index] for index in kept] or None, meta=meta)
+
+
+def _is_wanted(problem: Problem, data: Data) -> bool:
+    """Return whether a row has one of the numbers of sub-questions that are wanted, and the sub-answers."""
+    if data.subquestions and len(problem.subquestions or []) not in data.subquestions:
+        return False
+    if not data.numeric_subanswers:
+        return True
+    answers = problem.meta.get("subanswers")
+    return isinstance(answers, list) and bool(answers) and all(_is_number(str(answer)) for answer in answers)
+
+
+def _is_number(text: str) -> bool:
+    return parse_number(text) is not None and is_exact(text)
 
 
 def _count(problems: Sequence[Problem]) -> int:

@@ -58,9 +58,11 @@ def worked(problem: Problem, subquestions: Sequence[str]) -> Worked | None:
     replies = gold_replies(problem, len(subquestions))
     if not replies:
         return None
-    rest = [] if problem.meta.get("replies") else _steps(problem)[len(replies) :]
-    pairs = list(zip(subquestions, replies, strict=True))
-    return Worked(pairs, replies, "\n".join([*rest, f"The answer is {problem.answer}."]))
+    pairs, steps = list(zip(subquestions, replies, strict=True)), _steps(problem)
+    answer = f"The answer is {problem.answer}."
+    if problem.meta.get("replies"):  # steps whose sub-question was left out belong to the solution all the same
+        return Worked(pairs, steps or replies, answer)
+    return Worked(pairs, replies, "\n".join([*steps[len(replies) :], answer]))
 
 
 def _by_graph(graph: Graph, subquestions: Sequence[str]) -> Worked | None:

@@ -41,6 +41,7 @@ class CallLedger:
         else:
             episode.solver_tokens += reply.tokens
             episode.solver_prompt_tokens += reply.prompt_tokens
+            episode.solver_cut += reply.cut or reply.truncated
 
     def close(self) -> None:
         """Put the calls into the episode."""

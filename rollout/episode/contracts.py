@@ -33,13 +33,14 @@ Prompt = str | tuple[str | Written, ...]
 class Reply:
     """A role's text, how many tokens it wrote, and how many it read. ``call`` is the policy's own record of it, None
     where a frozen backend spoke; ``written`` is what later prompts hold of it, None where that is
-    its text."""
+    its text. ``cut``: a frozen backend's text was cut off at its limit of tokens."""
 
     text: str
     tokens: int
     prompt_tokens: int = 0
     call: PolicyCall | None = None
     written: Written | None = None
+    cut: bool = False
 
     @property
     def truncated(self) -> bool:

@@ -50,6 +50,8 @@ class ReplyCache:
                 "(key TEXT PRIMARY KEY, text TEXT NOT NULL, tokens INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL) "
                 "WITHOUT ROWID"
             )
+            # Of their own, so that a file of an earlier version, which does not know of them, is read as it is.
+            self._table.execute("CREATE TABLE IF NOT EXISTS cut_replies (key TEXT PRIMARY KEY) WITHOUT ROWID")
         except (sqlite3.Error, OSError) as error:
             raise SolverMisconfigured(
                 f"solver.cache_path: '{path}' cannot be used ({error}); allowed: a file of its own on a local disk"
@@ -58,17 +60,26 @@ class ReplyCache:
     def get(self, key: str) -> Reply | None:
         """Return the reply under a key; None if there is none."""
         try:
-            found = self._table.execute("SELECT text, tokens, prompt_tokens FROM replies WHERE key = ?", (key,))
+            found = self._table.execute(
+                "SELECT text, tokens, prompt_tokens, EXISTS (SELECT 1 FROM cut_replies WHERE key = ?1) FROM replies "
+                "WHERE key = ?1",
+                (key,),
+            )
             row = found.fetchone()
         except sqlite3.Error as error:
             _LOG.warning("a cached reply could not be read: %s", error)
             return None
-        return None if row is None else Reply(*row)
+        if row is None:
+            return None
+        text, tokens, prompt_tokens, cut = row
+        return Reply(text, tokens, prompt_tokens, cut=bool(cut))
 
     def put(self, key: str, reply: Reply) -> None:
         """Keep a reply; of two under one key the first stays."""
         try:
             row = (key, reply.text, reply.tokens, reply.prompt_tokens)
+            if reply.cut:
+                self._table.execute("INSERT OR IGNORE INTO cut_replies VALUES (?)", (key,))
             self._table.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", row)
         except sqlite3.Error as error:
             _LOG.warning("a reply could not be cached: %s", error)

@@ -289,7 +289,8 @@ class OpenAISolver(Backend):
         message = getattr(choice, "message", None)
         text = getattr(message, "content", None) if self.settings.api == "chat" else getattr(choice, "text", None)
         written = self._key.hide(text).strip() if isinstance(text, str) else ""
-        reply = Reply(written, *self._tokens(completion, prompt, written))
+        cut = getattr(choice, "finish_reason", None) == "length"
+        reply = Reply(written, *self._tokens(completion, prompt, written), cut=cut)
         self.usage.count(reply)
         cost = reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
         self.usage.cost += cost / 1e6

@@ -11,11 +11,13 @@ from typing import Any, TypeVar
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
 from rollout.engine.prompt_tokens import encode_completion
+from rollout.engine.sampling import Sampling
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import EngineSettings
 from rollout.engine.vllm_engine import Engine, EngineError, PromptTooLong
 from rollout.episode.contracts import Likelihood, Reply, SolverFailure
 from rollout.solvers.base import Backend, SolverBroken
+from rollout.solvers.calculator import calculated_reply
 
 Result = TypeVar("Result")
 
@@ -54,13 +56,13 @@ class EngineSolver(Backend):
         state = hashlib.sha256(repr(stamps).encode()).hexdigest()
         found = {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
         # Only where they are given, so that what an older cache holds is found again.
-        own = {"quantization": self.settings.quantization, "engine_arguments": self.settings.engine_arguments}
+        names = ("quantization", "engine_arguments", "calculator")
+        own = {name: getattr(self.settings, name) for name in names}
         return found | {name: value for name, value in own.items() if value}
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, and SolverBroken once the engine stopped."""
-        generation = await self._answered(self.engine.generate(prompt, self.sampling(prompt, purpose, sample)))
-        reply = Reply(generation.text.strip(), len(generation.token_ids), len(generation.prompt_ids))
+        reply = await self._answered(self._reply(prompt, self.sampling(prompt, purpose, sample)))
         self.usage.count(reply)
         return reply
 
@@ -83,6 +85,12 @@ class EngineSolver(Backend):
             raise SolverFailure("solver_timeout", f"no reply in {self.settings.timeout_s:g} s") from None
         except EngineError as error:
             raise SolverBroken(str(error)) from error
+
+    async def _reply(self, prompt: str, sampling: Sampling) -> Reply:
+        if self.settings.calculator:
+            return await calculated_reply(self.engine, prompt, sampling)
+        done = await self.engine.generate(prompt, sampling)
+        return Reply(done.text.strip(), len(done.token_ids), len(done.prompt_ids), cut=done.finish_reason == "length")
 
 
 class PlainSolver(EngineSolver):

@@ -28,7 +28,6 @@ from trainer.cluster.placement import Node
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 # With it an actor that reserves no GPU sees none; without it Ray shows it all of them.
 HIDE_GPUS = "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"
-PRESTARTED = "RAY_prestart_worker_first_driver"
 CONNECT_TIMEOUT_S = 10
 # What Ray adds to its folder, and to that a process's id, for the longest name of a socket, for which Linux has 107
 # bytes.
@@ -60,7 +59,7 @@ def start_ray(config: Config) -> None:
         choose_folder()
         adopt_orphans()
         # Ray would start a process a core beforehand, without the environment that all actors have, so none can use it.
-        os.environ.setdefault(PRESTARTED, "0")
+        os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         if not cluster.dashboard:
             # Ray would remember the last 100,000 calls, in 150 MiB, which only a dashboard shows.
             os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "2000")

@@ -154,7 +154,8 @@ class FineTuning:
         """Return what is read and is to be written for one decomposition: by a decomposer at once, or text by text."""
         problem, asked, recipe = lesson.problem, lesson.subquestions, self.config.sft
         if recipe.role != "decomposer":
-            return role_examples(recipe.role, prompts, problem, asked, self.config.seed)
+            solver = {"annotated": recipe.annotated, "direct": recipe.direct}
+            return role_examples(recipe.role, prompts, problem, asked, self.config.seed, **solver)
         if prompts.strategy.name not in ITERATIVE:
             return [(prompts.decompose(problem, attempt), "\n".join(asked))]
         replies = lesson.replies or gold_replies(problem, len(asked))

@@ -179,12 +179,17 @@ class ExampleSources:
     def _check_answers(self, source: Source) -> None:
         """Raise RecordError if none of the problems that are drawn has answers to its sub-questions."""
         role, count = self._config.sft.role, self._config.sft.problems
-        drawn = itertools.islice(source.train(self._config.seed), count)
+        drawn = list(itertools.islice(source.train(self._config.seed), count))
         if not any(problem.subquestions and worked(problem, problem.subquestions) for problem in drawn):
             raise RecordError(
                 f"none of the {count:,} training rows that are drawn has answers to its sub-questions, which sft.role "
                 f"'{role}' learns from; allowed: rows with 'subanswers', or with a step of 'solution' for each "
                 "(docs/data.md)"
+            )
+        if self._config.sft.annotated and not any(problem.meta.get("equations") for problem in drawn):
+            raise RecordError(
+                f"none of the {count:,} training rows that are drawn has 'equations', which sft.annotated writes into "
+                "the answers; allowed: rows that have some, as those of GSM8K, or sft.annotated=false"
             )
 
     async def gather(

@@ -1,8 +1,9 @@
 """Stage 1's examples for roles other than the decomposer: what each reads in an episode, and what it is to write.
 
-The solver reads the question, earlier pairs and a sub-question and answers, at the end the whole question. The verifier
-reads a reply and writes the right one and its verdict; half of what it is shown has a planted error. The monolith reads
-the question and writes sub-questions, answers and final answer, as ``rollout.episode.parse_monolith`` reads them.
+The solver reads the question, earlier pairs and a sub-question and answers, at the end the whole question; it may write
+its calculations out for a calculator, where a row has ``equations``. The verifier reads a reply and writes the right
+one and its verdict; half of what it is shown has a planted error. The monolith reads the question and writes
+sub-questions, answers and final answer, as ``rollout.episode.parse_monolith`` reads them.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import replace
 from conf.schema.config import Config
 from conf.schema.learning import FineTunedRole
 from conf.schema.policy import Policy
+from rollout.answers.annotations import annotate
 from rollout.data.chained import Graph
 from rollout.data.planted_errors import Judged, plant
 from rollout.data.planted_in_text import plant_in_step
@@ -34,28 +36,54 @@ def prompts_of_role(config: Config) -> Prompts:
 
 
 def role_examples(
-    role: FineTunedRole, prompts: Prompts, problem: Problem, subquestions: Sequence[str], seed: int
+    role: FineTunedRole,
+    prompts: Prompts,
+    problem: Problem,
+    subquestions: Sequence[str],
+    seed: int,
+    *,
+    annotated: bool = False,
+    direct: bool = False,
 ) -> list[Example]:
-    """Return a problem's examples for a role; none where the answers to its sub-questions are not known."""
+    """Return a problem's examples for a role; none where the answers to its sub-questions are not known. ``annotated``
+    and ``direct`` are the solver's (``solver_examples``)."""
     solution = worked(problem, subquestions)
     if solution is None:
         return []
     if role == "solver":
-        return solver_examples(prompts, problem, solution, concepts_of(problem, prompts.strategy))
+        concepts = concepts_of(problem, prompts.strategy)
+        return solver_examples(prompts, problem, solution, concepts, annotated=annotated, direct=direct)
     if role == "monolith":
         return [monolith_example(prompts, problem, solution)]
     return verifier_examples(prompts, problem, solution, random.Random(f"sft verifier {seed} {problem.id}"))
 
 
-def solver_examples(prompts: Prompts, problem: Problem, solution: Worked, concepts: str | None = None) -> list[Example]:
-    """Return an example for each sub-question, earlier pairs in view, and one for the whole question after them."""
+def solver_examples(
+    prompts: Prompts,
+    problem: Problem,
+    solution: Worked,
+    concepts: str | None = None,
+    *,
+    annotated: bool = False,
+    direct: bool = False,
+) -> list[Example]:
+    """Return an example for each sub-question, earlier pairs in view, and one for the whole question after them; with
+    ``direct`` one more for the whole question by itself.
+
+    With ``annotated`` the problem's ``equations`` are in what is to be written, and not in the earlier pairs: nobody
+    sees annotations that a solver wrote (rollout/solvers/calculator.py).
+    """
     turns = [Turn(question, reply) for question, reply in solution.pairs]
+    replies, whole = [turn.text for turn in turns], [*solution.computed, *solution.last.splitlines()]
+    if annotated:
+        equations = [str(one) for one in problem.meta.get("equations") or []]
+        replies, whole = annotate(replies, equations), annotate(whole, equations)
     asked = [
-        (prompts.subquestion(problem, turns[:index], turn.question, concepts), turn.text)
-        for index, turn in enumerate(turns)
+        (prompts.subquestion(problem, turns[:index], turn.question, concepts), reply)
+        for index, (turn, reply) in enumerate(zip(turns, replies, strict=True))
     ]
-    whole = prompts.solve(problem, turns, concepts), "\n".join([*solution.computed, solution.last])
-    return [_joined(prompt, reply) for prompt, reply in (*asked, whole)]
+    solved = [prompts.solve(problem, turns, concepts), *([prompts.solve(problem, ())] if direct else [])]
+    return [_joined(prompt, reply) for prompt, reply in (*asked, *((prompt, "\n".join(whole)) for prompt in solved))]
 
 
 def monolith_example(prompts: Prompts, problem: Problem, solution: Worked) -> Example:

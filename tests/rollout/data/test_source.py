@@ -219,6 +219,27 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     assert "no_questions_dropped" not in whole.report
 
 
+def test_rows_are_chosen_by_the_number_and_the_answers_of_their_sub_questions(tmp_path):
+    answers = [["24", "72"], ["24"], ["Let S be it.", "12"], ["1,440", "-2.5", "8 pens"], None]
+    asked = [["a?"] * len(one or "xy") for one in answers]
+    rows = [row(n, subquestions=asked[n], subanswers=answers[n]) for n in range(5)]
+    train = write(tmp_path / "train.jsonl", rows)
+    held_out = write(tmp_path / "test.jsonl", [rows[1], row(8, subquestions=["a?", "b?"])])
+    chosen = files([train], [], subquestions=[2, 3], numeric_subanswers=True)
+    assert [problem.id for problem in chosen.rows] == ["p0", "p3"]
+    assert chosen.report["other_rows_dropped"] == 3
+    assert [problem.id for problem in files([train], [], numeric_subanswers=True).rows] == ["p0", "p1", "p3"]
+    by_number = files([train], [], subquestions=[2])
+    assert [problem.id for problem in by_number.rows] == ["p0", "p2", "p4"]
+    assert "other_rows_dropped" not in files([train], []).report
+    both = files([train], [held_out], subquestions=[2])
+    assert [problem.id for problem in both.held_out(9)] == ["p8"]
+    assert both.report["other_rows_dropped"] == 2, "a training row that is held out is none of them"
+    assert both.is_held_out(str(rows[1]["question"]))
+    with pytest.raises(RecordError, match="no training problem is left"):
+        files([train], [], subquestions=[7])
+
+
 def test_a_plan_whose_questions_refer_to_others_by_number_stays_as_it_was_written(tmp_path):
     plain, referring = ["a?", "b?", "c?"], ["a?", "Is #1 b?", "Is #2 c?"]
     rows = [row(0, subquestions=plain), row(1, subquestions=referring)]

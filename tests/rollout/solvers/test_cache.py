@@ -58,6 +58,16 @@ def texts(solver, *asks):
     return [asyncio.run(solver.ask(prompt, purpose=purpose, sample=sample)).text for prompt, purpose, sample in asks]
 
 
+def test_that_a_reply_was_cut_off_is_kept_beside_replies_of_earlier_versions(tmp_path):
+    path = str(tmp_path / "cache.sqlite")
+    ReplyCache(path).put("whole", Reply("12", 1, 2))
+    cache = ReplyCache(path)
+    cache._table.execute("DROP TABLE cut_replies")
+    again = ReplyCache(path)
+    again.put("cut", Reply("1", 1, 2, cut=True))
+    assert [again.get(key) for key in ("whole", "cut")] == [Reply("12", 1, 2), Reply("1", 1, 2, cut=True)]
+
+
 def test_a_greedy_reply_is_asked_for_once_also_by_the_next_run(tmp_path):
     solver = cached(tmp_path)
     assert texts(solver, ("a", "solve", 0), ("a", "solve", 0), ("b", "solve", 0)) == ["1", "1", "2"]

@@ -16,7 +16,7 @@ from rollout.solvers import vllm
 from rollout.solvers.base import SolverBroken, Usage
 from tests.rollout.fakes import Characters
 
-LENGTHS = {"max_tokens_subquestion": 8, "max_tokens_solve": 16, "sample_temperature": 0.6, "timeout_s": 0.05}
+LENGTHS = {"max_tokens_subquestion": 8, "max_tokens_solve": 32, "sample_temperature": 0.6, "timeout_s": 0.05}
 
 
 class StandIn:
@@ -26,6 +26,8 @@ class StandIn:
         self.asked: list[tuple[str, Sampling]] = []
         self.scored: list[tuple[list[int], list[int]]] = []
         self.tokenizer = Characters()
+        self.texts: list[str] = []
+        self.finish_reason = "stop"
 
     def start(self) -> None:
         pass
@@ -38,7 +40,8 @@ class StandIn:
             raise EngineError("stopped")
         if prompt == "slow":
             await asyncio.sleep(5)
-        return Generation([1, 2, 3], [4, 5], " Tom owns 5 pens. ", [], [], "stop")
+        text = self.texts.pop(0) if self.texts else " Tom owns 5 pens. "
+        return Generation([1, 2, 3], [4, 5], text, [], [], self.finish_reason)
 
     async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
         self.scored.append((prompt, completion))
@@ -60,6 +63,21 @@ def ask(solver, prompt, **kwargs):
 def test_the_reply_and_its_tokens_and_what_was_read(solver):
     assert ask(solver, "a", purpose="solve") == Reply("Tom owns 5 pens.", 2, 3)
     assert solver.usage == Usage(requests=1, prompt_tokens=3, completion_tokens=2)
+
+
+def test_a_reply_that_reached_its_limit_was_cut_off(solver):
+    assert not ask(solver, "a", purpose="solve").cut
+    solver.engine.finish_reason = "length"
+    assert ask(solver, "a", purpose="solve").cut
+
+
+def test_a_calculator_goes_on_from_a_value_that_was_wrong_and_is_another_solver(solver):
+    assert "calculator" not in solver.identity
+    solver.settings = solver.settings.model_copy(update={"calculator": True})
+    assert solver.identity["calculator"]
+    solver.engine.texts = [" It is <<1+1=3>>3", "2."]
+    assert ask(solver, "a", purpose="solve") == Reply("It is 2.", 4, 6)
+    assert [prompt for prompt, _ in solver.engine.asked] == ["a", "a It is <<1+1=2>>"]
 
 
 def test_the_first_reply_is_the_configured_one_and_draws_are_seeded(solver):

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
+
+from conf.schema.base import ConfigError
 from launch.compose import compose
 from rollout.data.chained import generate
 from rollout.data.source import make_source
@@ -37,6 +42,26 @@ def test_of_peoples_problems_the_solver_learns_the_gold_steps_and_the_answer():
     assert first[1] == " Natalia sold 48/2 = 24 clips in May."
     assert first[1].strip() in second[0]
     assert whole[1].endswith("She sold 48+24 = 72 clips.\nThe answer is 72.")
+
+
+def test_a_solver_with_a_calculator_learns_annotations_and_reads_none():
+    problem = replace(PEOPLE, meta={"equations": ["48/2=24", "48+24=72"]})
+    first, second, whole, alone = role_examples(
+        "solver", prompts(), problem, ASKED, 0, annotated=True, direct=True
+    )  # fmt: skip
+    assert first[1] == " Natalia sold 48/2 = <<48/2=24>>24 clips in May."
+    assert second[1] == " She sold 48+24 = <<48+24=72>>72 clips."
+    assert "Natalia sold 48/2 = 24 clips in May." in second[0]
+    assert whole[1] == f"{first[1]}\n{second[1].strip()}\nThe answer is 72."
+    assert alone == (prompts().solve(problem, ()), whole[1])
+    assert not any("<<" in prompt for prompt, _ in (first, second, whole, alone))
+    assert role_examples("solver", prompts(), PEOPLE, ASKED, 0, annotated=True) == examples("solver", PEOPLE, ASKED)
+
+
+@pytest.mark.parametrize("key", ["annotated", "direct"])
+def test_what_is_for_the_solver_is_refused_for_others(key):
+    with pytest.raises(ConfigError, match=f"{key}: true is for role solver, found role decomposer"):
+        compose([f"sft.{key}=true"])
 
 
 def test_the_monolith_writes_what_its_strategy_reads():
@@ -83,4 +108,6 @@ def test_answers_stay_beside_their_sub_questions_where_some_ask_nothing(tmp_path
     write(tmp_path / "rows.jsonl", [row])
     source = make_source(compose([f"data.train={tmp_path}/rows.jsonl", "data=jsonl", "data.questions_only=true"]).data)
     (problem,) = [*source.rows, *source.held_out(1)]
-    assert worked(problem, problem.subquestions).pairs == list(zip(asked[1:], ["S + 1.", "41."], strict=True))
+    solution = worked(problem, problem.subquestions)
+    assert solution.pairs == list(zip(asked[1:], ["S + 1.", "41."], strict=True))
+    assert solution.computed == ["Let S.", "S + 1.", "41."], "a whole solution has all of its steps"

@@ -1,0 +1,58 @@
+"""A strategy of the gate alone: every sub-question with the right replies to those before it in view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import zip_longest
+
+from rollout.answers.extract import parse_number, score
+from rollout.data.worked import worked
+from rollout.jobs import Job
+from rollout.records import Episode, Problem, Turn
+from rollout.strategies.exchange import Exchange, together
+from rollout.turn_answer import kind_of, read_reply
+
+# As a job names it; the rollout workers import it from here.
+NAME = f"{__name__}:run"
+
+
+async def run(exchange: Exchange) -> None:
+    """Ask all sub-questions at once; the right replies are the problem's ``meta["replies"]``."""
+    questions = await exchange.decompose()
+    right = [Turn(question, reply) for question, reply in zip(questions, exchange.problem.meta["replies"], strict=True)]
+    asked = [exchange.answer(question, right[:index]) for index, question in enumerate(questions)]
+    await together(asked, exchange.episode.turns)
+
+
+def step_job(index: int, problem: Problem) -> Job | None:
+    """Return the job that asks a problem's own sub-questions; None where the right replies are not known."""
+    subquestions = list(problem.subquestions or [])
+    solution = worked(problem, subquestions) if subquestions else None
+    if solution is None:
+        return None
+    shown = replace(problem, meta=problem.meta | {"replies": [reply for _, reply in solution.pairs]})
+    return Job(index, shown, NAME, seed=index, temperature=0.0, given=subquestions)
+
+
+def marks(episode: Episode) -> list[bool]:
+    """Return whether each sub-question was answered rightly, none of them in an episode that the solver ended; without
+    sub-questions whose right reply gives no answer to compare with."""
+    replies = [turn.text for turn in episode.turns] if episode.outcome == "ok" else []
+    found = []
+    for question, (kind, right), reply in zip_longest(episode.subquestions, _right_answers(episode), replies):
+        if right is not None:
+            said = None if reply is None else read_reply(reply, kind)
+            found.append(score(Problem(episode.problem.id, question, right, kind), said) == 1.0)
+    return found
+
+
+def _right_answers(episode: Episode) -> list[tuple[str, str | None]]:
+    """Return the kind of each sub-question and its right answer: the row's, or what the right reply gives."""
+    problem, replies, answers = episode.problem, episode.problem.meta["replies"], episode.problem.meta.get("subanswers")
+    kinds = [kind_of(question, problem.answer_type) for question in episode.subquestions]
+    if not isinstance(answers, list) or len(answers) != len(replies):
+        return [(kind, read_reply(reply, kind)) for kind, reply in zip(kinds, replies, strict=True)]
+    texts = [str(answer) for answer in answers]
+    return [
+        ("number" if parse_number(text) is not None else kind, text) for kind, text in zip(kinds, texts, strict=True)
+    ]
