@@ -20,6 +20,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 # Else the actors of a run give way to whatever test is beside it, and Ray starts processes that no actor can use.
 os.environ |= {"RAY_worker_niceness": "0", "RAY_prestart_worker_first_driver": "0"}
+# Three test processes share two cores: a second thread of one would wait for a core, spinning.
+os.environ["OMP_NUM_THREADS"] = "1"
 # What starts the tests may have these ignored, as nohup has; what is tested is what they do.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
