@@ -76,7 +76,7 @@ def shown(problem: Problem) -> str:
     return "\n".join([problem.question, *options])
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def _results(text: str) -> frozenset[Decimal]:
     """Return the values directly after an equals sign."""
     return frozenset[Decimal]().union(*(values(found) for found in re.findall(r"=\s{0,3}\$?\s?(\d[\d,.]{0,40})", text)))

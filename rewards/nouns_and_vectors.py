@@ -35,7 +35,7 @@ class TextResources:
     ``vectors`` is ``wordllama`` (bundled, 256-d) or the name or path of a sentence-transformers model.
     """
 
-    def __init__(self, vectors: str = "wordllama", cache_size: int = 10_000) -> None:
+    def __init__(self, vectors: str = "wordllama", cache_size: int = 4_000) -> None:
         self.vectors_name = vectors
         self._nouns: LRUCache[str, Nouns] = LRUCache(cache_size)
         self._vectors: LRUCache[str, np.ndarray] = LRUCache(cache_size)
@@ -127,7 +127,7 @@ def sentences(text: str) -> list[str]:
     return [part.strip() for part in re.split(r"(?<=[.?!])\s+|\n+", text) if part.strip()]
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def word_key(text: str) -> tuple[str, ...]:
     """Return the words of a text for comparison; cached, because a sub-question is compared with many others."""
     return tuple(words(text))

@@ -30,13 +30,13 @@ _TOKEN = re.compile(
 )
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def values(text: str) -> frozenset[Decimal]:
     """Return the values in a text, in digits or in words; a percentage counts as its plain number."""
     return frozenset(value for value, _ in _found(text))
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def known_values(text: str) -> frozenset[Decimal]:
     """Return the values that a text makes known: the values in it, and its percentages as fractions."""
     found = list(_found(text))

@@ -22,7 +22,7 @@ _COMMON = frozenset((
 ))  # fmt: skip
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def content(text: str) -> frozenset[str]:
     """Return the stems of a text's content words: numbers, and all words that are not common ones."""
     return frozenset(

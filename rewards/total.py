@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from conf.schema.own_parts import find_part
-from conf.schema.rewards import LIKELIHOOD, Rewards
+from conf.schema.rewards import Rewards
 from rewards.counts import counts
 from rewards.leak import handed_over, measures
 from rewards.nouns_and_vectors import TextResources, plain, steps
@@ -38,12 +38,14 @@ PART_FUNCTIONS: dict[str, Callable[[Episode, TextResources, Rewards], Part]] = {
     "cot_proximity": cot_proximity.score,
     "correctness": correctness.score,
 }
+# The sixth, which is there only where it is paid.
+LIKELIHOOD_FUNCTION = {"solver_likelihood": solver_likelihood.score}
 
 
 def score_episode(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
     """Score one episode, after reading the answers that the record lacks from its texts."""
     fill_answers(episode)
-    functions = PART_FUNCTIONS | ({LIKELIHOOD: solver_likelihood.score} if settings.pays_likelihood else {})
+    functions = PART_FUNCTIONS | (LIKELIHOOD_FUNCTION if settings.pays_likelihood else {})
     functions |= {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: score(episode, resources, settings) for name, score in functions.items()}
     handed = handed_over(episode)

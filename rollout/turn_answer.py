@@ -26,13 +26,13 @@ def turn_answer(turn: Turn, answer_type: str) -> str | None:
     return read_reply(turn.text, kind_of(turn.question, answer_type))
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def read_reply(text: str, kind: str) -> str | None:
     """Return the answer of this kind that a reply gives; None where it gives none. Kept, as several ask for it."""
     return extract(text, kind).answer
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def number_of(answer: str) -> Decimal | None:
     """Return the one number that an answer states; None where it states none. Kept likewise."""
     return parse_number(answer)

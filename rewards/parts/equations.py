@@ -45,7 +45,7 @@ class Equation:
     holds: bool
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def equations(text: str) -> tuple[Equation, ...]:
     """Return the equations of a text in order."""
     sides: list[list[str]] = [[]]

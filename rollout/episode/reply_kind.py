@@ -58,7 +58,7 @@ _COMMAND = re.compile(
 )
 
 
-@lru_cache(maxsize=10_000)
+@lru_cache(maxsize=2_000)
 def reply_kind(question: str, otherwise: str = TEXT) -> str:
     """Return the kind of reply that a question asks for: ``number``, ``boolean`` or ``text``, as answer types are
     called; ``otherwise`` where its words ask for none."""
