@@ -126,7 +126,7 @@ def gold_steps(problem: Problem) -> GoldSteps:
     return _gold_steps(problem.answer, problem.answer_type, problem.solution, tuple(problem.subquestions or ()), given)
 
 
-@lru_cache(maxsize=2_000)
+@lru_cache(maxsize=500)
 def _gold_steps(
     answer: str, answer_type: str, solution: str | None, subquestions: tuple[str, ...], replies: tuple[str, ...]
 ) -> GoldSteps:
