@@ -109,6 +109,8 @@ def _load_vectors(name: str) -> Callable[[list[str]], np.ndarray]:
         # The wheel carries its tokenizer under the folder name that the library expects of a cache.
         bundled = Path(wordllama.__file__).parent
         model = wordllama.WordLlama.load(cache_dir=bundled, disable_download=True)
+        # Its tokenizer would keep every text that it has not seen, though the vectors are kept here.
+        model.tokenizer.model._resize_cache(0)
         return lambda texts: model.embed(texts)
     from sentence_transformers import SentenceTransformer
 
