@@ -70,12 +70,12 @@ class Rewards(Group):
 
     @property
     def pays_likelihood(self) -> bool:
-        """Whether the frozen solver's log-probabilities of the gold answer are measured and paid."""
+        """Say whether the frozen solver's log-probabilities of the gold answer are measured and paid."""
         return bool(self.weights.get(LIKELIHOOD))
 
     @property
     def further_parts(self) -> tuple[str, ...]:
-        """The names of the parts beside the five."""
+        """Return the names of the parts beside the five."""
         return (*((LIKELIHOOD,) if self.pays_likelihood else ()), *self.parts)
 
     def clipped(self, part: str, value: float) -> float:

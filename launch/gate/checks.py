@@ -1,4 +1,4 @@
-"""What the gate asks of its figures: pure functions."""
+"""Compare the gate's figures with its demands: pure functions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class Share:
-    """How many of ``count`` were right, with the 95 % interval."""
+    """A share: ``right`` of ``count``, with its 95 % interval."""
 
     right: float
     count: int

@@ -86,7 +86,7 @@ def annotate(steps: Sequence[str], equations: Sequence[str]) -> list[str]:
 
 
 class _Place(NamedTuple):
-    """Where a value begins in a step, and whether it is stated there: after an equals sign."""
+    """The place of a value in a step; it is ``stated`` where it follows an equals sign."""
 
     start: int
     stated: bool

@@ -74,8 +74,8 @@ class Solver(Protocol):
 
 @dataclass(frozen=True)
 class Likelihood:
-    """How probable a model finds a text after a prompt: the sum of its tokens' log-probabilities, in nats, and how many
-    tokens the model read to say so."""
+    """A text's log-probability after a prompt, in nats, summed over its tokens, and the number of tokens that the model
+    read for it."""
 
     logprob: float
     prompt_tokens: int = 0

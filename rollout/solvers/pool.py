@@ -48,8 +48,8 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of it: a reply or a log-probability, the name of the solver's failure, or an error to be tried
-    again."""
+    """The outcome of an ``Ask``: a reply or a log-probability, the name of the solver's failure, or an error to be
+    tried again."""
 
     reply: Reply | None = None
     failure: str | None = None

@@ -32,7 +32,7 @@ VALUES = [-8.0, -5.5, -0.25]
 
 
 def by_turns(prompt: str) -> float:
-    """What a solver tells to which each reply in view brings the answer nearer."""
+    """Tell more of the answer with each reply in view."""
     return VALUES[sum(turn in prompt for turn in TURNS)]
 
 
