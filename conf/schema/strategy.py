@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from conf.schema.base import Group, Stops, line_breaks
 from conf.schema.own_parts import PartName
+from conf.schema.rewards import Verdict
 
 # The fields of each template; those that must be there come first.
 TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -129,6 +130,8 @@ class Strategy(Group):
     """Whether lm2 begins with the concepts that the question needs."""
     retries: int = Field(1, ge=0)
     """How often a sub-question is written again that the verifier refuses."""
+    rewrite_on: list[Verdict] = Field(["conceptual", "procedural", "misunderstood", "first_step"])
+    """Classes of a verdict that refuse a sub-question."""
     max_calls: int | None = Field(None, ge=1)
     """Calls of the policy in an episode at most, then it ends as `episode_calls`; null: no limit."""
     max_policy_tokens: int | None = Field(None, ge=1)

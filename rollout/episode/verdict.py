@@ -28,8 +28,6 @@ _TAUGHT = {
     "first_half": "error in the first half", "second_half": "error in the second half",
     "last_step": "error in the last step", NO_MISTAKE: "no mistake",
 }  # fmt: skip
-# A verdict with one of these has the sub-question written again.
-REWRITTEN = frozenset(("conceptual", "procedural", "misunderstood", "first_step"))
 MAX_CHARS = 4_000
 
 _WORDS = "|".join(CLASSES.values())

@@ -13,7 +13,6 @@ from dataclasses import replace
 from rollout.answers.marks import without_thinking
 from rollout.episode.contracts import Reply, Written
 from rollout.episode.parse_decomposition import parse_next
-from rollout.episode.verdict import REWRITTEN
 from rollout.records import Decomposition, Turn
 from rollout.strategies.exchange import Exchange
 
@@ -69,10 +68,15 @@ class Dialogue:
         self._last = _as_written(reply)
         return parsed.subquestions[0]
 
+    def times_refused(self, question: str) -> int:
+        """Return how many replies to this very sub-question were refused since the last that was accepted."""
+        return sum(turn.question == question for _, turn in self._refused)
+
     def must_be_rewritten(self, turn: Turn) -> bool:
         """Return whether the verdict refuses the sub-question, and the decomposer may write it again."""
-        again = len(self._refused) < self._exchange.settings.retries and self._exchange.writes
-        return again and not REWRITTEN.isdisjoint(turn.verdicts)
+        settings = self._exchange.settings
+        again = len(self._refused) < settings.retries and self._exchange.writes
+        return again and not set(settings.rewrite_on).isdisjoint(turn.verdicts)
 
     def refuse(self, turn: Turn) -> None:
         """Have the sub-question written again."""

@@ -98,13 +98,13 @@ class Exchange:
         episode.turns = [Turn(question, text, call=place, answer_call=place) for question, text in parsed.pairs]
         episode.final = Attempt(parsed.final)
 
-    async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None) -> Turn:
-        """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given. Where
-        there is a verifier the reply is judged."""
+    async def answer(self, question: str, earlier: Sequence[Turn], asked: str | None = None, sample: int = 0) -> Turn:
+        """Answer one sub-question with the ``earlier`` turns in view; ``asked`` is put instead of it if given, and
+        ``sample`` above 0 is an independent draw. Where there is a verifier the reply is judged."""
         shown = as_shown(earlier)
         prompt = self.prompts.subquestion(self.problem, shown, asked or question, self.episode.concepts)
         wrote = self._wrote
-        reply, place = await self._said("solver", self._solver, prompt, "subquestion")
+        reply, place = await self._said("solver", self._solver, prompt, "subquestion", sample)
         turn = Turn(question, reply.text, asked=asked, call=wrote, answer_call=place)
         return await self._judged(turn, shown)
 

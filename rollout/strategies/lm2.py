@@ -18,7 +18,8 @@ async def run(exchange: Exchange) -> None:
     episode.initial = await exchange.solve()
     episode.concepts = await decomposer.concepts()
     while (question := await decomposer.next_subquestion()) is not None:
-        turn = await exchange.answer(question, episode.turns)
+        # Asked the same again, a greedy solver would repeat itself: its next reply is drawn.
+        turn = await exchange.answer(question, episode.turns, sample=decomposer.times_refused(question))
         if decomposer.must_be_rewritten(turn):
             decomposer.refuse(turn)
         else:

@@ -95,12 +95,31 @@ def test_a_sub_question_is_written_again_so_often_and_then_taken_as_it_is(retrie
     assert episode.turns[0].verdicts == ["conceptual"]
 
 
+def test_the_same_sub_question_asked_again_is_answered_by_a_new_draw():
+    engine = saying("Doubling.", "Who?", "Who?", *PLAN)
+    episode, solver = lm2(engine, judging("conceptual", "conceptual"), "strategy.retries=3")
+    assert [turn.question for turn in episode.refused] == ["Who?", "Who?"]
+    draws = [
+        (prompt.rpartition("Q: ")[2], sample) for prompt, purpose, sample in solver.asked if purpose == "subquestion"
+    ]
+    first, second, *others = draws
+    assert (first[1], second[1]) == (0, 1)
+    assert [sample for _, sample in others] == [0, 0], "another sub-question's first reply is greedy"
+
+
 @pytest.mark.parametrize("verdict", ["computational", "error in the last step", "second half", "hm", ""])
 def test_other_verdicts_take_the_pair_up(verdict):
     episode, _ = lm2(saying("Doubling.", *PLAN), judging(verdict))
     assert episode.refused == []
     assert [turn.question for turn in episode.turns] == PLAN
     assert (episode.turns[0].verdicts == ["unreadable"]) == (verdict in ("hm", ""))
+
+
+def test_the_classes_that_refuse_a_sub_question_are_the_configurations():
+    overrides = ["strategy.rewrite_on=[computational]"]
+    episode, _ = lm2(saying("Doubling.", "Who?", *PLAN), judging("computational", "conceptual"), *overrides)
+    assert [turn.question for turn in episode.refused] == ["Who?"]
+    assert [turn.question for turn in episode.turns] == PLAN
 
 
 def test_the_ablations_leave_out_the_verifier_or_the_concepts():
