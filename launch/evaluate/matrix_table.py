@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -35,14 +35,19 @@ def write(folder: Path, results: Sequence[Result], matrix: Matrix) -> Path:
     rows = [summary(result, _baseline(results, result, matrix), matrix) for result in results]
     grouped = [row for result in results for row in by_group(result)]
     named = [row for result in results for row in confusion(result)]
-    for name, table in (("table", rows), ("pairs", pairs(results)), ("groups", grouped), ("verdicts", named)):
-        if table:
-            # As objects: a whole number beside an empty cell stays whole.
-            pd.DataFrame(table, dtype=object).to_csv(folder / f"{name}.csv", index=False)
+    write_tables(folder, {"table": rows, "pairs": pairs(results), "groups": grouped, "verdicts": named})
     path = folder / "table.md"
     path.write_text(page(rows, grouped, matrix, named), encoding="utf-8")
     picture(folder / "matrix.png", rows)
     return path
+
+
+def write_tables(folder: Path, tables: Mapping[str, Sequence[dict[str, Any]]]) -> None:
+    """Write a CSV file of each name that has rows."""
+    for name, rows in tables.items():
+        if rows:
+            # As objects: a whole number beside an empty cell stays whole.
+            pd.DataFrame(rows, dtype=object).to_csv(folder / f"{name}.csv", index=False)
 
 
 def per_problem(result: Result) -> dict[str, list[float]]:
@@ -66,10 +71,33 @@ def _baseline(results: Sequence[Result], of: Result, matrix: Matrix) -> Result |
     return next((result for result in same if result["strategy"] == matrix.baseline), None)
 
 
-def _share(marks: Sequence[float], problems: int) -> dict[str, Any]:
+def share(marks: Sequence[float], problems: int) -> dict[str, Any]:
     """Return the mean of marks with Wilson's interval over problems: samples of one are no independent trials."""
     found = wilson(fmean(marks) * problems, problems)
     return {"problems": problems, "accuracy": found["mean"], "low": found["low"], "high": found["high"]}
+
+
+def accuracy(result: Result) -> dict[str, Any]:
+    """Return a cell's accuracy with Wilson's interval."""
+    marks = per_problem(result)
+    return share([fmean(values) for values in marks.values()], len(marks))
+
+
+def means(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the means over episodes of sub-questions, of what they hand over, of tokens by role and of sub-questions
+    that were written again; None where no episode has any."""
+    asked = [row["subquestions"] for row in rows if row["subquestions"] is not None]
+    found: dict[str, Any] = {"subquestions": fmean(asked) if asked else None}
+    for name in MEASURES:  # cells of earlier versions have none
+        measured = [row[name] for row in rows if row.get(name) is not None]
+        found[name] = fmean(measured) if measured else None
+    for name in ("solver_tokens", "solver_prompt_tokens", "policy_tokens"):
+        found[name] = fmean(row[name] for row in rows)
+    found["tokens"] = fmean(map(all_tokens, rows))
+    for name in ("verifier_tokens", "rewritten"):  # cells of earlier versions, and those without a verifier, have none
+        counted = [row[name] for row in rows if row.get(name) is not None]
+        found[name] = fmean(counted) if counted else None
+    return found
 
 
 def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str, Any]:
@@ -77,24 +105,14 @@ def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str
     right; they are None for the baseline itself."""
     rows, marks = result["rows"], per_problem(result)
     line: dict[str, Any] = {name: result[name] for name in CELL}
-    line |= _share([fmean(values) for values in marks.values()], len(marks))
+    line |= accuracy(result)
     line |= dict.fromkeys(("gained", "lost", "p_baseline"))
     if baseline is not None and baseline is not result:
         lost, gained = discordant(baseline, result)
         line |= {"gained": gained, "lost": lost, "p_baseline": mcnemar(gained, lost)}
     right = [sum(mark >= 1 for mark in values) for values in marks.values()]
     line |= {f"pass@{k}": fmean(pass_at_k(matrix.samples, n, k) for n in right) for k in matrix.pass_at if k > 1}
-    asked = [row["subquestions"] for row in rows if row["subquestions"] is not None]
-    line["subquestions"] = fmean(asked) if asked else None
-    for name in MEASURES:  # cells of earlier versions have none
-        measured = [row[name] for row in rows if row.get(name) is not None]
-        line[name] = fmean(measured) if measured else None
-    for name in ("solver_tokens", "solver_prompt_tokens", "policy_tokens"):
-        line[name] = fmean(row[name] for row in rows)
-    line["tokens"] = fmean(map(all_tokens, rows))
-    for name in ("verifier_tokens", "rewritten"):  # cells of earlier versions, and those without a verifier, have none
-        counted = [row[name] for row in rows if row.get(name) is not None]
-        line[name] = fmean(counted) if counted else None
+    line |= means(rows)
     line["cost"] = sum(row["cost"] for row in rows)
     line["solver_failures"] = sum(row["outcome"] != "ok" for row in rows)
     line["errors"] = sum(row["error"] is not None for row in rows)
@@ -104,23 +122,32 @@ def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str
 def pairs(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Compare every two cells of one solver and data set on the same problems; p is adjusted over all (Holm)."""
     rows = []
-    for first, second in itertools.combinations(results, 2):
-        if (first["data"], first["solver"]) == (second["data"], second["solver"]):
-            only_first, only_second = discordant(first, second)
-            rows.append(
-                {"data": first["data"], "solver": first["solver"], "first": _label(first), "second": _label(second),
-                 "only_first": only_first, "only_second": only_second, "p": mcnemar(only_first, only_second)}
-            )  # fmt: skip
+    for first, second in couples(results):
+        only_first, only_second = discordant(first, second)
+        counts = {"only_first": only_first, "only_second": only_second, "p": mcnemar(only_first, only_second)}
+        rows.append(couple(first, second) | counts)
     for row, adjusted in zip(rows, holm([row["p"] for row in rows]), strict=True):
         row["p_holm"] = adjusted
     return rows
+
+
+def couples(results: Sequence[Result]) -> list[tuple[Result, Result]]:
+    """Return every two cells of one solver and data set."""
+    every = itertools.combinations(results, 2)
+    return [(one, other) for one, other in every if (one["data"], one["solver"]) == (other["data"], other["solver"])]
+
+
+def couple(first: Result, second: Result) -> dict[str, Any]:
+    """Return what names two cells of one solver and data set in a table."""
+    names = {"data": first["data"], "solver": first["solver"]}
+    return names | {"first": cell_label(first), "second": cell_label(second)}
 
 
 def by_group(result: Result) -> list[dict[str, Any]]:
     """Return the accuracy by number of steps, subject and level, where the data set has them."""
     cell, frame = {key: result[key] for key in CELL}, pd.DataFrame(result["rows"], dtype=object)
     return [
-        cell | {"by": name, "group": group} | _share(list(found["correct"]), found["problem"].nunique())
+        cell | {"by": name, "group": group} | share(list(found["correct"]), found["problem"].nunique())
         for name in GROUPS
         if name in frame
         for group, found in frame.groupby(frame[name].dropna().astype(str))
@@ -135,7 +162,8 @@ def confusion(result: Result) -> list[dict[str, Any]]:
     return [cell | {"true": true, "named": named, "count": found[true, named]} for true, named in sorted(found)]
 
 
-def _label(row: dict[str, Any]) -> str:
+def cell_label(row: dict[str, Any]) -> str:
+    """Return the name of a cell among those of its solver and data set."""
     return f"{row['strategy']} · {row['decomposer']}"
 
 
@@ -149,12 +177,12 @@ def page(
     judged = any(row["rewritten"] is not None for row in rows)
     table = [
         {name: row[name] for name in CELL}
-        | {"accuracy": row["accuracy"], "95 %": f"{row['low']:.3f} – {row['high']:.3f}"}
+        | {"accuracy": row["accuracy"], "95 %": span(row["low"], row["high"])}
         | {name: row[name] for name in row if name.startswith("pass@")}
         | {"gained": row["gained"], "lost": row["lost"], "p": _p(row["p_baseline"])}
-        | {name.replace("_", " "): "" if row[name] is None else f"{row[name]:.3f}" for name in MEASURES}
+        | {name.replace("_", " "): rounded(row[name], 3) for name in MEASURES}
         | {"solver tokens": f"{row['solver_tokens']:.0f}", "all tokens": f"{row['tokens']:.0f}"}
-        | ({"rewritten": _mean(row["rewritten"])} if judged else {})
+        | ({"rewritten": rounded(row["rewritten"], 2)} if judged else {})
         | {"cost": f"{row['cost']:.4g}"}
         | {"failures": row["solver_failures"] + row["errors"]}
         for row in rows
@@ -184,8 +212,14 @@ def _about(matrix: Matrix) -> str:
     )
 
 
-def _mean(value: float | None) -> str:
-    return "" if value is None else f"{value:.2f}"
+def rounded(value: float | None, digits: int) -> str:
+    """Return a number as a table has it, nothing where there is none."""
+    return "" if value is None else f"{value:.{digits}f}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Return an interval as a table has it, nothing where there is none."""
+    return "" if low is None or high is None else f"{low:.3f} – {high:.3f}"
 
 
 def _p(value: float | None) -> str:

@@ -75,8 +75,10 @@ def test_a_sweep_keeps_to_its_folder_and_ends_with_a_table_and_a_picture(ran, tm
     ]  # fmt: skip
     shown = capsys.readouterr().out
     assert "| learner.lr | seed | accuracy |" in shown
-    assert "| learner.lr | mean | low | high | lowest | highest | seeds |" in shown.partition("Over seeds:")[2]
-    assert "| 0.0002 | 0.800 | 0.700 | 0.900 | 0.800 | 0.800 | 2 |" in shown
+    head = "| learner.lr | mean | low | high | seed_low | seed_high | lowest | highest | seeds |"
+    assert head in shown.partition("Over seeds:")[2]
+    assert "| 0.0002 | 0.800 | 0.700 | 0.900 |  |  | 0.800 | 0.800 | 2 |" in shown, "alike: no interval over seeds"
+    assert "| 0.0004 | 0.200 |  |  | 2 |" in shown.partition("above that of lr 0.0002, paired by seed")[2]
     assert (tmp_path / "swept" / "trials.png").stat().st_size > 0
     assert (tmp_path / "swept" / "trials.md").read_text().strip() in shown
 
@@ -192,8 +194,22 @@ def test_seeds_alone_have_a_mean_too(tmp_path, drawn):
         trial(tmp_path, seed, [f"seed={seed}"], 0.5 + seed / 10)
     means = write_comparison(tmp_path).partition("Over seeds:")[2].split("\n")
     assert means[2:] == [
-        "| mean | low | high | lowest | highest | seeds |", "|---|---|---|---|---|---|",
-        "| 0.550 | 0.450 | 0.650 | 0.500 | 0.600 | 2 |",
+        "| mean | low | high | seed_low | seed_high | lowest | highest | seeds |", "|---|---|---|---|---|---|---|---|",
+        "| 0.550 | 0.450 | 0.650 | 0.000 | 1.000 | 0.500 | 0.600 | 2 |",
+    ]  # fmt: skip
+
+
+def test_settings_that_share_their_seeds_are_paired_by_seed(tmp_path):
+    marks = {"1e-4": {0: 0.5, 1: 0.6, 2: 0.7}, "2e-4": {2: 0.9, 0: 0.6, 1: 0.9}, "4e-4": {0: 0.8, 1: 0.8}}
+    trials = [(rate, seed, mean) for rate, seeds in marks.items() for seed, mean in seeds.items()]
+    for number, (rate, seed, mean) in enumerate(trials):
+        trial(tmp_path, number, [f"learner.lr={rate}", f"seed={seed}"], mean)
+    found = write_comparison(tmp_path).partition("Differences over seeds:")[2].split("\n")
+    # By hand: differences 0.1, 0.3, 0.2; mean 0.2, standard error 0.1 / sqrt(3), t of 2 degrees of freedom 4.303.
+    assert found == [
+        " accuracy above that of lr 1e-4, paired by seed, with a 95 % t interval.", "",
+        "| learner.lr | difference | seed_low | seed_high | seeds |", "|---|---|---|---|---|",
+        "| 2e-4 | 0.200 | -0.048 | 0.448 | 3 |",
     ]  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from trainer.reports.pictures import COLOURS, OTHER_COLOUR, plain
 from trainer.reports.tables import brief, markdown, number
 from trainer.run_folder.files import read_json
 from trainer.tracking.labels import label
+from trainer.tracking.statistics import difference_over_seeds, mean_over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,6 +24,10 @@ JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "
 FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")
 # Of a key that a trial was not given.
 DEFAULT = "default"
+OVER_SEEDS = (
+    "Over seeds: low and high are the means of the trials' intervals over problems, seed_low and seed_high the ends of "
+    "a 95 % t interval over seeds, clipped to 0 and 1."
+)
 
 
 def judged(summary: dict[str, Any]) -> str | None:
@@ -71,24 +76,44 @@ def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """If seeds were swept, return a row a setting: the mean accuracy over its seeds, the means of their 95 % intervals'
-    ends (of the sample of problems, which all trials share), and the lowest and highest seed."""
-    others = [key for key in keys if key != "seed"]
+    """If seeds were swept, return a row a setting: the mean accuracy over its seeds; the means of their 95 % intervals'
+    ends (``low``, ``high``: of the sample of problems, which all trials share); the 95 % t interval over the seeds
+    (``seed_low``, ``seed_high``), clipped to [0, 1], None for one seed or where all are alike; and the lowest and
+    highest seed."""
     if "seed" not in keys:
         return []
-    figures = {"mean": "accuracy", "low": "low", "high": "high"}
-    found: list[dict[str, Any]] = (
-        _by_setting(others, trials)
-        .agg(
-            **{name: (column, "mean") for name, column in figures.items()},
-            lowest=("accuracy", "min"),
-            highest=("accuracy", "max"),
-            seeds=("seed", "size"),
+    others = [key for key in keys if key != "seed"]
+    rows = []
+    for setting, found in _by_setting(others, trials):
+        over = mean_over_seeds(list(found["accuracy"]), share=True)
+        rows.append(
+            dict(zip(others, setting, strict=False))
+            | {"mean": over.mean, "low": found["low"].mean(), "high": found["high"].mean()}
+            | {"seed_low": over.low, "seed_high": over.high}
+            | {"lowest": found["accuracy"].min(), "highest": found["accuracy"].max(), "seeds": over.seeds}
         )
-        .reset_index(drop=not others)
-        .to_dict("records")
-    )
-    return found
+    return rows
+
+
+def differences(keys: list[str], trials: pd.DataFrame) -> tuple[str, list[dict[str, Any]]]:
+    """If seeds were swept, return the first setting's label, and a row for each other setting whose trials have the
+    same seeds: by how much its accuracy is above the first one's, seed by seed: the mean and its 95 % t interval."""
+    if "seed" not in keys:
+        return "", []
+    others = [key for key in keys if key != "seed"]
+    settings = [
+        (setting, dict(zip(found["seed"], found["accuracy"], strict=True)))
+        for setting, found in _by_setting(others, trials)
+    ]
+    rows = []
+    for setting, own in settings[1:]:
+        if own.keys() == settings[0][1].keys():
+            over = difference_over_seeds(settings[0][1], own)
+            rows.append(
+                dict(zip(others, setting, strict=True))
+                | {"difference": over.mean, "seed_low": over.low, "seed_high": over.high, "seeds": over.seeds}
+            )
+    return (_setting_label(others, settings[0][0], 0) if settings else ""), rows
 
 
 def _by_setting(keys: list[str], trials: pd.DataFrame) -> Any:
@@ -106,7 +131,11 @@ def write_comparison(sweep: Path) -> str:
     parts = [markdown(list(trials.columns), trials.to_dict("records"))]
     seeds = over_seeds(keys, trials)
     if seeds:
-        parts.append("Over seeds:\n\n" + markdown(list(seeds[0]), seeds))
+        parts.append(f"{OVER_SEEDS}\n\n{markdown(list(seeds[0]), seeds)}")
+    first, apart = differences(keys, trials)
+    if apart:
+        told = f"Differences over seeds: accuracy above that of {first}, paired by seed, with a 95 % t interval."
+        parts.append(f"{told}\n\n{markdown(list(apart[0]), apart)}")
     best = _best(sweep)
     if best:
         parts.append(f"The best of the search, as overrides:\n\n```\n{best}\n```")

@@ -16,6 +16,7 @@ from conf.schema.matrix import Matrix
 from conf.schema.places import CONF
 from launch.compose import compose
 from launch.evaluate import matrix as module
+from launch.evaluate import replicates
 from launch.evaluate.__main__ import main
 from launch.evaluate.cells import cells
 from launch.evaluate.matrix import MatrixRun, all_tokens, schedule
@@ -163,6 +164,17 @@ def test_a_transfer_study_evaluates_what_its_sweep_trains(study, key, tmp_path):
     assert len({getattr(cell.config, key).model_dump_json() for cell in found}) == 3, "three to evaluate with"
 
 
+def test_a_matrix_finds_the_decomposer_of_each_seed(tmp_path):
+    for seed in (1, 2):
+        folder = tmp_path / f"seed={seed}" / "checkpoints" / "ppo"
+        folder.mkdir(parents=True)
+        (folder / "config.json").write_text("{}")
+        trained = "matrix.decomposers.base=[\"start_from='${matrix.run}/seed=${seed}/checkpoints/ppo'\"]"
+        config, found = planned(f"matrix.run={tmp_path}", trained, f"seed={seed}")
+        assert {cell.config.start_from for cell in found if cell.decomposer == "base"} == {str(folder)}
+        assert {cell.config.seed for cell in found} == {config.seed} == {seed}
+
+
 def run(folder, *overrides):
     """The exit status, and the table's lines."""
     status = main([*SMALL, *overrides, f"run_dir={folder}"])
@@ -183,6 +195,18 @@ def test_every_cell_is_run_and_told(started, tmp_path, capsys):
     # The stand-in marks the same problems right everywhere: nothing is gained or lost.
     assert {(row["gained"], row["lost"]) for row in table} == {("", ""), ("0", "0")}
     assert "8 cells, 0 of them finished before" in capsys.readouterr().out
+
+
+def test_matrices_of_several_seeds_are_put_side_by_side(started, tmp_path):
+    for seed in (1, 2):
+        assert run(tmp_path / f"seed_{seed}", f"seed={seed}")[0] == 0
+    assert replicates.main([f"{tmp_path}/seed_1", f"{tmp_path}/seed_2"]) == 0
+    lines = list(csv.DictReader((tmp_path / "replicates.csv").open()))
+    table = list(csv.DictReader((tmp_path / "seed_1" / "table.csv").open()))
+    # The stand-in marks the same problems right whatever the seed.
+    for name in ("data", "solver", "strategy", "decomposer", "accuracy", "low", "high", "tokens"):
+        assert [row[name] for row in lines] == [row[name] for row in table], name
+    assert {(row["seeds"], row["seed_low"]) for row in lines} == {("2", "")}
 
 
 def test_what_was_interrupted_goes_on_and_ends_as_if_it_had_not_been(started, tmp_path, capsys):
