@@ -78,5 +78,7 @@ def test_a_role_is_taught_alone_or_where_the_policy_plays_it_afterwards(override
 
 def test_the_experiment_of_lm2_has_its_verifier_its_reward_and_its_credit():
     config = compose(["experiment=lm2_chained"])
-    assert (config.strategy.name, config.verifier.backend, config.rewards.mode) == ("lm2", "program", "lm2_outcome")
+    assert (config.strategy.name, config.verifier.path, config.rewards.mode) == (
+        "lm2", "package:tiny_verifier", "lm2_outcome"
+    )  # fmt: skip
     assert config.algorithm.credit == "call"
