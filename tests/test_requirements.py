@@ -5,7 +5,9 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.metadata
+import json
 import re
+import runpy
 import sys
 from functools import cache
 
@@ -84,3 +86,12 @@ def test_the_locks_are_made_from_what_is_declared(declared):
     for device in ("cpu", "cuda"):
         own = {plain(line) for line in files[device] if not line.startswith("-r")}
         assert base | own == declared[""] | declared[device]
+
+
+def test_setting_up_has_vllm_keep_what_each_shipped_model_can_do():
+    shipped = {
+        name
+        for file in (ROOT / "rollout" / "assets").glob("*/config.json")
+        for name in json.loads(file.read_text(encoding="utf-8")).get("architectures", [])
+    }
+    assert shipped == set(runpy.run_path(str(ROOT / "requirements" / "warm.py"))["ARCHITECTURES"])

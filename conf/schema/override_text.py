@@ -32,6 +32,6 @@ def command(module: str, overrides: Sequence[str]) -> str:
 
 def resumed(overrides: Sequence[str], folder: str, *more: str) -> list[str]:
     """Return the overrides of a run with this folder as its ``run_dir`` and ``more`` in place of theirs."""
-    replaced = ("run_dir", *(text.partition("=")[0] for text in more))
+    replaced = ("run_dir", *(text.lstrip("+").partition("=")[0] for text in more))
     kept = [text for text in overrides if text.lstrip("+").partition("=")[0] not in replaced]
     return [*kept, override("run_dir", folder), *more]

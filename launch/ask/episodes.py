@@ -7,19 +7,21 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from conf.schema.config import Config
+from conf.schema.solver import solver_role
 from conf.schema.strategy import UNTRAINED
 from rewards.total import fill_answers
 from rollout.engine.transformers_engine import PlainEngine
 from rollout.engine.vllm_arguments import policy_engine
-from rollout.episode.contracts import Reply, Solver
-from rollout.jobs import Job, solver_of
+from rollout.episode.contracts import Reply
+from rollout.jobs import BUDGET, Job, solver_of
 from rollout.records import Episode, Problem, opened
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver, make_verifier
-from rollout.solvers.base import Backend
+from rollout.solvers.base import Backend, Usage
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import StartError, for_actors, running_roles
 from trainer.workers.errors import WaitTimeout, reason
+from trainer.workers.solver_account import SolverAccount
 
 # Up to so many questions are answered one after another sooner than Ray and vLLM start.
 FEW = 8
@@ -46,10 +48,10 @@ def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episod
     rollout = config.rollout
     gpus = rollout.gpus or any(getattr(frozen, "gpus", 0) for frozen in config.frozen.values())
     here = config.cluster.address is None and not gpus and rollout.tensor_parallel_size == 1
-    return _here(config, work) if here and len(work) <= FEW else _with_ray(config, work, logs)
+    return (_here if here and len(work) <= FEW else _with_ray)(config, work, logs)
 
 
-async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
+async def _here(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
     config = for_actors(config)
     engine = PlainEngine(policy_engine(config))
     try:
@@ -61,9 +63,12 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
         raise StartError(reason(error)) from error
     limit = config.controller.wait_timeout_s
     for job in work:
+        name = solver_of(config, job)
+        if solvers[name].spent:
+            used = {solver_role(one): solver.usage for one, solver in solvers.items()}
+            raise _too_dear(job, SolverAccount(config, logs, used))
         try:
             async with asyncio.timeout(limit):
-                name = solver_of(config, job)
                 episode = await run_episode(job, engine, solvers[name], config.of_solver(name), verifier)
                 episode.solver = name
         except TimeoutError:
@@ -74,7 +79,7 @@ async def _here(config: Config, work: Sequence[Job]) -> AsyncIterator[Episode]:
         yield episode
 
 
-async def _solver(config: Config) -> Solver:
+async def _solver(config: Config) -> Backend | _Nobody:
     return await _started(make_solver, config) if config.policy.asks_frozen_solver else _Nobody()
 
 
@@ -88,6 +93,8 @@ async def _started(make: Callable[..., Backend], config: Config) -> Backend:
 
 class _Nobody:
     """In place of a frozen solver whose role the policy plays."""
+
+    spent, usage = False, Usage()
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Raise an error: nobody is to be asked."""
@@ -115,8 +122,17 @@ async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIte
                 except TimeoutError:
                     raise _too_late(job, limit) from None
                 episode = found.pop(job.id)
+                if episode.outcome == BUDGET:
+                    account = SolverAccount(config, logs, Usage())
+                    await account.close(roles.pipeline(one))
+                    raise _too_dear(job, account)
                 fill_answers(episode)
                 yield episode
+
+
+def _too_dear(job: Job, account: SolverAccount) -> AskError:
+    more = " ".join(f"--set {text}" for text in account.larger_budget())
+    return AskError(f"{job.problem.id} was not asked: {account.spent_line()}; to go on with a larger budget: {more}")
 
 
 def _too_late(job: Job, limit: float) -> WaitTimeout:

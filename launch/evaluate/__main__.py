@@ -69,19 +69,21 @@ def _matrix(config: Config, arguments: list[str]) -> int:
 
 def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object]) -> int:
     """Run the cells that are not finished, and write what there is; return the exit status."""
+    from launch.evaluate.cells import given_anew
     from launch.evaluate.matrix_table import write
     from trainer.workers.errors import reason
     from trainer.workers.pipeline import BudgetSpent
 
-    folder, status = run.folder, 0
+    folder, status, more = run.folder, 0, list[str]()
     stop_in_order()
     try:
         asyncio.run(run.run())
     except (KeyboardInterrupt, Stopped) as stopped:
         status = exit_status(stopped)
     except BudgetSpent:
-        status = 1
-        say("the solver's budget is spent (solver.budget_cost, solver.budget_tokens); what is finished is kept")
+        spending = [cell for cell in run.cells if cell.config.frozen == run.account.config.frozen]
+        status, more = 1, given_anew(run.account.larger_budget(), spending, run.matrix)
+        say(f"{run.account.spent_line()}: what is finished is kept")
     except Exception as error:  # noqa: BLE001 - the run's end: said on the screen; what is finished stays
         status = 1
         say(f"failed {reason(error)}\ndetails in {folder / 'logs'}")
@@ -89,7 +91,8 @@ def _execute(run: MatrixRun, arguments: list[str], say: Callable[[str], object])
     if results:
         say(f"table   {write(folder, results, run.matrix)}\npicture {folder / 'matrix.png'}")
     if status:
-        say(f"to go on: {command('launch.evaluate', resumed(arguments, str(folder)))}")
+        how = " with a larger budget" if more else ""
+        say(f"to go on{how}: {command('launch.evaluate', resumed(arguments, str(folder), *more))}")
     say(str(folder))
     return status
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
+from collections.abc import Sequence
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.matrix import Matrix
+from conf.schema.override_text import quoted
 from conf.schema.strategy import UNTRAINED
 from launch.compose import compose
 from launch.evaluate.matrix import Cell
@@ -47,6 +51,27 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
                 "for strategies that ask none, and another for those that do"
             )
     return found
+
+
+def given_anew(overrides: Sequence[str], cells: Sequence[Cell], matrix: Matrix) -> list[str]:
+    """Return overrides of a solver's or a verifier's keys as a matrix's command line must give them, for these cells:
+    those of the axis that chooses it hold before others, and are repeated with the new values."""
+    found: dict[str, list[str]] = {}
+    for text, cell in itertools.product(overrides, cells):
+        key = text.partition("=")[0]
+        of_its_role = re.compile(rf"\W*{key.partition('.')[0]}[.=@]")
+        axes = (("strategies", cell.strategy), ("solvers", cell.solver), ("data", cell.data))
+        given = {f"matrix.{axis}.{name}": getattr(matrix, axis)[name] for axis, name in axes}
+        at = next((at for at, texts in given.items() if any(map(of_its_role.match, texts))), None)
+        if at is None:
+            found[key] = [text]
+        else:
+            others = [one for one in found.get(at, given[at]) if one.lstrip("+").partition("=")[0] != key]
+            found[at] = [*others, text]
+    return [
+        f"++{at}=[{','.join(map(quoted, texts))}]" if at.startswith("matrix.") else texts[0]
+        for at, texts in found.items()
+    ]
 
 
 def _composed(name: str, overrides: list[str]) -> Config:

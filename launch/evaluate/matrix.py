@@ -20,7 +20,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
-from conf.schema.solver import OpenAISolver, VllmSolver
+from conf.schema.solver import OpenAISolver, Solver, VllmSolver
 from conf.schema.strategy import UNTRAINED
 from launch.evaluate.verdicts import verdict_pairs
 from rewards.reward import MEASURES, Scored
@@ -28,15 +28,19 @@ from rollout.data.source import check_held_out, make_source
 from rollout.jobs import Job
 from rollout.json_lines import write_lines
 from rollout.records import Problem
+from rollout.solvers.base import Usage
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import RunningRoles, running_roles
 from trainer.run_folder.files import read_json, write_json
 from trainer.stages.evaluation import eval_jobs
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
+from trainer.workers.solver_account import SolverAccount
 
 # Where a solver runs and what of it is kept, which decides no reply.
 PLACES = {"cache", "cache_path", "workers", "threads", "gpus", "tensor_parallel_size", "pipeline_parallel_size"}
+# What a solver may spend: a matrix goes on with a larger budget.
+BUDGETS = {"budget_cost", "budget_tokens"}
 # What problems are told apart by where their data set does.
 GROUPS = ("steps", "subject", "level")
 
@@ -122,7 +126,7 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
     decomposer = None if cell.engine_key is None else config.start_from or config.model.path
     solver, verifier = (one.path if isinstance(one, VllmSolver) else None for one in (config.solver, config.verifier))
     decisive = {
-        "solver": config.solver.model_dump(exclude=PLACES),
+        "solver": _decisive(config.solver),
         "strategy": config.strategy.model_dump(),
         "context": config.rollout.max_model_len,
         "dtype": config.policy_dtype,
@@ -133,8 +137,14 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
         "problems": [asdict(problem) for problem in problems],
     }
     if config.verifier is not None:
-        decisive |= {"verifier": config.verifier.model_dump(exclude=PLACES), "verifier_model": _files(verifier)}
+        decisive |= {"verifier": _decisive(config.verifier), "verifier_model": _files(verifier)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _decisive(frozen: Solver) -> dict[str, Any]:
+    """Return what of a frozen model decides its replies."""
+    values = frozen.model_dump(exclude=PLACES)
+    return values | dict.fromkeys(BUDGETS & set(values))
 
 
 def _files(path: str | None) -> list[Any]:
@@ -146,8 +156,9 @@ def _files(path: str | None) -> list[Any]:
 
 
 @asynccontextmanager
-async def _pipeline(start: Cell, shared: RunningRoles) -> AsyncIterator[Pipeline]:
-    """Have the rollout workers of a cell's policy engine for the block, over a solver and a verifier that run."""
+async def _pipeline(start: Cell, shared: RunningRoles, account: SolverAccount) -> AsyncIterator[Pipeline]:
+    """Have the rollout workers of a cell's policy engine for the block, over a solver and a verifier that run, and
+    whose account is up to date after it."""
     frozen = shared.solvers, shared.verifiers
     async with running_roles(start.config, shared.log_folder, ("rollout",), *frozen) as own:
         pipeline = replace(shared, workers=own.workers).pipeline(start.config)
@@ -155,6 +166,7 @@ async def _pipeline(start: Cell, shared: RunningRoles) -> AsyncIterator[Pipeline
         try:
             yield pipeline
         finally:
+            await account.close(pipeline)
             await pipeline.stop()
 
 
@@ -165,7 +177,10 @@ def _held_out(config: Config, count: int) -> list[Problem]:
 
 
 class MatrixRun:
-    """A matrix and its folder. ``say`` gets a line now and then."""
+    """A matrix and its folder. ``say`` gets a line now and then; ``account`` is that of the solver that runs, or ran
+    last."""
+
+    account: SolverAccount
 
     def __init__(self, config: Config, cells: Sequence[Cell], folder: Path, say: Callable[[str], Any]) -> None:
         assert config.matrix is not None
@@ -206,9 +221,11 @@ class MatrixRun:
                 judged_by = solved_by.config.verifier
                 name = solved_by.solver if judged_by is None else f"{solved_by.solver}+{judged_by.backend}"
                 roles = ("solver", "reward") if judged_by is None else ("solver", "verifier", "reward")
-                async with running_roles(solved_by.config, self.folder / "logs" / name, roles) as shared:
+                logs = self.folder / "logs" / name
+                self.account = SolverAccount(solved_by.config, logs, Usage())
+                async with running_roles(solved_by.config, logs, roles) as shared:
                     for start, cells in groups:
-                        async with _pipeline(start, shared) as pipeline:
+                        async with _pipeline(start, shared, self.account) as pipeline:
                             for cell in cells:
                                 result = await self._cell(pipeline, cell)
                                 self._say(f"{next(number)}/{len(pending)}  {cell.name}  {result}")

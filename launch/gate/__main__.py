@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.override_text import command, resumed
 from conf.schema.strategy import UNTRAINED
 from launch.check_models import check_models
 from launch.check_solver import check_solver
@@ -36,7 +37,7 @@ def main(arguments: list[str]) -> int:
     try:
         config = compose([*arguments, "stages=[evaluate]"])
         _check(config)
-        return _gate(config)
+        return _gate(config, arguments)
     except RecordError as error:
         sys.stderr.write(f"data: {error}\n")
     except ConfigError as error:
@@ -62,7 +63,7 @@ def _check(config: Config) -> None:
     check_solver(config)
 
 
-def _gate(config: Config) -> int:
+def _gate(config: Config, arguments: list[str]) -> int:
     """Measure, and say and write what was found; return the exit status."""
     import yaml
     from rich.console import Console
@@ -70,21 +71,29 @@ def _gate(config: Config) -> int:
     from launch.gate.checks import checks
     from launch.gate.measure import gate_problems, measured
     from launch.job import run_folder
+    from rollout.solvers.base import Usage
     from trainer.run_folder.lock import held_folder
     from trainer.workers.errors import reason
+    from trainer.workers.pipeline import BudgetSpent
+    from trainer.workers.solver_account import SolverAccount
 
     console, folder, problems = Console(), run_folder(config), gate_problems(config)
 
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
+    account = SolverAccount(config, folder / "logs", Usage())
     stop_in_order()
     with held_folder(folder):
         (folder / "gate.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         try:
-            figures = asyncio.run(measured(config, problems, folder, say))
+            figures = asyncio.run(measured(config, problems, folder, account, say))
         except (KeyboardInterrupt, Stopped) as stopped:
             return exit_status(stopped)
+        except BudgetSpent:
+            again = command("launch.gate", resumed(arguments, str(folder), *account.larger_budget()))
+            say(f"{account.spent_line()}: nothing was found\nto measure again with a larger budget: {again}")
+            return 1
         except Exception as error:  # noqa: BLE001 - the command's end: said on the screen
             say(f"failed {reason(error)}\ndetails in {folder / 'logs'}")
             return 1

@@ -19,6 +19,7 @@ from trainer.stages.evaluation import evaluate
 from trainer.stages.fine_tuning import with_subquestions
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
+from trainer.workers.solver_account import SolverAccount
 
 # What says how a line of the screen is written.
 Say = Callable[[str], object]
@@ -38,8 +39,11 @@ def gate_problems(config: Config) -> list[Problem]:
     return problems
 
 
-async def measured(config: Config, problems: Sequence[Problem], folder: Path, say: Say) -> dict[str, Share]:
-    """Return all of ``MEASURED``; the episodes are written to the run's folder. Raises what an evaluation raises."""
+async def measured(
+    config: Config, problems: Sequence[Problem], folder: Path, account: SolverAccount, say: Say
+) -> dict[str, Share]:
+    """Return all of ``MEASURED``; the episodes are written to the run's folder, and the account is up to date. Raises
+    what an evaluation raises."""
     roles = ("rollout", "solver", "reward", *(["verifier"] if config.verifier is not None else []))
     with ray_session(config):
         async with running_roles(config, folder / "logs", roles) as running:
@@ -48,6 +52,7 @@ async def measured(config: Config, problems: Sequence[Problem], folder: Path, sa
             try:
                 found = await _shares(pipeline, config, problems, folder / "episodes", say)
             finally:
+                await account.close(pipeline)
                 await pipeline.stop()
     return {name: found[name] for name in MEASURED}
 

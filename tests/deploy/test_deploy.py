@@ -142,6 +142,17 @@ def test_the_context_of_an_image_is_the_project_and_nothing_else():
         assert ignored(name), name
 
 
+@pytest.mark.parametrize("device", DOCKERFILES)
+def test_what_an_image_copies_by_name_is_in_its_context(device):
+    copied = [words[1:-1] for line in DOCKERFILES[device].read_text().splitlines() if (words := line.split())[:1] ==
+              ["COPY"] and not words[1].startswith("--from")]  # fmt: skip
+    named = [name for names in copied for name in names if name != "."]
+    assert "requirements/install.sh" in named
+    for name in named:
+        assert (ROOT / name).is_file(), name
+        assert not ignored(name), name
+
+
 @pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not here")
 @pytest.mark.parametrize("device", DOCKERFILES)
 def test_hadolint_finds_nothing_wrong(device):

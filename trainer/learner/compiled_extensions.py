@@ -5,9 +5,9 @@ environment. So what was compiled is kept with a note of what it was made from, 
 same.
 
 torch also marks a build in progress with a file, and every other process waits without limit until the file is gone. A
-process that is killed while it compiles leaves its file behind. So builds here take turns with a lock that the system
-releases when its holder ends, in a folder that nothing else uses. Whoever has the lock knows that a file that is
-already there was left by a process that died.
+process that is killed while it compiles leaves its file behind, and its compilers at work. So builds here take turns
+with a lock that the system releases when its holder ends, in a folder that nothing else uses. Whoever has the lock
+knows that a file that is already there, and a compiler of this folder, was left by a process that died.
 """
 
 from __future__ import annotations
@@ -21,13 +21,19 @@ import re
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 _LOG = logging.getLogger(__name__)
 # Beside a library: what it was made from.
 NOTE = "made_from"
+# Set for the compilers of a build: its folder.
+BUILD_VARIABLE = "DECOMPOSER_RL_BUILD"
 
 
 def made_from() -> str:
@@ -60,7 +66,7 @@ def _can_be_written(folder: Path) -> bool:
 def compile_extension(name: str) -> None:
     """Compile and load the extension of the DeepSpeed builder with this name, unless the accelerator has none.
 
-    Only one process compiles at a time; the files of killed builds are removed.
+    Only one process compiles at a time; the files of killed builds are removed, and their compilers ended.
     """
     import deepspeed
     from deepspeed.accelerator import get_accelerator
@@ -74,6 +80,7 @@ def compile_extension(name: str) -> None:
         except BlockingIOError:
             _LOG.info("waiting for another process that compiles an extension in %s", folder)
             fcntl.flock(turn, fcntl.LOCK_EX)
+        _end_compilers(folder)
         for left in folder.glob("*/lock"):
             left.unlink()
         builder = get_accelerator().create_op_builder(name)
@@ -91,8 +98,28 @@ def _load(builder: Any, folder: Path) -> None:
         return
     _LOG.info("compiling DeepSpeed's %s in %s, which takes a minute", builder.NAME, folder)
     note.unlink(missing_ok=True)
-    builder.load()
+    with _compilers_of(folder.parent):
+        builder.load()
     note.write_text(made, encoding="utf-8")
+
+
+@contextmanager
+def _compilers_of(folder: Path) -> Iterator[None]:
+    """Have every process that is started in the block bear the name of a build's folder."""
+    os.environ[BUILD_VARIABLE] = str(folder)
+    try:
+        yield
+    finally:
+        del os.environ[BUILD_VARIABLE]
+
+
+def _end_compilers(folder: Path) -> None:
+    """End the compilers of a killed build on this machine: they would write the files of the next one."""
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # it has ended, or is another user's
+            if process.environ().get(BUILD_VARIABLE) == str(folder):
+                _LOG.info("ending %s (%d), which a killed build left", process.name(), process.pid)
+                process.kill()
 
 
 def _imported(name: str, library: Path) -> Any:

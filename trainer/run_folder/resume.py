@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic_core import to_jsonable_python
 
-from conf.schema.base import FREE, GROWS, ConfigError, expanded
+from conf.schema.base import FREE, GROWS, ConfigError, Group, expanded
 from conf.schema.config import Config
 from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
@@ -26,9 +27,10 @@ def refuse_other_run(folder: Path, config: Config) -> None:
 
 
 def check_resumable(folder: Path, config: Config) -> None:
-    """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder."""
+    """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder. A key that
+    did not exist when the run began counts as having its default."""
     free, grows = ({key.name for key in marked(marker)} for marker in (FREE, GROWS))
-    before, now = _began(folder), _flat(config.model_dump(mode="json"))
+    before, now = _flat(_completed(_began(folder), config)), _flat(config.model_dump(mode="json"))
     for key in [*now, *(key for key in before if key not in now)]:
         grown = key in grows and key in before and before[key] <= now[key]
         same = expanded(before.get(key)) == now.get(key)
@@ -42,13 +44,29 @@ def check_resumable(folder: Path, config: Config) -> None:
 
 def is_finished(folder: Path, config: Config) -> bool:
     """Return whether the run of a folder came to the end that this configuration asks for."""
-    more = "ppo" in config.stages and _began(folder)["algorithm.steps"] < config.algorithm.steps
+    more = "ppo" in config.stages and _began(folder)["algorithm"]["steps"] < config.algorithm.steps
     return bool(read_json(folder / "summary.json").get("status") == "finished") and not more
 
 
 def _began(folder: Path) -> dict[str, Any]:
-    """Return the configuration that a run began with, with dotted keys."""
-    return _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+    """Return the configuration that a run began with."""
+    began: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+    return began
+
+
+def _completed(before: Any, now: Any) -> Any:
+    """Return what a run began with, with the schema's defaults of the keys that it lacks. ``now`` says which groups
+    there are: those of a solver depend on its backend."""
+    if not isinstance(before, dict) or not isinstance(now, (Group, dict)):
+        return before
+    fields = type(now).model_fields if isinstance(now, Group) else {}
+    defaults = {
+        name: to_jsonable_python(field.get_default(call_default_factory=True))
+        for name, field in fields.items()
+        if not field.is_required()
+    }
+    inner = dict(now)
+    return defaults | {name: _completed(value, inner.get(name)) for name, value in before.items()}
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:

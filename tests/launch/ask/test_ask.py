@@ -197,7 +197,7 @@ def test_what_cannot_be_loaded_is_said(no_ray, run, capsys):
     ],
 )
 def test_ray_is_for_many_questions_devices_and_clusters(overrides, questions, way, monkeypatch, tmp_path):
-    monkeypatch.setattr(episodes, "_here", lambda config, work: "here")
+    monkeypatch.setattr(episodes, "_here", lambda config, work, logs: "here")
     monkeypatch.setattr(episodes, "_with_ray", lambda config, work, logs: "ray")
     config = compose(["stages=[evaluate]", *overrides])
     assert episodes.ask(config, episodes.jobs(["?"] * questions, "number", "daslam"), tmp_path) == way

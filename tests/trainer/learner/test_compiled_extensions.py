@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -9,11 +10,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import ClassVar
 
+import psutil
 import pytest
 
 from conf.schema.places import ROOT
 from trainer.learner import compiled_extensions
-from trainer.learner.compiled_extensions import NOTE, _load, extensions_folder, made_from
+from trainer.learner.compiled_extensions import BUILD_VARIABLE, NOTE, _load, extensions_folder, made_from
 
 COMPILE = """
 import os, sys
@@ -28,7 +30,11 @@ class Builder:
         baton = FileBaton(str(folder / "lock"))
         if not baton.try_acquire():
             baton.wait()
-        print("built", flush=True)
+        # A compiler, as ninja starts it: in a process group of its own.
+        import subprocess
+        print("built", subprocess.Popen(["sleep", "60"], process_group=0).pid, flush=True)
+        if "waits" in sys.argv:
+            input()
         baton.release()
 import deepspeed
 from deepspeed.accelerator import get_accelerator
@@ -38,16 +44,33 @@ compile_extension("Spoken")
 """
 
 
-def test_a_killed_build_holds_nobody_up(tmp_path):
-    (tmp_path / "spoken").mkdir()
-    (tmp_path / "spoken" / "lock").touch()
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE],
-        cwd=ROOT, env={"TORCH_EXTENSIONS_DIR": str(tmp_path), "DS_ACCELERATOR": "cpu", "PATH": "/usr/bin:/bin"},
-        capture_output=True, text=True, timeout=120, check=True,
+def build(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], psutil.Process]:
+    """A process that builds, and its compiler, once that is at work."""
+    own = {"TORCH_EXTENSIONS_DIR": str(folder), "DS_ACCELERATOR": "cpu", "PATH": "/usr/bin:/bin"}
+    builder = subprocess.Popen(
+        [sys.executable, "-c", COMPILE, *arguments], cwd=ROOT, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        text=True,
     )  # fmt: skip
-    assert "built" in done.stdout
+    line = next(line for line in builder.stdout if line.startswith("built"))
+    return builder, psutil.Process(int(line.split()[1]))
+
+
+def test_a_killed_build_holds_nobody_up_and_its_compilers_end_with_the_next(tmp_path):
+    killed, left = build(tmp_path, "waits")
+    killed.kill()
+    killed.wait()
+    elsewhere = {BUILD_VARIABLE: str(tmp_path / "elsewhere")}
+    other = subprocess.Popen(["sleep", "60"], env=os.environ | elsewhere)
+    assert (left.is_running(), (tmp_path / "spoken" / "lock").exists()) == (True, True)
+    again, own = build(tmp_path)
+    assert again.wait(60) == 0
+    left.wait(5)
     assert not (tmp_path / "spoken" / "lock").exists()
+    assert other.poll() is None, "a compiler of another folder is none of its business"
+    assert own.is_running()
+    for process in (other, own):
+        process.kill()
+        process.wait(5)
 
 
 def test_extensions_are_kept_where_the_user_says_else_by_what_they_are_made_from(tmp_path, monkeypatch):

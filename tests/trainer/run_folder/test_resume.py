@@ -66,3 +66,44 @@ def test_what_a_run_learns_from_may_not(began, changed, said):
     began(**changed)
     with pytest.raises(ConfigError, match=re.escape(said)):
         check_resumable(began.folder, compose([]))
+
+
+def without(folder, name: str) -> None:
+    """Have the run of a folder begin before this key existed."""
+    values = yaml.safe_load((folder / "config.yaml").read_text())
+    *groups, key = name.split(".")
+    group = values
+    for part in groups:
+        group = group[part]
+    del group[key]
+    (folder / "config.yaml").write_text(yaml.safe_dump(values))
+
+
+@pytest.mark.parametrize("key", ["policy", "verifier", "algorithm.credit", "solver.calculator", "sft.held_out.also"])
+def test_a_key_that_did_not_exist_when_a_run_began_counts_as_its_default(began, key):
+    began()
+    without(began.folder, key)
+    check_resumable(began.folder, compose([]))
+
+
+def test_the_default_of_a_solver_in_a_mixture_is_that_of_its_backend(began):
+    mixed = compose(["solver=mixture"])
+    (began.folder / "config.yaml").write_text(yaml.safe_dump(mixed.model_dump(mode="json")))
+    without(began.folder, f"solver.mixture.{mixed.mixture[0]}.calculator")
+    check_resumable(began.folder, mixed)
+
+
+@pytest.mark.parametrize(
+    ("key", "override", "said"),
+    [
+        ("algorithm.credit", "algorithm.credit=subquestion", "algorithm.credit: 'subquestion' is not allowed with "
+         "resume=auto: the run in '{}' began with 'terminal'"),
+        ("rewards.weights.entity_coverage", "seed=0", "rewards.weights.entity_coverage: 0.15 is"),
+        ("algorithm.lam", "seed=0", "algorithm.lam: 1.0 is"),
+    ],
+)  # fmt: skip
+def test_such_a_key_may_have_no_other_value_and_one_without_a_default_must_be_known(began, key, override, said):
+    began()
+    without(began.folder, key)
+    with pytest.raises(ConfigError, match=re.escape(said.format(began.folder))):
+        check_resumable(began.folder, compose([override]))
