@@ -167,6 +167,8 @@ class Sft(Group):
     """Probability of putting one needless sub-question in."""
     sources: dict[str, SftSource]
     """Where the examples come from, by name."""
+    refused: float = Field(0.2, ge=0, le=1)
+    """Share of the prompts of lm2 that show a sub-question as refused before the one that is to be written."""
     annotated: bool = False
     """Write a row's `equations` into the answers that the solver learns, as `<<48/2=24>>`, for `solver.calculator`."""
     direct: bool = False

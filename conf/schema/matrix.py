@@ -56,6 +56,8 @@ class Matrix(Group):
     """The cell whose tokens are the budget of a strategy that has one, by the strategy's name."""
     leave_out: list[LeftOut] = Field([])
     """Cells that would say nothing."""
+    decomposers_of: dict[str, list[str]] = Field({})
+    """Decomposers that a strategy goes with, by the strategy's name, where it does not go with all of them."""
     baseline: str = "direct"
     """The strategy that every other cell is compared with."""
     problems: int = Field(500, ge=1)
@@ -87,4 +89,8 @@ class Matrix(Group):
             for axis, key in (("strategies", name), ("strategies", cell.strategy), ("decomposers", cell.decomposer)):
                 if key not in getattr(self, axis):
                     raise ValueError(f"equal_tokens names '{key}'; allowed: {', '.join(getattr(self, axis))}")
+        for name, own in self.decomposers_of.items():
+            for axis, key in (("strategies", name), *(("decomposers", decomposer) for decomposer in own)):
+                if key not in getattr(self, axis):
+                    raise ValueError(f"decomposers_of names '{key}'; allowed: {', '.join(getattr(self, axis))}")
         return self

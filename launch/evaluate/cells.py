@@ -39,6 +39,7 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
         for decomposer, value in matrix.decomposers.items():
             names = {"data": data, "solver": solver, "strategy": strategy, "decomposer": decomposer}
             left_out = any(one.model_dump(exclude_none=True).items() <= names.items() for one in matrix.leave_out)
+            left_out |= decomposer not in matrix.decomposers_of.get(strategy, matrix.decomposers)
             if left_out or untrained != (value is None):
                 continue
             given = value if isinstance(value, str) else None

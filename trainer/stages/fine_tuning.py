@@ -37,7 +37,7 @@ from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing
-from trainer.stages.line_examples import concepts_of, line_examples
+from trainer.stages.line_examples import concepts_of, judged, line_examples
 from trainer.stages.role_examples import Example, prompts_of_role, role_examples
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
@@ -160,7 +160,10 @@ class FineTuning:
             return [(prompts.decompose(problem, attempt), "\n".join(asked))]
         replies = lesson.replies or gold_replies(problem, len(asked))
         concepts = concepts_of(problem, prompts.strategy, lesson.concepts)
-        return [] if replies is None else line_examples(prompts, problem, asked, replies, attempt, concepts)
+        if replies is None:
+            return []
+        refused = recipe.refused if judged(prompts.strategy) else 0.0
+        return line_examples(prompts, problem, asked, replies, attempt, concepts, refused, self.config.seed)
 
     def _batches(self, rows: list[Example]) -> list[list[Example]]:
         """Return every step's examples: whole batches, the examples in another order every epoch."""

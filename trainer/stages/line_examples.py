@@ -2,10 +2,15 @@
 
 After LM2 (arXiv 2404.02255): question, concepts and answered pairs 1..n are read, sub-question n + 1 is written; before
 them the concepts, after them the end mark. Prompts and completions are those of an episode, line breaks included.
+
+Decompositions that are learned hold no sub-question that a verifier refused, and a decomposer that never saw one stops
+when it does. So some prompts show one: the sub-question that is then to be asked, as if its reply had failed, or a
+later one, as if it had come too early.
 """
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 from conf.schema.strategy import Strategy
@@ -20,10 +25,13 @@ OPERATIONS = {"+": "addition", "-": "subtraction", "*": "multiplication", "/": "
 
 
 def line_examples(
-    prompts: Prompts, problem: Problem, subquestions: list[str], replies: list[str], attempt: str, concepts: str | None
-) -> list[tuple[str, str]]:
+    prompts: Prompts, problem: Problem, subquestions: list[str], replies: list[str], attempt: str, concepts: str | None,
+    refused: float = 0.0, seed: int = 0,
+) -> list[tuple[str, str]]:  # fmt: skip
     """Return (prompt, completion) for each text that the decomposer is to write. ``replies`` are the solver's, one a
-    sub-question; ``concepts`` are None where none are to be written."""
+    sub-question; ``concepts`` are None where none are to be written. A share ``refused`` of the prompts before a
+    sub-question shows one that was refused."""
+    rng = random.Random(f"sft refused {seed} {problem.id}")
     found: list[tuple[str, str]] = []
     noted = None if concepts is None else Written(f"{concepts}\n")
     if noted is not None:
@@ -34,8 +42,21 @@ def line_examples(
     ]
     for count in range(len(pairs) + 1):
         line = pairs[count][0].text if count < len(pairs) else f"{prompts.strategy.end_mark}\n"
-        found.append((text_of(prompts.next(problem, attempt, noted, pairs[:count])), line))
+        shown = [_refused(pairs[count:], rng)] if count < len(pairs) and rng.random() < refused else []
+        found.append((text_of(prompts.next(problem, attempt, noted, pairs[:count], shown)), line))
     return found
+
+
+def _refused(ahead: list[tuple[Written, Turn]], rng: random.Random) -> tuple[Written, Turn]:
+    """Return the next of the pairs that are ``ahead``, or a later one, as a verifier would have refused it."""
+    place = rng.choice([0, rng.randrange(len(ahead))])
+    written, turn = ahead[place]
+    return written, Turn(turn.question, "", verdicts=["procedural" if place else "first_step"])
+
+
+def judged(strategy: Strategy) -> bool:
+    """Return whether a strategy's decomposer may find a sub-question refused in its prompt."""
+    return strategy.name == "lm2" and strategy.retries > 0 and bool(strategy.refused_template)
 
 
 def concepts_of(problem: Problem, strategy: Strategy, written: str | None = None) -> str | None:

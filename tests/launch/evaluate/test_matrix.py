@@ -147,6 +147,10 @@ def test_cells_that_would_say_nothing_are_left_out():
     ]  # fmt: skip
     with pytest.raises(ConfigError, match=r"matrix\.leave_out\.0.*must name something; allowed: data, solver"):
         planned("matrix.leave_out=[{}]")
+    _, found = planned("+matrix.decomposers_of={daslam: [gold]}", "~matrix.solvers.program")
+    assert [cell.decomposer for cell in found if cell.strategy == "daslam"] == ["gold"]
+    with pytest.raises(ConfigError, match="decomposers_of names 'nobody'; allowed"):
+        planned("+matrix.decomposers_of={daslam: [nobody]}")
 
 
 @pytest.mark.parametrize(("study", "key"), [("transfer_solvers", "solver"), ("transfer_data", "data")])

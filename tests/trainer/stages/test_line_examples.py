@@ -10,7 +10,7 @@ from rollout.data.worked import gold_replies
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, RecordError
 from tests.rollout.fakes import PLAN, PROBLEM, CharacterEngine, Scripted, by_question, episode_of
-from trainer.stages.line_examples import concepts_of, line_examples
+from trainer.stages.line_examples import concepts_of, judged, line_examples
 
 REPLIES = ["Ann has 3 pens.", "Bob has 6 pens."]
 
@@ -50,3 +50,27 @@ def test_gold_steps_stand_in_for_replies_where_there_are_enough():
     assert gold_replies(problem, 2) == ["3", "6"]
     assert gold_replies(problem, 4) is None
     assert gold_replies(PROBLEM, 1) is None
+
+
+def test_some_prompts_show_a_sub_question_that_was_refused_and_the_right_one_is_learned():
+    prompts = Prompts.of(compose(["strategy=lm2"]))
+    plain = line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None)
+    assert line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None, refused=0.0) == plain
+    seen = set()
+    for seed in range(40):
+        found = line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None, refused=1.0, seed=seed)
+        assert [line for _, line in found] == [line for _, line in plain]
+        assert found[-1] == plain[-1], "before the end nothing is refused"
+        (first, _), (second, _), _ = found
+        seen |= {first.removeprefix(plain[0][0]), second.removeprefix(plain[1][0])}
+    ann, bob = PLAN
+    assert seen == {
+        f"{ann}\nRefused: first_step\n", f"{bob}\nRefused: first_step\n", f"{bob}\nRefused: procedural\n"
+    }  # fmt: skip
+
+
+def test_only_lm2_has_refused_sub_questions_to_show():
+    assert judged(compose(["strategy=lm2"]).strategy)
+    for overrides in (["strategy=interleaved"], ["strategy=lm2", "strategy.retries=0"],
+                      ["strategy=lm2", "strategy.refused_template=''"]):  # fmt: skip
+        assert not judged(compose(overrides).strategy)
