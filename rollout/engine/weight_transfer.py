@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
+import torch
+
 
 class NotEnded(RuntimeError):
     """What a transfer left behind could not be cleared away."""
@@ -40,6 +42,8 @@ class Transfer:
             self.live = True
             # What stood still before goes on doing so. From here on it does even if vLLM fails.
             self._held_since = self._held_since or time.perf_counter()
+            # vLLM loads on streams of its own, which do not wait for the one that the model ran on.
+            engine.collective_rpc(_synchronize)
             self._start(engine)
         elif step == "update":
             try:
@@ -89,3 +93,9 @@ class Transfer:
             engine.collective_rpc(method, kwargs=arguments)
         finally:
             self.waits = False
+
+
+def _synchronize(_: Any) -> None:
+    """Wait for the device of a vLLM worker."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()

@@ -149,6 +149,24 @@ def test_a_load_waits_for_a_transfer_and_a_transfer_for_a_load(transferring, mod
     assert new.logprobs == pytest.approx(logprobs(models[2], new.prompt_ids, new.token_ids), abs=1e-4)
 
 
+def test_the_device_is_waited_for_before_weights_come(transferring, monkeypatch):
+    from tests.rollout.transfer import Layerwise
+
+    order = []
+    monkeypatch.setattr("torch.accelerator.is_available", lambda: True)
+    monkeypatch.setattr("torch.accelerator.synchronize", lambda: order.append("synchronize"))
+    for name in ("start_weight_update", "update_weights"):
+        method = getattr(Layerwise, name)
+
+        def noted(self, *arguments, name=name, method=method):
+            order.append(name)
+            return method(self, *arguments)
+
+        monkeypatch.setattr(Layerwise, name, noted)
+    asyncio.run(whole_push(transferring, 0))
+    assert order[:3] == ["synchronize", "start_weight_update", "update_weights"]
+
+
 def test_an_engine_whose_transfer_cannot_be_ended_stops(transferring, monkeypatch):
     """Its process ends then, and a new one begins with whole weights."""
     from tests.rollout.transfer import Layerwise
