@@ -33,6 +33,8 @@ from rollout.solvers.base import SolverUnavailable
 from rollout.solvers.pool import WINDOW_S, SolverClient, split_pool
 
 _LOG = logging.getLogger(__name__)
+# Seconds in which a step of a transfer that is given up may fail by itself.
+GIVE_UP_S = 10.0
 
 
 @dataclass
@@ -62,6 +64,8 @@ class RolloutWorker:
 
     # Of the version that came last with a probe.
     _proof: tuple[int, asyncio.Task[Gap | None]] | None = None
+    # Whether it takes part in the learner's transfers.
+    _met = False
     # None where nobody judges.
     _verifier: SolverClient | None = None
 
@@ -155,9 +159,26 @@ class RolloutWorker:
         return Gap(max(gaps), fmean(gaps)) if gaps and self.engine.version == version else None
 
     async def transfer(self, step: str, argument: Any = None) -> None:
-        """Take one step of a transfer that the learner drives; see ``Engine.transfer``."""
+        """Take one step of a transfer that the learner drives; see ``Engine.transfer``.
+
+        A step that hangs, because what the worker receives no longer comes, ends this process: vLLM has no call that
+        ends the step. It has ``controller.wait_timeout_s``, or, once the transfer is given up, a moment to fail. Raises
+        NotReady in a process that is too new to have met the learner.
+        """
+        if not self._met and step not in ("init", "give_up"):
+            raise NotReady("this process was started again and has not met the learner")
+        limit, key = self.config.controller.wait_timeout_s, "controller.wait_timeout_s"
+        if step == "give_up" and self.engine.waits_for_learner and limit > GIVE_UP_S:
+            limit, key = GIVE_UP_S, "the transfer was given up"
         with ending_with_the_engine():
-            await self.engine.transfer(step, argument)
+            try:
+                async with asyncio.timeout(limit) as waiting:
+                    await self.engine.transfer(step, argument)
+                    self._met |= step == "init"
+            except TimeoutError:
+                if not waiting.expired():
+                    raise
+                raise EngineError(f"step {step} of a weight transfer did not end in {limit:g} s ({key})") from None
 
     async def _load(self, update: Update) -> Loaded:
         started = time.perf_counter()

@@ -31,6 +31,7 @@ from rollout.engine.vllm_arguments import (
     prepare_process,
     starting_alone,
 )
+from rollout.engine.weight_transfer import NotEnded, Transfer
 from rollout.engine.weight_update import Entry, Loaded
 
 if TYPE_CHECKING:
@@ -97,9 +98,10 @@ class Engine:
         self._loader: Loader | None = None
         # Where weights are staged for a load; None where that is no GPU of this process.
         self._gpu: Device | None = None
+        # Held for a load, or for a transfer from its start to its end.
         self._loading = asyncio.Lock()
-        self._stepping = False
-        self._held_since: float | None = None
+        self._transfer = Transfer()
+        self._transferring = self._stepping = False
         self._stopped = ""
 
     def start(self) -> None:
@@ -184,7 +186,8 @@ class Engine:
         """Load named tensors as ``version`` at the next token boundary; requests in flight go on with them.
 
         What can be done beside generation is done before. With ``verify``, raises WeightMismatch if a tensor was
-        loaded as other bytes. If ``loads_parts``, tensors that are not named stay as they are.
+        loaded as other bytes. If ``loads_parts``, tensors that are not named stay as they are; after a transfer that is
+        given up, all are to be named.
         """
         async with self._loading:
             started = time.perf_counter()
@@ -197,10 +200,9 @@ class Engine:
                 loaded = time.perf_counter()
                 self._switch_version(engine, version)
                 ended = time.perf_counter()
-                self.stats.pause_s += ended - began
                 return Loaded(
                     version,
-                    pause_s=ended - began,
+                    pause_s=self._end_pause(began),
                     staged_s=staged - started,
                     waited_s=began - staged,
                     reset_s=ended - loaded,
@@ -259,28 +261,45 @@ class Engine:
         self.version = version
         self.stats.loads += 1
 
+    @property
+    def waits_for_learner(self) -> bool:
+        """Whether a step of a transfer waits for its learner, and all else for that step."""
+        return self._transfer.waits
+
     async def transfer(self, step: str, argument: Any = None) -> None:
         """Take one step of vLLM's own weight transfer: ``init``, ``start``, ``update``, ``finish``. From ``start`` to
-        ``finish``, whose argument is the version, nothing is generated."""
-        await self.call(lambda engine: self._transfer(engine, step, argument))
+        ``finish``, whose argument is the version, nothing is generated, and nothing else is loaded.
 
-    def _transfer(self, engine: Any, step: str, argument: Any) -> None:
-        if step == "init":
-            engine.collective_rpc("shutdown_weight_transfer_engine")
-            engine.collective_rpc("init_weight_transfer_engine", kwargs={"init_info": argument})
-        elif step == "start":
-            began = time.perf_counter()
-            engine.collective_rpc("start_weight_update")
-            self._held_since = began
-        elif step == "update":
-            engine.collective_rpc("update_weights", kwargs={"update_info": argument})
-        else:
-            assert self._held_since is not None
-            engine.collective_rpc("finish_weight_update")
+        ``give_up`` and ``init`` end a transfer that its learner does not: nothing is generated then until another is
+        finished, or all weights are loaded. Raises EngineError if vLLM cannot be brought to that."""
+        if step == "start":
+            await self._loading.acquire()
+            self._transferring = True
+        try:
+            await self.call(lambda engine: self._take_step(engine, step, argument))
+        finally:
+            if self._transferring and not self._transfer.live:
+                self._transferring = False
+                self._loading.release()
+
+    def _take_step(self, engine: Any, step: str, argument: Any) -> None:
+        try:
+            self._transfer.take(engine, step, argument)
+        except NotEnded as error:
+            self._end(str(error))
+            raise EngineError(self._stopped) from None
+        if step == "finish":
             self._switch_version(engine, argument)
-            self.stats.pause_s += time.perf_counter() - self._held_since
-            self._held_since = None
+            self._end_pause(time.perf_counter())
+
+    def _end_pause(self, began: float) -> float:
+        """Go on with what is loaded; return the seconds of the pause, which began then if not with a transfer."""
+        if self._transfer.holds:
+            began = self._transfer.release()
             self._go_on()
+        pause = time.perf_counter() - began
+        self.stats.pause_s += pause
+        return pause
 
     def stop(self) -> None:
         """End generation; outstanding requests fail with EngineError."""
@@ -324,7 +343,7 @@ class Engine:
     def _step(self) -> None:
         """Generate a token of every request, as long as there are any."""
         self._stepping = False
-        if self._stopped or self._held_since is not None or not self._engine.has_unfinished_requests():
+        if self._stopped or self._transfer.holds or not self._engine.has_unfinished_requests():
             return
         for output in self._engine.step():
             if output.finished:

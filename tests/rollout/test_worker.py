@@ -8,7 +8,7 @@ import pytest
 
 from launch.compose import compose
 from rollout.engine.weight_update import Loaded, Update
-from rollout.jobs import Job
+from rollout.jobs import Job, NotReady
 from rollout.records import Problem
 from rollout.strategies import STRATEGIES
 from rollout.worker import RolloutWorker
@@ -81,3 +81,82 @@ def test_weights_are_acknowledged_when_they_are_loaded_and_the_proof_is_had_when
     without, early, other, proof, overtaken = asyncio.run(go())
     assert (without, early, other, overtaken) == (None, False, None, None)
     assert (proof.largest, proof.mean) == pytest.approx((0.2, 0.2 / 3))
+
+
+class Stuck:
+    """An engine in which a step of a transfer does not end, because its learner is gone."""
+
+    def __init__(self, stuck: str) -> None:
+        self.stuck, self.steps, self.free = stuck, [], asyncio.Lock()
+        self.waits_for_learner = False
+
+    async def transfer(self, step, argument=None):
+        async with self.free:
+            self.steps.append(step)
+            if step == self.stuck:
+                self.waits_for_learner = True
+                await asyncio.Event().wait()
+
+
+def ends(monkeypatch):
+    """Have the end of the worker's process raise instead."""
+
+    def end(code):
+        raise SystemExit(code)
+
+    monkeypatch.setattr("rollout.worker.os._exit", end)
+
+
+def test_a_step_of_a_transfer_that_hangs_ends_the_process_and_says_so(monkeypatch, capfd):
+    """It cannot be ended otherwise; Ray starts the worker again."""
+    ends(monkeypatch)
+
+    async def go():
+        worker = worker_without_engine(None, ["controller.wait_timeout_s=0.2"], engine=Stuck("update"))
+        await worker.transfer("init", {})
+        await worker.transfer("start")
+        try:
+            await worker.transfer("update")
+        except SystemExit as end:
+            return end.code
+        return None
+
+    assert asyncio.run(go()) == 1
+    said = "step update of a weight transfer did not end in 0.2 s (controller.wait_timeout_s)"
+    assert said in capfd.readouterr().err
+
+
+def test_a_transfer_that_is_given_up_while_it_hangs_ends_the_process_after_a_moment(monkeypatch, capfd):
+    ends(monkeypatch)
+    monkeypatch.setattr("rollout.worker.GIVE_UP_S", 0.1)
+
+    async def go():
+        worker = worker_without_engine(None, engine=Stuck("update"))
+        await worker.transfer("init", {})
+        hanging = asyncio.create_task(worker.transfer("update"))
+        await asyncio.sleep(0.02)
+        try:
+            await worker.transfer("give_up")
+        except SystemExit as end:
+            return end.code
+        finally:
+            hanging.cancel()
+        return None
+
+    assert asyncio.run(go()) == 1
+    assert (
+        "step give_up of a weight transfer did not end in 0.1 s (the transfer was given up)" in capfd.readouterr().err
+    )
+
+
+def test_a_process_that_was_started_again_is_in_no_transfer():
+    async def go():
+        worker = worker_without_engine(None, engine=Stuck(""))
+        await worker.transfer("give_up")
+        with pytest.raises(NotReady, match="has not met the learner"):
+            await worker.transfer("start")
+        await worker.transfer("init", {})
+        await worker.transfer("start")
+        return worker.engine.steps
+
+    assert asyncio.run(go()) == ["give_up", "init", "start"]

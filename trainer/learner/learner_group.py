@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from conf.schema.rules import DIRECT
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience, PackedExperience
 from trainer.run_folder.shared_folder import leave_mark
-from trainer.workers.errors import WaitTimeout, first_line, is_gone, log_tail
+from trainer.workers.errors import WaitTimeout, WorkerLost, answer, first_line, is_gone, log_tail
 
 # A rank that lost another in the middle of a sum may fail before Ray has noticed that the other is gone.
 GRACE_S = 10.0
@@ -82,7 +83,7 @@ class LearnerGroup:
         """Send the policy on its way; return it with probe sequences of the batch and their log-probabilities.
 
         With the object store the weights lie there, to be loaded by whoever is given the update; from GPU to GPU every
-        rollout worker has loaded them.
+        rollout worker has loaded them, unless one was lost on the way.
         """
         update = await (self._send() if self._direct else self._gather())
         if not batch:
@@ -101,12 +102,35 @@ class LearnerGroup:
         return updates[0]
 
     async def _send(self) -> Update:
-        if not self._open:
-            host, port = (await self._all("address"))[0]
-            await self._all("open_channel", self._workers, host, port)
-            self._open = True
-        updates: list[Update] = await self._all("send")
-        return updates[0]
+        """Have every worker load the policy from GPU to GPU. If one is lost, which the pipeline brings back, the others
+        get it through the object store, and the way from GPU to GPU is made anew with the next push."""
+        try:
+            if not self._open:
+                await self._end_transfers()
+                host, port = (await self._all("address"))[0]
+                await self._all("open_channel", self._workers, host, port)
+                self._open = True
+            updates: list[Update] = await self._all("send")
+            return updates[0]
+        except WorkerLost:  # the pipeline says so, and the first rank's log
+            with suppress(WorkerLost):
+                await self._end_transfers()
+            return await self.refill()
+
+    async def _end_transfers(self) -> None:
+        """Have every worker give up what it still expects of a transfer, from a learner that died or with a worker that
+        did. Raises WorkerLost, when all have, if one is gone."""
+        what, key = "give up a weight transfer", "controller.learner_timeout_s"
+        calls = (
+            answer(worker.transfer.remote("give_up"), f"rollout-{index}", what, self.timeout_s, self.log_folder, key)
+            for index, worker in enumerate(self._workers)
+        )
+        errors = await asyncio.gather(*calls, return_exceptions=True)
+        for index, error in enumerate(errors):
+            if isinstance(error, BaseException):
+                if not is_gone(error):
+                    raise error
+                raise WorkerLost(f"rollout-{index} is gone: {first_line(error)}")
 
     async def checkpoint(self, folder: str) -> None:
         """Write a checkpoint's model and learner into a folder that whoever asks makes complete."""

@@ -46,6 +46,10 @@ class InfrastructureError(RuntimeError):
     """A job failed as often as is allowed, for reasons that are not the episode's, or an actor did not come back."""
 
 
+class WorkerLost(RuntimeError):
+    """A rollout worker ended, or is a new process, in the middle of a transfer of weights; the message names it."""
+
+
 def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
     """Return the last lines of an actor's log."""
     file = log_folder / f"{name}.log"

@@ -212,8 +212,14 @@ def test_every_worker_has_a_place_of_its_own_in_the_nccl_group(monkeypatch):
             transfer=SimpleNamespace(remote=lambda step, value: calls.append((index, step, value)) or index)
         )
 
-    waited = []
-    monkeypatch.setattr(gpu_channel.ray, "get", lambda given, timeout: waited.append((given, timeout)))
+    waited, got = [], []
+
+    def wait(given, timeout):
+        waited.append(timeout)
+        return given[:1], given[1:]
+
+    monkeypatch.setattr(gpu_channel.ray, "wait", wait)
+    monkeypatch.setattr(gpu_channel.ray, "get", got.append)
     workers = gpu_channel.Workers([actor(0), actor(1)], tensor_parallel=2, timeout_s=9.0, version=4)
     workers.init_weight_transfer_engine({"rank_offset": 1, "world_size": 5})
     workers.start_weight_update()
@@ -226,15 +232,18 @@ def test_every_worker_has_a_place_of_its_own_in_the_nccl_group(monkeypatch):
     assert calls[2:] == [
         (index, *call) for call in (("start", None), ("update", {"names": ["a"]}), ("finish", 4)) for index in (0, 1)
     ]
-    assert waited == [([0, 1], 9.0)] * 4
+    assert got == [0, 1] * 4
+    assert waited == pytest.approx([9.0 + gpu_channel.LATE_S] * 8, abs=1.0)
 
 
 def test_workers_that_share_the_learners_gpus_have_no_place_in_a_group(monkeypatch):
     from trainer.learner import gpu_channel
 
     calls = []
-    actor = SimpleNamespace(transfer=SimpleNamespace(remote=lambda step, value: calls.append((step, value))))
-    monkeypatch.setattr(gpu_channel.ray, "get", lambda given, timeout: None)
+    remote = lambda step, value: calls.append((step, value)) or len(calls)  # noqa: E731
+    actor = SimpleNamespace(transfer=SimpleNamespace(remote=remote))
+    monkeypatch.setattr(gpu_channel.ray, "wait", lambda given, timeout: (given[:1], given[1:]))
+    monkeypatch.setattr(gpu_channel.ray, "get", lambda call: None)
     gpu_channel.Workers([actor, actor], tensor_parallel=0, timeout_s=9.0).init_weight_transfer_engine({"packed": True})
     assert calls == [("init", {"packed": True})] * 2
 
