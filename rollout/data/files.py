@@ -165,8 +165,8 @@ def refer(subquestions: Sequence[str]) -> bool:
 
 def _asking(problem: Problem) -> Problem:
     """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
-    question mark. None is left of a row that has nothing else. Where each sub-question had its answer, those of the
-    others are kept as ``replies``."""
+    question mark. A row that has nothing else is left with an empty list: nothing is to be asked. Where each
+    sub-question had its answer, those of the others are kept as ``replies``."""
     subquestions = problem.subquestions or []
     if refer(subquestions):
         return problem
@@ -175,7 +175,7 @@ def _asking(problem: Problem) -> Problem:
         return problem
     replies = gold_replies(problem, len(subquestions))
     meta = problem.meta if replies is None else problem.meta | {"replies": [replies[index] for index in kept]}
-    return replace(problem, subquestions=[subquestions[index] for index in kept] or None, meta=meta)
+    return replace(problem, subquestions=[subquestions[index] for index in kept], meta=meta)
 
 
 def _is_wanted(problem: Problem, data: Data) -> bool:
@@ -207,6 +207,8 @@ def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
 
     def read(row: object, place: str) -> Problem:
         problem = Problem.from_json(row)
+        if not problem.subquestions:  # nobody wrote any, whether a row has the field or not
+            problem = replace(problem, subquestions=None)
         _check_answer(problem)
         if problem.id in lines:
             raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")

@@ -209,7 +209,7 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     source = files([train], [held_out], questions_only=True)
     assert [problem.subquestions for problem in source.rows] == [
         ["How many?", 'What is "five"?"', "多少？"],
-        None,
+        [],
         plans[2],
     ]
     assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
@@ -217,6 +217,11 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     whole = files([train], [held_out])
     assert [problem.subquestions for problem in whole.rows] == plans
     assert "no_questions_dropped" not in whole.report
+
+
+def test_an_empty_list_of_sub_questions_is_none(tmp_path):
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, subquestions=[])])], [])
+    assert problem.subquestions is None
 
 
 def test_rows_are_chosen_by_the_number_and_the_answers_of_their_sub_questions(tmp_path):
