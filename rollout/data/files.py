@@ -8,7 +8,7 @@ import json
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import letters, options, parse_number, untexted
 from rollout.answers.statements import asks
+from rollout.data.bad_rows import BadRow, refuse_bad
 from rollout.data.worked import gold_replies
 from rollout.episode.parse_decomposition import references
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
@@ -27,8 +28,6 @@ from rollout.records import NUMERIC_TYPES, Problem, RecordError
 Row = TypeVar("Row")
 
 
-# Of a file that is wrong from its first row to its last, so many rows are named.
-BAD_ROWS_NAMED = 50
 # What to write in place of a gold answer that its own rule refuses.
 REMEDIES = {
     **dict.fromkeys(NUMERIC_TYPES, "write the number alone, as 12, -2.5 or 3/4, or name its answer_type"),
@@ -56,7 +55,7 @@ class Files:
 
     def __init__(self, data: Data) -> None:
         train, held_out = fetched(data, "train"), fetched(data, "held_out")
-        bad: list[str] = []
+        bad: list[BadRow] = []
         rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
         refuse_bad(bad, data.on_bad_row == "skip")
         if not held_out:
@@ -201,12 +200,13 @@ def _share(question: str) -> float:
     return int.from_bytes(hashlib.sha256(normalised(question).encode()).digest()[:4], "big") / 2**32
 
 
-def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
-    """Return the problems of several files; what is wrong with a row is added to ``bad``: file, line and field."""
+def read_all(paths: Sequence[Path], bad: list[BadRow]) -> list[Problem]:
+    """Return the problems of several files; what is wrong with a row is added to ``bad``: file, line and field. A row
+    without an id gets one."""
     lines: dict[str, str] = {}
 
     def read(row: object, place: str) -> Problem:
-        problem = Problem.from_json(row)
+        problem = Problem.from_json(_with_id(row, lines))
         if not problem.subquestions:  # nobody wrote any, whether a row has the field or not
             problem = replace(problem, subquestions=None)
         _check_answer(problem)
@@ -216,6 +216,16 @@ def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
         return problem
 
     return [problem for path in paths for problem in read_rows(path, read, bad)]
+
+
+def _with_id(row: object, taken: Container[str]) -> object:
+    """Return the row, with an id made from its question where it has none: the id stays where other rows are added to
+    the file or moved in it. A question that comes again has a number behind it."""
+    if not isinstance(row, dict) or row.get("id") is not None:
+        return row
+    digest = hashlib.sha256(normalised(str(row.get("question"))).encode()).hexdigest()[:12]
+    again = (f"q-{digest}-{number}" for number in itertools.count(2))
+    return {**row, "id": next(name for name in itertools.chain([f"q-{digest}"], again) if name not in taken)}
 
 
 def _check_answer(problem: Problem) -> None:
@@ -238,21 +248,21 @@ def is_exact(number: str) -> bool:
     return not _ABOUT.search(number) and not _WORD.search(_SIGN_OR_CURRENCY.sub("", before))
 
 
-def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) -> list[Row]:
+def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[BadRow]) -> list[Row]:
     """Return what ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added
     to ``bad``, as is a file without rows."""
     found: list[Row] = []
     number = 0
     for number, line in json_lines.numbered(path):
-        place = f"{path}, line {number}"
+        row: object = None
         try:
             row = json_lines.decode(line)
             _refuse_half_characters(row)
-            found.append(read(_with_exact_answer(row, line), place))
+            found.append(read(_with_exact_answer(row, line), f"{path}, line {number}"))
         except ValueError as error:
-            bad.append(f"{place}: {error}")
+            bad.append(BadRow(path, number, str(error), tuple(row) if isinstance(row, dict) else ()))
     if not number:
-        bad.append(f"{path} holds no rows")
+        bad.append(BadRow(path, 0, "holds no rows"))
     return found
 
 
@@ -273,12 +283,3 @@ def _refuse_half_characters(row: object) -> None:
         except UnicodeEncodeError as error:
             half = f"\\u{ord(error.object[error.start]):04x}"
             raise RecordError(f"field {name!a} holds {half}, which is half a character") from None
-
-
-def refuse_bad(bad: Sequence[str], skip: bool) -> None:
-    """Raise a RecordError that names bad rows, unless they are to be skipped."""
-    if not bad or skip:
-        return
-    more = [f"and {len(bad) - BAD_ROWS_NAMED} more"] if len(bad) > BAD_ROWS_NAMED else []
-    head = f"{len(bad)} bad rows (data.on_bad_row=skip leaves them out and counts them):"
-    raise RecordError("\n  ".join([head, *bad[:BAD_ROWS_NAMED], *more]))

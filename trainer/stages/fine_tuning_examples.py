@@ -14,8 +14,9 @@ from conf.schema.config import Config
 from conf.schema.learning import SftSource
 from conf.schema.strategy import ITERATIVE
 from rewards.reward import Scored
-from rollout.data.files import normalised, read_rows, refuse_bad
-from rollout.data.source import Source, misspelt, other_fields
+from rollout.data.bad_rows import BadRow, misspelt, other_fields, refuse_bad
+from rollout.data.files import normalised, read_rows
+from rollout.data.source import Source
 from rollout.data.worked import worked
 from rollout.jobs import Job, sampling_seed
 from rollout.json_lines import write_lines
@@ -142,7 +143,7 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
             raise RecordError(f"field 'attempt' must be a string or null, found {attempt!r}")
         return Lesson(problem_of(row, place), [_line(text) for text in texts], attempt)
 
-    bad: list[str] = []
+    bad: list[BadRow] = []
     lessons = read_rows(path, read, bad)
     refuse_bad(bad, skip_bad)
     usable = [lesson for lesson in lessons if lesson.subquestions]
