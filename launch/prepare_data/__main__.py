@@ -65,7 +65,7 @@ def _one_file(path: Path, releases: list[str]) -> int:
     said = [f"{checked.rows:,} rows", f"{len(checked.bad):,} bad"]
     if checked.types:  # else no row could be read
         said += [f"answers: {kinds}", f"{checked.with_subquestions:,} with sub-questions"]
-        said += [f"{checked.repeats:,} repeated questions"]
+        said += [f"{checked.repeats:,} repeated question{'s' * (checked.repeats != 1)}"]
     sys.stdout.write("\n".join([f"{path}: {'; '.join(said)}", *first, ""]))
     sys.stderr.write("".join(f"{line}\n" for line in in_words(checked.bad)))
     return int(bool(checked.bad))

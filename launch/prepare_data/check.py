@@ -14,7 +14,7 @@ from typing import Any
 from conf.schema.keys import did_you_mean
 from launch.prepare_data.convert import CONVERTERS, Row
 from rollout.data.bad_rows import BadRow, other_fields
-from rollout.data.files import normalised, read_all
+from rollout.data.files import normalised, read_all, repeats, repeats_in_words
 from rollout.data.source import row_in_words
 from rollout.json_lines import write_lines
 from rollout.records import Problem
@@ -101,11 +101,13 @@ def check(root: Path) -> list[Checked]:
 
 
 def check_file(path: Path, shown: int) -> tuple[Checked, list[str]]:
-    """Check one file; return what is in it, and lines about its first rows as they were read and the fields that are
-    none of a problem's."""
+    """Check one file; return what is in it, and lines about its first rows as they were read, repeated questions, and
+    the fields that are none of a problem's."""
     bad: list[BadRow] = []
-    problems = read_all([path], bad)
+    places: dict[str, str] = {}
+    problems = read_all([path], bad, places)
     lines = [row_in_words(problem) for problem in problems[:shown]]
+    lines += repeats_in_words(repeats(problems, places), "(a run uses each of these rows)")
     if others := other_fields(problems):
         shown_as = [f"{name}{did_you_mean([meant] if meant else [])}" for name, meant in others.items()]
         lines.append(f"  other fields, kept as they are: {', '.join(shown_as)}")

@@ -8,7 +8,7 @@ import json
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,7 +20,7 @@ from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import letters, options, parse_number, untexted
 from rollout.answers.statements import asks
-from rollout.data.bad_rows import BadRow, refuse_bad
+from rollout.data.bad_rows import LINES_NAMED, BadRow, refuse_bad
 from rollout.data.worked import gold_replies
 from rollout.episode.parse_decomposition import references
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
@@ -48,7 +48,8 @@ class Files:
 
     Without ``held_out`` files a fixed ``held_out_share`` of the rows is held out, by a hash of the question. Bad rows
     of all files end the reading with one RecordError that names each, or are left out and counted (``on_bad_row``).
-    Training rows whose question is held out are left out and counted, or refused (``on_overlap``). Sub-questions
+    Training rows whose question is held out are left out and counted, or refused (``on_overlap``). Rows that repeat a
+    question of their own split stay, and are counted and named (``repeated``). Sub-questions
     that ask nothing are left out and counted where ``questions_only`` is set; before that, rows of other numbers of
     ``subquestions`` than wanted, and with ``numeric_subanswers`` those with other sub-answers.
     """
@@ -56,7 +57,10 @@ class Files:
     def __init__(self, data: Data) -> None:
         train, held_out = fetched(data, "train"), fetched(data, "held_out")
         bad: list[BadRow] = []
-        rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
+        places: dict[str, str] = {}
+        rows = read_all(train, bad, places)
+        held_out_places: dict[str, str] = {} if held_out else places  # ids are of one split
+        self._held_out = read_all(held_out, bad, held_out_places)
         refuse_bad(bad, data.on_bad_row == "skip")
         if not held_out:
             shares = [(_share(problem.question), problem) for problem in rows]
@@ -70,13 +74,19 @@ class Files:
                 f"{len(overlap)} training questions are held out too ({pairs}{', …' if len(overlap) > 10 else ''}); "
                 "data.on_overlap=drop leaves them out of training"
             )
-        repeats = len(self._held_out) - len(unseen)
         rows = [row for row in rows if normalised(row.question) not in unseen]
         wanted = [row for row in rows if _is_wanted(row, data)]
         held_out_wanted = [row for row in self._held_out if _is_wanted(row, data)]
         others = len(rows) - len(wanted) + len(self._held_out) - len(held_out_wanted)
         self.rows: Sequence[Problem] = wanted[: data.limit]
         self._held_out = held_out_wanted
+        train_repeats, held_out_repeats = repeats(self.rows, places), repeats(self._held_out, held_out_places)
+        self.repeated = [
+            *repeats_in_words(train_repeats, "among the training rows, each of which is trained on"),
+            *repeats_in_words(
+                held_out_repeats, "among the held-out rows, each of which is evaluated and none trained on"
+            ),
+        ]
         for files, found, name in ((train, self.rows, "training"), (held_out, self._held_out, "held-out")):
             if files and not found:
                 raise RecordError(f"{', '.join(map(str, files))}: no {name} problem is left")
@@ -85,7 +95,8 @@ class Files:
             "held_out": len(self._held_out),
             "bad_rows_skipped": len(bad),
             "overlap_dropped": len(overlap),
-            "held_out_repeats": repeats,
+            "train_repeats": len(train_repeats),
+            "held_out_repeats": len(held_out_repeats),
         }
         if data.subquestions or data.numeric_subanswers:
             self.report["other_rows_dropped"] = others
@@ -200,10 +211,27 @@ def _share(question: str) -> float:
     return int.from_bytes(hashlib.sha256(normalised(question).encode()).digest()[:4], "big") / 2**32
 
 
-def read_all(paths: Sequence[Path], bad: list[BadRow]) -> list[Problem]:
+def repeats(problems: Sequence[Problem], places: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the places of those problems whose question an earlier one has, each with the first place of it."""
+    first: dict[str, str] = {}
+    found = [(places[one.id], first.setdefault(normalised(one.question), places[one.id])) for one in problems]
+    return [(place, earlier) for place, earlier in found if place != earlier]
+
+
+def repeats_in_words(found: Sequence[tuple[str, str]], where: str) -> list[str]:
+    """Return a line that names the first of the repeated questions; none where there are none."""
+    said = []
+    for place, earlier in found[:LINES_NAMED]:
+        file = place.rpartition("line ")[0]
+        said.append(f"{place} repeats {earlier.removeprefix(file)}")
+    more = [f"and {len(found) - LINES_NAMED:,} more"] if len(found) > LINES_NAMED else []
+    return [f"  repeated questions {where}: {'; '.join([*said, *more])}"] if found else []
+
+
+def read_all(paths: Sequence[Path], bad: list[BadRow], places: dict[str, str] | None = None) -> list[Problem]:
     """Return the problems of several files; what is wrong with a row is added to ``bad``: file, line and field. A row
-    without an id gets one."""
-    lines: dict[str, str] = {}
+    without an id gets one. ``places`` is filled with file and line of each problem, by its id."""
+    lines = {} if places is None else places
 
     def read(row: object, place: str) -> Problem:
         problem = Problem.from_json(_with_id(row, lines))

@@ -66,12 +66,13 @@ def check_held_out(config: Config, source: Source) -> None:
 
 def what_was_read(source: Source, rows: int = 2) -> list[str]:
     """Return lines about a data set that was read: the counts of its report, and its first training problems as they
-    were read, or held-out ones where there are no others, and fields that may be misspelt; nothing about one that was
-    made."""
+    were read, or held-out ones where there are no others, repeated questions, and fields that may be misspelt; nothing
+    about one that was made."""
     if not source.report:
         return []
     counts = ", ".join(f"{name} {count:,}" for name, count in source.report.items())
     lines = [f"problems: {counts}", *map(row_in_words, source.rows[:rows] or source.held_out(rows))]
+    lines += source.repeated if isinstance(source, Files) else []
     unread = misspelt(other_fields(source.rows))
     return [*lines, f"  not read: {', '.join(unread)}"] if unread else lines
 

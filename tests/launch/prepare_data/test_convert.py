@@ -64,12 +64,18 @@ def test_one_file_is_checked_and_its_first_rows_are_shown_as_they_were_read(tmp_
         "  other fields, kept as they are: sub_questions (did you mean subquestions?), level",
     ]  # fmt: skip
     with file.open("a") as stream:
+        stream.write('{"id": "y", "question": "what is 3 + 1", "answer": 4}\n')
+    assert main([str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "; 1 repeated question\n" in said
+    assert f"\n  repeated questions (a run uses each of these rows): {file}, line 6 repeats line 4\n" in said
+    with file.open("a") as stream:
         stream.write('{"id": "x", "question": "Is it?", "answer": true}\n')
     assert main([str(file)]) == 1
     said = capsys.readouterr()
-    assert "6 rows; 1 bad" in said.out
+    assert "7 rows; 1 bad" in said.out
     found = "field 'answer' must be a text or a number, found true"
-    assert said.err == f'{file}, line 6: {found}; write "yes", and "answer_type": "boolean"\n'
+    assert said.err == f'{file}, line 7: {found}; write "yes", and "answer_type": "boolean"\n'
 
 
 def test_a_file_of_which_no_row_can_be_read_says_once_what_is_wrong(tmp_path, capsys):

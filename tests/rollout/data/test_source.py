@@ -219,12 +219,32 @@ def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_
     source = files([train], [held_out])
     assert taken(source, 50) == {"p0", "p1", "p3", "p4", "p5"}
     assert source.report == {
-        "train": 5, "held_out": 3, "bad_rows_skipped": 0, "overlap_dropped": 1, "held_out_repeats": 1,
+        "train": 5, "held_out": 3, "bad_rows_skipped": 0, "overlap_dropped": 1, "train_repeats": 0,
+        "held_out_repeats": 1,
     }  # fmt: skip
     with pytest.raises(RecordError, match=r"1 training questions are held out too \(p2 = h2\)"):
         files([train], [held_out], on_overlap="refuse")
     with pytest.raises(RecordError, match="no training problem is left"):
         files([held_out], [held_out])
+
+
+def test_repeated_questions_are_named_by_their_lines_and_every_row_is_used(tmp_path):
+    rows: list[object] = [row(n) for n in range(4)]
+    train = write(tmp_path / "train.jsonl", [*rows, row(1, id="again"), *[row(3, id=f"more-{n}") for n in range(6)]])
+    held_out = write(tmp_path / "test.jsonl", [row(8), row(8, id="p1", question="what is 8 + 1")])
+    source = files([train], [held_out])
+    assert (source.report["train_repeats"], source.report["held_out_repeats"]) == (7, 1)
+    assert taken(source, 11) == {"p0", "p1", "p2", "p3", "again", *(f"more-{n}" for n in range(6))}
+    assert {problem.id for problem in source.held_out(9)} == {"p8", "p1"}
+    assert what_was_read(source)[3:] == [
+        "  repeated questions among the training rows, each of which is trained on: "
+        f"{train}, line 5 repeats line 2; {train}, line 6 repeats line 4; {train}, line 7 repeats line 4; "
+        f"{train}, line 8 repeats line 4; {train}, line 9 repeats line 4; and 2 more",
+        "  repeated questions among the held-out rows, each of which is evaluated and none trained on: "
+        f"{held_out}, line 2 repeats line 1",
+    ]
+    several = files([write(tmp_path / "one.jsonl", [row(99)]), train], [], held_out_share=0.5)
+    assert f"{train}, line 5 repeats line 2" in " ".join(several.repeated)
 
 
 def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
