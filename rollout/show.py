@@ -95,7 +95,7 @@ def _heading(number: int, row: Row, episode: Episode) -> str:
         episode.problem.id,
         episode.strategy,
         episode.solver and f"solver {episode.solver}",
-        row["split"],
+        None if row["split"] == episode.strategy else row["split"],  # as "direct", which is both
         None if row["step"] is None else f"step {row['step']}",
         f"weight version {'-'.join(dict.fromkeys(str(version) for version in versions))}",
         None if row["correct"] is None else "right" if row["correct"] >= 1 else "wrong",

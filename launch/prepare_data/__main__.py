@@ -14,7 +14,7 @@ from pathlib import Path
 
 from launch.prepare_data.check import ConversionError, check, check_file, convert, overlaps, table
 from launch.prepare_data.convert import CONVERTERS
-from rollout.data.files import BAD_ROWS_NAMED
+from rollout.data.bad_rows import in_words
 
 # Rows of one file that are shown.
 SHOWN = 3
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     for one, other, shared in overlaps(options.root):
         sys.stdout.write(f"{one} and {other} share {shared:,} questions\n")
     for item in checked:
-        sys.stderr.write("".join(f"{row}\n" for row in item.bad))
+        sys.stderr.write("".join(f"{line}\n" for line in in_words(item.bad)))
         if item.verdict in ("differs", "incomplete"):
             sys.stderr.write(f"{item.name}: {item.verdict}: not the rows and checksum that are known\n")
     return int(any(item.bad or item.verdict in ("differs", "incomplete") for item in checked))
@@ -62,10 +62,12 @@ def _one_file(path: Path, releases: list[str]) -> int:
         return 2
     checked, first = check_file(path, SHOWN)
     kinds = ", ".join(f"{kind} {count:,}" for kind, count in checked.types.items())
-    said = [f"{checked.rows:,} rows", f"{len(checked.bad):,} bad", f"answers: {kinds or 'none'}"]
-    said += [f"{checked.with_subquestions:,} with sub-questions", f"{checked.repeats:,} repeated questions"]
+    said = [f"{checked.rows:,} rows", f"{len(checked.bad):,} bad"]
+    if checked.types:  # else no row could be read
+        said += [f"answers: {kinds}", f"{checked.with_subquestions:,} with sub-questions"]
+        said += [f"{checked.repeats:,} repeated question{'s' * (checked.repeats != 1)}"]
     sys.stdout.write("\n".join([f"{path}: {'; '.join(said)}", *first, ""]))
-    sys.stderr.write("".join(f"{row}\n" for row in checked.bad[:BAD_ROWS_NAMED]))
+    sys.stderr.write("".join(f"{line}\n" for line in in_words(checked.bad)))
     return int(bool(checked.bad))
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 from conf.schema.keys import did_you_mean
 from launch.prepare_data.convert import CONVERTERS, Row
-from rollout.data.files import normalised, read_all
-from rollout.data.source import other_fields, row_in_words
+from rollout.data.bad_rows import BadRow, other_fields
+from rollout.data.files import normalised, read_all, repeats, repeats_in_words
+from rollout.data.source import row_in_words
 from rollout.json_lines import write_lines
 from rollout.records import Problem
 
@@ -86,32 +87,34 @@ class Checked:
     types: dict[str, int]
     with_subquestions: int
     repeats: int
-    bad: list[str]
+    bad: list[BadRow]
 
 
 def check(root: Path) -> list[Checked]:
     """Check every ``<data set>/<split>.jsonl`` under ``root``, read whole and validated."""
     checked = []
     for path in sorted(root.glob("*/*.jsonl")):
-        bad: list[str] = []
+        bad: list[BadRow] = []
         problems = read_all([path], bad)
         checked.append(_checked(path, f"{path.parent.name}/{path.stem}", problems, bad))
     return checked
 
 
 def check_file(path: Path, shown: int) -> tuple[Checked, list[str]]:
-    """Check one file; return what is in it, and lines about its first rows as they were read and the fields that are
-    none of a problem's."""
-    bad: list[str] = []
-    problems = read_all([path], bad)
+    """Check one file; return what is in it, and lines about its first rows as they were read, repeated questions, and
+    the fields that are none of a problem's."""
+    bad: list[BadRow] = []
+    places: dict[str, str] = {}
+    problems = read_all([path], bad, places)
     lines = [row_in_words(problem) for problem in problems[:shown]]
+    lines += repeats_in_words(repeats(problems, places), "(a run uses each of these rows)")
     if others := other_fields(problems):
         shown_as = [f"{name}{did_you_mean([meant] if meant else [])}" for name, meant in others.items()]
         lines.append(f"  other fields, kept as they are: {', '.join(shown_as)}")
     return _checked(path, path.name, problems, bad), lines
 
 
-def _checked(path: Path, name: str, problems: Sequence[Problem], bad: list[str]) -> Checked:
+def _checked(path: Path, name: str, problems: Sequence[Problem], bad: list[BadRow]) -> Checked:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     rows = len(problems) + len(bad)
     if name in KNOWN:

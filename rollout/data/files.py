@@ -8,7 +8,7 @@ import json
 import random
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -20,6 +20,7 @@ from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import letters, options, parse_number, untexted
 from rollout.answers.statements import asks
+from rollout.data.bad_rows import LINES_NAMED, BadRow, refuse_bad
 from rollout.data.worked import gold_replies
 from rollout.episode.parse_decomposition import references
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
@@ -27,8 +28,6 @@ from rollout.records import NUMERIC_TYPES, Problem, RecordError
 Row = TypeVar("Row")
 
 
-# Of a file that is wrong from its first row to its last, so many rows are named.
-BAD_ROWS_NAMED = 50
 # What to write in place of a gold answer that its own rule refuses.
 REMEDIES = {
     **dict.fromkeys(NUMERIC_TYPES, "write the number alone, as 12, -2.5 or 3/4, or name its answer_type"),
@@ -49,15 +48,19 @@ class Files:
 
     Without ``held_out`` files a fixed ``held_out_share`` of the rows is held out, by a hash of the question. Bad rows
     of all files end the reading with one RecordError that names each, or are left out and counted (``on_bad_row``).
-    Training rows whose question is held out are left out and counted, or refused (``on_overlap``). Sub-questions
+    Training rows whose question is held out are left out and counted, or refused (``on_overlap``). Rows that repeat a
+    question of their own split stay, and are counted and named (``repeated``). Sub-questions
     that ask nothing are left out and counted where ``questions_only`` is set; before that, rows of other numbers of
     ``subquestions`` than wanted, and with ``numeric_subanswers`` those with other sub-answers.
     """
 
     def __init__(self, data: Data) -> None:
         train, held_out = fetched(data, "train"), fetched(data, "held_out")
-        bad: list[str] = []
-        rows, self._held_out = read_all(train, bad), read_all(held_out, bad)
+        bad: list[BadRow] = []
+        places: dict[str, str] = {}
+        rows = read_all(train, bad, places)
+        held_out_places: dict[str, str] = {} if held_out else places  # ids are of one split
+        self._held_out = read_all(held_out, bad, held_out_places)
         refuse_bad(bad, data.on_bad_row == "skip")
         if not held_out:
             shares = [(_share(problem.question), problem) for problem in rows]
@@ -71,13 +74,19 @@ class Files:
                 f"{len(overlap)} training questions are held out too ({pairs}{', …' if len(overlap) > 10 else ''}); "
                 "data.on_overlap=drop leaves them out of training"
             )
-        repeats = len(self._held_out) - len(unseen)
         rows = [row for row in rows if normalised(row.question) not in unseen]
         wanted = [row for row in rows if _is_wanted(row, data)]
         held_out_wanted = [row for row in self._held_out if _is_wanted(row, data)]
         others = len(rows) - len(wanted) + len(self._held_out) - len(held_out_wanted)
         self.rows: Sequence[Problem] = wanted[: data.limit]
         self._held_out = held_out_wanted
+        train_repeats, held_out_repeats = repeats(self.rows, places), repeats(self._held_out, held_out_places)
+        self.repeated = [
+            *repeats_in_words(train_repeats, "among the training rows, each of which is trained on"),
+            *repeats_in_words(
+                held_out_repeats, "among the held-out rows, each of which is evaluated and none trained on"
+            ),
+        ]
         for files, found, name in ((train, self.rows, "training"), (held_out, self._held_out, "held-out")):
             if files and not found:
                 raise RecordError(f"{', '.join(map(str, files))}: no {name} problem is left")
@@ -86,7 +95,8 @@ class Files:
             "held_out": len(self._held_out),
             "bad_rows_skipped": len(bad),
             "overlap_dropped": len(overlap),
-            "held_out_repeats": repeats,
+            "train_repeats": len(train_repeats),
+            "held_out_repeats": len(held_out_repeats),
         }
         if data.subquestions or data.numeric_subanswers:
             self.report["other_rows_dropped"] = others
@@ -165,8 +175,8 @@ def refer(subquestions: Sequence[str]) -> bool:
 
 def _asking(problem: Problem) -> Problem:
     """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
-    question mark. None is left of a row that has nothing else. Where each sub-question had its answer, those of the
-    others are kept as ``replies``."""
+    question mark. A row that has nothing else is left with an empty list: nothing is to be asked. Where each
+    sub-question had its answer, those of the others are kept as ``replies``."""
     subquestions = problem.subquestions or []
     if refer(subquestions):
         return problem
@@ -175,7 +185,7 @@ def _asking(problem: Problem) -> Problem:
         return problem
     replies = gold_replies(problem, len(subquestions))
     meta = problem.meta if replies is None else problem.meta | {"replies": [replies[index] for index in kept]}
-    return replace(problem, subquestions=[subquestions[index] for index in kept] or None, meta=meta)
+    return replace(problem, subquestions=[subquestions[index] for index in kept], meta=meta)
 
 
 def _is_wanted(problem: Problem, data: Data) -> bool:
@@ -201,12 +211,32 @@ def _share(question: str) -> float:
     return int.from_bytes(hashlib.sha256(normalised(question).encode()).digest()[:4], "big") / 2**32
 
 
-def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
-    """Return the problems of several files; what is wrong with a row is added to ``bad``: file, line and field."""
-    lines: dict[str, str] = {}
+def repeats(problems: Sequence[Problem], places: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return the places of those problems whose question an earlier one has, each with the first place of it."""
+    first: dict[str, str] = {}
+    found = [(places[one.id], first.setdefault(normalised(one.question), places[one.id])) for one in problems]
+    return [(place, earlier) for place, earlier in found if place != earlier]
+
+
+def repeats_in_words(found: Sequence[tuple[str, str]], where: str) -> list[str]:
+    """Return a line that names the first of the repeated questions; none where there are none."""
+    said = []
+    for place, earlier in found[:LINES_NAMED]:
+        file = place.rpartition("line ")[0]
+        said.append(f"{place} repeats {earlier.removeprefix(file)}")
+    more = [f"and {len(found) - LINES_NAMED:,} more"] if len(found) > LINES_NAMED else []
+    return [f"  repeated questions {where}: {'; '.join([*said, *more])}"] if found else []
+
+
+def read_all(paths: Sequence[Path], bad: list[BadRow], places: dict[str, str] | None = None) -> list[Problem]:
+    """Return the problems of several files; what is wrong with a row is added to ``bad``: file, line and field. A row
+    without an id gets one. ``places`` is filled with file and line of each problem, by its id."""
+    lines = {} if places is None else places
 
     def read(row: object, place: str) -> Problem:
-        problem = Problem.from_json(row)
+        problem = Problem.from_json(_with_id(row, lines))
+        if not problem.subquestions:  # nobody wrote any, whether a row has the field or not
+            problem = replace(problem, subquestions=None)
         _check_answer(problem)
         if problem.id in lines:
             raise RecordError(f"field 'id' is {problem.id!r}, which {lines[problem.id]} has")
@@ -214,6 +244,16 @@ def read_all(paths: Sequence[Path], bad: list[str]) -> list[Problem]:
         return problem
 
     return [problem for path in paths for problem in read_rows(path, read, bad)]
+
+
+def _with_id(row: object, taken: Container[str]) -> object:
+    """Return the row, with an id made from its question where it has none: the id stays where other rows are added to
+    the file or moved in it. A question that comes again has a number behind it."""
+    if not isinstance(row, dict) or row.get("id") is not None:
+        return row
+    digest = hashlib.sha256(normalised(str(row.get("question"))).encode()).hexdigest()[:12]
+    again = (f"q-{digest}-{number}" for number in itertools.count(2))
+    return {**row, "id": next(name for name in itertools.chain([f"q-{digest}"], again) if name not in taken)}
 
 
 def _check_answer(problem: Problem) -> None:
@@ -236,21 +276,21 @@ def is_exact(number: str) -> bool:
     return not _ABOUT.search(number) and not _WORD.search(_SIGN_OR_CURRENCY.sub("", before))
 
 
-def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[str]) -> list[Row]:
+def read_rows(path: Path, read: Callable[[object, str], Row], bad: list[BadRow]) -> list[Row]:
     """Return what ``read`` makes of each row of a JSON-lines file, given the row and its place; what it raises is added
     to ``bad``, as is a file without rows."""
     found: list[Row] = []
     number = 0
     for number, line in json_lines.numbered(path):
-        place = f"{path}, line {number}"
+        row: object = None
         try:
             row = json_lines.decode(line)
             _refuse_half_characters(row)
-            found.append(read(_with_exact_answer(row, line), place))
+            found.append(read(_with_exact_answer(row, line), f"{path}, line {number}"))
         except ValueError as error:
-            bad.append(f"{place}: {error}")
+            bad.append(BadRow(path, number, str(error), tuple(row) if isinstance(row, dict) else ()))
     if not number:
-        bad.append(f"{path} holds no rows")
+        bad.append(BadRow(path, 0, "holds no rows"))
     return found
 
 
@@ -271,12 +311,3 @@ def _refuse_half_characters(row: object) -> None:
         except UnicodeEncodeError as error:
             half = f"\\u{ord(error.object[error.start]):04x}"
             raise RecordError(f"field {name!a} holds {half}, which is half a character") from None
-
-
-def refuse_bad(bad: Sequence[str], skip: bool) -> None:
-    """Raise a RecordError that names bad rows, unless they are to be skipped."""
-    if not bad or skip:
-        return
-    more = [f"and {len(bad) - BAD_ROWS_NAMED} more"] if len(bad) > BAD_ROWS_NAMED else []
-    head = f"{len(bad)} bad rows (data.on_bad_row=skip leaves them out and counts them):"
-    raise RecordError("\n  ".join([head, *bad[:BAD_ROWS_NAMED], *more]))

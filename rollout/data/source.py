@@ -6,24 +6,20 @@ Invariant: no training question is held out. Of files that is checked by normali
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
-from difflib import get_close_matches
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.data import Data
-from conf.schema.keys import did_you_mean
 from conf.schema.own_parts import find_part, is_own
+from rollout.data.bad_rows import misspelt, other_fields
 from rollout.data.chained import Chained
 from rollout.data.files import Files
 from rollout.records import Problem
 
 # Of a question, where a row is shown in a line.
 SHOWN_CHARS = 100
-# From this likeness on a field may be a misspelt one; answer_aliases, which MuSiQue has, is less like answer_type.
-ALIKE = 0.75
 
 
 class Source(Protocol):
@@ -70,26 +66,15 @@ def check_held_out(config: Config, source: Source) -> None:
 
 def what_was_read(source: Source, rows: int = 2) -> list[str]:
     """Return lines about a data set that was read: the counts of its report, and its first training problems as they
-    were read, or held-out ones where there are no others, and fields that may be misspelt; nothing about one that was
-    made."""
+    were read, or held-out ones where there are no others, repeated questions, and fields that may be misspelt; nothing
+    about one that was made."""
     if not source.report:
         return []
     counts = ", ".join(f"{name} {count:,}" for name, count in source.report.items())
     lines = [f"problems: {counts}", *map(row_in_words, source.rows[:rows] or source.held_out(rows))]
+    lines += source.repeated if isinstance(source, Files) else []
     unread = misspelt(other_fields(source.rows))
     return [*lines, f"  not read: {', '.join(unread)}"] if unread else lines
-
-
-def other_fields(problems: Iterable[Problem]) -> dict[str, str]:
-    """Return the fields that a problem has not, each with the name of the one that may be meant, empty if none may."""
-    others, known = dict.fromkeys(name for problem in problems for name in problem.meta), fields(Problem)
-    names = [field.name for field in known]
-    return {name: next(iter(get_close_matches(name, names, n=1, cutoff=ALIKE)), "") for name in others}
-
-
-def misspelt(others: dict[str, str]) -> list[str]:
-    """Return in words those of the other fields with which another one may be meant."""
-    return [f"{name}{did_you_mean([meant])}" for name, meant in others.items() if meant]
 
 
 def row_in_words(problem: Problem) -> str:

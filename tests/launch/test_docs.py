@@ -25,6 +25,18 @@ FINE_TUNING = re.findall(
 )
 
 
+# Of the pages on data sets and on solvers: commands that compose a configuration.
+OWN = [
+    command
+    for name in ("data", "solvers")
+    for command in re.findall(
+        r"^python -m launch\.(?:train|evaluate|sft) (?:.*\\\n)*.*",
+        (ROOT / "docs" / f"{name}.md").read_text(),
+        re.MULTILINE,
+    )
+]
+
+
 def test_the_configuration_reference_is_current():
     assert PAGE.read_text(encoding="utf-8") == page(), "run: python -m launch.configuration"
 
@@ -93,6 +105,29 @@ def test_the_commands_of_the_page_on_fine_tuning_are_taken(command, tmp_path):
     assert words or command.startswith("python -m launch.sft ")
     alone = ["stages=[sft]"] if "launch.sft" in command else []
     compose([*alone, *words, "model.path=package:tiny_decomposer"])
+
+
+@pytest.mark.parametrize("command", OWN)
+def test_the_commands_of_the_pages_on_data_and_solvers_are_taken(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # What the pages speak of: a data set, a file, Gemma where it is fetched to, a folder with the YAML that is shown.
+    for name in ("gsm8k", "gsm8k_socratic"):
+        (tmp_path / name).mkdir()
+    for name in ("gsm8k_socratic/train.jsonl", "gsm8k/test.jsonl", "mine.jsonl"):
+        (tmp_path / name).write_text("{}\n")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "gemma-3-270m").symlink_to(ROOT / "rollout" / "assets" / "tiny_solver")
+    shown = re.search(r"```yaml\n# (my_conf/\S+)\n(.*?)```", (ROOT / "docs" / "solvers.md").read_text(), re.DOTALL)
+    assert shown is not None
+    own = tmp_path / shown[1]
+    own.parent.mkdir(parents=True)
+    own.write_text(shown[2])
+    command = command.replace("\\\n", " ").replace("RUN_DIR/checkpoints/ppo", "package:tiny_decomposer")
+    for name, path in (("DECOMPOSER_FOLDER", "package:tiny_decomposer"), ("SOLVER_FOLDER", "package:tiny_solver")):
+        command = command.replace(name, path)
+    command = command.replace("FOLDER", str(tmp_path)).replace("FILE", str(tmp_path / "mine.jsonl"))
+    _, _, module, *words = shlex.split(command, comments=True)
+    compose([*(["stages=[evaluate]"] if module == "launch.evaluate" else []), *words])
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -59,6 +59,16 @@ def run_folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_an_evaluation_of_the_solver_alone_is_called_direct_once(tmp_path, capsys):
+    file = tmp_path / "episodes.jsonl"
+    alone = record("p-1", strategy="direct", split="direct", decomposition=None, turns=[])
+    file.write_text(f"{json.dumps(alone)}\n{json.dumps(alone | {'split': 'train'})}\n")
+    assert main([str(file)]) == 0
+    first, second = (line for line in capsys.readouterr().out.splitlines() if line.startswith("line "))
+    assert first.startswith("line 1 · p-1 · direct · step 4")
+    assert second.startswith("line 2 · p-1 · direct · train · step 4")
+
+
 def test_an_episode_is_shown_whole(run_folder, capsys):
     assert main([str(run_folder), "--limit", "1"]) == 0
     out = capsys.readouterr().out

@@ -15,7 +15,7 @@ from rewards.reward import MEASURES
 from rollout.records import change
 from trainer.reports.pictures import FinishedRun, Row, pictures, read_run
 from trainer.reports.sweep_table import judged
-from trainer.tracking.labels import label
+from trainer.tracking.labels import label, missing_rows
 from trainer.tracking.metrics_catalogue import CATALOGUE, GPU_CATALOGUE, VERIFIER_CATALOGUE, mixture_catalogue
 
 # Kinds of evaluation whose episodes are shown side by side, in the order in which they came to be.
@@ -40,6 +40,7 @@ def write_report(folders: Sequence[Path], path: Path | None = None) -> Path:
     )
     page = environment.get_template("run_page.html.j2").render(
         label=label,
+        missing_rows=missing_rows,
         measures=MEASURES,
         title=f"Run {runs[0].name}" if alone else f"{len(runs)} runs compared",
         kinds=list(dict.fromkeys(kind for run in runs for kind in run.accuracy)),

@@ -15,6 +15,7 @@ from statistics import fmean
 from typing import Any
 
 from conf.schema.config import Config
+from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored, mean_measures
 from rollout.data.chained import Graph
 from rollout.jobs import Job
@@ -25,6 +26,24 @@ from trainer.tracking.metrics_catalogue import by_solver
 from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.solver_outage import SolverGone
+
+
+def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str], dict[str, str]]:
+    """Return the kinds of evaluation that come before stage 2, and of those that are asked for and cannot be, why."""
+    name, stages, evaluation = config.strategy.name, config.stages, config.evaluation
+    if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
+        return list(dict.fromkeys(["direct", name])), {}
+    missing = {}
+    if lacking := sum(problem.subquestions is None for problem in problems):
+        has = "has" if lacking == 1 else "have"
+        missing["gold"] = f"{lacking:,} of {len(problems):,} held-out problems {has} no sub-questions"
+    if config.data.source != "chained":
+        missing["filler"] = "only data=chained has filler sub-questions"
+    asked = [kind for kind in ("gold", "filler") if getattr(evaluation, kind)]
+    # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
+    decomposer = "sft" if "sft" in stages else "base" if "ppo" in stages else "policy"
+    given = [kind for kind in asked if kind not in missing]
+    return ["direct", *given, decomposer], {kind: missing[kind] for kind in asked if kind in missing}
 
 
 def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:

@@ -13,7 +13,6 @@ is trained on; so a run that goes on from a checkpoint takes the very steps that
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
@@ -36,7 +35,7 @@ from rollout.records import Decomposition, Problem
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
-from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing
+from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing, in_words
 from trainer.stages.line_examples import concepts_of, judged, line_examples
 from trainer.stages.role_examples import Example, prompts_of_role, role_examples
 from trainer.tracking.live_view import View
@@ -87,6 +86,8 @@ class FineTuning:
         recipe = self.config.sft
         view.stage("stage 1, examples", None)
         rows, held_out = await self.examples(pipeline, lambda done, count: view.advance(done, count, {}))
+        if sources := self.report.get("sources"):
+            view.say(in_words(len(rows), sources))
         if recipe.held_out.problems and not held_out:
             view.say("no held-out problem has sub-questions: no loss is measured on them, no decomposition compared")
         view.stage("stage 1, supervised fine-tuning", None)
@@ -120,8 +121,7 @@ class FineTuning:
         files = self.folder / EXAMPLES, self.folder / HELD_OUT
         if not files[0].is_file():
             self.folder.mkdir(exist_ok=True)
-            chosen = list(itertools.islice(self.source.train(self.config.seed), self.config.sft.problems))
-            mixture, counts = await self._sources.gather(chosen, self._unseen, pipeline, self.folder, progress)
+            mixture, counts = await self._sources.gather(self._unseen, pipeline, self.folder, progress)
             enough(len(mixture), {name: entry["examples"] for name, entry in counts.items()}, self.config.learner.ranks)
             held_out = [
                 ("held_out", Lesson(problem, list(problem.subquestions or [])))

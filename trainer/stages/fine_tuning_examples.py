@@ -14,8 +14,9 @@ from conf.schema.config import Config
 from conf.schema.learning import SftSource
 from conf.schema.strategy import ITERATIVE
 from rewards.reward import Scored
-from rollout.data.files import normalised, read_rows, refuse_bad
-from rollout.data.source import Source, misspelt, other_fields
+from rollout.data.bad_rows import BadRow, misspelt, other_fields, refuse_bad
+from rollout.data.files import normalised, read_rows
+from rollout.data.source import Source
 from rollout.data.worked import worked
 from rollout.jobs import Job, sampling_seed
 from rollout.json_lines import write_lines
@@ -142,7 +143,7 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
             raise RecordError(f"field 'attempt' must be a string or null, found {attempt!r}")
         return Lesson(problem_of(row, place), [_line(text) for text in texts], attempt)
 
-    bad: list[str] = []
+    bad: list[BadRow] = []
     lessons = read_rows(path, read, bad)
     refuse_bad(bad, skip_bad)
     usable = [lesson for lesson in lessons if lesson.subquestions]
@@ -163,24 +164,37 @@ class ExampleSources:
             for name, one in config.sft.sources.items()
             if name in self._shares and one.path is not None
         }
-        if source.rows and not all(problem.subquestions for problem in source.rows):
+        if source.rows:
             self._check_subquestions(source)
+        self._passed_over = sum(not self._teaches(problem) for problem in source.rows)
         if config.sft.role != "decomposer":
             self._check_answers(source)
 
     def _check_subquestions(self, source: Source) -> None:
-        """Raise RecordError if none of the problems that a source of kind data draws has sub-questions."""
-        for name, share in self._shares.items():
-            if self._config.sft.sources[name].kind == "data":
-                drawn = itertools.islice(source.train(self._config.seed), share)
-                if not any(problem.subquestions for problem in drawn):
-                    raise RecordError(_no_subquestions(name, share, source))
+        """Raise RecordError if no row has sub-questions and a source of kind data is to draw some that do."""
+        for name in self._shares:
+            if self._config.sft.sources[name].kind == "data" and not any(row.subquestions for row in source.rows):
+                raise RecordError(_no_subquestions(name, source))
+
+    def _teaches(self, problem: Problem) -> bool:
+        """Return whether a source of kind data can learn from a row: from its sub-questions, in other roles than the
+        decomposer's from their answers."""
+        asked = problem.subquestions
+        return bool(asked and (self._config.sft.role == "decomposer" or worked(problem, asked)))
+
+    def _drawn(self, kind: str, share: int) -> list[Problem]:
+        """Return the training problems that a source draws. One of kind data goes past the rows of a file that it could
+        not learn from; what a generator makes is taken as it comes."""
+        problems = self._source.train(self._config.seed)
+        if kind == "data" and self._passed_over < len(self._source.rows):
+            problems = filter(self._teaches, problems)
+        return list(itertools.islice(problems, share))
 
     def _check_answers(self, source: Source) -> None:
         """Raise RecordError if none of the problems that are drawn has answers to its sub-questions."""
         role, count = self._config.sft.role, self._config.sft.problems
-        drawn = list(itertools.islice(source.train(self._config.seed), count))
-        if not any(problem.subquestions and worked(problem, problem.subquestions) for problem in drawn):
+        drawn = self._drawn("data", count)
+        if not any(map(self._teaches, drawn)):
             raise RecordError(
                 f"none of the {count:,} training rows that are drawn has answers to its sub-questions, which sft.role "
                 f"'{role}' learns from; allowed: rows with 'subanswers', or with a step of 'solution' for each "
@@ -193,21 +207,21 @@ class ExampleSources:
             )
 
     async def gather(
-        self, problems: Sequence[Problem], unseen: Unseen, pipeline: Pipeline, folder: Path, progress: Progress
+        self, unseen: Unseen, pipeline: Pipeline, folder: Path, progress: Progress
     ) -> tuple[list[tuple[str, Lesson]], dict[str, dict[str, int]]]:
         """Return the mixture, each example with its source's name, and every source's counts.
 
-        ``problems`` are as many training problems as there shall be examples. What is about a question that is
-        ``unseen`` is left out and counted. What was sampled or screened is written to ``folder``, a teacher's file a
-        source. Raises RecordError for a source of which nothing is left.
+        What is about a question that is ``unseen`` is left out and counted. What was sampled or screened is written to
+        ``folder``, a teacher's file a source. Raises RecordError for a source of which nothing is left.
         """
         mixture: list[tuple[str, Lesson]] = []
         report: dict[str, dict[str, int]] = {}
         for name, share in self._shares.items():
             settings = self._config.sft.sources[name]
-            lessons, counts = self._candidates(name, problems[:share])
+            problems = [] if settings.kind == "file" else self._drawn(settings.kind, share)
+            lessons, counts = self._candidates(name, problems)
             if self._is_run(settings):
-                lessons, found = await self._judged(name, lessons, problems[:share], pipeline, progress)
+                lessons, found = await self._judged(name, lessons, problems, pipeline, progress)
                 counts |= found
                 write_lines(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
             usable = [lesson for lesson in lessons if not unseen(lesson.problem.question)]
@@ -231,17 +245,20 @@ class ExampleSources:
         if kind == "distilled":
             return [], {}
         recipe, rng = self._config.sft, random.Random(f"teacher {self._config.seed}")
+        drawn = {"problems": len(problems)}
+        if self._source.rows:
+            drawn["rows"] = len({problem.id for problem in problems})
         if recipe.role != "decomposer":  # their answers go with the sub-questions as the data set has them
             answered = [
                 Lesson(problem, list(problem.subquestions))
                 for problem in problems
-                if problem.subquestions and worked(problem, problem.subquestions)
+                if problem.subquestions and self._teaches(problem)
             ]
-            return answered, {"problems": len(problems), "without_answers": len(problems) - len(answered)}
+            return answered, drawn | {"without_answers": self._passed_over + len(problems) - len(answered)}
         noise = rng, recipe.drop, recipe.swap, recipe.redundant
         every = [Lesson(problem, self._source.imperfect_decomposition(problem, *noise)) for problem in problems]
         lessons = [lesson for lesson in every if lesson.subquestions]
-        return lessons, {"problems": len(every), "without_subquestions": len(every) - len(lessons)}
+        return lessons, drawn | {"without_subquestions": self._passed_over + len(every) - len(lessons)}
 
     def _screened(self, source: SftSource) -> bool:
         """Return whether only decompositions are learned that led the solver to the right answer: unless it is said
@@ -278,21 +295,38 @@ class ExampleSources:
         return kept(scored, most, screen=screened)
 
 
+def in_words(examples: int, report: dict[str, dict[str, int]]) -> str:
+    """Return the line on what stage 1 learns from: its examples, where they come from, and the rows that are passed
+    over. ``report`` has each source's counts."""
+    found = sum(counts["examples"] for counts in report.values())
+    parts = [
+        f"{name} {counts['examples']:,}"
+        + (f" from {_rows(counts['rows'])}" if "problems" in counts and "rows" in counts else "")
+        for name, counts in report.items()
+    ]
+    given = f"{found:,} decompositions: " if found != examples else ""
+    line = f"stage 1 has {examples:,} examples ({given}{', '.join(parts)})"
+    for key, lack in (("without_subquestions", "sub-questions"), ("without_answers", "answers to sub-questions")):
+        if passed := max(counts.get(key, 0) for counts in report.values()):
+            line += f"; {_rows(passed)} without {lack} {'was' if passed == 1 else 'were'} passed over"
+    return line
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'s' * (count != 1)}"
+
+
 def _nothing(name: str, settings: SftSource, counts: dict[str, int]) -> str:
     """Return why a source has no example."""
     found = ", ".join(f"{key} {value}" for key, value in counts.items() if value)
     return f"sft.sources.{name} ({settings.kind}) has no example that can be learned from ({found})"
 
 
-def _no_subquestions(name: str, share: int, source: Source) -> str:
+def _no_subquestions(name: str, source: Source) -> str:
     """Return that the rows of a data set do not suit a source of kind data, and what helps."""
-    rows, left_out = len(source.rows), source.report.get("no_questions_dropped", 0)
-    having = sum(bool(problem.subquestions) for problem in source.rows)
-    if having:
-        found = f"{having:,} of {rows:,} training rows have sub-questions, and none of the {share:,} that are drawn"
-    else:
-        found = f"none of {rows:,} training rows has sub-questions"
-    if left_out and not having:
+    left_out = source.report.get("no_questions_dropped", 0)
+    found = f"none of {len(source.rows):,} training rows has sub-questions"
+    if left_out:
         found += f" that end in a question mark (data.questions_only left out {left_out:,} that do not)"
     if meant := misspelt({name: field for name, field in other_fields(source.rows).items() if field == "subquestions"}):
         found += f", but {', '.join(meant)}"

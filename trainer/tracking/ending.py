@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.schema.config import Config
+from trainer.tracking.labels import missing_rows
 from trainer.tracking.live_view import fine_tuning_table, result_table
 
 # So many steps after the first tell how long one takes.
@@ -28,6 +29,8 @@ def ending(
         yield table
     if code == 0 and summary["accuracy"]:
         yield result_table(summary["accuracy"], summary["n_eval"])
+        if missing := missing_rows(summary.get("not_evaluated", {})):
+            yield missing
     if account is not None:
         yield account
     if code == 0 and summary["accuracy"]:

@@ -67,6 +67,11 @@ LIVE = {
 LIKENESS = ("matched", "coverage", "precision", "order")
 
 
+def missing_rows(reasons: dict[str, str]) -> str:
+    """Return in a line which kinds of evaluation a table lacks, and why; nothing where it lacks none."""
+    return "; ".join(f"no {kind} row: {reason}" for kind, reason in reasons.items())
+
+
 def label(name: str) -> str:
     """Return the words for a kind of evaluation or a metric; the name itself where there are none."""
     own = name.removeprefix("reward/").removesuffix("/mean").replace("_", " ") if name.startswith("reward/") else name

@@ -135,10 +135,12 @@ class View:
 
 
 def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
-    """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions, and by the solvers of a
-    mixture."""
+    """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions, how many decompositions
+    are right where a program can read them, and accuracy by the solvers of a mixture."""
     table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")
-    for column in ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken", "read as right"):
+    readable = any(entry.get("plans") for entry in accuracy.values())
+    columns = ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken")
+    for column in (*columns, *(["read as right"] if readable else [])):
         table.add_column(column, justify="right" if table.columns else "left")
     solvers = sorted({name for entry in accuracy.values() for name in entry.get("by_solver", {})})
     for name in solvers:
@@ -151,7 +153,7 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
                 f"{entry['mean']:.3f}",
                 f"{entry['low']:.3f} – {entry['high']:.3f}",
                 *(str(entry.get(change, "")) for change in ("rescued", "broken")),
-                f"{entry['plans']['right']:.2f}" if entry.get("plans") else "",
+                *([f"{entry['plans']['right']:.2f}" if entry.get("plans") else ""] if readable else []),
                 *(_of_solver(entry.get("by_solver", {}).get(one)) for one in solvers),
             )
     return table

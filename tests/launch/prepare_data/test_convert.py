@@ -11,6 +11,7 @@ import pytest
 from launch.prepare_data.__main__ import main
 from launch.prepare_data.check import KNOWN, check, convert, overlaps
 from launch.prepare_data.convert import FIELDS
+from rollout.data.bad_rows import BadRow
 from rollout.data.files import read_all
 from tests.rollout.data.test_source import DATA
 
@@ -63,12 +64,30 @@ def test_one_file_is_checked_and_its_first_rows_are_shown_as_they_were_read(tmp_
         "  other fields, kept as they are: sub_questions (did you mean subquestions?), level",
     ]  # fmt: skip
     with file.open("a") as stream:
+        stream.write('{"id": "y", "question": "what is 3 + 1", "answer": 4}\n')
+    assert main([str(file)]) == 0
+    said = capsys.readouterr().out
+    assert "; 1 repeated question\n" in said
+    assert f"\n  repeated questions (a run uses each of these rows): {file}, line 6 repeats line 4\n" in said
+    with file.open("a") as stream:
         stream.write('{"id": "x", "question": "Is it?", "answer": true}\n')
     assert main([str(file)]) == 1
     said = capsys.readouterr()
-    assert "6 rows; 1 bad" in said.out
+    assert "7 rows; 1 bad" in said.out
     found = "field 'answer' must be a text or a number, found true"
-    assert said.err == f'{file}, line 6: {found}; write "yes", and "answer_type": "boolean"\n'
+    assert said.err == f'{file}, line 7: {found}; write "yes", and "answer_type": "boolean"\n'
+
+
+def test_a_file_of_which_no_row_can_be_read_says_once_what_is_wrong(tmp_path, capsys):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("".join(json.dumps({"Question": f"What is {n}?", "answer": n}) + "\n" for n in range(60)))
+    assert main([str(file)]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{file}: 60 rows; 60 bad\n"
+    assert said.err.splitlines() == [
+        f"{file}, 60 rows (lines 1, 2, 3, 4, 5, …): field 'question' is missing",
+        "not read: Question (did you mean question?)",
+    ]
 
 
 def test_a_file_takes_no_releases_and_what_is_not_there_is_said_so(tmp_path, capsys):
@@ -88,7 +107,7 @@ def converted(tmp_path, name, file, rows, lines=True):
     (release / file).write_text(text, encoding="utf-8")
     ((path, kept, left_out),) = convert(name, str(release), tmp_path / "data")
     found = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    bad: list[str] = []
+    bad: list[BadRow] = []
     assert len(read_all([path], bad)) == kept == len(rows) - left_out
     assert bad == []
     assert all(list(row)[: len(FIELDS)] == list(FIELDS) for row in found)

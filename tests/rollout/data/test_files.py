@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rollout.data.bad_rows import BadRow
 from rollout.data.files import read_all
 from tests.rollout.data.test_source import row, write
 
@@ -19,7 +20,7 @@ from tests.rollout.data.test_source import row, write
 )  # fmt: skip
 def test_an_answer_that_is_a_json_number_is_read_as_a_person_writes_it(tmp_path, written, read):
     text = f'{{"id": 7, "question": "How many?", "answer": {written}}}\n'
-    bad: list[str] = []
+    bad: list[BadRow] = []
     (problem,) = read_all([write(tmp_path / "rows.jsonl", [text.strip()])], bad)
     assert (problem.answer, problem.id, bad) == (read, "7", [])
 
@@ -44,15 +45,15 @@ def test_an_answer_that_is_a_json_number_is_read_as_a_person_writes_it(tmp_path,
     ],
 )
 def test_an_answer_that_is_neither_text_nor_number_is_refused_with_what_to_write(tmp_path, written, said):
-    bad: list[str] = []
+    bad: list[BadRow] = []
     file = write(tmp_path / "rows.jsonl", [f'{{"id": "1", "question": "How many?", "answer": {written}}}'])
     assert read_all([file], bad) == []
-    assert bad == [f"{file}, line 1: {said}"]
+    assert [str(one) for one in bad] == [f"{file}, line 1: {said}"]
 
 
 @pytest.mark.parametrize(("written", "read"), [(True, "yes"), (False, "no"), ("yes", "yes")])
 def test_true_and_false_are_answers_of_yes_and_no(tmp_path, written, read):
-    bad: list[str] = []
+    bad: list[BadRow] = []
     (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, answer=written, answer_type="boolean")])], bad)
     assert (problem.answer, bad) == (read, [])
 
@@ -74,9 +75,9 @@ def test_true_and_false_are_answers_of_yes_and_no(tmp_path, written, read):
     ],
 )
 def test_a_gold_answer_that_nobody_could_give_is_refused_with_what_to_write(tmp_path, answer, kind, remedy):
-    bad: list[str] = []
+    bad: list[BadRow] = []
     read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer, answer_type=kind, choices=["3", "4"])])], bad)
-    (said,) = bad
+    (said,) = map(str, bad)
     assert f"field 'answer' is '{answer}', which can be no answer of type '{kind}'" in said
     assert f"; {remedy}" in said
 
@@ -87,6 +88,6 @@ def test_a_gold_answer_that_nobody_could_give_is_refused_with_what_to_write(tmp_
      "1,200", r"\text{12 cm}", "25 %"],
 )  # fmt: skip
 def test_a_gold_number_may_have_a_sign_a_currency_and_a_unit(tmp_path, answer):
-    bad: list[str] = []
+    bad: list[BadRow] = []
     read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer)])], bad)
     assert bad == []

@@ -18,6 +18,7 @@ from conf.schema.places import ROOT
 from launch.compose import compose
 from launch.submit.job_request import runtime_env
 from launch.train import main
+from rollout.data.bad_rows import BadRow
 from rollout.data.files import Files, normalised, read_all
 from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import RecordError
@@ -63,6 +64,35 @@ def test_one_error_names_file_line_and_field_of_every_bad_row(twenty):
         f"{twenty}, line 17: field 'answer' is 'as many as before', which can be no answer of type 'number'; write the "
         "number alone, as 12, -2.5 or 3/4, or name its answer_type",
     ]
+
+
+def test_rows_in_which_the_same_is_wrong_are_one_line_and_a_misspelt_field_is_named(tmp_path):
+    rows = [row(n, sub_questions=["a?"]) for n in range(60)]
+    for one in rows[2:]:
+        del one["answer"]
+    path = write(tmp_path / "mine.jsonl", [*rows, *[row(n, question=n) for n in range(100, 160)]])
+    with pytest.raises(RecordError) as error:
+        files([path], [])
+    head, same, *named, more, unread = str(error.value).splitlines()
+    assert head.startswith("118 bad rows")
+    assert same == f"  {path}, 58 rows (lines 3, 4, 5, 6, 7, …): field 'answer' is missing"
+    assert len(named) == 49
+    assert more == "  and 11 more"
+    assert unread == "  not read: sub_questions (did you mean subquestions?)"
+
+
+def test_a_row_without_an_id_gets_one_from_its_question_that_stays(tmp_path):
+    def ids(*questions: str) -> list[str]:
+        rows: list[object] = [{"question": question, "answer": 1} for question in questions]
+        return [problem.id for problem in read_all([write(tmp_path / "rows.jsonl", rows)], [])]
+
+    one, other, again = ids("Why?", "How?", " why ")
+    assert len({one, other, again}) == 3
+    assert again == f"{one}-2"
+    assert ids("When?", "How?", "Why?", "Why?", "Who?")[1:4] == [other, one, again]
+    bad: list[BadRow] = []
+    read_all([write(tmp_path / "rows.jsonl", [{"id": None, "answer": 1}])], bad)
+    assert bad[0].error == "field 'question' is missing"
 
 
 def test_choices_may_be_numbers(tmp_path):
@@ -168,18 +198,18 @@ def test_the_command_says_the_bad_rows_and_starts_nothing(twenty, tmp_path, caps
     ],
 )
 def test_what_is_wrong_with_a_row_is_said(line, reason, tmp_path):
-    bad: list[str] = []
+    bad: list[BadRow] = []
     read_all([write(tmp_path / "some.jsonl", [row(0), line])], bad)
     assert len(bad) == 1
-    assert bad[0].partition("some.jsonl, line 2: ")[2].startswith(reason)
+    assert str(bad[0]).partition("some.jsonl, line 2: ")[2].startswith(reason)
 
 
 def test_a_row_that_is_no_text_is_named(tmp_path):
     path = tmp_path / "latin.jsonl"
     path.write_bytes(json.dumps(row(0)).encode() + b'\n{"id": "caf\xe9"}\n')
-    bad: list[str] = []
+    bad: list[BadRow] = []
     assert len(read_all([path], bad)) == 1
-    assert bad == [f"{path}, line 2: no UTF-8: byte 12"]
+    assert [str(one) for one in bad] == [f"{path}, line 2: no UTF-8: byte 12"]
 
 
 def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_path):
@@ -189,12 +219,32 @@ def test_training_rows_that_are_held_out_are_dropped_and_counted_or_refused(tmp_
     source = files([train], [held_out])
     assert taken(source, 50) == {"p0", "p1", "p3", "p4", "p5"}
     assert source.report == {
-        "train": 5, "held_out": 3, "bad_rows_skipped": 0, "overlap_dropped": 1, "held_out_repeats": 1,
+        "train": 5, "held_out": 3, "bad_rows_skipped": 0, "overlap_dropped": 1, "train_repeats": 0,
+        "held_out_repeats": 1,
     }  # fmt: skip
     with pytest.raises(RecordError, match=r"1 training questions are held out too \(p2 = h2\)"):
         files([train], [held_out], on_overlap="refuse")
     with pytest.raises(RecordError, match="no training problem is left"):
         files([held_out], [held_out])
+
+
+def test_repeated_questions_are_named_by_their_lines_and_every_row_is_used(tmp_path):
+    rows: list[object] = [row(n) for n in range(4)]
+    train = write(tmp_path / "train.jsonl", [*rows, row(1, id="again"), *[row(3, id=f"more-{n}") for n in range(6)]])
+    held_out = write(tmp_path / "test.jsonl", [row(8), row(8, id="p1", question="what is 8 + 1")])
+    source = files([train], [held_out])
+    assert (source.report["train_repeats"], source.report["held_out_repeats"]) == (7, 1)
+    assert taken(source, 11) == {"p0", "p1", "p2", "p3", "again", *(f"more-{n}" for n in range(6))}
+    assert {problem.id for problem in source.held_out(9)} == {"p8", "p1"}
+    assert what_was_read(source)[3:] == [
+        "  repeated questions among the training rows, each of which is trained on: "
+        f"{train}, line 5 repeats line 2; {train}, line 6 repeats line 4; {train}, line 7 repeats line 4; "
+        f"{train}, line 8 repeats line 4; {train}, line 9 repeats line 4; and 2 more",
+        "  repeated questions among the held-out rows, each of which is evaluated and none trained on: "
+        f"{held_out}, line 2 repeats line 1",
+    ]
+    several = files([write(tmp_path / "one.jsonl", [row(99)]), train], [], held_out_share=0.5)
+    assert f"{train}, line 5 repeats line 2" in " ".join(several.repeated)
 
 
 def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
@@ -209,7 +259,7 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     source = files([train], [held_out], questions_only=True)
     assert [problem.subquestions for problem in source.rows] == [
         ["How many?", 'What is "five"?"', "多少？"],
-        None,
+        [],
         plans[2],
     ]
     assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
@@ -217,6 +267,11 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
     whole = files([train], [held_out])
     assert [problem.subquestions for problem in whole.rows] == plans
     assert "no_questions_dropped" not in whole.report
+
+
+def test_an_empty_list_of_sub_questions_is_none(tmp_path):
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, subquestions=[])])], [])
+    assert problem.subquestions is None
 
 
 def test_rows_are_chosen_by_the_number_and_the_answers_of_their_sub_questions(tmp_path):

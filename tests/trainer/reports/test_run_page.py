@@ -128,6 +128,29 @@ def test_a_page_tells_of_the_alarm_however_long_ago_it_was(tmp_path, monkeypatch
     assert said is None or said in shown
 
 
+def test_a_page_has_no_column_for_decompositions_that_no_program_can_read(tmp_path):
+    folder = run(tmp_path / "r")
+    shown = "".join(Page(write_report([folder]).read_text()).text)
+    assert "broken" in shown
+    assert "decompositions right" not in shown
+    summary = json.loads((folder / "summary.json").read_text())
+    summary["accuracy"]["ppo"]["plans"] = {"right": 0.75}
+    (folder / "summary.json").write_text(json.dumps(summary))
+    page = Page(write_report([folder]).read_text())
+    (head,) = (row for row in page.cells if "decompositions right" in row)
+    assert head[4] == "decompositions right"
+    assert ["PPO decomposer", "0.500 (0.250 – 0.750)", "3", "1", "0.75"] in [row[:5] for row in page.cells]
+
+
+def test_a_page_says_which_row_its_table_lacks(tmp_path):
+    folder = run(tmp_path / "r")
+    assert "no gold row" not in "".join(Page(write_report([folder]).read_text()).text)
+    summary = json.loads((folder / "summary.json").read_text())
+    reason = "1 of 9 held-out problems has no sub-questions"
+    (folder / "summary.json").write_text(json.dumps(summary | {"not_evaluated": {"gold": reason}}))
+    assert f"no gold row: {reason}" in "".join(Page(write_report([folder]).read_text()).text)
+
+
 def test_a_narrow_screen_is_told_that_tables_scroll(tmp_path):
     text = write_report([run(tmp_path / "r")]).read_text()
     assert text.count('<p class="wide">On a narrow screen this table scrolls sideways.</p>') == 2

@@ -6,15 +6,14 @@ import asyncio
 import json
 
 import pytest
-from rich.console import Console
 
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.data.chained import Chained
-from rollout.records import Attempt, Episode, PolicyCall
+from rollout.records import Attempt, Episode, PolicyCall, Problem
 from tests.trainer.fakes import Group
-from trainer.run import Run
-from trainer.stages.evaluation import Evaluator, eval_jobs, summarize
+from trainer.stages.evaluation import Evaluator, eval_jobs, kinds_before, summarize
+from trainer.tracking.labels import missing_rows
 from trainer.tracking.live_view import result_table
 
 PROBLEMS = Chained({2: 1.0}, {2: 1.0}).held_out(3)
@@ -30,14 +29,35 @@ PROBLEMS = Chained({2: 1.0}, {2: 1.0}).held_out(3)
         ("daslam", "sft,ppo,evaluate", ["direct", "gold", "filler", "sft"]),
     ],
 )
-def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds, tmp_path):
-    run = Run(compose([f"strategy={strategy}", f"stages=[{stages}]"]), tmp_path, Console(), [])
-    assert run._kinds_before() == kinds
+def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds):
+    config = compose([f"strategy={strategy}", f"stages=[{stages}]"])
+    assert kinds_before(config, PROBLEMS) == (kinds, {})
     for kind in kinds:
         jobs = eval_jobs(PROBLEMS, kind, strategy)
         assert {job.strategy for job in jobs} == {"direct" if kind == "direct" else strategy}
         assert all((job.given is not None) == (kind in ("gold", "filler")) for job in jobs)
         assert all(job.temperature == 0.0 for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("asked", "more", "kinds", "missing"),
+    [
+        ([["a?"], ["b?"]], [], ["direct", "gold", "sft"], "no filler row: only data=chained has filler sub-questions"),
+        ([["a?"], [], None], ["evaluation.filler=false"], ["direct", "sft"],
+         "no gold row: 1 of 3 held-out problems has no sub-questions"),
+        ([None, None], [], ["direct", "sft"],
+         "no gold row: 2 of 2 held-out problems have no sub-questions; "
+         "no filler row: only data=chained has filler sub-questions"),
+        ([None], ["evaluation.gold=false", "evaluation.filler=false"], ["direct", "sft"], ""),
+    ],
+)  # fmt: skip
+def test_a_kind_that_cannot_be_evaluated_is_left_out_with_its_reason(asked, more, kinds, missing, tmp_path):
+    (tmp_path / "mine.jsonl").write_text("{}\n")
+    config = compose(["data=jsonl", f"data.train={tmp_path}/mine.jsonl", *more])
+    problems = [Problem(str(n), f"{n}?", "1", subquestions=given) for n, given in enumerate(asked)]
+    found, reasons = kinds_before(config, problems)
+    assert found == kinds
+    assert missing_rows(reasons) == missing
 
 
 def test_tokens_and_closed_gates_are_counted():

@@ -127,6 +127,10 @@ def test_the_default_recipe_is_one_imperfect_decomposition_a_problem_in_batches_
     assert [decay for _, decay in steps] == pytest.approx([1 - step / 10 for step in range(10)])
 
 
+def test_the_number_of_examples_is_on_the_screen(whole):
+    assert "stage 1 has 40 examples (data 40)\n" in whole[-1]
+
+
 def test_held_out_losses_come_before_on_the_way_and_after(whole):
     folder, _, stage, _, tracked, _, screen = whole
     losses = {step: metrics["sft/held_out_loss"] for step, metrics in tracked if "sft/held_out_loss" in metrics}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import itertools
 import json
 import random
 from pathlib import Path
@@ -17,7 +16,7 @@ from rollout.data.source import make_source
 from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
 from tests.trainer.fakes import Actor, Rewarder, Worker
-from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, filled, kept, read_teacher, shares
+from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, filled, in_words, kept, read_teacher, shares
 from trainer.workers.pipeline import Pipeline
 
 
@@ -184,11 +183,8 @@ def gathered(overrides: list[str], folder: Path, unseen=lambda question: False):
     async def go():
         pipeline = Pipeline([Actor(worker)], ["solver"], [Actor(Rewarder())], folder, 5.0, 3)
         pipeline.start()
-        problems = list(itertools.islice(source.train(0), config.sft.problems))
         try:
-            return await ExampleSources(config, source).gather(
-                problems, unseen, pipeline, folder, lambda done, jobs: None
-            )
+            return await ExampleSources(config, source).gather(unseen, pipeline, folder, lambda done, jobs: None)
         finally:
             await pipeline.stop()
 
@@ -265,8 +261,6 @@ def test_a_source_of_which_nothing_is_left_is_an_error_that_says_why(files, tmp_
     [
         ({}, 3, [], "none of 3 training rows has sub-questions, which stage sft learns from (sft.sources.data)"),
         ({0: []}, 1, [], "none of 1 training rows has sub-questions"),
-        ({5: ["Why?"]}, 1000, ["sft.problems=4"],
-         "1 of 1,000 training rows have sub-questions, and none of the 4 that are drawn"),
         ({0: ["Define x."], 1: ["Define y.", "Add."]}, 2, ["data.questions_only=true"],
          "none of 2 training rows has sub-questions that end in a question mark (data.questions_only left out 3 "),
     ],
@@ -287,6 +281,39 @@ def test_a_data_set_without_subquestions_is_refused_at_once_with_its_number_and_
     assert str(error.value).startswith(said)
     assert "allowed: rows with 'subquestions'" in str(error.value)
     assert "sft=distilled" in str(error.value)
+
+
+def test_rows_without_subquestions_use_up_nothing_of_the_draw_and_are_counted(files, tmp_path):
+    rows = [
+        {"id": f"p-{n}", "question": f"What is {n} plus 1?", "answer": "1", "subquestions": ["a?"] if n % 3 else None}
+        for n in range(60)
+    ]
+    write(tmp_path / "train.jsonl", rows)
+    mixture, counts, _ = gathered([*files, "sft.problems=24"], tmp_path)
+    assert len({one.problem.id for _, one in mixture}) == 24
+    assert counts["data"] == {
+        "problems": 24, "rows": 24, "without_subquestions": 20, "held_out_dropped": 0, "examples": 24,
+    }  # fmt: skip
+    assert in_words(24, counts) == (
+        "stage 1 has 24 examples (data 24 from 24 rows); 20 rows without sub-questions were passed over"
+    )
+    # More than there are: they are gone through again.
+    mixture, counts, _ = gathered([*files, "sft.problems=100"], tmp_path)
+    assert (len(mixture), counts["data"]["rows"]) == (100, 40)
+    # A source that samples needs no sub-questions.
+    drawn = "+sft.sources.own={kind: distilled, screen: false, samples: 1, weight: 1}"
+    _, _, jobs = gathered([*files, "sft.problems=120", drawn], tmp_path)
+    assert len({job.problem.id for job in jobs}) == 60
+
+
+def test_examples_of_several_sources_are_told_in_a_line():
+    data = {"problems": 5, "without_subquestions": 0, "examples": 5}
+    assert in_words(5, {"data": data}) == "stage 1 has 5 examples (data 5)"
+    others = {"data": data | {"rows": 4, "without_subquestions": 1}, "gpt": {"rows": 9, "examples": 2}}
+    assert in_words(20, others) == (
+        "stage 1 has 20 examples (7 decompositions: data 5 from 4 rows, gpt 2); "
+        "1 row without sub-questions was passed over"
+    )
 
 
 def test_a_misspelt_field_of_subquestions_is_named_where_there_are_none(files, tmp_path):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from trainer.tracking.ending import RunLength, nothing_to_learn
+import pytest
+from rich.table import Table
+
+from trainer.tracking.ending import RunLength, ending, nothing_to_learn
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,15 @@ def test_gold_that_brings_no_more_than_the_solver_alone_is_warned_of(alone, gold
     line = nothing_to_learn(accuracy, 100)
     assert (line is not None) == warned
     assert line is None or f"{gold:.3f} of 100 held-out problems right, alone {alone:.3f}" in line
+
+
+def test_a_row_that_the_table_lacks_is_told_below_it():
+    summary = {"status": "finished", "accuracy": {"direct": {"mean": 0.5, "low": 0.4, "high": 0.6}}, "n_eval": 4}
+    reasons = {"gold": "1 of 4 held-out problems has no sub-questions"}
+    table, said, *_ = ending(summary | {"not_evaluated": reasons}, {}, 0, Path("run"), None, "")
+    assert isinstance(table, Table)
+    assert said == "no gold row: 1 of 4 held-out problems has no sub-questions"
+    assert len(list(ending(summary, {}, 0, Path("run"), None, ""))) == 3
 
 
 def test_the_length_of_a_run_is_estimated_once_when_the_first_steps_are_known(monkeypatch):

@@ -100,3 +100,10 @@ def test_results_are_listed_by_kind_in_a_fixed_order(console):
     )
     assert alone == "solver alone 0.500 0.250 – 0.750"
     assert trained == "PPO decomposer 0.500 0.250 – 0.750 3 1 0.75"
+
+
+def test_decompositions_that_no_program_can_read_have_no_column(console):
+    entry = {"mean": 0.5, "low": 0.25, "high": 0.75, "rescued": 3, "broken": 1}
+    console.print(result_table({"ppo": entry, "direct": entry}, 9))
+    assert "broken" in console.file.getvalue()
+    assert "read as right" not in console.file.getvalue()
