@@ -18,7 +18,6 @@ from rich.text import Text
 
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
-from conf.schema.strategy import UNTRAINED
 from rewards.reward import Sample, Scored
 from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import Problem
@@ -36,7 +35,7 @@ from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
-from trainer.stages.evaluation import evaluate
+from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -78,6 +77,7 @@ class Run:
         }  # fmt: skip
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.stopped_by, self.solver_gone = 0, False
+        self.written: set[str] = set()  # checkpoints and results, by name: what the model cards are to say
         self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and sft.is_dir()
@@ -171,7 +171,7 @@ class Run:
         summary = self.folder / "summary.json"
         if tracker is not None:
             tracker.summary(self.summary)
-            write_cards(self.folder)
+            write_cards(self.folder, self.written)
         elif not summary.exists():  # else it is that of the run which was to be gone on with
             write_json(summary, self.summary)
 
@@ -206,12 +206,12 @@ class Run:
             if not self.fine_tuned:
                 before, done = earlier, f"{self.fine_tuning.begun} steps of stage 1"
         self._say(f"goes on after {done}")
-        if before is None:
-            return None
-        self.seconds.update(before["summary"]["seconds"])
-        self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
-        self.account.restore(before)
-        return str(before["wandb_id"]) if before["wandb_id"] else None
+        if before is not None:
+            self.seconds.update(before["summary"]["seconds"])
+            self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
+            self.account.restore(before)
+        self.summary |= earlier_results(self.folder, self.recovery.version, self.summary)
+        return str(before["wandb_id"]) if before is not None and before["wandb_id"] else None
 
     def _say(self, text: str | Text) -> None:
         """Print a text as it is: paths, commands and errors are for copying, so a terminal may wrap them and we do
@@ -246,7 +246,8 @@ class Run:
                 self.fine_tuning.forget_checkpoints()
                 await self._timed("sft", self.fine_tuning.compare("after", pipeline, view))
             if held_out and self.recovery.checkpoint is None:
-                await self._timed("evaluate", self._evaluate(view, pipeline, held_out, self._kinds_before()))
+                kinds = kinds_before(config, self.source)
+                await self._timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
                 self._keep_evaluation(tracker)
                 self._show_evaluation(view)
             if learner is not None and "ppo" in stages:
@@ -305,6 +306,7 @@ class Run:
         await stage.run(pipeline, learner, view, tracker, partial(self._state, pipeline, tracker))
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
+        self.written.add("sft")
         self.decomposer = str(folder)
         self._copy()
 
@@ -342,6 +344,7 @@ class Run:
 
         async def save(name: str, controller: Controller) -> None:
             await self.recovery.save(name, controller, learner, await self._state(pipeline, tracker))
+            self.written.add(name)
             self._copy()
 
         restarted = partial(note_processes, self.config)
@@ -351,23 +354,13 @@ class Run:
 
     # -- evaluation ------------------------------------------------------------------------------------------
 
-    def _kinds_before(self) -> list[str]:
-        evaluation = self.config.evaluation
-        gold = evaluation.gold and all(problem.subquestions is not None for problem in self.source.held_out(20))
-        filler = evaluation.filler and self.config.data.source == "chained"
-        kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
-        name = self.config.strategy.name
-        if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
-            return list(dict.fromkeys(["direct", name]))
-        # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
-        return [*kinds, "sft" if "sft" in self.config.stages else "base" if "ppo" in self.config.stages else "policy"]
-
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
         """Run stage 3 for some kinds; a sample of the episodes is kept."""
         view.stage(f"evaluation on {len(problems)} held-out problems: {', '.join(map(label, kinds))}", len(kinds))
         for index, kind in enumerate(kinds):
             result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
-            self.summary["accuracy"][kind] = result
+            self.summary["accuracy"][kind] = result | {"step": self.summary["steps"]}
+            self.written.add(kind)
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
@@ -378,13 +371,13 @@ class Run:
         """Show what is known before stage 2, which is not worth its time where nothing can be learned."""
         view.finish()
         if "ppo" in self.config.stages:
-            self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
+            summary = self.summary
+            self.console.print(result_table(summary["accuracy"], summary["n_eval"], summary["steps"]))
         if (warning := nothing_to_learn(self.summary["accuracy"], self.summary["n_eval"])) is not None:
             view.say(Text(warning, style="yellow"))
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
-        for kind, item in self.evaluated:
-            tracker.episode(item, kind, self.summary["steps"])
+        tracker.evaluations(self.evaluated, self.summary["steps"])
         self.evaluated.clear()
 
     async def _timed(self, name: str, work: Awaitable[Result]) -> Result:

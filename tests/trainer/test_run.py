@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,6 +26,7 @@ from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
+from trainer.run_folder.files import read_json
 from trainer.run_folder.resume import check_resumable
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.workers.errors import reason
@@ -72,6 +74,9 @@ class Learner(Group):
     async def setup(self, path: str, stage: str) -> None:
         pass
 
+    async def restore(self, folder: str) -> None:
+        self.version = int(read_json(Path(folder) / "state.json")["version"])
+
     async def checkpoint(self, folder: str) -> None:
         write_checkpoint(folder)
         self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
@@ -84,7 +89,7 @@ def run(
     """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
     screen and learner. ``error`` is raised in the third step, each time that it comes; ``stopping`` is called when Ray
     is stopped, ``on_version`` before each step. ``more`` are further overrides."""
-    learner = Learner(error, on_version)
+    learner, folder = Learner(error, on_version), tmp_path / "run"
 
     async def start(self, view, logs):
         actors = (worker or Worker(budget=budget), solvers or Solvers(), rewarder or Rewarder())
@@ -100,11 +105,10 @@ def run(
     config = compose(
         [
             "stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4",
-            "tracking.wandb=disabled", *more,
+            "tracking.wandb=disabled", f"run_dir={folder}", *more,
         ]
     )  # fmt: skip
     screen = io.StringIO()
-    folder = tmp_path / "run"
     status = Run(config, folder, Console(file=screen, width=500), list(more)).execute()
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return status, json.loads((folder / "summary.json").read_text()), rows, screen.getvalue(), learner
@@ -398,3 +402,29 @@ def test_where_gold_decompositions_bring_nothing_a_run_says_so_before_stage_2(mo
     # The stand-in marks by the problem alone, so all kinds are alike.
     *_, screen, _ = run(monkeypatch, tmp_path, float("inf"))
     assert "nothing to be learned here: with gold sub-questions" in screen.split("done stage 2")[0]
+
+
+def test_a_run_that_is_made_longer_and_stopped_keeps_what_it_had_evaluated_and_the_cards(monkeypatch, tmp_path):
+    run(monkeypatch, tmp_path, float("inf"))
+    folder, card = tmp_path / "run", tmp_path / "run" / "checkpoints" / "ppo" / "README.md"
+    before, evaluated, longer = card.read_text(), read_json(folder / "summary.json"), ["algorithm.steps=40"]
+    assert "4 learner steps" in before
+    assert evaluated["accuracy"]["ppo"]["step"] == 4
+    stopping = {"on_version": lambda version: version == 6 and os.kill(os.getpid(), signal.SIGINT)}
+    more = [*longer, "resume=auto"]
+    status, summary, rows, screen, _ = run(monkeypatch, tmp_path, float("inf"), more=more, **stopping)
+    assert (status, summary["status"], len(rows) > 4) == (130, "interrupted", True)
+    assert card.read_text() == before
+    assert summary["accuracy"] == evaluated["accuracy"]
+    assert {name: summary[name] for name in ("n_eval", "rescued", "broken")} == {
+        name: evaluated[name] for name in ("n_eval", "rescued", "broken")
+    }
+    assert "PPO decomposer, step 4" in (folder / "report.html").read_text()
+    # The next result takes its place, with its episodes, and the card is of the new checkpoint.
+    status, summary, _, screen, _ = run(monkeypatch, tmp_path, float("inf"), more=["algorithm.steps=8", "resume=auto"])
+    assert (status, summary["accuracy"]["ppo"]["step"], summary["accuracy"]["gold"]["step"]) == (0, 8, 0)
+    assert "8 learner steps" in card.read_text()
+    assert ", step " not in screen
+    assert "decomposer, step " not in (folder / "report.html").read_text()
+    written = [json.loads(row) for row in (folder / "episodes.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in written if row["split"] == "ppo"] == [8] * 4

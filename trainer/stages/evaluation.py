@@ -15,8 +15,10 @@ from statistics import fmean
 from typing import Any
 
 from conf.schema.config import Config
+from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored, mean_measures
 from rollout.data.chained import Graph
+from rollout.data.source import Source
 from rollout.jobs import Job
 from rollout.records import Problem, change
 from trainer.learner.learner_group import LearnerGroup
@@ -40,6 +42,18 @@ def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job
         name = "direct" if kind == "direct" else strategy
         jobs.append(Job(index, problem, name, seed=index, temperature=0.0, given=given))
     return jobs
+
+
+def kinds_before(config: Config, source: Source) -> list[str]:
+    """Return the kinds of stage 3 that come before stage 2: what a decomposer may bring, and the one there is now."""
+    evaluation, name = config.evaluation, config.strategy.name
+    if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
+        return list(dict.fromkeys(["direct", name]))
+    gold = evaluation.gold and all(problem.subquestions is not None for problem in source.held_out(20))
+    filler = evaluation.filler and config.data.source == "chained"
+    kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
+    # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
+    return [*kinds, "sft" if "sft" in config.stages else "base" if "ppo" in config.stages else "policy"]
 
 
 async def evaluate(
@@ -88,6 +102,21 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
             by_steps.setdefault(item.episode.problem.meta["steps"], []).append(item.reward.correct)
         result["by_steps"] = {str(steps): sum(v) / len(v) for steps, v in sorted(by_steps.items())}
     return result
+
+
+def earlier_results(folder: Path, version: int, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return ``summary``'s entries on evaluations with those that the summary in a run's folder has: the results of
+    policies up to ``version`` stay until there are others."""
+    earlier = read_json(folder / "summary.json")
+    # Of a run from before results had their step: only PPO's was of another policy than stage 2 began with.
+    found = {
+        kind: {"step": earlier["steps"] if kind == "ppo" else 0} | entry
+        for kind, entry in earlier.get("accuracy", {}).items()
+    }
+    kept = {kind: entry for kind, entry in found.items() if entry["step"] <= version}
+    changes = {name: value for name, value in kept.get("ppo", {}).items() if name in ("rescued", "broken")}
+    count = {"n_eval": summary["n_eval"] or earlier["n_eval"]} if kept else {}
+    return {"accuracy": summary["accuracy"] | kept} | count | changes
 
 
 class Evaluator:

@@ -27,7 +27,7 @@ def ending(
     if code == 0 and (table := fine_tuning_table(fine_tuning)):
         yield table
     if code == 0 and summary["accuracy"]:
-        yield result_table(summary["accuracy"], summary["n_eval"])
+        yield result_table(summary["accuracy"], summary["n_eval"], summary["steps"])
     if account is not None:
         yield account
     if code == 0 and summary["accuracy"]:
@@ -73,7 +73,8 @@ class RunLength:
     @classmethod
     def begun(cls, config: Config, seconds: dict[str, float], accuracy: dict[str, Any]) -> RunLength:
         """Return it for a run that begins stage 2 now, after these ``seconds`` by stage and evaluations."""
-        evaluated = len(accuracy) if "evaluate" in config.stages else 0
+        # PPO's result is one that an earlier process left, and its time is not among the seconds.
+        evaluated = len(accuracy.keys() - {"ppo"}) if "evaluate" in config.stages else 0
         one = seconds.get("evaluate", 0.0) / evaluated if evaluated else 0.0
         return cls(config.algorithm.steps, sum(seconds.values()), one)
 
