@@ -139,6 +139,7 @@ class Run:
         if tracker is not None and code > 128:  # whoever stops a run may kill it before all else is done
             self._wrote(partial(tracker.close_stopped, code))
         stop_ray(self.config)
+        give_up_partial(self.folder / "checkpoints")  # that there was no time for, and nobody writes any more
         if tracker is not None:
             wrote = self._wrote(partial(self._settle_account, tracker)) and wrote
             wrote = self._wrote(partial(self._write_pages, tracker, code)) and wrote
@@ -153,7 +154,8 @@ class Run:
         more = self.account.larger_budget() if self.summary["status"] == "out_of_budget" else []
         fine_tuning = {} if self.fine_tuning is None else self.fine_tuning.report
         account, go_on, gone = self.account.line(), self.resume_command(*more), self.solver_gone
-        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone):
+        kept = self.recovery.version
+        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone, kept=kept):
             self.console.print(shown) if isinstance(shown, Table) else self._say(shown)
 
     def _wrote(self, write: Callable[[], object]) -> bool:

@@ -190,13 +190,26 @@ def test_a_signal_in_the_middle_of_a_run_ends_it_with_its_status_and_the_command
     monkeypatch, tmp_path, number
 ):
     before = signal.getsignal(number)
-    status, summary, _, screen, _ = run(
+    status, summary, _, screen, learner = run(
         monkeypatch, tmp_path, float("inf"), on_version=lambda version: version == 2 and os.kill(os.getpid(), number)
     )
     assert (status, summary["status"]) == (128 + number, "interrupted")
     assert "error" not in summary
     assert "To go on: python -m launch.train" in screen
     assert signal.getsignal(number) is before
+    # The step that it was in is ended, and kept.
+    assert summary["steps"] == 3
+    assert learner.saved == ["step-3"]
+    assert read_json(tmp_path / "run" / "checkpoints" / "step-3" / "state.json")["run"]["summary"]["steps"] == 3
+    assert "It goes on after step 3. To go on: " in screen
+
+
+def test_a_step_that_takes_too_long_for_a_stop_is_broken_off(monkeypatch, tmp_path):
+    more = ["controller.stop_timeout_s=0", "algorithm.steps=8", "learner.checkpoint_every=2"]
+    stop = lambda version: version == 3 and os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
+    status, summary, _, screen, learner = run(monkeypatch, tmp_path, float("inf"), on_version=stop, more=more)
+    assert (status, summary["status"], learner.saved) == (130, "interrupted", ["step-2"])
+    assert re.search(r"It goes on (after step 2|from step 2; step 3 is taken again)\. To go on: ", screen)
 
 
 def ended_at_start(monkeypatch, tmp_path, error):
