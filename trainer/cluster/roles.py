@@ -126,13 +126,14 @@ async def running_roles(
     only: Sequence[str] | None = None,
     solvers: Sequence[Any] = (),
     verifiers: Sequence[Any] = (),
+    say: Callable[[str], object] = lambda line: None,
 ) -> AsyncIterator[RunningRoles]:
     """Have the actors of these roles for the block, ready; they end with it, and what was reserved for them is free
     again. By default they are those that the run needs. ``solvers`` and ``verifiers`` are those that the rollout
-    workers ask where none is started here. Raises StartError."""
+    workers ask where none is started here. ``say`` is told which actor a long wait is for. Raises StartError."""
     roles = await start_roles(config, log_folder, only)
     try:
-        await roles.ready(config.controller.start_timeout_s, solvers=solvers, verifiers=verifiers)
+        await roles.ready(config.controller.start_timeout_s, solvers=solvers, verifiers=verifiers, say=say)
         note_processes(config)
         yield roles
     finally:
