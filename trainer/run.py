@@ -35,6 +35,7 @@ from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
+from trainer.run_folder.resume import OVERRIDES
 from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
@@ -94,6 +95,7 @@ class Run:
             wandb_id = self._resume() if resumed else None
             self.summary |= self.account.begin()
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+            (self.folder / OVERRIDES).write_text(yaml.safe_dump(self.overrides), encoding="utf-8")
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
             with View(self.console) as view:

@@ -18,7 +18,7 @@ from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
-from launch.compose import MULTIRUN, compose, parse, trials
+from launch.compose import MULTIRUN, compose, continued, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_held_out, make_source
@@ -45,6 +45,8 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
     since it runs elsewhere. Raises ConfigError."""
     overrides = with_own_folders(overrides)
+    if not MULTIRUN.intersection(overrides):
+        overrides = continued(overrides)
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)

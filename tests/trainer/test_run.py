@@ -422,6 +422,7 @@ def test_a_run_that_is_made_longer_and_stopped_keeps_what_it_had_evaluated_and_t
     folder, card = tmp_path / "run", tmp_path / "run" / "checkpoints" / "ppo" / "README.md"
     before, evaluated, longer = card.read_text(), read_json(folder / "summary.json"), ["algorithm.steps=40"]
     assert "4 learner steps" in before
+    assert (folder / "overrides.yaml").is_file()
     assert evaluated["accuracy"]["ppo"]["step"] == 4
     stopping = {"on_version": lambda version: version == 6 and os.kill(os.getpid(), signal.SIGINT)}
     more = [*longer, "resume=auto"]
