@@ -31,8 +31,9 @@ EXCLUDED = [
     ".git", ".venv", "/runs", "/models", "/cache", "/wandb", "/outputs", "/multirun", "/tests",
     "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "*.egg-info",
 ]  # fmt: skip
-# From the stop signal to the kill: time to write what there is and to end the actors (Ray's own default is 3).
-STOP_WAIT_S, STOP_VARIABLE = 15, "RAY_JOB_STOP_WAIT_TIME_S"
+# From the stop signal to the kill: the default of controller.stop_timeout_s, and time to write what there is and to end
+# the actors (Ray's own default is 3).
+STOP_WAIT_S, STOP_VARIABLE = 23, "RAY_JOB_STOP_WAIT_TIME_S"
 # Where the data sets are, for configurations that do not say so.
 DATA_ROOT = "DATA_ROOT"
 TRAIN = "launch.train"
