@@ -10,8 +10,6 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayTaskError
@@ -21,16 +19,15 @@ from launch.compose import compose
 from rollout.jobs import Outcome
 from rollout.signals import Stopped
 from rollout.solvers.base import Usage
-from tests.trainer.fakes import Actor, Group, Rewarder, Worker, write_checkpoint
+from tests.trainer.fakes import Worker
+from tests.trainer.small_run import Solvers, run
 from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
-from trainer.run_folder.files import read_json
 from trainer.run_folder.resume import check_resumable
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.workers.errors import reason
-from trainer.workers.pipeline import Pipeline
 
 
 def test_an_error_in_an_actor_is_said_by_its_cause():
@@ -46,72 +43,6 @@ def test_what_ray_says_at_length_is_kept_to_its_first_line():
 
 def test_other_errors_are_said_whole():
     assert reason(ValueError("wrong")) == "ValueError: wrong"
-
-
-class Solvers:
-    async def usage(self) -> Usage:
-        return Usage(requests=5, retries=1, prompt_tokens=900, completion_tokens=100, cost=1.25)
-
-
-class Learner(Group):
-    def __init__(self, error: Exception | None = None, on_version: Any = lambda version: None) -> None:
-        super().__init__()
-        self.on_version = on_version
-        self.saved: list[str] = []
-        self.error = error
-        self.restarts = 0
-
-    async def train_step(self, batch: list[Any]) -> dict[str, float]:
-        self.on_version(self.version)
-        if self.error is not None and self.version == 2:
-            raise self.error
-        return await super().train_step(batch)
-
-    async def restart(self) -> None:
-        self.restarts += 1
-        self.version = 0
-
-    async def setup(self, path: str, stage: str) -> None:
-        pass
-
-    async def restore(self, folder: str) -> None:
-        self.version = int(read_json(Path(folder) / "state.json")["version"])
-
-    async def checkpoint(self, folder: str) -> None:
-        write_checkpoint(folder)
-        self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
-
-
-def run(
-    monkeypatch, tmp_path, budget, error=None, stopping=lambda: None, on_version=lambda version: None, more=(),
-    worker=None, solvers=None, rewarder=None,
-):  # fmt: skip
-    """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
-    screen and learner. ``error`` is raised in the third step, each time that it comes; ``stopping`` is called when Ray
-    is stopped, ``on_version`` before each step. ``more`` are further overrides."""
-    learner, folder = Learner(error, on_version), tmp_path / "run"
-
-    async def start(self, view, logs):
-        actors = (worker or Worker(budget=budget), solvers or Solvers(), rewarder or Rewarder())
-        pools = [[Actor(each)] for each in actors]
-        pipeline = Pipeline(*pools, logs, 600.0, 3, solver_name="m at http://there/v1", outage_s=0.2)
-        pipeline.on_restart = view.say
-        pipeline.start()
-        return pipeline, learner
-
-    monkeypatch.setattr(Run, "_start", start)
-    monkeypatch.setattr("trainer.run.stop_ray", lambda config: stopping())
-    monkeypatch.setattr("trainer.run.note_processes", lambda config: None)
-    config = compose(
-        [
-            "stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4",
-            "tracking.wandb=disabled", f"run_dir={folder}", *more,
-        ]
-    )  # fmt: skip
-    screen = io.StringIO()
-    status = Run(config, folder, Console(file=screen, width=500), list(more)).execute()
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return status, json.loads((folder / "summary.json").read_text()), rows, screen.getvalue(), learner
 
 
 def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
@@ -183,33 +114,6 @@ def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch,
     config = compose(["tracking.wandb=disabled"])
     assert Run(config, tmp_path / "run", Console(file=io.StringIO()), []).execute() == 1
     assert threads == [threading.main_thread()]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_middle_of_a_run_ends_it_with_its_status_and_the_command_to_go_on(
-    monkeypatch, tmp_path, number
-):
-    before = signal.getsignal(number)
-    status, summary, _, screen, learner = run(
-        monkeypatch, tmp_path, float("inf"), on_version=lambda version: version == 2 and os.kill(os.getpid(), number)
-    )
-    assert (status, summary["status"]) == (128 + number, "interrupted")
-    assert "error" not in summary
-    assert "To go on: python -m launch.train" in screen
-    assert signal.getsignal(number) is before
-    # The step that it was in is ended, and kept.
-    assert summary["steps"] == 3
-    assert learner.saved == ["step-3"]
-    assert read_json(tmp_path / "run" / "checkpoints" / "step-3" / "state.json")["run"]["summary"]["steps"] == 3
-    assert "It goes on after step 3. To go on: " in screen
-
-
-def test_a_step_that_takes_too_long_for_a_stop_is_broken_off(monkeypatch, tmp_path):
-    more = ["controller.stop_timeout_s=0", "algorithm.steps=8", "learner.checkpoint_every=2"]
-    stop = lambda version: version == 3 and os.kill(os.getpid(), signal.SIGINT)  # noqa: E731
-    status, summary, _, screen, learner = run(monkeypatch, tmp_path, float("inf"), on_version=stop, more=more)
-    assert (status, summary["status"], learner.saved) == (130, "interrupted", ["step-2"])
-    assert re.search(r"It goes on (after step 2|from step 2; step 3 is taken again)\. To go on: ", screen)
 
 
 def ended_at_start(monkeypatch, tmp_path, error):
@@ -415,30 +319,3 @@ def test_where_gold_decompositions_bring_nothing_a_run_says_so_before_stage_2(mo
     # The stand-in marks by the problem alone, so all kinds are alike.
     *_, screen, _ = run(monkeypatch, tmp_path, float("inf"))
     assert "nothing to be learned here: with gold sub-questions" in screen.split("done stage 2")[0]
-
-
-def test_a_run_that_is_made_longer_and_stopped_keeps_what_it_had_evaluated_and_the_cards(monkeypatch, tmp_path):
-    run(monkeypatch, tmp_path, float("inf"))
-    folder, card = tmp_path / "run", tmp_path / "run" / "checkpoints" / "ppo" / "README.md"
-    before, evaluated, longer = card.read_text(), read_json(folder / "summary.json"), ["algorithm.steps=40"]
-    assert "4 learner steps" in before
-    assert (folder / "overrides.yaml").is_file()
-    assert evaluated["accuracy"]["ppo"]["step"] == 4
-    stopping = {"on_version": lambda version: version == 6 and os.kill(os.getpid(), signal.SIGINT)}
-    more = [*longer, "resume=auto"]
-    status, summary, rows, screen, _ = run(monkeypatch, tmp_path, float("inf"), more=more, **stopping)
-    assert (status, summary["status"], len(rows) > 4) == (130, "interrupted", True)
-    assert card.read_text() == before
-    assert summary["accuracy"] == evaluated["accuracy"]
-    assert {name: summary[name] for name in ("n_eval", "rescued", "broken")} == {
-        name: evaluated[name] for name in ("n_eval", "rescued", "broken")
-    }
-    assert "PPO decomposer, step 4" in (folder / "report.html").read_text()
-    # The next result takes its place, with its episodes, and the card is of the new checkpoint.
-    status, summary, _, screen, _ = run(monkeypatch, tmp_path, float("inf"), more=["algorithm.steps=8", "resume=auto"])
-    assert (status, summary["accuracy"]["ppo"]["step"], summary["accuracy"]["gold"]["step"]) == (0, 8, 0)
-    assert "8 learner steps" in card.read_text()
-    assert ", step " not in screen
-    assert "decomposer, step " not in (folder / "report.html").read_text()
-    written = [json.loads(row) for row in (folder / "episodes.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in written if row["split"] == "ppo"] == [8] * 4
