@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
@@ -14,6 +17,7 @@ from conf.schema.places import CONF
 from conf.schema.solver import backend_of
 from conf.schema.validate import is_secret, validate
 from launch.options import SEARCHED, check_options, with_own_folders
+from trainer.run_folder.resume import OVERRIDES
 
 MULTIRUN = {"-m", "--multirun"}
 # Groups whose options may hold the layout of a cluster.
@@ -72,6 +76,28 @@ def _is_choice(text: str, *groups: str) -> bool:
     """Return whether an override chooses the option of a group: of any, or of one of these."""
     key = text.lstrip("+").partition("=")[0].partition("@")[0]
     return key in groups if groups else (CONF / key).is_dir()
+
+
+def continued(overrides: list[str]) -> list[str]:
+    """Return the overrides that go on with a run: with ``resume=auto`` and the folder of one, those that it began with
+    where these give no other value; else these alone. Whether it may go on so is checked on what is composed."""
+    given = {_name(text): text for text in overrides}
+    if not {"run_dir", "resume"} <= given.keys():
+        return overrides
+    folder, resume = (parse([given[key]])[0].value() for key in ("run_dir", "resume"))
+    file = Path(str(folder)).expanduser() / OVERRIDES
+    if resume is None or not file.is_file():
+        return overrides
+    began: list[str] = yaml.safe_load(file.read_text(encoding="utf-8"))
+    # Keys belong to the option that was chosen with them.
+    chosen = {_name(text) for text in overrides if _is_choice(text) and text not in began}
+    kept = [text for text in began if _name(text) not in given and _name(text).partition(".")[0] not in chosen]
+    return [*kept, *overrides]
+
+
+def _name(text: str) -> str:
+    """Return the key, or group, of an override."""
+    return text.lstrip("+~").partition("=")[0]
 
 
 def parse(overrides: list[str]) -> list[Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command, override
 from conf.schema.places import CONF
-from launch.compose import MULTIRUN, compose, first_trial
+from launch.compose import MULTIRUN, compose, continued, first_trial
 from launch.job import execute
 from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
             check_options(arguments)
             compose(first_trial(arguments))
             return _hydra(arguments)
+        arguments = continued(arguments)
         config = compose(arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")

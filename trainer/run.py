@@ -35,7 +35,8 @@ from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
-from trainer.stages.evaluation import evaluate, kinds_before
+from trainer.run_folder.resume import OVERRIDES
+from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -77,6 +78,7 @@ class Run:
         }  # fmt: skip
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.stopped_by, self.solver_gone = 0, False
+        self.written: set[str] = set()  # checkpoints and results, by name: what the model cards are to say
         self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and sft.is_dir()
@@ -93,6 +95,7 @@ class Run:
             wandb_id = self._resume() if resumed else None
             self.summary |= self.account.begin()
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
+            (self.folder / OVERRIDES).write_text(yaml.safe_dump(self.overrides), encoding="utf-8")
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
             with View(self.console) as view:
@@ -138,6 +141,7 @@ class Run:
         if tracker is not None and code > 128:  # whoever stops a run may kill it before all else is done
             self._wrote(partial(tracker.close_stopped, code))
         stop_ray(self.config)
+        give_up_partial(self.folder / "checkpoints")  # that there was no time for, and nobody writes any more
         if tracker is not None:
             wrote = self._wrote(partial(self._settle_account, tracker)) and wrote
             wrote = self._wrote(partial(self._write_pages, tracker, code)) and wrote
@@ -152,7 +156,8 @@ class Run:
         more = self.account.larger_budget() if self.summary["status"] == "out_of_budget" else []
         fine_tuning = {} if self.fine_tuning is None else self.fine_tuning.report
         account, go_on, gone = self.account.line(), self.resume_command(*more), self.solver_gone
-        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone):
+        kept = self.recovery.version
+        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone, kept=kept):
             self.console.print(shown) if isinstance(shown, Table) else self._say(shown)
 
     def _wrote(self, write: Callable[[], object]) -> bool:
@@ -170,7 +175,7 @@ class Run:
         summary = self.folder / "summary.json"
         if tracker is not None:
             tracker.summary(self.summary)
-            write_cards(self.folder)
+            write_cards(self.folder, self.written)
         elif not summary.exists():  # else it is that of the run which was to be gone on with
             write_json(summary, self.summary)
 
@@ -205,12 +210,12 @@ class Run:
             if not self.fine_tuned:
                 before, done = earlier, f"{self.fine_tuning.begun} steps of stage 1"
         self._say(f"goes on after {done}")
-        if before is None:
-            return None
-        self.seconds.update(before["summary"]["seconds"])
-        self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
-        self.account.restore(before)
-        return str(before["wandb_id"]) if before["wandb_id"] else None
+        if before is not None:
+            self.seconds.update(before["summary"]["seconds"])
+            self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
+            self.account.restore(before)
+        self.summary |= earlier_results(self.folder, self.recovery.version, self.summary)
+        return str(before["wandb_id"]) if before is not None and before["wandb_id"] else None
 
     def _say(self, text: str | Text) -> None:
         """Print a text as it is: paths, commands and errors are for copying, so a terminal may wrap them and we do
@@ -305,6 +310,7 @@ class Run:
         await stage.run(pipeline, learner, view, tracker, partial(self._state, pipeline, tracker))
         folder = self.folder / "checkpoints" / "sft"
         await learner.save(str(folder))
+        self.written.add("sft")
         self.decomposer = str(folder)
         self._copy()
 
@@ -342,6 +348,7 @@ class Run:
 
         async def save(name: str, controller: Controller) -> None:
             await self.recovery.save(name, controller, learner, await self._state(pipeline, tracker))
+            self.written.add(name)
             self._copy()
 
         restarted = partial(note_processes, self.config)
@@ -356,7 +363,8 @@ class Run:
         view.stage(f"evaluation on {len(problems)} held-out problems: {', '.join(map(label, kinds))}", len(kinds))
         for index, kind in enumerate(kinds):
             result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
-            self.summary["accuracy"][kind] = result
+            self.summary["accuracy"][kind] = result | {"step": self.summary["steps"]}
+            self.written.add(kind)
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
@@ -367,13 +375,13 @@ class Run:
         """Show what is known before stage 2, which is not worth its time where nothing can be learned."""
         view.finish()
         if "ppo" in self.config.stages:
-            self.console.print(result_table(self.summary["accuracy"], self.summary["n_eval"]))
+            summary = self.summary
+            self.console.print(result_table(summary["accuracy"], summary["n_eval"], summary["steps"]))
         if (warning := nothing_to_learn(self.summary["accuracy"], self.summary["n_eval"])) is not None:
             view.say(Text(warning, style="yellow"))
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
-        for kind, item in self.evaluated:
-            tracker.episode(item, kind, self.summary["steps"])
+        tracker.evaluations(self.evaluated, self.summary["steps"])
         self.evaluated.clear()
 
     async def _timed(self, name: str, work: Awaitable[Result]) -> Result:

@@ -23,6 +23,8 @@ class Controller(Group):
     """Seconds of any other call, and of silence while episodes are running."""
     learner_timeout_s: Annotated[float, FREE] = Field(3600.0, gt=0)
     """Seconds of one call of a learner rank: a step, a checkpoint."""
+    stop_timeout_s: Annotated[float, FREE] = Field(8.0, ge=0)
+    """Seconds that a run which is stopped has for the step that it is in and a checkpoint."""
     max_tries: Annotated[int, FREE] = Field(3, ge=1)
     """How often an episode is tried that an error of the infrastructure ended, or in a group a timeout of solver or
     verifier."""

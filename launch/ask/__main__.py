@@ -1,8 +1,8 @@
 """Ask a trained decomposer and a solver: ``python -m launch.ask RUN_OR_MODEL "question" ... [--set key=value] ...``.
 
 RUN_OR_MODEL is a run's folder, whose solver and prompts are taken, a checkpoint in it, or any model. Without a question
-they are read from standard input, one a line. Exit status: 0, 1 if a question could not be answered, 2 for what is
-refused, 128 + the number of a signal that stopped it.
+they are read from standard input, one a line. What is begun and waited for is said on standard error. Exit status: 0, 1
+if a question could not be answered, 2 for what is refused, 128 + the number of a signal that stopped it.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def _refuse_bare_overrides(questions: list[str]) -> None:
 
 
 async def _answer(config: Config, questions: list[str], answer_type: str, *, as_json: bool) -> int:
+    _say("loading the libraries …")
     from launch.ask.episodes import AskError, ask, jobs
     from trainer.cluster.roles import StartError
     from trainer.workers.errors import WaitTimeout
@@ -69,12 +70,18 @@ async def _answer(config: Config, questions: list[str], answer_type: str, *, as_
     stop_in_order()
     with tempfile.TemporaryDirectory(prefix="ask-") as logs:
         try:
-            async for episode in ask(config, jobs(questions, answer_type, config.strategy.name), Path(logs)):
+            async for episode in ask(config, jobs(questions, answer_type, config.strategy.name), Path(logs), _say):
                 _show(episode, as_json=as_json)
         except (AskError, ConfigError, StartError, WaitTimeout) as error:
             sys.stderr.write(f"{error}\n")
             return 1
     return 0
+
+
+def _say(line: str) -> None:
+    """Say what is waited for: standard output is for the answers."""
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
 
 
 def _show(episode: Any, *, as_json: bool) -> None:

@@ -25,6 +25,7 @@ from trainer.workers.solver_account import SolverAccount
 
 # Up to so many questions are answered one after another sooner than Ray and vLLM start.
 FEW = 8
+Say = Callable[[str], object]
 
 
 class AskError(RuntimeError):
@@ -39,8 +40,9 @@ def jobs(questions: Sequence[str], answer_type: str, strategy: str) -> list[Job]
     ]
 
 
-def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
-    """Yield the episodes in the order of their jobs, each as soon as it and those before it are done.
+def ask(config: Config, work: Sequence[Job], logs: Path, say: Say = lambda line: None) -> AsyncIterator[Episode]:
+    """Yield the episodes in the order of their jobs, each as soon as it and those before it are done; ``say`` is told
+    what is begun, and what a long wait is for.
 
     What they need is started for it and ended with it: for a few jobs on this machine's CPU the models alone, else Ray,
     the solver's workers and one for the decomposer. Raises StartError, WaitTimeout, AskError.
@@ -48,21 +50,26 @@ def ask(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episod
     rollout = config.rollout
     gpus = rollout.gpus or any(getattr(frozen, "gpus", 0) for frozen in config.frozen.values())
     here = config.cluster.address is None and not gpus and rollout.tensor_parallel_size == 1
-    return (_here if here and len(work) <= FEW else _with_ray)(config, work, logs)
+    return (_here if here and len(work) <= FEW else _with_ray)(config, work, logs, say)
 
 
-async def _here(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
+async def _here(config: Config, work: Sequence[Job], logs: Path, say: Say) -> AsyncIterator[Episode]:
     config = for_actors(config)
     engine = PlainEngine(policy_engine(config))
     try:
         if config.strategy.name not in UNTRAINED or config.policy.solves:
+            say(f"loading {config.model.path} …")
             engine.start()
+        asked = [name for name in config.frozen if name == "verifier" or config.policy.asks_frozen_solver]
+        if asked:
+            say(f"starting the {' and the '.join(asked)} …")
         solvers = {name: await _solver(config.of_solver(name)) for name in config.solver_names}
         verifier = None if config.verifier is None else await _started(make_verifier, config)
     except Exception as error:
         raise StartError(reason(error)) from error
     limit = config.controller.wait_timeout_s
     for job in work:
+        say(f"asking {job.problem.id} …")
         name = solver_of(config, job)
         if solvers[name].spent:
             used = {solver_role(one): solver.usage for one, solver in solvers.items()}
@@ -101,13 +108,15 @@ class _Nobody:
         raise RuntimeError(f"the policy plays the solver, and a frozen one was asked for {purpose}")
 
 
-async def _with_ray(config: Config, work: Sequence[Job], logs: Path) -> AsyncIterator[Episode]:
+async def _with_ray(config: Config, work: Sequence[Job], logs: Path, say: Say) -> AsyncIterator[Episode]:
     one = config.model_copy(update={"rollout": config.rollout.model_copy(update={"workers": 1})})
     limit = config.controller.wait_timeout_s
+    say("starting Ray and its actors …")
     with ray_session(config):
         frozen = ("solver",) if config.verifier is None else ("solver", "verifier")
-        async with running_roles(one, logs, (*frozen, "rollout")) as roles:
+        async with running_roles(one, logs, (*frozen, "rollout"), say=say) as roles:
             (worker,) = roles.workers
+            say(f"asking {len(work)} questions …" if len(work) > 1 else f"asking {work[0].problem.id} …")
             await worker.submit.remote(list(work))
             found: dict[int, Episode] = {}
             for job in work:

@@ -18,7 +18,7 @@ from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
-from launch.compose import MULTIRUN, compose, parse, trials
+from launch.compose import MULTIRUN, compose, continued, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_held_out, make_source
@@ -31,8 +31,9 @@ EXCLUDED = [
     ".git", ".venv", "/runs", "/models", "/cache", "/wandb", "/outputs", "/multirun", "/tests",
     "__pycache__", ".pytest_cache", ".mypy_cache", ".ruff_cache", ".hypothesis", "*.egg-info",
 ]  # fmt: skip
-# From the stop signal to the kill: time to write what there is and to end the actors (Ray's own default is 3).
-STOP_WAIT_S, STOP_VARIABLE = 15, "RAY_JOB_STOP_WAIT_TIME_S"
+# From the stop signal to the kill: the default of controller.stop_timeout_s, and time to write what there is and to end
+# the actors (Ray's own default is 3).
+STOP_WAIT_S, STOP_VARIABLE = 23, "RAY_JOB_STOP_WAIT_TIME_S"
 # Where the data sets are, for configurations that do not say so.
 DATA_ROOT = "DATA_ROOT"
 TRAIN = "launch.train"
@@ -45,6 +46,8 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
     since it runs elsewhere. Raises ConfigError."""
     overrides = with_own_folders(overrides)
+    if not MULTIRUN.intersection(overrides):
+        overrides = continued(overrides)
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)

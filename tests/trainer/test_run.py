@@ -10,7 +10,6 @@ import signal
 import sys
 import threading
 from dataclasses import asdict
-from typing import Any
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayTaskError
@@ -20,7 +19,8 @@ from launch.compose import compose
 from rollout.jobs import Outcome
 from rollout.signals import Stopped
 from rollout.solvers.base import Usage
-from tests.trainer.fakes import Actor, Group, Rewarder, Worker, write_checkpoint
+from tests.trainer.fakes import Worker
+from tests.trainer.small_run import Solvers, run
 from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
@@ -28,7 +28,6 @@ from trainer.run import Run
 from trainer.run_folder.resume import check_resumable
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.workers.errors import reason
-from trainer.workers.pipeline import Pipeline
 
 
 def test_an_error_in_an_actor_is_said_by_its_cause():
@@ -44,70 +43,6 @@ def test_what_ray_says_at_length_is_kept_to_its_first_line():
 
 def test_other_errors_are_said_whole():
     assert reason(ValueError("wrong")) == "ValueError: wrong"
-
-
-class Solvers:
-    async def usage(self) -> Usage:
-        return Usage(requests=5, retries=1, prompt_tokens=900, completion_tokens=100, cost=1.25)
-
-
-class Learner(Group):
-    def __init__(self, error: Exception | None = None, on_version: Any = lambda version: None) -> None:
-        super().__init__()
-        self.on_version = on_version
-        self.saved: list[str] = []
-        self.error = error
-        self.restarts = 0
-
-    async def train_step(self, batch: list[Any]) -> dict[str, float]:
-        self.on_version(self.version)
-        if self.error is not None and self.version == 2:
-            raise self.error
-        return await super().train_step(batch)
-
-    async def restart(self) -> None:
-        self.restarts += 1
-        self.version = 0
-
-    async def setup(self, path: str, stage: str) -> None:
-        pass
-
-    async def checkpoint(self, folder: str) -> None:
-        write_checkpoint(folder)
-        self.saved.append(folder.rpartition("/")[2].removesuffix(".partial"))
-
-
-def run(
-    monkeypatch, tmp_path, budget, error=None, stopping=lambda: None, on_version=lambda version: None, more=(),
-    worker=None, solvers=None, rewarder=None,
-):  # fmt: skip
-    """A run over stand-ins, four steps of eight between evaluations on four problems: its status, summary, metrics,
-    screen and learner. ``error`` is raised in the third step, each time that it comes; ``stopping`` is called when Ray
-    is stopped, ``on_version`` before each step. ``more`` are further overrides."""
-    learner = Learner(error, on_version)
-
-    async def start(self, view, logs):
-        actors = (worker or Worker(budget=budget), solvers or Solvers(), rewarder or Rewarder())
-        pools = [[Actor(each)] for each in actors]
-        pipeline = Pipeline(*pools, logs, 600.0, 3, solver_name="m at http://there/v1", outage_s=0.2)
-        pipeline.on_restart = view.say
-        pipeline.start()
-        return pipeline, learner
-
-    monkeypatch.setattr(Run, "_start", start)
-    monkeypatch.setattr("trainer.run.stop_ray", lambda config: stopping())
-    monkeypatch.setattr("trainer.run.note_processes", lambda config: None)
-    config = compose(
-        [
-            "stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4",
-            "tracking.wandb=disabled", *more,
-        ]
-    )  # fmt: skip
-    screen = io.StringIO()
-    folder = tmp_path / "run"
-    status = Run(config, folder, Console(file=screen, width=500), list(more)).execute()
-    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return status, json.loads((folder / "summary.json").read_text()), rows, screen.getvalue(), learner
 
 
 def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
@@ -179,20 +114,6 @@ def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch,
     config = compose(["tracking.wandb=disabled"])
     assert Run(config, tmp_path / "run", Console(file=io.StringIO()), []).execute() == 1
     assert threads == [threading.main_thread()]
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_in_the_middle_of_a_run_ends_it_with_its_status_and_the_command_to_go_on(
-    monkeypatch, tmp_path, number
-):
-    before = signal.getsignal(number)
-    status, summary, _, screen, _ = run(
-        monkeypatch, tmp_path, float("inf"), on_version=lambda version: version == 2 and os.kill(os.getpid(), number)
-    )
-    assert (status, summary["status"]) == (128 + number, "interrupted")
-    assert "error" not in summary
-    assert "To go on: python -m launch.train" in screen
-    assert signal.getsignal(number) is before
 
 
 def ended_at_start(monkeypatch, tmp_path, error):

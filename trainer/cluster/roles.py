@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -26,7 +27,7 @@ from trainer.cluster import placement
 from trainer.cluster.ray_cluster import cluster_nodes, note_processes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
-from trainer.workers.errors import answer, log_tail, watched
+from trainer.workers.errors import answer, log_sizes, log_tail, watched
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.relay import Relay, relay_count
 from trainer.workers.relayed_pipeline import RelayedPipeline
@@ -60,6 +61,8 @@ class RunningRoles:
     mixture: dict[str, list[Any]] = field(default_factory=dict)
     # What was chosen for the run, to be said when it starts.
     notes: list[str] = field(default_factory=list)
+    # What an earlier start left in the actors' logs, in bytes by name.
+    logs_before: dict[str, int] = field(default_factory=dict)
 
     @property
     def solver_pools(self) -> dict[str, list[Any]]:
@@ -98,6 +101,7 @@ class RunningRoles:
         workers that have none here. Raises StartError."""
         for note in self.notes:
             say(note)
+        since = self.logs_before
         connecting = None if self.learner is None else asyncio.create_task(self.learner.connect())
         frozen = (self.solver_pools, {"verifier": self.verifiers})
         inference = (*frozen, {"rollout": self.workers}, {"reward": self.rewarders})
@@ -106,12 +110,12 @@ class RunningRoles:
         for done, pools in enumerate([pools for pools in inference if any(pools.values())], 1):
             for name, actors in pools.items():
                 arguments = known if name == "rollout" else []
-                await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say)
+                await wait_ready(actors, name, self.log_folder, timeout_s, *arguments, say=say, since=since)
             progress(done)
-        await wait_ready(self.relays, "relay", self.log_folder, timeout_s, self.rewarders, say=say)
+        await wait_ready(self.relays, "relay", self.log_folder, timeout_s, self.rewarders, say=say, since=since)
         if connecting is not None:
             key = "controller.start_timeout_s"
-            meeting = watched(connecting, "learner-0", self.log_folder, say)
+            meeting = watched(connecting, "learner-0", self.log_folder, say, since.get("learner-0", 0))
             await answer(meeting, "learner-0", "meet the other ranks", timeout_s, self.log_folder, key)
 
 
@@ -122,13 +126,14 @@ async def running_roles(
     only: Sequence[str] | None = None,
     solvers: Sequence[Any] = (),
     verifiers: Sequence[Any] = (),
+    say: Callable[[str], object] = lambda line: None,
 ) -> AsyncIterator[RunningRoles]:
     """Have the actors of these roles for the block, ready; they end with it, and what was reserved for them is free
     again. By default they are those that the run needs. ``solvers`` and ``verifiers`` are those that the rollout
-    workers ask where none is started here. Raises StartError."""
+    workers ask where none is started here. ``say`` is told which actor a long wait is for. Raises StartError."""
     roles = await start_roles(config, log_folder, only)
     try:
-        await roles.ready(config.controller.start_timeout_s, solvers=solvers, verifiers=verifiers)
+        await roles.ready(config.controller.start_timeout_s, solvers=solvers, verifiers=verifiers, say=say)
         note_processes(config)
         yield roles
     finally:
@@ -142,7 +147,7 @@ async def running_roles(
 async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | None = None) -> RunningRoles:
     """Reserve what the actors of these roles need, then create them; they load their models side by side. Raises
     StartError."""
-    places = await _reserve(config, only)
+    places, before = await _reserve(config, only), log_sizes(log_folder)
     given = for_actors(config)
     lives = {"max_restarts": config.controller.engine_restarts}
     frozen = {"max_concurrency": 10_000, "max_task_retries": 3, **lives}
@@ -183,7 +188,8 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
     relays = _start_relays(config, log_folder, relay_count(len(workers), len(rewarders)))
     mixture = pools if config.mixture else {}
-    return RunningRoles(solvers, workers, rewarders, learner, log_folder, places, verifiers, relays, mixture, notes)
+    actors = solvers, workers, rewarders, learner
+    return RunningRoles(*actors, log_folder, places, verifiers, relays, mixture, notes, before)
 
 
 def _start_relays(config: Config, log_folder: Path, count: int) -> list[Any]:
@@ -250,13 +256,15 @@ async def wait_ready(
     timeout_s: float,
     *arguments: Any,
     say: Callable[[str], object] = lambda line: None,
+    since: Mapping[str, int] = MappingProxyType({}),
 ) -> None:
-    """Wait until actors are loaded; ``say`` which one a long wait is for. Raises StartError with the end of the log of
-    the first that is not."""
+    """Wait until actors are loaded; ``say`` which one a long wait is for, with what its log says ``since`` so many
+    bytes. Raises StartError with the end of the log of the first that is not."""
     for index, actor in enumerate(actors):
         try:
             async with asyncio.timeout(timeout_s):
-                await watched(actor.ready.remote(*arguments), f"{name}-{index}", log_folder, say)
+                own = f"{name}-{index}"
+                await watched(actor.ready.remote(*arguments), own, log_folder, say, since.get(own, 0))
         except TimeoutError:
             problem = f"was not ready in {timeout_s:g} s (controller.start_timeout_s)"
         except RayError as error:

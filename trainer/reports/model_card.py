@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +38,14 @@ ROLES = {
 PRIVATE = ("run_dir", "cluster", "tracking")
 
 
-def write_cards(run: Path) -> None:
-    """Write README.md into every decomposer that a run exported under its own name (``sft``, ``ppo``)."""
+def write_cards(run: Path, written: Collection[str] = tuple(TRAINED)) -> None:
+    """Write README.md into every decomposer that a run exported under its own name (``sft``, ``ppo``), if it is among
+    ``written``: the card of one that an earlier process made and judged says so already."""
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     for kind in TRAINED:
         folder = run / "checkpoints" / kind
-        if folder.is_dir():
+        if kind in written and folder.is_dir():
             (folder / "README.md").write_text(model_card(kind, config, summary), encoding="utf-8")
 
 
@@ -77,12 +79,13 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
             "strategy": strategy["name"],
             "reward": f"{rewards['mode']}, weights {_pairs(rewards['weights'])}" if ppo else None,
             "seed": summary["seed"],
-            "run": summary["status"],
+            # Stage 1 is whole wherever its model is, however stage 2 went.
+            "run": summary["status"] if ppo else None,
         },
         examples=strategy["examples"],
         prompt=strategy[template],
         problems=summary["n_eval"],
-        results=_results(kind, summary["accuracy"]),
+        results=_results(kind, summary["accuracy"], summary["steps"]),
         decompositions=_decompositions(summary) if kind == "sft" else None,
         configuration=yaml.safe_dump(
             {name: value for name, value in config.items() if name not in PRIVATE}, sort_keys=False
@@ -115,8 +118,11 @@ def _examples(kind: str, summary: dict[str, Any]) -> str | None:
     return _pairs({name: counts["examples"] for name, counts in sources.items()}) if sources else None
 
 
-def _results(kind: str, accuracy: dict[str, Any]) -> str | None:
-    """Return the table of held-out results beside those of the solver; None if the decomposer was not evaluated."""
+def _results(kind: str, accuracy: dict[str, Any], steps: int) -> str | None:
+    """Return the table of held-out results beside those of the solver; None if the decomposer was not evaluated, or
+    only as it was before the last of its ``steps``."""
+    if kind == "ppo" and accuracy.get(kind, {}).get("step", steps) != steps:
+        return None
     rows = [
         {"sub-questions": label(key), "accuracy": entry["mean"], "95 %": f"{entry['low']:.3f} – {entry['high']:.3f}"}
         | {"rescued": entry.get("rescued"), "broken": entry.get("broken")}

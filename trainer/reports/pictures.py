@@ -13,7 +13,7 @@ from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES
 from rollout.episode.verdict import VERDICTS
 from trainer.run_folder.files import read_json, read_rows
-from trainer.tracking.labels import label
+from trainer.tracking.labels import label, result_label
 
 Row = dict[str, Any]
 
@@ -54,6 +54,10 @@ class FinishedRun:
         """The held-out results by kind of evaluation."""
         found: dict[str, dict[str, Any]] = self.summary.get("accuracy", {})
         return found
+
+    def label(self, kind: str) -> str:
+        """Return the words for one of these results."""
+        return result_label(kind, self.accuracy[kind], self.summary.get("steps", 0))
 
 
 @dataclass(frozen=True)
@@ -231,7 +235,7 @@ def _held_out_lines(axis: Any, run: FinishedRun) -> None:
         axis.axhspan(entry["low"], entry["high"], color=colour, alpha=0.12, linewidth=0)
         beneath = max(entry["mean"], beneath + LABEL_HEIGHT)
         axis.annotate(
-            f"{label(kind)} {entry['mean']:.2f}", (1, beneath), xycoords=axis.get_yaxis_transform(),
+            f"{run.label(kind)} {entry['mean']:.2f}", (1, beneath), xycoords=axis.get_yaxis_transform(),
             xytext=(4, 0), textcoords="offset points", va="center", fontsize=8, color=colour,
         )  # fmt: skip
 
@@ -248,7 +252,7 @@ def _bars(axis: Any, runs: Sequence[FinishedRun], kinds: Sequence[str]) -> None:
             bar(axis, y, entry["mean"], *interval, FONT - 2, height=height * 0.92, color=colour, label=name)
             name = None
     axis.set(title="Held-out accuracy", xlabel="share of right answers, 95 % interval", xlim=(0, 1.1))
-    axis.set_yticks(range(len(kinds)), [label(kind) for kind in kinds])
+    axis.set_yticks(range(len(kinds)), [runs[0].label(kind) if len(runs) == 1 else label(kind) for kind in kinds])
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)

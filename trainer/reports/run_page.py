@@ -73,15 +73,16 @@ def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
     return {
         "name": run.name,
         "summary": run.summary,
+        "labels": {kind: run.label(kind) for kind in run.accuracy},
         "images": _images([run], folder),
         "steps": steps,
         "by_steps": [
-            [label(kind), *(f"{found[step]:.2f}" if step in found else "" for step in steps)]
+            [run.label(kind), *(f"{found[step]:.2f}" if step in found else "" for step in steps)]
             for kind, found in by_steps.items()
         ],
         "solvers": solvers,
         "by_solver": [
-            [label(kind), *(_interval(entry["by_solver"].get(name)) for name in solvers)]
+            [run.label(kind), *(_interval(entry["by_solver"].get(name)) for name in solvers)]
             for kind, entry in run.accuracy.items()
             if entry.get("by_solver")
         ],

@@ -16,6 +16,9 @@ from conf.schema.config import Config
 from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
 
+# In a run's folder: what its command gave, beside the configuration that came of it.
+OVERRIDES = "overrides.yaml"
+
 
 def refuse_other_run(folder: Path, config: Config) -> None:
     """Raise ConfigError where a folder holds a run that this configuration does not, or may not, go on with."""

@@ -109,6 +109,21 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     return result
 
 
+def earlier_results(folder: Path, version: int, summary: dict[str, Any]) -> dict[str, Any]:
+    """Return ``summary``'s entries on evaluations with those that the summary in a run's folder has: the results of
+    policies up to ``version`` stay until there are others."""
+    earlier = read_json(folder / "summary.json")
+    # Of a run from before results had their step: only PPO's was of another policy than stage 2 began with.
+    found = {
+        kind: {"step": earlier["steps"] if kind == "ppo" else 0} | entry
+        for kind, entry in earlier.get("accuracy", {}).items()
+    }
+    kept = {kind: entry for kind, entry in found.items() if entry["step"] <= version}
+    changes = {name: value for name, value in kept.get("ppo", {}).items() if name in ("rescued", "broken")}
+    count = {"n_eval": summary["n_eval"] or earlier["n_eval"]} if kept else {}
+    return {"accuracy": summary["accuracy"] | kept} | count | changes
+
+
 class Evaluator:
     """A judge of the policy while it is trained, greedily and always on the same problems; one evaluation at a time.
 

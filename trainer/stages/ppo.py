@@ -71,9 +71,12 @@ class Controller:
         # Whatever the key, all that may be in flight at once may fail at once.
         at_once = (limits.max_staleness + 1) * self.batch_size // self.group_size
         self.drops = Drops(max(limits.max_dropped_in_a_row, at_once + 1))
-        # Told in one line when groups are dropped and dropped.
-        self.on_dropped: Callable[[str], object] = lambda line: None
+        # Told a line when groups are dropped and dropped, and when a stop waits.
+        self.say: Callable[[str], object] = lambda line: None
         self.out_of_budget = False
+        # Whether no further step is to be begun: this process is asked to stop.
+        self.stopping = self.between_steps = False
+        self.stop_by = 0.0
         # Why the solver gives no more replies; what was sampled by then is trained on.
         self.solver_gone: SolverGone | None = None
         self._drawn = self._flat_since_step = 0
@@ -112,7 +115,9 @@ class Controller:
         self.in_flight.restore(state, waiting)
 
     async def run(self) -> None:
-        """Take all steps of the configuration, or as many as the solver and its budget allow."""
+        """Take all steps of the configuration, or as many as the solver and its budget allow. When it is cancelled, it
+        ends the step that it is in, so that there is a state between two steps, unless it is cancelled again or that
+        takes longer than ``controller.stop_timeout_s``."""
         self._first_error = asyncio.get_running_loop().create_future()
         loops = [asyncio.create_task(loop) for loop in (self._admit(), self._receive(), self._train())]
         try:
@@ -120,6 +125,9 @@ class Controller:
             # Loops that wait for what failed fail with it.
             for ended in [self._first_error] if self._first_error in done else done:
                 ended.result()
+        except asyncio.CancelledError:
+            await self._end_step(loops[-1])
+            raise
         except Exception:
             # The last step that was taken is still to be told.
             if self._reporting is not None:
@@ -133,6 +141,16 @@ class Controller:
             await asyncio.gather(*tasks, return_exceptions=True)
             if self.evaluator is not None:
                 await self.evaluator.stop()
+
+    async def _end_step(self, training: asyncio.Task[None]) -> None:
+        """Let the training end between two steps, and say in ``between_steps`` whether it did by ``stop_by``."""
+        limit = self.config.controller.stop_timeout_s
+        self.stopping, self.stop_by = True, asyncio.get_running_loop().time() + limit
+        self._arrived.set()
+        self.say(f"stopping: the present step is ended and kept if that takes no more than {limit:g} s")
+        await asyncio.wait([training, self._first_error], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+        failed = self._first_error.done() and self._first_error.exception() is not None
+        self.between_steps = not failed and training.done() and training.exception() is None
 
     # -- rollouts --------------------------------------------------------------------------------------------
 
@@ -192,7 +210,7 @@ class Controller:
                 if not usable(group):
                     self.dropped += len(group)
                     if line := self.drops.dropped(group):
-                        self.on_dropped(line)
+                        self.say(line)
                 elif self._to_resample(group):
                     self.flat_groups += 1
                     self._flat_since_step += 1
@@ -260,6 +278,8 @@ class Controller:
                 self._some_stale = False
                 self.refused += self.in_flight.put_back(self._too_stale) * self.group_size
                 self._place_free.set()
+            if self.stopping:
+                return []
             if batch := self.in_flight.take(self.batch_size // self.group_size):
                 self._flat_since_step = 0
                 return batch

@@ -5,7 +5,9 @@ Steps taken since that checkpoint are taken again; their rows are taken out of t
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,7 +45,7 @@ class RestartedPpo:
     async def run(self) -> None:
         """Take all steps and write the last checkpoint. Raises BudgetSpent if the solver's budget ended it, SolverGone
         if the solver did not come back, once every step taken is in a checkpoint, LearnerDied if a learner dies once
-        more than ``controller.learner_restarts``."""
+        more than ``controller.learner_restarts``. Cancelled, it writes that checkpoint if there is time for it."""
         config, died = self.recovery.config, False
         while True:
             self.view.stage("stage 2, asynchronous PPO", config.algorithm.steps)
@@ -66,9 +68,15 @@ class RestartedPpo:
             problems = self.recovery.source.held_out(config.evaluation.subset)
             evaluator = Evaluator(config, self.pipeline, self.learner, problems, self.recovery.folder)
         controller = self.recovery.controller(self.pipeline, self.learner, self._on_step, self.save, evaluator)
-        controller.on_dropped = self.view.say
+        controller.say = self.view.say
         try:
             await controller.run()
+        except asyncio.CancelledError:
+            if controller.between_steps and controller.version > self.recovery.version:
+                with suppress(TimeoutError):
+                    async with asyncio.timeout_at(controller.stop_by):
+                        await self.save(f"step-{controller.version}", controller)
+            raise
         finally:
             self.summary |= {
                 "weight_version": self.pipeline.version,

@@ -21,14 +21,15 @@ MEASURED = 3
 
 def ending(
     summary: dict[str, Any], fine_tuning: dict[str, Any], code: int, folder: Path, account: str | None, go_on: str,
-    *, gone: bool = False,
+    *, gone: bool = False, kept: int = 0,
 ) -> Iterator[Table | Text | str]:  # fmt: skip
     """Yield what the screen of a run ends with. ``fine_tuning`` is the report of stage 1, empty without it; ``account``
-    the line on the solver; ``go_on`` the command that goes on, where the solver is ``gone`` too."""
+    the line on the solver; ``go_on`` the command that goes on, where the solver is ``gone`` too; ``kept`` the steps in
+    the newest checkpoint."""
     if code == 0 and (table := fine_tuning_table(fine_tuning)):
         yield table
     if code == 0 and summary["accuracy"]:
-        yield result_table(summary["accuracy"], summary["n_eval"])
+        yield result_table(summary["accuracy"], summary["n_eval"], summary["steps"])
         if missing := missing_rows(summary.get("not_evaluated", {})):
             yield missing
     if account is not None:
@@ -38,13 +39,21 @@ def ending(
     if summary["status"] == "out_of_budget":
         yield f"to go on with a larger budget: {go_on}"
     elif code > 128:
-        yield f"stopped; nothing of the run is left running. To go on: {go_on}"
+        yield f"stopped; nothing of the run is left running. {_goes_on(summary['steps'], kept)}To go on: {go_on}"
     elif code == 1:
         yield Text.assemble(("failed", "red"), f" {summary['error']}")
         yield f"details in {folder / 'logs'}"
         if gone:
             yield f"To go on: {go_on}"
     yield str(folder)
+
+
+def _goes_on(steps: int, kept: int) -> str:
+    """Return the sentence on where a run that has taken ``steps`` goes on; nothing where none was taken."""
+    if steps <= kept:
+        return f"It goes on after step {kept}. " if kept else ""
+    lost = f"step {steps} is" if steps == kept + 1 else f"steps {kept + 1} to {steps} are"
+    return f"It goes on from {f'step {kept}' if kept else 'the beginning of stage 2'}; {lost} taken again. "
 
 
 def nothing_to_learn(accuracy: dict[str, dict[str, Any]], count: int) -> str | None:
@@ -76,7 +85,8 @@ class RunLength:
     @classmethod
     def begun(cls, config: Config, seconds: dict[str, float], accuracy: dict[str, Any]) -> RunLength:
         """Return it for a run that begins stage 2 now, after these ``seconds`` by stage and evaluations."""
-        evaluated = len(accuracy) if "evaluate" in config.stages else 0
+        # PPO's result is one that an earlier process left, and its time is not among the seconds.
+        evaluated = len(accuracy.keys() - {"ppo"}) if "evaluate" in config.stages else 0
         one = seconds.get("evaluate", 0.0) / evaluated if evaluated else 0.0
         return cls(config.algorithm.steps, sum(seconds.values()), one)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES
 from rollout.episode.verdict import VERDICTS
@@ -76,3 +78,9 @@ def label(name: str) -> str:
     """Return the words for a kind of evaluation or a metric; the name itself where there are none."""
     own = name.removeprefix("reward/").removesuffix("/mean").replace("_", " ") if name.startswith("reward/") else name
     return KINDS.get(name) or METRICS.get(name, own)
+
+
+def result_label(kind: str, entry: dict[str, Any], steps: int) -> str:
+    """Return the words for a result of a run that has taken ``steps``: with the step, where it is of an earlier one."""
+    step = entry.get("step", 0)
+    return f"{label(kind)}, step {step}" if step not in (0, steps) else label(kind)

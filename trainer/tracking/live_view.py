@@ -13,7 +13,7 @@ from rich.text import Text
 
 from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES
-from trainer.tracking.labels import KINDS, LIKENESS, LIVE
+from trainer.tracking.labels import KINDS, LIKENESS, LIVE, result_label
 
 # The figures in one line, where there is no screen, and those in the table of a screen, row by row.
 LINE = ("sft/loss", "sft/held_out_loss", "episode/accuracy_final", "reward/total", "episode/dropped", "staleness/mean",
@@ -134,9 +134,9 @@ class View:
         return Group(table, *below, *([Text(f"  {ALARMED}", style="red")] if self._alarmed else []))
 
 
-def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
-    """Return the table at the end of a run: held-out accuracy by who wrote the sub-questions, how many decompositions
-    are right where a program can read them, and accuracy by the solvers of a mixture."""
+def result_table(accuracy: dict[str, dict[str, Any]], count: int, steps: int = 0) -> Table:
+    """Return the table at the end of a run of so many ``steps``: held-out accuracy by who wrote the sub-questions, how
+    many decompositions are right where a program can read them, and accuracy by the solvers of a mixture."""
     table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")
     readable = any(entry.get("plans") for entry in accuracy.values())
     columns = ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken")
@@ -145,11 +145,11 @@ def result_table(accuracy: dict[str, dict[str, Any]], count: int) -> Table:
     solvers = sorted({name for entry in accuracy.values() for name in entry.get("by_solver", {})})
     for name in solvers:
         table.add_column(Text(name), justify="right")
-    for kind, name in KINDS.items():
+    for kind in KINDS:
         if kind in accuracy:
             entry = accuracy[kind]
             table.add_row(
-                name,
+                result_label(kind, entry, steps),
                 f"{entry['mean']:.3f}",
                 f"{entry['low']:.3f} – {entry['high']:.3f}",
                 *(str(entry.get(change, "")) for change in ("rescued", "broken")),

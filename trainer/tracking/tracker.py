@@ -103,6 +103,14 @@ class Tracker:
         if self._table_every:
             self._fresh.append(record)
 
+    def evaluations(self, scored: Sequence[tuple[str, Sample]], step: int) -> None:
+        """Write the scored episodes of evaluations, each with its kind, in place of those of an earlier step."""
+        kinds = {kind for kind, _ in scored}
+        if kinds:
+            cut(self.folder / EPISODES, lambda row: row["split"] not in kinds)
+        for kind, item in scored:
+            self.episode(item, kind, step)
+
     def summary(self, summary: dict[str, Any]) -> None:
         """Write summary.json, complete or not at all, and W&B's summary."""
         write_json(self.folder / "summary.json", summary)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 import traceback
 from collections.abc import Awaitable, Callable
@@ -17,6 +18,10 @@ Result = TypeVar("Result")
 WAIT_KEY = "controller.wait_timeout_s"
 # A wait that takes longer says so as often.
 SAID_EVERY_S = 30.0
+# In a log: a line of a logger, ours or vLLM's, which names its actor first; and a sentence of at least three words.
+_LOGGED = re.compile(r"(\([^()]+\) )?(\d{4}-\d\d-\d\d \S+ )?(DEBUG|INFO|WARNING|ERROR|CRITICAL)\b[ :]")
+_SENTENCE = re.compile(r"[A-Za-z][\w'’./:,;%-]*( [\w'’\"./:,;%-]+){2,}[.!…]*")
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 RESTART_POLL_S = 0.5
 
 
@@ -99,12 +104,29 @@ async def restarted(actor: Any, name: str, seconds: float, log_folder: Path, *ar
         ) from None
 
 
-async def watched(call: Awaitable[Result], name: str, log_folder: Path, say: Callable[[str], object]) -> Result:
-    """Return what an actor's call returns; while it takes long, ``say`` whom it waits for and what its log says."""
+def log_sizes(log_folder: Path) -> dict[str, int]:
+    """Return how many bytes an earlier start has left in each log, by its actor's name."""
+    return {file.stem: file.stat().st_size for file in log_folder.glob("*.log")}
+
+
+def last_said(log_folder: Path, name: str, since: int = 0) -> str:
+    """Return the last line of an actor's log, from byte ``since`` on, that says something to a person; ``loading``
+    where there is none. Code, tracebacks, bars and tables are for the log alone."""
+    file = log_folder / f"{name}.log"
+    written = file.read_bytes()[since:] if file.is_file() else b""
+    lines = reversed(_COLOUR.sub("", written.decode(errors="replace")).splitlines())
+    return next((line[:200].rstrip() for line in lines if _LOGGED.match(line) or _SENTENCE.fullmatch(line)), "loading")
+
+
+async def watched(
+    call: Awaitable[Result], name: str, log_folder: Path, say: Callable[[str], object], since: int = 0
+) -> Result:
+    """Return what an actor's call returns; while it takes long, ``say`` whom it waits for and what its log says, which
+    this start writes from byte ``since`` on."""
     task, started = asyncio.ensure_future(call), time.monotonic()
     try:
         while not (await asyncio.wait({task}, timeout=SAID_EVERY_S))[0]:
-            last = log_tail(log_folder, name, 1).strip()[:200] or "its log is empty so far"
+            last = last_said(log_folder, name, since)
             say(f"  waiting for {name} for {time.monotonic() - started:.0f} s: {last}")
     finally:
         task.cancel()

@@ -124,7 +124,8 @@ def worker(monkeypatch):
     monkeypatch.setattr(episodes, "ray_session", nullcontext)
 
     @asynccontextmanager
-    async def running(config, logs, only):
+    async def running(config, logs, only, say):
+        say("  waiting for solver-0 for 30 s: loading")
         assert only == ("solver", "rollout")
         yield RunningRoles([], [Actor(made)], [], None, logs)
 
@@ -134,7 +135,12 @@ def worker(monkeypatch):
 
 def test_questions_are_answered_in_their_order(run, worker, capsys):
     assert command.main([str(run), QUESTION, "How many?", "--json"]) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = capsys.readouterr()
+    rows = [json.loads(line) for line in shown.out.splitlines()]
+    assert shown.err.splitlines() == [
+        "loading the libraries …", "starting Ray and its actors …", "  waiting for solver-0 for 30 s: loading",
+        "asking 2 questions …",
+    ]  # fmt: skip
     assert [row["problem"]["question"] for row in rows] == [QUESTION, "How many?"]
     assert [row["final"]["answer"] for row in rows] == ["9", "10"]
     assert [row["turns"][0]["answer"] for row in rows] == ["6", "6"]
@@ -151,7 +157,7 @@ def test_the_episode_is_shown_as_it_is(run, worker, capsys, monkeypatch):
 def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):
     worker.fail = "ConnectionError: gone"
     assert command.main([str(run), QUESTION]) == 1
-    assert capsys.readouterr().err == "question 1: ConnectionError: gone\n"
+    assert capsys.readouterr().err.splitlines()[-1] == "question 1: ConnectionError: gone"
     monkeypatch.setattr("sys.stdin", io.StringIO(" \n"))
     assert command.main([str(run)]) == 2
     assert "no question" in capsys.readouterr().err
@@ -171,8 +177,13 @@ CHAIN = "Amy owns 9 pens. Tom has 2 more than Amy. Eva has twice what Tom holds.
 def test_a_few_questions_are_answered_by_the_real_models_without_ray(no_ray, capsys):
     given = ["package:tiny_decomposer", CHAIN, CHAIN.replace("9", "7"), "--json"]
     assert command.main(given) == 0
-    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = capsys.readouterr()
+    rows = [json.loads(line) for line in shown.out.splitlines()]
     assert [row["final"]["answer"] for row in rows] == ["22", "18"]
+    said = [line for line in shown.err.splitlines() if line.endswith(" …")]
+    assert said[0] == "loading the libraries …"
+    assert said[1].startswith("loading ")
+    assert said[2:] == ["starting the solver …", "asking question 1 …", "asking question 2 …"]
     assert rows[0]["decomposition"]["subquestions"][0] == "How many pens does Tom have?"
     assert (rows[0]["turns"][0]["answer"], rows[0]["outcome"]) == ("11", "ok")
     assert rows[0]["solver_tokens"] > 20
@@ -197,7 +208,7 @@ def test_what_cannot_be_loaded_is_said(no_ray, run, capsys):
     ],
 )
 def test_ray_is_for_many_questions_devices_and_clusters(overrides, questions, way, monkeypatch, tmp_path):
-    monkeypatch.setattr(episodes, "_here", lambda config, work, logs: "here")
-    monkeypatch.setattr(episodes, "_with_ray", lambda config, work, logs: "ray")
+    monkeypatch.setattr(episodes, "_here", lambda config, work, logs, say: "here")
+    monkeypatch.setattr(episodes, "_with_ray", lambda config, work, logs, say: "ray")
     config = compose(["stages=[evaluate]", *overrides])
     assert episodes.ask(config, episodes.jobs(["?"] * questions, "number", "daslam"), tmp_path) == way

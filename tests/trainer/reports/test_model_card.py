@@ -93,3 +93,15 @@ def test_a_card_tells_what_stage_1_was_trained_on_and_how_its_decompositions_com
     assert before == "| held out | before | 64 | 1.500 | 0.625 | 0.500 |  |"
     assert after.endswith("| 0.875 |")
     assert "## Decompositions" not in card(run, "ppo")
+
+
+def test_a_card_is_left_as_it_is_by_who_did_not_write_the_checkpoint_and_has_no_results_of_another_step(run):
+    before = card(run), card(run, "sft")
+    assert "- run: " not in before[1], "stage 1 is whole, however stage 2 went"
+    summary = json.loads((run / "summary.json").read_text())
+    summary["accuracy"]["ppo"] |= {"step": 9}
+    (run / "summary.json").write_text(json.dumps(summary | {"status": "interrupted", "steps": 12}))
+    write_cards(run, {"step-12", "direct"})
+    assert (run / "checkpoints" / "ppo" / "README.md").read_text() == before[0]
+    assert (run / "checkpoints" / "sft" / "README.md").read_text() == before[1]
+    assert "Not evaluated in its run." in card(run), "the results are of step 9"

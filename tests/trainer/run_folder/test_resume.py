@@ -8,8 +8,10 @@ import pytest
 import yaml
 
 from conf.schema.base import ConfigError
-from launch.compose import compose
-from trainer.run_folder.resume import check_resumable, is_finished
+from launch import train
+from launch.compose import compose, continued
+from launch.submit.job_request import prepare
+from trainer.run_folder.resume import OVERRIDES, check_resumable, is_finished
 
 
 @pytest.fixture
@@ -107,3 +109,45 @@ def test_such_a_key_may_have_no_other_value_and_one_without_a_default_must_be_kn
     without(began.folder, key)
     with pytest.raises(ConfigError, match=re.escape(said.format(began.folder))):
         check_resumable(began.folder, compose([override]))
+
+
+BEGAN = [
+    "solver=program",
+    "sft=measured",
+    "sft.problems=9",
+    "cluster.num_cpus=3",
+    "run_dir=old",
+    "+model.lora={rank: 4}",
+]
+
+
+@pytest.mark.parametrize(
+    ("given", "whole"),
+    [
+        ([], [*BEGAN[:4], BEGAN[5]]),
+        (["seed=1", "sft.problems=8"], [*BEGAN[:2], BEGAN[3], BEGAN[5], "seed=1", "sft.problems=8"]),
+        (["cluster=ray"], [*BEGAN[:3], BEGAN[5], "cluster=ray"]),
+        (["sft=measured"], [BEGAN[0], *BEGAN[2:4], BEGAN[5], "sft=measured"]),
+        ([*BEGAN[:4], BEGAN[5]], [*BEGAN[:4], BEGAN[5]]),
+    ],
+)  # fmt: skip
+def test_what_the_command_does_not_give_is_as_the_run_began(tmp_path, given, whole):
+    (tmp_path / OVERRIDES).write_text(yaml.safe_dump(BEGAN))
+    here = [f"run_dir='{tmp_path}'", "resume=auto"]
+    assert continued([*given, *here]) == [*whole, *here]
+    for other in (here[:1], [here[0], "resume=null"], ["run_dir=/nowhere", "resume=auto"]):
+        assert continued([*given, *other]) == [*given, *other], "this goes on with no run"
+
+
+def test_a_run_with_other_settings_goes_on_by_its_folder_alone_and_others_are_still_refused(began, capsys):
+    settings = ["solver=program", "learner.lr=0.002", "tracking.tags=[a]"]
+    (began.folder / OVERRIDES).write_text(yaml.safe_dump(settings))
+    (began.folder / "config.yaml").write_text(yaml.safe_dump(compose(settings).model_dump(mode="json")))
+    (began.folder / "summary.json").write_text('{"status": "finished"}')
+    here = [f"run_dir={began.folder}", "resume=auto"]
+    assert train.main(here) == 0
+    assert "is finished" in " ".join(capsys.readouterr().out.split())
+    assert prepare([*here, "tracking.tags=[b]"])[0].tracking.tags == ["b"]
+    for changed, named in (("learner.lr=0.001", "learner.lr: 0.001"), ("solver=tiny", "solver.backend: 'vllm'")):
+        assert train.main([*here, changed]) == 2
+        assert capsys.readouterr().err.startswith(f"{named} is not allowed with resume=auto")

@@ -252,3 +252,30 @@ def test_a_long_wait_says_for_whom_and_what_the_actors_log_says(tmp_path, monkey
 
     assert asyncio.run(errors.watched(late(), "learner-0", tmp_path, said.append)) == 7
     assert said[0].startswith("  waiting for learner-0 for 0 s: compiling an extension")
+
+
+CODE = "    wrapper = lookup(vars(value)[name])\n"
+OURS = "2026-11-29 07:22:25,101 INFO rollout: loading w = 3"
+VLLM = "INFO 11-29 07:22:25 [core.py:77] Starting"
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", "loading"),
+        (f'Traceback (most recent call last):\n  File "a.py", line 3\n{CODE}', "loading"),
+        (f"{CODE.strip()}\nLoading weights: 45%|####  | 3/7\n+-----+\n", "loading"),
+        (f"{OURS}\n{CODE}", OURS),
+        (f"\x1b[0;36m(EngineCore pid=7)\x1b[0;0m {VLLM}\n", f"(EngineCore pid=7) {VLLM}"),
+        ("compiling an extension\n)\n", "compiling an extension"),
+    ],
+)
+def test_a_wait_shows_of_a_log_what_a_person_reads_and_only_of_this_start(tmp_path, log, said):
+    earlier = "an earlier start said this\n"
+    (tmp_path / "solver-0.log").write_text(earlier)
+    since = errors.log_sizes(tmp_path)
+    assert since == {"solver-0": len(earlier)}
+    with (tmp_path / "solver-0.log").open("a") as stream:
+        stream.write(log)
+    assert errors.last_said(tmp_path, "solver-0", since["solver-0"]) == said
+    assert errors.last_said(tmp_path, "rollout-0") == "loading", "it has no log yet"

@@ -38,3 +38,19 @@ def test_the_length_of_a_run_is_estimated_once_when_the_first_steps_are_known(mo
     assert said == {
         4: "the whole run takes about 10 min: 2 min so far, 46 more learner steps of 10 s, the last evaluation 20 s"
     }
+
+
+@pytest.mark.parametrize(
+    ("steps", "kept", "said"),
+    [
+        (0, 0, "running. To go on: "),
+        (15, 15, "running. It goes on after step 15. To go on: "),
+        (15, 14, "It goes on from step 14; step 15 is taken again. To go on: "),
+        (15, 12, "It goes on from step 12; steps 13 to 15 are taken again. To go on: "),
+        (2, 0, "It goes on from the beginning of stage 2; steps 1 to 2 are taken again. To go on: "),
+    ],
+)
+def test_a_run_that_was_stopped_says_where_it_goes_on(steps, kept, said, tmp_path):
+    summary = {"status": "interrupted", "steps": steps, "accuracy": {}, "n_eval": 0}
+    lines = list(ending(summary, {}, 130, tmp_path, None, "again", kept=kept))
+    assert f"{said}again" in lines[0]
