@@ -62,7 +62,7 @@ GROWS = Marker("may grow on resume")
 
 @dataclass(frozen=True)
 class OneOf:
-    """The names that a map may have, in ``dict[Annotated[str, OneOf(names)], ...]``. With ``own`` it
+    """The names that a map or a list may have, in ``dict[Annotated[str, OneOf(names)], ...]``. With ``own`` it
     may also have those that the user gave to parts of their own; ``validate`` checks these."""
 
     names: tuple[str, ...]

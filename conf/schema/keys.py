@@ -141,6 +141,7 @@ def _children(member: Any) -> list[tuple[str, Any, Any]]:
     if get_origin(member) not in (dict, list):
         return []
     first, inner = get_args(member)[0], get_args(member)[-1]
-    fixed = [entry for entry in getattr(first, "__metadata__", ()) if isinstance(entry, OneOf)]
+    names = getattr(first, "__metadata__", ()) if get_origin(member) is dict else ()
+    fixed = [entry for entry in names if isinstance(entry, OneOf)]
     metadata = getattr(inner, "__metadata__", ())
     return [(name, inner, metadata) for name in (fixed[0].names if fixed else ("*",))]
