@@ -176,16 +176,15 @@ def _doubled(role: str, settings: SingleSolver, usage: Usage) -> list[str]:
 def account_line(usage: Usage, config: Config, role: str = "solver") -> str:
     """Return what a role was asked, in a line: requests, tokens, and the cost where prices are configured."""
     solver = config.frozen.get(role)
-    repeats = [
-        f"{count:,} {what}"
-        for count, what in ((usage.retries, "repeated"), (usage.cache_hits, "more answered from the cache"))
-        if count
-    ]
-    parts = [
-        f"{usage.requests:,} request{'s' * (usage.requests != 1)}" + (f" ({', '.join(repeats)})" if repeats else ""),
+    parts = [f"{usage.requests:,} request{'s' * (usage.requests != 1)} answered"]
+    if usage.retries:  # each follows an attempt that brought no reply
+        parts.append(f"{usage.retries:,} more attempt{'s' * (usage.retries != 1)} without a reply")
+    if usage.cache_hits:
+        parts.append(f"{usage.cache_hits:,} more answered from the cache")
+    parts.append(
         f"{usage.prompt_tokens + usage.completion_tokens:,} tokens ({usage.prompt_tokens:,} read, "
-        f"{usage.completion_tokens:,} written){_limit(solver, role, 'budget_tokens')}",
-    ]
+        f"{usage.completion_tokens:,} written){_limit(solver, role, 'budget_tokens')}"
+    )
     if isinstance(solver, OpenAISolver) and not (solver.price_prompt or solver.price_completion or usage.cost):
         parts.append(f"cost unknown ({role}.price_prompt, {role}.price_completion)")
     elif usage.cost or isinstance(solver, OpenAISolver):

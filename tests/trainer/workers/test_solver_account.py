@@ -109,15 +109,16 @@ def test_a_solver_that_no_longer_answers_leaves_what_was_known_last(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "usage", "line"),
     [
-        ([], used(1234, 5000), "solver  1,234 requests, 10,000 tokens (5,000 read, 5,000 written)"),
-        (SERVED, used(2, 10), "solver  2 requests, 20 tokens (10 read, 10 written), cost unknown "
+        ([], used(1234, 5000), "solver  1,234 requests answered, 10,000 tokens (5,000 read, 5,000 written)"),
+        (SERVED, used(2, 10), "solver  2 requests answered, 20 tokens (10 read, 10 written), cost unknown "
          "(solver.price_prompt, solver.price_completion)"),
-        (PRICED, Usage(), "solver  0 requests, 0 tokens (0 read, 0 written), cost 0"),
+        (PRICED, Usage(), "solver  0 requests answered, 0 tokens (0 read, 0 written), cost 0"),
         ([*PRICED, "solver.budget_cost=2.5", "solver.budget_tokens=900"], used(1, 100, 1.0),
-         "solver  1 request, 200 tokens (100 read, 100 written) of solver.budget_tokens=900, cost 1 of "
+         "solver  1 request answered, 200 tokens (100 read, 100 written) of solver.budget_tokens=900, cost 1 of "
          "solver.budget_cost=2.5"),
         (PRICED, Usage(requests=2, retries=3, cache_hits=4, cost=1.23456),
-         "solver  2 requests (3 repeated, 4 more answered from the cache), 0 tokens (0 read, 0 written), cost 1.235"),
+         "solver  2 requests answered, 3 more attempts without a reply, 4 more answered from the cache, 0 tokens (0 read, "
+         "0 written), cost 1.235"),
     ],
 )  # fmt: skip
 def test_requests_tokens_and_cost_are_said_in_a_line(overrides, usage, line):
