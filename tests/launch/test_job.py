@@ -23,6 +23,6 @@ def test_a_budget_that_a_run_has_spent_is_refused_before_even_an_evaluation_cost
         check_budget(tmp_path, compose([*SERVER, "solver.budget_tokens=60000"]))
     spent = f"solver.budget_tokens: spent by the run in '{tmp_path}' (744 requests answered, 66,341 "
     assert str(error.value).startswith(spent)
-    assert str(error.value).endswith("to go on: solver.budget_tokens=132682")
+    assert str(error.value).endswith("to go on: solver.budget_tokens=140000")
     check_budget(tmp_path, compose([*SERVER, "solver.budget_tokens=66342"]))
     check_budget(tmp_path, compose(SERVER))

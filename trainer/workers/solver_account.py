@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, astuple
+from decimal import ROUND_CEILING, Context
 from pathlib import Path
 from typing import Any
 
@@ -147,7 +148,7 @@ class SolverAccount:
         return f"the {role}'s budget is spent ({cost}, {tokens:,} tokens{_limit(settings, role, 'budget_tokens')})"
 
     def larger_budget(self) -> list[str]:
-        """Return the overrides that double what is spent, which counts all that the run used so far."""
+        """Return the overrides that double what is spent, rounded up, which counts all that the run used so far."""
         return [more for role, usage in self._all().items() for more in _doubled(role, self.config.frozen[role], usage)]
 
     def _all(self) -> Usages:
@@ -167,10 +168,16 @@ def _doubled(role: str, settings: SingleSolver, usage: Usage) -> list[str]:
         return []
     tokens, more = usage.prompt_tokens + usage.completion_tokens, []
     if settings.budget_cost is not None and usage.cost >= settings.budget_cost:
-        more.append(f"{role}.budget_cost={2 * max(settings.budget_cost, usage.cost):g}")
+        more.append(f"{role}.budget_cost={rounded_up(2 * max(settings.budget_cost, usage.cost)):g}")
     if settings.budget_tokens is not None and tokens >= settings.budget_tokens:
-        more.append(f"{role}.budget_tokens={2 * max(settings.budget_tokens, tokens)}")
+        more.append(f"{role}.budget_tokens={rounded_up(2 * max(settings.budget_tokens, tokens)):.0f}")
     return more
+
+
+def rounded_up(amount: float) -> float:
+    """Return an amount above 0 rounded up to two significant digits."""
+    # What lies beyond twelve digits is the error of the binary number.
+    return float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(f"{amount:.12g}"))
 
 
 def account_line(usage: Usage, config: Config, role: str = "solver") -> str:

@@ -128,14 +128,15 @@ def test_requests_tokens_and_cost_are_said_in_a_line(overrides, usage, line):
 @pytest.mark.parametrize(
     ("budgets", "usage", "more"),
     [
-        (["solver.budget_cost=10"], used(9, 9, 10.2), ["solver.budget_cost=20.4"]),
+        (["solver.budget_cost=10"], used(9, 9, 10.2), ["solver.budget_cost=21"]),
         (["solver.budget_cost=10"], used(9, 9, 10.0), ["solver.budget_cost=20"]),
         (["solver.budget_tokens=1000000"], used(9, 600_000), ["solver.budget_tokens=2400000"]),
         (["solver.budget_cost=10", "solver.budget_tokens=100"], used(9, 9, 11.0), ["solver.budget_cost=22"]),
+        (["solver.budget_cost=0.0103"], used(9, 9, 0.0120345), ["solver.budget_cost=0.025"]),
         ([], used(9, 9, 11.0), []),
     ],
 )
-def test_a_larger_budget_is_twice_what_was_spent_of_the_one_that_is(tmp_path, budgets, usage, more):
+def test_a_larger_budget_is_twice_what_was_spent_of_the_one_that_is_rounded_up(tmp_path, budgets, usage, more):
     account = SolverAccount(compose([*PRICED, *budgets]), tmp_path, usage)
     assert account.larger_budget() == more
     compose([*PRICED, *budgets, *more])
