@@ -202,8 +202,9 @@ class OpenAISolver(Backend):
         raise SolverFailure("solver_timeout", str(error)) if error.timed_out else SolverUnavailable(str(error))
 
     def _note(self, error: str | None) -> None:
-        """Write to the log when replies begin to fail, and when they come again."""
-        if (error is None) != self._failing:
+        """Write to the log when replies begin to fail, and when they come again; a server that has never answered is
+        said by whoever asks it first."""
+        if (error is None) != self._failing or not self._answered:
             return
         self._failing = error is not None
         if error is None:
