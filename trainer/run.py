@@ -96,7 +96,7 @@ class Run:
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
-            with View(self.console) as view:
+            with View(self.console, cost=self.account.cost_line) as view:
                 tracker = Tracker(self.config, self.folder, wandb_id, self._say)
                 if resumed:
                     tracker.rewind(self.recovery.version, self.summary["accuracy"])

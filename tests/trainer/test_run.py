@@ -120,7 +120,12 @@ def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
         assert row["solver/retries"] == 1
         assert {name for name in CATALOGUE if name.startswith("solver/")} <= set(row)
     assert "budget" not in screen
-    assert screen.count("solver  5 requests answered, 1 more attempt without a reply, 1,000 tokens (900 read, 100 written), cost 1.25") == 1
+    assert (
+        screen.count(
+            "solver  5 requests answered, 1 more attempt without a reply, 1,000 tokens (900 read, 100 written), cost 1.25"
+        )
+        == 1
+    )
     assert "solver requests" in (tmp_path / "run" / "report.html").read_text()
     # What is known before stage 2 is shown before it, and again at the end with its result.
     before, after = screen.split("done stage 2")
@@ -351,7 +356,8 @@ def test_a_run_that_does_not_start_tells_what_was_asked_before(monkeypatch, tmp_
     assert Run(config, folder, Console(file=screen, width=500), [], None, asked).execute() == 1
     assert json.loads((folder / "summary.json").read_text())["solver"] == asdict(asked)
     assert json.loads((folder / "logs" / "solver-0.usage.json").read_text()) == asdict(asked)
-    assert "1 request answered, 10 tokens (7 read, 3 written) of solver.budget_tokens=900, cost 0 of" in screen.getvalue()
+    said = "1 request answered, 10 tokens (7 read, 3 written) of solver.budget_tokens=900, cost 0 of"
+    assert said in screen.getvalue()
 
 
 class Away(Worker):

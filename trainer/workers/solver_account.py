@@ -30,6 +30,11 @@ USAGE_S = 10.0
 Usages = dict[str, Usage]
 
 
+def priced(settings: object) -> bool:
+    """Return whether a role is a server with prices."""
+    return isinstance(settings, OpenAISolver) and bool(settings.price_prompt or settings.price_completion)
+
+
 def usage_files(logs: Path, role: str) -> list[Path]:
     """Return the files of a role's account."""
     return sorted(logs.glob(f"{role}-*.usage.json"))
@@ -138,6 +143,19 @@ class SolverAccount:
             lines.append(account_line(verifier, self.config, "verifier"))
         return "\n".join(lines) or None
 
+    def cost_line(self) -> str:
+        """Return the cost so far of each role that has prices, with its budget, as the roles' files say it; nothing
+        where none has any."""
+        costs = {
+            role: f"{(read_account(self.logs, role) or self.usages.get(role, Usage())).cost:.4g}"
+            + ("" if settings.budget_cost is None else f" of {settings.budget_cost:g}")
+            for role, settings in self.config.frozen.items()
+            if priced(settings)
+        }
+        if len(costs) == 1 and len(self.config.frozen) == 1:
+            return f"cost {next(iter(costs.values()))}"
+        return "cost " + ", ".join(f"{role} {cost}" for role, cost in costs.items()) if costs else ""
+
     def spent_line(self) -> str:
         """Return whose budget is spent, with what was used of it."""
         usages = self._all()
@@ -192,7 +210,7 @@ def account_line(usage: Usage, config: Config, role: str = "solver") -> str:
         f"{usage.prompt_tokens + usage.completion_tokens:,} tokens ({usage.prompt_tokens:,} read, "
         f"{usage.completion_tokens:,} written){_limit(solver, role, 'budget_tokens')}"
     )
-    if isinstance(solver, OpenAISolver) and not (solver.price_prompt or solver.price_completion or usage.cost):
+    if isinstance(solver, OpenAISolver) and not (priced(solver) or usage.cost):
         parts.append(f"cost unknown ({role}.price_prompt, {role}.price_completion)")
     elif usage.cost or isinstance(solver, OpenAISolver):
         parts.append(f"cost {usage.cost:.4g}{_limit(solver, role, 'budget_cost')}")

@@ -117,8 +117,8 @@ def test_a_solver_that_no_longer_answers_leaves_what_was_known_last(tmp_path):
          "solver  1 request answered, 200 tokens (100 read, 100 written) of solver.budget_tokens=900, cost 1 of "
          "solver.budget_cost=2.5"),
         (PRICED, Usage(requests=2, retries=3, cache_hits=4, cost=1.23456),
-         "solver  2 requests answered, 3 more attempts without a reply, 4 more answered from the cache, 0 tokens (0 read, "
-         "0 written), cost 1.235"),
+         "solver  2 requests answered, 3 more attempts without a reply, 4 more answered from the cache, 0 tokens "
+         "(0 read, 0 written), cost 1.235"),
     ],
 )  # fmt: skip
 def test_requests_tokens_and_cost_are_said_in_a_line(overrides, usage, line):
@@ -140,3 +140,13 @@ def test_a_larger_budget_is_twice_what_was_spent_of_the_one_that_is_rounded_up(t
     account = SolverAccount(compose([*PRICED, *budgets]), tmp_path, usage)
     assert account.larger_budget() == more
     compose([*PRICED, *budgets, *more])
+
+
+def test_the_cost_is_said_while_a_run_goes_on_as_the_files_have_it(tmp_path):
+    account = SolverAccount(compose([*PRICED, "solver.budget_cost=2.5"]), tmp_path, Usage())
+    assert account.cost_line() == "cost 0 of 2.5"
+    (tmp_path / "solver-0.usage.json").write_text(json.dumps(asdict(used(1, 7, 1.23456))))
+    assert account.cost_line() == "cost 1.235 of 2.5"
+    judged = ["verifier=openai", "verifier.model=v", "verifier.price_prompt=1"]
+    assert SolverAccount(compose([*PRICED, *judged]), tmp_path, Usage()).cost_line() == "cost solver 1.235, verifier 0"
+    assert SolverAccount(compose(SERVED), tmp_path, Usage()).cost_line() == ""
