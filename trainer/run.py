@@ -18,7 +18,6 @@ from rich.text import Text
 
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
-from conf.schema.strategy import UNTRAINED
 from rewards.reward import Sample, Scored
 from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import Problem
@@ -36,7 +35,7 @@ from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
-from trainer.stages.evaluation import evaluate
+from trainer.stages.evaluation import evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -246,7 +245,8 @@ class Run:
                 self.fine_tuning.forget_checkpoints()
                 await self._timed("sft", self.fine_tuning.compare("after", pipeline, view))
             if held_out and self.recovery.checkpoint is None:
-                await self._timed("evaluate", self._evaluate(view, pipeline, held_out, self._kinds_before()))
+                kinds = kinds_before(config, self.source)
+                await self._timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
                 self._keep_evaluation(tracker)
                 self._show_evaluation(view)
             if learner is not None and "ppo" in stages:
@@ -350,17 +350,6 @@ class Run:
         ).run()
 
     # -- evaluation ------------------------------------------------------------------------------------------
-
-    def _kinds_before(self) -> list[str]:
-        evaluation = self.config.evaluation
-        gold = evaluation.gold and all(problem.subquestions is not None for problem in self.source.held_out(20))
-        filler = evaluation.filler and self.config.data.source == "chained"
-        kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
-        name = self.config.strategy.name
-        if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
-            return list(dict.fromkeys(["direct", name]))
-        # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
-        return [*kinds, "sft" if "sft" in self.config.stages else "base" if "ppo" in self.config.stages else "policy"]
 
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
         """Run stage 3 for some kinds; a sample of the episodes is kept."""

@@ -15,8 +15,10 @@ from statistics import fmean
 from typing import Any
 
 from conf.schema.config import Config
+from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored, mean_measures
 from rollout.data.chained import Graph
+from rollout.data.source import Source
 from rollout.jobs import Job
 from rollout.records import Problem, change
 from trainer.learner.learner_group import LearnerGroup
@@ -40,6 +42,17 @@ def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job
         name = "direct" if kind == "direct" else strategy
         jobs.append(Job(index, problem, name, seed=index, temperature=0.0, given=given))
     return jobs
+
+
+def kinds_before(config: Config, source: Source) -> list[str]:
+    """Return the kinds that a run evaluates before stage 2, or without one."""
+    gold = config.evaluation.gold and all(problem.subquestions is not None for problem in source.held_out(20))
+    filler = config.evaluation.filler and config.data.source == "chained"
+    kinds = ["direct", *(["gold"] if gold else []), *(["filler"] if filler else [])]
+    if config.strategy.name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
+        return list(dict.fromkeys(["direct", config.strategy.name]))
+    # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
+    return [*kinds, "sft" if "sft" in config.stages else "base" if "ppo" in config.stages else "policy"]
 
 
 async def evaluate(

@@ -6,15 +6,14 @@ import asyncio
 import json
 
 import pytest
-from rich.console import Console
 
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.data.chained import Chained
+from rollout.data.source import make_source
 from rollout.records import Attempt, Episode, PolicyCall
 from tests.trainer.fakes import Group
-from trainer.run import Run
-from trainer.stages.evaluation import Evaluator, eval_jobs, summarize
+from trainer.stages.evaluation import Evaluator, eval_jobs, kinds_before, summarize
 from trainer.tracking.live_view import result_table
 
 PROBLEMS = Chained({2: 1.0}, {2: 1.0}).held_out(3)
@@ -30,9 +29,9 @@ PROBLEMS = Chained({2: 1.0}, {2: 1.0}).held_out(3)
         ("daslam", "sft,ppo,evaluate", ["direct", "gold", "filler", "sft"]),
     ],
 )
-def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds, tmp_path):
-    run = Run(compose([f"strategy={strategy}", f"stages=[{stages}]"]), tmp_path, Console(), [])
-    assert run._kinds_before() == kinds
+def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds):
+    config = compose([f"strategy={strategy}", f"stages=[{stages}]"])
+    assert kinds_before(config, make_source(config.data)) == kinds
     for kind in kinds:
         jobs = eval_jobs(PROBLEMS, kind, strategy)
         assert {job.strategy for job in jobs} == {"direct" if kind == "direct" else strategy}
