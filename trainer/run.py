@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.schema.config import Config
-from conf.schema.override_text import command, resumed
+from conf.schema.override_text import command, evaluated_alone, resumed
 from rewards.reward import Sample, Scored
 from rollout.data.source import check_held_out, make_source, what_was_read
 from rollout.records import Problem
@@ -152,7 +152,9 @@ class Run:
         more = self.account.larger_budget() if self.summary["status"] == "out_of_budget" else []
         fine_tuning = {} if self.fine_tuning is None else self.fine_tuning.report
         account, go_on, gone = self.account.line(), self.resume_command(*more), self.solver_gone
-        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone):
+        unmeasured = self._unmeasured_command() if self.summary["status"] == "out_of_budget" else None
+        shows = ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone, unmeasured=unmeasured)
+        for shown in shows:
             self.console.print(shown) if isinstance(shown, Table) else self._say(shown)
 
     def _wrote(self, write: Callable[[], object]) -> bool:
@@ -195,6 +197,13 @@ class Run:
     def resume_command(self, *more: str) -> str:
         """Return the command that goes on from the newest checkpoint, with ``more`` overrides."""
         return command("launch.train", resumed(self.overrides, str(self.folder), "resume=auto", *more))
+
+    def _unmeasured_command(self) -> str | None:
+        """Return the command that evaluates what stage 2 made, by itself; None where nothing of it is missing."""
+        made = self.folder / "checkpoints" / "ppo"
+        if "ppo" in self.summary["accuracy"] or "evaluate" not in self.config.stages or not made.is_dir():
+            return None
+        return command("launch.evaluate", evaluated_alone(self.overrides, str(made)))
 
     def _resume(self) -> str | None:
         """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B

@@ -120,12 +120,8 @@ def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
         assert row["solver/retries"] == 1
         assert {name for name in CATALOGUE if name.startswith("solver/")} <= set(row)
     assert "budget" not in screen
-    assert (
-        screen.count(
-            "solver  5 requests answered, 1 more attempt without a reply, 1,000 tokens (900 read, 100 written), cost 1.25"
-        )
-        == 1
-    )
+    used = "5 requests answered, 1 more attempt without a reply, 1,000 tokens (900 read, 100 written), cost 1.25"
+    assert screen.count(f"solver  {used}") == 1
     assert "solver requests" in (tmp_path / "run" / "report.html").read_text()
     # What is known before stage 2 is shown before it, and again at the end with its result.
     before, after = screen.split("done stage 2")
@@ -156,6 +152,14 @@ def test_a_run_whose_budget_is_spent_ends_in_order_and_says_so_once(monkeypatch,
     # The stage that it ended in is not done.
     assert len(re.findall(r"^broken off (?:evaluation|stage 2)\b.* after", screen, re.MULTILINE)) == 1
     assert ("ppo" in learner.saved) == (budget > 16)
+    # What PPO made was not evaluated; the command that does so is printed where there is something.
+    said = re.findall(r"^PPO decomposer: not measured \(budget spent\); .* alone: (.*)$", screen, re.MULTILINE)
+    assert len(said) == (budget > 16)
+    for line in said:
+        assert shlex.split(line)[:3] == ["python", "-m", "launch.evaluate"]
+        config = compose(["stages=[evaluate]", *shlex.split(line)[3:]])
+        assert config.start_from == str(tmp_path / "run" / "checkpoints" / "ppo")
+        assert config.stages == ["evaluate"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.schema.config import Config
+from trainer.tracking.labels import KINDS
 from trainer.tracking.live_view import fine_tuning_table, result_table
 
 # So many steps after the first tell how long one takes.
@@ -20,14 +21,17 @@ MEASURED = 3
 
 def ending(
     summary: dict[str, Any], fine_tuning: dict[str, Any], code: int, folder: Path, account: str | None, go_on: str,
-    *, gone: bool = False,
+    *, gone: bool = False, unmeasured: str | None = None,
 ) -> Iterator[Table | Text | str]:  # fmt: skip
     """Yield what the screen of a run ends with. ``fine_tuning`` is the report of stage 1, empty without it; ``account``
-    the line on the solver; ``go_on`` the command that goes on, where the solver is ``gone`` too."""
+    the line on the solver; ``go_on`` the command that goes on, where the solver is ``gone`` too; ``unmeasured`` the
+    command that evaluates what stage 2 made, where the budget left nothing for that."""
     if code == 0 and (table := fine_tuning_table(fine_tuning)):
         yield table
     if code == 0 and summary["accuracy"]:
         yield result_table(summary["accuracy"], summary["n_eval"])
+    if unmeasured is not None:
+        yield f"{KINDS['ppo']}: not measured (budget spent); to measure its checkpoint alone: {unmeasured}"
     if account is not None:
         yield account
     if code == 0 and summary["accuracy"]:
