@@ -408,3 +408,17 @@ def test_where_gold_decompositions_bring_nothing_a_run_says_so_before_stage_2(mo
     # The stand-in marks by the problem alone, so all kinds are alike.
     *_, screen, _ = run(monkeypatch, tmp_path, float("inf"))
     assert "nothing to be learned here: with gold sub-questions" in screen.split("done stage 2")[0]
+
+
+def test_a_run_can_end_in_order_where_gold_decompositions_bring_nothing(monkeypatch, tmp_path):
+    more = ["evaluation.stop_if_hopeless=true"]
+    status, summary, rows, screen, learner = run(monkeypatch, tmp_path, float("inf"), more=more)
+    assert (status, summary["status"], summary["steps"], rows, learner.saved) == (0, "nothing_to_learn", 0, [], [])
+    assert {"direct", "gold"} < set(summary["accuracy"])
+    assert "python -m launch.gate measures" in screen
+    assert "stage 2, asynchronous" not in screen
+    (line,) = [line for line in screen.splitlines() if line.startswith("ended before stage 2 ")]
+    again = shlex.split(line.partition("all the same: ")[2])
+    assert {"resume=auto", "evaluation.stop_if_hopeless=false"} <= set(again)
+    began = ["stages=[ppo,evaluate]", "algorithm.steps=4", "algorithm.batch_size=8", "evaluation.problems=4"]
+    check_resumable(tmp_path / "run", compose([*began, *again[3:]]))

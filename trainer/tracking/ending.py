@@ -15,6 +15,8 @@ from conf.schema.config import Config
 from trainer.tracking.labels import KINDS
 from trainer.tracking.live_view import fine_tuning_table, result_table
 
+# How a run ends that evaluation.stop_if_hopeless ends.
+NOTHING_TO_LEARN = "nothing_to_learn"
 # So many steps after the first tell how long one takes.
 MEASURED = 3
 
@@ -38,6 +40,8 @@ def ending(
         yield f"picture {folder / 'learning_curve.png'}\nreport  {folder / 'report.html'}"
     if summary["status"] == "out_of_budget":
         yield f"to go on with a larger budget: {go_on}"
+    elif summary["status"] == NOTHING_TO_LEARN:
+        yield f"ended before stage 2 (evaluation.stop_if_hopeless); to go on all the same: {go_on}"
     elif code > 128:
         yield f"stopped; nothing of the run is left running. To go on: {go_on}"
     elif code == 1:
@@ -58,7 +62,8 @@ def nothing_to_learn(accuracy: dict[str, dict[str, Any]], count: int) -> str | N
         return None
     return (
         f"nothing to be learned here: with gold sub-questions the solver answers {gold:.3f} of {count} held-out "
-        f"problems right, alone {alone:.3f}; another solver, strategy or data set may leave more to a decomposer"
+        f"problems right, alone {alone:.3f}; another solver, strategy or data set may leave more to a decomposer: "
+        "python -m launch.gate measures that before a run"
     )
 
 
