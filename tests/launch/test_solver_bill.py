@@ -6,8 +6,10 @@ import pytest
 
 from launch.compose import compose
 from launch.plan import main
-from launch.solver_bill import Asked, Data, bill, looked_at
+from launch.solver_bill import Asked, Data, Episodes, bill, looked_at, of_solver
 from rollout.data.source import make_source
+from rollout.strategies import DECOMPOSE_ONLY, STRATEGIES
+from tests.rollout.fakes import PLAN, PROBLEM, run
 
 SERVER = ["solver=openai", "solver.model=m", "solver.price_prompt=1", "solver.price_completion=2"]
 SHORT = [*SERVER, "strategy.max_subquestions=2", "solver.max_tokens_solve=500", "solver.max_tokens_subquestion=100"]
@@ -40,6 +42,21 @@ def test_an_episode_of_a_strategy_asks_from_none_to_all_of_its_sub_questions(ove
     assert of_one_episode(overrides) == asked
 
 
+@pytest.mark.parametrize("name", [*STRATEGIES, DECOMPOSE_ONLY])
+def test_every_strategy_asks_as_often_as_is_reckoned_and_reads_no_more(name):
+    draws = {"samples": 3} if name == "self_consistency" else {}
+    keys = [f"strategy.{key}={value}" for key, value in draws.items()]
+    _, solver = run(
+        name, lambda prompt, sample: "How many has Ann?\nHow many has Bob?", settings=draws and {"name": name, **draws}
+    )
+    plain = "daslam" if name == DECOMPOSE_ONLY else name
+    config = compose([*SHORT, "stages=[evaluate]", f"strategy={plain}", *keys])
+    tokens = -(-len(PROBLEM.question) // 4)
+    asked = of_solver(config, config.solver, Episodes("", 1, name, (len(PLAN), len(PLAN))), tokens)
+    assert len(solver.asked) == asked.fewest == asked.most
+    assert sum(len(prompt) for prompt, *_ in solver.asked) / 4 <= asked.read
+
+
 def test_a_verifier_is_asked_of_every_answer_and_has_sub_questions_written_again():
     judge = ["verifier=openai", "verifier.model=v", "verifier.max_tokens_solve=10"]
     line = ["strategy=lm2", "strategy.concepts=false", "strategy.retries=1", *judge]
@@ -66,7 +83,7 @@ def test_a_run_asks_by_stage_as_often_as_its_counts_say():
 @pytest.mark.parametrize(
     ("overrides", "requests"),
     [
-        # Sampled and judged by their answers; sampled alone, each with its attempt; the data's, with one needless more.
+        # Sampled and judged; sampled alone, each with its attempt; the data's, with one needless more.
         (DISTILLED, (4 * 96 * 2, 4 * 96 * 4)),
         ([*DISTILLED, "sft.sources.own.screen=false"], (4 * 96, 4 * 96)),
         (["sft.sources.data.screen=true"], (96 * 2, 96 * 5)),
@@ -81,7 +98,8 @@ def test_stage_1_asks_for_attempts_or_for_whole_episodes(overrides, requests):
 
 def test_solvers_of_a_mixture_share_the_requests_by_weight():
     mixed = ["solver=mixture", "+solver@solver.mixture.paid=openai", "solver.mixture.paid.model=m",
-             "~solver.mixture.second", "+solver.mixture.paid.weight=0.25", "solver.mixture.tiny.weight=0.75"]  # fmt: skip
+             "~solver.mixture.second", "+solver.mixture.paid.weight=0.25",
+             "solver.mixture.tiny.weight=0.75"]  # fmt: skip
     small = ["strategy.max_subquestions=2", "stages=[ppo]", "algorithm.steps=5", "evaluation.every=0"]
     config = compose([*mixed, *small])
     found = bill(config, "solver.mixture.paid", DATA)
