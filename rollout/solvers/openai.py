@@ -110,10 +110,15 @@ class OpenAISolver(Backend):
     @property
     def spent(self) -> bool:
         """Whether cost or tokens have reached the budget."""
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """The share of the budget that is left, of cost or of tokens, whichever is less."""
         usage, settings = self.usage, self.settings
         tokens = usage.prompt_tokens + usage.completion_tokens
         budgets = ((usage.cost, settings.budget_cost), (tokens, settings.budget_tokens))
-        return any(budget is not None and used >= budget for used, budget in budgets)
+        return min((1.0 - used / budget for used, budget in budgets if budget is not None), default=1.0)
 
     async def start(self) -> None:
         """Ask one short question, which finds a wrong address, key, model or interface before the run begins."""
