@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, astuple
 from decimal import ROUND_CEILING, Context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ray.exceptions import RayError
 
@@ -30,7 +30,7 @@ USAGE_S = 10.0
 Usages = dict[str, Usage]
 
 
-def priced(settings: object) -> bool:
+def priced(settings: object) -> TypeGuard[OpenAISolver]:
     """Return whether a role is a server with prices."""
     return isinstance(settings, OpenAISolver) and bool(settings.price_prompt or settings.price_completion)
 
