@@ -70,10 +70,12 @@ def _execute(config: Config, overrides: list[str]) -> int:
     asked = check_solver(config)
     _check_resources(config, console)
     say(f"run folder {folder}")
+    from launch.solver_bill import show_bill
     from trainer.run import Run
     from trainer.run_folder.lock import LOCK, held_folder
 
     run = Run(config, folder, console, overrides, mirror, asked)
+    show_bill(config, run.source, console)
     try:
         (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -2,7 +2,8 @@
 
 Prints for which models the plan is, roles, cores, GPUs and the estimated memory of each GPU with its arithmetic, for a
 cluster that is described by ``cluster.nodes``, ``cluster.cpus_per_node``, ``cluster.gpus_per_node`` and
-``cluster.gpu_gib``. Models that are not at hand are described by size: ``--model 7b --solver 14b``. Exit status: 0 it
+``cluster.gpu_gib``. For a solver or verifier that is a server there is a table of requests, tokens and cost by stage.
+Models that are not at hand are described by size: ``--model 7b --solver 14b``. Exit status: 0 it
 fits, 2 it does not, or the configuration is refused.
 """
 
@@ -16,7 +17,11 @@ from rich.text import Text
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.solver import OpenAISolver
 from launch.compose import compose
+from launch.solver_bill import show_bill
+from rollout.data.source import make_source
+from rollout.records import RecordError
 from trainer.cluster.gpu_memory import DESCRIBED
 from trainer.cluster.placement import Node, shortage
 from trainer.cluster.resource_plan import GpuRole, gpu_roles, over_full, show
@@ -46,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
     for line in (Text(planned), *(Text(f"warning: {doubt}", style="yellow") for doubt in doubts(models, memory))):
         console.print(line, soft_wrap=True)
     show(config, memory, console)
+    if any(isinstance(role, OpenAISolver) for role in config.frozen.values()):
+        try:
+            show_bill(config, make_source(config.data), console, without_prices=True)
+        except (RecordError, OSError) as error:
+            console.print(f"no estimate of requests: {error}", highlight=False, markup=False, soft_wrap=True)
     missing = _missing(config) or over_full(config, memory)
     if missing is not None:
         sys.stderr.write(f"{missing}\n")

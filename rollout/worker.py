@@ -30,6 +30,7 @@ from rollout.jobs import BUDGET, Job, NotReady, Outcome, solver_of
 from rollout.records import Episode
 from rollout.run_episode import run_episode
 from rollout.solvers.base import SolverUnavailable
+from rollout.solvers.budget_end import BudgetEnd
 from rollout.solvers.pool import WINDOW_S, SolverClient, split_pool
 
 _LOG = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ class RolloutWorker:
         # By name: one in all, or those of a mixture.
         self._solvers: dict[str | None, SolverClient] = {}
         self._limit: asyncio.Semaphore | None = None
+        self._ends: dict[str | None, BudgetEnd] = {}
         self._progress: _Progress | None = None
         self._base: dict[str, torch.Tensor] = {}
         self._base_of: Any = None
@@ -92,6 +94,7 @@ class RolloutWorker:
         }
         self._verifier = _client(verifiers, self.config.verifier) if verifiers else None
         self._limit = asyncio.Semaphore(self.config.rollout.concurrency)
+        self._ends = {}
         self._progress = _Progress()
         return os.getpid()
 
@@ -226,11 +229,18 @@ class RolloutWorker:
             "pause_s": stats.pause_s,
         }
 
+    def _left(self, solver: SolverClient) -> float | None:
+        """Return the share that is left of the budget of a solver, or of the verifier's if that is less."""
+        known = [role.left for role in (solver, self._verifier) if role is not None and role.left is not None]
+        return min(known, default=None)
+
     async def _run(self, job: Job, done: asyncio.Queue[Outcome]) -> None:
         assert self._limit is not None
         name = solver_of(self.config, job)
         solver = self._solvers[name]
-        async with nullcontext() if job.ahead else self._limit:
+        if name not in self._ends:
+            self._ends[name] = BudgetEnd(lambda: self._left(solver))
+        async with nullcontext() if job.ahead else self._limit, self._ends[name].episode(ahead=job.ahead):
             if self._progress is None or done is not self._progress.done:
                 return
             if solver.spent or (self._verifier is not None and self._verifier.spent):

@@ -41,7 +41,7 @@ from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
 from trainer.stages.ppo_restarts import RestartedPpo
-from trainer.tracking.ending import RunLength, ending, nothing_to_learn
+from trainer.tracking.ending import NOTHING_TO_LEARN, RunLength, ending, nothing_to_learn, unmeasured_command
 from trainer.tracking.labels import label
 from trainer.tracking.live_view import View, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
@@ -98,7 +98,7 @@ class Run:
             (self.folder / OVERRIDES).write_text(yaml.safe_dump(self.overrides), encoding="utf-8")
             (self.folder / "config.yaml").write_text(settings)
             self._copy()
-            with View(self.console) as view:
+            with View(self.console, cost=self.account.cost_line) as view:
                 tracker = Tracker(self.config, self.folder, wandb_id, self._say)
                 if resumed:
                     tracker.rewind(self.recovery.version, self.summary["accuracy"])
@@ -154,10 +154,16 @@ class Run:
     def _show_ending(self, code: int) -> None:
         """Say on the screen how the run ended."""
         more = self.account.larger_budget() if self.summary["status"] == "out_of_budget" else []
+        if self.summary["status"] == NOTHING_TO_LEARN:
+            more = ["evaluation.stop_if_hopeless=false"]
         fine_tuning = {} if self.fine_tuning is None else self.fine_tuning.report
         account, go_on, gone = self.account.line(), self.resume_command(*more), self.solver_gone
         kept = self.recovery.version
-        for shown in ending(self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone, kept=kept):
+        unmeasured = unmeasured_command(self.summary, self.config, self.overrides, self.folder)
+        shows = ending(
+            self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone, kept=kept, unmeasured=unmeasured
+        )
+        for shown in shows:
             self.console.print(shown) if isinstance(shown, Table) else self._say(shown)
 
     def _wrote(self, write: Callable[[], object]) -> bool:
@@ -254,7 +260,7 @@ class Run:
                 await self._timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
                 self._keep_evaluation(tracker)
                 self._show_evaluation(view)
-            if learner is not None and "ppo" in stages:
+            if learner is not None and "ppo" in stages and self.summary["status"] != NOTHING_TO_LEARN:
                 await self._timed("ppo", self._ppo(view, tracker, pipeline, learner))
                 if held_out:
                     await self._timed("evaluate", self._evaluate(view, pipeline, held_out, ["ppo"]))
@@ -379,6 +385,8 @@ class Run:
             self.console.print(result_table(summary["accuracy"], summary["n_eval"], summary["steps"]))
         if (warning := nothing_to_learn(self.summary["accuracy"], self.summary["n_eval"])) is not None:
             view.say(Text(warning, style="yellow"))
+            if "ppo" in self.config.stages and self.config.evaluation.stop_if_hopeless:
+                self.summary["status"] = NOTHING_TO_LEARN
 
     def _keep_evaluation(self, tracker: Tracker) -> None:
         tracker.evaluations(self.evaluated, self.summary["steps"])

@@ -35,3 +35,12 @@ def resumed(overrides: Sequence[str], folder: str, *more: str) -> list[str]:
     replaced = ("run_dir", *(text.lstrip("+").partition("=")[0] for text in more))
     kept = [text for text in overrides if text.lstrip("+").partition("=")[0] not in replaced]
     return [*kept, override("run_dir", folder), *more]
+
+
+def evaluated_alone(overrides: Sequence[str], decomposer: str) -> list[str]:
+    """Return the overrides of a run of its own that evaluates a decomposer, and what else cannot be left out, as the
+    run with ``overrides`` would have."""
+    alone = [f"evaluation.{key}=false" for key in ("gold", "filler", "stop_if_hopeless")]
+    more = [*alone, override("start_from", decomposer)]
+    replaced = {"run_dir", "resume", "stages", *(text.partition("=")[0] for text in more)}
+    return [*(text for text in overrides if text.lstrip("+").partition("=")[0] not in replaced), *more]

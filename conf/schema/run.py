@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from conf.schema.base import FREE, Group
 from conf.schema.own_parts import PartName
@@ -52,6 +52,15 @@ class Evaluation(Group):
     """Evaluate with the data set's own sub-questions too, where it has some."""
     filler: bool = True
     """Evaluate with as many sub-questions that ask nothing useful too (generated problems)."""
+    stop_if_hopeless: Annotated[bool, FREE] = False
+    """End the run before stage 2 where even the data set's own sub-questions help the solver no more than none do; it
+    needs `gold`."""
+
+    @model_validator(mode="after")
+    def _judged(self) -> Evaluation:
+        if self.stop_if_hopeless and not self.gold:
+            raise ValueError("stop_if_hopeless compares with the data's own sub-questions; allowed with it: gold true")
+        return self
 
 
 class Tracking(Group):

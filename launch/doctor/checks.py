@@ -201,7 +201,7 @@ def served(role: str, server: str | None, problem: str | None) -> Finding:
     if server is None:
         return Finding(OK, role, "no server is needed")
     if problem is None:
-        return Finding(OK, role, f"{server} answers")
+        return Finding(OK, role, f"{server} answers one short question, for which a paid server charges")
     return Finding(FAILURE, role, problem, "" if "allowed" in problem else "see docs/solvers.md")
 
 

@@ -85,6 +85,11 @@ class Backend(ABC):
         """Whether the budget is used up, so that no new episode may begin."""
         return False
 
+    @property
+    def left(self) -> float:
+        """The share of the budget that is left, 1 where there is none, 0 or less once it is spent."""
+        return 0.0 if self.spent else 1.0
+
     async def start(self) -> None:  # noqa: B027 - most backends have nothing to check
         """Check that the solver answers; raises SolverMisconfigured, SolverUnavailable."""
 

@@ -109,6 +109,11 @@ class CachedSolver(Backend):
         """The solver's."""
         return self.solver.spent
 
+    @property
+    def left(self) -> float:
+        """The solver's."""
+        return self.solver.left
+
     async def start(self) -> None:
         """Check the solver: what is not in the cache it will be asked."""
         await self.solver.start()

@@ -110,10 +110,15 @@ class OpenAISolver(Backend):
     @property
     def spent(self) -> bool:
         """Whether cost or tokens have reached the budget."""
+        return self.left <= 0
+
+    @property
+    def left(self) -> float:
+        """The share of the budget that is left, of cost or of tokens, whichever is less."""
         usage, settings = self.usage, self.settings
         tokens = usage.prompt_tokens + usage.completion_tokens
         budgets = ((usage.cost, settings.budget_cost), (tokens, settings.budget_tokens))
-        return any(budget is not None and used >= budget for used, budget in budgets)
+        return min((1.0 - used / budget for used, budget in budgets if budget is not None), default=1.0)
 
     async def start(self) -> None:
         """Ask one short question, which finds a wrong address, key, model or interface before the run begins."""
@@ -202,8 +207,9 @@ class OpenAISolver(Backend):
         raise SolverFailure("solver_timeout", str(error)) if error.timed_out else SolverUnavailable(str(error))
 
     def _note(self, error: str | None) -> None:
-        """Write to the log when replies begin to fail, and when they come again."""
-        if (error is None) != self._failing:
+        """Write to the log when replies begin to fail, and when they come again; a server that has never answered is
+        said by whoever asks it first."""
+        if (error is None) != self._failing or not self._answered:
             return
         self._failing = error is not None
         if error is None:

@@ -112,11 +112,11 @@ class SolverActor:
         self.usage_file.write(now=True)
         return None
 
-    async def ask_many(self, asks: list[Ask]) -> tuple[list[Answer], bool]:
-        """Answer prompts at once, in their order, and whether the budget is spent."""
+    async def ask_many(self, asks: list[Ask]) -> tuple[list[Answer], float]:
+        """Answer prompts at once, in their order, and say what share of the budget is left."""
         answers = await asyncio.gather(*(self._ask(ask) for ask in asks))
         self.usage_file.write()
-        return answers, self.solver.spent
+        return answers, self.solver.left
 
     async def usage(self) -> Usage:
         """Return what was asked since the start of the run, which the file has then too."""
@@ -148,14 +148,19 @@ def split_pool(config: Config, actors: Sequence[Any]) -> dict[str | None, list[A
 
 class SolverClient:
     """A rollout worker's view of the pool: ``ask`` one prompt, sent together with its neighbours, or at once if
-    ``window_s`` is 0. ``spent``: the budget was, when the last reply came."""
+    ``window_s`` is 0. ``left``: the share of the budget that was left when the last reply came; None before that."""
 
     def __init__(self, actors: list[Any], window_s: float = WINDOW_S) -> None:
         self._actors = itertools.cycle(actors)
         self._window_s = window_s
         self._waiting: list[tuple[Ask, asyncio.Future[Answer]]] = []
         self._sends: set[asyncio.Task[None]] = set()
-        self.spent = False
+        self.left: float | None = None
+
+    @property
+    def spent(self) -> bool:
+        """Whether the budget was spent when the last reply came."""
+        return self.left is not None and self.left <= 0
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt; raises SolverFailure, SolverUnavailable, or the Ray error of a dead actor."""
@@ -178,7 +183,7 @@ class SolverClient:
         return answer
 
     async def _alone(self, ask: Ask) -> Answer:
-        (answer,), self.spent = await next(self._actors).ask_many.remote([ask])
+        (answer,), self.left = await next(self._actors).ask_many.remote([ask])
         return cast(Answer, answer)
 
     async def _with_neighbours(self, ask: Ask) -> Answer:
@@ -195,7 +200,7 @@ class SolverClient:
         batch, self._waiting = self._waiting, []
         asks, futures = zip(*batch, strict=True)
         try:
-            answers, self.spent = await next(self._actors).ask_many.remote(list(asks))
+            answers, self.left = await next(self._actors).ask_many.remote(list(asks))
         except Exception as error:  # noqa: BLE001 - belongs to every episode that waits
             for future in futures:
                 if not future.done():

@@ -109,12 +109,13 @@ def test_a_key_that_is_not_set_is_said_to_be_missing(monkeypatch):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_nobody_at_the_address_is_said_in_seconds(scheme):
+def test_nobody_at_the_address_is_said_in_seconds_and_once(scheme, caplog):
     began = time.monotonic()
     with pytest.raises(ConfigError, match=r"^solver\.base_url: no reply from https?://127\.0\.0\.1:") as error:
         check_solver(configured(f"{scheme}://127.0.0.1:{free_port()}/v1"))
     assert "allowed: " in str(error.value)
     assert time.monotonic() - began < 10
+    assert not caplog.records, "it would be on the screen beside the error"
 
 
 def test_a_server_without_tls_is_said_to_be_one():

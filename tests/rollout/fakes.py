@@ -59,7 +59,7 @@ class Telling(Scripted):
     """A scripted solver that also tells log-probabilities: ``told`` returns one for a prompt. It notes what it was
     asked to tell, apart from what it was asked to answer. It reads a token a line."""
 
-    spent = False
+    spent, left = False, 1.0
 
     def __init__(self, reply: Callable[[str, int], str], told: Callable[[str], float]) -> None:
         super().__init__(reply)
@@ -122,6 +122,7 @@ def worker_without_engine(client: Any, overrides: Sequence[str] = (), concurrenc
     worker = kind.__new__(kind)
     worker.engine, worker.config = engine or SimpleNamespace(version=4), compose(["strategy.max_tokens=8", *overrides])
     worker._solvers, worker._limit, worker._progress = {None: client}, asyncio.Semaphore(concurrency), _Progress()
+    worker._ends = {}
     return worker
 
 

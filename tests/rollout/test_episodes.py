@@ -142,7 +142,7 @@ def run_limited(client: Any, limit: str, engine: Any = None, plan: list[str] | N
 class Client(Scripted):
     """A scripted solver where a client of the pool is expected; what ``slow`` is in takes for ever."""
 
-    spent = False
+    spent, left = False, 1.0
 
     def __init__(self, slow: str = "nothing") -> None:
         super().__init__(by_question)

@@ -52,7 +52,7 @@ class Named:
     """A client that answers with its name."""
 
     def __init__(self, name: str, spent: bool = False) -> None:
-        self.name, self.spent = name, spent
+        self.name, self.spent, self.left = name, spent, 0.0 if spent else 1.0
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
         return Reply(f"{self.name} says 3.", 1, 1)

@@ -28,7 +28,7 @@ LM2 = ["strategy=lm2", "verifier=program", "stages=[evaluate]"]
 class Client(Scripted):
     """A scripted solver where a client of the pool is expected."""
 
-    spent = False
+    spent, left = False, 1.0
 
 
 class Judge(Backend):

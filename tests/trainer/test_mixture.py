@@ -155,8 +155,8 @@ def test_each_solver_has_an_account_and_the_sum_is_the_runs(tmp_path):
     assert account.usage == used(9, 90, 9)
     assert account.summary()["solvers"] == {"tiny": asdict(used(3, 30, 3)), "second": asdict(used(6, 60, 6))}
     assert account.line() == (
-        f"{TINY}  3 requests, 60 tokens (30 read, 30 written), cost 3\n"
-        f"{SECOND}  6 requests, 120 tokens (60 read, 60 written) of {SECOND}.budget_tokens=100, cost 6"
+        f"{TINY}  3 requests answered, 60 tokens (30 read, 30 written), cost 3\n"
+        f"{SECOND}  6 requests answered, 120 tokens (60 read, 60 written) of {SECOND}.budget_tokens=100, cost 6"
     )
     assert account.larger_budget() == [f"{SECOND}.budget_tokens=240"]
     compose([*PRICED, *account.larger_budget()])

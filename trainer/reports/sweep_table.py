@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 # How a trial may end that is not run again.
-DONE = ("finished", "out_of_budget")
+DONE = ("finished", "out_of_budget", "nothing_to_learn")
 # What a trial is judged by: the first of these that was evaluated.
 JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "direct")
 FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")

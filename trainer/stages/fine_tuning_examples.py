@@ -109,6 +109,21 @@ def decomposing(strategy: str) -> str:
     return strategy if strategy in ITERATIVE else DECOMPOSE_ONLY
 
 
+def screened(config: Config, source: SftSource) -> bool:
+    """Return whether only decompositions are learned that led the solver to the right answer: unless it is said
+    otherwise, all of a decomposer that writes line by line, which learns from the solver's replies."""
+    return source.screened or (source.screen is None and _line_by_line(config))
+
+
+def is_run(config: Config, source: SftSource) -> bool:
+    """Return whether a source's decompositions are put to the solver, or sampled."""
+    return source.kind == "distilled" or screened(config, source) or _line_by_line(config)
+
+
+def _line_by_line(config: Config) -> bool:
+    return config.strategy.name in ITERATIVE and config.sft.role == "decomposer"
+
+
 def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Lesson], dict[str, int]]:
     """Return the lessons of a teacher's file, and counts.
 
@@ -160,7 +175,7 @@ class ExampleSources:
         self._shares = shares(config.sft.problems, {name: one.weight for name, one in config.sft.sources.items()})
         skip_bad = config.data.on_bad_row == "skip"
         self._read = {
-            name: read_teacher(Path(one.path).expanduser(), source, answers=self._screened(one), skip_bad=skip_bad)
+            name: read_teacher(Path(one.path).expanduser(), source, answers=screened(config, one), skip_bad=skip_bad)
             for name, one in config.sft.sources.items()
             if name in self._shares and one.path is not None
         }
@@ -220,7 +235,7 @@ class ExampleSources:
             settings = self._config.sft.sources[name]
             problems = [] if settings.kind == "file" else self._drawn(settings.kind, share)
             lessons, counts = self._candidates(name, problems)
-            if self._is_run(settings):
+            if is_run(self._config, settings):
                 lessons, found = await self._judged(name, lessons, problems, pipeline, progress)
                 counts |= found
                 write_lines(folder / f"{name}.jsonl", (lesson.to_json() for lesson in lessons))
@@ -229,7 +244,7 @@ class ExampleSources:
             if not usable:
                 raise RecordError(_nothing(name, settings, counts))
             # The data set gives a problem one decomposition and no more; the others as many as their share.
-            if settings.kind != "data" or self._screened(settings):
+            if settings.kind != "data" or screened(self._config, settings):
                 usable = filled(usable, share, random.Random(f"sft {name} {self._config.seed}"))
             report[name] = counts | {"examples": len(usable)}
             mixture += [(name, lesson) for lesson in usable]
@@ -260,27 +275,14 @@ class ExampleSources:
         lessons = [lesson for lesson in every if lesson.subquestions]
         return lessons, drawn | {"without_subquestions": self._passed_over + len(every) - len(lessons)}
 
-    def _screened(self, source: SftSource) -> bool:
-        """Return whether only decompositions are learned that led the solver to the right answer: unless it is said
-        otherwise, all of a decomposer that writes line by line, which learns from the solver's replies."""
-        return source.screened or (source.screen is None and self._line_by_line)
-
-    @property
-    def _line_by_line(self) -> bool:
-        return self._config.strategy.name in ITERATIVE and self._config.sft.role == "decomposer"
-
-    def _is_run(self, source: SftSource) -> bool:
-        """Return whether a source's decompositions are put to the solver, or sampled."""
-        return source.kind == "distilled" or self._screened(source) or self._line_by_line
-
     async def _judged(
         self, name: str, lessons: Sequence[Lesson], problems: Sequence[Problem], pipeline: Pipeline, progress: Progress
     ) -> tuple[list[Lesson], dict[str, int]]:
         """Run the decomposer's samples or the given decompositions through the rollout workers; return what is kept,
         and counts."""
         settings = self._config.sft.sources[name]
-        screened, name_of = self._screened(settings), self._config.strategy.name
-        strategy = name_of if screened else decomposing(name_of)
+        judged, name_of = screened(self._config, settings), self._config.strategy.name
+        strategy = name_of if judged else decomposing(name_of)
         if settings.kind == "distilled":
             drawn = [
                 (problem, sampling_seed(self._config.seed, f"{name} {problem.id}", 0, sample))
@@ -292,7 +294,7 @@ class ExampleSources:
             jobs = [Job(i, one.problem, strategy, seed=0, given=one.subquestions) for i, one in enumerate(lessons)]
         scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
-        return kept(scored, most, screen=screened)
+        return kept(scored, most, screen=judged)
 
 
 def in_words(examples: int, report: dict[str, dict[str, int]]) -> str:

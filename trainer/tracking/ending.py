@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,32 +12,40 @@ from rich.table import Table
 from rich.text import Text
 
 from conf.schema.config import Config
-from trainer.tracking.labels import missing_rows
+from conf.schema.override_text import command, evaluated_alone
+from trainer.tracking.labels import KINDS, missing_rows
 from trainer.tracking.live_view import fine_tuning_table, result_table
 
+# How a run ends that evaluation.stop_if_hopeless ends.
+NOTHING_TO_LEARN = "nothing_to_learn"
 # So many steps after the first tell how long one takes.
 MEASURED = 3
 
 
 def ending(
     summary: dict[str, Any], fine_tuning: dict[str, Any], code: int, folder: Path, account: str | None, go_on: str,
-    *, gone: bool = False, kept: int = 0,
+    *, gone: bool = False, kept: int = 0, unmeasured: str | None = None,
 ) -> Iterator[Table | Text | str]:  # fmt: skip
     """Yield what the screen of a run ends with. ``fine_tuning`` is the report of stage 1, empty without it; ``account``
     the line on the solver; ``go_on`` the command that goes on, where the solver is ``gone`` too; ``kept`` the steps in
-    the newest checkpoint."""
+    the newest checkpoint; ``unmeasured`` the command that evaluates what stage 2 made, where the budget left nothing
+    for that."""
     if code == 0 and (table := fine_tuning_table(fine_tuning)):
         yield table
     if code == 0 and summary["accuracy"]:
         yield result_table(summary["accuracy"], summary["n_eval"], summary["steps"])
         if missing := missing_rows(summary.get("not_evaluated", {})):
             yield missing
+    if unmeasured is not None:
+        yield f"{KINDS['ppo']}: not measured (budget spent); to measure its checkpoint alone: {unmeasured}"
     if account is not None:
         yield account
     if code == 0 and summary["accuracy"]:
         yield f"picture {folder / 'learning_curve.png'}\nreport  {folder / 'report.html'}"
     if summary["status"] == "out_of_budget":
         yield f"to go on with a larger budget: {go_on}"
+    elif summary["status"] == NOTHING_TO_LEARN:
+        yield f"ended before stage 2 (evaluation.stop_if_hopeless); to go on all the same: {go_on}"
     elif code > 128:
         yield f"stopped; nothing of the run is left running. {_goes_on(summary['steps'], kept)}To go on: {go_on}"
     elif code == 1:
@@ -56,6 +64,16 @@ def _goes_on(steps: int, kept: int) -> str:
     return f"It goes on from {f'step {kept}' if kept else 'the beginning of stage 2'}; {lost} taken again. "
 
 
+def unmeasured_command(summary: dict[str, Any], config: Config, overrides: Sequence[str], folder: Path) -> str | None:
+    """Return the command that evaluates what stage 2 made, by itself, where the budget was spent before the run did;
+    None elsewhere."""
+    made = folder / "checkpoints" / "ppo"
+    missing = summary["status"] == "out_of_budget" and "ppo" not in summary["accuracy"]
+    if not missing or "evaluate" not in config.stages or not made.is_dir():
+        return None
+    return command("launch.evaluate", evaluated_alone(overrides, str(made)))
+
+
 def nothing_to_learn(accuracy: dict[str, dict[str, Any]], count: int) -> str | None:
     """Return the warning that even the data's own decompositions help no more than none do; None if they help, or if
     that was not measured."""
@@ -66,7 +84,8 @@ def nothing_to_learn(accuracy: dict[str, dict[str, Any]], count: int) -> str | N
         return None
     return (
         f"nothing to be learned here: with gold sub-questions the solver answers {gold:.3f} of {count} held-out "
-        f"problems right, alone {alone:.3f}; another solver, strategy or data set may leave more to a decomposer"
+        f"problems right, alone {alone:.3f}; another solver, strategy or data set may leave more to a decomposer: "
+        "python -m launch.gate measures that before a run"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from rich import progress as bars
@@ -32,10 +33,12 @@ ALARM, ALARMED = "policy/engine_gap_alarm", "ENGINE GAP ALARM"
 
 
 class View:
-    """A live view on a terminal; on anything else, one plain line now and then."""
+    """A live view on a terminal; on anything else, one plain line now and then. ``cost`` says in a few words what the
+    run has cost so far, nothing where that is not known."""
 
-    def __init__(self, console: Console, every_s: float = 15.0) -> None:
+    def __init__(self, console: Console, every_s: float = 15.0, cost: Callable[[], str] = str) -> None:
         self.console = console
+        self._cost = cost
         self._every_s = every_s
         self._last_line = 0.0
         self._metrics: dict[str, float] = {}
@@ -102,13 +105,16 @@ class View:
         self._progress.remove_task(self._task)
         self._task = None
         how, taken = (("done", "green"), "in") if done else (("broken off", "yellow"), "after")
-        self.say(Text.assemble(how, f" {self._name} {taken} {seconds:.0f} s"))
+        self.say(Text.assemble(how, f" {self._name} {taken} {', '.join([f'{seconds:.0f} s', *self._costs()])}"))
         self._metrics = {}
 
     def _line(self) -> str:
         parts = [f"{LIVE[name][0]} {self._figure(name)}" for name in LINE if name in self._smooth]
         held_out = [f"held out {self._score()}"] if self._held_out else []
-        return "  ".join([*parts, *held_out, *([ALARMED] if self._alarmed else [])])
+        return "  ".join([*parts, *held_out, *self._costs(), *([ALARMED] if self._alarmed else [])])
+
+    def _costs(self) -> list[str]:
+        return [cost] if (cost := self._cost()) else []
 
     def _figure(self, name: str) -> str:
         return format(self._smooth[name], LIVE[name][1]) if name in self._smooth else "–"
@@ -123,7 +129,7 @@ class View:
 
     def _figures(self) -> Text | Group:
         if "reward/total" not in self._metrics:
-            return Text(f"  {self._line()}" if self._metrics else "", style="dim")
+            return Text(f"  {self._line()}" if self._metrics else "  ".join(["", *self._costs()]), style="dim")
         table = Table(show_header=False, box=None, padding=(0, 2))
         for names in FIGURES:
             shown = {name: self._figure(name) for name in names}
@@ -131,6 +137,7 @@ class View:
                 shown["staleness/mean"] += f" (max {self._metrics['staleness/max']:.0f})"
             table.add_row(*(cell for name, figure in shown.items() for cell in (LIVE[name][0], figure)))
         below = [Text(f"  held out {self._score()}")] if self._held_out else []
+        below += [Text(f"  {cost}") for cost in self._costs()]
         return Group(table, *below, *([Text(f"  {ALARMED}", style="red")] if self._alarmed else []))
 
 

@@ -12,8 +12,9 @@ import json
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, astuple
+from decimal import ROUND_CEILING, Context
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ray.exceptions import RayError
 
@@ -27,6 +28,11 @@ from trainer.workers.pipeline import Pipeline
 USAGE_S = 10.0
 # By the dotted key of a solver.
 Usages = dict[str, Usage]
+
+
+def priced(settings: object) -> TypeGuard[OpenAISolver]:
+    """Return whether a role is a server with prices."""
+    return isinstance(settings, OpenAISolver) and bool(settings.price_prompt or settings.price_completion)
 
 
 def usage_files(logs: Path, role: str) -> list[Path]:
@@ -137,6 +143,19 @@ class SolverAccount:
             lines.append(account_line(verifier, self.config, "verifier"))
         return "\n".join(lines) or None
 
+    def cost_line(self) -> str:
+        """Return the cost so far of each role that has prices, with its budget, as the roles' files say it; nothing
+        where none has any."""
+        costs = {
+            role: f"{(read_account(self.logs, role) or self.usages.get(role, Usage())).cost:.4g}"
+            + ("" if settings.budget_cost is None else f" of {settings.budget_cost:g}")
+            for role, settings in self.config.frozen.items()
+            if priced(settings)
+        }
+        if len(costs) == 1 and len(self.config.frozen) == 1:
+            return f"cost {next(iter(costs.values()))}"
+        return "cost " + ", ".join(f"{role} {cost}" for role, cost in costs.items()) if costs else ""
+
     def spent_line(self) -> str:
         """Return whose budget is spent, with what was used of it."""
         usages = self._all()
@@ -147,7 +166,7 @@ class SolverAccount:
         return f"the {role}'s budget is spent ({cost}, {tokens:,} tokens{_limit(settings, role, 'budget_tokens')})"
 
     def larger_budget(self) -> list[str]:
-        """Return the overrides that double what is spent, which counts all that the run used so far."""
+        """Return the overrides that double what is spent, rounded up, which counts all that the run used so far."""
         return [more for role, usage in self._all().items() for more in _doubled(role, self.config.frozen[role], usage)]
 
     def _all(self) -> Usages:
@@ -167,26 +186,31 @@ def _doubled(role: str, settings: SingleSolver, usage: Usage) -> list[str]:
         return []
     tokens, more = usage.prompt_tokens + usage.completion_tokens, []
     if settings.budget_cost is not None and usage.cost >= settings.budget_cost:
-        more.append(f"{role}.budget_cost={2 * max(settings.budget_cost, usage.cost):g}")
+        more.append(f"{role}.budget_cost={rounded_up(2 * max(settings.budget_cost, usage.cost)):g}")
     if settings.budget_tokens is not None and tokens >= settings.budget_tokens:
-        more.append(f"{role}.budget_tokens={2 * max(settings.budget_tokens, tokens)}")
+        more.append(f"{role}.budget_tokens={rounded_up(2 * max(settings.budget_tokens, tokens)):.0f}")
     return more
+
+
+def rounded_up(amount: float) -> float:
+    """Return an amount above 0 rounded up to two significant digits."""
+    # What lies beyond twelve digits is the error of the binary number.
+    return float(Context(prec=2, rounding=ROUND_CEILING).create_decimal(f"{amount:.12g}"))
 
 
 def account_line(usage: Usage, config: Config, role: str = "solver") -> str:
     """Return what a role was asked, in a line: requests, tokens, and the cost where prices are configured."""
     solver = config.frozen.get(role)
-    repeats = [
-        f"{count:,} {what}"
-        for count, what in ((usage.retries, "repeated"), (usage.cache_hits, "more answered from the cache"))
-        if count
-    ]
-    parts = [
-        f"{usage.requests:,} request{'s' * (usage.requests != 1)}" + (f" ({', '.join(repeats)})" if repeats else ""),
+    parts = [f"{usage.requests:,} request{'s' * (usage.requests != 1)} answered"]
+    if usage.retries:  # each follows an attempt that brought no reply
+        parts.append(f"{usage.retries:,} more attempt{'s' * (usage.retries != 1)} without a reply")
+    if usage.cache_hits:
+        parts.append(f"{usage.cache_hits:,} more answered from the cache")
+    parts.append(
         f"{usage.prompt_tokens + usage.completion_tokens:,} tokens ({usage.prompt_tokens:,} read, "
-        f"{usage.completion_tokens:,} written){_limit(solver, role, 'budget_tokens')}",
-    ]
-    if isinstance(solver, OpenAISolver) and not (solver.price_prompt or solver.price_completion or usage.cost):
+        f"{usage.completion_tokens:,} written){_limit(solver, role, 'budget_tokens')}"
+    )
+    if isinstance(solver, OpenAISolver) and not (priced(solver) or usage.cost):
         parts.append(f"cost unknown ({role}.price_prompt, {role}.price_completion)")
     elif usage.cost or isinstance(solver, OpenAISolver):
         parts.append(f"cost {usage.cost:.4g}{_limit(solver, role, 'budget_cost')}")

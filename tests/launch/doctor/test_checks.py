@@ -88,7 +88,11 @@ KEY = "0123456789abcdef" * 3
         ),
         (checks.models([], False, "model.path: no end token"), FAILURE, "model.path: no end token"),
         (checks.served("solver", None, None), OK, "no server is needed"),
-        (checks.served("solver", "http://s/v1", None), OK, "http://s/v1 answers"),
+        (
+            checks.served("solver", "http://s/v1", None),
+            OK,
+            "http://s/v1 answers one short question, for which a paid server charges",
+        ),
         (checks.served("verifier", "http://s/v1", "no reply"), FAILURE, "no reply; see docs/solvers.md"),
         (checks.wandb_key(False, None, ""), OK, "tracking is not online"),
         (checks.wandb_key(True, KEY, "WANDB_API_KEY"), OK, "the key of WANDB_API_KEY has the right form"),

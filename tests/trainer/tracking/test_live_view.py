@@ -39,6 +39,16 @@ def test_a_stage_that_was_broken_off_is_not_called_done(console):
     assert said == ["evaluation …", "broken off evaluation after 0 s", "stage 2 …", "broken off stage 2 after 0 s"]
 
 
+def test_the_cost_is_on_the_lines_of_progress_and_of_a_stage_that_is_done(console):
+    costs = iter(["cost 0.1 of 2", "cost 0.25 of 2"])
+    with View(console, every_s=0.0, cost=lambda: next(costs)) as view:
+        view.stage("evaluation", 2)
+        view.advance(1, 2, {})
+    _, progress, done = console.file.getvalue().splitlines()
+    assert progress.startswith("  evaluation 1/2  cost 0.1 of 2  ")
+    assert done == "done evaluation in 0 s, cost 0.25 of 2"
+
+
 def test_text_from_outside_is_shown_on_a_terminal_as_it_is():
     console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
     with View(console) as view:

@@ -109,15 +109,16 @@ def test_a_solver_that_no_longer_answers_leaves_what_was_known_last(tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "usage", "line"),
     [
-        ([], used(1234, 5000), "solver  1,234 requests, 10,000 tokens (5,000 read, 5,000 written)"),
-        (SERVED, used(2, 10), "solver  2 requests, 20 tokens (10 read, 10 written), cost unknown "
+        ([], used(1234, 5000), "solver  1,234 requests answered, 10,000 tokens (5,000 read, 5,000 written)"),
+        (SERVED, used(2, 10), "solver  2 requests answered, 20 tokens (10 read, 10 written), cost unknown "
          "(solver.price_prompt, solver.price_completion)"),
-        (PRICED, Usage(), "solver  0 requests, 0 tokens (0 read, 0 written), cost 0"),
+        (PRICED, Usage(), "solver  0 requests answered, 0 tokens (0 read, 0 written), cost 0"),
         ([*PRICED, "solver.budget_cost=2.5", "solver.budget_tokens=900"], used(1, 100, 1.0),
-         "solver  1 request, 200 tokens (100 read, 100 written) of solver.budget_tokens=900, cost 1 of "
+         "solver  1 request answered, 200 tokens (100 read, 100 written) of solver.budget_tokens=900, cost 1 of "
          "solver.budget_cost=2.5"),
         (PRICED, Usage(requests=2, retries=3, cache_hits=4, cost=1.23456),
-         "solver  2 requests (3 repeated, 4 more answered from the cache), 0 tokens (0 read, 0 written), cost 1.235"),
+         "solver  2 requests answered, 3 more attempts without a reply, 4 more answered from the cache, 0 tokens "
+         "(0 read, 0 written), cost 1.235"),
     ],
 )  # fmt: skip
 def test_requests_tokens_and_cost_are_said_in_a_line(overrides, usage, line):
@@ -127,14 +128,25 @@ def test_requests_tokens_and_cost_are_said_in_a_line(overrides, usage, line):
 @pytest.mark.parametrize(
     ("budgets", "usage", "more"),
     [
-        (["solver.budget_cost=10"], used(9, 9, 10.2), ["solver.budget_cost=20.4"]),
+        (["solver.budget_cost=10"], used(9, 9, 10.2), ["solver.budget_cost=21"]),
         (["solver.budget_cost=10"], used(9, 9, 10.0), ["solver.budget_cost=20"]),
         (["solver.budget_tokens=1000000"], used(9, 600_000), ["solver.budget_tokens=2400000"]),
         (["solver.budget_cost=10", "solver.budget_tokens=100"], used(9, 9, 11.0), ["solver.budget_cost=22"]),
+        (["solver.budget_cost=0.0103"], used(9, 9, 0.0120345), ["solver.budget_cost=0.025"]),
         ([], used(9, 9, 11.0), []),
     ],
 )
-def test_a_larger_budget_is_twice_what_was_spent_of_the_one_that_is(tmp_path, budgets, usage, more):
+def test_a_larger_budget_is_twice_what_was_spent_of_the_one_that_is_rounded_up(tmp_path, budgets, usage, more):
     account = SolverAccount(compose([*PRICED, *budgets]), tmp_path, usage)
     assert account.larger_budget() == more
     compose([*PRICED, *budgets, *more])
+
+
+def test_the_cost_is_said_while_a_run_goes_on_as_the_files_have_it(tmp_path):
+    account = SolverAccount(compose([*PRICED, "solver.budget_cost=2.5"]), tmp_path, Usage())
+    assert account.cost_line() == "cost 0 of 2.5"
+    (tmp_path / "solver-0.usage.json").write_text(json.dumps(asdict(used(1, 7, 1.23456))))
+    assert account.cost_line() == "cost 1.235 of 2.5"
+    judged = ["verifier=openai", "verifier.model=v", "verifier.price_prompt=1"]
+    assert SolverAccount(compose([*PRICED, *judged]), tmp_path, Usage()).cost_line() == "cost solver 1.235, verifier 0"
+    assert SolverAccount(compose(SERVED), tmp_path, Usage()).cost_line() == ""
