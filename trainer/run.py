@@ -157,12 +157,11 @@ class Run:
         if self.summary["status"] == NOTHING_TO_LEARN:
             more = ["evaluation.stop_if_hopeless=false"]
         fine_tuning = {} if self.fine_tuning is None else self.fine_tuning.report
-        account, go_on, gone = self.account.line(), self.resume_command(*more), self.solver_gone
-        kept = self.recovery.version
-        unmeasured = unmeasured_command(self.summary, self.config, self.overrides, self.folder)
+        alone = unmeasured_command(self.summary, self.config, self.overrides, self.folder)
         shows = ending(
-            self.summary, fine_tuning, code, self.folder, account, go_on, gone=gone, kept=kept, unmeasured=unmeasured
-        )
+            self.summary, fine_tuning, code, self.folder, self.account.line(), self.resume_command(*more),
+            gone=self.solver_gone, kept=self.recovery.version, unmeasured=alone,
+        )  # fmt: skip
         for shown in shows:
             self.console.print(shown) if isinstance(shown, Table) else self._say(shown)
 

@@ -13,7 +13,7 @@ from launch.prepare_data.check import KNOWN, check, convert, overlaps
 from launch.prepare_data.convert import FIELDS
 from rollout.data.bad_rows import BadRow
 from rollout.data.files import read_all
-from tests.rollout.data.test_source import DATA
+from tests.rollout.data.test_data_sets import DATA
 
 TALLY = "Ann picks 12 plums a day. She gives 3 away daily. How many has she after 2.5 days?"
 # From GSM8K's test split (openai/grade-school-math, MIT), the fourteenth row of test_socratic.jsonl.

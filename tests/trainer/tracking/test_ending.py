@@ -21,7 +21,8 @@ def test_gold_that_brings_no_more_than_the_solver_alone_is_warned_of(alone, gold
 
 
 def test_a_row_that_the_table_lacks_is_told_below_it():
-    summary = {"status": "finished", "accuracy": {"direct": {"mean": 0.5, "low": 0.4, "high": 0.6}}, "n_eval": 4}
+    accuracy = {"direct": {"mean": 0.5, "low": 0.4, "high": 0.6}}
+    summary = {"status": "finished", "steps": 0, "accuracy": accuracy, "n_eval": 4}
     reasons = {"gold": "1 of 4 held-out problems has no sub-questions"}
     table, said, *_ = ending(summary | {"not_evaluated": reasons}, {}, 0, Path("run"), None, "")
     assert isinstance(table, Table)
