@@ -31,7 +31,7 @@ class Algorithm(Group):
     group_size: int = Field(1, ge=1)
     """Samples of each problem."""
     group_std: bool = True
-    """Divide by the group's standard deviation (grpo); false is Dr. GRPO."""
+    """Divide by the group's standard deviation (grpo); Dr. GRPO does not."""
     resample_flat_groups: bool = False
     """Drop groups whose rewards are all alike, and draw others in their place."""
     resample_limit: int = Field(3, ge=1)

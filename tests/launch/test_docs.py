@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import re
 import shlex
@@ -16,6 +17,7 @@ from conf.schema.solver import BACKENDS
 from launch.compose import compose, first_trial
 from launch.configuration import PAGE, page
 from launch.submit.job_request import prepare
+from trainer.tracking.statistics import mean_over_seeds
 
 LAUNCHING = (ROOT / "docs" / "launching.md").read_text()
 COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) .*", LAUNCHING, re.MULTILINE)
@@ -23,6 +25,7 @@ COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|
 FINE_TUNING = re.findall(
     r"^python -m launch\.(?:train|sft) (?:.*\\\n)*.*", (ROOT / "docs" / "sft.md").read_text(), re.MULTILINE
 )
+COMPARISONS = re.findall(r"`python -m launch\.((?:train|sft) [^`]*)`", (ROOT / "docs" / "results.md").read_text())
 
 
 # Of the pages on data sets and on solvers: commands that compose a configuration.
@@ -89,6 +92,28 @@ def test_the_table_of_a_matrix_has_its_pairs_beside_it():
     pairs = {name.removesuffix("_pairs") for name, head in heads.items() if "p_holm" in head}
     # The page says that those of the oldest are lost.
     assert pairs == matrices - {"matrix"}
+
+
+@pytest.mark.parametrize("study", ["staleness", "algorithms", "leak"])
+def test_the_intervals_over_seeds_are_those_of_the_trials(study):
+    studies = ROOT / "docs" / "studies"
+    seeds: dict[tuple[str, ...], list[float]] = {}
+    with (studies / f"{study}.csv").open() as file:
+        for row in csv.DictReader(file):
+            setting = tuple(row.values())[: list(row).index("seed")]
+            seeds.setdefault(setting, []).append(float(row["accuracy"]))
+    page = studies.with_suffix(".md").read_text()
+    for values in seeds.values():
+        over = mean_over_seeds(values, share=True)
+        assert re.search(rf"\| {over.mean:.3f} [^|]*\| {over.low:.3f} – {over.high:.3f} \|", page), values
+
+
+@pytest.mark.parametrize("command", COMPARISONS)
+def test_the_commands_of_the_page_on_results_are_taken(command):
+    name, *words = shlex.split(re.sub(r"start_from=\S+", "start_from=package:tiny_decomposer", command))
+    overrides = [word for word in words if word != "-m"]
+    alone = ["stages=[sft]"] if name == "sft" else []
+    compose(first_trial(["-m", *alone, *overrides]))
 
 
 @pytest.mark.parametrize("command", FINE_TUNING)
