@@ -22,7 +22,7 @@ from conf.schema.base import ConfigError
 from launch.submit import slurm
 from launch.submit.job_request import check_run, go_on_command, prepare, submit
 from launch.submit.job_server import Refused, check_resources, connect, first_line
-from rollout.signals import Stopped, exit_status, stop_in_order
+from rollout.signals import Stopped, cancel_on_signals, exit_status, ignore_signals, kept_handlers, stop_in_order
 
 STOPPED_WITHIN_S = 30
 
@@ -106,7 +106,14 @@ def _stop(client: Any, address: str, job: str) -> int:
 def _follow(client: Any, address: str, job: str) -> int:
     """Show a job's log until it ends; return 0 if it succeeded, else 1."""
 
+    stopped_by: list[int] = []
+
+    def stop(number: int) -> None:
+        stopped_by.append(number)
+        ignore_signals()
+
     async def tail() -> None:
+        cancel_on_signals(stop)
         async for text in client.tail_job_logs(job):
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -114,12 +121,14 @@ def _follow(client: Any, address: str, job: str) -> int:
     stop_in_order()
     try:
         client.get_job_info(job)
-        asyncio.run(tail())
+        with kept_handlers():
+            asyncio.run(tail())
         while not (status := client.get_job_status(job)).is_terminal():  # the log's end comes a moment before
             time.sleep(0.5)
-    except (KeyboardInterrupt, Stopped) as stopped:
+    except (KeyboardInterrupt, Stopped, asyncio.CancelledError) as stopped:
+        ignore_signals()  # what Ray does when a process ends takes a second, and a signal would show its stack
         sys.stderr.write(f"\n{job} goes on; stop it with: python -m launch.submit --address {address} --stop {job}\n")
-        return exit_status(stopped)
+        return exit_status(Stopped(stopped_by[0]) if stopped_by else stopped)
     sys.stdout.write(f"{job} {status.value}\n")
     return 0 if status.value == "SUCCEEDED" else 1
 
