@@ -249,18 +249,21 @@ def server(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "variables", "said"),
     [
-        (401, "wants a token and none was found; put it into ~/.ray/auth_token"),
-        (403, "refuses this token, which is not the cluster's; it was read from RAY_AUTH_TOKEN"),
-        (404, "is no Ray job server"),
-        (200, "is no Ray job server"),
+        (401, {}, "wants a token and none was found; put it into ~/.ray/auth_token"),
+        (401, {"RAY_AUTH_TOKEN_PATH": "/not/here"},
+         "wants a token, and '/not/here', which RAY_AUTH_TOKEN_PATH names, is no file"),
+        (403, {"RAY_AUTH_TOKEN": "another cluster's"},
+         "refuses this token, which is not the cluster's; it was read from RAY_AUTH_TOKEN"),
+        (404, {}, "is no Ray job server"),
+        (200, {}, "is no Ray job server"),
     ],
-)
-def test_a_cluster_that_refuses_is_said_in_one_line(server, monkeypatch, capsys, status, said):
+)  # fmt: skip
+def test_a_cluster_that_refuses_is_said_in_one_line(server, monkeypatch, capsys, status, variables, said):
     monkeypatch.setattr(Server, "status", status)
-    if status == 403:
-        monkeypatch.setenv("RAY_AUTH_TOKEN", "another cluster's")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     address = f"http://127.0.0.1:{server.server_address[1]}"
     assert main(["--address", address, "--", "seed=1"]) == 2
     message = capsys.readouterr().err
