@@ -20,7 +20,7 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from launch.submit import slurm
-from launch.submit.job_request import check_run, go_on_command, prepare, submit
+from launch.submit.job_request import check_run, go_on_command, prepare, shown_folder, submit
 from launch.submit.job_server import Refused, check_resources, connect, first_line
 from rollout.signals import Stopped, cancel_on_signals, exit_status, ignore_signals, kept_handlers, stop_in_order
 
@@ -77,10 +77,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(client: Any) -> int:
+    """Print a line for each job: id, status, start, folder."""
     jobs = [job for job in client.list_jobs() if job.submission_id]
+    if not jobs:
+        sys.stdout.write("no jobs\n")
+    width = max((len(job.submission_id) for job in jobs), default=0)
     for job in sorted(jobs, key=lambda one: one.start_time or 0):
         began = datetime.datetime.fromtimestamp((job.start_time or 0) / 1000)
-        sys.stdout.write(f"{job.submission_id}  {job.status.value:<9}  {began:%Y-%m-%d %H:%M:%S}  {job.entrypoint}\n")
+        sys.stdout.write(
+            f"{job.submission_id:<{width}}  {job.status.value:<9}  {began:%Y-%m-%d %H:%M:%S}  "
+            f"{shown_folder(job.entrypoint)}\n"
+        )
     return 0
 
 

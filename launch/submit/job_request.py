@@ -7,6 +7,7 @@ import datetime
 import os
 import shlex
 import sys
+import textwrap
 import time
 from fnmatch import fnmatch
 from pathlib import Path
@@ -40,6 +41,9 @@ TRAIN = "launch.train"
 # What every job's runtime environment has.
 OWN_FIELDS = ("working_dir", "excludes", "env_vars")
 AGENT_WAIT_S = 60
+# The overrides that name the folder of a run or of a sweep.
+FOLDER_KEYS = ("run_dir=", "hydra.sweep.dir=")
+SHOWN_COMMAND = 60
 
 
 def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
@@ -182,10 +186,20 @@ def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> st
                 raise Refused(f"{options.address} did not take the job: {first_line(error)}") from None
         time.sleep(1)
     again = f"python -m launch.submit --address {options.address}"
-    folder = next(text for text in reversed(overrides) if text.startswith(("run_dir=", "hydra.sweep.dir=")))
+    folder = next(text for text in reversed(overrides) if text.startswith(FOLDER_KEYS))
     sys.stdout.write(f"submitted {job}\n{folder}\nfollow: {again} --follow {job}\nstop:   {again} --stop {job}\n")
     sys.stdout.flush()
     return job
+
+
+def shown_folder(entrypoint: str) -> str:
+    """Return the folder that a job's command names, or else the beginning of the command."""
+    try:
+        words = shlex.split(entrypoint)
+    except ValueError:
+        words = []
+    folders = [text.partition("=")[2] for text in words if text.startswith(FOLDER_KEYS)]
+    return folders[-1] if folders else textwrap.shorten(entrypoint, SHOWN_COMMAND, placeholder=" …")
 
 
 def go_on_command(info: Any, address: str) -> str | None:
