@@ -20,7 +20,7 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from launch.submit import slurm
-from launch.submit.job_request import check_run, go_on_command, prepare, shown_folder, submit
+from launch.submit.job_request import check_run, go_on_command, interpreter_remedy, prepare, shown_folder, submit
 from launch.submit.job_server import Refused, check_resources, connect, first_line
 from rollout.signals import Stopped, cancel_on_signals, exit_status, ignore_signals, kept_handlers, stop_in_order
 
@@ -136,7 +136,8 @@ def _follow(client: Any, address: str, job: str) -> int:
         ignore_signals()  # what Ray does when a process ends takes a second, and a signal would show its stack
         sys.stderr.write(f"\n{job} goes on; stop it with: python -m launch.submit --address {address} --stop {job}\n")
         return exit_status(Stopped(stopped_by[0]) if stopped_by else stopped)
-    sys.stdout.write(f"{job} {status.value}\n")
+    remedy = interpreter_remedy(client.get_job_info(job))
+    sys.stdout.write(f"{job} {status.value}{f': {remedy}' if remedy else ''}\n")
     return 0 if status.value == "SUCCEEDED" else 1
 
 

@@ -44,6 +44,8 @@ AGENT_WAIT_S = 60
 # The overrides that name the folder of a run or of a sweep.
 FOLDER_KEYS = ("run_dir=", "hydra.sweep.dir=")
 SHOWN_COMMAND = 60
+# A shell's exit status for a command that cannot be executed, or is not there.
+NOT_STARTED = (126, 127)
 
 
 def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
@@ -192,23 +194,38 @@ def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> st
     return job
 
 
+def _words(entrypoint: str) -> list[str]:
+    """Return the words of a job's command; none if it is no shell's."""
+    try:
+        return shlex.split(entrypoint)
+    except ValueError:
+        return []
+
+
+def _own_words(entrypoint: str) -> list[str]:
+    """Return the words of a job's command; none if ``launch.submit`` has not submitted it."""
+    words = _words(entrypoint)
+    return words if words[:1] == ["exec"] and words[2:4] == ["-m", TRAIN] else []
+
+
+def interpreter_remedy(info: Any) -> str | None:
+    """Return what to do about a job whose interpreter its node could not start; None for every other one."""
+    words = _own_words(info.entrypoint)
+    if not words or info.driver_exit_code not in NOT_STARTED:
+        return None
+    return f"the node could not start {words[1]!r}; name the interpreter of its environment with --python PATH"
+
+
 def shown_folder(entrypoint: str) -> str:
     """Return the folder that a job's command names, or else the beginning of the command."""
-    try:
-        words = shlex.split(entrypoint)
-    except ValueError:
-        words = []
-    folders = [text.partition("=")[2] for text in words if text.startswith(FOLDER_KEYS)]
+    folders = [text.partition("=")[2] for text in _words(entrypoint) if text.startswith(FOLDER_KEYS)]
     return folders[-1] if folders else textwrap.shorten(entrypoint, SHOWN_COMMAND, placeholder=" …")
 
 
 def go_on_command(info: Any, address: str) -> str | None:
     """Return the command that goes on with a stopped job; None for one that ``launch.submit`` has not submitted."""
-    try:
-        words = shlex.split(info.entrypoint)
-    except ValueError:
-        return None
-    if words[:1] != ["exec"] or words[2:4] != ["-m", TRAIN]:
+    words = _own_words(info.entrypoint)
+    if not words:
         return None
     python, overrides, environment = words[1], words[4:], info.runtime_env or {}
     if not MULTIRUN.intersection(overrides):
