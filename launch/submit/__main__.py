@@ -20,7 +20,15 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from launch.submit import slurm
-from launch.submit.job_request import check_run, go_on_command, interpreter_remedy, prepare, shown_folder, submit
+from launch.submit.job_request import (
+    check_run,
+    go_on_command,
+    interpreter_remedy,
+    prepare,
+    shown_folder,
+    submit,
+    warn_of_tiny_models,
+)
 from launch.submit.job_server import Refused, check_resources, connect, first_line
 from rollout.signals import Stopped, cancel_on_signals, exit_status, ignore_signals, kept_handlers, stop_in_order
 
@@ -44,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             check_run(config)
             client = connect(options.address)
             check_resources(config, options.address)
+            warn_of_tiny_models(config)
             job = submit(client, overrides, options)
         try:
             if options.stop:

@@ -88,6 +88,14 @@ def check_run(config: Config) -> None:
             raise ConfigError(f"data: {error}") from None
 
 
+def warn_of_tiny_models(config: Config) -> None:
+    """Say if the job takes GPUs for models that need none."""
+    from trainer.cluster.resource_plan import tiny_on_gpus
+
+    if (doubt := tiny_on_gpus(config)) is not None:
+        sys.stderr.write(f"warning: {doubt}\n")
+
+
 def _absolute(config: Config) -> dict[str, str]:
     """Return the overrides, each under its dotted name, that make the configured paths absolute where they are not."""
     values, made = config.model_dump(), {}
