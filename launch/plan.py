@@ -24,10 +24,7 @@ from rollout.data.source import make_source
 from rollout.records import RecordError
 from trainer.cluster.gpu_memory import DESCRIBED
 from trainer.cluster.placement import Node, shortage
-from trainer.cluster.resource_plan import GpuRole, gpu_roles, over_full, show
-
-# Of the project's own models, which say nothing about others.
-SHIPPED = "package:"
+from trainer.cluster.resource_plan import GpuRole, gpu_roles, over_full, planned_models, show, tiny_models
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,15 +60,6 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def planned_models(config: Config, model: str | None, solver: str | None) -> dict[str, str]:
-    """Return what plays each role that has a model: the size that was given, or its path, name or backend."""
-    models = {"decomposer": model or config.start_from or config.model.path}
-    for role, own, size in (("solver", config.solver, solver), ("verifier", config.verifier, None)):
-        if own is not None:
-            models[role] = size or getattr(own, "path", None) or getattr(own, "model", None) or own.backend
-    return models
-
-
 def doubts(models: dict[str, str], memory: list[GpuRole]) -> list[str]:
     """Return warnings that a plan for GPUs is one for the shipped models, or that no model's size makes a
     difference."""
@@ -79,13 +67,12 @@ def doubts(models: dict[str, str], memory: list[GpuRole]) -> list[str]:
         sized = " and the ".join(role for role, name in models.items() if name.lower() in DESCRIBED)
         return [f"no role has a GPU here, so the size of the {sized} changes nothing"] if sized else []
     options = {"decomposer": "--model", "solver": "--solver"}
-    tiny = [role for role, name in models.items() if name.startswith(SHIPPED) and role in options]
+    tiny, said = tiny_models(models)
     if not tiny:
         return []
     sizes = " ".join(f"{options[role]} SIZE" for role in tiny)
     return [
-        f"the {' and the '.join(tiny)} {'is a tiny model' if len(tiny) == 1 else 'are tiny models'} that the project "
-        f"ships, so this memory is not that of larger ones: add {sizes} ({', '.join(DESCRIBED)}), or name your models"
+        f"{said}, so this memory is not that of larger ones: add {sizes} ({', '.join(DESCRIBED)}), or name your models"
     ]
 
 

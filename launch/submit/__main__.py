@@ -20,9 +20,17 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from launch.submit import slurm
-from launch.submit.job_request import check_run, go_on_command, prepare, submit
+from launch.submit.job_request import (
+    check_run,
+    go_on_command,
+    interpreter_remedy,
+    prepare,
+    shown_folder,
+    submit,
+    warn_of_tiny_models,
+)
 from launch.submit.job_server import Refused, check_resources, connect, first_line
-from rollout.signals import Stopped, exit_status, stop_in_order
+from rollout.signals import Stopped, cancel_on_signals, exit_status, ignore_signals, kept_handlers, stop_in_order
 
 STOPPED_WITHIN_S = 30
 
@@ -44,6 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
             check_run(config)
             client = connect(options.address)
             check_resources(config, options.address)
+            warn_of_tiny_models(config)
             job = submit(client, overrides, options)
         try:
             if options.stop:
@@ -77,10 +86,17 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _list(client: Any) -> int:
+    """Print a line for each job: id, status, start, folder."""
     jobs = [job for job in client.list_jobs() if job.submission_id]
+    if not jobs:
+        sys.stdout.write("no jobs\n")
+    width = max((len(job.submission_id) for job in jobs), default=0)
     for job in sorted(jobs, key=lambda one: one.start_time or 0):
         began = datetime.datetime.fromtimestamp((job.start_time or 0) / 1000)
-        sys.stdout.write(f"{job.submission_id}  {job.status.value:<9}  {began:%Y-%m-%d %H:%M:%S}  {job.entrypoint}\n")
+        sys.stdout.write(
+            f"{job.submission_id:<{width}}  {job.status.value:<9}  {began:%Y-%m-%d %H:%M:%S}  "
+            f"{shown_folder(job.entrypoint)}\n"
+        )
     return 0
 
 
@@ -106,7 +122,14 @@ def _stop(client: Any, address: str, job: str) -> int:
 def _follow(client: Any, address: str, job: str) -> int:
     """Show a job's log until it ends; return 0 if it succeeded, else 1."""
 
+    stopped_by: list[int] = []
+
+    def stop(number: int) -> None:
+        stopped_by.append(number)
+        ignore_signals()
+
     async def tail() -> None:
+        cancel_on_signals(stop)
         async for text in client.tail_job_logs(job):
             sys.stdout.write(text)
             sys.stdout.flush()
@@ -114,13 +137,16 @@ def _follow(client: Any, address: str, job: str) -> int:
     stop_in_order()
     try:
         client.get_job_info(job)
-        asyncio.run(tail())
+        with kept_handlers():
+            asyncio.run(tail())
         while not (status := client.get_job_status(job)).is_terminal():  # the log's end comes a moment before
             time.sleep(0.5)
-    except (KeyboardInterrupt, Stopped) as stopped:
+    except (KeyboardInterrupt, Stopped, asyncio.CancelledError) as stopped:
+        ignore_signals()  # what Ray does when a process ends takes a second, and a signal would show its stack
         sys.stderr.write(f"\n{job} goes on; stop it with: python -m launch.submit --address {address} --stop {job}\n")
-        return exit_status(stopped)
-    sys.stdout.write(f"{job} {status.value}\n")
+        return exit_status(Stopped(stopped_by[0]) if stopped_by else stopped)
+    remedy = interpreter_remedy(client.get_job_info(job))
+    sys.stdout.write(f"{job} {status.value}{f': {remedy}' if remedy else ''}\n")
     return 0 if status.value == "SUCCEEDED" else 1
 
 

@@ -7,6 +7,7 @@ import datetime
 import os
 import shlex
 import sys
+import textwrap
 import time
 from fnmatch import fnmatch
 from pathlib import Path
@@ -40,6 +41,11 @@ TRAIN = "launch.train"
 # What every job's runtime environment has.
 OWN_FIELDS = ("working_dir", "excludes", "env_vars")
 AGENT_WAIT_S = 60
+# The overrides that name the folder of a run or of a sweep.
+FOLDER_KEYS = ("run_dir=", "hydra.sweep.dir=")
+SHOWN_COMMAND = 60
+# A shell's exit status for a command that cannot be executed, or is not there.
+NOT_STARTED = (126, 127)
 
 
 def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
@@ -80,6 +86,14 @@ def check_run(config: Config) -> None:
             check_held_out(config, make_source(config.data))
         except RecordError as error:
             raise ConfigError(f"data: {error}") from None
+
+
+def warn_of_tiny_models(config: Config) -> None:
+    """Say if the job takes GPUs for models that need none."""
+    from trainer.cluster.resource_plan import tiny_on_gpus
+
+    if (doubt := tiny_on_gpus(config)) is not None:
+        sys.stderr.write(f"warning: {doubt}\n")
 
 
 def _absolute(config: Config) -> dict[str, str]:
@@ -182,19 +196,44 @@ def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> st
                 raise Refused(f"{options.address} did not take the job: {first_line(error)}") from None
         time.sleep(1)
     again = f"python -m launch.submit --address {options.address}"
-    folder = next(text for text in reversed(overrides) if text.startswith(("run_dir=", "hydra.sweep.dir=")))
+    folder = next(text for text in reversed(overrides) if text.startswith(FOLDER_KEYS))
     sys.stdout.write(f"submitted {job}\n{folder}\nfollow: {again} --follow {job}\nstop:   {again} --stop {job}\n")
     sys.stdout.flush()
     return job
 
 
+def _words(entrypoint: str) -> list[str]:
+    """Return the words of a job's command; none if it is no shell's."""
+    try:
+        return shlex.split(entrypoint)
+    except ValueError:
+        return []
+
+
+def _own_words(entrypoint: str) -> list[str]:
+    """Return the words of a job's command; none if ``launch.submit`` has not submitted it."""
+    words = _words(entrypoint)
+    return words if words[:1] == ["exec"] and words[2:4] == ["-m", TRAIN] else []
+
+
+def interpreter_remedy(info: Any) -> str | None:
+    """Return what to do about a job whose interpreter its node could not start; None for every other one."""
+    words = _own_words(info.entrypoint)
+    if not words or info.driver_exit_code not in NOT_STARTED:
+        return None
+    return f"the node could not start {words[1]!r}; name the interpreter of its environment with --python PATH"
+
+
+def shown_folder(entrypoint: str) -> str:
+    """Return the folder that a job's command names, or else the beginning of the command."""
+    folders = [text.partition("=")[2] for text in _words(entrypoint) if text.startswith(FOLDER_KEYS)]
+    return folders[-1] if folders else textwrap.shorten(entrypoint, SHOWN_COMMAND, placeholder=" …")
+
+
 def go_on_command(info: Any, address: str) -> str | None:
     """Return the command that goes on with a stopped job; None for one that ``launch.submit`` has not submitted."""
-    try:
-        words = shlex.split(info.entrypoint)
-    except ValueError:
-        return None
-    if words[:1] != ["exec"] or words[2:4] != ["-m", TRAIN]:
+    words = _own_words(info.entrypoint)
+    if not words:
         return None
     python, overrides, environment = words[1], words[4:], info.runtime_env or {}
     if not MULTIRUN.intersection(overrides):

@@ -44,7 +44,12 @@ def connect(address: str | None) -> Any:
     try:
         return JobSubmissionClient(address)
     except AuthenticationError:
-        source = _token_source()
+        source, named = _token_source(), os.environ.get("RAY_AUTH_TOKEN_PATH")
+        if source is None and named:
+            raise Refused(
+                f"{address} wants a token, and '{named}', which RAY_AUTH_TOKEN_PATH names, is no file; name the one "
+                "that has the token (on the head, 'ray get-auth-token' prints it)"
+            ) from None
         if source is None:
             raise Refused(
                 f"{address} wants a token and none was found; put it into ~/.ray/auth_token, or name its file in "

@@ -21,6 +21,7 @@ from conf.schema.config import Config
 from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
 from launch.compose import MULTIRUN, parse
+from launch.submit.job_request import warn_of_tiny_models
 
 TEMPLATE = "slurm.sh.j2"
 # From the warning of the time limit to the limit: time to write what there is.
@@ -105,6 +106,7 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
     script = render(
         config, overrides if sweep else resumed(overrides, str(folder), "resume=auto"), options, folder, logs
     )
+    warn_of_tiny_models(config)
     if options.dry_run:
         sys.stdout.write(script)
         return 0

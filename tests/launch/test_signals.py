@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -53,6 +54,35 @@ def test_an_import_that_drops_what_a_handler_raises_cannot_keep_a_command_that_h
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, preexec_fn=_default_handlers
     )
     assert (done.returncode, done.stderr) == (status, "stopped\n")
+
+
+def test_more_signals_while_a_followed_job_is_left_alone_say_nothing(tmp_path):
+    """What ends with the process takes a second, as Ray does."""
+    (tmp_path / "follow.py").write_text(
+        "import asyncio, atexit, sys, time\n"
+        "from types import SimpleNamespace\n"
+        "from rollout.signals import handle_signals\n"
+        "handle_signals()\n"
+        "from launch.submit.__main__ import _follow\n"
+        "async def tail(job):\n"
+        "    yield 'begun\\n'\n"
+        "    await asyncio.sleep(60)\n"
+        "atexit.register(time.sleep, 1)\n"
+        "client = SimpleNamespace(get_job_info=lambda job: None, tail_job_logs=tail)\n"
+        "sys.exit(_follow(client, 'http://head:8265', 'job'))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "follow.py"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_default_handlers, env=os.environ | {"PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    while process.poll() is None:
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    said = process.communicate(timeout=60)[1]
+    assert said == "\njob goes on; stop it with: python -m launch.submit --address http://head:8265 --stop job\n"
+    assert process.returncode == 130
 
 
 def _stopped(module: str, number: int, after_s: float, folder: Path) -> tuple[int, str]:

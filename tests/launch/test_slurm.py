@@ -170,6 +170,19 @@ def test_the_script_asks_for_what_the_configuration_describes(capsys):
     assert gpus["--gpus-per-node"] == "2"
 
 
+def test_gpus_for_the_shipped_models_are_doubted_before_they_are_asked_for(capsys):
+    for given, said in (
+        (["cluster=nodes4"], "warning: the decomposer and the solver are tiny models that the project ships, and would "
+                             "run on 32 GPUs: name yours with model.path and solver.path\n"),
+        (["cluster=node8", "model.path=OWNER/MODEL"], "warning: the solver is a tiny model that the project ships, and "
+                                                      "would run on 2 GPUs: name yours with solver.path\n"),
+        (["cluster=node8", "model.path=OWNER/MODEL", "solver.path=OWNER/MODEL"], ""),
+        ([], ""),
+    ):  # fmt: skip
+        assert main(["--slurm", "--dry-run", "--", *given]) == 0
+        assert capsys.readouterr().err == said
+
+
 def test_the_command_in_the_script_is_the_run_that_goes_on(capsys, tmp_path):
     text = script(capsys, "--", f"run_dir={tmp_path}/run", "seed=3", "resume=auto")
     (line,) = re.findall(r"^ +\S+ -m launch.train .*$", text, re.MULTILINE)

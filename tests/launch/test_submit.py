@@ -215,6 +215,30 @@ def test_a_stopped_sweep_goes_on_from_its_folder_and_a_job_in_an_image_in_that(t
     assert "resume=auto" not in words
 
 
+def test_the_list_of_jobs_has_the_folder_of_each_and_says_that_there_is_none(capsys):
+    entrypoints = {
+        "raysubmit_7PS9qAm6GtmMiRa4": f"exec /env/bin/python -m launch.train {'seed=1 ' * 99}run_dir=/storage/run1",
+        "sweep": "exec python -m launch.train -m seed=1,2 hydra.sweep.dir=/storage/sweep",
+        "own": f"python train.py{' --fast' * 99}",
+        "open": "echo 'open",
+    }
+    jobs = [
+        SimpleNamespace(submission_id=name, status=SimpleNamespace(value="FAILED"), start_time=place, entrypoint=text)
+        for place, (name, text) in enumerate(entrypoints.items())
+    ]
+    driver = SimpleNamespace(submission_id=None)
+    assert command._list(SimpleNamespace(list_jobs=lambda: [*reversed(jobs), driver])) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == list(entrypoints)
+    assert [line.split("  ")[-1] for line in lines[:2]] == ["/storage/run1", "/storage/sweep"]
+    assert lines[2].endswith(" --fast …")
+    assert lines[3].endswith("  echo 'open")
+    assert len({line.index("FAILED") for line in lines}) == 1
+    assert max(map(len, lines)) < 120
+    assert command._list(SimpleNamespace(list_jobs=lambda: [driver])) == 0
+    assert capsys.readouterr().out == "no jobs\n"
+
+
 @pytest.mark.parametrize("entrypoint", ["python train.py", "", "exec python -m other.train x=1", "echo 'open"])
 def test_of_a_job_of_another_kind_nobody_knows_how_it_goes_on(entrypoint):
     assert go_on_command(SimpleNamespace(entrypoint=entrypoint, runtime_env=None), "http://head:8265") is None
@@ -249,18 +273,21 @@ def server(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("status", "said"),
+    ("status", "variables", "said"),
     [
-        (401, "wants a token and none was found; put it into ~/.ray/auth_token"),
-        (403, "refuses this token, which is not the cluster's; it was read from RAY_AUTH_TOKEN"),
-        (404, "is no Ray job server"),
-        (200, "is no Ray job server"),
+        (401, {}, "wants a token and none was found; put it into ~/.ray/auth_token"),
+        (401, {"RAY_AUTH_TOKEN_PATH": "/not/here"},
+         "wants a token, and '/not/here', which RAY_AUTH_TOKEN_PATH names, is no file"),
+        (403, {"RAY_AUTH_TOKEN": "another cluster's"},
+         "refuses this token, which is not the cluster's; it was read from RAY_AUTH_TOKEN"),
+        (404, {}, "is no Ray job server"),
+        (200, {}, "is no Ray job server"),
     ],
-)
-def test_a_cluster_that_refuses_is_said_in_one_line(server, monkeypatch, capsys, status, said):
+)  # fmt: skip
+def test_a_cluster_that_refuses_is_said_in_one_line(server, monkeypatch, capsys, status, variables, said):
     monkeypatch.setattr(Server, "status", status)
-    if status == 403:
-        monkeypatch.setenv("RAY_AUTH_TOKEN", "another cluster's")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     address = f"http://127.0.0.1:{server.server_address[1]}"
     assert main(["--address", address, "--", "seed=1"]) == 2
     message = capsys.readouterr().err

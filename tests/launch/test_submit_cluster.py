@@ -58,3 +58,13 @@ def test_a_job_is_packed_sent_followed_and_its_end_is_the_commands(head, tmp_pat
     listed = submit(head, "--list").stdout
     assert listed.startswith("taken  FAILED")
     assert listed.count("\n") == 1
+
+
+def test_an_interpreter_that_the_nodes_lack_is_named_at_the_end_with_the_remedy(head, tmp_path):
+    done = submit(head, "--python", "/no/python", "--name", "lacking", "--follow", "--", f"run_dir={tmp_path / 'run'}")
+    assert done.returncode == 1, done.stderr
+    assert "/no/python: not found" in done.stdout
+    assert done.stdout.splitlines()[-1] == (
+        "lacking FAILED: the node could not start '/no/python'; "
+        "name the interpreter of its environment with --python PATH"
+    )

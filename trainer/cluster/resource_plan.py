@@ -18,6 +18,9 @@ from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
 from trainer.cluster.placement import bundles, kind_of, role_sizes
 
+# Of the project's own models, which say nothing about others.
+SHIPPED = "package:"
+
 
 @dataclass(frozen=True)
 class GpuRole:
@@ -60,6 +63,36 @@ def gpu_roles(config: Config, model: str | None = None, solver: str | None = Non
             bits = sizes.weight_bits(own.quantization, path)
             made.append(_engine(config, name, own, sizes.shape_of(path), own.dtype, bits))
     return made
+
+
+def planned_models(config: Config, model: str | None = None, solver: str | None = None) -> dict[str, str]:
+    """Return what plays each role that has a model: the size that was given, or its path, name or backend."""
+    models = {"decomposer": model or config.start_from or config.model.path}
+    for role, own, size in (("solver", config.solver, solver), ("verifier", config.verifier, None)):
+        if own is not None:
+            models[role] = size or getattr(own, "path", None) or getattr(own, "model", None) or own.backend
+    return models
+
+
+def tiny_models(models: dict[str, str]) -> tuple[list[str], str]:
+    """Return which of decomposer and solver the project ships as tiny models, and that in words."""
+    tiny = [role for role, name in models.items() if name.startswith(SHIPPED) and role in ("decomposer", "solver")]
+    are = "is a tiny model" if len(tiny) == 1 else "are tiny models"
+    return tiny, f"the {' and the '.join(tiny)} {are} that the project ships"
+
+
+def tiny_on_gpus(config: Config) -> str | None:
+    """Return a warning if a run takes GPUs for models that the project ships; None if not."""
+    gpus = {"decomposer": 0.0, "solver": 0.0}
+    for role in role_sizes(config):
+        played = {"learner": "decomposer", "rollout": "decomposer", "solver": "solver"}.get(kind_of(role.name))
+        if played is not None:
+            gpus[played] += role.count * role.gpus
+    tiny, said = tiny_models({role: name for role, name in planned_models(config).items() if gpus.get(role)})
+    if not tiny:
+        return None
+    keys = " and ".join({"decomposer": "model.path", "solver": "solver.path"}[role] for role in tiny)
+    return f"{said}, and would run on {sum(gpus[role] for role in tiny):g} GPUs: name yours with {keys}"
 
 
 def _learner(config: Config, shape: sizes.Shape) -> GpuRole:

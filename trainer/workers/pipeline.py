@@ -31,7 +31,16 @@ from rollout.engine.weight_update import Update
 from rollout.jobs import BUDGET, Job, NotReady, Outcome
 from rollout.solvers.base import Usage
 from trainer.workers.assignments import Assignments, HandIn, Life
-from trainer.workers.errors import InfrastructureError, WaitTimeout, answer, is_gone, log_tail, restarted
+from trainer.workers.errors import (
+    SAID_EVERY_S,
+    InfrastructureError,
+    WaitTimeout,
+    answer,
+    is_gone,
+    last_said,
+    log_tail,
+    restarted,
+)
 from trainer.workers.relay import COLLECT_S, pause
 from trainer.workers.scoring import AnyEpisode, Scoring
 from trainer.workers.solver_outage import KEY, SolverOutage, first_failing
@@ -73,12 +82,12 @@ class Pipeline:
         self.pause_s = pause(len(self.workers))
         self._lanes = itertools.count(TRAINING + 1)
         self._idle_s = 0.0
-        self._idle_since = self._last_sign = time.perf_counter()
+        self._idle_since = self._last_sign = self._last_said = time.perf_counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._publisher = Publisher(self.workers, self.log_folder, self.wait_timeout_s)
         # Called when a worker that was brought back has caught up, outside of any publishing.
         self.on_version: Callable[[], None] = lambda: None
-        # Told in one line when a process died and Ray started it again, and of a solver that has gone away.
+        # Told in one line when a process died and Ray started it again, of a solver that has gone away, and of silence.
         self.on_restart: Callable[[str], None] = lambda line: None
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
         self.scoring = Scoring(
@@ -156,7 +165,7 @@ class Pipeline:
         while True:
             left = self._last_sign + self.wait_timeout_s - time.perf_counter()
             try:
-                async with asyncio.timeout(left if left > 0 else self.wait_timeout_s):
+                async with asyncio.timeout(min(left if left > 0 else self.wait_timeout_s, SAID_EVERY_S)):
                     item = await queue.get()
             except TimeoutError:
                 self._check_silence(lane)
@@ -166,17 +175,21 @@ class Pipeline:
             return item
 
     def _check_silence(self, lane: int) -> None:
-        """Raise WaitTimeout if workers that run hold episodes of a lane and gave no sign for too long. A worker that is
-        brought back, and scoring, have limits of their own."""
-        if time.perf_counter() - self._last_sign < self.wait_timeout_s or not self._assignments.complete:
+        """Say now and then that workers that run hold episodes of a lane and give no sign, and raise WaitTimeout when
+        that takes too long. A worker that is brought back, and scoring, have limits of their own."""
+        now = time.perf_counter()
+        silent_s, holders = now - self._last_sign, self._assignments.holders(lane)
+        if not (holders and self._assignments.complete):
             return
-        holders = self._assignments.holders(lane)
-        if holders:
-            name = f"rollout-{holders[0]}"
+        name = f"rollout-{holders[0]}"
+        if silent_s >= self.wait_timeout_s:
             raise WaitTimeout(
                 f"no episode finished in {self.wait_timeout_s:g} s with {self.running} running "
                 f"(controller.wait_timeout_s); the end of the log of {name}:\n{log_tail(self.log_folder, name)}"
             )
+        if min(silent_s, now - self._last_said) >= SAID_EVERY_S:
+            self._last_said = now
+            self.on_restart(f"  no episode has ended for {silent_s:.0f} s; {name}: {last_said(self.log_folder, name)}")
 
     async def run(self, jobs: Sequence[Job], progress: Callable[[int], Any] = lambda done: None) -> list[Scored]:
         """Run exactly these jobs, beside any others; return the results in their order, with their episodes open.

@@ -191,6 +191,27 @@ def test_a_worker_that_does_not_answer_is_named_with_the_call_and_its_last_words
         asyncio.run(go())
 
 
+def test_a_silence_is_said_now_and_then_by_one_of_the_lanes_that_wait(monkeypatch, tmp_path):
+    monkeypatch.setattr("trainer.workers.pipeline.SAID_EVERY_S", LIMIT_S / 8)
+    (tmp_path / "rollout-0.log").write_text("loading\ncompiling the sampler\n")
+    said: list[str] = []
+
+    async def go():
+        pipeline = Pipeline([Actor(Deaf("episode"))], ["solver"], [Actor(Rewarder())], tmp_path, LIMIT_S, 3)
+        pipeline.on_restart = said.append
+        pipeline.start()
+        one = [Job(0, next(problems()), "daslam", 0)]
+        try:
+            await asyncio.gather(pipeline.run(one), pipeline.run(one))
+        finally:
+            await pipeline.stop()
+
+    with pytest.raises(WaitTimeout):
+        asyncio.run(go())
+    assert 2 <= len(said) <= 8
+    assert set(said) == {"  no episode has ended for 0 s; rollout-0: compiling the sampler"}
+
+
 def test_a_solver_that_does_not_tell_its_usage_is_named(tmp_path):
     class Deaf:
         async def usage(self):
