@@ -258,9 +258,8 @@ def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         groups.setdefault(strategy, []).append(place)
     axes[0].set_yticks([fmean(own) for own in groups.values()], [name.replace("_", " ") for name in groups])
     axes[0].set_ylim(max(places.values()) + 0.8, -0.8)
-    figure.legend(
-        drawn.values(), drawn, title="decomposer", loc="outside lower center", ncols=min(7, len(drawn)), frameon=False
-    )
+    beside = min(2 * columns + 1, len(drawn))
+    figure.legend(drawn.values(), drawn, title="decomposer", loc="outside lower center", ncols=beside, frameon=False)
     figure.savefig(path, dpi=120)
 
 
