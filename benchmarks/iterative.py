@@ -26,6 +26,7 @@ from benchmarks.processes import Machine
 from benchmarks.strategies import worker_of
 from benchmarks.throughput import Offline, Work, episodes_of, solver_work
 from conf.schema.config import Config
+from conf.schema.override_text import override
 from conf.schema.solver import VllmSolver
 from launch.compose import compose
 from rollout.engine.vllm_arguments import policy_engine
@@ -89,7 +90,7 @@ async def run(chosen: argparse.Namespace, console: Console) -> None:
     """Start the actors, measure, print the table."""
     given = {"daslam": chosen.whole, "interleaved": chosen.lines}
     configs = {
-        name: compose([*chosen.overrides, f"strategy={name}", f"start_from={folder}", "stages=[evaluate]"])
+        name: compose([*chosen.overrides, f"strategy={name}", override("start_from", folder), "stages=[evaluate]"])
         for name, folder in given.items()
     }
     async with AsyncExitStack() as stack:
