@@ -1,4 +1,4 @@
-"""What a run will ask its served solvers, and what that costs at most, by stage and from the configuration alone.
+"""Estimate what a run asks its served solvers and what that costs at most, by stage, from the configuration alone.
 
 The counts are those of episodes in which nothing fails: what is asked again is not in them, and what the cache answers
 is. docs/solvers.md has the formula.
@@ -35,8 +35,8 @@ WITHOUT_ATTEMPT, WITHOUT_SUBQUESTIONS = ("daslam_no_feedback",), ("direct", "mon
 
 @dataclass(frozen=True)
 class Data:
-    """What the estimate takes from the data: tokens of the longest question, the fewest and most sub-questions that it
-    has itself, and the kinds of the first evaluation."""
+    """Figures of the data that the estimate needs: tokens of the longest question, the fewest and most sub-questions
+    that it has itself, and the kinds of the first evaluation."""
 
     question_tokens: int
     subquestions: tuple[int, int]
@@ -189,10 +189,16 @@ def bill(config: Config, role: str, data: Data) -> dict[str, Asked]:
 
 def show_bill(config: Config, source: Source, console: Console, *, without_prices: bool = False) -> None:
     """Print a table for each served role that has prices; ``without_prices`` for the others too."""
-    for role, served in config.frozen.items():
-        if not isinstance(served, OpenAISolver) or not (without_prices or priced(served)):
-            continue
-        stages = bill(config, role, looked_at(config, source))
+    asked_of = {
+        role: served
+        for role, served in config.frozen.items()
+        if isinstance(served, OpenAISolver) and (without_prices or priced(served))
+    }
+    if not asked_of:
+        return
+    data = looked_at(config, source)
+    for role, served in asked_of.items():
+        stages = bill(config, role, data)
         if not stages:
             console.print(f"what the {role} will be asked cannot be said beforehand", markup=False, soft_wrap=True)
             continue

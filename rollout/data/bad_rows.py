@@ -1,4 +1,4 @@
-"""What is wrong with rows of files, in words: bad rows, equal ones in one line, and fields that may be misspelt."""
+"""Say in words what is wrong with rows of files: bad rows, equal ones in one line, and fields that may be misspelt."""
 
 from __future__ import annotations
 

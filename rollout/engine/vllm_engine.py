@@ -263,7 +263,7 @@ class Engine:
 
     @property
     def waits_for_learner(self) -> bool:
-        """Whether a step of a transfer waits for its learner, and all else for that step."""
+        """Tell whether a step of a transfer waits for its learner, and all else for that step."""
         return self._transfer.waits
 
     async def transfer(self, step: str, argument: Any = None) -> None:

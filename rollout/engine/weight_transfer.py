@@ -13,7 +13,7 @@ import torch
 
 
 class NotEnded(RuntimeError):
-    """What a transfer left behind could not be cleared away."""
+    """A transfer left behind what could not be cleared away."""
 
 
 class Transfer:
@@ -78,7 +78,7 @@ class Transfer:
 
     @property
     def holds(self) -> bool:
-        """Whether nothing is to be generated."""
+        """Tell whether nothing is to be generated."""
         return self._held_since is not None
 
     def release(self) -> float:

@@ -159,7 +159,7 @@ class SolverClient:
 
     @property
     def spent(self) -> bool:
-        """Whether the budget was spent when the last reply came."""
+        """Tell whether the budget was spent when the last reply came."""
         return self.left is not None and self.left <= 0
 
     async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:

@@ -57,7 +57,7 @@ def test_an_import_that_drops_what_a_handler_raises_cannot_keep_a_command_that_h
 
 
 def test_more_signals_while_a_followed_job_is_left_alone_say_nothing(tmp_path):
-    """What ends with the process takes a second, as Ray does."""
+    """Take a second to end with the process, as Ray does."""
     (tmp_path / "follow.py").write_text(
         "import asyncio, atexit, sys, time\n"
         "from types import SimpleNamespace\n"

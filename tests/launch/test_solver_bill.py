@@ -1,4 +1,4 @@
-"""What a run asks of a paid solver is said beforehand, with the arithmetic of docs/solvers.md."""
+"""A paid solver's bill is said beforehand, with the arithmetic of docs/solvers.md."""
 
 from __future__ import annotations
 

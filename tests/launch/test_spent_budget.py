@@ -1,4 +1,4 @@
-"""What the commands beside the main job say when a solver's budget is spent: the same line, and how to go on."""
+"""A solver's budget that is spent in the commands beside the main job: the same line, and how to go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says and does whose solver costs money: a budget spent, a server gone, or nothing to learn."""
+"""Runs whose solver costs money: a budget spent, a server gone, or nothing to learn."""
 
 from __future__ import annotations
 

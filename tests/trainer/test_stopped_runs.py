@@ -1,4 +1,4 @@
-"""What is left of a run that was stopped, and how it goes on."""
+"""Runs that were stopped: their files, and how they go on."""
 
 from __future__ import annotations
 

@@ -55,6 +55,20 @@ def first_version(engine, models):
     asyncio.run(engine.load_weights(models[0].named_parameters(), 0))
 
 
+def labelled_logprobs(models, generation) -> list[float]:
+    """Return each token's log-probability under the weights of its label. Keys and values stay those of the weights
+    that made them; each token is computed from them by its own."""
+    from transformers import DynamicCache
+
+    cache, given, expected = DynamicCache(), generation.prompt_ids, []
+    for token, version in zip(generation.token_ids, generation.versions, strict=True):
+        with torch.no_grad():
+            logits = models[version](torch.tensor([given]), past_key_values=cache, use_cache=True).logits
+        expected.append(logits[0, -1].log_softmax(-1)[token].item())
+        given = [token]
+    return expected
+
+
 def logprobs(model, prompt: list[int], completion: list[int]) -> list[float]:
     with torch.no_grad():
         table = model(torch.tensor([prompt + completion])).logits[0].log_softmax(-1)
@@ -145,19 +159,10 @@ def check_versions(generations):
 
 
 def test_every_token_is_of_the_weights_it_is_labelled_with(engine, models, first_version):
-    """Keys and values stay those of the weights that made them; each token is computed from them by its own."""
-    from transformers import DynamicCache
-
     generations, after = asyncio.run(changed_three_times(engine, models))
     check_versions(generations)
     for generation in generations:
-        cache, given, expected = DynamicCache(), generation.prompt_ids, []
-        for token, version in zip(generation.token_ids, generation.versions, strict=True):
-            with torch.no_grad():
-                logits = models[version](torch.tensor([given]), past_key_values=cache, use_cache=True).logits
-            expected.append(logits[0, -1].log_softmax(-1)[token].item())
-            given = [token]
-        assert generation.logprobs == pytest.approx(expected, abs=1e-4)
+        assert generation.logprobs == pytest.approx(labelled_logprobs(models, generation), abs=1e-4)
     # Nor does a prompt that is in the prefix cache go on from what older weights made of it.
     assert after.logprobs == pytest.approx(logprobs(models[3], after.prompt_ids, after.token_ids), abs=1e-4)
     assert engine.version == 3

@@ -12,7 +12,7 @@ from conf.schema.engine import InferenceEngine
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_arguments import EngineSettings, prepare_process
 from rollout.engine.vllm_engine import Engine, EngineError
-from tests.rollout.engine.test_vllm_engine import PROMPT, logprobs, moved
+from tests.rollout.engine.test_vllm_engine import PROMPT, labelled_logprobs, logprobs, moved
 
 HERE = {"address": "here"}
 WAYS = ["nothing came", "half of it came", "a load failed"]
@@ -85,19 +85,11 @@ async def some_running(engine):
 
 
 def check_labels(models, generations, last):
-    from transformers import DynamicCache
-
     for generation in generations:
         assert generation.versions[0] == 0
         assert generation.versions[-1] == last
         assert set(generation.versions) == {0, last}
-        cache, given, expected = DynamicCache(), generation.prompt_ids, []
-        for token, version in zip(generation.token_ids, generation.versions, strict=True):
-            with torch.no_grad():
-                logits = models[version](torch.tensor([given]), past_key_values=cache, use_cache=True).logits
-            expected.append(logits[0, -1].log_softmax(-1)[token].item())
-            given = [token]
-        assert generation.logprobs == pytest.approx(expected, abs=1e-4)
+        assert generation.logprobs == pytest.approx(labelled_logprobs(models, generation), abs=1e-4)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -76,7 +76,7 @@ class LossyRank(SendingRank):
         return super().send()
 
     def set(self, version: int, holds: bool) -> None:
-        """What is sent next; ``holds``: its broadcast waits."""
+        """Say how the next push goes; ``holds``: its broadcast waits."""
         self.version, self.holds = version, holds
 
     def train_step(self, batch: Any) -> dict[str, float]:
