@@ -30,7 +30,7 @@ def _catches(pid: int, number: int) -> bool:
 @pytest.mark.parametrize(
     ("module", "number", "after_s"),
     [
-        ("launch.train", signal.SIGINT, 0.0), ("launch.train", signal.SIGTERM, 1.5),
+        ("launch.train", signal.SIGINT, 0.0), ("launch.train", signal.SIGTERM, 0.5),
         ("launch.plan", signal.SIGHUP, 0.5),
         ("launch.report", signal.SIGINT, 0.0), ("launch.prepare_data", signal.SIGINT, 0.1),
         ("rewards.score", signal.SIGINT, 0.3),

@@ -123,10 +123,22 @@ def test_a_worker_that_hangs_in_a_broadcast_aborts_it_and_is_named(cluster, monk
     ray.kill(worker)
 
 
+def answers(worker) -> bool:
+    try:
+        ray.get(worker.seen.remote())
+    except ray.exceptions.ActorDiedError:
+        return False
+    return True
+
+
 def test_a_worker_that_is_gone_is_named(cluster, monkeypatch, tiny_model):
     workers = [ray.remote(LossyWorker).options(num_cpus=0, max_concurrency=9).remote("") for _ in range(2)]
     way = channel(monkeypatch, tiny_model, Group(), workers, timeout_s=20.0)
+    ray.get(workers[1].seen.remote())
     ray.kill(workers[1])
+    # A kill returns before the worker is dead, which may answer a call or two until then.
+    while answers(workers[1]):
+        time.sleep(0.05)
     with pytest.raises(WorkerLost, match="rollout-1 ended in step start of a weight transfer: The actor"):
         way.send(1)
     ray.kill(workers[0])
