@@ -11,6 +11,7 @@ later one, as if it had come too early.
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any
 
 from conf.schema.strategy import Strategy
@@ -42,16 +43,22 @@ def line_examples(
     ]
     for count in range(len(pairs) + 1):
         line = pairs[count][0].text if count < len(pairs) else f"{prompts.strategy.end_mark}\n"
-        shown = [_refused(pairs[count:], rng)] if count < len(pairs) and rng.random() < refused else []
+        shown = (
+            [_refused(pairs[count:], prompts.strategy.rewrite_on, rng)]
+            if count < len(pairs) and rng.random() < refused
+            else []
+        )
         found.append((text_of(prompts.next(problem, attempt, noted, pairs[:count], shown)), line))
     return found
 
 
-def _refused(ahead: list[tuple[Written, Turn]], rng: random.Random) -> tuple[Written, Turn]:
-    """Return the next of the pairs that are ``ahead``, or a later one, as a verifier would have refused it."""
+def _refused(ahead: list[tuple[Written, Turn]], classes: Sequence[str], rng: random.Random) -> tuple[Written, Turn]:
+    """Return the next of the pairs that are ``ahead``, or a later one, as a verifier would have refused it: a later one
+    comes too early, the next one's reply was a wrong one of some kind."""
     place = rng.choice([0, rng.randrange(len(ahead))])
     written, turn = ahead[place]
-    return written, Turn(turn.question, "", verdicts=["procedural" if place else "first_step"])
+    wrong = [verdict for verdict in classes if verdict != "procedural"]
+    return written, Turn(turn.question, "", verdicts=["procedural" if place or not wrong else rng.choice(wrong)])
 
 
 def judged(strategy: Strategy) -> bool:

@@ -57,15 +57,16 @@ def test_some_prompts_show_a_sub_question_that_was_refused_and_the_right_one_is_
     plain = line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None)
     assert line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None, refused=0.0) == plain
     seen = set()
-    for seed in range(40):
+    for seed in range(80):
         found = line_examples(prompts, PROBLEM, PLAN, REPLIES, "5", None, refused=1.0, seed=seed)
         assert [line for _, line in found] == [line for _, line in plain]
         assert found[-1] == plain[-1], "before the end nothing is refused"
         (first, _), (second, _), _ = found
         seen |= {first.removeprefix(plain[0][0]), second.removeprefix(plain[1][0])}
     ann, bob = PLAN
-    assert seen == {
-        f"{ann}\nRefused: first_step\n", f"{bob}\nRefused: first_step\n", f"{bob}\nRefused: procedural\n"
+    assert seen == {f"{bob}\nRefused: procedural\n"} | {
+        f"{question}\nRefused: {verdict}\n"
+        for question in (ann, bob) for verdict in ("conceptual", "misunderstood", "first_step")
     }  # fmt: skip
 
 
