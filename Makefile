@@ -22,7 +22,7 @@ FAST   := tests/test_project.py tests/test_requirements.py tests/benchmarks test
 # Tests and runs start many processes, each of which would compile the same modules again.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test fast check setup lock clean-env help
+.PHONY: train test fast check figures setup lock clean-env help
 
 train: setup ## Run the main job (ARGS: Hydra overrides)
 	@requirements/gpu-hint.sh $(LOCK)
@@ -41,6 +41,9 @@ check: setup ## Run ruff, mypy and the import rules
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
+
+figures: setup ## Make the pictures and tables of results again from docs/studies/*.csv
+	$(BIN)/python -m benchmarks.figures
 
 setup: $(STAMP) ## Make the environment in .venv from LOCK
 

@@ -69,6 +69,14 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
     return keys, table.reindex(columns=[*keys, *FIGURES])
 
 
+def read_table(file: Path) -> tuple[list[str], pd.DataFrame]:
+    """Return the keys and trials of a trials.csv as ``read_trials`` does; the keys' values are texts."""
+    import pandas as pd
+
+    keys = [name for name in pd.read_csv(file, nrows=0).columns if name not in FIGURES]
+    return keys, pd.read_csv(file, dtype=dict.fromkeys(keys, str))
+
+
 def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
     """Return values as they are written, a number that is written in several ways (1e-4, 0.0001) as it is first."""
     first: dict[float, str] = {}
@@ -141,7 +149,7 @@ def write_comparison(sweep: Path) -> str:
         parts.append(f"The best of the search, as overrides:\n\n```\n{best}\n```")
     text = "\n\n".join(parts)
     (sweep / "trials.md").write_text(text + "\n", encoding="utf-8")
-    _picture(keys, trials).savefig(sweep / "trials.png", dpi=120)
+    picture(keys, trials).savefig(sweep / "trials.png", dpi=120)
     return text
 
 
@@ -152,7 +160,7 @@ def _best(sweep: Path) -> str:
     return " ".join(f"{key}={value}" for key, value in found.items())
 
 
-def _picture(keys: list[str], trials: pd.DataFrame) -> Any:
+def picture(keys: list[str], trials: pd.DataFrame) -> Any:
     """Draw accuracies and their intervals: a panel a key where many numbers were searched, else a line a setting."""
     named = [key for key in keys if key != "seed"]
     settings = [(setting, rows.to_dict("records")) for setting, rows in _by_setting(named, trials)]

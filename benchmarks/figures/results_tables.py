@@ -1,0 +1,141 @@
+"""The tables of the README and of docs/results.md. Each function takes the folder of the CSV files and returns rows,
+each with the text of its cells by column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmarks.figures.kept import PROBLEMS, SEEDS, Row, by_seed, find, interval, mean_interval, over_seeds, read
+from trainer.tracking.statistics import wilson
+
+MATRIX = "`python -m launch.evaluate matrix=chained matrix.run=RUN_DIR`"
+SCREENED = "`python -m launch.train -m seed=0,1,2 sft.sources.data.screen=true`"
+ANY_SEED, EACH_SEED = "`make train`", '`make train ARGS="seed=0"`, 1, 2'
+EQUAL_TOKENS = "nothing, but as many tokens in draws as it writes with the PPO decomposer (self-consistency)"
+
+
+def default_runs(studies: Path) -> list[Row]:
+    """Return the results of the default job's three runs, and of the three with screened examples."""
+    return read(studies / "default_from_page.csv")
+
+
+def with_tiny(studies: Path, strategy: str, decomposer: str) -> float:
+    """Return the accuracy of a cell of seed 0's matrix, with the solver of the default."""
+    row = find(read(studies / "matrix.csv"), solver="tiny", strategy=strategy, decomposer=decomposer)
+    return float(row["accuracy"])
+
+
+def readme(studies: Path) -> list[Row]:
+    """Return the README's table: accuracies of each seed, with half of the interval over the problems."""
+    runs = default_runs(studies)
+    kinds = {
+        kind: by_seed(runs, {"screened": "no", "kind": kind}) for kind in ("direct", "filler", "gold", "sft", "ppo")
+    }
+    rows = {
+        "nothing": kinds["direct"],
+        EQUAL_TOKENS: dict.fromkeys(SEEDS, with_tiny(studies, "self_consistency", "none")),
+        "filler sub-questions, as many as gold": kinds["filler"],
+        "the shipped base as decomposer, prompted, untrained": dict.fromkeys(
+            SEEDS, with_tiny(studies, "daslam", "base")
+        ),
+        "the SFT decomposer": kinds["sft"],
+        "**the PPO decomposer**": kinds["ppo"],
+        "gold sub-questions": kinds["gold"],
+    }
+    return [
+        {"the frozen solver, with": name}
+        | {f"seed {seed}": _like(name, _half(accuracy)) for seed, accuracy in accuracies.items()}
+        for name, accuracies in rows.items()
+    ]
+
+
+def _half(accuracy: float) -> str:
+    """Return an accuracy with half of its interval, or alone where it is 0."""
+    found = wilson(accuracy * PROBLEMS, PROBLEMS)
+    return f"{accuracy:.2f} ± {(found['high'] - found['low']) / 2:.2f}" if accuracy else "0.00"
+
+
+def _like(name: str, text: str) -> str:
+    """Return a text in bold where the name of its row is."""
+    return f"**{text}**" if name.startswith("**") else text
+
+
+def summary(studies: Path) -> list[Row]:
+    """Return the first table: what was measured once, and means over seeds."""
+    runs = default_runs(studies)
+
+    def row(name: str, accuracy: str, command: str, seeds: str = "") -> Row:
+        return {"the frozen solver, with": name, "accuracy": accuracy, "over seeds": seeds, "command": command}
+
+    def once(name: str, accuracy: float, command: str = ANY_SEED) -> Row:
+        return row(name, interval(accuracy), command)
+
+    def trained(name: str, kind: str, command: str = EACH_SEED, screened: str = "no") -> Row:
+        values = by_seed(runs, {"screened": screened, "kind": kind})
+        return row(name, _like(name, mean_interval(values)), command, over_seeds(values))
+
+    same = {kind: by_seed(runs, {"screened": "no", "kind": kind})["0"] for kind in ("direct", "filler", "gold")}
+    return [
+        once("nothing", same["direct"]),
+        once(EQUAL_TOKENS, with_tiny(studies, "self_consistency", "none"), MATRIX),
+        once("filler", same["filler"]),
+        once(
+            "the base as decomposer, prompted, untrained",
+            with_tiny(studies, "daslam", "base"),
+            "the matrix above, or `python -m launch.evaluate`",
+        ),
+        trained("the SFT decomposer", "sft"),
+        trained("the SFT decomposer, its examples screened by the answer", "sft", SCREENED, "yes"),
+        trained("**the PPO decomposer**", "ppo"),
+        once("gold sub-questions", same["gold"]),
+    ]
+
+
+def seed_by_seed(studies: Path) -> list[Row]:
+    """Return the accuracies of each seed."""
+    runs = default_runs(studies)
+    rows = []
+    for seed in SEEDS:
+        found = {row["kind"]: float(row["accuracy"]) for row in runs if (row["screened"], row["seed"]) == ("no", seed)}
+        rows.append(
+            {"seed": seed, "solver alone": interval(found["direct"]), "filler": interval(found["filler"])}
+            | {"gold": interval(found["gold"]), "with SFT decomposer": interval(found["sft"])}
+            | {"with PPO decomposer": interval(found["ppo"]), "PPO − SFT": f"{found['ppo'] - found['sft']:+.3f}"}
+            | {"PPO / gold": f"{found['ppo'] / found['gold']:.2f}"}
+        )
+    return rows
+
+
+def changes(studies: Path) -> list[Row]:
+    """Return what PPO changed in the decompositions and in the accuracy by steps."""
+    columns = {
+        "decompositions right, SFT → PPO": "right",
+        "with a repeat": "repeat",
+        "something needless": "needless",
+        "accuracy, 2 steps": "steps_2",
+        "3 steps": "steps_3",
+        "4 steps": "steps_4",
+    }
+    rows = []
+    for seed in SEEDS:
+        sft, ppo = pair_of_runs(default_runs(studies), "no", seed)
+        changed = {name: f"{sft[key]} → {ppo[key]}" for name, key in columns.items()}
+        rows.append({"seed": seed} | changed | {"rescued": ppo["rescued"], "broken": ppo["broken"]})
+    return rows
+
+
+def pair_of_runs(runs: list[Row], screened: str, seed: str) -> tuple[Row, Row]:
+    """Return a run's results after fine-tuning and after PPO."""
+    sft, ppo = (find(runs, screened=screened, seed=seed, kind=kind) for kind in ("sft", "ppo"))
+    return sft, ppo
+
+
+def times(studies: Path) -> list[Row]:
+    """Return what each run took."""
+    return [
+        {"seed": row["seed"], "minutes": row["minutes"], "start": f"{row['start_s']} s", "SFT": f"{row['sft_s']} s"}
+        | {"PPO": f"{row['ppo_s']} s", "evaluation": f"{row['evaluation_s']} s", "GiB resident": row["resident_gib"]}
+        | {"staleness, largest": f"{row['staleness']} of {row['max_staleness']}"}
+        | {"log-probability gap, largest": row["engine_gap"]}
+        for row in read(studies / "default_times_from_page.csv")
+    ]

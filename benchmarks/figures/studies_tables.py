@@ -1,0 +1,215 @@
+"""The tables of docs/studies.md. Each function takes the folder of the CSV files and returns rows, each with the text
+of its cells by column."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import fmean
+
+from benchmarks.figures.kept import (
+    SEEDS,
+    Row,
+    by_seed,
+    difference,
+    find,
+    interval,
+    mean_interval,
+    over_seeds,
+    read,
+)
+from benchmarks.figures.results_tables import default_runs, pair_of_runs, with_tiny
+from trainer.tracking.statistics import holm, mcnemar
+
+START = "SFT, the starting point"
+SOLVERS = ("tiny", "second", "program")
+# Strategy and decomposer of each row of the matrix, with what the page calls the decomposer.
+CELLS = {
+    ("direct", "none"): "–",
+    ("self_consistency", "none"): "–",
+    ("least_to_most", "none"): "–",
+    ("daslam", "prompted"): "Gemma 3 270M, prompted",
+    **{
+        (strategy, decomposer): name
+        for strategy in ("daslam", "daslam_no_feedback", "dependency_graph")
+        for decomposer, name in (
+            ("base", "base, prompted"),
+            ("sft", "SFT"),
+            ("ppo", "PPO"),
+            ("gold", "gold decompositions"),
+        )
+        if (strategy, decomposer) != ("daslam_no_feedback", "gold")
+    },
+}
+
+
+def staleness(studies: Path) -> list[Row]:
+    """Return accuracy by bound of staleness, with and without the correction, beside what was sampled on the way."""
+    trials, rows = read(studies / "staleness.csv"), []
+    for more in read(studies / "staleness_from_page.csv"):
+        setting = {key: more[key] for key in ("controller.max_staleness", "algorithm.decoupled")}
+        values = by_seed(trials, setting)
+        rows.append(
+            {"bound": setting["controller.max_staleness"]}
+            | {"decoupled": "yes" if setting["algorithm.decoupled"] == "True" else "no"}
+            | {"accuracy, mean of seeds": mean_interval(values), "over seeds": over_seeds(values)}
+            | {f"seed {seed}": f"{values[seed]:.3f}" for seed in SEEDS}
+            | {"sampled, 6–10": more["sampled_6_10"], "sampled, 46–50": more["sampled_46_50"], "KL, nats": more["kl"]}
+        )
+    return rows
+
+
+def algorithms(studies: Path) -> list[Row]:
+    """Return accuracy by estimator and by credit, and how each differs from the first one."""
+    trials, rows = read(studies / "algorithms.csv"), []
+    first = by_seed(trials, {"algorithm": "ppo", "algorithm.credit": "terminal"})
+    for more in read(studies / "algorithms_from_page.csv"):
+        setting = {key: more[key] for key in ("algorithm", "algorithm.credit")}
+        values = by_seed(trials, setting)
+        rows.append(
+            {"`algorithm=`": "`ppo` (GAE)" if more["algorithm"] == "ppo" else f"`{more['algorithm']}`"}
+            | {"credit": more["algorithm.credit"]}
+            | {"accuracy, mean of seeds": mean_interval(values), "over seeds": over_seeds(values)}
+            | {"less the first row, by seed": "" if values == first else difference(first, values)}
+            | {f"seed {seed}": f"{values[seed]:.3f}" for seed in SEEDS}
+            | {"decompositions right": more["right"], "something needless": more["needless"]}
+            | {"4 steps": more["steps_4"], "sampled, 46–50": more["sampled_46_50"]}
+        )
+    start, _ = pair_of_runs(default_runs(studies), "no", "0")
+    return [
+        *rows,
+        {"`algorithm=`": START, "accuracy, mean of seeds": interval(float(start["accuracy"]))}
+        | {
+            "decompositions right": start["right"],
+            "something needless": start["needless"],
+            "4 steps": start["steps_4"],
+        },
+    ]
+
+
+def screening(studies: Path) -> list[Row]:
+    """Return what screening the examples of fine-tuning changes, seed by seed and in the mean."""
+    runs, rows = default_runs(studies), []
+    columns = {
+        "decompositions right, SFT → PPO": "right",
+        "with a repeat": "repeat",
+        "something needless": "needless",
+        "3 steps": "steps_3",
+        "4 steps": "steps_4",
+    }
+    for screened in ("no", "yes"):
+        for seed in SEEDS:
+            sft, ppo = pair_of_runs(runs, screened, seed)
+            accuracies = {"SFT": interval(float(sft["accuracy"])), "PPO": interval(float(ppo["accuracy"]))}
+            changed = {name: f"{sft[key]} → {ppo[key]}" for name, key in columns.items()}
+            rows.append({"seed": seed, "screened": screened} | accuracies | changed)
+        both = {name: by_seed(runs, {"screened": screened, "kind": name.lower()}) for name in ("SFT", "PPO")}
+        rows.append({"seed": "mean", "screened": screened} | {name: mean_interval(own) for name, own in both.items()})
+        rows.append(
+            {"seed": "over seeds", "screened": screened} | {name: over_seeds(own) for name, own in both.items()}
+        )
+    base = interval(with_tiny(studies, "daslam", "base"))
+    return [*rows, {"seed": "any", "screened": "base, prompted, not fine-tuned", "SFT": base, "PPO": "not run"}]
+
+
+def matrix(studies: Path) -> list[Row]:
+    """Return the matrix of strategy and decomposer with three solvers; a cell that was left out is empty."""
+    cells, rows, above = read(studies / "matrix.csv"), [], ""
+    for (strategy, decomposer), name in CELLS.items():
+        own = {row["solver"]: row for row in cells if (row["strategy"], row["decomposer"]) == (strategy, decomposer)}
+        said = f"`{strategy}`"
+        if strategy == "self_consistency":
+            said += ", as many tokens as the solver writes in `daslam` with PPO"
+        found = {f"`{s}`": interval(float(own[s]["accuracy"])) if s in own else "" for s in SOLVERS}
+        rows.append({"strategy": "" if strategy == above else said, "decomposer": name} | found)
+        above = strategy
+    return rows
+
+
+def over_the_base(studies: Path) -> list[Row]:
+    """Return PPO beside the prompted base with each solver: shares of gold's accuracy, and McNemar's test."""
+    cells, pairs = read(studies / "matrix.csv"), read(studies / "matrix_pairs_from_page.csv")
+    counts = [(int(pair["only_second"]), int(pair["only_first"])) for pair in pairs]
+    tests = [mcnemar(*found) for found in counts]
+    rows = []
+    for pair, (ppo, base), p, adjusted in zip(pairs, counts, tests, holm(tests), strict=True):
+        solver = pair["solver"]
+        named = {decomposer: _of_gold(cells, solver, decomposer) for decomposer in ("base", "ppo")}
+        rows.append(
+            {"solver": f"`{solver}`{', trained with' if solver == 'tiny' else ''}"}
+            | {"base / gold": named["base"], "PPO / gold": named["ppo"]}
+            | {"only PPO right": str(ppo), "only base right": str(base), "p": _p(p)}
+            | {"p, these three (Holm)": _p(adjusted), "p, all pairs (Holm)": pair["p_all_pairs"]}
+        )
+    return rows
+
+
+def _of_gold(cells: list[Row], solver: str, decomposer: str) -> str:
+    own, gold = (
+        float(find(cells, solver=solver, strategy="daslam", decomposer=name)["accuracy"])
+        for name in (decomposer, "gold")
+    )
+    return f"{own / gold:.2f}"
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}".replace("e-0", "e-")
+
+
+def leak(studies: Path) -> list[Row]:
+    """Return what PPO makes of a decomposer that can compute, with two rewards, the penalty for given values off and
+    on."""
+    trials, cells, rows = read(studies / "leak.csv"), read(studies / "leak_program.csv"), []
+    start = find(cells, strategy="daslam", decomposer="sft")
+    for more in read(studies / "leak_from_page.csv"):
+        asks = {"asks all that is needed": more["asks_all"]}
+        if more["rewards"] == "start":
+            rows.append(
+                {
+                    "reward": "the start",
+                    "penalty": "",
+                    "accuracy": f"{float(trials[0]['before']):.3f}",
+                    "over seeds": "",
+                }
+                | asks
+                | {f"`{name}`": _small(float(start[name])) for name in ("given", "gives_answer")}
+                | {"with `program`": f"{float(start['accuracy']):.3f}", "with `program`, over seeds": ""}
+                | {"sampled `given`, 1–5 → 26–30": ""}
+            )
+            continue
+        setting = {key: more[key] for key in ("rewards", "rewards.penalty.given")}
+        on = setting["rewards.penalty.given"] == "1.0"
+        names = {seed: f"{setting['rewards']}_{int(on)}_{seed}" for seed in SEEDS}
+        own = {seed: find(cells, strategy="daslam", decomposer=name) for seed, name in names.items()}
+        accuracy, other = by_seed(trials, setting), {seed: float(cell["accuracy"]) for seed, cell in own.items()}
+        rows.append(
+            {"reward": f"`{setting['rewards']}`", "penalty": "on" if on else "off"}
+            | {"accuracy": _with_seeds(accuracy), "over seeds": over_seeds(accuracy)}
+            | asks
+            | {f"`{name}`": _small(fmean(float(c[name]) for c in own.values())) for name in ("given", "gives_answer")}
+            | {"with `program`": _with_seeds(other), "with `program`, over seeds": over_seeds(other)}
+            | {"sampled `given`, 1–5 → 26–30": f"{more['sampled_given_1_5']} → {more['sampled_given_26_30']}"}
+        )
+    return rows
+
+
+def _with_seeds(values: dict[str, float]) -> str:
+    return f"{fmean(values.values()):.3f} ({', '.join(f'{value:.3f}' for value in values.values())})"
+
+
+def _small(share: float) -> str:
+    """Return a share with three digits, or with four where three would hide that there is something."""
+    return f"{share:.4f}" if 0 < share < 0.0005 else f"{share:.3f}"
+
+
+def reward_ablation(studies: Path) -> list[Row]:
+    """Return the whole reward, the reward without each part, and each part alone."""
+    trials = read(studies / "reward_ablation.csv")
+    start, _ = pair_of_runs(default_runs(studies), "no", "0")
+    found = [(f"`{more['rewards']}`", find(trials, rewards=more["rewards"])["accuracy"], more)
+             for more in read(studies / "reward_ablation_from_page.csv")]  # fmt: skip
+    return [
+        {"`rewards=`": name, "accuracy": interval(float(accuracy)), "decompositions right": more["right"]}
+        | {"with a repeat": more["repeat"], "something needless": more["needless"]}
+        | {f"{steps} steps": more[f"steps_{steps}"] for steps in (2, 3, 4)}
+        for name, accuracy, more in [*found, (START, start["accuracy"], start)]
+    ]
