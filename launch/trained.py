@@ -15,6 +15,7 @@ from conf.schema.places import CONF
 from conf.schema.validate import is_secret, validate
 from launch.compose import compose
 from launch.options import SEARCHED, with_own_folders
+from trainer.run_folder.checkpoints import newest_decomposer
 
 # What an episode depends on; the rest of a run's configuration is about training it.
 EPISODE = ("model", "solver", "policy", "verifier", "strategy", "rollout")
@@ -28,10 +29,10 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     from omegaconf import OmegaConf
 
     given = Path(run_or_model).expanduser()
-    run = next((folder for folder in (given, *given.resolve().parents[:2]) if (folder / "config.yaml").is_file()), None)
+    run = next((folder for folder in (given, *given.resolve().parents[:3]) if (folder / "config.yaml").is_file()), None)
     model = run_or_model
     if run is not None and run == given:
-        found = exported(run)
+        found = newest_decomposer(run)
         if found is None:
             raise ConfigError(f"'{run_or_model}' holds no trained decomposer; allowed: a run with checkpoints, a model")
         model = str(found)
@@ -75,10 +76,3 @@ def _completed(group: dict[str, Any] | None, fresh: dict[str, Any] | None) -> di
     if group is None or fresh is None:
         return group
     return fresh | group if group.get("backend") == fresh.get("backend") else group
-
-
-def exported(run: Path) -> Path | None:
-    """Return a run's newest decomposer: of PPO, of its last step, or of SFT; None if it saved none."""
-    folder = run / "checkpoints"
-    steps = sorted(folder.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")), reverse=True)
-    return next((path for path in (folder / "ppo", *steps, folder / "sft") if (path / "config.json").is_file()), None)

@@ -20,6 +20,8 @@ from trainer.run_folder.files import begin_folder, complete, prune, read_json, w
 STATE = "state.json"
 WAITING = "waiting.jsonl"
 LEARNER = "learner"
+# Among a run's checkpoints: the model that stage 1 made, and the folder of the checkpoints within stage 1.
+FINE_TUNED, FINE_TUNING = "sft", "sft_steps"
 
 
 class CheckpointLacks(RuntimeError):
@@ -68,6 +70,19 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
 
 def newest(parent: Path) -> Checkpoint | None:
-    """Return the complete checkpoint with the most steps, if there is one."""
-    found = [read_checkpoint(path.parent) for path in parent.glob(f"*/{STATE}") if path.parent.suffix != PARTIAL]
+    """Return the complete checkpoint with the most steps, if there is one; of equal ones the first by name."""
+    states = sorted(parent.glob(f"*/{STATE}"))
+    found = [read_checkpoint(path.parent) for path in states if path.parent.suffix != PARTIAL]
     return max(found, key=lambda checkpoint: checkpoint.version, default=None)
+
+
+def newest_decomposer(run: Path) -> Path | None:
+    """Return the model folder with the newest weights of a run: of what it goes on from in stage 2, else what stage 1
+    made, else of what it goes on from in stage 1; None if it saved none."""
+    parent = run / "checkpoints"
+    fine_tuned = parent / FINE_TUNED
+    checkpoint = newest(parent)
+    if checkpoint is None and (fine_tuned / "config.json").is_file():
+        return fine_tuned
+    checkpoint = checkpoint or newest(parent / FINE_TUNING)
+    return None if checkpoint is None else checkpoint.folder

@@ -33,7 +33,7 @@ from rollout.jobs import Job
 from rollout.json_lines import write_lines
 from rollout.records import Decomposition, Problem
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import check_written, new_checkpoint, newest
+from trainer.run_folder.checkpoints import FINE_TUNING, check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing, in_words
 from trainer.stages.line_examples import concepts_of, judged, line_examples
@@ -53,7 +53,7 @@ class FineTuning:
 
     def __init__(self, config: Config, run: Path, source: Source) -> None:
         self.config, self.source = config, source
-        self.folder, self.checkpoints = run / "sft", run / "checkpoints" / "sft_steps"
+        self.folder, self.checkpoints = run / "sft", run / "checkpoints" / FINE_TUNING
         self.report: dict[str, Any] = {}
         self.begun = 0
         self._sources = ExampleSources(config, source)

@@ -17,17 +17,26 @@ from launch.trained import trained
 from rollout.records import Attempt, Decomposition, Episode, Turn
 from tests.trainer.fakes import Actor
 from trainer.cluster.roles import RunningRoles
+from trainer.run_folder.checkpoints import newest
 
 QUESTION = "Ann has 3 pens [red]. Bob has twice as many. How many do they have?"
+
+
+def keep(run, name, steps=None):
+    """Write a decomposer among a run's checkpoints, as a checkpoint after so many steps if they are given."""
+    folder = run / "checkpoints" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text("{}")
+    if steps is not None:
+        (folder / "state.json").write_text(json.dumps({"version": steps}))
 
 
 @pytest.fixture
 def run(tmp_path):
     """A run's folder with a solver of its own, two steps' checkpoints and no data set any more."""
     folder = tmp_path / "run"
-    for name in ("sft", "step-8", "step-10"):
-        (folder / "checkpoints" / name).mkdir(parents=True)
-        (folder / "checkpoints" / name / "config.json").write_text("{}")
+    for name, steps in {"sft": None, "step-8": 8, "step-10": 10}.items():
+        keep(folder, name, steps)
     values = compose(["solver=program", "strategy.max_tokens=33"]).model_dump(mode="json")
     values["model"]["path"] = "/gone/base"
     values["data"] = {"source": "files", "root": "/gone", "train": ["a.jsonl"], "held_out": ["b.jsonl"]}
@@ -41,13 +50,34 @@ def test_a_run_is_asked_as_it_was_trained_with_its_newest_decomposer(run):
     assert (config.solver.backend, config.strategy.max_tokens) == ("program", 33)
     (run / "checkpoints" / "ppo").mkdir()
     assert trained(str(run), []).model.path.endswith("step-10"), "a folder that holds no model yet is none"
-    (run / "checkpoints" / "ppo" / "config.json").write_text("{}")
+    keep(run, "ppo", 12)
     assert trained(str(run), []).model.path.endswith("ppo")
 
 
-def test_a_checkpoint_of_a_run_keeps_the_runs_configuration(run):
-    config = trained(str(run / "checkpoints" / "sft"), [])
-    assert (config.model.path, config.solver.backend) == (str(run / "checkpoints" / "sft"), "program")
+def test_a_run_that_was_made_longer_and_stopped_is_asked_with_what_it_goes_on_from(run):
+    keep(run, "ppo", 9)
+    assert trained(str(run), []).model.path.endswith("step-10")
+    assert newest(run / "checkpoints").folder.name == "step-10"
+    keep(run, "ppo", 10)
+    assert trained(str(run), []).model.path.endswith("ppo")
+    assert newest(run / "checkpoints").folder.name == "ppo"
+
+
+def test_a_run_that_was_stopped_in_stage_1_is_asked_with_its_newest_weights(run, tmp_path):
+    early = tmp_path / "early"
+    for name, steps in {"sft_steps/step-9": 9, "sft_steps/step-10": 10}.items():
+        keep(early, name, steps)
+    (early / "config.yaml").write_text((run / "config.yaml").read_text())
+    assert trained(str(early), []).model.path == str(early / "checkpoints" / "sft_steps" / "step-10")
+    keep(early, "sft")
+    assert trained(str(early), []).model.path == str(early / "checkpoints" / "sft")
+
+
+@pytest.mark.parametrize("name", ["sft", "step-8", "sft_steps/step-3"])
+def test_a_checkpoint_of_a_run_keeps_the_runs_configuration(run, name):
+    keep(run, name)
+    config = trained(str(run / "checkpoints" / name), [])
+    assert (config.model.path, config.solver.backend) == (str(run / "checkpoints" / name), "program")
 
 
 def test_a_run_from_before_a_key_was_there_is_asked_with_todays_value(run):
