@@ -46,9 +46,12 @@ def check_resumable(folder: Path, config: Config) -> None:
 
 
 def is_finished(folder: Path, config: Config) -> bool:
-    """Return whether the run of a folder came to the end that this configuration asks for."""
-    more = "ppo" in config.stages and _began(folder)["algorithm"]["steps"] < config.algorithm.steps
-    return bool(read_json(folder / "summary.json").get("status") == "finished") and not more
+    """Return whether the run of a folder came to the end that this configuration asks for. Its summary tells: the
+    configuration beside it may be of a later process that was killed on the way to more steps."""
+    summary = read_json(folder / "summary.json")
+    if summary.get("status") != "finished":
+        return False
+    return "ppo" not in config.stages or bool(summary["steps"] >= config.algorithm.steps)
 
 
 def _began(folder: Path) -> dict[str, Any]:

@@ -44,13 +44,19 @@ def test_what_a_run_learns_nothing_from_may_differ(began, changed):
 
 def test_a_run_may_be_made_longer_and_is_then_not_finished(began):
     began(algorithm__steps=40)
-    (began.folder / "summary.json").write_text('{"status": "finished"}')
+    (began.folder / "summary.json").write_text('{"status": "finished", "steps": 40}')
     longer, same = compose(["algorithm.steps=41"]), compose(["algorithm.steps=40"])
     for config in (longer, same):
         check_resumable(began.folder, config)
     assert (is_finished(began.folder, longer), is_finished(began.folder, same)) == (False, True)
     with pytest.raises(ConfigError, match=r"algorithm\.steps: 39 is not allowed with resume=auto"):
         check_resumable(began.folder, compose(["algorithm.steps=39"]))
+
+
+def test_a_run_that_was_made_longer_and_killed_is_not_finished(began):
+    began(algorithm__steps=60)
+    (began.folder / "summary.json").write_text('{"status": "finished", "steps": 40}')
+    assert not is_finished(began.folder, compose(["algorithm.steps=60"]))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +149,7 @@ def test_a_run_with_other_settings_goes_on_by_its_folder_alone_and_others_are_st
     settings = ["solver=program", "learner.lr=0.002", "tracking.tags=[a]"]
     (began.folder / OVERRIDES).write_text(yaml.safe_dump(settings))
     (began.folder / "config.yaml").write_text(yaml.safe_dump(compose(settings).model_dump(mode="json")))
-    (began.folder / "summary.json").write_text('{"status": "finished"}')
+    (began.folder / "summary.json").write_text('{"status": "finished", "steps": 50}')
     here = [f"run_dir={began.folder}", "resume=auto"]
     assert train.main(here) == 0
     assert "is finished" in " ".join(capsys.readouterr().out.split())
