@@ -312,11 +312,9 @@ class Run:
         self.summary["sft"] = stage.report
         await stage.compare("before", pipeline, view)
         await learner.setup(self.decomposer, "sft")
+        self.written.add("sft")  # a stop may come as soon as it is there
         await stage.run(pipeline, learner, view, tracker, partial(self._state, pipeline, tracker))
-        folder = self.folder / "checkpoints" / "sft"
-        await learner.save(str(folder))
-        self.written.add("sft")
-        self.decomposer = str(folder)
+        self.decomposer = str(stage.model)
         self._copy()
 
     async def _state(self, pipeline: Pipeline, tracker: Tracker) -> dict[str, Any]:

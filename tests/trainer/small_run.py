@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 from pathlib import Path
@@ -29,6 +30,12 @@ class Learner(Group):
         self.saved: list[str] = []
         self.error = error
         self.restarts = 0
+
+    async def sft_step(self, rows: list[Any], decay: float) -> dict[str, float]:
+        self.on_version(self.version)
+        await asyncio.sleep(self.delay)
+        self.version += 1
+        return {"sft/loss": 1.0, "sft/tokens": 2.0}
 
     async def train_step(self, batch: list[Any]) -> dict[str, float]:
         self.on_version(self.version)

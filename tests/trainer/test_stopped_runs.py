@@ -11,6 +11,7 @@ import pytest
 
 from tests.trainer.small_run import run
 from trainer.run_folder.files import read_json
+from trainer.run_folder.full_disk import give_up_partial
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -38,6 +39,31 @@ def test_a_step_that_takes_too_long_for_a_stop_is_broken_off(monkeypatch, tmp_pa
     status, summary, _, screen, learner = run(monkeypatch, tmp_path, float("inf"), on_version=stop, more=more)
     assert (status, summary["status"], learner.saved) == (130, "interrupted", ["step-2"])
     assert re.search(r"It goes on (after step 2|from step 2; step 3 is taken again)\. To go on: ", screen)
+
+
+def test_a_run_that_is_stopped_in_stage_1_goes_on_where_it_was(monkeypatch, tmp_path):
+    tuned = ["stages=[sft]", "sft.problems=80", "sft.batch_size=8", "sft.epochs=1"]
+    stop = {"on_version": lambda version: version == 5 and os.kill(os.getpid(), signal.SIGTERM)}
+    status, summary, _, screen, _ = run(monkeypatch, tmp_path, float("inf"), more=tuned, **stop)
+    checkpoints = tmp_path / "run" / "checkpoints"
+    assert (status, summary["status"]) == (143, "interrupted")
+    state = read_json(checkpoints / "sft_steps" / "step-6" / "state.json")
+    assert (state["version"], state["run"]["summary"]["sft"]["sources"]["data"]["examples"]) == (6, 80)
+    assert "It goes on after step 6 of stage 1.\n" in screen
+    status, _, _, screen, _ = run(monkeypatch, tmp_path, float("inf"), more=[*tuned, "resume=auto"])
+    assert (status, "goes on after 6 steps of stage 1" in screen) == (0, True)
+    rows = [json.loads(row) for row in (tmp_path / "run" / "logs" / "sft.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == list(range(1, 11))
+    assert [path.name for path in checkpoints.iterdir()] == ["sft"]
+
+
+def test_what_there_was_no_time_to_complete_is_given_up_in_either_stage(tmp_path):
+    for name in ("step-2.partial", "step-1", "sft_steps/step-7.partial", "sft_steps/step-6"):
+        (tmp_path / name).mkdir(parents=True)
+    give_up_partial(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("step-*")) == [
+        "sft_steps/step-6", "step-1",
+    ]  # fmt: skip
 
 
 def test_a_run_that_is_made_longer_and_stopped_keeps_what_it_had_evaluated_and_the_cards(monkeypatch, tmp_path):

@@ -9,6 +9,7 @@ from pathlib import Path
 from ray.exceptions import RayTaskError
 
 from rollout.json_lines import PARTIAL
+from trainer.run_folder.checkpoints import FINE_TUNING
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
 # Libraries that are not written in Python say it in their own errors.
@@ -33,6 +34,6 @@ def full_disk(error: BaseException, folder: Path) -> str | None:
 
 
 def give_up_partial(checkpoints: Path) -> None:
-    """Remove checkpoints that were not completed, of which nothing could be read."""
-    for path in checkpoints.glob(f"*{PARTIAL}"):
+    """Remove checkpoints of either stage that were not completed, of which nothing could be read."""
+    for path in [*checkpoints.glob(f"*{PARTIAL}"), *(checkpoints / FINE_TUNING).glob(f"*{PARTIAL}")]:
         shutil.rmtree(path, ignore_errors=True)

@@ -16,6 +16,7 @@ import asyncio
 import random
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,29 +34,36 @@ from rollout.jobs import Job
 from rollout.json_lines import write_lines
 from rollout.records import Decomposition, Problem
 from trainer.learner.learner_group import LearnerGroup
-from trainer.run_folder.checkpoints import FINE_TUNING, check_written, new_checkpoint, newest
+from trainer.run_folder.checkpoints import FINE_TUNED, FINE_TUNING, check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing, in_words
 from trainer.stages.line_examples import concepts_of, judged, line_examples
 from trainer.stages.role_examples import Example, prompts_of_role, role_examples
+from trainer.tracking.ending import goes_on, stopping
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import Tracker
 from trainer.workers.pipeline import Pipeline
 
 # Asked for what a checkpoint keeps of the run itself.
 RunState = Callable[[], Awaitable[dict[str, Any]]]
+# Told of a step and its metrics.
+Report = Callable[[int, dict[str, float]], None]
 EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
 
 
 class FineTuning:
-    """Stage 1 of a run. ``report`` is what the run's summary has of it, ``begun`` the steps that an earlier process
-    took. Raises RecordError for files with bad rows."""
+    """Stage 1 of a run, which leaves its model in the folder ``model``. ``report`` is what the run's summary has of it;
+    ``begun`` the steps that an earlier process took, ``taken`` those that are taken now, ``kept`` those of them that a
+    next process would not take again. Raises RecordError for files with bad rows."""
 
     def __init__(self, config: Config, run: Path, source: Source) -> None:
         self.config, self.source = config, source
         self.folder, self.checkpoints = run / "sft", run / "checkpoints" / FINE_TUNING
+        self.model = run / "checkpoints" / FINE_TUNED
         self.report: dict[str, Any] = {}
-        self.begun = 0
+        self.begun = self.taken = self.kept = 0
+        # Whether no further step is to be begun: this process is asked to stop.
+        self._stopping = False
         self._sources = ExampleSources(config, source)
         others = {
             name: Files(
@@ -75,15 +83,15 @@ class FineTuning:
         checkpoint = newest(self.checkpoints)
         if checkpoint is None:
             return None
-        self.begun = checkpoint.version
+        self.begun = self.taken = self.kept = checkpoint.version
         return dict(checkpoint.state["run"])
 
     async def run(
         self, pipeline: Pipeline, learner: LearnerGroup, view: View, tracker: Tracker, state: RunState
     ) -> None:
-        """Fine-tune the model that the learner was set up with, on from step ``begun``; tell tracker and view of every
-        step."""
-        recipe = self.config.sft
+        """Fine-tune the model that the learner was set up with, on from step ``begun``, and save it; tell tracker and
+        view of every step. Cancelled, it ends the step that it is in and writes a checkpoint, or saves the model after
+        the last, unless it is cancelled again or that takes longer than ``controller.stop_timeout_s``."""
         view.stage("stage 1, examples", None)
         rows, held_out = await self.examples(pipeline, lambda done, count: view.advance(done, count, {}))
         if sources := self.report.get("sources"):
@@ -104,16 +112,49 @@ class FineTuning:
             loss = await learner.sft_loss(held_out)
             self._note(held_out_loss={"before": loss})
             report(0, {"sft/held_out_loss": loss})
+        training = asyncio.create_task(self._train(batches, held_out, learner, report, state))
+        try:
+            await asyncio.shield(training)
+        except asyncio.CancelledError:
+            await self._stop(training, learner, view, state)
+            raise
+        finally:
+            training.cancel()
+            await asyncio.gather(training, return_exceptions=True)
+
+    async def _train(
+        self, batches: list[list[Example]], held_out: list[Example], learner: LearnerGroup, report: Report,
+        state: RunState,
+    ) -> None:  # fmt: skip
+        """Take the steps that are left, and save the model after the last; end between two when that is asked for."""
+        recipe, steps = self.config.sft, len(batches)
         for step, batch in enumerate(batches[self.begun :], self.begun + 1):
             metrics = await learner.sft_step(batch, 1.0 - (step - 1) / steps)
             if held_out and (step % recipe.held_out.every == 0 or step == steps):
                 metrics["sft/held_out_loss"] = await learner.sft_loss(held_out)
                 self._note(held_out_loss=self.report["held_out_loss"] | {"after": metrics["sft/held_out_loss"]})
             report(step, metrics)
+            self.taken = step
             if step % recipe.checkpoint_every == 0 and step < steps:
                 await self.checkpoint(step, learner, await state())
             await asyncio.sleep(0)
+            if self._stopping and step < steps:
+                return
         self._note(steps=steps)
+        await learner.save(str(self.model))
+        self.kept = steps
+
+    async def _stop(self, training: asyncio.Task[None], learner: LearnerGroup, view: View, state: RunState) -> None:
+        """Let the training end between two steps, and keep the last, as far as there is time; say where it goes on."""
+        self._stopping, limit = True, self.config.controller.stop_timeout_s
+        view.say(stopping(limit))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(limit):
+                await training
+                if self.kept < self.taken:
+                    await self.checkpoint(self.taken, learner, await state())
+        if line := goes_on(self.taken, self.kept, stage=1):
+            view.say(line.strip())
 
     async def examples(self, pipeline: Pipeline, progress: Progress) -> tuple[list[Example], list[Example]]:
         """Return what is trained on, and the held-out examples whose loss is measured. ``progress`` is told of
@@ -182,6 +223,7 @@ class FineTuning:
         async with new_checkpoint(folder, {"version": step, "run": run}, keep) as partial:
             await learner.checkpoint(str(partial))
             check_written(partial, self.config.learner.ranks)
+        self.kept = step
 
     def forget_checkpoints(self) -> None:
         """Remove them: stage 1 is done, and its model is kept."""

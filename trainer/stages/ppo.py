@@ -35,6 +35,7 @@ from trainer.stages.evaluation import Evaluator
 from trainer.stages.gpu_rates import gpu_rates
 from trainer.stages.in_flight import InFlight, ScoredGroup
 from trainer.stages.sample_groups import flat, may_succeed, usable
+from trainer.tracking.ending import stopping
 from trainer.tracking.metrics_catalogue import episode_metrics
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.solver_outage import SolverGone
@@ -147,7 +148,7 @@ class Controller:
         limit = self.config.controller.stop_timeout_s
         self.stopping, self.stop_by = True, asyncio.get_running_loop().time() + limit
         self._arrived.set()
-        self.say(f"stopping: the present step is ended and kept if that takes no more than {limit:g} s")
+        self.say(stopping(limit))
         await asyncio.wait([training, self._first_error], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
         failed = self._first_error.done() and self._first_error.exception() is not None
         self.between_steps = not failed and training.done() and training.exception() is None

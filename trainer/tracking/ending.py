@@ -47,7 +47,7 @@ def ending(
     elif summary["status"] == NOTHING_TO_LEARN:
         yield f"ended before stage 2 (evaluation.stop_if_hopeless); to go on all the same: {go_on}"
     elif code > 128:
-        yield f"stopped; nothing of the run is left running. {_goes_on(summary['steps'], kept)}To go on: {go_on}"
+        yield f"stopped; nothing of the run is left running. {goes_on(summary['steps'], kept)}To go on: {go_on}"
     elif code == 1:
         yield Text.assemble(("failed", "red"), f" {summary['error']}")
         yield f"details in {folder / 'logs'}"
@@ -56,12 +56,18 @@ def ending(
     yield str(folder)
 
 
-def _goes_on(steps: int, kept: int) -> str:
-    """Return the sentence on where a run that has taken ``steps`` goes on; nothing where none was taken."""
+def stopping(limit_s: float) -> str:
+    """Return the line on what a run does that was asked to stop, for ``limit_s`` seconds at most."""
+    return f"stopping: the present step is ended and kept if that takes no more than {limit_s:g} s"
+
+
+def goes_on(steps: int, kept: int, stage: int = 2) -> str:
+    """Return the sentence on where a run that has taken ``steps`` of a stage goes on; nothing where none was taken."""
+    step = f"step {kept}" if stage == 2 else f"step {kept} of stage {stage}"
     if steps <= kept:
-        return f"It goes on after step {kept}. " if kept else ""
+        return f"It goes on after {step}. " if kept else ""
     lost = f"step {steps} is" if steps == kept + 1 else f"steps {kept + 1} to {steps} are"
-    return f"It goes on from {f'step {kept}' if kept else 'the beginning of stage 2'}; {lost} taken again. "
+    return f"It goes on from {step if kept else f'the beginning of stage {stage}'}; {lost} taken again. "
 
 
 def unmeasured_command(summary: dict[str, Any], config: Config, overrides: Sequence[str], folder: Path) -> str | None:

@@ -41,16 +41,21 @@ class Writer(Worker):
 
 
 class Learner:
-    """Remembers its steps, of which the last that it is allowed raises."""
+    """Remembers its steps, of which the last that it is allowed raises. ``stop`` is called with the task that runs
+    stage 1 in step ``stop_at``, which goes on for ``lasting`` seconds."""
 
-    def __init__(self, allowed: int = 10**9) -> None:
-        self.allowed = allowed
+    def __init__(self, allowed: int = 10**9, stop_at: int = 0, stop=asyncio.Task.cancel, lasting: float = 0.01) -> None:
+        self.allowed, self.stop_at, self.stop, self.lasting = allowed, stop_at, stop, lasting
         self.steps: list[tuple[list, float]] = []
         self.restored: str | None = None
+        self.task: asyncio.Task | None = None
 
     async def sft_step(self, rows, decay):
         if len(self.steps) == self.allowed:
             raise ConnectionError
+        if len(self.steps) + 1 == self.stop_at:
+            self.stop(self.task)
+            await asyncio.sleep(self.lasting)
         self.steps.append((list(rows), decay))
         return {"sft/loss": 1.0, "sft/tokens": 2.0}
 
@@ -64,6 +69,10 @@ class Learner:
 
     async def restore(self, folder):
         self.restored = folder
+
+    async def save(self, folder):
+        await asyncio.sleep(0)
+        Path(folder).mkdir(parents=True)
 
 
 class Log:
@@ -87,6 +96,7 @@ def tune(folder: Path, learner: Learner, overrides: list[str], resumed: bool = F
         return {"steps": len(learner.steps)}
 
     async def go():
+        learner.task = asyncio.current_task()
         pipeline = Pipeline([Actor(worker)], ["solver"], [Actor(Rewarder())], folder, 5.0, 3)
         pipeline.start()
         try:
@@ -101,6 +111,8 @@ def tune(folder: Path, learner: Learner, overrides: list[str], resumed: bool = F
         asyncio.run(go())
     except ConnectionError:
         assert learner.allowed < 10**9
+    except asyncio.CancelledError:
+        assert learner.stop_at
     return stage, state, log.rows, getattr(worker, "jobs", []), screen.getvalue()
 
 
@@ -174,6 +186,43 @@ def test_stage_1_goes_on_from_its_checkpoint_with_the_very_examples(whole, tmp_p
     assert stage.report["held_out_loss"]["before"] == 3.0
     stage.forget_checkpoints()
     assert not stage.checkpoints.exists()
+
+
+def kept_steps(stage: FineTuning) -> list[str]:
+    return sorted(path.name for path in stage.checkpoints.iterdir())
+
+
+# After the fourth the held-out loss is measured; after the sixth a checkpoint is due.
+@pytest.mark.parametrize("last", [4, 5, 6])
+def test_a_stop_keeps_the_step_that_it_comes_in_and_the_next_process_goes_on_after_it(whole, tmp_path, last):
+    first, second = Learner(stop_at=last), Learner()
+    stage, _, tracked, _, screen = tune(tmp_path, first, SMALL)
+    assert (kept_steps(stage), tracked[-1][0]) == (["step-3", f"step-{last}"], last)
+    assert f"It goes on after step {last} of stage 1.\n" in screen
+    stage, state, after, *_ = tune(tmp_path, second, SMALL, resumed=True)
+    assert (stage.begun, state) == (last, {"steps": last})
+    assert first.steps + second.steps == whole[1].steps
+    assert [step for step, _ in tracked + after] == list(range(11))
+
+
+def test_a_stop_in_the_last_step_saves_the_model(tmp_path):
+    stage, _, tracked, _, screen = tune(tmp_path, Learner(stop_at=10), SMALL)
+    assert (stage.model.is_dir(), tracked[-1][0], stage.report["steps"]) == (True, 10, 10)
+    assert "It goes on after step 10 of stage 1.\n" in screen
+
+
+def stop_twice(task: asyncio.Task) -> None:
+    task.cancel()
+    asyncio.get_running_loop().call_later(0.05, task.cancel)
+
+
+@pytest.mark.parametrize(("stop", "limit"), [(asyncio.Task.cancel, 0.05), (stop_twice, 60)], ids=["limit", "second"])
+def test_a_step_that_is_not_waited_for_is_broken_off(tmp_path, stop, limit):
+    learner = Learner(stop_at=5, stop=stop, lasting=60)
+    stage, _, tracked, _, screen = tune(tmp_path, learner, [*SMALL, f"controller.stop_timeout_s={limit}"])
+    assert (kept_steps(stage), tracked[-1][0]) == (["step-3"], 4)
+    said = "It goes on from step 3 of stage 1; step 4 is taken again.\n" in screen
+    assert said == (stop is not stop_twice)
 
 
 def test_without_a_checkpoint_it_begins_again_with_the_examples_that_are_there(tmp_path):

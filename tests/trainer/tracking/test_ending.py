@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from trainer.tracking.ending import RunLength, ending, nothing_to_learn
+from trainer.tracking.ending import RunLength, ending, goes_on, nothing_to_learn
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,9 @@ def test_a_run_that_was_stopped_says_where_it_goes_on(steps, kept, said, tmp_pat
     summary = {"status": "interrupted", "steps": steps, "accuracy": {}, "n_eval": 0}
     lines = list(ending(summary, {}, 130, tmp_path, None, "again", kept=kept))
     assert f"{said}again" in lines[0]
+
+
+def test_a_stop_in_stage_1_says_which_steps_are_meant():
+    assert goes_on(5, 5, stage=1) == "It goes on after step 5 of stage 1. "
+    assert goes_on(5, 3, stage=1) == "It goes on from step 3 of stage 1; steps 4 to 5 are taken again. "
+    assert goes_on(1, 0, stage=1) == "It goes on from the beginning of stage 1; step 1 is taken again. "
