@@ -16,7 +16,7 @@ from rollout.records import Problem
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import running_roles
 from trainer.stages.evaluation import evaluate
-from trainer.stages.fine_tuning import with_subquestions
+from trainer.stages.fine_tuning import fewer, with_subquestions
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.solver_account import SolverAccount
@@ -44,6 +44,8 @@ async def measured(
 ) -> dict[str, Share]:
     """Return all of ``MEASURED``; the episodes are written to the run's folder, and the account is up to date. Raises
     what an evaluation raises."""
+    for line in fewer("gate.problems", len(problems), config.gate.problems):
+        say(line)
     roles = ("rollout", "solver", "reward", *(["verifier"] if config.verifier is not None else []))
     with ray_session(config):
         async with running_roles(config, folder / "logs", roles) as running:

@@ -48,6 +48,8 @@ from trainer.workers.pipeline import Pipeline
 RunState = Callable[[], Awaitable[dict[str, Any]]]
 # Told of a step and its metrics.
 Report = Callable[[int, dict[str, float]], None]
+# If none of so many held-out problems has sub-questions, none is expected to: a generator never ends.
+LOOKED_THROUGH = 1000
 EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
 
 
@@ -96,8 +98,8 @@ class FineTuning:
         rows, held_out = await self.examples(pipeline, lambda done, count: view.advance(done, count, {}))
         if sources := self.report.get("sources"):
             view.say(in_words(len(rows), sources))
-        if recipe.held_out.problems and not held_out:
-            view.say("no held-out problem has sub-questions: no loss is measured on them, no decomposition compared")
+        for line in self._fewer():
+            view.say(line)
         view.stage("stage 1, supervised fine-tuning", None)
         batches = self._batches(rows)
         steps = len(batches)
@@ -262,6 +264,15 @@ class FineTuning:
         write_lines(self.folder / f"compared_{when}.jsonl", rows)
         self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
 
+    def _fewer(self) -> list[str]:
+        """Return a line for each measurement that has fewer problems than are asked for."""
+        asked = self.config.sft.held_out
+        lines = fewer("sft.held_out.problems", self.report["held_out"], asked.problems)
+        for name, problems in self._compared.items():
+            of = "" if name == "held_out" else f" of {name}"
+            lines += fewer(f"sft.held_out.scored{of}", len(problems), asked.scored)
+        return lines
+
     def _unseen(self, question: str) -> bool:
         """Return whether a question must not be trained on."""
         return any(one.is_held_out(question) for one in self._sets)
@@ -283,5 +294,18 @@ def enough(found: int, by_source: dict[str, int], ranks: int) -> None:
 
 
 def with_subquestions(source: Source, count: int) -> list[Problem]:
-    """Return those of ``count`` held-out problems that have sub-questions."""
-    return [problem for problem in source.held_out(count) if problem.subquestions]
+    """Return the first ``count`` held-out problems that have sub-questions; fewer where the source has no more, none
+    where the first ``LOOKED_THROUGH`` have none."""
+    asked = count
+    while True:
+        problems = source.held_out(asked)
+        found = [problem for problem in problems if problem.subquestions]
+        if len(found) >= count or len(problems) < asked or (not found and asked >= LOOKED_THROUGH):
+            return found[:count]
+        asked *= 4
+
+
+def fewer(key: str, found: int, wanted: int) -> list[str]:
+    """Return the line that a measurement has fewer problems than its key asks for, if it has."""
+    lacking = f"{key}: measured on {found:,} problems, not {wanted:,}: no more of those held out have sub-questions"
+    return [lacking] if found < wanted else []

@@ -124,6 +124,21 @@ def test_data_without_sub_questions_is_refused_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("data: none of its held-out problems has sub-questions and the answers")
 
 
+def test_the_gate_takes_as_many_problems_with_sub_questions_as_it_is_to_and_says_if_there_are_fewer(
+    gate, tmp_path, capsys
+):
+    rows = [{"id": str(n), "question": f"Of {n}?", "answer": "1"} for n in range(40)]
+    for row in rows[::4]:
+        row |= {"subquestions": ["Who?"], "subanswers": ["1"]}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    given = ["data=jsonl", f"data.held_out={tmp_path}/rows.jsonl"]
+    assert gate(*given)[1]["figures"]["direct"]["count"] == 8
+    assert "gate.problems" not in capsys.readouterr().out
+    assert gate(*given, "gate.problems=12")[1]["figures"]["direct"]["count"] == 10
+    said = "gate.problems: measured on 10 problems, not 12: no more of those held out have sub-questions\n"
+    assert said in capsys.readouterr().out
+
+
 def figures(**right):
     """Of 1,000 marks each so many right."""
     found = {"steps": 700, "direct": 200, "direct_ended": 960, "gold": 400, "decomposer": 330} | right
