@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
-import json
 import re
 import sys
 import time
@@ -33,7 +32,7 @@ from launch.compose import compose, trials
 from launch.job import execute
 from rollout.signals import Stopped, stop_in_order
 from trainer.reports.sweep_table import DONE, score, write_comparison
-from trainer.run_folder.files import read_json
+from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
 
 LEAVING_S = 180.0
@@ -96,7 +95,7 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int, fixed: Collectio
         aside.mkdir(exist_ok=True)
         folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")
     folder.mkdir(parents=True)
-    (folder / "trial.json").write_text(json.dumps({"number": number, "overrides": list(overrides)}))
+    write_json(folder / "trial.json", {"number": number, "overrides": list(overrides)})
     named = any(text.startswith("tracking.group=") for text in overrides)
     group = [] if named else [override("tracking.group", sweep.name)]
     return folder, [*overrides, override("run_dir", str(folder)), *group]

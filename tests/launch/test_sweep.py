@@ -96,6 +96,36 @@ def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp
     assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
 
 
+@pytest.mark.parametrize("left", [None, {"status": "interrupted"}, {"status": "running"}], ids=str)
+def test_a_trial_of_stage_1_that_was_killed_is_no_finished_one(ran, tmp_path, left):
+    arguments = ["-m", "stages=[sft]", "seed=1,2", f"hydra.sweep.dir={tmp_path}"]
+    main(arguments)
+    killed = trial_folder(tmp_path, ["stages=[sft]", "seed=2"])
+    (killed / "summary.json").unlink()
+    (killed / "checkpoints" / "sft_steps" / "step-3.partial").mkdir(parents=True)
+    if left is not None:
+        (killed / "summary.json").write_text(json.dumps(left))
+    ran.clear()
+    main(arguments)
+    assert [compose(overrides).seed for overrides in ran] == [2]
+    assert not (killed / "checkpoints").exists(), "it begins again"
+
+
+def test_a_trial_that_was_killed_while_its_folder_was_made_is_run_again(ran, tmp_path, monkeypatch):
+    whole, arguments = Path.write_text, ["-m", "seed=1,2", f"hydra.sweep.dir={tmp_path}"]
+
+    def killed(path, text, **named):
+        whole(path, text[:5], **named)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", killed)
+        assert main(arguments) == 130
+    main(arguments)
+    assert [compose(overrides).seed for overrides in ran] == [1, 2]
+    assert [row["status"] for row in table(tmp_path)] == ["finished"] * 2
+
+
 def test_a_trials_folder_names_only_what_is_swept(ran, tmp_path):
     fixed = ["rewards=outcome", "rewards.penalty.given=0.0", "stages=[ppo,evaluate]", "seed=5"]
     assert main(["-m", *fixed, "learner.lr=1e-4,4e-4", f"hydra.sweep.dir={tmp_path}"]) == 0
