@@ -31,6 +31,7 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
         studies.over_the_base,
         studies.leak,
         studies.reward_ablation,
+        studies.forms,
     ],
 }
 

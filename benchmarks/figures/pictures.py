@@ -12,7 +12,7 @@ PICTURES = {
     "matrix.png": "matrix.csv",
     "reward_ablation.png": "reward_ablation.csv",
     "search.png": "search.csv",
-    "forms.png": "forms_seed_0.csv",
+    "forms.png": "forms.csv",
 }
 
 

@@ -21,6 +21,20 @@ from benchmarks.figures.results_tables import default_runs, pair_of_runs, with_t
 from trainer.tracking.statistics import holm, mcnemar
 
 START = "SFT, the starting point"
+# Strategy and decomposer of each row of the comparison of forms, with what it is.
+FORMS = {
+    ("direct", "none"): "the solver alone",
+    ("self_consistency", "none"): "with as many tokens as `lm2`",
+    ("daslam", "whole"): "all sub-questions first",
+    ("daslam", "gold"): "gold sub-questions",
+    ("interleaved", "lines"): "one after another, answers in view",
+    ("lm2_no_concepts", "no_concepts"): "the same, with the tiny verifier",
+    ("lm2_no_verifier", "concepts"): "concepts first",
+    ("lm2", "concepts"): "concepts and the tiny verifier",
+    ("lm2_any_mistake", "concepts"): "wrong arithmetic is asked again, too",
+    ("lm2_exact_verifier", "concepts"): "`lm2` with the verifier `program`",
+    ("lm2_exact_any_mistake", "concepts"): "both",
+}
 SOLVERS = ("tiny", "second", "program")
 # Strategy and decomposer of each row of the matrix, with what the page calls the decomposer.
 CELLS = {
@@ -213,3 +227,25 @@ def reward_ablation(studies: Path) -> list[Row]:
         | {f"{steps} steps": more[f"steps_{steps}"] for steps in (2, 3, 4)}
         for name, accuracy, more in [*found, (START, start["accuracy"], start)]
     ]
+
+
+def forms(studies: Path) -> list[Row]:
+    """Return each form of decomposition after fine-tuning, in the mean over seeds, with the share of episodes in which
+    every gold sub-question was asked and the accuracy among these."""
+    cells, episodes, rows = read(studies / "forms.csv"), read(studies / "forms_episodes.csv"), []
+    for (strategy, decomposer), name in FORMS.items():
+        cell = find(cells, strategy=strategy, decomposer=decomposer)
+        own = [one for one in episodes if (one["strategy"], one["decomposer"]) == (strategy, decomposer)]
+        whole = {
+            column: f"{fmean(float(one[key]) for one in own):.2f}" if own else ""
+            for column, key in (("whole list", "whole_list"), ("accuracy then", "accuracy_whole_list"))
+        }
+        seeds = f"{float(cell['seed_low']):.3f} – {float(cell['seed_high']):.3f}" if cell["seed_low"] else ""
+        again = f"{float(cell['rewritten']):.2f}" if cell["rewritten"] else ""
+        rows.append(
+            {"strategy": f"`{strategy}`", "what it is": name}
+            | {"accuracy": interval(float(cell["accuracy"])), "over seeds": seeds}
+            | whole
+            | {"written again": again, "all tokens": f"{float(cell['tokens']):.0f}"}
+        )
+    return rows
