@@ -26,7 +26,8 @@ from conf.schema.model import shipped
 from launch.tiny_models import texts
 from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
 from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 
 STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}

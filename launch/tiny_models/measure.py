@@ -11,7 +11,8 @@ from pathlib import Path
 from conf.schema.solver import VllmSolver
 from launch.tiny_models.texts import PROMPTS
 from rollout.answers import extract
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenDecomposition

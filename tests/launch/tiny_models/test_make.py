@@ -23,7 +23,8 @@ from launch.tiny_models.texts import (
     relation_pieces,
     solver_pieces,
 )
-from rollout.data.chained import CANNOT_TELL, Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import CANNOT_TELL, Graph
 from rollout.data.worked import SolverView
 
 PIECES = [

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.data.planted_errors import KINDS, RIGHT, plant
 from rollout.data.planted_in_text import plant_in_step
 from rollout.data.worked import SolverView, gold_replies, worked

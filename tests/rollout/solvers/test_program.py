@@ -13,7 +13,8 @@ import pytest
 from conf.schema.solver import ProgramSolver as ProgramGroup
 from launch.tiny_models.texts import PROMPTS, random_turns
 from rollout.answers import extract
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenDecomposition
