@@ -13,7 +13,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.data import Data
 from conf.schema.own_parts import find_part, is_own
-from rollout.data import chained
+from rollout.data import branched, chained
 from rollout.data.bad_rows import misspelt, other_fields
 from rollout.data.files import Files
 from rollout.data.generated import Generate, Generated
@@ -21,7 +21,7 @@ from rollout.records import Problem
 
 # Of a question, where a row is shown in a line.
 SHOWN_CHARS = 100
-GENERATE: dict[str, Generate] = {"chained": chained.generate}
+GENERATE: dict[str, Generate] = {"chained": chained.generate, "branched": branched.generate}
 
 
 class Source(Protocol):
