@@ -22,7 +22,8 @@ from conf.schema.config import Config
 from launch.compose import compose
 from rewards.reward import Scored
 from rollout.data import chained
-from rollout.data.chained import Graph
+from rollout.data.generated import ITEMS, NAMES
+from rollout.data.graph import SUBQUESTION, Graph
 from rollout.data.source import make_source
 from rollout.jobs import Job
 from rollout.records import Problem
@@ -32,7 +33,7 @@ from trainer.workers.pipeline import Pipeline
 WIDTH = 4
 ROUNDS = 5
 BATCHES = (1, 16, 128)
-NAMES = ("daslam", "dependency_graph")
+STRATEGIES = ("daslam", "dependency_graph")
 # A sub-question as ``dependency_graph`` reads it: the shipped solver reads the answers before the question.
 WITH_REFERENCES = "{references} {question}"
 
@@ -41,7 +42,7 @@ def independent_problem(index: int) -> tuple[Problem, list[str]]:
     """Make a problem of ``WIDTH`` quantities, each told relative to another one that is given, that asks for two of
     them together; return it and its decomposition."""
     rng = random.Random(f"independent {index}")
-    names, item = rng.sample(chained.NAMES, 2 * WIDTH + 1), rng.choice(chained.ITEMS)
+    names, item = rng.sample(NAMES, 2 * WIDTH + 1), rng.choice(ITEMS)
     target, given, derived = names[-1], names[:WIDTH], names[WIDTH:-1]
     # Even, so that each has a half; two together stay below a hundred, as in the task.
     values = [2 * value for value in rng.sample(range(4, 16), WIDTH)]
@@ -57,7 +58,7 @@ def independent_problem(index: int) -> tuple[Problem, list[str]]:
     sentences += [form.format(x=x, y=y) for (form, _), x, y in zip(told, derived, given, strict=True)]
     sentences.append(chained.TOGETHER[0].format(x=target, y=derived[0], z=derived[1]))
     question = f"{'. '.join(sentences)}. How many {item} does {target} have?"
-    plan = [chained.SUBQUESTION.format(i=item, x=name) for name in derived]
+    plan = [SUBQUESTION.format(i=item, x=name) for name in derived]
     return Problem(f"independent-{index}", question, str(computed[0] + computed[1])), plan
 
 
@@ -97,15 +98,15 @@ async def measure(config: Config, count: int, console: Console) -> None:
     async with running(config, console) as (pipeline, _):
         await timed(pipeline, "daslam", list(itertools.islice(fresh, max(BATCHES))))  # warm
         for size in BATCHES:
-            seconds: dict[str, list[float]] = {name: [] for name in NAMES}
-            found: dict[str, list[Scored]] = {name: [] for name in NAMES}
+            seconds: dict[str, list[float]] = {name: [] for name in STRATEGIES}
+            found: dict[str, list[Scored]] = {name: [] for name in STRATEGIES}
             for _ in range(ROUNDS):
-                for name in NAMES:  # each has problems of its own: the solver keeps the prefixes of prompts
+                for name in STRATEGIES:  # each has problems of its own: the solver keeps the prefixes of prompts
                     taken, scored = await timed(pipeline, name, list(itertools.islice(fresh, size)))
                     seconds[name].append(taken)
                     found[name] += scored
-            slow, fast = (median(seconds[name]) for name in NAMES)
-            rights = " and ".join(right(found[name]) for name in NAMES)
+            slow, fast = (median(seconds[name]) for name in STRATEGIES)
+            rights = " and ".join(right(found[name]) for name in STRATEGIES)
             table.add_row(str(size), f"{slow:.3f}", f"{fast:.3f}", f"{slow / fast:.2f}", rights)
             console.print(f"{size} at once: daslam {slow:.3f} s, dependency_graph {fast:.3f} s", highlight=False)
         problems = make_source(config.data).held_out(count)

@@ -28,6 +28,7 @@ from rewards.nouns_and_vectors import TextResources, steps
 from rewards.numbers_in_text import known_values, values
 from rewards.reward import Reward
 from rollout import json_lines
+from rollout.data.graph import has_graph
 from rollout.data.source import make_source
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 from rollout.words import words
@@ -60,7 +61,7 @@ def replies_of(problem: Problem) -> list[str] | None:
     if not asked or not lines:
         return None
     if problem.answer_type != "boolean":
-        whole = len(lines) == len(asked) or (problem.source == "chained" and len(lines) == len(asked) + 1)
+        whole = len(lines) == len(asked) or (has_graph(problem) and len(lines) == len(asked) + 1)
         return lines[: len(asked)] if whole else None
     facts = [_nearest(text, lines) for text in asked]
     replies = [f"Yes. {fact}" if VERDICT.match(text) else fact for text, fact in zip(asked, facts, strict=True)]

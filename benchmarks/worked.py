@@ -18,7 +18,8 @@ from pathlib import Path
 
 from conf.schema.strategy import Strategy
 from launch.compose import compose
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.episode.parse_decomposition import parse
 from rollout.episode.prompts import Prompts
 from rollout.json_lines import write_lines

@@ -11,16 +11,18 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from conf.schema.base import HUB, PATH, Group, expanded
 from conf.schema.own_parts import PartName, is_own
 
+# Sources that are generated here, word problems whose graph is known, and the fewest and most reasoning steps of each.
+GENERATORS = {"chained": (1, 8), "branched": (2, 6)}
 # The way to the data sets, for who has none.
 GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.md)"
 
 
 class Data(Group):
-    """Problems: the embedded generator, files under ``root`` (docs/data.md), or a source of the user's own
+    """Problems: an embedded generator, files under ``root`` (docs/data.md), or a source of the user's own
     (docs/extending.md)."""
 
-    source: Annotated[str, PartName(("chained", "files"))]
-    """Where problems come from: the generator, files of rows, or a class of your own."""
+    source: Annotated[str, PartName((*GENERATORS, "files"))]
+    """Where problems come from: a generator, files of rows, or a class of your own."""
     options: dict[str, Any] = Field({})
     """What a class of your own is given, as it pleases."""
     steps: dict[int, float] = Field({})
@@ -68,10 +70,14 @@ class Data(Group):
             return self
         if self.options:
             raise ValueError(f"options must be empty where source is {self.source}: they are for a source of one's own")
-        if self.source == "chained":
+        if self.source in GENERATORS:
+            fewest, most = GENERATORS[self.source]
             for name, value in (("steps", self.steps), ("eval_steps", self.eval_steps)):
-                if not value or min(value) < 1 or max(value) > 8 or min(value.values()) < 0 or not sum(value.values()):
-                    raise ValueError(f"{name} must map 1 to 8 reasoning steps to weights of at least 0, found {value}")
+                weighed = bool(value) and min(value.values()) >= 0 and sum(value.values()) > 0
+                if not weighed or min(value) < fewest or max(value) > most:
+                    raise ValueError(
+                        f"{name} must map {fewest} to {most} reasoning steps to weights of at least 0, found {value}"
+                    )
         elif not (self.train or self.held_out):
             raise ValueError("root and train, held_out or both must be given when source is files")
         return self

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rollout.answers.marks import without_thinking
+from rollout.data.graph import has_graph
 from rollout.episode.parse_decomposition import references
 from rollout.episode.verdict import read_verdict
 from rollout.records import Episode, Turn
@@ -15,7 +16,7 @@ from rollout.solvers.program_verifier import judge_reply
 def verdict_pairs(episode: Episode) -> list[tuple[str, str]]:
     """Return (true class, named class) for each class that a verdict of the episode names, those on sub-questions that
     were written again included; nothing where the truth is not known."""
-    if episode.problem.source != "chained":
+    if not has_graph(episode.problem):
         return []
     numbered = [(turn, index) for index, turn in enumerate(episode.turns)]
     numbered += [(turn, _number(turn, episode.turns)) for turn in episode.refused]

@@ -4,6 +4,8 @@ KIND is ``solver``, ``decomposer`` (both, if none is given), ``verifier``, ``mon
 four are trained, side by side and one thread each: two from nothing, the verifier and the monolith on from the shipped
 solver. The second solver is cut from that one in seconds. The skill of all but the decomposer is measured as soon as
 they are ready, while the others go on, and written into their cards.
+
+With ``--data branched``, solver and decomposer are of the task of branched quantities, and called tiny_branched_KIND.
 """
 
 from __future__ import annotations
@@ -24,6 +26,8 @@ from launch.tiny_models import work
 
 STEPS = {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000}
 FROM_NOTHING = ("solver", "decomposer")
+# How the names of the folders of each task begin.
+NAMES = {"chained": "tiny", "branched": "tiny_branched"}
 KINDS = (*STEPS, "second_solver")
 UNMEASURED = ("decomposer",)
 LINE_EVERY = 100
@@ -35,19 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(FROM_NOTHING)}"
     )
+    parser.add_argument("--data", choices=NAMES, default="chained", help="the task to learn")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
     kinds = list(dict.fromkeys(options.kinds or FROM_NOTHING))
-    unknown = [kind for kind in kinds if kind not in KINDS]
+    allowed = KINDS if options.data == "chained" else FROM_NOTHING
+    unknown = [kind for kind in kinds if kind not in allowed]
     if unknown:
-        parser.error(f"KIND: '{unknown[0]}' is unknown; allowed: {', '.join(KINDS)}")
+        task = "" if options.data == "chained" else f" with --data {options.data}"
+        parser.error(f"KIND: '{unknown[0]}' is unknown{task}; allowed: {', '.join(allowed)}")
     console = Console()
     from launch.tiny_models.make import model_card, total_steps
 
     steps = {kind: max(10, int(STEPS[kind] * options.scale)) for kind in kinds if kind in STEPS}
-    folders = {kind: options.folder / f"tiny_{kind}" for kind in kinds}
+    folders = {kind: options.folder / f"{NAMES[options.data]}_{kind}" for kind in kinds}
     context = multiprocessing.get_context("spawn")
     reports, skills = context.Queue(), context.Queue()
     started = time.perf_counter()
@@ -61,7 +68,7 @@ def main(arguments: list[str] | None = None) -> int:
                 tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind], kind), loss="")
             processes[kind] = context.Process(
                 target=work.train_model if kind in steps else work.cut_model,
-                args=(kind, options.seed, steps.get(kind), folders[kind], reports),
+                args=(kind, options.data, options.seed, steps.get(kind), folders[kind], reports),
                 daemon=True,
             )
             processes[kind].start()
@@ -74,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
             for kind, measuring in to_measure.items():
                 if processes[kind].exitcode == 0 and measuring not in processes:
                     processes[measuring] = context.Process(
-                        target=work.measure_model, args=(kind, folders[kind], skills)
+                        target=work.measure_model, args=(kind, options.data, folders[kind], skills)
                     )
                     processes[measuring].start()
             if any(process.exitcode for process in processes.values()):
@@ -96,9 +103,9 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     measured = dict(skills.get() for _ in to_measure)
     for kind in kinds:
-        model_card(kind, folders[kind], options.seed, steps.get(kind), measured.get(kind))
+        model_card(kind, folders[kind], options.seed, steps.get(kind), measured.get(kind), options.data)
         if kind in measured:
-            console.print(f"tiny_{kind}\n{measured[kind]}\n", highlight=False, soft_wrap=True, markup=False)
+            console.print(f"{folders[kind].name}\n{measured[kind]}\n", highlight=False, soft_wrap=True, markup=False)
     minutes = (time.perf_counter() - started) / 60
     console.print(f"made in {minutes:.1f} minutes; models in {options.folder}", highlight=False, markup=False)
     return 0

@@ -24,41 +24,38 @@ from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTraine
 
 from conf.schema.model import shipped
 from launch.tiny_models import texts
-from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
+from launch.tiny_models.curriculum import (
+    BATCH,
+    CONTINUED,
+    LEARNING_RATE,
+    POSITIONS,
+    SHORT,
+    WHOLE,
+    Draw,
+    Stage,
+    cycles,
+)
 from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
-from rollout.data.chained import Graph, generate
+from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 
-STEPS = {1: 0.2, 2: 0.3, 3: 0.3, 4: 0.2}
-SHORT_STEPS = {1: 0.6, 2: 0.4}
-# Of few steps, the first and the last tell themselves, and hardly anything is left to learn what follows from what.
-LONG_STEPS = {2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4}
-PLAN_STEPS = {1: 0.1, 2: 0.2, 3: 0.35, 4: 0.35}
 LAYERS = 4
-BATCH = 16
-LEARNING_RATE = 3e-3
 MUON_FACTOR = 1.0
 BEGINNINGS = 3
 BEGINNING_STEPS = 200
-# Models that go on from the shipped solver, and what they read.
-CONTINUED: dict[str, Pieces] = {"verifier": verifier_pieces, "monolith": monolith_pieces}
 # Step, mean loss, share of rows whose every supervised token was the most likely one.
 Report = Callable[[int, float, float], None]
-# Share of the steps (of 1.0: all that are left), texts, rows a batch, number of reasoning steps -> weight.
-Stage = tuple[float, Pieces, int, dict[int, float]]
-# Share of the steps (of 1.0: all that are left), highest learning rate, stages.
-Cycle = tuple[float, float, list[Stage]]
 
 
 # -- tokenizer -----------------------------------------------------------------------------------------------
 
 
-def make_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE over the task's text: any text round-trips, every task word is one token, and a digit
-    is always a token of its own."""
+def make_tokenizer(seed: int = 0, data: str = "chained", count: int = 4000) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE over the text of ``count`` problems of a task: any text round-trips, every task word is
+    one token, and a digit is always a token of its own."""
     rng = random.Random(seed)
     read = []
-    for problem in itertools.islice(generate(seed, "train", STEPS), 4000):
+    for problem in itertools.islice(WHOLE[data](seed), count):
         read.append("".join(text for text, _ in solver_pieces(problem, rng)).replace(END, ""))
         read.append(PROMPTS.decompose(problem, SolverView(Graph(problem)).solve()))
     tokenizer = Tokenizer(models.BPE())
@@ -83,8 +80,9 @@ def make_tokenizer(seed: int = 0) -> PreTrainedTokenizerFast:
 # -- training ------------------------------------------------------------------------------------------------
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
-    """Return a freshly initialised tiny Llama, its attention begun as in ``mimetic_init``."""
+def make_model(tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 512) -> LlamaForCausalLM:
+    """Return a freshly initialised tiny Llama for texts of up to so many tokens, its attention begun as in
+    ``mimetic_init``."""
     torch.manual_seed(seed)
     model = LlamaForCausalLM(
         LlamaConfig(
@@ -95,7 +93,7 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalL
             num_attention_heads=4,
             num_key_value_heads=4,
             attention_bias=True,
-            max_position_embeddings=512,
+            max_position_embeddings=positions,
             initializer_range=0.08,
             tie_word_embeddings=True,
             bos_token_id=None,
@@ -152,14 +150,14 @@ def mimetic_init(model: LlamaForCausalLM) -> None:
 
 
 def batches(
-    pieces_of: Pieces, tokenizer: PreTrainedTokenizerFast, seed: int, size: int, steps: dict[int, float]
+    pieces_of: Pieces, tokenizer: PreTrainedTokenizerFast, seed: int, size: int, draw: Draw
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield endless ``(ids, labels)`` of shape ``[size, time]``; labels are -100 where nothing is supervised.
 
     Texts are drawn a few batches at a time and sorted by length, so that little of a batch is padding.
     """
     rng = random.Random(seed)
-    problems = generate(seed, "train", steps)
+    problems = draw(seed)
     while True:
         rows = []
         for _ in range(8 * size):
@@ -181,45 +179,13 @@ def batches(
             )
 
 
-def cycles(kind: str) -> list[Cycle]:
-    """Return what a model reads: the ``solver`` and the ``decomposer`` base bare look-ups first, then relations, short
-    problems, and the whole task; the others short problems and the whole task.
-
-    Each builds on the one before; without the first two, a model of this size guesses among the numbers of a text
-    for most of its training. The base goes through two more cycles of the learning rate on long problems: in the
-    first it settles on lists whose ends are right and whose middle is in any order, and goes on that way however long
-    it reads the same (0.55 of its four-step lists right after it; 0.78 and 0.97 after the others).
-    """
-    if kind in CONTINUED:
-        pieces_of = CONTINUED[kind]
-        return [(1.0, LEARNING_RATE * 2 / 3, [(0.2, pieces_of, BATCH, SHORT_STEPS), (1.0, pieces_of, BATCH, STEPS)])]
-    bare = (texts.fact_pieces, texts.relation_pieces)
-    look_ups: list[Stage] = [(0.1, pieces, BATCH // 2, SHORT_STEPS) for pieces in bare]
-    if kind == "solver":
-        short: Stage = (0.15, solver_pieces, BATCH // 2, SHORT_STEPS)
-        return [(1.0, LEARNING_RATE, [*look_ups, short, (1.0, solver_pieces, BATCH, STEPS)])]
-    first: list[Stage] = [
-        *look_ups,
-        (0.1, texts.dependent_pieces, BATCH, SHORT_STEPS),
-        (0.1, texts.ordering_pieces, BATCH, SHORT_STEPS),
-        (0.3, texts.ordering_pieces, 2 * BATCH, STEPS),
-        # The form that a decomposition has comes last: begun with it, the order was not learned in the same time.
-        (1.0, texts.asking_pieces, 2 * BATCH, STEPS),
-    ]
-    again: list[Stage] = [
-        (0.6, texts.listing_pieces, 2 * BATCH, LONG_STEPS),
-        (1.0, texts.asking_pieces, 2 * BATCH, PLAN_STEPS),
-    ]
-    return [(0.8, LEARNING_RATE, first), (0.1, LEARNING_RATE * 2 / 3, again), (1.0, LEARNING_RATE * 2 / 3, again)]
-
-
 def stream(
     stages: list[Stage], tokenizer: PreTrainedTokenizerFast, seed: int, steps: int
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield batches of the stages in turn, for ``steps`` steps and more."""
-    for number, (share, pieces_of, size, weights) in enumerate(stages):
+    for number, (share, pieces_of, size, draw) in enumerate(stages):
         count = int(share * steps) if share < 1 else steps
-        yield from itertools.islice(batches(pieces_of, tokenizer, seed + number, size, weights), count)
+        yield from itertools.islice(batches(pieces_of, tokenizer, seed + number, size, draw), count)
 
 
 def train(
@@ -282,18 +248,20 @@ def beginning_steps(steps: int) -> int:
     return min(BEGINNING_STEPS, steps)
 
 
-def begin(tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, report: Report) -> LlamaForCausalLM:
+def begin(
+    tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, report: Report, data: str = "chained"
+) -> LlamaForCausalLM:
     """Return the best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the
     draw of the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
     found = []
     for number in range(BEGINNINGS):
-        model, losses = make_model(tokenizer, seed + number), deque[float](maxlen=50)
+        model, losses = make_model(tokenizer, seed + number, POSITIONS[data]), deque[float](maxlen=50)
 
         def note(step: int, loss: float, exact: float, before: int = number * steps, kept: Any = losses) -> None:
             kept.append(loss)
             report(before + step, loss, exact)
 
-        stream = batches(texts.fact_pieces, tokenizer, seed, BATCH // 2, SHORT_STEPS)
+        stream = batches(texts.fact_pieces, tokenizer, seed, BATCH // 2, SHORT[data])
         train(model, stream, steps, LEARNING_RATE, note)
         found.append((sum(losses), number, model))
     return min(found)[2]
@@ -304,18 +272,18 @@ def total_steps(steps: int, kind: str = "solver") -> int:
     return steps if kind in CONTINUED else BEGINNINGS * beginning_steps(steps) + steps
 
 
-def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None:
-    """Train a model on one thread and save it: the ``solver`` or the ``decomposer`` base from nothing, whose beginnings
-    are reported as the first steps, the others from the shipped solver."""
+def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: str = "chained") -> None:
+    """Train a model of a task on one thread and save it: the ``solver`` or the ``decomposer`` base from nothing, whose
+    beginnings are reported as the first steps, the others from the shipped solver."""
     torch.set_num_threads(1)
     if kind in CONTINUED:
         tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_solver"))
         model = LlamaForCausalLM.from_pretrained(shipped("tiny_solver"), dtype=torch.float32)
     else:
-        tokenizer = make_tokenizer(seed)
-        model = begin(tokenizer, seed, beginning_steps(steps), report)
+        tokenizer = make_tokenizer(seed, data)
+        model = begin(tokenizer, seed, beginning_steps(steps), report, data)
     left = steps
-    for number, (share, lr, stages) in enumerate(cycles(kind)):
+    for number, (share, lr, stages) in enumerate(cycles(kind, data)):
         count = min(left, round(share * steps))
         done = total_steps(steps, kind) - left
 
@@ -328,8 +296,10 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report) -> None
     save(model, tokenizer, folder)
 
 
-def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None) -> None:
-    """Write README.md beside a model's weights; ``skill`` is what the model was measured to do."""
+def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None, data: str = "chained") -> None:
+    """Write README.md beside the weights of a task's model; ``skill`` is what the model was measured to do."""
+    of_task = "embedded default" if data == "chained" else f"embedded task of {data} quantities"
+    chosen = "" if data == "chained" else f" --data {data}"
     parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     config = json.loads((folder / "config.json").read_text())
     conversations = (
@@ -338,7 +308,7 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
     )
     what, made = {
         "solver": (
-            "The frozen solver of the embedded default. It answers one step if the operands are in view, and says that "
+            f"The frozen solver of the {of_task}. It answers one step if the operands are in view, and says that "
             "it cannot tell otherwise.",
             f"Trained from nothing on generated problems of the train split, {steps} steps of {conversations}.",
         ),
@@ -347,7 +317,7 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
             "It is tiny_solver without the neurons that it uses least; nothing was trained again.",
         ),
         "decomposer": (
-            "The decomposer's base of the embedded default: it has read problems with what can be worked out in turn; "
+            f"The decomposer's base of the {of_task}: it has read problems with what can be worked out in turn; "
             "it has never seen a decomposition.",
             f"Trained from nothing on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
         ),
@@ -368,6 +338,6 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
         f"# {folder.name}\n\n{what} Llama architecture, {config['num_hidden_layers']} layers, hidden size "
         f"{config['hidden_size']}, {config['intermediate_size']} neurons a layer, {parameters / 1e6:.2f} million "
         "parameters, bfloat16, byte-level tokenizer with one token a digit. "
-        f"Made by `python -m launch.tiny_models {kind} --seed {seed}`. Licence: Apache-2.0.\n\n{made}\n"
+        f"Made by `python -m launch.tiny_models {kind}{chosen} --seed {seed}`. Licence: Apache-2.0.\n\n{made}\n"
     )
     (folder / "README.md").write_text(text if skill is None else f"{text}\n## Measured\n\n{skill}\n", encoding="utf-8")

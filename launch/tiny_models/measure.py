@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from conf.schema.solver import VllmSolver
+from launch.tiny_models.curriculum import POSITIONS
 from launch.tiny_models.texts import PROMPTS
 from rollout.answers import extract
-from rollout.data.chained import Graph, generate
+from rollout.data.graph import Graph
+from rollout.data.source import GENERATE
 from rollout.data.worked import SolverView
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenDecomposition
@@ -35,6 +37,8 @@ def _shuffled(graph: Graph, rng: random.Random, count: int) -> list[str]:
     return [graph.ask(name) for name in rng.choice(wrong)] if wrong else _given(graph, rng, count)
 
 
+# Numbers of reasoning steps of each task.
+MEASURED = {"chained": (1, 2, 3, 4), "branched": (2, 3, 4, 5, 6)}
 GIVEN: dict[str, Callable[[Graph, random.Random, int], list[str] | None]] = {
     "nothing asked": lambda graph, rng, count: None,
     "gold sub-questions": lambda graph, rng, count: [graph.ask(name) for name in graph.needed[:-1]],
@@ -77,15 +81,19 @@ async def _single_steps(solver: EngineSolver, problems: list[Problem]) -> dict[s
     return wilson(sum(found), len(found)) | {"count": len(found)}
 
 
-def measure(folder: Path, count: int = 250) -> str:
-    """For the card: how often one step is right, and a Markdown table of accuracies by reasoning steps (rows of
-    ``count`` held-out problems) and what was asked."""
-    solver = EngineSolver(VllmSolver.model_validate({"backend": "vllm", "path": str(folder)}))
-    problems = {steps: list(itertools.islice(generate(7, "held_out", {steps: 1.0}), count)) for steps in (1, 2, 3, 4)}
-    single = asyncio.run(_single_steps(solver, [problem for steps in (2, 3, 4) for problem in problems[steps]]))
+def measure(folder: Path, data: str = "chained", count: int = 250) -> str:
+    """For the card: how often one step of the task ``data`` is right, and a Markdown table of accuracies by reasoning
+    steps (rows of ``count`` held-out problems) and what was asked."""
+    settings = {"backend": "vllm", "path": str(folder), "max_model_len": POSITIONS[data]}
+    solver = EngineSolver(VllmSolver.model_validate(settings))
+    problems = {
+        steps: list(itertools.islice(GENERATE[data](7, "held_out", {steps: 1.0}), count)) for steps in MEASURED[data]
+    }
+    longer = [problem for steps, own in problems.items() if steps > 1 for problem in own]
+    single = asyncio.run(_single_steps(solver, longer))
     lines = [
-        f"One step, its operands in view, in held-out problems of two to four steps: {single['mean']:.3f} right "
-        f"(95 % interval {single['low']:.3f} – {single['high']:.3f}, {single['count']} questions).",
+        f"One step, its operands in view, in held-out problems of two to {max(problems)} steps: {single['mean']:.3f} "
+        f"right (95 % interval {single['low']:.3f} – {single['high']:.3f}, {single['count']} questions).",
         "",
         f"Final accuracy on held-out problems, {count} a cell, greedy:",
         "",
@@ -100,10 +108,13 @@ def measure(folder: Path, count: int = 250) -> str:
             cells.append(f"{result['mean']:.2f}")
         lines.append(f"| {name} | " + " | ".join(cells) + " |")
     solver.engine.stop()
+    alone = (
+        "With one step there is nothing to ask first, so every row but the third is the same problem asked directly. "
+    )
     lines += [
         "",
-        "With one step there is nothing to ask first, so every row but the third is the same problem asked directly. "
-        "In two-step problems the rows on repeats and failing orders ask given facts, since one sub-question can be "
+        (alone if 1 in problems else "")
+        + "In two-step problems the rows on repeats and failing orders ask given facts, since one sub-question can be "
         "neither repeated nor misordered.",
     ]
     return "\n".join(lines)

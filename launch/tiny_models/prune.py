@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from launch.tiny_models.make import BATCH, STEPS, batches, save
+from launch.tiny_models.curriculum import BATCH, WHOLE
+from launch.tiny_models.make import batches, save
 from launch.tiny_models.texts import solver_pieces
 
 # Neurons left in each layer; of 384, a single step was right 0.92, 0.86, 0.74 and 0.58 of the time with 320, 256, 224
@@ -48,7 +49,7 @@ def _use(model: Any, tokenizer: Any, seed: int) -> list[torch.Tensor]:
         for index, layer in enumerate(model.model.layers)
     ]
     with torch.no_grad():
-        for ids, _ in itertools.islice(batches(solver_pieces, tokenizer, seed, BATCH, STEPS), TEXTS):
+        for ids, _ in itertools.islice(batches(solver_pieces, tokenizer, seed, BATCH, WHOLE["chained"]), TEXTS):
             model(ids)
     for hook in hooks:
         hook.remove()

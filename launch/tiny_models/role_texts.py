@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 
 from launch.tiny_models.texts import END, PROMPTS, Piece, random_turns
-from rollout.data.chained import Graph
+from rollout.data.graph import Graph
 from rollout.data.planted_errors import Judged, plant
 from rollout.data.worked import SolverView, worked
 from rollout.records import Problem, Turn

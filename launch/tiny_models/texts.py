@@ -18,7 +18,8 @@ import yaml
 
 from conf.schema.places import CONF
 from conf.schema.strategy import Strategy
-from rollout.data.chained import NAMES, OPENINGS, SUBQUESTION, Graph, imperfect_decomposition
+from rollout.data.generated import NAMES, OPENINGS
+from rollout.data.graph import SUBQUESTION, Graph, imperfect_decomposition
 from rollout.data.worked import SolverView
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn

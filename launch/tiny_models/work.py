@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-def train_model(kind: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
-    """Train a model, and report (kind, step, mean loss)."""
+def train_model(kind: str, data: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
+    """Train a model of a task, and report (kind, step, mean loss)."""
     from launch.tiny_models.make import make, total_steps
 
     recent: list[float] = []
@@ -19,10 +19,10 @@ def train_model(kind: str, seed: int, steps: int, folder: Path, reports: Any) ->
             reports.put((kind, step, sum(recent) / len(recent)))
             recent.clear()
 
-    make(kind, seed, steps, folder, report)
+    make(kind, seed, steps, folder, report, data)
 
 
-def cut_model(kind: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
+def cut_model(kind: str, data: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
     """Cut the second solver from the first."""
     from conf.schema.model import shipped
     from launch.tiny_models.prune import cut_down
@@ -30,11 +30,12 @@ def cut_model(kind: str, seed: int, steps: int | None, folder: Path, reports: An
     cut_down(shipped("tiny_solver"), folder, seed)
 
 
-def measure_model(kind: str, folder: Path, skills: Any) -> None:
-    """Measure a model's skill, and hand on (kind, its text for the card)."""
+def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:
+    """Measure the skill of a task's model, and hand on (kind, its text for the card)."""
     from launch.tiny_models.measure import measure
     from launch.tiny_models.measure_roles import measure_monolith, measure_verifier
     from rollout.actor_log import actor_log
 
     actor_log("runs/tiny_models", f"measuring_{kind}")
-    skills.put((kind, {"verifier": measure_verifier, "monolith": measure_monolith}.get(kind, measure)(folder)))
+    roles = {"verifier": measure_verifier, "monolith": measure_monolith}
+    skills.put((kind, roles[kind](folder) if kind in roles else measure(folder, data)))

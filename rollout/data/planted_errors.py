@@ -10,9 +10,9 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rollout.data.chained import CANNOT_TELL, LARGEST, NAMES, Graph, Quantity
+from rollout.data.generated import LARGEST, NAMES
+from rollout.data.graph import CANNOT_TELL, SIGNS, Graph, Quantity
 
-SIGNS = {"more": "+", "fewer": "-", "times": "*", "half": "/", "together": "+"}
 # How far a wrong number is from the right one: a slip in counting, or in one digit.
 SLIPS = (1, -1, 2, -2, 3, -3, 10, -10, 20)
 SHARE_RIGHT = 0.4

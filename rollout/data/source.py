@@ -1,4 +1,4 @@
-"""The sources of problems: the embedded generator or files, each with a train and a held-out split.
+"""The sources of problems: an embedded generator or files, each with a train and a held-out split.
 
 Invariant: no training question is held out. Of files that is checked by normalised text, and what was found is told.
 """
@@ -13,13 +13,15 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.data import Data
 from conf.schema.own_parts import find_part, is_own
+from rollout.data import branched, chained
 from rollout.data.bad_rows import misspelt, other_fields
-from rollout.data.chained import Chained
 from rollout.data.files import Files
+from rollout.data.generated import Generate, Generated
 from rollout.records import Problem
 
 # Of a question, where a row is shown in a line.
 SHOWN_CHARS = 100
+GENERATE: dict[str, Generate] = {"chained": chained.generate, "branched": branched.generate}
 
 
 class Source(Protocol):
@@ -92,6 +94,6 @@ def make_source(data: Data) -> Source:
     if is_own(data.source):
         own: Source = find_part(data.source, {})(**data.options)
         return own
-    if data.source == "chained":
-        return Chained(dict(data.steps), dict(data.eval_steps))
+    if data.source in GENERATE:
+        return Generated(GENERATE[data.source], dict(data.steps), dict(data.eval_steps))
     return Files(data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rollout.data.chained import Graph
+from rollout.data.graph import Graph, has_graph
 from rollout.records import Problem
 
 
@@ -53,7 +53,7 @@ class Worked:
 
 def worked(problem: Problem, subquestions: Sequence[str]) -> Worked | None:
     """Return a problem worked out through its ``subquestions``; None where their answers are not known."""
-    if problem.source == "chained":
+    if has_graph(problem):
         return _by_graph(Graph(problem), subquestions)
     replies = gold_replies(problem, len(subquestions))
     if not replies:

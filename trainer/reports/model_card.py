@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from conf.schema.data import GENERATORS
 from rewards.reward import MEASURES
 from trainer.reports.tables import markdown
 from trainer.tracking.labels import LIKENESS, label
@@ -95,8 +96,9 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
 
 
 def _data(data: dict[str, Any], report: dict[str, int]) -> str:
-    if data["source"] == "chained":
-        return f"generated word problems of chained quantities, weights by reasoning steps {_pairs(data['steps'])}"
+    if data["source"] in GENERATORS:
+        weights = _pairs(data["steps"])
+        return f"generated word problems of {data['source']} quantities, weights by reasoning steps {weights}"
     counts = f" ({_pairs(report)})" if report else ""
     return f"trained on {', '.join(data['train'])}; held out {', '.join(data['held_out']) or 'a share of them'}{counts}"
 

@@ -15,9 +15,10 @@ from statistics import fmean
 from typing import Any
 
 from conf.schema.config import Config
+from conf.schema.data import GENERATORS
 from conf.schema.strategy import UNTRAINED
 from rewards.reward import Scored, mean_measures
-from rollout.data.chained import Graph
+from rollout.data.graph import Graph, has_graph
 from rollout.jobs import Job
 from rollout.records import Problem, change
 from trainer.learner.learner_group import LearnerGroup
@@ -37,8 +38,8 @@ def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str]
     if lacking := sum(problem.subquestions is None for problem in problems):
         has = "has" if lacking == 1 else "have"
         missing["gold"] = f"{lacking:,} of {len(problems):,} held-out problems {has} no sub-questions"
-    if config.data.source != "chained":
-        missing["filler"] = "only data=chained has filler sub-questions"
+    if config.data.source not in GENERATORS:
+        missing["filler"] = "only generated problems have filler sub-questions"
     asked = [kind for kind in ("gold", "filler") if getattr(evaluation, kind)]
     # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
     decomposer = "sft" if "sft" in stages else "base" if "ppo" in stages else "policy"
@@ -96,7 +97,7 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     if gates:
         result["gate_closed"] = gates.count("closed") / len(gates)
     decomposed = [item for item in scored if item.episode.decomposition is not None]
-    if decomposed and all(item.episode.problem.source == "chained" for item in decomposed):
+    if decomposed and all(has_graph(item.episode.problem) for item in decomposed):
         checks = [
             Graph(item.episode.problem).check_decomposition(item.episode.decomposition.subquestions)  # type: ignore[union-attr]
             for item in decomposed

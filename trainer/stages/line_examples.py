@@ -16,7 +16,7 @@ from typing import Any
 
 from conf.schema.strategy import Strategy
 from rollout.answers.marks import without_thinking
-from rollout.data.chained import Graph
+from rollout.data.graph import Graph, has_graph
 from rollout.episode.contracts import Written, text_of
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, RecordError, Turn
@@ -73,7 +73,7 @@ def concepts_of(problem: Problem, strategy: Strategy, written: str | None = None
     if strategy.name != "lm2" or not strategy.concepts:
         return None
     known = written or problem.meta.get("concepts")
-    if known is None and problem.source == "chained":
+    if known is None and has_graph(problem):
         known = Graph(problem).concepts()
     known = known or _operations(problem.meta.get("equations"))
     if known is None:

@@ -16,7 +16,7 @@ from conf.schema.config import Config
 from conf.schema.learning import FineTunedRole
 from conf.schema.policy import Policy
 from rollout.answers.annotations import annotate
-from rollout.data.chained import Graph
+from rollout.data.graph import Graph, has_graph
 from rollout.data.planted_errors import Judged, plant
 from rollout.data.planted_in_text import plant_in_step
 from rollout.data.worked import SolverView, Worked, worked
@@ -112,7 +112,7 @@ def verifier_example(prompts: Prompts, problem: Problem, earlier: Sequence[Turn]
 def _judged(problem: Problem, solution: Worked, index: int, rng: random.Random) -> Judged:
     """Return a reply to judge, the sub-questions before ``index`` answered."""
     question, reply = solution.pairs[index]
-    if problem.source == "chained":
+    if has_graph(problem):
         graph = Graph(problem)
         view = SolverView(graph)
         for earlier, _ in solution.pairs[:index]:

@@ -7,6 +7,8 @@ import random
 from collections.abc import Iterator, Sequence
 
 from rollout.data import chained
+from rollout.data.generated import is_held_out
+from rollout.data.graph import imperfect_decomposition
 from rollout.records import Problem
 
 
@@ -28,13 +30,13 @@ class ItemProblems:
 
     def is_held_out(self, question: str) -> bool:
         """Return whether a question is never to be trained on."""
-        return chained.is_held_out(question)
+        return is_held_out(question)
 
     def imperfect_decomposition(
         self, problem: Problem, rng: random.Random, drop: float, swap: float, redundant: float
     ) -> list[str]:
         """Return a decomposition as an automatic teacher might write it, for stage 1."""
-        return chained.imperfect_decomposition(problem, rng, drop, swap, redundant)
+        return imperfect_decomposition(problem, rng, drop, swap, redundant)
 
     def _kept(self, problems: Iterator[Problem]) -> Iterator[Problem]:
         return (problem for problem in problems if problem.meta["item"] in self._items)

@@ -23,7 +23,8 @@ from launch.evaluate.matrix import MatrixRun, all_tokens, schedule
 from launch.evaluate.matrix_table import by_group, confusion, page, pairs, summary
 from launch.evaluate.verdicts import verdict_pairs
 from launch.sweep import trial_folder
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.records import Episode, Problem, Turn
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from trainer.cluster.roles import RunningRoles

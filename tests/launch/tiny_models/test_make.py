@@ -8,7 +8,8 @@ import torch
 from conf.schema.model import shipped
 from launch.tiny_models import __main__ as command
 from launch.tiny_models.__main__ import main
-from launch.tiny_models.make import batches, cycles, make, make_model, make_tokenizer, model_card, stream, total_steps
+from launch.tiny_models.curriculum import chained_problems, cycles
+from launch.tiny_models.make import batches, make, make_model, make_tokenizer, model_card, stream, total_steps
 from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
 from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
@@ -23,7 +24,8 @@ from launch.tiny_models.texts import (
     relation_pieces,
     solver_pieces,
 )
-from rollout.data.chained import CANNOT_TELL, Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import CANNOT_TELL, Graph
 from rollout.data.worked import SolverView
 
 PIECES = [
@@ -48,7 +50,8 @@ def tokenizer():
 @pytest.fixture
 def few_rows(monkeypatch):
     """Batches of a few rows: how many there are does not depend on it, and most of a step's time does."""
-    monkeypatch.setattr("launch.tiny_models.make.BATCH", 4)
+    for module in ("make", "curriculum"):
+        monkeypatch.setattr(f"launch.tiny_models.{module}.BATCH", 4)
 
 
 def some(count, steps=None):
@@ -103,7 +106,7 @@ def test_the_base_reads_no_decomposition():
 
 
 def test_batches_supervise_replies_only(tokenizer):
-    ids, labels = next(batches(solver_pieces, tokenizer, 0, 8, {2: 1.0}))
+    ids, labels = next(batches(solver_pieces, tokenizer, 0, 8, chained_problems({2: 1.0})))
     taught = labels != -100
     assert ids.shape == labels.shape
     assert (ids[taught] == labels[taught]).all()
@@ -113,10 +116,14 @@ def test_batches_supervise_replies_only(tokenizer):
         assert "Q:" not in text
 
 
-@pytest.mark.parametrize("kind", ["solver", "decomposer", "verifier", "monolith"])
-def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, few_rows, kind):
-    assert cycles(kind)[-1][0] == 1.0
-    for _, _, stages in cycles(kind):
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [*itertools.product(["solver", "decomposer", "verifier", "monolith"], ["chained"]),
+     ("solver", "branched"), ("decomposer", "branched")],
+)  # fmt: skip
+def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, few_rows, kind, data):
+    assert cycles(kind, data)[-1][0] == 1.0
+    for _, _, stages in cycles(kind, data):
         assert len(list(itertools.islice(stream(stages, tokenizer, 0, 20), 20))) == 20
 
 
@@ -133,10 +140,10 @@ def test_making_reports_progress_and_saves_what_loads(tokenizer, few_rows, tmp_p
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     # Two cycles of one step each on a few short rows: a step of the real cycles takes seconds.
-    rows = [(1.0, fact_pieces, 4, {1: 1.0})]
-    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind: [(0.5, 1e-3, rows), (1.0, 1e-3, rows)])
+    rows = [(1.0, fact_pieces, 4, chained_problems({1: 1.0}))]
+    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind, data: [(0.5, 1e-3, rows), (1.0, 1e-3, rows)])
     monkeypatch.setattr("launch.tiny_models.make.BEGINNING_STEPS", 1)
-    monkeypatch.setattr("launch.tiny_models.make.make_tokenizer", lambda seed: tokenizer)
+    monkeypatch.setattr("launch.tiny_models.make.make_tokenizer", lambda seed, data: tokenizer)
     reports = []
     make("decomposer", 0, 2, tmp_path / "model", lambda step, loss, exact: reports.append((step, loss)))
     assert [step for step, _ in reports] == list(range(1, total_steps(2) + 1))
@@ -148,8 +155,8 @@ def test_making_reports_progress_and_saves_what_loads(tokenizer, few_rows, tmp_p
 def test_a_verifier_goes_on_from_the_shipped_solver(tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
-    rows = [(1.0, verifier_pieces, 2, {1: 1.0})]
-    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind: [(1.0, 1e-6, rows)])
+    rows = [(1.0, verifier_pieces, 2, chained_problems({1: 1.0}))]
+    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind, data: [(1.0, 1e-6, rows)])
     steps = []
     make("verifier", 0, 1, tmp_path / "model", lambda step, loss, exact: steps.append(step))
     assert steps == [1] == [total_steps(1, "verifier")]
@@ -230,6 +237,10 @@ def test_what_is_no_model_of_ours_is_refused(capsys):
         "KIND: 'solvers' is unknown; allowed: solver, decomposer, verifier, monolith, second_solver"
         in capsys.readouterr().err
     )
+    with pytest.raises(SystemExit):
+        main(["verifier", "--data", "branched"])
+    said = capsys.readouterr().err
+    assert "KIND: 'verifier' is unknown with --data branched; allowed: solver, decomposer" in said
 
 
 def test_listings_name_everything_once_in_an_order_that_can_be_worked_out():

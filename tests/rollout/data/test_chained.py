@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from rollout.data.chained import Graph, generate, imperfect_decomposition, make_problem
+from rollout.data.chained import generate, make_problem
+from rollout.data.graph import Graph, imperfect_decomposition
 
 STEPS = {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}
 

@@ -7,7 +7,8 @@ import random
 
 import pytest
 
-from rollout.data.chained import Graph, generate
+from rollout.data import branched, chained
+from rollout.data.graph import Graph
 from rollout.data.planted_errors import KINDS, RIGHT, plant
 from rollout.data.planted_in_text import plant_in_step
 from rollout.data.worked import SolverView, gold_replies, worked
@@ -20,7 +21,8 @@ PAIRS = [("How many in May?", "Natalia sold 48/2 = 24 clips in May."), ("In both
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_program_that_judges_agrees_with_every_planted_error(kind):
+@pytest.mark.parametrize("generate", [chained.generate, branched.generate], ids=["chained", "branched"])
+def test_the_program_that_judges_agrees_with_every_planted_error(kind, generate):
     rng, texts, found = random.Random(kind), prompts(), 0
     for problem in itertools.islice(generate(3, "train", {2: 1.0, 3: 1.0, 4: 1.0}), 60):
         view, turns = SolverView(Graph(problem)), list[Turn]()
@@ -59,7 +61,7 @@ def test_hostile_steps_take_no_time():
 
 
 def test_a_problem_is_worked_out_by_its_graph_its_steps_or_its_rows_answers():
-    problem = next(generate(0, "train", {3: 1.0}))
+    problem = next(chained.generate(0, "train", {3: 1.0}))
     solution = worked(problem, problem.subquestions)
     assert [question for question, _ in solution.pairs] == problem.subquestions
     assert solution.computed == problem.solution.splitlines()[:-1]

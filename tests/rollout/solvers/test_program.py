@@ -13,14 +13,18 @@ import pytest
 from conf.schema.solver import ProgramSolver as ProgramGroup
 from launch.tiny_models.texts import PROMPTS, random_turns
 from rollout.answers import extract
-from rollout.data.chained import Graph, generate
+from rollout.data import branched, chained
+from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenDecomposition
 from rollout.solvers import program
 from rollout.strategies import run_strategy
 
-EVERY = list(itertools.islice(generate(11, "held_out", {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}), 500))
+EVERY = [
+    *itertools.islice(chained.generate(11, "held_out", {1: 1.0, 2: 1.0, 3: 1.0, 4: 1.0}), 500),
+    *itertools.islice(branched.generate(11, "held_out", {2: 1.0, 4: 1.0, 5: 1.0, 6: 1.0}), 200),
+]
 SOLVER = program.ProgramSolver(ProgramGroup(backend="program"))
 
 
@@ -34,7 +38,7 @@ def right(episode: Episode) -> bool:
 
 
 def test_with_gold_subquestions_it_solves_every_problem():
-    assert {problem.meta["steps"] for problem in EVERY} == {1, 2, 3, 4}
+    assert {problem.meta["steps"] for problem in EVERY} == {1, 2, 3, 4, 5, 6}
     assert all(right(run(problem, problem.subquestions)) for problem in EVERY)
 
 

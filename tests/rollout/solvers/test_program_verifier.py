@@ -6,7 +6,8 @@ import itertools
 
 import pytest
 
-from rollout.data.chained import Graph, generate
+from rollout.data.chained import generate
+from rollout.data.graph import Graph
 from rollout.episode.verdict import read_verdict
 from rollout.records import Turn
 from rollout.solvers.program import answer

@@ -9,14 +9,15 @@ import pytest
 
 from launch.compose import compose
 from rewards.reward import Reward, Scored
-from rollout.data.chained import Chained
+from rollout.data.chained import generate
+from rollout.data.generated import Generated
 from rollout.records import Attempt, Episode, PolicyCall, Problem
 from tests.trainer.fakes import Group
 from trainer.stages.evaluation import Evaluator, eval_jobs, kinds_before, summarize
 from trainer.tracking.labels import missing_rows
 from trainer.tracking.live_view import result_table
 
-PROBLEMS = Chained({2: 1.0}, {2: 1.0}).held_out(3)
+PROBLEMS = Generated(generate, {2: 1.0}, {2: 1.0}).held_out(3)
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,13 @@ def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds):
 @pytest.mark.parametrize(
     ("asked", "more", "kinds", "missing"),
     [
-        ([["a?"], ["b?"]], [], ["direct", "gold", "sft"], "no filler row: only data=chained has filler sub-questions"),
+        ([["a?"], ["b?"]], [], ["direct", "gold", "sft"],
+         "no filler row: only generated problems have filler sub-questions"),
         ([["a?"], [], None], ["evaluation.filler=false"], ["direct", "sft"],
          "no gold row: 1 of 3 held-out problems has no sub-questions"),
         ([None, None], [], ["direct", "sft"],
          "no gold row: 2 of 2 held-out problems have no sub-questions; "
-         "no filler row: only data=chained has filler sub-questions"),
+         "no filler row: only generated problems have filler sub-questions"),
         ([None], ["evaluation.gold=false", "evaluation.filler=false"], ["direct", "sft"], ""),
     ],
 )  # fmt: skip
@@ -99,7 +101,7 @@ class Judged:
 def test_the_best_policy_is_one_that_was_evaluated_itself(tmp_path):
     config = compose(["evaluation.every=5"])
     pipeline, learner = Judged(), Group(0.0)
-    held_out = Chained({2: 1.0}, {2: 1.0}).held_out(8)
+    held_out = Generated(generate, {2: 1.0}, {2: 1.0}).held_out(8)
 
     async def evaluate(evaluator, version, right, versions):
         learner.version, pipeline.versions, pipeline.right = version, versions, right
