@@ -36,6 +36,8 @@ from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
 
 LEAVING_S = 180.0
+# Of a search whose command gives its sampler none.
+SEARCH_SEED = 0
 # Characters of a trial's name, beside a hash where more would be needed.
 LONGEST_NAME = 100
 
@@ -232,15 +234,26 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
 
 
 class Tables(Callback):
-    """A callback that writes the sweep's tables and picture when it ends."""
+    """A callback that prepares a search and writes the sweep's tables and picture when it ends."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the sweep's folder known to whoever says how to go on; Hydra calls this before the first trial."""
+        """Have a search look for the highest accuracy in an order that can be repeated, and make the sweep's folder
+        known to whoever says how to go on; Hydra calls this before the first trial."""
+        _prepare_search(config.hydra.sweeper)
         HydraConfig.instance().set_config(config)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Write them; Hydra calls this after the last trial."""
         _show(Path(config.hydra.sweep.dir))
+
+
+def _prepare_search(sweeper: DictConfig) -> None:
+    """Have Optuna look for the highest score and draw its trials with a fixed seed, so that a search goes on from its
+    folder: its own defaults are the lowest score and no seed."""
+    if "direction" in sweeper:
+        sweeper.direction = "maximize"
+        if "seed" in sweeper.sampler and sweeper.sampler.seed is None:
+            sweeper.sampler.seed = SEARCH_SEED
 
 
 def _say(text: str) -> None:

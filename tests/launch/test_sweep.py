@@ -10,6 +10,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import yaml
 from matplotlib.figure import Figure
 
 import launch.sweep
@@ -289,6 +290,18 @@ def test_a_search_goes_on_from_its_folder_and_says_its_best_as_overrides(ran, tm
     best = shown.rpartition("```\n")[0].rpartition("```\n")[2].split()
     top = max(table(tmp_path), key=lambda row: float(row["accuracy"]))
     assert compose(best).learner.lr == float(top["learner.lr"])
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_search_made_by_hand_looks_for_the_highest_accuracy_and_goes_on(ran, tmp_path, sampler):
+    key = "learner.lr=choice(1e-4,2e-4,4e-4)" if sampler == "grid" else "learner.lr=tag(log, interval(1e-4, 1e-3))"
+    search = ["-m", "hydra/sweeper=optuna", f"hydra/sweeper/sampler={sampler}", key, f"hydra.sweep.dir={tmp_path}"]
+    main([*search, "hydra.sweeper.n_trials=3"])
+    best = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    assert best["best_value"] == max(float(row["accuracy"]) for row in table(tmp_path))
+    assert len(ran) == 3
+    main([*search, "hydra.sweeper.n_trials=3"])
+    assert len(ran) == 3, "the same trials, from their folders"
 
 
 @pytest.fixture
