@@ -12,6 +12,7 @@ from pathlib import Path
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command, override
 from conf.schema.places import CONF
+from launch.check_sweep import check_single
 from launch.compose import MULTIRUN, compose, continued, first_trial
 from launch.job import execute
 from launch.options import SEARCHED, check_options, with_own_folders
@@ -29,6 +30,7 @@ def main(arguments: list[str]) -> int:
             compose(first_trial(arguments))
             return _hydra(arguments)
         arguments = continued(arguments)
+        check_single(arguments)
         config = compose(arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
