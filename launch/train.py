@@ -12,8 +12,8 @@ from pathlib import Path
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command, override
 from conf.schema.places import CONF
-from launch.check_sweep import check_single
-from launch.compose import MULTIRUN, compose, continued, first_trial
+from launch.check_sweep import check_single, check_sweep
+from launch.compose import MULTIRUN, compose, continued
 from launch.job import execute
 from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
@@ -27,7 +27,7 @@ def main(arguments: list[str]) -> int:
             return _hydra(arguments)
         if MULTIRUN.intersection(arguments):
             check_options(arguments)
-            compose(first_trial(arguments))
+            check_sweep(arguments)
             return _hydra(arguments)
         arguments = continued(arguments)
         check_single(arguments)
