@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command
 from launch.compose import compose, key_of, sweep_params, trials
+from launch.wandb_key import check_key
 
 # Keys, and groups of keys, that one stage alone reads.
 READ_BY = {
@@ -27,13 +28,13 @@ def check_single(arguments: Sequence[str]) -> None:
 
 
 def check_sweep(arguments: Sequence[str]) -> None:
-    """Raise ConfigError if a value of a sweep is not allowed, with the first values of its other keys, or if the stage
-    that reads a swept key is not run."""
+    """Raise ConfigError if a value of a sweep is not allowed, with the first values of its other keys; if the stage
+    that reads a swept key is not run; or if the key for W&B cannot be one."""
     for text in arguments:
         if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
             raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")
     first, *others = trials(list(arguments))
-    compose(first)
+    check_key(compose(first))
     for other in others:
         stages = compose(other).stages
         key = next(key_of(new) for old, new in zip(first, other, strict=True) if old != new)

@@ -17,6 +17,7 @@ from launch.check_models import check_models
 from launch.check_roles import check_roles
 from launch.check_solver import check_solver
 from launch.required_packages import what_is_missing
+from launch.wandb_key import check_key
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
 
@@ -65,6 +66,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
             f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
+    check_key(config)
     check_roles(config)
     check_models(config)
     asked = check_solver(config)
