@@ -136,6 +136,18 @@ def test_without_a_usable_key_a_run_is_tracked_offline_at_once(tmp_path, refusin
     assert offline.history(found) == [{"_step": 1, "policy/loss": 1}]
 
 
+def test_what_wandb_keeps_of_the_machine_can_be_left_out(tmp_path):
+    """With the variables of docs/run_folder.md."""
+    (tmp_path / "logs").mkdir()
+    left_out = {"WANDB_X_DISABLE_MACHINE_INFO": "true", "WANDB_X_SAVE_REQUIREMENTS": "false"}
+    command = [sys.executable, "-c", BEGIN.replace("online", "offline"), str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=without_wandb() | left_out, timeout=240, check=True)
+    (found,) = offline.records(tmp_path)
+    assert offline.history(found)
+    assert not {"environment", "stats", "files"}.intersection(record["type"] for record in found)
+    assert not list(tmp_path.glob("wandb/offline-*/files/requirements.txt"))
+
+
 def test_a_full_disk_is_said_once_and_not_filled_further(tmp_path, monkeypatch):
     def full(path, data):
         path.touch()
