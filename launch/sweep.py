@@ -28,10 +28,10 @@ from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import override
-from launch.compose import compose, trials
+from launch.compose import compose, parse, trials
 from launch.job import execute
 from rollout.signals import Stopped, stop_in_order
-from trainer.reports.sweep_table import DONE, score, write_comparison
+from trainer.reports.sweep_table import DEFAULT, DONE, score, write_comparison
 from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
 
@@ -50,7 +50,7 @@ def trial_folder(sweep: Path, overrides: Sequence[str], fixed: Collection[str] =
     """Return a trial's folder in its sweep's: the one that holds a trial with these overrides, else a new one that is
     named after those whose keys are not ``fixed``, to be read, and short enough for a file."""
     for file in sweep.glob("*/trial.json"):
-        if read_json(file).get("overrides") == list(overrides):
+        if sorted(read_json(file).get("overrides", [])) == sorted(overrides):
             return file.parent
     chosen = [text for text in overrides if _key(text) != "sweep"]
     named = [text for text in chosen if _key(text) not in fixed] or chosen
@@ -79,6 +79,24 @@ def fixed_keys(arguments: Sequence[str]) -> list[str]:
     first, *others = trials(list(arguments))
     swept = {_key(new) for other in others for old, new in zip(first, other, strict=True) if old != new}
     return [key for key in map(_key, first) if key not in swept]
+
+
+def other_overrides(sweep: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the keys in which trials of a sweep's folder differ from those of this command line, apart from the keys
+    that it sweeps, each with its values there and here."""
+    here, fixed = _given(trials(list(arguments))[0]), set(fixed_keys(arguments))
+    found: dict[str, set[str]] = {}
+    for file in sweep.glob("*/trial.json"):
+        there = _given(read_json(file)["overrides"])
+        for key in (there.keys() - here.keys()) | fixed:
+            if there.get(key, DEFAULT) != here.get(key, DEFAULT):
+                found.setdefault(key, set()).add(there.get(key, DEFAULT))
+    return [f"{key} ({', '.join(sorted(old))} there, {here.get(key, DEFAULT)} here)" for key, old in found.items()]
+
+
+def _given(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the values of overrides by key, as Hydra writes them."""
+    return {one.get_key_element().lstrip("+"): one.get_value_element_as_str() for one in parse(list(overrides))}
 
 
 def finished(folder: Path) -> dict[str, Any] | None:
@@ -241,6 +259,9 @@ class Tables(Callback):
         known to whoever says how to go on; Hydra calls this before the first trial."""
         _prepare_search(config.hydra.sweeper)
         HydraConfig.instance().set_config(config)
+        sweep = Path(config.hydra.sweep.dir)
+        if other := other_overrides(sweep, ["-m", *config.hydra.overrides.task]):
+            _say(f"{sweep} holds trials with other overrides, which the tables show beside these: {'; '.join(other)}")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Write them; Hydra calls this after the last trial."""

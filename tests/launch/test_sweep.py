@@ -145,6 +145,20 @@ def test_a_trials_folder_names_only_what_is_swept(ran, tmp_path):
     assert len(list(tmp_path.glob("*/trial.json"))) == 4
 
 
+def test_other_overrides_in_a_sweeps_folder_are_named_and_a_column_of_the_table(ran, tmp_path, capsys):
+    folder = f"hydra.sweep.dir={tmp_path}"
+    main(["-m", "seed=0,1", "algorithm.steps=4", "learner.lr=1e-4", folder])
+    main(["-m", "learner.lr=1e-4", "seed=1,2", "algorithm.steps=4", folder])
+    assert "other overrides" not in capsys.readouterr().out, "another order, other seeds"
+    assert len(ran) == 3
+    main(["-m", "seed=0", "learner.lr=4e-4", folder])
+    shown = capsys.readouterr().out
+    assert "holds trials with other overrides, which the tables show beside these: " in shown
+    assert "algorithm.steps (4 there, default here)" in shown
+    assert "learner.lr (0.0001 there, 0.0004 here)" in shown
+    assert "| 0 | default | 0.0004 | 1.000 |" in shown
+
+
 @pytest.mark.parametrize(
     ("arguments", "fixed"),
     [

@@ -136,7 +136,8 @@ def write_comparison(sweep: Path) -> str:
     """Write trials.csv, trials.md and trials.png into a sweep's folder; return the text of trials.md."""
     keys, trials = read_trials(sweep)
     trials.to_csv(sweep / "trials.csv", index=False)
-    parts = [markdown(list(trials.columns), trials.to_dict("records"))]
+    shown = trials.fillna(dict.fromkeys(keys, DEFAULT))
+    parts = [markdown(list(shown.columns), shown.to_dict("records"))]
     seeds = over_seeds(keys, trials)
     if seeds:
         parts.append(f"{OVER_SEEDS}\n\n{markdown(list(seeds[0]), seeds)}")
