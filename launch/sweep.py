@@ -113,7 +113,9 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int, fixed: Collectio
         _wait_until_left(folder)
         aside = sweep / "unfinished"
         aside.mkdir(exist_ok=True)
-        folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")
+        tries = 1 + sum(1 for _ in aside.glob(f"{folder.name}-try-*"))
+        # Not after a dot, where a number would be read as part of the last value.
+        folder.rename(aside / f"{folder.name}-try-{tries}")
     folder.mkdir(parents=True)
     write_json(folder / "trial.json", {"number": number, "overrides": list(overrides)})
     named = any(text.startswith("tracking.group=") for text in overrides)

@@ -93,7 +93,7 @@ def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp
     ran.clear()
     main(arguments)
     assert [compose(overrides).learner.lr for overrides in ran] == [2e-4]
-    assert (tmp_path / "unfinished" / f"{killed.name}.0" / "metrics.jsonl").read_text() == "kept"
+    assert (tmp_path / "unfinished" / f"{killed.name}-try-1" / "metrics.jsonl").read_text() == "kept"
     assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
 
 
