@@ -21,6 +21,10 @@ from launch.wandb_key import check_key
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
 
+# A variable that names the cluster of the sweep whose trial this is. It ends with the sweep, so it is no override:
+# that would be in the command that goes on with the trial.
+SWEEP_CLUSTER = "DECOMPOSER_RL_SWEEP_CLUSTER"
+
 
 def run_folder(config: Config) -> Path:
     """Return the run's folder: as configured, or runs/<date>_<time>."""

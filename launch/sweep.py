@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import re
 import sys
 import time
@@ -29,7 +30,7 @@ from omegaconf import DictConfig
 from conf.schema.base import ConfigError
 from conf.schema.override_text import override
 from launch.compose import compose, parse, trials
-from launch.job import execute
+from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
 from trainer.reports.sweep_table import DEFAULT, DONE, score, write_comparison
 from trainer.run_folder.files import read_json, write_json
@@ -189,7 +190,7 @@ class SideBySide(Launcher):
                 leave()
         return [results[index] for index in sorted(results)]
 
-    async def _run(self, waiting: dict[int, list[str]], address: list[str], first: int) -> dict[int, JobReturn]:
+    async def _run(self, waiting: dict[int, list[str]], address: str | None, first: int) -> dict[int, JobReturn]:
         places = asyncio.Semaphore(self.at_once)
 
         async def run(index: int, overrides: list[str]) -> JobReturn:
@@ -199,14 +200,15 @@ class SideBySide(Launcher):
         results = await asyncio.gather(*(run(index, overrides) for index, overrides in waiting.items()))
         return dict(zip(waiting, results, strict=True))
 
-    async def _trial(self, overrides: list[str], number: int, address: list[str]) -> JobReturn:
+    async def _trial(self, overrides: list[str], number: int, address: str | None) -> JobReturn:
         """Run a trial in a process of its own, which is ended if this is cancelled."""
         folder, whole = prepare(self.sweep, overrides, number, self.fixed)
         log, said, began = folder / "output.log", " ".join(overrides), time.monotonic()
         with log.open("wb") as output:
             # In a session of its own: Ctrl-C comes through here, once.
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "launch.train", *whole, *address, *self.searched,
+                sys.executable, "-m", "launch.train", *whole, *self.searched,
+                env=os.environ | ({} if address is None else {SWEEP_CLUSTER: address}),
                 stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         try:
@@ -229,15 +231,15 @@ def _result(overrides: list[str], summary: dict[str, Any] | None, failure: str =
     return done
 
 
-def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], Any]:
-    """Return the override that brings a trial to the sweep's cluster, and a function that ends that cluster.
+def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[str | None, Any]:
+    """Return the address of the sweep's own cluster, None where its trials join another, and a function that ends it.
 
     Without one to join, one is started here that has room for ``at_once`` trials: as on a laptop, their actors may
     have to share the cores that there are.
     """
     configs = [compose(overrides) for overrides in trials]
     if configs[0].cluster.address is not None:
-        return [], lambda: None
+        return None, lambda: None
     import ray
 
     from trainer.cluster.placement import bundles
@@ -249,8 +251,7 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
     room = {"num_cpus": at_once * cores, "object_store_gib": at_once * own.object_store_gib}
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
     start_ray(config)
-    address = ray.get_runtime_context().gcs_address
-    return [override("cluster.address", address)], lambda: stop_ray(config)
+    return str(ray.get_runtime_context().gcs_address), lambda: stop_ray(config)
 
 
 class Tables(Callback):

@@ -6,6 +6,7 @@ The configuration is composed and validated before anything heavy is imported. E
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from conf.schema.override_text import command, override
 from conf.schema.places import CONF
 from launch.check_sweep import check_single, check_sweep
 from launch.compose import MULTIRUN, compose, continued
-from launch.job import execute
+from launch.job import SWEEP_CLUSTER, execute
 from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
 
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
             return _hydra(arguments)
         arguments = continued(arguments)
         check_single(arguments)
-        config = compose(arguments)
+        address = os.environ.get(SWEEP_CLUSTER)
+        config = compose([*arguments, *([override("cluster.address", address)] if address else [])])
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

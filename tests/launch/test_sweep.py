@@ -14,6 +14,7 @@ import yaml
 from matplotlib.figure import Figure
 
 import launch.sweep
+import launch.train
 from conf.schema.places import CONF
 from conf.schema.rewards import PARTS
 from launch.compose import compose
@@ -23,7 +24,7 @@ from trainer.reports.sweep_table import write_comparison
 from trainer.run_folder.lock import held_folder
 
 FAKE = """#!{python}
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 folder = pathlib.Path(next(a for a in reversed(sys.argv) if a.startswith("run_dir="))[8:].strip("'"))
 began = time.time()
 time.sleep(0.6)
@@ -31,6 +32,7 @@ if "seed=13" in sys.argv:
     sys.exit(1)
 seed = int(next(a for a in sys.argv if a.startswith("seed="))[5:])
 summary = {{"status": "finished", "steps": 3, "seconds": {{"ppo": 60.0}}, "span": [began, time.time()],
+           "joined": [os.environ.get("DECOMPOSER_RL_SWEEP_CLUSTER"), *sys.argv],
            "accuracy": {{"ppo": {{"mean": seed / 10, "low": seed / 10 - 0.05, "high": seed / 10 + 0.05}}}}}}
 (folder / "summary.json").write_text(json.dumps(summary))
 """
@@ -346,6 +348,20 @@ def test_trials_side_by_side_are_so_many_at_once(fake_python, capsys):
     said = capsys.readouterr()
     assert "seed=13: failed (1)" in said.out
     assert "seed=6: 0.600" in said.out
+
+
+def test_a_trial_joins_the_sweeps_own_cluster_and_goes_on_without_it(fake_python, monkeypatch):
+    monkeypatch.setattr(launch.sweep, "_shared_cluster", lambda *_: ("10.0.0.1:6379", lambda: None))
+    main(["-m", "hydra/launcher=parallel", "seed=1", f"hydra.sweep.dir={fake_python}"])
+    address, *argv = json.loads((fake_python / "seed=1" / "summary.json").read_text())["joined"]
+    assert address == "10.0.0.1:6379"
+    assert not any("10.0.0.1" in text for text in argv)
+    started = []
+    monkeypatch.setattr(launch.train, "execute", lambda config, overrides: started.append((config, overrides)) or 0)
+    monkeypatch.setenv("DECOMPOSER_RL_SWEEP_CLUSTER", address)
+    assert main(["seed=1"]) == 0
+    ((config, overrides),) = started
+    assert (config.cluster.address, overrides) == (address, ["seed=1"])
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
