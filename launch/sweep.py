@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -287,6 +288,19 @@ def _say(text: str) -> None:
 
 def _show(sweep: Path) -> None:
     _say(f"{write_comparison(sweep)}\nsweep folder {sweep.resolve()}")
+    if upload := upload_command(sweep):
+        _say(f"tracked offline; to upload: {upload}")
+
+
+def upload_command(sweep: Path) -> str | None:
+    """Return the command that sends the trials' offline files to W&B, those of unfinished tries too; None where there
+    are none, or all were sent."""
+    parts = [
+        f"{shlex.quote(str(sweep.resolve()))}/{pattern}"
+        for pattern in ("*/wandb/offline-*", "unfinished/*/wandb/offline-*")
+        if any(not any(run.glob("*.synced")) for run in sweep.glob(pattern))
+    ]
+    return f"wandb sync {' '.join(parts)}" if parts else None
 
 
 def main(arguments: list[str] | None = None) -> int:

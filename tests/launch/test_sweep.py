@@ -18,7 +18,7 @@ import launch.train
 from conf.schema.places import CONF
 from conf.schema.rewards import PARTS
 from launch.compose import compose
-from launch.sweep import fixed_keys, trial_folder
+from launch.sweep import fixed_keys, trial_folder, upload_command
 from launch.train import main
 from trainer.reports.sweep_table import write_comparison
 from trainer.run_folder.lock import held_folder
@@ -84,6 +84,20 @@ def test_a_sweep_keeps_to_its_folder_and_ends_with_a_table_and_a_picture(ran, tm
     assert "| 0.0004 | 0.200 |  |  | 2 |" in shown.partition("above that of lr 0.0002, paired by seed")[2]
     assert (tmp_path / "swept" / "trials.png").stat().st_size > 0
     assert (tmp_path / "swept" / "trials.md").read_text().strip() in shown
+
+
+def test_a_sweep_that_was_tracked_offline_says_how_to_upload_it(tmp_path, capsys):
+    trial(tmp_path, 0, ["seed=0"])
+    assert launch.sweep.main([str(tmp_path)]) == 0
+    assert "wandb" not in capsys.readouterr().out
+    runs = [tmp_path / place / "wandb" / "offline-run-1" for place in ("0", "unfinished/1-try-1")]
+    for run in runs:
+        run.mkdir(parents=True)
+    assert launch.sweep.main([str(tmp_path)]) == 0
+    places = f"{tmp_path}/*/wandb/offline-* {tmp_path}/unfinished/*/wandb/offline-*"
+    assert capsys.readouterr().out.endswith(f"\ntracked offline; to upload: wandb sync {places}\n")
+    (runs[0] / "run-1.wandb.synced").touch()
+    assert upload_command(tmp_path) == f"wandb sync {tmp_path}/unfinished/*/wandb/offline-*"
 
 
 def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp_path):
