@@ -33,7 +33,7 @@ from conf.schema.override_text import override
 from launch.compose import compose, parse, trials
 from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
-from trainer.reports.sweep_table import DEFAULT, DONE, score, write_comparison
+from trainer.reports.sweep_table import DEFAULT, DONE, minutes, score, write_comparison
 from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
 
@@ -221,7 +221,8 @@ class SideBySide(Launcher):
                 await process.wait()
         summary = finished(folder)
         end = f"{score(summary):.3f}" if summary is not None else f"failed ({code})"
-        _say(f"{said}: {end} after {(time.monotonic() - began) / 60:.1f} min")
+        took = minutes(summary) if summary is not None else (time.monotonic() - began) / 60
+        _say(f"{said}: {end} after {took:.1f} min")
         return _result(overrides, summary, f"{said}: exit status {code}; its output is in {folder}")
 
 
@@ -277,6 +278,9 @@ def _prepare_search(sweeper: DictConfig) -> None:
     folder: its own defaults are the lowest score and no seed."""
     if "direction" in sweeper:
         sweeper.direction = "maximize"
+        if not sys.stderr.isatty():
+            # Optuna colours its log wherever it goes.
+            os.environ.setdefault("NO_COLOR", "1")
         if "seed" in sweeper.sampler and sweeper.sampler.seed is None:
             sweeper.sampler.seed = SEARCH_SEED
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import stat
 import sys
 from pathlib import Path
@@ -323,7 +324,9 @@ def test_a_search_goes_on_from_its_folder_and_says_its_best_as_overrides(ran, tm
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
-def test_a_search_made_by_hand_looks_for_the_highest_accuracy_and_goes_on(ran, tmp_path, sampler):
+def test_a_search_made_by_hand_looks_for_the_highest_accuracy_and_goes_on(ran, tmp_path, monkeypatch, sampler):
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.delenv("NO_COLOR")
     key = "learner.lr=choice(1e-4,2e-4,4e-4)" if sampler == "grid" else "learner.lr=tag(log, interval(1e-4, 1e-3))"
     search = ["-m", "hydra/sweeper=optuna", f"hydra/sweeper/sampler={sampler}", key, f"hydra.sweep.dir={tmp_path}"]
     main([*search, "hydra.sweeper.n_trials=3"])
@@ -332,6 +335,7 @@ def test_a_search_made_by_hand_looks_for_the_highest_accuracy_and_goes_on(ran, t
     assert len(ran) == 3
     main([*search, "hydra.sweeper.n_trials=3"])
     assert len(ran) == 3, "the same trials, from their folders"
+    assert os.environ["NO_COLOR"] == "1", "for Optuna's log, which is on no terminal"
 
 
 @pytest.fixture
@@ -361,7 +365,8 @@ def test_trials_side_by_side_are_so_many_at_once(fake_python, capsys):
         main([*parallel, "seed=13,6", f"hydra.sweep.dir={fake_python}"])
     said = capsys.readouterr()
     assert "seed=13: failed (1)" in said.out
-    assert "seed=6: 0.600" in said.out
+    assert "seed=6: 0.600 after 1.0 min" in said.out
+    assert "| 6 | 0.600 | 0.550 | 0.650 |  | ppo | 3 | 1.0 | finished |" in write_comparison(fake_python)
 
 
 def test_a_trial_joins_the_sweeps_own_cluster_and_goes_on_without_it(fake_python, monkeypatch):
