@@ -89,7 +89,7 @@ def other_overrides(sweep: Path, arguments: Sequence[str]) -> list[str]:
     here, fixed = _given(trials(list(arguments))[0]), set(fixed_keys(arguments))
     found: dict[str, set[str]] = {}
     for file in sweep.glob("*/trial.json"):
-        there = _given(read_json(file)["overrides"])
+        there = _given(read_json(file).get("overrides", []))
         for key in (there.keys() - here.keys()) | fixed:
             if there.get(key, DEFAULT) != here.get(key, DEFAULT):
                 found.setdefault(key, set()).add(there.get(key, DEFAULT))
