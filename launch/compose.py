@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,13 @@ from conf.schema.override_text import override as override_of
 from conf.schema.places import CONF
 from conf.schema.solver import backend_of
 from conf.schema.validate import is_secret, validate
-from launch.options import SEARCHED, check_options, with_own_folders
+from launch.options import SEARCHED, check_options, search_folders, with_own_folders
 from trainer.run_folder.resume import OVERRIDES
 
 MULTIRUN = {"-m", "--multirun"}
 # Groups whose options may hold the layout of a cluster.
 LAYOUTS = ("cluster", "experiment")
+SWEPT = " a sweep of several values needs -m (python -m launch.train -m KEY=VALUES);"
 
 
 def compose(overrides: list[str]) -> Config:
@@ -35,7 +37,7 @@ def compose(overrides: list[str]) -> Config:
     check_options(overrides)
     for override in parse(overrides):
         if override.is_sweep_override():
-            raise ConfigError(_unreadable(override.input_line))
+            raise ConfigError(_unreadable(override.input_line, SWEPT))
     try:
         GlobalHydra.instance().clear()
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -81,7 +83,7 @@ def _is_choice(text: str, *groups: str) -> bool:
 def continued(overrides: list[str]) -> list[str]:
     """Return the overrides that go on with a run: with ``resume=auto`` and the folder of one, those that it began with
     where these give no other value; else these alone. Whether it may go on so is checked on what is composed."""
-    given = {_name(text): text for text in overrides}
+    given = {key_of(text): text for text in overrides}
     if not {"run_dir", "resume"} <= given.keys():
         return overrides
     folder, resume = (parse([given[key]])[0].value() for key in ("run_dir", "resume"))
@@ -90,12 +92,12 @@ def continued(overrides: list[str]) -> list[str]:
         return overrides
     began: list[str] = yaml.safe_load(file.read_text(encoding="utf-8"))
     # Keys belong to the option that was chosen with them.
-    chosen = {_name(text) for text in overrides if _is_choice(text) and text not in began}
-    kept = [text for text in began if _name(text) not in given and _name(text).partition(".")[0] not in chosen]
+    chosen = {key_of(text) for text in overrides if _is_choice(text) and text not in began}
+    kept = [text for text in began if key_of(text) not in given and key_of(text).partition(".")[0] not in chosen]
     return [*kept, *overrides]
 
 
-def _name(text: str) -> str:
+def key_of(text: str) -> str:
     """Return the key, or group, of an override."""
     return text.lstrip("+~").partition("=")[0]
 
@@ -118,29 +120,53 @@ def parse(overrides: list[str]) -> list[Any]:
     return parsed
 
 
-def trials(arguments: list[str]) -> list[list[str]]:
-    """Return the overrides of a sweep's first trial, then of those trials that differ from it in one choice; those of
-    a single run are as they are."""
-    from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
+def sweep_params(arguments: Sequence[str]) -> dict[str, str]:
+    """Return the keys that the chosen option of ``sweep`` sweeps, each with its values as they are written."""
     from omegaconf import OmegaConf
 
+    texts = list(arguments)
+    chosen = [text.partition("=")[2] for text in texts if key_of(text) == "sweep"]
+    files = [folder / "sweep" / f"{name}.yaml" for name in chosen for folder in (CONF, *search_folders(texts))]
+    found: dict[str, str] = {}
+    for file in filter(Path.is_file, files):
+        found |= OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") or {}
+    return found
+
+
+def trials(arguments: list[str]) -> list[list[str]]:
+    """Return the overrides of a sweep's first trial, then of those trials that differ from it in one choice; those of
+    a single run are as they are. Intervals and ranges are taken by their ends. Raises ConfigError."""
     if not MULTIRUN.intersection(arguments):
         return [arguments]
     texts = [text for text in arguments if text not in MULTIRUN]
-    for text in texts:
-        file = CONF / "sweep" / f"{text.removeprefix('sweep=')}.yaml"
-        if text.startswith("sweep=") and file.is_file():
-            chosen = OmegaConf.select(OmegaConf.load(file), "hydra.sweeper.params") or {}
-            texts = [*(f"{key}={value}" for key, value in chosen.items()), *texts]
-    choices = []
-    for text, override in zip(texts, parse(texts), strict=True):
-        if not override.is_sweep_override():
-            choices.append([text])
-        elif isinstance(override.value(), ChoiceSweep | RangeSweep):
-            choices.append([f"{override.get_key_element()}={value}" for value in override.sweep_string_iterator()])
+    given = {key_of(text) for text in texts}
+    texts = [*(f"{key}={value}" for key, value in sweep_params(texts).items() if key not in given), *texts]
+    folders = [CONF, *search_folders(texts)]
+    choices = [_values(text, override, folders) for text, override in zip(texts, parse(texts), strict=True)]
     first = [values[0] for values in choices]
     others = [(place, value) for place, values in enumerate(choices) for value in values[1:]]
     return [first, *([*first[:place], value, *first[place + 1 :]] for place, value in others)]
+
+
+def _values(text: str, override: Any, folders: list[Path]) -> list[str]:
+    """Return an override once for each of its values: for the ends of an interval or a range, and for the options, in
+    these folders, that a pattern fits. Raises ConfigError if there are none."""
+    from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
+
+    if not override.is_sweep_override():
+        return [text]
+    value, key = override.value(), override.get_key_element()
+    if isinstance(value, IntervalSweep):
+        found: list[Any] = [value.start, value.end]
+    elif isinstance(value, Glob):
+        options = {path.stem for folder in folders for path in (folder / override.key_or_group).glob("*.yaml")}
+        found = value.filter(sorted(options))
+    else:
+        found = list(override.sweep_string_iterator())
+        found = found[:1] + found[1:][-1:] if isinstance(value, RangeSweep) else found
+    if not found:
+        raise ConfigError(f"{key_of(text)}: is swept and has no value; allowed: at least one")
+    return [f"{key}={one}" for one in found]
 
 
 def first_trial(arguments: list[str]) -> list[str]:
@@ -148,16 +174,18 @@ def first_trial(arguments: list[str]) -> list[str]:
     return trials(arguments)[0]
 
 
-def _unreadable(text: str) -> str:
+def _unreadable(text: str, hint: str = "") -> str:
     """Say in one line of an override, or of a secret key alone, that it must be quoted to be read as one text."""
     key, _, value = text.partition("=")
     name = key.lstrip("+~")
     if is_secret(name):
-        hint = shlex.quote(f"{key}='...'")
-        return f"{name}: Hydra cannot read the value, which is not repeated here; it must be one text in quotes: {hint}"
+        example = shlex.quote(f"{key}='...'")
+        return (
+            f"{name}: Hydra cannot read the value, which is not repeated here; it must be one text in quotes: {example}"
+        )
     return (
-        f"{name}: Hydra does not read {value!r} as one value; a text with any of = ( ) [ ] {{ }} , : # ~ ' or a letter "
-        f"outside ASCII must be quoted: {shlex.quote(override_of(key, value))}"
+        f"{name}: Hydra does not read {value!r} as one value;{hint} a text with any of = ( ) [ ] {{ }} , : # ~ ' or a "
+        f"letter outside ASCII must be quoted: {shlex.quote(override_of(key, value))}"
     )
 
 

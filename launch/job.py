@@ -17,8 +17,13 @@ from launch.check_models import check_models
 from launch.check_roles import check_roles
 from launch.check_solver import check_solver
 from launch.required_packages import what_is_missing
+from launch.wandb_key import check_key
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
+
+# A variable that names the cluster of the sweep whose trial this is. It ends with the sweep, so it is no override:
+# that would be in the command that goes on with the trial.
+SWEEP_CLUSTER = "DECOMPOSER_RL_SWEEP_CLUSTER"
 
 
 def run_folder(config: Config) -> Path:
@@ -65,6 +70,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
             f"learner: DeepSpeed compiles its CPU communication at first use, and '{compiler}' is not on this machine; "
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
+    check_key(config)
     check_roles(config)
     check_models(config)
     asked = check_solver(config)

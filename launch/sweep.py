@@ -11,7 +11,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hashlib
+import os
 import re
+import shlex
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -28,14 +30,16 @@ from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import override
-from launch.compose import compose, trials
-from launch.job import execute
+from launch.compose import compose, parse, trials
+from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
-from trainer.reports.sweep_table import DONE, score, write_comparison
+from trainer.reports.sweep_table import DEFAULT, DONE, minutes, score, write_comparison
 from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
 
 LEAVING_S = 180.0
+# Of a search whose command gives its sampler none.
+SEARCH_SEED = 0
 # Characters of a trial's name, beside a hash where more would be needed.
 LONGEST_NAME = 100
 
@@ -48,7 +52,7 @@ def trial_folder(sweep: Path, overrides: Sequence[str], fixed: Collection[str] =
     """Return a trial's folder in its sweep's: the one that holds a trial with these overrides, else a new one that is
     named after those whose keys are not ``fixed``, to be read, and short enough for a file."""
     for file in sweep.glob("*/trial.json"):
-        if read_json(file).get("overrides") == list(overrides):
+        if sorted(read_json(file).get("overrides", [])) == sorted(overrides):
             return file.parent
     chosen = [text for text in overrides if _key(text) != "sweep"]
     named = [text for text in chosen if _key(text) not in fixed] or chosen
@@ -79,6 +83,24 @@ def fixed_keys(arguments: Sequence[str]) -> list[str]:
     return [key for key in map(_key, first) if key not in swept]
 
 
+def other_overrides(sweep: Path, arguments: Sequence[str]) -> list[str]:
+    """Return the keys in which trials of a sweep's folder differ from those of this command line, apart from the keys
+    that it sweeps, each with its values there and here."""
+    here, fixed = _given(trials(list(arguments))[0]), set(fixed_keys(arguments))
+    found: dict[str, set[str]] = {}
+    for file in sweep.glob("*/trial.json"):
+        there = _given(read_json(file).get("overrides", []))
+        for key in (there.keys() - here.keys()) | fixed:
+            if there.get(key, DEFAULT) != here.get(key, DEFAULT):
+                found.setdefault(key, set()).add(there.get(key, DEFAULT))
+    return [f"{key} ({', '.join(sorted(old))} there, {here.get(key, DEFAULT)} here)" for key, old in found.items()]
+
+
+def _given(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the values of overrides by key, as Hydra writes them."""
+    return {one.get_key_element().lstrip("+"): one.get_value_element_as_str() for one in parse(list(overrides))}
+
+
 def finished(folder: Path) -> dict[str, Any] | None:
     """Return the summary of a trial that is done, else None."""
     summary = read_json(folder / "summary.json")
@@ -93,7 +115,9 @@ def prepare(sweep: Path, overrides: Sequence[str], number: int, fixed: Collectio
         _wait_until_left(folder)
         aside = sweep / "unfinished"
         aside.mkdir(exist_ok=True)
-        folder.rename(aside / f"{folder.name}.{sum(1 for _ in aside.iterdir())}")
+        tries = 1 + sum(1 for _ in aside.glob(f"{folder.name}-try-*"))
+        # Not after a dot, where a number would be read as part of the last value.
+        folder.rename(aside / f"{folder.name}-try-{tries}")
     folder.mkdir(parents=True)
     write_json(folder / "trial.json", {"number": number, "overrides": list(overrides)})
     named = any(text.startswith("tracking.group=") for text in overrides)
@@ -167,7 +191,7 @@ class SideBySide(Launcher):
                 leave()
         return [results[index] for index in sorted(results)]
 
-    async def _run(self, waiting: dict[int, list[str]], address: list[str], first: int) -> dict[int, JobReturn]:
+    async def _run(self, waiting: dict[int, list[str]], address: str | None, first: int) -> dict[int, JobReturn]:
         places = asyncio.Semaphore(self.at_once)
 
         async def run(index: int, overrides: list[str]) -> JobReturn:
@@ -177,14 +201,15 @@ class SideBySide(Launcher):
         results = await asyncio.gather(*(run(index, overrides) for index, overrides in waiting.items()))
         return dict(zip(waiting, results, strict=True))
 
-    async def _trial(self, overrides: list[str], number: int, address: list[str]) -> JobReturn:
+    async def _trial(self, overrides: list[str], number: int, address: str | None) -> JobReturn:
         """Run a trial in a process of its own, which is ended if this is cancelled."""
         folder, whole = prepare(self.sweep, overrides, number, self.fixed)
         log, said, began = folder / "output.log", " ".join(overrides), time.monotonic()
         with log.open("wb") as output:
             # In a session of its own: Ctrl-C comes through here, once.
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "launch.train", *whole, *address, *self.searched,
+                sys.executable, "-m", "launch.train", *whole, *self.searched,
+                env=os.environ | ({} if address is None else {SWEEP_CLUSTER: address}),
                 stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
         try:
@@ -196,7 +221,8 @@ class SideBySide(Launcher):
                 await process.wait()
         summary = finished(folder)
         end = f"{score(summary):.3f}" if summary is not None else f"failed ({code})"
-        _say(f"{said}: {end} after {(time.monotonic() - began) / 60:.1f} min")
+        took = minutes(summary) if summary is not None else (time.monotonic() - began) / 60
+        _say(f"{said}: {end} after {took:.1f} min")
         return _result(overrides, summary, f"{said}: exit status {code}; its output is in {folder}")
 
 
@@ -207,15 +233,15 @@ def _result(overrides: list[str], summary: dict[str, Any] | None, failure: str =
     return done
 
 
-def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], Any]:
-    """Return the override that brings a trial to the sweep's cluster, and a function that ends that cluster.
+def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[str | None, Any]:
+    """Return the address of the sweep's own cluster, None where its trials join another, and a function that ends it.
 
     Without one to join, one is started here that has room for ``at_once`` trials: as on a laptop, their actors may
     have to share the cores that there are.
     """
     configs = [compose(overrides) for overrides in trials]
     if configs[0].cluster.address is not None:
-        return [], lambda: None
+        return None, lambda: None
     import ray
 
     from trainer.cluster.placement import bundles
@@ -227,20 +253,36 @@ def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[list[str], A
     room = {"num_cpus": at_once * cores, "object_store_gib": at_once * own.object_store_gib}
     config = configs[0].model_copy(update={"cluster": own.model_copy(update=room)})
     start_ray(config)
-    address = ray.get_runtime_context().gcs_address
-    return [override("cluster.address", address)], lambda: stop_ray(config)
+    return str(ray.get_runtime_context().gcs_address), lambda: stop_ray(config)
 
 
 class Tables(Callback):
-    """A callback that writes the sweep's tables and picture when it ends."""
+    """A callback that prepares a search and writes the sweep's tables and picture when it ends."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Make the sweep's folder known to whoever says how to go on; Hydra calls this before the first trial."""
+        """Have a search look for the highest accuracy in an order that can be repeated, and make the sweep's folder
+        known to whoever says how to go on; Hydra calls this before the first trial."""
+        _prepare_search(config.hydra.sweeper)
         HydraConfig.instance().set_config(config)
+        sweep = Path(config.hydra.sweep.dir)
+        if other := other_overrides(sweep, ["-m", *config.hydra.overrides.task]):
+            _say(f"{sweep} holds trials with other overrides, which the tables show beside these: {'; '.join(other)}")
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         """Write them; Hydra calls this after the last trial."""
         _show(Path(config.hydra.sweep.dir))
+
+
+def _prepare_search(sweeper: DictConfig) -> None:
+    """Have Optuna look for the highest score and draw its trials with a fixed seed, so that a search goes on from its
+    folder: its own defaults are the lowest score and no seed."""
+    if "direction" in sweeper:
+        sweeper.direction = "maximize"
+        if not sys.stderr.isatty():
+            # Optuna colours its log wherever it goes.
+            os.environ.setdefault("NO_COLOR", "1")
+        if "seed" in sweeper.sampler and sweeper.sampler.seed is None:
+            sweeper.sampler.seed = SEARCH_SEED
 
 
 def _say(text: str) -> None:
@@ -250,6 +292,19 @@ def _say(text: str) -> None:
 
 def _show(sweep: Path) -> None:
     _say(f"{write_comparison(sweep)}\nsweep folder {sweep.resolve()}")
+    if upload := upload_command(sweep):
+        _say(f"tracked offline; to upload: {upload}")
+
+
+def upload_command(sweep: Path) -> str | None:
+    """Return the command that sends the trials' offline files to W&B, those of unfinished tries too; None where there
+    are none, or all were sent."""
+    parts = [
+        f"{shlex.quote(str(sweep.resolve()))}/{pattern}"
+        for pattern in ("*/wandb/offline-*", "unfinished/*/wandb/offline-*")
+        if any(not any(run.glob("*.synced")) for run in sweep.glob(pattern))
+    ]
+    return f"wandb sync {' '.join(parts)}" if parts else None
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -6,14 +6,16 @@ The configuration is composed and validated before anything heavy is imported. E
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command, override
 from conf.schema.places import CONF
-from launch.compose import MULTIRUN, compose, continued, first_trial
-from launch.job import execute
+from launch.check_sweep import check_single, check_sweep
+from launch.compose import MULTIRUN, compose, continued
+from launch.job import SWEEP_CLUSTER, execute
 from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
 
@@ -26,10 +28,12 @@ def main(arguments: list[str]) -> int:
             return _hydra(arguments)
         if MULTIRUN.intersection(arguments):
             check_options(arguments)
-            compose(first_trial(arguments))
+            check_sweep(arguments)
             return _hydra(arguments)
         arguments = continued(arguments)
-        config = compose(arguments)
+        check_single(arguments)
+        address = os.environ.get(SWEEP_CLUSTER)
+        config = compose([*arguments, *([override("cluster.address", address)] if address else [])])
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

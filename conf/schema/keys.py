@@ -90,17 +90,20 @@ def did_you_mean(names: list[str]) -> str:
 
 def _near_keys(parts: list[str], place: int, below: list[str]) -> list[str]:
     """Return the known keys nearest to a dotted one whose part at ``place`` is unknown: a name of its group that is
-    spelt nearly so, else a key of this name in another group, or nearly so, or one of its group with a common word."""
+    spelt nearly so, else a key of this name in another group, or nearly so, or one of its group with a common word, or
+    its initials."""
     part, last = parts[place], parts[-1]
     by_name: dict[str, list[str]] = {}
     for name in dict.fromkeys(key.name for key in keys() if "*" not in key.name):
         by_name.setdefault(name.rpartition(".")[2], []).append(name)
     words = set(part.split("_"))
+    initials = "".join(word[:1] for word in part.split("_"))
     found = (
         [".".join([*parts[:place], name]) for name in get_close_matches(part, below)],
         by_name.get(part, []) or by_name.get(last, []),
         [name for near in get_close_matches(part, by_name, cutoff=0.8) for name in by_name[near]],
         [".".join([*parts[:place], name]) for name in below if words.intersection(name.split("_"))],
+        [".".join([*parts[:place], name]) for name in below if name == initials],
     )
     return next((names[:SUGGESTED] for names in found if names), [])
 

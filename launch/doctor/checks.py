@@ -3,9 +3,10 @@ doctor works in a broken environment too."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from launch.wandb_key import fault
 
 OK, WARNING, FAILURE = "OK", "warning", "failure"
 PYTHON = (3, 11)
@@ -19,7 +20,6 @@ NAMED = 5
 # What every role on GPUs of its own takes by default; with fewer they share one.
 SEPARATE_GPUS = 4
 SHARED_GPU = "learner=gpu learner.ranks=1 learner.gpus_per_rank=0.4 rollout=gpu rollout.gpus=0.4 solver.gpus=0.2"
-WANDB_KEY_LENGTH = 40
 
 
 @dataclass(frozen=True)
@@ -212,11 +212,6 @@ def wandb_key(online: bool, key: str | None, source: str) -> Finding:
     if not key or not key.strip():
         remedy = "WANDB_API_KEY=KEY, 'wandb login', or tracking=offline"
         return Finding(FAILURE, "W&B", "no key was found, and tracking is online", remedy)
-    secret = key.partition("-")[2] or key
-    if key != key.strip() or not re.fullmatch(r"[A-Za-z0-9_.-]+", key):
-        text, remedy = "holds white space or characters that no key has", "set it again as the site shows it"
-    elif len(secret) < WANDB_KEY_LENGTH:
-        text, remedy = f"has {len(secret)} characters, fewer than {WANDB_KEY_LENGTH}", "copy the whole key"
-    else:
-        return Finding(OK, "W&B", f"the key of {source} has the right form")
-    return Finding(FAILURE, "W&B", f"the key of {source} {text} (it is not shown)", remedy)
+    if (wrong := fault(key, source)) is not None:
+        return Finding(FAILURE, "W&B", *wrong)
+    return Finding(OK, "W&B", f"the key of {source} has the right form")

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from conf.schema.places import ROOT
 from launch.doctor import checks
 from launch.doctor.checks import Finding
+from launch.wandb_key import find_key
 
 if TYPE_CHECKING:
     from conf.schema.config import Config
@@ -268,16 +269,4 @@ def _refusal(role: str, settings: OpenAISettings) -> str | None:
 
 def wandb_key(config: Config) -> Finding:
     """Check the form of W&B's key, from its variable or else from ~/.netrc."""
-    import netrc
-
-    online = config.tracking.wandb == "online"
-    key, source = os.environ.get("WANDB_API_KEY"), "WANDB_API_KEY"
-    if online and not key:
-        host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-        file = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-        try:
-            found = netrc.netrc(file).authenticators(host)
-        except (OSError, netrc.NetrcParseError):
-            found = None
-        key, source = found[2] if found else None, str(file)
-    return checks.wandb_key(online, key, source)
+    return checks.wandb_key(config.tracking.wandb == "online", *find_key())

@@ -19,6 +19,7 @@ from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
+from launch.check_sweep import check_single
 from launch.compose import MULTIRUN, compose, continued, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
@@ -54,6 +55,7 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     overrides = with_own_folders(overrides)
     if not MULTIRUN.intersection(overrides):
         overrides = continued(overrides)
+        check_single(overrides)
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)

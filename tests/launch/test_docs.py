@@ -14,14 +14,17 @@ from conf.schema.config import Config
 from conf.schema.keys import group_in, members
 from conf.schema.places import CONF, ROOT
 from conf.schema.solver import BACKENDS
+from launch.check_sweep import check_sweep
 from launch.compose import compose, first_trial
 from launch.configuration import PAGE, page
 from launch.submit.job_request import prepare
 from trainer.tracking.statistics import mean_over_seeds
 
 LAUNCHING = (ROOT / "docs" / "launching.md").read_text()
-COMMANDS = re.findall(r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) .*", LAUNCHING, re.MULTILINE)
 # Lines that end in a backslash go on.
+COMMANDS = re.findall(
+    r"^(?:RAY_AUTH_MODE.*-- )?python -m launch\.(?:train|plan|submit) (?:.*\\\n)*.*", LAUNCHING, re.MULTILINE
+)
 FINE_TUNING = re.findall(
     r"^python -m launch\.(?:train|sft) (?:.*\\\n)*.*", (ROOT / "docs" / "sft.md").read_text(), re.MULTILINE
 )
@@ -157,12 +160,13 @@ def test_the_commands_of_the_pages_on_data_and_solvers_are_taken(command, tmp_pa
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_the_commands_of_the_page_on_launching_are_taken(command):
+    command = re.sub(r"start_from=\S+", "start_from=package:tiny_decomposer", command.replace("\\\n", " "))
     words = shlex.split(command.partition(" #")[0])
     overrides = [word for word in words if "=" in word and not word.startswith(("RAY_", "hydra", "http"))]
     if "launch.submit" in words:
         assert prepare(overrides)[0].cluster.address == "auto"
     else:
-        compose(first_trial(["-m", *overrides]))
+        check_sweep(["-m", *overrides])
 
 
 def test_the_page_on_scaling_has_room_for_a_new_table():

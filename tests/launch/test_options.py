@@ -67,6 +67,7 @@ def test_the_plan_finds_a_folder_of_ones_own(own, capsys):
         ("weights.correctness=1", "rewards.weights or rollout.weights"),
         ("lr=3", "sft.lr or learner.lr"),
         ("learner.batch_size=3", "algorithm.batch_size or sft.batch_size"),
+        ("learner.learning_rate=1", "learner.lr"),
         ("learner.lr_rate=1", "learner.lr or learner.lr_schedule or learner.critic_lr"),
         ("max_stalenes=1", "controller.max_staleness"),
         ("solver=vlm", "solver=gemma270m or solver=second or solver=tiny"),

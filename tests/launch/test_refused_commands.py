@@ -60,3 +60,14 @@ def test_what_is_not_there_is_said_in_one_line_before_anything_starts(monkeypatc
     assert main([f"run_dir={tmp_path}/run", *overrides]) == 2
     assert capsys.readouterr().err == f"{said}\n"
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
+def test_a_key_that_cannot_be_one_of_wandb_is_refused_where_it_is_needed(monkeypatch, tmp_path, capsys, sweep):
+    monkeypatch.setenv("WANDB_API_KEY", "abc")
+    assert main([*sweep, "tracking=online", f"run_dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/run"]) == 2
+    assert capsys.readouterr().err == (
+        "tracking.wandb: online, and the key of WANDB_API_KEY has 3 characters, fewer than 40 (it is not shown); copy "
+        "the whole key, or tracking=offline\n"
+    )
+    assert not list(tmp_path.iterdir())

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import stat
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import pytest
+import yaml
 from matplotlib.figure import Figure
 
 import launch.sweep
+import launch.train
 from conf.schema.places import CONF
 from conf.schema.rewards import PARTS
 from launch.compose import compose
-from launch.sweep import fixed_keys, trial_folder
+from launch.sweep import fixed_keys, trial_folder, upload_command
 from launch.train import main
 from trainer.reports.sweep_table import write_comparison
 from trainer.run_folder.lock import held_folder
 
 FAKE = """#!{python}
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 folder = pathlib.Path(next(a for a in reversed(sys.argv) if a.startswith("run_dir="))[8:].strip("'"))
 began = time.time()
 time.sleep(0.6)
@@ -30,6 +33,7 @@ if "seed=13" in sys.argv:
     sys.exit(1)
 seed = int(next(a for a in sys.argv if a.startswith("seed="))[5:])
 summary = {{"status": "finished", "steps": 3, "seconds": {{"ppo": 60.0}}, "span": [began, time.time()],
+           "joined": [os.environ.get("DECOMPOSER_RL_SWEEP_CLUSTER"), *sys.argv],
            "accuracy": {{"ppo": {{"mean": seed / 10, "low": seed / 10 - 0.05, "high": seed / 10 + 0.05}}}}}}
 (folder / "summary.json").write_text(json.dumps(summary))
 """
@@ -83,6 +87,20 @@ def test_a_sweep_keeps_to_its_folder_and_ends_with_a_table_and_a_picture(ran, tm
     assert (tmp_path / "swept" / "trials.md").read_text().strip() in shown
 
 
+def test_a_sweep_that_was_tracked_offline_says_how_to_upload_it(tmp_path, capsys):
+    trial(tmp_path, 0, ["seed=0"])
+    assert launch.sweep.main([str(tmp_path)]) == 0
+    assert "wandb" not in capsys.readouterr().out
+    runs = [tmp_path / place / "wandb" / "offline-run-1" for place in ("0", "unfinished/1-try-1")]
+    for run in runs:
+        run.mkdir(parents=True)
+    assert launch.sweep.main([str(tmp_path)]) == 0
+    places = f"{tmp_path}/*/wandb/offline-* {tmp_path}/unfinished/*/wandb/offline-*"
+    assert capsys.readouterr().out.endswith(f"\ntracked offline; to upload: wandb sync {places}\n")
+    (runs[0] / "run-1.wandb.synced").touch()
+    assert upload_command(tmp_path) == f"wandb sync {tmp_path}/unfinished/*/wandb/offline-*"
+
+
 def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp_path):
     arguments = ["-m", "learner.lr=1e-4,2e-4,3e-4", f"hydra.sweep.dir={tmp_path}"]
     main(arguments)
@@ -92,7 +110,7 @@ def test_what_is_finished_is_not_run_again_and_what_is_not_is_set_aside(ran, tmp
     ran.clear()
     main(arguments)
     assert [compose(overrides).learner.lr for overrides in ran] == [2e-4]
-    assert (tmp_path / "unfinished" / f"{killed.name}.0" / "metrics.jsonl").read_text() == "kept"
+    assert (tmp_path / "unfinished" / f"{killed.name}-try-1" / "metrics.jsonl").read_text() == "kept"
     assert [row["status"] for row in table(tmp_path)] == ["finished"] * 3
 
 
@@ -142,6 +160,20 @@ def test_a_trials_folder_names_only_what_is_swept(ran, tmp_path):
     assert main(["-m", *fixed, "learner.lr=1e-4,4e-4", f"hydra.sweep.dir={tmp_path}"]) == 0
     assert len(ran) == 2
     assert len(list(tmp_path.glob("*/trial.json"))) == 4
+
+
+def test_other_overrides_in_a_sweeps_folder_are_named_and_a_column_of_the_table(ran, tmp_path, capsys):
+    folder = f"hydra.sweep.dir={tmp_path}"
+    main(["-m", "seed=0,1", "algorithm.steps=4", "learner.lr=1e-4", folder])
+    main(["-m", "learner.lr=1e-4", "seed=1,2", "algorithm.steps=4", folder])
+    assert "other overrides" not in capsys.readouterr().out, "another order, other seeds"
+    assert len(ran) == 3
+    main(["-m", "seed=0", "learner.lr=4e-4", folder])
+    shown = capsys.readouterr().out
+    assert "holds trials with other overrides, which the tables show beside these: " in shown
+    assert "algorithm.steps (4 there, default here)" in shown
+    assert "learner.lr (0.0001 there, 0.0004 here)" in shown
+    assert "| 0 | default | 0.0004 | 1.000 |" in shown
 
 
 @pytest.mark.parametrize(
@@ -291,6 +323,21 @@ def test_a_search_goes_on_from_its_folder_and_says_its_best_as_overrides(ran, tm
     assert compose(best).learner.lr == float(top["learner.lr"])
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_a_search_made_by_hand_looks_for_the_highest_accuracy_and_goes_on(ran, tmp_path, monkeypatch, sampler):
+    monkeypatch.setenv("NO_COLOR", "")
+    monkeypatch.delenv("NO_COLOR")
+    key = "learner.lr=choice(1e-4,2e-4,4e-4)" if sampler == "grid" else "learner.lr=tag(log, interval(1e-4, 1e-3))"
+    search = ["-m", "hydra/sweeper=optuna", f"hydra/sweeper/sampler={sampler}", key, f"hydra.sweep.dir={tmp_path}"]
+    main([*search, "hydra.sweeper.n_trials=3"])
+    best = yaml.safe_load((tmp_path / "optimization_results.yaml").read_text())
+    assert best["best_value"] == max(float(row["accuracy"]) for row in table(tmp_path))
+    assert len(ran) == 3
+    main([*search, "hydra.sweeper.n_trials=3"])
+    assert len(ran) == 3, "the same trials, from their folders"
+    assert os.environ["NO_COLOR"] == "1", "for Optuna's log, which is on no terminal"
+
+
 @pytest.fixture
 def fake_python(tmp_path, monkeypatch):
     script = tmp_path / "python"
@@ -318,7 +365,22 @@ def test_trials_side_by_side_are_so_many_at_once(fake_python, capsys):
         main([*parallel, "seed=13,6", f"hydra.sweep.dir={fake_python}"])
     said = capsys.readouterr()
     assert "seed=13: failed (1)" in said.out
-    assert "seed=6: 0.600" in said.out
+    assert "seed=6: 0.600 after 1.0 min" in said.out
+    assert "| 6 | 0.600 | 0.550 | 0.650 |  | ppo | 3 | 1.0 | finished |" in write_comparison(fake_python)
+
+
+def test_a_trial_joins_the_sweeps_own_cluster_and_goes_on_without_it(fake_python, monkeypatch):
+    monkeypatch.setattr(launch.sweep, "_shared_cluster", lambda *_: ("10.0.0.1:6379", lambda: None))
+    main(["-m", "hydra/launcher=parallel", "seed=1", f"hydra.sweep.dir={fake_python}"])
+    address, *argv = json.loads((fake_python / "seed=1" / "summary.json").read_text())["joined"]
+    assert address == "10.0.0.1:6379"
+    assert not any("10.0.0.1" in text for text in argv)
+    started = []
+    monkeypatch.setattr(launch.train, "execute", lambda config, overrides: started.append((config, overrides)) or 0)
+    monkeypatch.setenv("DECOMPOSER_RL_SWEEP_CLUSTER", address)
+    assert main(["seed=1"]) == 0
+    ((config, overrides),) = started
+    assert (config.cluster.address, overrides) == (address, ["seed=1"])
 
 
 @pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda path: path.stem)

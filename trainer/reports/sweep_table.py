@@ -41,6 +41,11 @@ def score(summary: dict[str, Any]) -> float:
     return float(summary["accuracy"][kind]["mean"]) if kind is not None else math.nan
 
 
+def minutes(summary: dict[str, Any]) -> float:
+    """Return how long a trial took, all its stages together."""
+    return float(sum(summary.get("seconds", {}).values())) / 60
+
+
 def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
     """Return the keys in which the trials differ, and a row a trial in the order they were begun: those keys' values,
     the held-out accuracy with its 95 % interval, that before PPO, learner steps, minutes and how it ended."""
@@ -59,7 +64,7 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
                 "before": accuracy.get("sft", accuracy.get("base", {})).get("mean") if kind == "ppo" else None,
                 "kind": kind,
             }
-            | {"steps": summary.get("steps"), "minutes": sum(summary.get("seconds", {}).values()) / 60}
+            | {"steps": summary.get("steps"), "minutes": minutes(summary)}
             | {"status": summary["status"]}
         )
     table = pd.DataFrame(rows, dtype=object)
@@ -136,7 +141,9 @@ def write_comparison(sweep: Path) -> str:
     """Write trials.csv, trials.md and trials.png into a sweep's folder; return the text of trials.md."""
     keys, trials = read_trials(sweep)
     trials.to_csv(sweep / "trials.csv", index=False)
-    parts = [markdown(list(trials.columns), trials.to_dict("records"))]
+    shown = trials.fillna(dict.fromkeys(keys, DEFAULT))
+    shown["minutes"] = shown["minutes"].map("{:.1f}".format)
+    parts = [markdown(list(shown.columns), shown.to_dict("records"))]
     seeds = over_seeds(keys, trials)
     if seeds:
         parts.append(f"{OVER_SEEDS}\n\n{markdown(list(seeds[0]), seeds)}")

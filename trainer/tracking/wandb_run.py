@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import subprocess
 import sys
 import traceback
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.config import Config
+from trainer.workers.errors import first_line
 
 # W&B's own limits are 90 s and none: a run does not wait so long for it.
 START_S = 20
@@ -45,24 +47,50 @@ class WandbRun:
     def _begin(self, config: Config) -> None:
         import wandb
 
-        self._wandb, tracking, before = wandb, config.tracking, self.id
+        self._wandb = wandb
         wandb.setup(wandb.Settings(silent=True))
-        # On a terminal W&B would ask, and the run wait for the answer.
-        if tracking.wandb == "online" and not wandb.login(prompt=False, verify=False):
-            raise wandb.errors.UsageError("no API key; `wandb login` asks for one, WANDB_API_KEY may hold it")
         (self._folder / "wandb").mkdir(exist_ok=True)
         probe = self._folder / "wandb" / "space"
         try:
             probe.write_bytes(bytes(SPACE))
         finally:
             probe.unlink(missing_ok=True)
-        self._run = wandb.init(
+        before, online = self.id, config.tracking.wandb == "online" and self._begin_online(config)
+        if not online:
+            self._run = self._init(config, "offline")
+        self.id = str(self._run.id)
+        if before is not None:
+            self.sent = self._run.starting_step - 1 if online else last_step(self._folder, before)
+        # A score belongs to the version it is of; its row is that of the step in which it was there.
+        self._run.define_metric("eval/*", step_metric="eval/version")
+
+    def _begin_online(self, config: Config) -> bool:
+        """Begin the run at the server; return whether that succeeded, and say it if not: what is written offline can be
+        sent when the reason, a key or the network, is mended."""
+        try:
+            # On a terminal W&B would ask, and the run wait for the answer.
+            if not self._wandb.login(prompt=False, verify=False):
+                raise self._wandb.errors.UsageError("no API key; `wandb login` asks for one, WANDB_API_KEY may hold it")
+            self._run = self._init(config, "online")
+        except Exception as error:  # noqa: BLE001 - a tracker must not end what it tracks
+            self._note(error)
+            sync = f"wandb sync {shlex.quote(str(self._folder))}/wandb/offline-*"
+            self._say(
+                f"W&B could not begin online ({first_line(error)}, see logs/wandb.log); the run is tracked offline, to "
+                f"be sent with: {sync}"
+            )
+            return False
+        return True
+
+    def _init(self, config: Config, mode: str) -> Any:
+        wandb, tracking = self._wandb, config.tracking
+        return wandb.init(
             project=tracking.project,
             group=tracking.group,
             name=tracking.name or self._folder.name,
             tags=tracking.tags,
             dir=str(self._folder),
-            mode=tracking.wandb,
+            mode=mode,
             id=self.id,
             resume="allow" if self.id else None,
             config=config.model_dump(mode="json"),
@@ -77,12 +105,6 @@ class WandbRun:
                 x_transaction_log_flush_interval=FLUSH_S,
             ),
         )
-        self.id = str(self._run.id)
-        if before is not None:
-            online = tracking.wandb == "online"
-            self.sent = self._run.starting_step - 1 if online else last_step(self._folder, before)
-        # A score belongs to the version it is of; its row is that of the step in which it was there.
-        self._run.define_metric("eval/*", step_metric="eval/version")
 
     def log(self, metrics: dict[str, float], step: int) -> None:
         """Log a learner step's metrics, unless W&B has them."""
@@ -130,12 +152,15 @@ class WandbRun:
             function()
         except Exception as error:  # noqa: BLE001 - a tracker must not end what it tracks
             self._run = None
-            with suppress(OSError), (self._folder / "logs" / "wandb.log").open("a", encoding="utf-8") as stream:
-                traceback.print_exc(file=stream)
+            self._note(error)
             self._say(
                 f"W&B failed ({type(error).__name__}, see logs/wandb.log); the run goes on without it, metrics.jsonl "
                 "has everything"
             )
+
+    def _note(self, error: Exception) -> None:
+        with suppress(OSError), (self._folder / "logs" / "wandb.log").open("a", encoding="utf-8") as stream:
+            traceback.print_exception(error, file=stream)
 
 
 def _silent(text: str) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import errno
+import http.server
 import json
 import os
 import pty
 import subprocess
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -76,17 +78,49 @@ from pathlib import Path
 from launch.compose import compose
 from trainer.tracking.wandb_run import WandbRun
 folder = Path(sys.argv[1])
-WandbRun(compose(["tracking=online"]), folder, None, (folder / "said").write_text)
+run = WandbRun(compose(["tracking=online"]), folder, None, (folder / "said").write_text)
+run.log({"policy/loss": 1.0}, 1)
+run.close(0)
 """
 
 
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """A server of W&B's that knows no key."""
+
+    def do_POST(self):
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(401)
+        self.send_header("content-type", "application/json")
+        self.end_headers()
+        self.wfile.write(b'{"errors": [{"message": "this key is unknown"}]}')
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.fixture
+def refusing():
+    """The address of such a server."""
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
 @pytest.mark.parametrize(
-    ("key", "error"), [(None, "UsageError"), ("short", "AuthenticationError")], ids=["none", "invalid"]
+    ("key", "error"),
+    [
+        (None, "no API key; `wandb login` asks for one, WANDB_API_KEY may hold it"),
+        ("short", "WANDB_API_KEY invalid: API key must have 40+ characters, has 5."),
+        ("a1" * 20, "this key is unknown"),
+    ],
+    ids=["none", "invalid", "refused"],
 )
-def test_without_a_usable_key_a_run_goes_on_at_once(tmp_path, key, error):
+def test_without_a_usable_key_a_run_is_tracked_offline_at_once(tmp_path, refusing, key, error):
     """Though it is on a terminal, where W&B would ask."""
     (tmp_path / "logs").mkdir()
-    environment = without_wandb() | {"HOME": str(tmp_path)} | ({"WANDB_API_KEY": key} if key else {})
+    environment = without_wandb() | {"HOME": str(tmp_path), "WANDB_BASE_URL": refusing}
+    environment |= {"WANDB_API_KEY": key} if key else {}
     ours, terminal = pty.openpty()
     subprocess.run(
         [sys.executable, "-c", BEGIN, str(tmp_path)],
@@ -95,8 +129,23 @@ def test_without_a_usable_key_a_run_goes_on_at_once(tmp_path, key, error):
     os.close(ours)
     os.close(terminal)
     assert (tmp_path / "said").read_text() == (
-        f"W&B failed ({error}, see logs/wandb.log); the run goes on without it, metrics.jsonl has everything"
+        f"W&B could not begin online ({error}, see logs/wandb.log); the run is tracked offline, to be sent with: "
+        f"wandb sync {tmp_path}/wandb/offline-*"
     )
+    (found,) = offline.records(tmp_path)
+    assert offline.history(found) == [{"_step": 1, "policy/loss": 1}]
+
+
+def test_what_wandb_keeps_of_the_machine_can_be_left_out(tmp_path):
+    """With the variables of docs/run_folder.md."""
+    (tmp_path / "logs").mkdir()
+    left_out = {"WANDB_X_DISABLE_MACHINE_INFO": "true", "WANDB_X_SAVE_REQUIREMENTS": "false"}
+    command = [sys.executable, "-c", BEGIN.replace("online", "offline"), str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, env=without_wandb() | left_out, timeout=240, check=True)
+    (found,) = offline.records(tmp_path)
+    assert offline.history(found)
+    assert not {"environment", "stats", "files"}.intersection(record["type"] for record in found)
+    assert not list(tmp_path.glob("wandb/offline-*/files/requirements.txt"))
 
 
 def test_a_full_disk_is_said_once_and_not_filled_further(tmp_path, monkeypatch):

@@ -1,0 +1,46 @@
+"""Sweeps that are refused, in one line and before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from conf.schema.base import ConfigError
+from conf.schema.override_text import command
+from launch.compose import compose, key_of, sweep_params, trials
+from launch.wandb_key import check_key
+
+# Keys, and groups of keys, that one stage alone reads.
+READ_BY = {
+    "sft": "sft",
+    "algorithm": "ppo",
+    **{f"learner.{key}": "ppo" for key in ("lr", "critic_lr", "critic", "critic_warmup_steps")},
+}
+
+
+def check_single(arguments: Sequence[str]) -> None:
+    """Raise ConfigError if the command of a single run chooses a sweep and does not say which of its trials it is."""
+    given = {key_of(text) for text in arguments}
+    if open_keys := [key for key in sweep_params(arguments) if key not in given]:
+        raise ConfigError(
+            f"sweep: has several values of {', '.join(open_keys)}, whose trials are started with -m: "
+            f"{command('launch.train', ['-m', *arguments])}"
+        )
+
+
+def check_sweep(arguments: Sequence[str]) -> None:
+    """Raise ConfigError if a value of a sweep is not allowed, with the first values of its other keys; if the stage
+    that reads a swept key is not run; or if the key for W&B cannot be one."""
+    for text in arguments:
+        if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
+            raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")
+    first, *others = trials(list(arguments))
+    check_key(compose(first))
+    for other in others:
+        stages = compose(other).stages
+        key = next(key_of(new) for old, new in zip(first, other, strict=True) if old != new)
+        stage = READ_BY.get(key) or READ_BY.get(key.partition(".")[0])
+        if stage is not None and stage not in stages:
+            raise ConfigError(
+                f"{key}: is swept, but only stage {stage} reads it, and stages is [{','.join(stages)}]: the trials "
+                f"would differ by chance alone; allowed: stages with {stage}"
+            )

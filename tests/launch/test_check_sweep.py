@@ -1,0 +1,73 @@
+"""Sweeps that are refused before anything starts."""
+
+from __future__ import annotations
+
+import pytest
+
+from conf.schema.base import ConfigError
+from conf.schema.places import CONF
+from launch.check_sweep import check_single, check_sweep
+from launch.train import main
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=credit"], "sweep: has several values of algorithm.credit, algorithm.lam, whose trials are started "
+         "with -m: python -m launch.train -m sweep=credit\n"),
+        (["sweep=credit", "algorithm.lam=1.0"], "sweep: has several values of algorithm.credit, whose"),
+        (["learner.lr=1e-4,2e-4"], "a sweep of several values needs -m (python -m launch.train -m KEY=VALUES)"),
+        (["rewards=bounded,outcome"], "a sweep of several values needs -m"),
+    ],
+)  # fmt: skip
+def test_a_sweep_without_m_is_refused_with_the_command_that_starts_it(capsys, arguments, said):
+    assert main(arguments) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_one_trial_of_a_sweep_is_a_single_run():
+    check_single(["sweep=credit", "algorithm.lam=1.0", "algorithm.credit=call"])
+    check_single(["sweep=reward_ablation", "rewards=bounded", "seed=1"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["learner.lr=1e-4,fast"], "learner.lr: 'fast' is not allowed"),
+        (["seed=0,1", "algorithm.steps=range(5,-2,-1)"], "algorithm.steps: -1 is not allowed"),
+        (["learner.lr=interval(1e-4,1e-3)", "algorithm.lam=interval(0.9,1.1)"], "algorithm.lam: 1.1 is not allowed"),
+        (["sweep=credit", "algorithm.lam=1,2"], "algorithm.lam: 2 is not allowed"),
+        (["rewards=glob(no_such_*)"], "rewards: is swept and has no value"),
+        (["seed=range(3,0)"], "seed: is swept and has no value"),
+        (["hydra/sweeper=optuna", "hydra.sweeper.direction=minimize", "learner.lr=interval(1e-4,1e-3)"],
+         "hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize"),
+    ],
+)  # fmt: skip
+def test_every_value_is_checked_before_the_first_trial(arguments, said):
+    with pytest.raises(ConfigError) as error:
+        check_sweep(["-m", *arguments])
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("stages", "swept", "stage"),
+    [
+        ("ppo,evaluate", "sft.lr=1e-4,2e-4", "sft"),
+        ("ppo,evaluate", "sft=default,measured", "sft"),
+        ("sft,evaluate", "learner.lr=interval(1e-4,1e-3)", "ppo"),
+        ("sft", "algorithm=ppo,rloo", "ppo"),
+    ],
+)
+def test_a_key_of_a_stage_that_is_not_run_is_not_swept(stages, swept, stage):
+    with pytest.raises(ConfigError, match=f"only stage {stage} reads it, and stages is \\[{stages}\\]"):
+        check_sweep(["-m", f"stages=[{stages}]", swept])
+
+
+@pytest.mark.parametrize(("stages", "swept"), [("sft", "learner.grad_clip=0.5,1.0"), ("sft,ppo", "sft.lr=1e-4,2e-4")])
+def test_a_key_of_a_stage_that_is_run_is_swept(stages, swept):
+    check_sweep(["-m", f"stages=[{stages}]", swept])
+
+
+@pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_value_of_every_shipped_sweep_is_allowed(path):
+    check_sweep(["-m", f"sweep={path.stem}"])
