@@ -14,7 +14,8 @@ from rich.console import Console
 
 from conf.schema.base import ConfigError
 from launch.compose import compose
-from rollout.data.chained import Chained
+from rollout.data.chained import generate
+from rollout.data.generated import Generated
 from rollout.data.source import make_source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Outcome
@@ -317,7 +318,7 @@ def test_so_many_held_out_problems_are_taken_as_have_sub_questions(size, count, 
 
 def test_a_generator_without_sub_questions_is_not_looked_through_for_ever(monkeypatch):
     monkeypatch.setattr("trainer.stages.fine_tuning.LOOKED_THROUGH", 50)
-    assert with_subquestions(Chained({1: 1.0}, {1: 1.0}), 5) == []
+    assert with_subquestions(Generated(generate, {1: 1.0}, {1: 1.0}), 5) == []
 
 
 def test_measurements_on_fewer_problems_than_were_asked_for_are_said(tmp_path):
