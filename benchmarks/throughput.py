@@ -267,7 +267,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--episodes", type=int, default=400, help="in flight at once, a round")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--alone", type=int, default=5, help="episodes of the loop, a round")
+    parser.add_argument("--alone", type=int, default=20, help="episodes of the loop, a round")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. start_from=RUN_DIR/checkpoints/ppo")
     chosen = parser.parse_args()
     asyncio.run(run(compose(chosen.overrides), chosen.episodes, chosen.rounds, chosen.alone, Console()))
