@@ -1,4 +1,4 @@
-"""What is kept of finished runs in docs/studies, and how the pages write it."""
+"""Read what is kept of finished runs in docs/studies, and write it as the pages do."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def mean_interval(values: Mapping[str, float]) -> str:
 def over_seeds(values: Mapping[str, float]) -> str:
     """Return the 95 % t interval of the mean over seeds."""
     over = mean_over_seeds(list(values.values()), share=True)
-    low, high = _ends(over)
+    return span(*_ends(over))
+
+
+def span(low: float, high: float) -> str:
+    """Return an interval by its ends."""
     return f"{low:.3f} – {high:.3f}"
 
 

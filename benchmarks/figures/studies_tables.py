@@ -16,6 +16,7 @@ from benchmarks.figures.kept import (
     mean_interval,
     over_seeds,
     read,
+    span,
 )
 from benchmarks.figures.results_tables import default_runs, pair_of_runs, with_tiny
 from trainer.tracking.statistics import holm, mcnemar
@@ -240,7 +241,7 @@ def forms(studies: Path) -> list[Row]:
             column: f"{fmean(float(one[key]) for one in own):.2f}" if own else ""
             for column, key in (("whole list", "whole_list"), ("accuracy then", "accuracy_whole_list"))
         }
-        seeds = f"{float(cell['seed_low']):.3f} – {float(cell['seed_high']):.3f}" if cell["seed_low"] else ""
+        seeds = span(float(cell["seed_low"]), float(cell["seed_high"])) if cell["seed_low"] else ""
         again = f"{float(cell['rewritten']):.2f}" if cell["rewritten"] else ""
         rows.append(
             {"strategy": f"`{strategy}`", "what it is": name}

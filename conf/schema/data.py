@@ -22,7 +22,7 @@ class Data(Group):
     (docs/extending.md)."""
 
     source: Annotated[str, PartName((*GENERATORS, "files"))]
-    """Where problems come from: a generator, files of rows, or a class of your own."""
+    """Source of problems: a generator, files of rows, or a class of your own."""
     options: dict[str, Any] = Field({})
     """What a class of your own is given, as it pleases."""
     steps: dict[int, float] = Field({})

@@ -21,8 +21,8 @@ SIGNS = {"more": "+", "fewer": "-", "times": "*", "half": "/", "together": "+"}
 
 @dataclass(frozen=True)
 class Quantity:
-    """How many things ``name`` holds: given, or computed from ``operands`` by ``op`` and ``k``; and how the text
-    tells it."""
+    """Hold the number of things that ``name`` has, given or computed from ``operands`` by ``op`` and ``k``, and how the
+    text tells it."""
 
     name: str
     value: int

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import random
-import re
 from collections import Counter
 from functools import cache
 
@@ -17,6 +16,7 @@ from rollout.data.graph import SIGNS, Graph, imperfect_decomposition
 from rollout.data.look_ups import LookUps, restated_by_look_ups, words
 from rollout.data.source import make_source
 from rollout.records import Problem
+from tests.rollout.data.solutions import check_solution
 
 CONFIG = compose(["data=branched", "strategy.max_subquestions=6"])
 ASKED = CONFIG.strategy.max_subquestions
@@ -53,15 +53,7 @@ def test_the_first_held_out_problems_are_like_the_whole():
 @pytest.mark.parametrize("steps", [2, 3, 4, 5, 6])
 def test_every_solution_line_is_right_and_ends_in_the_answer(steps):
     for index in range(100):
-        problem = make_problem(0, index, steps)
-        lines = problem.solution.splitlines()
-        assert len(lines) == steps == len(problem.subquestions) + 1
-        for line in lines:
-            left, sign, right, value = re.match(r"(\d+) ([-+*/]) (\d+) = (\d+)\.", line).groups()
-            expected = {"+": int(left) + int(right), "-": int(left) - int(right), "*": int(left) * int(right)}
-            assert int(value) == (int(left) / int(right) if sign == "/" else expected[sign])
-        assert f"= {problem.answer}." in lines[-1]
-        assert not re.search(rf"\b{problem.answer}\b", problem.question)
+        check_solution(make_problem(0, index, steps), steps)
 
 
 def test_every_quantity_is_another_number_of_two_digits_and_no_computation_begins_like_another():
