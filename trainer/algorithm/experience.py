@@ -132,7 +132,8 @@ def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.devic
 
 def microbatches(rows: Sequence[Pair], max_tokens: int, *, padded: bool) -> list[list[int]]:
     """Cut indices into groups of similar length, each at most ``max_tokens`` as a tensor (one row at least)."""
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index][0]) + len(rows[index][1]))
+    # Prompts and completions are padded apart. Completions differ more: those of several calls hold what lies between.
+    order = sorted(range(len(rows)), key=lambda index: (len(rows[index][1]), len(rows[index][0])))
     groups: list[list[int]] = []
     for index in order:
         if groups and _tokens([rows[i] for i in (*groups[-1], index)], padded) <= max_tokens:
