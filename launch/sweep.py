@@ -30,7 +30,7 @@ from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import override
-from launch.compose import compose, parse, trials
+from launch.compose import MULTIRUN, compose, parse, sweep_params, trials
 from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
 from trainer.reports.sweep_table import DEFAULT, DONE, minutes, score, write_comparison
@@ -77,9 +77,11 @@ def _short(override: str) -> str:
 
 
 def fixed_keys(arguments: Sequence[str]) -> list[str]:
-    """Return the keys to which a sweep's command line, or the sweep that it chooses, gives one value in all trials."""
+    """Return the keys to which a sweep's command line, or the sweep that it chooses, gives one value in all trials,
+    apart from those that the chosen sweep varies: one of its trials run alone is named as it is among the others."""
     first, *others = trials(list(arguments))
     swept = {_key(new) for other in others for old, new in zip(first, other, strict=True) if old != new}
+    swept.update(sweep_params([text for text in arguments if text not in MULTIRUN]))
     return [key for key in map(_key, first) if key not in swept]
 
 
