@@ -1,8 +1,9 @@
 """The making of the tiny models: solver and decomposer's base, which ship, and of the solver verifier and monolith.
 
 All are Llama models of a million parameters over a byte-level tokenizer whose merges cover the embedded task's
-words, one token a digit. The first two are trained from nothing on generated problems of the train split, the others
-go on from the solver that ships.
+words, one token a digit; the monolith has twice as many layers, so that it is as large as solver and decomposer
+together. The first two are trained from nothing on generated problems of the train split, the others go on from the
+solver that ships.
 
 What they read is in ``launch.tiny_models.texts`` and ``launch.tiny_models.role_texts``.
 """
@@ -78,6 +79,25 @@ def make_tokenizer(seed: int = 0, data: str = "chained", count: int = 4000) -> P
 
 
 # -- training ------------------------------------------------------------------------------------------------
+
+
+def deepened(model: LlamaForCausalLM) -> LlamaForCausalLM:
+    """Return the model with twice its layers: each is followed by a copy of itself whose ways out are zero, so that it
+    writes what it wrote until it is trained (Wu et al., 2024, LLaMA Pro)."""
+    twice = {"num_hidden_layers": 2 * model.config.num_hidden_layers}
+    deep = LlamaForCausalLM(LlamaConfig(**model.config.to_dict() | twice))
+    weights = {}
+    for key, value in model.state_dict().items():
+        before, layer, after = key.partition("model.layers.")
+        if not layer:
+            weights[key] = value
+            continue
+        index, _, name = after.partition(".")
+        way_out = name.startswith(("self_attn.o_proj", "mlp.down_proj"))
+        weights[f"{before}{layer}{2 * int(index)}.{name}"] = value
+        weights[f"{before}{layer}{2 * int(index) + 1}.{name}"] = torch.zeros_like(value) if way_out else value.clone()
+    deep.load_state_dict(weights)
+    return deep
 
 
 def make_model(tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 512) -> LlamaForCausalLM:
@@ -279,6 +299,8 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: s
     if kind in CONTINUED:
         tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_solver"))
         model = LlamaForCausalLM.from_pretrained(shipped("tiny_solver"), dtype=torch.float32)
+        if kind == "monolith":
+            model = deepened(model)
     else:
         tokenizer = make_tokenizer(seed, data)
         model = begin(tokenizer, seed, beginning_steps(steps), report, data)
@@ -330,8 +352,8 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
         "monolith": (
             "A model of the embedded task that writes sub-questions, their answers and the final answer in one text "
             "(strategy `monolith`).",
-            f"Trained on from tiny_solver on generated problems of the train split, {steps} steps of {BATCH} problems "
-            "with their gold sub-questions.",
+            "Trained on from tiny_solver, each of whose layers was doubled, on generated problems of the train split, "
+            f"{steps} steps of {BATCH} problems with all that can be worked out; it has never seen a decomposition.",
         ),
     }[kind]
     text = (

@@ -1,14 +1,15 @@
 """Make the training texts of the tiny verifier and monolith: stage 1's examples for their roles, over and over.
 
 Both go on from the tiny solver, whose one skill they need. The verifier also meets sub-questions that come too early or
-help nobody, after turns that are drawn like the solver's.
+help nobody, after turns that are drawn like the solver's. The monolith learns what solver and decomposer's base know
+together: it asks for everything that can be worked out, in turn, and has never seen a decomposition.
 """
 
 from __future__ import annotations
 
 import random
 
-from launch.tiny_models.texts import END, PROMPTS, Piece, random_turns
+from launch.tiny_models.texts import END, PROMPTS, Piece, in_turn, random_turns
 from rollout.data.graph import Graph
 from rollout.data.planted_errors import Judged, plant
 from rollout.data.worked import SolverView, worked
@@ -41,8 +42,9 @@ def verifier_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
 
 
 def monolith_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
-    """Write a problem, and its gold sub-questions with their answers and the final one."""
-    solution = worked(problem, problem.subquestions or [])
+    """Write a problem, everything else that can be worked out asked and answered in turn, and the final answer."""
+    graph = Graph(problem)
+    solution = worked(problem, [graph.ask(name) for name in in_turn(graph, rng) if name != graph.target])
     assert solution is not None
     prompt, text = monolith_example(PROMPTS, problem, solution)
     return [(prompt, False), (f"{text}{END}", True)]

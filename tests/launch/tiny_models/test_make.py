@@ -9,7 +9,7 @@ from conf.schema.model import shipped
 from launch.tiny_models import __main__ as command
 from launch.tiny_models.__main__ import main
 from launch.tiny_models.curriculum import chained_problems, cycles
-from launch.tiny_models.make import batches, make, make_model, make_tokenizer, model_card, stream, total_steps
+from launch.tiny_models.make import batches, deepened, make, make_model, make_tokenizer, model_card, stream, total_steps
 from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
 from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
@@ -103,6 +103,28 @@ def test_the_base_reads_no_decomposition():
     for problem in some(200):
         text = "".join(part for part, _ in asking_pieces(problem, rng))
         assert "Sub-questions:" not in text
+
+
+def test_the_monolith_asks_for_all_that_can_be_worked_out_and_reads_no_decomposition():
+    rng = random.Random(0)
+    for problem in some(200):
+        graph = Graph(problem)
+        text = monolith_pieces(problem, rng)[1][0]
+        asked = [name for name in graph.quantities if name not in graph.given and name != graph.target]
+        assert all(f"Q: {graph.ask(name)}" in text for name in asked)
+        assert text.count("Q: ") == len(asked)
+        assert text.endswith(f"{graph.target} owns {problem.answer} {graph.item}.{END}")
+
+
+def test_a_deepened_model_writes_what_it_wrote_and_all_of_it_learns(tokenizer):
+    model = make_model(tokenizer, 0).eval()
+    deep = deepened(model).eval()
+    ids = torch.randint(0, len(tokenizer), (2, 30))
+    assert torch.equal(deep(ids).logits, model(ids).logits)
+    assert deep.config.num_hidden_layers == 2 * model.config.num_hidden_layers
+    deep(ids, labels=ids).loss.backward()
+    assert all(layer.self_attn.o_proj.weight.grad.any() for layer in deep.model.layers)
+    assert all(layer.mlp.down_proj.weight.grad.any() for layer in deep.model.layers)
 
 
 def test_batches_supervise_replies_only(tokenizer):
