@@ -371,6 +371,7 @@ class Run:
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
+            view.say(f"  {label(kind)}: {result['mean']:.3f} [{result['low']:.3f}, {result['high']:.3f}]")
             if kind in ("base", "sft", "ppo"):
                 self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
 
