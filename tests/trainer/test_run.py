@@ -21,6 +21,7 @@ from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
+from trainer.tracking.labels import label
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.workers.errors import reason
 
@@ -58,6 +59,11 @@ def test_a_run_tells_what_its_solver_was_asked(monkeypatch, tmp_path):
     assert "gold sub-questions" in before
     assert "PPO decomposer" not in before
     assert "PPO decomposer" in after
+    # One by one, as they are found, and not with the table alone.
+    found = re.findall(
+        r"^  (.+): \d\.\d{3} \[\d\.\d{3}, \d\.\d{3}\]$", before.split("done evaluation")[0], re.MULTILINE
+    )
+    assert found == [label(kind) for kind in ("direct", "gold", "filler", "base")]
     assert re.search(r"the whole run takes about \d+ s: \d+ s so far, ", before) is None, "four steps tell nothing"
 
 
