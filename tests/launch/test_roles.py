@@ -76,9 +76,14 @@ def test_a_role_is_taught_alone_or_where_the_policy_plays_it_afterwards(override
     assert compose(overrides).sft.role == overrides[0].partition("=")[2]
 
 
-def test_the_experiment_of_lm2_has_its_verifier_its_reward_and_its_credit():
+def test_the_experiment_of_lm2_has_its_verifier_and_pays_for_correctness_alone():
     config = compose(["experiment=lm2_chained"])
     assert (config.strategy.name, config.verifier.path, config.rewards.mode) == (
-        "lm2", "package:tiny_verifier", "lm2_outcome"
-    )  # fmt: skip
-    assert config.algorithm.credit == "call"
+        "lm2",
+        "package:tiny_verifier",
+        "outcome",
+    )
+    assert not any(config.rewards.verdicts.values())
+    # The paper's reward is an option of its own.
+    paid = compose(["experiment=lm2_chained", "rewards=lm2_outcome", "algorithm.credit=call"])
+    assert paid.rewards.verdicts["no_mistake"] == 1.0
