@@ -32,6 +32,8 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
         studies.leak,
         studies.reward_ablation,
         studies.forms,
+        studies.forms_ppo,
+        studies.lm2_rewards,
     ],
 }
 

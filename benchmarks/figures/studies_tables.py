@@ -7,7 +7,6 @@ from pathlib import Path
 from statistics import fmean
 
 from benchmarks.figures.kept import (
-    PROBLEMS,
     SEEDS,
     Row,
     by_seed,
@@ -36,13 +35,6 @@ FORMS = {
     ("lm2_any_mistake", "concepts"): "wrong arithmetic is asked again, too",
     ("lm2_exact_verifier", "concepts"): "`lm2` with the verifier `program`",
     ("lm2_exact_any_mistake", "concepts"): "both",
-}
-# Strategy and decomposer of each row of the comparison after PPO, as there and as before it.
-FORMS_AFTER_PPO = {
-    ("daslam", "whole"): ("daslam", "whole"),
-    ("interleaved", "lines"): ("interleaved", "lines"),
-    ("lm2_no_verifier", "no_verifier"): ("lm2_no_verifier", "concepts"),
-    ("lm2", "concepts"): ("lm2", "concepts"),
 }
 SOLVERS = ("tiny", "second", "program")
 # Strategy and decomposer of each row of the matrix, with what the page calls the decomposer.
@@ -260,45 +252,51 @@ def forms(studies: Path) -> list[Row]:
     return rows
 
 
-def forms_after_ppo(studies: Path) -> list[Row]:
-    """Return each form of decomposition before and after PPO, in the mean over seeds."""
-    kept = {seed: read(studies / f"forms_seed_{seed}.csv") for seed in SEEDS}
-    new = {seed: read(studies / f"forms_ppo_seed_{seed}.csv") for seed in SEEDS}
-    episodes = [read(studies / f"{name}_episodes.csv") for name in ("forms", "forms_ppo")]
-    rows = []
-    for cell_after, cell_before in FORMS_AFTER_PPO.items():
-        cells = [dict(zip(("strategy", "decomposer"), cell, strict=True)) for cell in (cell_before, cell_after)]
-        before, after = (
-            {seed: float(find(table[seed], **cell)["accuracy"]) for seed in SEEDS}
-            for table, cell in zip((kept, new), cells, strict=True)
-        )
-        own = [[row for row in part if cell.items() <= row.items()] for part, cell in zip(episodes, cells, strict=True)]
-        asked = [fmean(float(row["whole_list"]) for row in part) for part in own]
-        refused = [
-            fmean(sum(float(value) for name, value in row.items() if name.startswith("refused_")) for row in part)
-            for part in own
-        ]
-        rows.append(
-            {"strategy": f"`{cell_after[0]}`", "before PPO": mean_interval(before), "after PPO": mean_interval(after)}
-            | {"over seeds": over_seeds(after), "PPO brings": difference(before, after)}
-            | {"whole list": f"{asked[0]:.2f} → {asked[1]:.2f}"}
-            | {"refused an episode": " → ".join(f"{count / PROBLEMS:.2f}" for count in refused) if any(refused) else ""}
-        )
+def forms_ppo(studies: Path) -> list[Row]:
+    """Return each form before and after PPO, in the mean over seeds: accuracy, and what the decompositions are like."""
+    kept, rows = read(studies / "forms_ppo.csv"), []
+    for strategy in dict.fromkeys(row["strategy"] for row in kept):
+        runs = {
+            stage: [row for row in kept if (row["strategy"], row["stage"]) == (strategy, stage)]
+            for stage in ("sft", "ppo")
+        }
+        accuracy = {stage: {row["seed"]: float(row["accuracy"]) for row in own} for stage, own in runs.items()}
+        for stage, own in runs.items():
+            gain = difference(accuracy["sft"], accuracy["ppo"]) if stage == "ppo" else ""
+            shares = {
+                name: f"{fmean(float(row[column]) for row in own):.2f}"
+                for name, column in (
+                    *((f"{steps} steps", f"steps_{steps}") for steps in (2, 3, 4)),
+                    ("all that is needed", "solves"), ("in order", "ordered"), ("with a repeat", "repeats"),
+                    ("something needless", "needless"),
+                )
+            }  # fmt: skip
+            rows.append(
+                {"strategy": f"`{strategy}`", "after": stage.upper(), "accuracy": mean_interval(accuracy[stage])}
+                | {"over seeds": over_seeds(accuracy[stage]), "PPO brings": gain}
+                | shares
+                | {"solver tokens": f"{fmean(float(row['solver_tokens']) for row in own):.0f}"}
+            )
     return rows
 
 
 def lm2_rewards(studies: Path) -> list[Row]:
-    """Return what paying for verdicts made of lm2's sampled episodes: a run's first three steps and its last three."""
+    """Return what each reward made of sampled episodes with the solver ``second``: a run's first three steps and its
+    last three."""
     runs: dict[tuple[str, ...], list[Row]] = {}
     for row in read(studies / "lm2_rewards.csv"):
-        runs.setdefault((row["paid"], row["algorithm"], row["lr"], row["seed"]), []).append(row)
+        runs.setdefault(tuple(row[name] for name in ("strategy", "paid", "algorithm", "lr", "seed")), []).append(row)
 
     def change(own: list[Row], column: str) -> str:
-        return " → ".join(f"{fmean(float(row[column]) for row in part):.2f}" for part in (own[:3], own[-3:]))
+        if not own[0][column]:
+            return ""
+        means = [fmean(float(row[column]) for row in part) for part in (own[:3], own[-3:])]
+        return " → ".join(f"{mean:.2f}" for mean in means).replace("-", "−")
 
     return [
-        {"a right reply is paid": paid, "`algorithm=`": f"`{algorithm}`", "rate": lr, "seed": seed}
-        | {"steps": str(len(own)), "reward": change(own, "reward"), "sampled accuracy": change(own, "sampled_accuracy")}
+        {"strategy": f"`{strategy}`", "a right reply is paid": paid or "no verdict is"}
+        | {"`algorithm=`": f"`{algorithm}`", "rate": lr, "seed": seed, "steps": str(len(own))}
+        | {"reward": change(own, "reward"), "sampled accuracy": change(own, "sampled_accuracy")}
         | {"kept": change(own, "subquestions"), "refused": change(own, "rewritten"), "KL": change(own, "kl")}
-        for (paid, algorithm, lr, seed), own in runs.items()
+        for (strategy, paid, algorithm, lr, seed), own in runs.items()
     ]
