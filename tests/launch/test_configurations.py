@@ -78,7 +78,7 @@ def test_lm2_on_peoples_problems_has_a_served_solver_and_verifier_or_others_and_
     overrides = ["experiment=lm2_gsm8k", *(text.format(data=data) for text in NEEDS["lm2_gsm8k"])]
     config = compose(overrides)
     assert (config.solver.model, config.verifier.model) == ("some-model", "another-model")
-    assert (config.strategy.name, config.rewards.mode) == ("lm2", "outcome")
+    assert (config.strategy.name, config.rewards.mode, config.algorithm.credit) == ("lm2", "outcome", "terminal")
     assert plan(overrides) == 0
     assert "verifier" in capsys.readouterr().out
     other = ["verifier=vllm", "verifier.path=package:tiny_solver"]

@@ -83,6 +83,7 @@ def test_the_experiment_of_lm2_has_its_verifier_and_pays_for_correctness_alone()
         "package:tiny_verifier",
         "outcome",
     )
+    assert config.algorithm.credit == "terminal"
     assert not any(config.rewards.verdicts.values())
     # The paper's reward is an option of its own.
     paid = compose(["experiment=lm2_chained", "rewards=lm2_outcome", "algorithm.credit=call"])

@@ -61,8 +61,8 @@ def start_ray(config: Config) -> None:
         # Ray would start a process a core beforehand, without the environment that all actors have, so none can use it.
         os.environ.setdefault("RAY_prestart_worker_first_driver", "0")
         if not cluster.dashboard:
-            # Ray would remember the last 100,000 calls, in 150 MiB, which only a dashboard shows. So few are soon
-            # there, and its server grows no more.
+            # Ray would remember the last 100,000 calls, in 150 MiB, which only a dashboard shows. So few are there
+            # before a run is long.
             os.environ.setdefault("RAY_task_events_max_num_task_in_gcs", "500")
         # Ray would otherwise join a cluster that somebody else started on this machine.
         arguments = {"address": "local", "num_cpus": cluster.num_cpus or os.cpu_count()}
