@@ -24,7 +24,7 @@ class InferenceEngine(Group):
     threads: Annotated[int, FREE] = Field(1, ge=1)
     """Cores of each, on the CPU."""
     max_model_len: int = Field(512, ge=16)
-    """Tokens of prompt and reply together at most."""
+    """Tokens of prompt and reply together at most; of a model that reads fewer, as many as it reads."""
     max_num_seqs: Annotated[int, FREE] = Field(128, ge=1)
     """Sequences that an engine works on at once."""
     max_num_batched_tokens: Annotated[int, FREE] = Field(4096, ge=1)

@@ -30,6 +30,8 @@ from rollout.engine.vllm_arguments import (
     keeps_weights,
     prepare_process,
     starting_alone,
+    within_model,
+    without_collection,
 )
 from rollout.engine.weight_transfer import NotEnded, Transfer
 from rollout.engine.weight_update import Entry, Loaded
@@ -88,6 +90,8 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
+        # Tokens of a prompt and its completion at most.
+        self.context = settings.sizes.max_model_len
         self.version = 0
         self.stats = EngineStats()
         # What it is given runs in order, so that what was asked during one token comes before the next.
@@ -107,17 +111,10 @@ class Engine:
     def start(self) -> None:
         """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
         prepare_process(self.settings.sizes.threads)
-        # Without garbage collection the start takes a tenth less: what is imported is looked through again and again,
-        # and vLLM collects five times.
-        collects = gc.isenabled()
-        gc.disable()
-        try:
-            arguments = engine_arguments(self.settings)
-            with starting_alone(self.settings.sizes.gpus):
-                self._engine = self._make(arguments)
-        finally:
-            if collects:
-                gc.enable()
+        with without_collection(), starting_alone(self.settings.sizes.gpus):
+            arguments = within_model(engine_arguments(self.settings))
+            self.context = arguments["max_model_len"]
+            self._engine = self._make(arguments)
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.sizes.threads)
         elif not self.settings.frozen and self.settings.sizes.parallel == 1:
@@ -149,11 +146,11 @@ class Engine:
         Raises PromptTooLong if prompt and ``max_tokens`` do not fit the context, EngineError if the engine died.
         """
         ids = encode_prompt(self.tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
-        if len(ids) + 1 > self.settings.sizes.max_model_len:
-            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
+        if len(ids) + 1 > self.context:
+            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.context}")
         return await self._complete(
             ids,
-            max_tokens=min(sampling.max_tokens, self.settings.sizes.max_model_len - len(ids)),
+            max_tokens=min(sampling.max_tokens, self.context - len(ids)),
             temperature=sampling.temperature,
             stop=list(sampling.stop),
             seed=sampling.seed,
@@ -165,8 +162,8 @@ class Engine:
 
         Raises PromptTooLong if they do not fit the context with one token more, EngineError if the engine died.
         """
-        if (length := len(prompt) + len(completion)) + 1 > self.settings.sizes.max_model_len:
-            raise PromptTooLong(f"prompt of {length} tokens, context of {self.settings.sizes.max_model_len}")
+        if (length := len(prompt) + len(completion)) + 1 > self.context:
+            raise PromptTooLong(f"prompt of {length} tokens, context of {self.context}")
         generation = await self._complete([*prompt, *completion], max_tokens=1, temperature=0.0, prompt_logprobs=0)
         return generation.prompt_logprobs[len(prompt) :]
 

@@ -10,7 +10,7 @@ from conf.schema.engine_arguments import SET_BY_THE_PROGRAM
 from conf.schema.rollout import Rollout
 from conf.schema.solver import VllmSolver
 from launch.compose import compose
-from rollout.engine.vllm_arguments import engine_arguments, policy_engine, prepare_process
+from rollout.engine.vllm_arguments import engine_arguments, policy_engine, prepare_process, within_model
 from rollout.solvers.vllm import solver_engine
 
 
@@ -45,6 +45,23 @@ def test_the_policys_engines_compute_in_the_learners_type_unless_told_otherwise(
     assert policy_engine(compose([])).dtype == "float32"
     assert policy_engine(compose(learner)).dtype == "bfloat16"
     assert policy_engine(compose([*learner, "model.dtype=float32"])).dtype == "float32"
+
+
+@pytest.mark.parametrize("layout", ["gpu1", "gpu8", "node8_7b_lora"])
+def test_a_layout_for_large_models_does_for_the_shipped_ones(layout):
+    """vLLM refuses a length that a model does not read."""
+    arguments = engine_arguments(policy_engine(compose([f"cluster={layout}"])))
+    assert within_model(arguments)["max_model_len"] == 512
+
+
+def test_a_length_that_the_model_reads_is_kept():
+    arguments = engine_arguments(policy_engine(compose(["rollout.max_model_len=100"])))
+    assert within_model(arguments)["max_model_len"] == 100
+
+
+def test_what_else_is_wrong_with_a_model_is_vllms_own_error():
+    with pytest.raises(ValueError, match="float1"):
+        within_model(solver_arguments("solver.max_model_len=4096") | {"dtype": "float1"})
 
 
 def test_no_batch_is_on_the_gpu_when_weights_are_loaded():

@@ -22,11 +22,9 @@ PROMPT = "Amy has 3 pens. Tom has 2 more pens than Amy.\n"
 
 @pytest.fixture(scope="module")
 def engine(tiny_model):
-    engine = Engine(
-        EngineSettings(
-            str(tiny_model), InferenceEngine(max_model_len=256, max_num_seqs=16, kv_cache_gib=0.1), prefix_caching=True
-        )
-    )
+    """An engine with a layout's length for large models; its own reads 256 tokens."""
+    sizes = InferenceEngine(max_model_len=4096, max_num_seqs=16, kv_cache_gib=0.1)
+    engine = Engine(EngineSettings(str(tiny_model), sizes, prefix_caching=True))
     engine.start()
     yield engine
     engine.stop()
