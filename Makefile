@@ -6,7 +6,9 @@
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
-LOCK   ?= requirements/cpu.lock
+# An environment keeps its lock, so that a plain make does not put the CPU's packages over those for CUDA.
+KEPT   := $(firstword $(notdir $(wildcard $(VENV)/installed-*.lock)))
+LOCK   ?= $(or $(if $(KEPT),$(wildcard requirements/$(KEPT:installed-%=%))),requirements/cpu.lock)
 STAMP  := $(VENV)/installed-$(notdir $(LOCK))
 ARGS   ?=
 # The tests of what needs neither actors nor models nor W&B, but for the slowest files.
@@ -50,6 +52,7 @@ setup: $(STAMP) ## Make the environment in .venv from LOCK
 # Installed again only when the lock changed.
 $(STAMP): $(LOCK) requirements/install.sh
 	@requirements/install.sh $(PYTHON) $(VENV) $(LOCK)
+	@rm -f $(VENV)/installed-*.lock
 	@touch $@
 
 lock: ## Resolve both locks again; needs uv (pip install uv)

@@ -6,8 +6,11 @@ import ast
 import configparser
 import importlib.metadata
 import json
+import os
 import re
 import runpy
+import shutil
+import subprocess
 import sys
 from functools import cache
 
@@ -95,3 +98,25 @@ def test_setting_up_has_vllm_keep_what_each_shipped_model_can_do():
         for name in json.loads(file.read_text(encoding="utf-8")).get("architectures", [])
     }
     assert shipped == set(runpy.run_path(str(ROOT / "requirements" / "warm.py"))["ARCHITECTURES"])
+
+
+@pytest.mark.parametrize(
+    ("installed", "given", "lock"),
+    [
+        (None, [], "cpu"),
+        ("cuda", [], "cuda"),
+        ("cuda", ["LOCK=requirements/cpu.lock"], "cpu"),
+        ("of_a_checkout_before", [], "cpu"),
+    ],
+)
+def test_an_environment_keeps_its_lock(tmp_path, installed, given, lock):
+    """A plain make after ``make LOCK=requirements/cuda.lock`` must not install the CPU's packages over CUDA's."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for file in ("requirements/cpu.lock", "requirements/cuda.lock", f".venv/installed-{installed}.lock"):
+        if "None" not in file:
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            (tmp_path / file).touch()
+    command = ["make", "--eval", "show: ; @echo $(LOCK)", "show", *given]
+    environment = {name: value for name, value in os.environ.items() if name not in ("LOCK", "MAKEFLAGS", "MAKELEVEL")}
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    assert shown.stdout == f"requirements/{lock}.lock\n"
