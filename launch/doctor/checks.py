@@ -17,9 +17,8 @@ FOLDER_GIB, FOLDERS_GIB = 1.0, 5.0
 # Their builds in registries are for CUDA, and break transformers beside a CPU torch.
 NOT_IN_LOCK = ("torchaudio", "torchcodec", "torchvision")
 NAMED = 5
-# What every role on GPUs of its own takes by default; with fewer they share one.
-SEPARATE_GPUS = 4
-SHARED_GPU = "learner=gpu learner.ranks=1 learner.gpus_per_rank=0.4 rollout=gpu rollout.gpus=0.4 solver.gpus=0.2"
+# Layouts for the GPUs of one machine, each with as many as it takes.
+LAYOUTS = {8: "gpu8", 2: "gpu2", 1: "gpu1"}
 
 
 @dataclass(frozen=True)
@@ -160,8 +159,8 @@ def gpus(
     if not wanted:
         if not found:
             return Finding(OK, "GPUs", "none here, none wanted")
-        layout = "learner=gpu rollout=gpu solver.gpus=1" if len(found) >= SEPARATE_GPUS else SHARED_GPU
-        remedy = f"to use it: {layout}, in an environment from requirements/cuda.lock"
+        layout = next(name for count, name in LAYOUTS.items() if count <= len(found))
+        remedy = f"to use it: cluster={layout}, in an environment from requirements/cuda.lock"
         return Finding(WARNING if torch_cuda else OK, "GPUs", f"{len(found)} here ({found[0]}), none wanted", remedy)
     if not found:
         remedy = "install the driver (nvidia-smi must list them), docker run --gpus all, or learner=cpu rollout=cpu"
