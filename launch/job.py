@@ -111,7 +111,11 @@ def _check_resources(config: Config, console: Console) -> None:
     from trainer.cluster.resource_plan import gpu_roles, over_full, show, without_gpu
     from trainer.workers.errors import first_line
 
-    memory = gpu_roles(config)
+    try:
+        memory = gpu_roles(config)
+    except (ValueError, OSError) as error:  # where a cluster is joined, nobody has looked for the models yet
+        keys = " or ".join(f"{role}.path" for role in ("model", *config.frozen))
+        raise ConfigError(f"{keys}: a model cannot be read on this machine: {first_line(error)}") from None
     show(config, memory, console)
     if (wrong := without_gpu(config) or over_full(config, memory)) is not None:
         raise ConfigError(wrong)

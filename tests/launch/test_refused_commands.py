@@ -62,6 +62,14 @@ def test_what_is_not_there_is_said_in_one_line_before_anything_starts(monkeypatc
     assert not (tmp_path / "run").exists()
 
 
+def test_a_model_that_a_clusters_node_cannot_read_is_said_in_one_line(tmp_path, capsys):
+    """Where a cluster is joined, models are not looked for before: the machine that submits need not see them."""
+    assert main([f"run_dir={tmp_path}/run", "cluster=node8", "model.path=/no/such/folder"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("model.path or solver.path: a model cannot be read on this machine: '/no/such/folder' is no")
+    assert len(said.splitlines()) == 1
+
+
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 def test_a_key_that_cannot_be_one_of_wandb_is_refused_where_it_is_needed(monkeypatch, tmp_path, capsys, sweep):
     monkeypatch.setenv("WANDB_API_KEY", "abc")
