@@ -291,11 +291,12 @@ def lm2_rewards(studies: Path) -> list[Row]:
         if not own[0][column]:
             return ""
         means = [fmean(float(row[column]) for row in part) for part in (own[:3], own[-3:])]
-        return " → ".join(f"{mean:.2f}" for mean in means).replace("-", "−")
+        return " → ".join(f"{round(mean, 2) + 0.0:.2f}" for mean in means).replace("-", "−")
 
+    what = {"": "verdicts not paid", "0": "0, mistakes are charged"}
     return [
-        {"strategy": f"`{strategy}`", "a right reply is paid": paid or "no verdict is"}
-        | {"`algorithm=`": f"`{algorithm}`", "rate": lr, "seed": seed, "steps": str(len(own))}
+        {"strategy": f"`{strategy}`", "paid for a right reply": what.get(paid, paid)}
+        | {"`algorithm=`": f"`{algorithm}`", "`learner.lr`": lr, "seed": seed, "steps": str(len(own))}
         | {"reward": change(own, "reward"), "sampled accuracy": change(own, "sampled_accuracy")}
         | {"kept": change(own, "subquestions"), "refused": change(own, "rewritten"), "KL": change(own, "kl")}
         for (strategy, paid, algorithm, lr, seed), own in runs.items()
