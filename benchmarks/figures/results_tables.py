@@ -11,9 +11,7 @@ from trainer.tracking.statistics import wilson
 MATRIX = "`python -m launch.evaluate matrix=chained matrix.run=RUN_DIR`"
 SCREENED = "`python -m launch.train -m seed=0,1,2 sft.sources.data.screen=true`"
 ANY_SEED, EACH_SEED = "`make train`", '`make train ARGS="seed=0"`, 1, 2'
-EQUAL_TOKENS = (
-    "no decomposer, the majority of several draws with the solver's tokens of the PPO row (self-consistency)"
-)
+EQUAL_TOKENS = "no decomposer, the majority of several draws with the solver's tokens of the PPO row (self-consistency)"
 
 
 def default_runs(studies: Path) -> list[Row]:

@@ -138,7 +138,7 @@ def engine_arguments(settings: EngineSettings) -> dict[str, Any]:
 
 
 def within_model(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return vLLM's arguments with a ``max_model_len`` of at most what the model reads, since vLLM refuses a longer one.
+    """Return vLLM's arguments with a ``max_model_len`` of at most what the model reads: vLLM refuses a longer one.
 
     A layout's length is for large models, and the layout then does for small ones too. Raises what vLLM raises.
     """

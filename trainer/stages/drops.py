@@ -11,7 +11,7 @@ from trainer.stages.sample_groups import trainable
 # What may be wrong, and the keys that change it, for the outcomes where that is known.
 ADVICE = {
     "solver_empty": "the solver's replies held no text, as of a reasoning model cut off: solver.max_tokens_solve",
-    "prompt_too_long": "the questions do not fit: rollout.max_model_len, solver.max_model_len, or models that read more",
+    "prompt_too_long": "the questions do not fit: rollout.max_model_len, solver.max_model_len, or a longer model",
     "solver_refused": "the solver refuses to answer: logs/solver-0.log",
     "solver_timeout": "the solver is too slow: solver.timeout_s",
     "verifier_timeout": "the verifier is too slow: verifier.timeout_s",
