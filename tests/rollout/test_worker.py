@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from launch.compose import compose
+from rollout.engine.vllm_engine import PromptTooLong
 from rollout.engine.weight_update import Loaded, Update
 from rollout.jobs import Job, NotReady
 from rollout.records import Problem
@@ -49,7 +50,7 @@ def test_weights_are_acknowledged_when_they_are_loaded_and_the_proof_is_had_when
     class Engine:
         """Loads at once, and scores probes when it is let."""
 
-        version, loads_parts = 0, True
+        version, loads_parts, context = 0, True, 8
 
         def __init__(self):
             self.free = asyncio.Event()
@@ -60,6 +61,8 @@ def test_weights_are_acknowledged_when_they_are_loaded_and_the_proof_is_had_when
 
         async def logprobs(self, prompt, completion):
             await self.free.wait()
+            if len(prompt) + len(completion) + 1 > self.context:
+                raise PromptTooLong
             return [-0.5 for _ in completion]
 
     async def go():
@@ -74,13 +77,20 @@ def test_weights_are_acknowledged_when_they_are_loaded_and_the_proof_is_had_when
         early, other = proving.done(), await worker.proof(7)
         engine.free.set()
         proof = await proving
-        await worker.load_weights(Update(2), probe, expected)
-        engine.version = 3
-        return without, early, other, proof, await worker.proof(2)
+        full = ([1] * 5, [2, 3, 4]), [-0.9, -0.9, -0.9]
+        await worker.load_weights(Update(2), [full[0], probe[1]], [full[1], [-0.4]])
+        beside = await worker.proof(2)
+        await worker.load_weights(Update(3), [full[0]], [full[1]])
+        alone = await worker.proof(3)
+        await worker.load_weights(Update(4), probe, expected)
+        engine.version = 5
+        return without, early, other, proof, beside, alone, await worker.proof(4)
 
-    without, early, other, proof, overtaken = asyncio.run(go())
+    without, early, other, proof, beside, alone, overtaken = asyncio.run(go())
     assert (without, early, other, overtaken) == (None, False, None, None)
     assert (proof.largest, proof.mean) == pytest.approx((0.2, 0.2 / 3))
+    # A completion that was cut by the context cannot be scored, and proves nothing.
+    assert (beside.largest, alone) == (pytest.approx(0.1), None)
 
 
 class Stuck:
