@@ -19,7 +19,7 @@ def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
     """Return the share of the learning rate at optimiser step ``step`` (from 0) of ``total``: linear warm-up, then
     constant or falling linearly to 0 at the end."""
     factor = min(1.0, (step + 1) / (warmup + 1))
-    return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / total)
+    return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / max(1, total))
 
 
 def deepspeed_config(config: Config) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 TAG = "engine"
 
@@ -56,8 +57,20 @@ def restore_state(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str,
     with weights_only():
         # Frozen parameters are not in it; that all others are was seen by their shapes.
         engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)
+    _renew_rates(engine.lr_scheduler)
     restore_random(state["random"])
     return state
+
+
+def _renew_rates(schedule: LambdaLR | None) -> None:
+    """Set the learning rates that a schedule has at its step. A checkpoint holds those of the schedule it was written
+    with, which is another one if the run was made longer."""
+    if schedule is None:
+        return
+    for group, base, factor in zip(
+        schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+    ):
+        group["lr"] = base * factor(schedule.last_epoch)
 
 
 def _file(folder: Path, rank: int) -> Path:

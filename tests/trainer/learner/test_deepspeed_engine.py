@@ -37,3 +37,5 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing():
     linear = [lr_factor(step, 1, 4, "linear") for step in range(5)]
     assert linear == [0.5, 0.75, 0.5, 0.25, 0.0]
     assert [lr_factor(step, 1, 4, "constant") for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
+    # With algorithm.steps=0 DeepSpeed's engine is made all the same, to write the policy as it was.
+    assert lr_factor(0, 0, 0, "linear") == 1.0

@@ -60,6 +60,18 @@ def _tensors(value):
             yield from _tensors(item)
 
 
+def made_longer(config, longer, folder: str, port: int):
+    """The learning rates after all steps of a linear schedule, and after going on with twice the steps."""
+    learner = learner_for(config, port)
+    learner.train_step(make_batch())
+    learner.checkpoint(folder)
+    rates = [[group["lr"] for group in learner.engine.optimizer.param_groups]]
+    learner = learner_for(longer, port)
+    learner.restore(folder)
+    rates.append([group["lr"] for group in learner.engine.optimizer.param_groups])
+    return rates
+
+
 class Malice:
     """Makes a file when it is unpickled."""
 
@@ -157,6 +169,8 @@ def learners(tiny_model, tmp_path_factory):
     zero = [configure(tiny_model, f"learner.zero_stage={stage}", "algorithm.whiten=false") for stage in range(4)]
     lora = [configure(tiny_model, f"learner.zero_stage={stage}", "+model.lora={rank: 2}") for stage in (0, 2, 3)]
     separate = configure(tiny_model, "learner.zero_stage=3", *ADAPTIVE, "learner.critic=separate")
+    steps = ["algorithm.minibatches=1", "algorithm.epochs=1", "learner.lr_schedule=linear"]
+    one, two = (configure(tiny_model, *steps, f"algorithm.steps={count}") for count in (1, 2))
     return in_a_process(
         every_case,
         {
@@ -164,6 +178,7 @@ def learners(tiny_model, tmp_path_factory):
             "on, separate": (interrupted, separate, str(folder / "separate")),
             **{f"on, lora {stage}": (interrupted, lora[stage], str(folder / f"lora{stage}")) for stage in range(3)},
             **{f"adapters {stage}": (adapters, lora[stage], str(folder / f"a{stage}")) for stage in range(3)},
+            "made longer": (made_longer, one, two, str(folder / "longer")),
             "refused": (refused, zero[1], str(folder / "refused"), others),
             **{f"loss {stage}": (broken, zero[stage], "loss") for stage in (0, 2)},
             **{f"gradient {stage}": (broken, zero[stage], "gradient") for stage in range(4)},
@@ -209,6 +224,12 @@ def test_what_is_not_finite_is_not_applied_and_names_its_problems(learners):
         assert 3 <= len(named) <= 4
         # A gradient is broken in the first of the minibatches already.
         assert ("p3" in named) if place == "loss" else moved == [], (name, stage)
+
+
+def test_a_run_that_is_made_longer_goes_on_at_the_rate_of_the_longer_schedule(learners):
+    """A checkpoint at the end of a linear schedule holds a rate of 0, with which a step would change nothing."""
+    ended, longer = learners["made longer"]
+    assert (set(ended), longer) == ({0.0}, pytest.approx([5e-4, 5e-4]))
 
 
 def test_random_states_survive_json():
