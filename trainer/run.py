@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 from ray.exceptions import RayTaskError
@@ -36,6 +35,7 @@ from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
 from trainer.run_folder.resume import OVERRIDES
+from trainer.run_folder.stage_seconds import StageSeconds
 from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
@@ -46,6 +46,7 @@ from trainer.tracking.labels import label
 from trainer.tracking.live_view import View, result_table
 from trainer.tracking.metrics_catalogue import solver_metrics
 from trainer.tracking.tracker import Tracker, resident_gib
+from trainer.tracking.wandb_run import kept_id
 from trainer.workers.errors import reason, whole
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.recorded_pipeline import Replay, read_recording
@@ -53,7 +54,6 @@ from trainer.workers.solver_account import SolverAccount
 from trainer.workers.solver_outage import SolverGone
 
 EPISODES_KEPT = 100
-Result = TypeVar("Result")
 
 
 class Run:
@@ -67,7 +67,7 @@ class Run:
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
         check_held_out(config, self.source)
-        self.seconds: dict[str, float] = {}
+        self.seconds = StageSeconds()
         self.account = SolverAccount(config, folder / "logs", asked or {})
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
@@ -220,7 +220,7 @@ class Run:
             self.summary |= before["summary"] | {name: self.summary[name] for name in ("seconds", "code")}
             self.account.restore(before)
         self.summary |= earlier_results(self.folder, self.recovery.version, self.summary)
-        return str(before["wandb_id"]) if before is not None and before["wandb_id"] else None
+        return (before["wandb_id"] if before is not None else None) or kept_id(self.folder)
 
     def _say(self, text: str | Text) -> None:
         """Print a text as it is: paths, commands and errors are for copying, so a terminal may wrap them and we do
@@ -242,27 +242,27 @@ class Run:
         for line in what_was_read(self.source):
             view.say(line)
         view.stage(f"starting Ray, {in_words(config)}", 4)
-        pipeline, learner = await self._timed("start", self._start(view, logs))
+        pipeline, learner = await self.seconds.timed("start", self._start(view, logs))
         stages = set(config.stages)
         try:
             held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
             if learner is not None:  # something is trained
                 if self.fine_tuning is not None and not self.fine_tuned:
-                    await self._timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
-                await self._timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
+                    await self.seconds.timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
+                await self.seconds.timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
             if self.fine_tuning is not None and self.recovery.checkpoint is None:
                 self.summary["sft"] = self.fine_tuning.report
                 self.fine_tuning.forget_checkpoints()
-                await self._timed("sft", self.fine_tuning.compare("after", pipeline, view))
+                await self.seconds.timed("sft", self.fine_tuning.compare("after", pipeline, view))
             if held_out and self.recovery.checkpoint is None:
                 kinds, self.summary["not_evaluated"] = kinds_before(config, held_out)
-                await self._timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
+                await self.seconds.timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
                 self._keep_evaluation(tracker)
                 self._show_evaluation(view)
             if learner is not None and "ppo" in stages and self.summary["status"] != NOTHING_TO_LEARN:
-                await self._timed("ppo", self._ppo(view, tracker, pipeline, learner))
+                await self.seconds.timed("ppo", self._ppo(view, tracker, pipeline, learner))
                 if held_out:
-                    await self._timed("evaluate", self._evaluate(view, pipeline, held_out, ["ppo"]))
+                    await self.seconds.timed("evaluate", self._evaluate(view, pipeline, held_out, ["ppo"]))
         except BudgetSpent:
             await self._out_of_budget(view, pipeline)
         finally:
@@ -319,6 +319,7 @@ class Run:
 
     async def _state(self, pipeline: Pipeline, tracker: Tracker) -> dict[str, Any]:
         """Return what a checkpoint keeps of the run itself."""
+        self.seconds.count()
         return {
             "summary": self.summary,
             **await self.account.state(pipeline),
@@ -389,11 +390,3 @@ class Run:
     def _keep_evaluation(self, tracker: Tracker) -> None:
         tracker.evaluations(self.evaluated, self.summary["steps"])
         self.evaluated.clear()
-
-    async def _timed(self, name: str, work: Awaitable[Result]) -> Result:
-        """Wait for a part of the run, and count its seconds under a name."""
-        started = time.perf_counter()
-        try:
-            return await work
-        finally:
-            self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - started, 1)

@@ -88,6 +88,9 @@ def test_the_summary_has_what_other_tools_read(finished):
     assert (summary["seed"], summary["steps"], summary["n_eval"], summary["weight_version"]) == (0, 4, 16, 4)
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", summary["code"])
     assert set(summary["seconds"]) >= {"start", "sft", "ppo", "evaluate"}
+    # What a resumed run goes on from has the seconds of the stage under way.
+    kept = json.loads((finished[0] / "checkpoints" / "step-2" / "state.json").read_text())["run"]["summary"]["seconds"]
+    assert 0 < kept["ppo"] < summary["seconds"]["ppo"]
     for key in ("direct", "sft", "ppo", "gold", "filler"):
         entry = summary["accuracy"][key]
         assert 0 <= entry["low"] <= entry["mean"] <= entry["high"] <= 1

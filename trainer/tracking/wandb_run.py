@@ -26,6 +26,8 @@ FLUSH_S = 0.5
 SPACE = 2**20
 # W&B keeps no more rows of a table.
 TABLE_ROWS = 10_000
+# The id of a run that has no checkpoint yet, in the run's folder.
+ID_FILE = "logs/wandb_id"
 
 
 class WandbRun:
@@ -59,6 +61,7 @@ class WandbRun:
         if not online:
             self._run = self._init(config, "offline")
         self.id = str(self._run.id)
+        (self._folder / ID_FILE).write_text(self.id, encoding="utf-8")
         if before is not None:
             self.sent = self._run.starting_step - 1 if online else last_step(self._folder, before)
         # A score belongs to the version it is of; its row is that of the step in which it was there.
@@ -172,6 +175,12 @@ def _forget_lost_process(wandb: Any) -> None:
     process ends."""
     with suppress(Exception), redirect_stderr(io.StringIO()):
         wandb.teardown()
+
+
+def kept_id(folder: Path) -> str | None:
+    """Return the id of the W&B run that an earlier process of a run began; None if there was none."""
+    path = folder / ID_FILE
+    return path.read_text(encoding="utf-8") if path.is_file() else None
 
 
 def last_step(folder: Path, run_id: str) -> int:

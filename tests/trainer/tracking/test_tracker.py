@@ -20,7 +20,7 @@ from launch.compose import compose
 from tests.end_to_end import offline
 from tests.trainer.samples import scored
 from trainer.tracking.tracker import Tracker
-from trainer.tracking.wandb_run import WandbRun
+from trainer.tracking.wandb_run import WandbRun, kept_id
 
 
 class Broken:
@@ -258,6 +258,8 @@ def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_t
         [sys.executable, "-c", KILLED, str(tmp_path)],
         cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
+    # A run without a checkpoint has its id from the folder.
+    assert kept_id(tmp_path) == killed.stdout.strip()
     tracker = Tracker(compose([]), tmp_path, killed.stdout.strip(), pytest.fail)
     tracker.rewind(4, [])
     for step in (5, 6, 7):
