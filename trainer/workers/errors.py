@@ -71,6 +71,11 @@ def is_gone(error: BaseException) -> bool:
     return isinstance(error, RayActorError | ObjectLostError | NotReady)
 
 
+def is_lost(error: BaseException) -> bool:
+    """Return whether an actor did not get what it was given a reference to: its owner died, or Ray lost it."""
+    return isinstance(error, RayTaskError) and isinstance(error.cause, ObjectLostError)
+
+
 async def answer(
     call: Awaitable[Result], name: str, what: str, seconds: float, log_folder: Path, key: str = WAIT_KEY
 ) -> Result:

@@ -16,7 +16,10 @@ from typing import Any
 
 from rollout.engine.weight_update import Gap, Loaded, Update
 from rollout.jobs import NotReady
-from trainer.workers.errors import WaitTimeout, answer, is_gone
+from trainer.workers.errors import WaitTimeout, answer, is_gone, is_lost
+
+# How often one load may ask the learner for weights: they went another way, and then their owner died.
+REFILLS = 2
 
 
 @dataclass
@@ -39,7 +42,7 @@ class Push:
 
 
 async def _nothing_to_refill() -> Update:
-    raise RuntimeError("weights that went over NCCL were lost, and there is no learner to ask for them")
+    raise RuntimeError("weights were lost, or went over NCCL, and there is no learner to ask for them")
 
 
 class Publisher:
@@ -53,13 +56,14 @@ class Publisher:
         self._newest: tuple[int, Update, Any, Any] | None = None
         self._has = [0] * len(self._workers)
         self.versions = [0] * len(self._workers)
-        # The whole policy through the object store, for a worker that came back after weights went another way.
+        # The whole policy through the object store, for a worker that came back after weights went another way, or that
+        # found them lost.
         self.refill: Callable[[], Awaitable[Update]] = _nothing_to_refill
 
     async def publish(self, update: Update, probe: Any = (), expected: Any = ()) -> Push:
         """Have every worker load the update and prove it on the probe sequences. Returns once each has it, or a newer
         one, or is gone: then it gets the newest from ``catch_up``. The proofs may still wait in the engines, behind
-        what is generated. Raises WaitTimeout, WeightMismatch."""
+        what is generated. Raises WaitTimeout, WeightMismatch, and what ``refill`` raises."""
         started = time.perf_counter()
         number = self._newest[0] + 1 if self._newest else 1
         self._newest = (number, update, probe, expected)
@@ -89,7 +93,7 @@ class Publisher:
 
     async def catch_up(self, index: int) -> bool:
         """Bring a worker that was restarted to the newest version; return False if nothing was published yet. Raises
-        NotReady if it dies once more, WaitTimeout, WeightMismatch."""
+        NotReady if it dies once more, WaitTimeout, WeightMismatch, and what ``refill`` raises."""
         if self._newest is None:
             return False
         async with self._locks[index]:
@@ -106,21 +110,25 @@ class Publisher:
             return None if self._has[index] >= number else await self._load(index)
 
     async def _load(self, index: int) -> Loaded | None:
-        """Have a worker load the newest update; None if its process is gone."""
+        """Have a worker load the newest update; None if its process is gone. Weights that are not to be had are asked
+        of the learner: if they were lost because it died, that is what it answers."""
         assert self._newest is not None
-        newest, update, probe, expected = self._newest
-        load = self._workers[index].load_weights
-        try:
-            loaded: Loaded = await self._answer(load.remote(update, probe, expected), index, update.version)
-            if loaded.version != update.version:
-                update = await self.refill()
-                loaded = await self._answer(load.remote(update), index, update.version)
-        except Exception as error:
-            if not is_gone(error):
-                raise
-            return None
-        self._has[index], self.versions[index] = newest, loaded.version
-        return loaded
+        newest, update, *proof = self._newest
+        refills = 0
+        while True:
+            try:
+                loaded = await self._answer(index, update, *proof)
+            except Exception as error:
+                if is_gone(error):
+                    return None
+                if not is_lost(error) or refills == REFILLS:
+                    raise
+                loaded = Loaded(-1)
+            if loaded.version == update.version:
+                self._has[index], self.versions[index] = newest, loaded.version
+                return loaded
+            update, proof = await self.refill(), []
+            refills += 1
 
     async def _proof(self, index: int, version: int) -> Gap | None:
         """Return a worker's proof; None if its process is gone, or too busy: a push that is loaded ends no run."""
@@ -137,5 +145,6 @@ class Publisher:
             return None
         return gap
 
-    def _answer(self, call: Awaitable[Loaded], index: int, version: int) -> Awaitable[Loaded]:
-        return answer(call, f"rollout-{index}", f"load version {version}", self._wait_timeout_s, self._log_folder)
+    def _answer(self, index: int, update: Update, *proof: Any) -> Awaitable[Loaded]:
+        call, what = self._workers[index].load_weights.remote(update, *proof), f"load version {update.version}"
+        return answer(call, f"rollout-{index}", what, self._wait_timeout_s, self._log_folder)

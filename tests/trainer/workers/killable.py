@@ -78,3 +78,25 @@ class Scores:
         self.scores -= len(episodes)
         await asyncio.sleep(0.1)
         return [(opened(one).packed(), Reward({}, 1.0, {}, [], 1.0, None)) for one in episodes]
+
+
+class Owns:
+    """A learner's rank, with which its weights die."""
+
+    def process(self):
+        return os.getpid()
+
+    def gather(self, whole):
+        from rollout.engine.weight_update import Update
+
+        return Update(1, (ray.put(bytes(1_000_000)),))
+
+
+class Fetches:
+    """A rollout worker that fetches weights and does nothing with them."""
+
+    async def load_weights(self, update, probe=(), expected=()):
+        from rollout.engine.weight_update import Loaded
+
+        (bucket,) = await asyncio.gather(*update.buckets)
+        return Loaded(update.version, nbytes=len(bucket))

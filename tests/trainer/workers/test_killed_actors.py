@@ -13,10 +13,12 @@ import ray
 from conf.schema.places import ROOT
 from rollout.jobs import Job
 from rollout.records import Problem
-from tests.trainer.workers.killable import COUNT, Runs, Scores
+from tests.trainer.workers.killable import COUNT, Fetches, Owns, Runs, Scores
+from trainer.learner.learner_group import LearnerDied, LearnerGroup
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.relay import Relay
 from trainer.workers.relayed_pipeline import RelayedPipeline
+from trainer.workers.weight_publisher import Publisher
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +73,23 @@ def test_a_killed_process_costs_no_episode_and_none_comes_twice(cluster, tmp_pat
         assert set(runs.values()) == {1}
     for actor in (worker, rewarder):
         ray.kill(actor)
+
+
+def test_a_push_whose_weights_died_with_a_killed_learner_is_its_death(cluster, tmp_path):
+    rank, worker = (ray.remote(role).options(num_cpus=0).remote() for role in (Owns, Fetches))
+    process = ray.get(rank.process.remote())
+
+    async def go():
+        learner = LearnerGroup(lambda: [rank], log_folder=tmp_path)
+        publisher = Publisher([worker], tmp_path, 60.0)
+        publisher.refill = learner.refill
+        update, *_ = await learner.weights()
+        await publisher.publish(update)
+        os.kill(process, signal.SIGKILL)
+        async with asyncio.timeout(60):
+            while True:  # until the worker's side knows of the death
+                await publisher.publish(update)
+
+    with pytest.raises(LearnerDied, match="learner-0"):
+        asyncio.run(go())
+    ray.kill(worker)

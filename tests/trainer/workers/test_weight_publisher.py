@@ -8,13 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from ray.exceptions import RayActorError
+from ray.exceptions import OwnerDiedError, RayActorError, RayTaskError
 
 from conf.schema.model import Lora
 from launch.compose import compose
 from rollout.engine.weight_update import Gap, Loaded, Update, WeightMismatch
 from tests.trainer.fakes import Actor
 from trainer.learner.actor_critic import ActorCritic
+from trainer.learner.learner_group import LearnerDied
 from trainer.workers.errors import WaitTimeout
 from trainer.workers.weight_publisher import Publisher
 
@@ -29,6 +30,8 @@ class Receiver:
         self.loaded: list[int] = []
         self.busy = 0
         self.error: Exception | None = None
+        # Versions whose buckets Ray has no more, as those of a learner that died.
+        self.lost: set[int] = set()
 
     async def load_weights(self, update, probe=(), expected=()):
         assert not self.busy, "one load at a time"
@@ -37,6 +40,9 @@ class Receiver:
             await self.let.wait()
             if self.error is not None:
                 raise self.error
+            if update.version in self.lost:
+                error = OwnerDiedError("00" * 28, None, "")
+                raise RayTaskError("load_weights", "Traceback ...", error).as_instanceof_cause()
             # What went another way is there only if it came while this process lived.
             if update.sent and update.version not in self.loaded:
                 return Loaded(-1, 0.0)
@@ -116,6 +122,74 @@ def test_weights_that_went_another_way_are_asked_for_again_by_a_worker_that_is_b
         return asked, worker.loaded, found.versions
 
     assert asyncio.run(go()) == ([1], [6], [6])
+
+
+async def lose_version_5(back, refill):
+    """Push version 5, which one worker gets and one cannot fetch: at the push, or when it is ``back`` after a crash."""
+    workers = Receiver(), Receiver()
+    found = publisher(*workers)
+    found.refill = refill
+    workers[1].lost = {5}
+    if back:
+        workers[1].error = RayActorError()
+    await found.publish(Update(5))
+    if back:
+        workers[1].error = None
+        await found.catch_up(1)
+    return [worker.loaded for worker in workers], found.versions
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_weights_that_a_learner_took_with_it_when_it_died_are_reported_as_its_death(back):
+    async def refill():
+        raise LearnerDied("learner-0 ended")
+
+    with pytest.raises(LearnerDied):
+        asyncio.run(lose_version_5(back, refill))
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_weights_that_are_lost_are_asked_of_a_learner_that_lives(back):
+    async def refill():
+        return Update(6)
+
+    assert asyncio.run(lose_version_5(back, refill)) == ([[5], [6]], [5, 6])
+
+
+def test_weights_that_went_another_way_and_died_with_the_learner_on_their_second_way_are_its_death_too():
+    async def go():
+        worker, answers = Receiver(), [Update(6)]
+
+        async def refill():
+            if not answers:
+                raise LearnerDied("learner-0 ended")
+            return answers.pop()
+
+        found = publisher(worker)
+        found.refill = refill
+        worker.lost = {6}
+        await found.publish(Update(5, sent=True))
+
+    with pytest.raises(LearnerDied):
+        asyncio.run(go())
+
+
+def test_weights_that_are_lost_again_and_again_end_a_push():
+    async def go():
+        worker, asked = Receiver(), []
+
+        async def refill():
+            asked.append(1)
+            return Update(6)
+
+        found = publisher(worker)
+        found.refill = refill
+        worker.lost = {5, 6}
+        with pytest.raises(OwnerDiedError):
+            await found.publish(Update(5))
+        return len(asked)
+
+    assert asyncio.run(go()) == 2
 
 
 def test_damaged_weights_and_silence_end_a_push(tmp_path):
