@@ -223,6 +223,30 @@ def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allo
     assert splits.count("gold") == 4
 
 
+def test_a_run_resumed_with_fewer_learner_restarts_than_it_had_ends_when_the_learner_dies(monkeypatch, tmp_path):
+    versions = []
+
+    def twice_then_stopped(version):
+        versions.append(version)
+        if len(versions) <= 2:
+            raise LearnerDied("learner-0 ended")
+        if version == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def some_more_times(version):
+        versions.append(version)
+        if len(versions) <= 3:
+            raise LearnerDied("learner-0 ended")
+
+    status, summary, *_ = run(monkeypatch, tmp_path, float("inf"), on_version=twice_then_stopped)
+    assert (status, summary["steps"], summary["learner_restarts"]) == (130, 3, 2)
+    versions.clear()
+    more = ["controller.learner_restarts=1", "resume=auto"]
+    status, summary, _, _, learner = run(monkeypatch, tmp_path, float("inf"), on_version=some_more_times, more=more)
+    assert (status, summary["status"], learner.restarts) == (1, "failed", 0)
+    assert (versions, summary["learner_restarts"]) == ([3], 2)
+
+
 def test_a_loss_that_is_not_finite_ends_the_run_and_its_problems_are_written_down(monkeypatch, tmp_path):
     error = NonFiniteLoss("loss is NaN in step 3", 3, ["p-1", "p-2"])
     status, summary, rows, _, learner = run(

@@ -54,7 +54,7 @@ class RestartedPpo:
                     await self._restart_learner()
                 return await self._try()
             except LearnerDied as death:
-                if self.summary["learner_restarts"] == config.controller.learner_restarts:
+                if self.summary["learner_restarts"] >= config.controller.learner_restarts:
                     raise
                 self.summary["learner_restarts"] += 1
                 died = True
