@@ -13,13 +13,14 @@ from typing import Any
 
 from rewards.reward import Sample
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.run_folder.files import read_rows
 from trainer.stages.engine_gap import ALARM, alarm_line, largest_healthy
 from trainer.stages.evaluation import Evaluator
 from trainer.stages.ppo import Controller, OnStep
 from trainer.stages.ppo_checkpoints import Recovery, Save
 from trainer.tracking.ending import stopping
 from trainer.tracking.live_view import View
-from trainer.tracking.tracker import Tracker
+from trainer.tracking.tracker import METRICS, Tracker
 from trainer.workers.errors import answer
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
@@ -71,6 +72,8 @@ class RestartedPpo:
         controller = self.recovery.controller(self.pipeline, self.learner, self._on_step, self.save, evaluator)
         controller.say = self.view.say
         try:
+            if evaluator is not None:
+                await self._evaluate_again(evaluator)
             await controller.run()
         except asyncio.CancelledError:
             if controller.between_steps and controller.version > self.recovery.version:
@@ -96,6 +99,22 @@ class RestartedPpo:
         await self._save("ppo", controller)
         if controller.out_of_budget:
             raise BudgetSpent
+
+    async def _evaluate_again(self, evaluator: Evaluator) -> None:
+        """Begin the evaluation that is due at the version to go on from, unless a row that counts has it: the process
+        or the learner may have ended before it was told. After the last step no row will come: wait, and add it to
+        that step's."""
+        version = self.recovery.version
+        if not version or any(row.get("eval/version") == version for row in read_rows(self.tracker.folder / METRICS)):
+            return
+        try:
+            await evaluator.keep(version)
+            evaluator.begin(version)
+            if version == self.recovery.config.algorithm.steps:
+                self.tracker.add(version, await evaluator.metrics(wait=True))
+        except BaseException:
+            await evaluator.stop()
+            raise
 
     async def _save(self, name: str, controller: Controller) -> None:
         """Write a checkpoint; cancelled meanwhile, complete it first if there is time for it."""
