@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import io
 import json
@@ -16,7 +17,8 @@ from rich.console import Console
 
 from launch.compose import compose
 from rollout.signals import Stopped
-from tests.trainer.small_run import run
+from tests.trainer.fakes import Worker
+from tests.trainer.small_run import Learner, run
 from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
@@ -221,6 +223,65 @@ def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allo
     assert set(summary["accuracy"]) == {"direct", "gold", "filler", "base"}
     splits = [json.loads(row)["split"] for row in (tmp_path / "run" / "episodes.jsonl").read_text().splitlines()]
     assert splits.count("gold") == 4
+
+
+def test_an_evaluation_of_the_version_that_a_restarted_learner_goes_on_from_is_in_what_counts_once(
+    monkeypatch, tmp_path
+):
+    train_step, begun, died = Learner.train_step, [], []
+    best, metrics = tmp_path / "run" / "checkpoints" / "best", tmp_path / "run" / "metrics.jsonl"
+
+    class LateEvaluation(Worker):
+        async def _run(self, job, life):
+            while job.ahead and not begun:
+                await asyncio.sleep(0.01)
+            await super()._run(job, life)
+
+    async def dies_in_step_4(self, batch):
+        # The evaluation of version 2 ends in step 3, after the checkpoint, and is told before the learner dies.
+        if self.version == 2:
+            begun.append(True)
+            while not best.is_dir():
+                await asyncio.sleep(0.01)
+        if self.version == 3 and not died:
+            while '"eval/version": 2.0' not in metrics.read_text():
+                await asyncio.sleep(0.01)
+            died.append(True)
+            raise LearnerDied("learner-0 ended")
+        return await train_step(self, batch)
+
+    monkeypatch.setattr(Learner, "train_step", dies_in_step_4)
+    more = ["evaluation.every=2", "learner.checkpoint_every=2", "algorithm.steps=6"]
+    status, _, rows, _, learner = run(monkeypatch, tmp_path, float("inf"), more=more, worker=LateEvaluation())
+    assert (status, learner.restarts) == (0, 1)
+    (lost,) = (tmp_path / "run" / "logs" / "lost_steps.jsonl").read_text().splitlines()
+    assert json.loads(lost)["eval/version"] == 2
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row.get("eval/version") for row in rows].count(2) == 1
+
+
+def test_a_run_resumed_with_fewer_learner_restarts_than_it_had_ends_when_the_learner_dies(monkeypatch, tmp_path):
+    versions = []
+
+    def twice_then_stopped(version):
+        versions.append(version)
+        if len(versions) <= 2:
+            raise LearnerDied("learner-0 ended")
+        if version == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def some_more_times(version):
+        versions.append(version)
+        if len(versions) <= 3:
+            raise LearnerDied("learner-0 ended")
+
+    status, summary, *_ = run(monkeypatch, tmp_path, float("inf"), on_version=twice_then_stopped)
+    assert (status, summary["steps"], summary["learner_restarts"]) == (130, 3, 2)
+    versions.clear()
+    more = ["controller.learner_restarts=1", "resume=auto"]
+    status, summary, _, _, learner = run(monkeypatch, tmp_path, float("inf"), on_version=some_more_times, more=more)
+    assert (status, summary["status"], learner.restarts) == (1, "failed", 0)
+    assert (versions, summary["learner_restarts"]) == ([3], 2)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_its_problems_are_written_down(monkeypatch, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -9,7 +10,10 @@ import signal
 
 import pytest
 
-from tests.trainer.small_run import run
+from rollout.engine.weight_update import Update
+from tests.trainer.fakes import Worker
+from tests.trainer.small_run import Learner, run
+from trainer.learner.learner_group import LearnerDied
 from trainer.run_folder.files import read_json
 from trainer.run_folder.full_disk import give_up_partial
 
@@ -39,6 +43,73 @@ def test_a_step_that_takes_too_long_for_a_stop_is_broken_off(monkeypatch, tmp_pa
     status, summary, _, screen, learner = run(monkeypatch, tmp_path, float("inf"), on_version=stop, more=more)
     assert (status, summary["status"], learner.saved) == (130, "interrupted", ["step-2"])
     assert re.search(r"It goes on (after step 2|from step 2; step 3 is taken again)\. To go on: ", screen)
+
+
+class SlowAtTheEnd(Worker):
+    """Has no evaluation of version 4 end, or no proof that it was loaded; either asks for a stop when it has begun."""
+
+    def __init__(self, slow):
+        super().__init__()
+        self.slow = slow
+
+    async def _stop_meanwhile(self, slow):
+        if slow == self.slow and self.version == 4:
+            self.slow = ""
+            asyncio.get_running_loop().call_later(0.2, os.kill, os.getpid(), signal.SIGINT)
+            await asyncio.sleep(1e6)
+
+    async def _run(self, job, life):
+        if job.ahead:
+            await self._stop_meanwhile("evaluation")
+        await super()._run(job, life)
+
+    async def proof(self, version):
+        await self._stop_meanwhile("proof")
+
+
+@pytest.mark.parametrize("slow", ["evaluation", "proof"])
+def test_a_stop_after_the_last_step_waits_for_nothing_that_the_checkpoint_does_not_need(monkeypatch, tmp_path, slow):
+    async def probed(self, batch=()):
+        return Update(self.version), [[1]] * bool(batch), [[-0.5]] * bool(batch)
+
+    monkeypatch.setattr(Learner, "weights", probed)
+    more = ["evaluation.every=4"]
+    status, summary, rows, screen, learner = run(
+        monkeypatch, tmp_path, float("inf"), more=more, worker=SlowAtTheEnd(slow)
+    )
+    assert (status, summary["status"], summary["steps"]) == (130, "interrupted", 4)
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert learner.saved == ["step-4"]
+    assert "It goes on after step 4. To go on: " in screen
+    # The evaluation is all that is left of stage 2; its result is in the row of the last step.
+    status, summary, rows, _, _ = run(monkeypatch, tmp_path, float("inf"), more=[*more, "resume=auto"])
+    assert (status, summary["steps"], summary["best"]["version"]) == (0, 4, 4)
+    assert [(row["step"], row.get("eval/version")) for row in rows] == [(1, None), (2, None), (3, None), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("takes_s", "limit_s", "error", "saved"),
+    [(0.2, 8, None, ["ppo"]), (60, 0, None, []), (0.2, 8, LearnerDied("learner-0 ended"), [])],
+    ids=["in time", "too slow", "the learner dies"],
+)
+def test_a_stop_while_the_last_checkpoint_is_written_completes_it(
+    monkeypatch, tmp_path, takes_s, limit_s, error, saved
+):
+    write = Learner.checkpoint
+
+    async def checkpoint(self, folder):
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(takes_s)
+        if error is not None:
+            raise error
+        await write(self, folder)
+
+    monkeypatch.setattr(Learner, "checkpoint", checkpoint)
+    more = [f"controller.stop_timeout_s={limit_s}"]
+    status, summary, rows, _, learner = run(monkeypatch, tmp_path, float("inf"), more=more)
+    assert (status, summary["status"], len(rows)) == (130, "interrupted", 4)
+    assert (learner.saved, learner.restarts) == (saved, 0)
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == saved
 
 
 def test_a_run_that_is_stopped_in_stage_1_goes_on_where_it_was(monkeypatch, tmp_path):

@@ -75,8 +75,8 @@ class Controller:
         # Told a line when groups are dropped and dropped, and when a stop waits.
         self.say: Callable[[str], object] = lambda line: None
         self.out_of_budget = False
-        # Whether no further step is to be begun: this process is asked to stop.
-        self.stopping = self.between_steps = False
+        # Set when no further step is to be begun: this process is asked to stop.
+        self.stopping, self.between_steps = asyncio.Event(), False
         self.stop_by = 0.0
         # Why the solver gives no more replies; what was sampled by then is trained on.
         self.solver_gone: SolverGone | None = None
@@ -146,7 +146,8 @@ class Controller:
     async def _end_step(self, training: asyncio.Task[None]) -> None:
         """Let the training end between two steps, and say in ``between_steps`` whether it did by ``stop_by``."""
         limit = self.config.controller.stop_timeout_s
-        self.stopping, self.stop_by = True, asyncio.get_running_loop().time() + limit
+        self.stop_by = asyncio.get_running_loop().time() + limit
+        self.stopping.set()
         self._arrived.set()
         self.say(stopping(limit))
         await asyncio.wait([training, self._first_error], timeout=limit, return_when=asyncio.FIRST_COMPLETED)
@@ -255,8 +256,7 @@ class Controller:
         self._idle_s = self.pipeline.idle_s
         for step in range(self.version + 1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
-            groups = await self._take()
-            if not groups:
+            if not (groups := await self._take()):
                 break
             waited = time.perf_counter() - began
             metrics = await self._learn(step, groups)
@@ -266,9 +266,8 @@ class Controller:
             metrics |= gpu_rates(self.config, metrics, seconds, metrics["time/learner_wait"])
             await self._report(step, metrics, batch)
             await self._checkpoint(step)
-        for task in (self._pushing, self._reporting):
-            if task is not None:
-                await task
+        if self._reporting is not None:  # which waits for the push, too
+            await self._reporting
 
     async def _take(self) -> list[ScoredGroup]:
         """Return the oldest full batch, or none if there will be no more. What is too stale for the learner's weights
@@ -279,7 +278,7 @@ class Controller:
                 self._some_stale = False
                 self.refused += self.in_flight.put_back(self._too_stale) * self.group_size
                 self._place_free.set()
-            if self.stopping:
+            if self.stopping.is_set():
                 return []
             if batch := self.in_flight.take(self.batch_size // self.group_size):
                 self._flat_since_step = 0
@@ -357,13 +356,13 @@ class Controller:
 
     async def _report(self, step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
         """Report a step once its own push is through and proven, in the order of the steps, without making the next
-        step wait for that."""
+        step wait for that. A stop waits neither for the proof nor for the last evaluation."""
         push, before = self._pushing, self._reporting
         assert push is not None
 
         async def later() -> None:
             result = await push
-            gap = await result.proven()
+            gap = await self._unless_stopping(result.proven())
             if before is not None:
                 await before
             metrics["time/weight_push"] += result.seconds
@@ -372,12 +371,21 @@ class Controller:
             metrics.update(with_proof(metrics, result.gap, gap))
             metrics.update(alarm(metrics, largest_healthy(self.config)))
             if self.evaluator is not None:
-                metrics.update(await self.evaluator.metrics(wait=step == self.config.algorithm.steps))
+                found = self.evaluator.metrics(wait=step == self.config.algorithm.steps)
+                metrics.update(await self._unless_stopping(found) or {})
             await self.on_step(step, metrics, batch)
 
         self._reporting = self._beside(later())
-        if step == self.config.algorithm.steps:
-            await self._reporting
+
+    async def _unless_stopping(self, work: Coroutine[Any, Any, Result]) -> Result | None:
+        """Return what this ends with; None if a stop is asked for before it does."""
+        ended, stopped = asyncio.create_task(work), asyncio.create_task(self.stopping.wait())
+        try:
+            await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+            return ended.result() if ended.done() else None
+        finally:
+            ended.cancel()
+            stopped.cancel()
 
     async def _checkpoint(self, step: int) -> None:
         """Have a checkpoint written if one is due. What is in it is in the metrics too, however the run ends."""

@@ -6,19 +6,21 @@ Steps taken since that checkpoint are taken again; their rows are taken out of t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from rewards.reward import Sample
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.run_folder.files import read_rows
 from trainer.stages.engine_gap import ALARM, alarm_line, largest_healthy
 from trainer.stages.evaluation import Evaluator
-from trainer.stages.ppo import OnStep
+from trainer.stages.ppo import Controller, OnStep
 from trainer.stages.ppo_checkpoints import Recovery, Save
+from trainer.tracking.ending import stopping
 from trainer.tracking.live_view import View
-from trainer.tracking.tracker import Tracker
+from trainer.tracking.tracker import METRICS, Tracker
 from trainer.workers.errors import answer
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
@@ -54,7 +56,7 @@ class RestartedPpo:
                     await self._restart_learner()
                 return await self._try()
             except LearnerDied as death:
-                if self.summary["learner_restarts"] == config.controller.learner_restarts:
+                if self.summary["learner_restarts"] >= config.controller.learner_restarts:
                     raise
                 self.summary["learner_restarts"] += 1
                 died = True
@@ -70,12 +72,13 @@ class RestartedPpo:
         controller = self.recovery.controller(self.pipeline, self.learner, self._on_step, self.save, evaluator)
         controller.say = self.view.say
         try:
+            if evaluator is not None:
+                await self._evaluate_again(evaluator)
             await controller.run()
         except asyncio.CancelledError:
             if controller.between_steps and controller.version > self.recovery.version:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout_at(controller.stop_by):
-                        await self.save(f"step-{controller.version}", controller)
+                saving = self.save(f"step-{controller.version}", controller)
+                await self._save_by(controller.stop_by, saving)
             raise
         finally:
             self.summary |= {
@@ -91,11 +94,45 @@ class RestartedPpo:
         gone = controller.solver_gone
         if gone is not None and controller.version < config.algorithm.steps:
             if controller.version > self.recovery.version:
-                await self.save(f"step-{controller.version}", controller)
+                await self._save(f"step-{controller.version}", controller)
             raise gone
-        await self.save("ppo", controller)
+        await self._save("ppo", controller)
         if controller.out_of_budget:
             raise BudgetSpent
+
+    async def _evaluate_again(self, evaluator: Evaluator) -> None:
+        """Begin the evaluation that is due at the version to go on from, unless a row that counts has it: the process
+        or the learner may have ended before it was told. After the last step no row will come: wait, and add it to
+        that step's."""
+        version = self.recovery.version
+        if not version or any(row.get("eval/version") == version for row in read_rows(self.tracker.folder / METRICS)):
+            return
+        try:
+            await evaluator.keep(version)
+            evaluator.begin(version)
+            if version == self.recovery.config.algorithm.steps:
+                self.tracker.add(version, await evaluator.metrics(wait=True))
+        except BaseException:
+            await evaluator.stop()
+            raise
+
+    async def _save(self, name: str, controller: Controller) -> None:
+        """Write a checkpoint; cancelled meanwhile, complete it first if there is time for it."""
+        saving = asyncio.ensure_future(self.save(name, controller))
+        try:
+            await asyncio.shield(saving)
+        except asyncio.CancelledError:
+            limit = self.recovery.config.controller.stop_timeout_s
+            self.view.say(stopping(limit))
+            await self._save_by(asyncio.get_running_loop().time() + limit, saving)
+            raise
+
+    async def _save_by(self, deadline: float, saving: Awaitable[None]) -> None:
+        """Wait for a checkpoint of a run that is stopped, until the loop's time is ``deadline``. A learner that dies
+        then is not started again: the run goes on from the checkpoint before."""
+        with suppress(TimeoutError, LearnerDied):
+            async with asyncio.timeout_at(deadline):
+                await saving
 
     async def _on_step(self, step: int, metrics: dict[str, float], batch: list[Sample]) -> None:
         """Report a step; say it, here and at W&B, when the engines begin to differ from the learner."""

@@ -13,6 +13,7 @@ from conf.schema.config import Config
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES, Sample
+from rollout.json_lines import write_lines
 from trainer.run_folder.files import cut, read_rows, write_json
 from trainer.tracking.wandb_run import WandbRun
 from trainer.workers.scored_episode_json import RECORDED, scored_row
@@ -85,6 +86,11 @@ class Tracker:
         self._tell("step", step, metrics)
         if self._table_every and step % self._table_every == 0:
             self._table(self._fresh)
+
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Add to the metrics of a step that were written before. W&B, which takes no step back, does not get them."""
+        rows = read_rows(self.folder / METRICS)
+        write_lines(self.folder / METRICS, (row | metrics if row["step"] == step else row for row in rows))
 
     def fine_tuning(self, step: int, metrics: dict[str, float]) -> None:
         """Write the metrics of a step of stage 1, or those measured before the first."""
