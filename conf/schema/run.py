@@ -18,7 +18,7 @@ class Controller(Group):
     staleness_target: float | None = Field(None, ge=0)
     """Staleness that admissions aim at, in versions or parts of one, at most `max_staleness`; null: that."""
     start_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
-    """Seconds in which an actor must have started."""
+    """Seconds in which an actor must have started, or have come back after it died."""
     wait_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
     """Seconds of any other call, and of silence while episodes are running."""
     learner_timeout_s: Annotated[float, FREE] = Field(3600.0, gt=0)
