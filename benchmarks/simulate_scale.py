@@ -221,7 +221,7 @@ async def simulate(
     learner = LearnerGroup(lambda: [ray.remote(SimulatedRank).options(num_cpus=0).remote()])
     await asyncio.gather(*(actor.ready.remote() for actor in [*actors, *rewards, *learner.ranks]))
     relays = [
-        ray.remote(Relay).options(num_cpus=0).remote(index, count, str(logs), 300.0, 60.0)
+        ray.remote(Relay).options(num_cpus=0).remote(index, count, str(logs), 300.0, 300.0, 60.0)
         for count in [relay_count(workers, len(rewards))]
         for index in range(count)
     ]

@@ -38,7 +38,8 @@ class Job:
     side by side; ``id`` is its own there. ``ahead``: it begins at once, beyond the worker's concurrency. ``config``:
     prompts, limits and strategy are read there for this episode, instead of in the worker's own; the engine stays what
     it is. ``solver``: the name of the mixture's solver that answers; None: as ``solver_of`` says. ``gold_logprobs``: at
-    its end the frozen solver's log-probabilities of the gold answer are recorded."""
+    its end the frozen solver's log-probabilities of the gold answer are recorded. ``tries`` counts the errors that it
+    was tried again after, ``late`` the timeouts."""
 
     id: int
     problem: Problem
@@ -52,6 +53,7 @@ class Job:
     config: Config | None = None
     solver: str | None = None
     gold_logprobs: bool = False
+    late: int = 0
 
     @property
     def key(self) -> JobKey:

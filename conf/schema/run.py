@@ -18,7 +18,7 @@ class Controller(Group):
     staleness_target: float | None = Field(None, ge=0)
     """Staleness that admissions aim at, in versions or parts of one, at most `max_staleness`; null: that."""
     start_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
-    """Seconds in which an actor must have started."""
+    """Seconds in which an actor must have started, or have come back after it died."""
     wait_timeout_s: Annotated[float, FREE] = Field(600.0, gt=0)
     """Seconds of any other call, and of silence while episodes are running."""
     learner_timeout_s: Annotated[float, FREE] = Field(3600.0, gt=0)
@@ -26,8 +26,8 @@ class Controller(Group):
     stop_timeout_s: Annotated[float, FREE] = Field(8.0, ge=0)
     """Seconds that a run which is stopped has for the step that it is in and a checkpoint."""
     max_tries: Annotated[int, FREE] = Field(3, ge=1)
-    """How often an episode is tried that an error of the infrastructure ended, or in a group a timeout of solver or
-    verifier."""
+    """How often an episode is tried that an error of the infrastructure ended, and in a group one that a timeout of
+    solver or verifier ended; each has its own count."""
     max_dropped_in_a_row: Annotated[int, FREE] = Field(300, ge=1)
     """Groups in a row without anything to train on that end the run, if that is more than may be in flight."""
     engine_restarts: Annotated[int, FREE] = Field(20, ge=0)

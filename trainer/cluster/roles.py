@@ -77,6 +77,7 @@ class RunningRoles:
         waits = limits.wait_timeout_s, limits.max_tries, config.rewards.episode_seconds
         settings = (*actors, self.log_folder, *waits)
         named: dict[str, Any] = {
+            "start_timeout_s": limits.start_timeout_s,
             "solver_name": " or ".join(f"{one.model} at {one.base_url}" for one in servers.values())
             or config.solver.backend,
             "outage_s": max((one.outage_minutes * 60 for one in servers.values()), default=0.0),
@@ -198,7 +199,8 @@ def _start_relays(config: Config, log_folder: Path, count: int) -> list[Any]:
         return []
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     relay = ray.remote(Relay).options(num_cpus=0, max_restarts=-1, scheduling_strategy=here)
-    limits = config.controller.wait_timeout_s, config.rewards.episode_seconds
+    controller = config.controller
+    limits = controller.wait_timeout_s, controller.start_timeout_s, config.rewards.episode_seconds
     return [relay.remote(index, count, str(log_folder), *limits) for index in range(count)]
 
 

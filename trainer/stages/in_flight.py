@@ -1,7 +1,8 @@
 """The one ledger of what stage 2 has admitted and neither trained on nor given up.
 
 Invariant: every admitted group is in one place: running until the last of its samples is scored, then waiting until it
-is trained on or put back; or it is given up. One that was put back is admitted again, under new ids, before any other.
+is trained on or put back; or it is given up. One that was put back is admitted again, under new ids and with all its
+tries, before any other.
 """
 
 from __future__ import annotations
@@ -47,7 +48,8 @@ class InFlight:
         and its jobs' ids."""
         ids = range(self.admitted * self.size, (self.admitted + 1) * self.size)
         if self._put_back:
-            jobs = [replace(job, id=identity) for job, identity in zip(self._put_back.popleft(), ids, strict=True)]
+            again = zip(self._put_back.popleft(), ids, strict=True)
+            jobs = [replace(job, id=identity, tries=0, late=0) for job, identity in again]
         else:
             jobs = fresh(self.admitted, ids)
         self.admitted += 1

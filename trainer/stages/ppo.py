@@ -204,7 +204,7 @@ class Controller:
             for scored in await self._arrivals():
                 self.out_of_budget |= scored.facts.outcome == BUDGET
                 if self.group_size > 1 and may_succeed(scored, self.config.controller.max_tries):
-                    await self.pipeline.submit_again([replace(scored.job, tries=scored.job.tries + 1)])
+                    await self.pipeline.submit_again([replace(scored.job, late=scored.job.late + 1)])
                     continue
                 group = self.in_flight.add(scored)
                 if group is None or any(item.facts.outcome == BUDGET for item in group):

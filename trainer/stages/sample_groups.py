@@ -26,7 +26,7 @@ def trainable(item: Sample) -> bool:
 
 def may_succeed(item: Sample, max_tries: int) -> bool:
     """Return whether a frozen role's timeout ended a sample that may be run again: the next try may be in time."""
-    return item.facts.outcome in TIMEOUTS and item.job.tries + 1 < max_tries
+    return item.facts.outcome in TIMEOUTS and item.job.late + 1 < max_tries
 
 
 def flat(group: Sequence[Sample]) -> bool:

@@ -16,6 +16,7 @@ from rollout.jobs import NotReady
 
 Result = TypeVar("Result")
 WAIT_KEY = "controller.wait_timeout_s"
+START_KEY = "controller.start_timeout_s"
 # A wait that takes longer says so as often.
 SAID_EVERY_S = 30.0
 # In a log: a line of a logger, ours or vLLM's, which names its actor first; and a sentence of at least three words.
@@ -94,18 +95,19 @@ async def answer(
 
 async def restarted(actor: Any, name: str, seconds: float, log_folder: Path, *arguments: Any) -> Any:
     """Wait for an actor that Ray restarts, or may have to, and return what it says when it is ready: until its process
-    is there, Ray answers that it is unavailable. Raises InfrastructureError with the end of its log."""
+    is there, Ray answers that it is unavailable. It loads again what it loaded at the start, and has the same
+    ``seconds`` for that. Raises InfrastructureError with the end of its log."""
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(seconds) as limit:
             while True:
                 try:
                     return await actor.ready.remote(*arguments)
                 except ActorUnavailableError:
                     await asyncio.sleep(RESTART_POLL_S)
     except (RayActorError, TimeoutError) as error:
+        why = f"in {seconds:g} s ({START_KEY})" if limit.expired() else f"({type(error).__name__})"
         raise InfrastructureError(
-            f"{name} died and did not come back ({type(error).__name__}); the end of its log:\n"
-            f"{log_tail(log_folder, name)}"
+            f"{name} died and did not come back {why}; the end of its log:\n{log_tail(log_folder, name)}"
         ) from None
 
 

@@ -67,6 +67,8 @@ class Pipeline:
     max_tries: int
     episode_seconds: float = 10.0
     _: KW_ONLY
+    # For how long an actor that Ray starts again is waited for.
+    start_timeout_s: float = 600.0
     # What the solver is called, and for how long one that has gone away is waited for.
     solver_name: str = ""
     outage_s: float = 0.0
@@ -91,7 +93,7 @@ class Pipeline:
         self.on_restart: Callable[[str], None] = lambda line: None
         self.counts = {"retried": 0, "restarts": 0, "reward_errors": 0, "reward_retries": 0, "solver_failures": 0}
         self.scoring = Scoring(
-            self.rewarders, self.log_folder, self.wait_timeout_s, self.episode_seconds, self.counts,
+            self.rewarders, self.log_folder, self.start_timeout_s, self.episode_seconds, self.counts,
             lambda line: self.on_restart(line),
         )  # fmt: skip
         self._begin()
@@ -243,7 +245,7 @@ class Pipeline:
                 queue.put_nowait(error)
 
     async def _restarted(self, actor: Any, name: str, *arguments: Any) -> Any:
-        return await restarted(actor, name, self.wait_timeout_s, self.log_folder, *arguments)
+        return await restarted(actor, name, self.start_timeout_s, self.log_folder, *arguments)
 
     def _answer(self, call: Awaitable[Any], name: str, what: str, more_s: float = 0.0) -> Awaitable[Any]:
         return answer(call, name, what, self.wait_timeout_s + more_s, self.log_folder)

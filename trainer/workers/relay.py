@@ -82,10 +82,14 @@ class _Watch:
 class Relay:
     """One of ``count`` relays, which share the reward actors among them."""
 
-    def __init__(self, index: int, count: int, log_folder: str, wait_timeout_s: float, episode_seconds: float) -> None:
+    def __init__(
+        self, index: int, count: int, log_folder: str, wait_timeout_s: float, start_timeout_s: float,
+        episode_seconds: float,
+    ) -> None:  # fmt: skip
         actor_log(log_folder, f"relay-{index}")
         self.index, self.count, self.log_folder = index, count, Path(log_folder)
-        self.wait_timeout_s, self.episode_seconds = wait_timeout_s, episode_seconds
+        self.wait_timeout_s, self.start_timeout_s = wait_timeout_s, start_timeout_s
+        self.episode_seconds = episode_seconds
         self._watching: _Watch | None = None
 
     async def ready(self, rewarders: Sequence[Any]) -> int:
@@ -200,7 +204,7 @@ class Relay:
             watching.arrived.set()
             if isinstance(found, str):
                 watching.arrivals.unscored.append(Unscored(index, found, batch))
-                await restarted(rewarder, name, self.wait_timeout_s, self.log_folder)
+                await restarted(rewarder, name, self.start_timeout_s, self.log_folder)
                 watching.scored_now -= 1
                 continue
             watching.scored_now -= 1

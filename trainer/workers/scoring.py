@@ -49,7 +49,7 @@ class Scoring:
 
     rewarders: Sequence[Any]
     log_folder: Path
-    wait_timeout_s: float
+    start_timeout_s: float
     episode_seconds: float
     counts: dict[str, int]
     say: Callable[[str], Any]
@@ -111,7 +111,7 @@ class Scoring:
         """Wait for the new process of a reward actor. Several batches are with a process when it dies: each is scored
         again, and one of them says so."""
         self.counts["reward_retries"] += 1
-        process = await restarted(self.rewarders[index], f"reward-{index}", self.wait_timeout_s, self.log_folder)
+        process = await restarted(self.rewarders[index], f"reward-{index}", self.start_timeout_s, self.log_folder)
         if self._processes.get(index) != process:
             self._processes[index] = process
             self.say(f"{reason}; started again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -66,7 +67,7 @@ class Late(Worker):
         self.outcome, self.times = outcome, times
 
     async def _run(self, job, life):
-        if job.id % 2 or job.tries >= self.times:
+        if job.id % 2 or job.late >= self.times:
             await super()._run(job, life)
         else:
             await asyncio.sleep(0)
@@ -82,6 +83,36 @@ def test_of_a_group_what_a_timeout_ended_is_run_again_and_the_group_is_trained_o
     assert rows[-1][1]["episode/retried"] >= 3 * 4 * 2
     trained = [item.problem_id for batch in group.batches for item in batch]
     assert {trained.count(name) for name in trained} == {4}
+
+
+class Unlucky(Worker):
+    """Every second episode has these ends, one after the other, before a good one: outcomes, or errors."""
+
+    def __init__(self, *ends: str) -> None:
+        super().__init__(1)
+        self.ends, self.runs = ends, Counter()
+
+    async def _run(self, job, life):
+        number = self.runs[job.id]
+        self.runs[job.id] += 1
+        if job.id % 2 or number >= len(self.ends):
+            await super()._run(job, life)
+            return
+        await asyncio.sleep(0)
+        if (end := self.ends[number]) == "solver_timeout":
+            self.done.put_nowait(Outcome(job, Episode(job.problem, "daslam", outcome=end)))
+        else:
+            self.done.put_nowait(Outcome(job, None, "ConnectError: gone", no_reply=end == "no reply"))
+
+
+@pytest.mark.parametrize("error", ["no reply", "error"])
+@pytest.mark.parametrize("late_first", [True, False])
+def test_timeouts_leave_an_episode_its_tries_after_errors_and_errors_those_after_timeouts(error, late_first):
+    late, wrong = ["solver_timeout"] * 2, [error] * 2
+    worker = Unlucky(*(late + wrong if late_first else wrong + late))
+    result, group, *_ = asyncio.run(train([worker], 1, steps=3, extra=GROUPS))
+    assert result.version == len(group.batches) == 3
+    assert (result.dropped, result.solver_gone) == (0, None)
 
 
 @pytest.mark.parametrize(

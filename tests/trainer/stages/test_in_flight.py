@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 
 from rollout.jobs import Job
 from rollout.records import Problem
@@ -41,6 +42,13 @@ def test_the_oldest_groups_are_taken_first():
     assert ids(groups.take(2)) == [[2, 3], [4, 5]]
     assert len(groups) == 2, "one runs, one waits"
     assert groups.take(2) == []
+
+
+def test_a_group_that_was_put_back_is_admitted_with_all_its_tries():
+    groups = ledger(1)
+    groups.keep([replace(item, job=replace(item.job, tries=2, late=1)) for item in (scored(0, [0]), scored(1, [0]))])
+    assert groups.put_back(lambda group: True) == 1
+    assert [(job.id, job.tries, job.late) for job in groups.admit(fresh)] == [(2, 0, 0), (3, 0, 0)]
 
 
 def test_whatever_happens_every_group_is_in_one_place_and_a_state_holds_them_all():

@@ -6,15 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayActorError
 
+from launch.compose import compose
 from rollout.engine.weight_update import WeightMismatch
 from rollout.jobs import Job
 from tests.trainer import loop
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from tests.trainer.loop import make_pipeline, problems, train
+from trainer.cluster.roles import RunningRoles
 from trainer.learner.learner_group import LearnerGroup
 from trainer.workers import errors
-from trainer.workers.errors import WaitTimeout
+from trainer.workers.errors import InfrastructureError, WaitTimeout
 from trainer.workers.pipeline import Pipeline
 
 LIMIT_S = 0.3
@@ -76,7 +79,7 @@ def test_a_worker_that_takes_longer_to_come_back_than_the_wait_is_waited_for(mon
 
     class SlowToReturn(Worker):
         async def ready(self, solvers):
-            await asyncio.sleep(LIMIT_S * 0.9)
+            await asyncio.sleep(LIMIT_S * 2)
             return await super().ready(solvers)
 
         async def load_weights(self, update, probe=(), expected=()):
@@ -95,6 +98,53 @@ def test_a_worker_that_takes_longer_to_come_back_than_the_wait_is_waited_for(mon
 
     result, *_ = asyncio.run(go())
     assert result.version == 6
+
+
+class Dying(Worker):
+    """Dies over its first job, and never comes back."""
+
+    async def submit(self, jobs):
+        self.die()
+        raise RayActorError
+
+    async def ready(self, solvers):
+        await asyncio.sleep(1e6)
+
+
+class DyingRewarder(Rewarder):
+    """Dies over its first episode, and never comes back."""
+
+    async def score(self, episodes):
+        raise RayActorError
+
+    async def ready(self):
+        await asyncio.sleep(1e6)
+
+
+@pytest.mark.parametrize(
+    ("worker", "rewarder", "name"), [(Dying, Rewarder, "rollout-0"), (Worker, DyingRewarder, "reward-0")]
+)
+def test_an_actor_that_does_not_come_back_ends_it_after_the_seconds_of_a_start(tmp_path, worker, rewarder, name):
+    (tmp_path / f"{name}.log").write_text("the last words")
+
+    async def go():
+        actors = [Actor(worker())], ["solver"], [Actor(rewarder())]
+        pipeline = Pipeline(*actors, tmp_path, 0.1, 3, start_timeout_s=LIMIT_S)
+        pipeline.start()
+        try:
+            await pipeline.run([Job(0, next(problems()), "daslam", 0)])
+        finally:
+            await pipeline.stop()
+
+    said = rf"{name} died and did not come back in 0\.3 s \(controller\.start_timeout_s\)[^$]*the last words"
+    with pytest.raises(InfrastructureError, match=said):
+        asyncio.run(asyncio.wait_for(go(), 5))
+
+
+def test_the_configuration_says_how_long_an_actor_may_take_to_come_back(tmp_path):
+    config = compose(["controller.start_timeout_s=1800", "controller.wait_timeout_s=60"])
+    pipeline = RunningRoles([], [], [], None, tmp_path).pipeline(config)
+    assert (pipeline.start_timeout_s, pipeline.scoring.start_timeout_s, pipeline.wait_timeout_s) == (1800, 1800, 60)
 
 
 class BadPush(Worker):

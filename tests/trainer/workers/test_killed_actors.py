@@ -44,7 +44,7 @@ def test_a_killed_process_costs_no_episode_and_none_comes_twice(cluster, tmp_pat
         settings = [worker], [], [rewarder], tmp_path, 120.0, 3
         pipeline = Pipeline(*settings)
         if killed == "relay":
-            relay = ray.remote(Relay).options(**options).remote(0, 1, str(tmp_path), 120.0, 10.0)
+            relay = ray.remote(Relay).options(**options).remote(0, 1, str(tmp_path), 120.0, 120.0, 10.0)
             processes["relay"] = await relay.ready.remote([rewarder])
             pipeline = RelayedPipeline(*settings, relays=[relay])
         pipeline.start()

@@ -31,7 +31,7 @@ class FarRelay(Relay):
 
     def __init__(self, index: int, count: int, wait_timeout_s: float = 5.0, episode_seconds: float = 10.0) -> None:
         self.index, self.count, self.log_folder = index, count, LOGS
-        self.wait_timeout_s, self.episode_seconds = wait_timeout_s, episode_seconds
+        self.wait_timeout_s, self.start_timeout_s, self.episode_seconds = wait_timeout_s, 5.0, episode_seconds
         self._watching, self.absent, self.begun = None, 0, 0
 
     def die(self) -> None:
@@ -170,6 +170,26 @@ def test_a_reward_actor_that_hangs_is_ended_once_and_its_batch_scored_again(monk
     pipeline, _ = asyncio.run(train_relayed([FarWorker(1)], [Slow()], count=1, episode_seconds=0.02))
     assert len(ended) == pipeline.counts["reward_retries"] == 1
     assert pipeline.said == ["reward-0 did not answer within 0.02 s an episode and was ended; started again"]
+
+
+def test_a_reward_actor_that_takes_longer_to_come_back_than_the_wait_is_waited_for_by_relay_and_driver():
+    class SlowToReturn(FarRewarder):
+        async def ready(self):
+            await asyncio.sleep(0.3)
+            return await super().ready()
+
+    async def go():
+        rewarder = SlowToReturn([RayActorError()])
+        pipeline, relays = await relayed([FarWorker(1, delay=0.0)], [rewarder], count=1, wait_timeout_s=0.1)
+        pipeline.start()
+        await pipeline.submit(jobs(2))
+        found = await some(pipeline, 2)
+        await pipeline.submit(jobs(2, first=2))
+        found += await some(pipeline, 2)
+        await pipeline.stop()
+        return sorted(item.job.id for item in found), relays[0]._watching.error
+
+    assert asyncio.run(go()) == ([0, 1, 2, 3], None)
 
 
 def test_nothing_of_before_a_reset_comes_out():
