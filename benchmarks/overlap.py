@@ -113,11 +113,12 @@ def mean(steps: Sequence[Step], name: str) -> float:
 
 
 def balanced_epochs(steps: Sequence[Step]) -> int:
-    """Return the epochs with which learning takes as long as the rollouts do, from synchronous steps of one epoch.
+    """Return the epochs with which the learner's core, which is the driver's too, has as much to do as that of the
+    rollouts, from synchronous steps of one epoch.
 
     Take-up costs about two forward passes, an epoch three: forward, and backward at twice its cost.
     """
-    passes = mean(steps, "rollouts") / (mean(steps, "learner") / 5)
+    passes = (mean(steps, "rollouts") - mean(steps, "driver")) / (mean(steps, "learner") / 5)
     return max(1, round((passes - 2) / 3))
 
 
