@@ -17,6 +17,7 @@ from conf.schema.solver import BACKENDS
 from launch.check_sweep import check_sweep
 from launch.compose import compose, first_trial
 from launch.configuration import PAGE, page
+from launch.evaluate.cells import cells
 from launch.submit.job_request import prepare
 from trainer.tracking.statistics import mean_over_seeds
 
@@ -39,6 +40,15 @@ OWN = [
         r"^python -m launch\.(?:train|evaluate|sft) (?:.*\\\n)*.*",
         (ROOT / "docs" / f"{name}.md").read_text(),
         re.MULTILINE,
+    )
+]
+
+
+OTHERS = [
+    command.replace("\\\n", " ")
+    for name in ("README", "docs/studies", "docs/task", "docs/strategies", "docs/rewards", "docs/learning")
+    for command in re.findall(
+        r"^python -m launch\.(?:train|evaluate|sft|gate) (?:.*\\\n)*.*", (ROOT / f"{name}.md").read_text(), re.MULTILINE
     )
 ]
 
@@ -156,6 +166,39 @@ def test_the_commands_of_the_pages_on_data_and_solvers_are_taken(command, tmp_pa
     command = command.replace("FOLDER", str(tmp_path)).replace("FILE", str(tmp_path / "mine.jsonl"))
     _, _, module, *words = shlex.split(command, comments=True)
     compose([*(["stages=[evaluate]"] if module == "launch.evaluate" else []), *words])
+
+
+@pytest.mark.parametrize("command", OTHERS)
+def test_the_commands_of_other_pages_are_taken(command, tmp_path, monkeypatch):
+    """A matrix's are taken cell by cell, as before it runs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATA_ROOT", str(tmp_path / "FOLDER"))
+    # What the pages speak of: runs, models, files, and a folder that is now a model and now has data sets.
+    model = ROOT / "rollout" / "assets" / "tiny_decomposer"
+    forms = itertools.product(("daslam", "interleaved", "lm2", "lm2_no_concepts"), range(3))
+    trained = [f"runs/one_at_a_time/strategy={form},seed={seed}" for form, seed in forms]
+    for folder in ("RUN_DIR", "TRIAL", "runs/solver", "runs/decomposer", *trained):
+        (tmp_path / folder / "checkpoints").mkdir(parents=True)
+        for stage in ("sft", "ppo"):
+            (tmp_path / folder / "checkpoints" / stage).symlink_to(model)
+    (tmp_path / "models").mkdir()
+    for name in ("gemma-3-270m", "tiny_monolith", "tiny_branched_solver", "tiny_branched_decomposer"):
+        (tmp_path / "models" / name).symlink_to(model)
+    (tmp_path / "FOLDER").mkdir()
+    for file in model.iterdir():
+        (tmp_path / "FOLDER" / file.name).symlink_to(file)
+    sets = [f"FOLDER/{name}/{split}.jsonl" for name in ("gsm8k", "gsm8k_socratic") for split in ("train", "test")]
+    for name in (*sets, "FILE", "worked.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("{}\n")
+    words = [word for word in shlex.split(command, comments=True)[3:] if word != "..."]
+    if any(word.startswith("matrix=") for word in words):
+        assert cells(compose([*words, "stages=[evaluate]"]), words)
+    elif "-m" in words:
+        check_sweep(["-m", *(word for word in words if "=" in word and not word.startswith("hydra"))])
+    else:
+        alone = {"launch.sft": ["stages=[sft]"], "launch.evaluate": ["stages=[evaluate]"]}
+        compose([*alone.get(command.split()[2], []), *words])
 
 
 @pytest.mark.parametrize("command", COMMANDS)
