@@ -1,7 +1,8 @@
 """Weights out to the rollout workers: every worker gets the newest version, one load at a time.
 
 Invariants: a worker's version is what it acknowledged; a worker that is slow, or comes back, gets the newest version
-next, whatever it missed; a version that is overtaken before its load began is never sent.
+next, whatever it missed; a version that is overtaken before its load began is never sent; what is answered after
+``forget`` to a call from before it counts for nothing.
 """
 
 from __future__ import annotations
@@ -54,6 +55,8 @@ class Publisher:
         self._wait_timeout_s = wait_timeout_s
         self._locks = [asyncio.Lock() for _ in workers]
         self._newest: tuple[int, Update, Any, Any] | None = None
+        # Goes up with ``forget``: a push that failed leaves loads on other workers under way.
+        self._generation = 0
         self._has = [0] * len(self._workers)
         self.versions = [0] * len(self._workers)
         # The whole policy through the object store, for a worker that came back after weights went another way, or that
@@ -67,7 +70,8 @@ class Publisher:
         started = time.perf_counter()
         number = self._newest[0] + 1 if self._newest else 1
         self._newest = (number, update, probe, expected)
-        replies = await asyncio.gather(*(self._deliver(index, number) for index in range(len(self._workers))))
+        turns = (self._deliver(index, number, self._generation) for index in range(len(self._workers)))
+        replies = await asyncio.gather(*turns)
         loads = [loaded for loaded in replies if loaded is not None]
         proofs = [
             asyncio.create_task(self._proof(index, loaded.version))
@@ -88,6 +92,7 @@ class Publisher:
     def forget(self) -> None:
         """Forget what was published and what the workers have: versions that are published next may be older."""
         self._newest = None
+        self._generation += 1
         self._has = [0] * len(self._workers)
         self.versions = [0] * len(self._workers)
 
@@ -104,17 +109,20 @@ class Publisher:
                 raise NotReady(f"rollout-{index} died while it loaded")
         return True
 
-    async def _deliver(self, index: int, number: int) -> Loaded | None:
-        """Have a worker load the newest update, if it has not reached ``number`` by its turn."""
+    async def _deliver(self, index: int, number: int, generation: int) -> Loaded | None:
+        """Have a worker load the newest update, if by its turn it has not reached ``number`` and nothing was
+        forgotten."""
         async with self._locks[index]:
-            return None if self._has[index] >= number else await self._load(index)
+            needed = generation == self._generation and self._has[index] < number
+            return await self._load(index) if needed else None
 
     async def _load(self, index: int) -> Loaded | None:
-        """Have a worker load the newest update; None if its process is gone. Weights that are not to be had are asked
-        of the learner: if they were lost because it died, that is what it answers."""
+        """Have a worker load the newest update; None if its process is gone, or the update is forgotten by then.
+        Weights that are not to be had are asked of the learner: if they were lost because it died, that is what it
+        answers."""
         assert self._newest is not None
         newest, update, *proof = self._newest
-        refills = 0
+        generation, refills = self._generation, 0
         while True:
             try:
                 loaded = await self._answer(index, update, *proof)
@@ -124,6 +132,8 @@ class Publisher:
                 if not is_lost(error) or refills == REFILLS:
                     raise
                 loaded = Loaded(-1)
+            if generation != self._generation:
+                return None
             if loaded.version == update.version:
                 self._has[index], self.versions[index] = newest, loaded.version
                 return loaded

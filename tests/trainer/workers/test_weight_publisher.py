@@ -192,6 +192,39 @@ def test_weights_that_are_lost_again_and_again_end_a_push():
     assert asyncio.run(go()) == 2
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_a_worker_answers_after_its_push_is_forgotten_counts_for_nothing(lost):
+    async def go():
+        broken, slow = workers = Receiver(), Receiver()
+        found, asked = publisher(*workers), []
+
+        async def refill():
+            asked.append(1)
+            return Update(50)
+
+        found.refill = refill
+        for version in range(35, 40):
+            await found.publish(Update(version))
+        broken.error, slow.lost = WeightMismatch("damaged"), {40} if lost else set()
+        slow.let.clear()
+        for version in (40, 41):
+            with pytest.raises(WeightMismatch):
+                await found.publish(Update(version))
+        found.forget()
+        slow.let.set()
+        await asyncio.sleep(0.01)
+        forgotten, broken.error = list(found.versions), None
+        await found.publish(Update(30))
+        return forgotten, slow.loaded, found.versions, asked
+
+    forgotten, loaded, versions, asked = asyncio.run(go())
+    assert forgotten == [0, 0]
+    # Version 41 waited for its turn, and is not loaded any more.
+    assert loaded == [35, 36, 37, 38, 39, *([] if lost else [40]), 30]
+    assert versions == [30, 30]
+    assert not asked
+
+
 def test_damaged_weights_and_silence_end_a_push(tmp_path):
     async def damaged():
         worker = Receiver()
