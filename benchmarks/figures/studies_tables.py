@@ -276,8 +276,14 @@ def forms_ppo(studies: Path) -> list[Row]:
                 | {"over seeds": over_seeds(accuracy[stage]), "PPO brings": gain}
                 | shares
                 | {"solver tokens": f"{fmean(float(row['solver_tokens']) for row in own):.0f}"}
+                | {"trained tokens": _trained(own)}
             )
     return rows
+
+
+def _trained(runs: list[Row]) -> str:
+    """Return the mean number of the decomposer's tokens that runs of PPO trained on; nothing after fine-tuning."""
+    return f"{fmean(float(row['trained_tokens']) for row in runs):,.0f}" if runs[0]["trained_tokens"] else ""
 
 
 def lm2_rewards(studies: Path) -> list[Row]:
