@@ -90,8 +90,8 @@ class Engine:
 
     def __init__(self, settings: EngineSettings) -> None:
         self.settings = settings
-        # Tokens of a prompt and its completion at most.
-        self.context = settings.sizes.max_model_len
+        # Tokens of a prompt and its completion at most; the start finds it out.
+        self.context = 0
         self.version = 0
         self.stats = EngineStats()
         # What it is given runs in order, so that what was asked during one token comes before the next.

@@ -202,8 +202,10 @@ def test_the_commands_of_other_pages_are_taken(command, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_of_the_page_on_launching_are_taken(command):
+def test_the_commands_of_the_page_on_launching_are_taken(command, tmp_path):
+    (tmp_path / "problems.jsonl").write_text("{}\n")
     command = re.sub(r"start_from=\S+", "start_from=package:tiny_decomposer", command.replace("\\\n", " "))
+    command = command.replace("/shared/problems.jsonl", f"{tmp_path}/problems.jsonl")
     words = shlex.split(command.partition(" #")[0])
     overrides = [word for word in words if "=" in word and not word.startswith(("RAY_", "hydra", "http"))]
     if "launch.submit" in words:
