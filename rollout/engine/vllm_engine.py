@@ -111,10 +111,11 @@ class Engine:
     def start(self) -> None:
         """Load the model; blocks until the engine is ready. Raises what vLLM raises."""
         prepare_process(self.settings.sizes.threads)
-        with without_collection(), starting_alone(self.settings.sizes.gpus):
+        with without_collection():
             arguments = within_model(engine_arguments(self.settings))
             self.context = arguments["max_model_len"]
-            self._engine = self._make(arguments)
+            with starting_alone(self.settings.sizes.gpus):
+                self._engine = self._make(arguments)
         if not torch.cuda.is_available():
             torch.set_num_threads(self.settings.sizes.threads)
         elif not self.settings.frozen and self.settings.sizes.parallel == 1:
