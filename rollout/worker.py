@@ -157,11 +157,12 @@ class RolloutWorker:
         self, version: int, probe: Sequence[tuple[list[int], list[int]]], expected: Sequence[list[float]]
     ) -> Gap | None:
         # To score a sequence the engine needs room for one token more, which a completion cut by the context has not.
-        fits = [index for index, (prompt, own) in enumerate(probe) if len(prompt) + len(own) < self.engine.context]
+        pairs = zip(probe, expected, strict=True)
+        fitting = [(pair, want) for pair, want in pairs if sum(map(len, pair)) < self.engine.context]
         with ending_with_the_engine():
-            found = await asyncio.gather(*(self.engine.logprobs(*probe[index]) for index in fits))
-        pairs = zip((expected[index] for index in fits), found, strict=True)
-        gaps = [abs(a - b) for want, have in pairs for a, b in zip(want, have, strict=True)]
+            found = await asyncio.gather(*(self.engine.logprobs(*pair) for pair, _ in fitting))
+        scored = zip(fitting, found, strict=True)
+        gaps = [abs(a - b) for (_, want), have in scored for a, b in zip(want, have, strict=True)]
         return Gap(max(gaps), fmean(gaps)) if gaps and self.engine.version == version else None
 
     async def transfer(self, step: str, argument: Any = None) -> None:

@@ -26,8 +26,8 @@ class Controller(Group):
     stop_timeout_s: Annotated[float, FREE] = Field(8.0, ge=0)
     """Seconds that a run which is stopped has for the step that it is in and a checkpoint."""
     max_tries: Annotated[int, FREE] = Field(3, ge=1)
-    """How often an episode is tried that an error of the infrastructure ended, and in a group one that a timeout of
-    solver or verifier ended; each has its own count."""
+    """Tries of an episode that an error of the infrastructure ended, and in a group of one that a timeout of solver or
+    verifier ended; each has its own count."""
     max_dropped_in_a_row: Annotated[int, FREE] = Field(300, ge=1)
     """Groups in a row without anything to train on that end the run, if that is more than may be in flight."""
     engine_restarts: Annotated[int, FREE] = Field(20, ge=0)

@@ -63,7 +63,7 @@ def test_what_is_not_there_is_said_in_one_line_before_anything_starts(monkeypatc
 
 
 def test_a_model_that_a_clusters_node_cannot_read_is_said_in_one_line(tmp_path, capsys):
-    """Where a cluster is joined, models are not looked for before: the machine that submits need not see them."""
+    """A machine that submits to a cluster need not see the models, so nobody has looked for them before."""
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text('{"model_type": "no_such_kind"}')
     assert main([f"run_dir={tmp_path}/run", "cluster=node8", f"model.path={tmp_path}/model"]) == 2

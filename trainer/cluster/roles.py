@@ -27,7 +27,7 @@ from trainer.cluster import placement
 from trainer.cluster.ray_cluster import cluster_nodes, note_processes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
-from trainer.workers.errors import answer, log_sizes, log_tail, watched
+from trainer.workers.errors import START_KEY, answer, log_sizes, log_tail, watched
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.relay import Relay, relay_count
 from trainer.workers.relayed_pipeline import RelayedPipeline
@@ -115,7 +115,7 @@ class RunningRoles:
             progress(done)
         await wait_ready(self.relays, "relay", self.log_folder, timeout_s, self.rewarders, say=say, since=since)
         if connecting is not None:
-            key = "controller.start_timeout_s"
+            key = START_KEY
             meeting = watched(connecting, "learner-0", self.log_folder, say, since.get("learner-0", 0))
             await answer(meeting, "learner-0", "meet the other ranks", timeout_s, self.log_folder, key)
 

@@ -1,4 +1,4 @@
-"""How long each stage of a run took."""
+"""Seconds of the stages of a run, counted while they go on."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from trainer.stages.ppo_checkpoints import Recovery, Save
 from trainer.tracking.ending import stopping
 from trainer.tracking.live_view import View
 from trainer.tracking.tracker import METRICS, Tracker
-from trainer.workers.errors import answer
+from trainer.workers.errors import START_KEY, answer
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 
 
@@ -147,7 +147,7 @@ class RestartedPpo:
         """Start new ranks with the newest checkpoint or stage 2's beginning; nothing is left of the steps since."""
         await self.pipeline.reset()
         limit, logs = self.recovery.config.controller.start_timeout_s, self.recovery.folder.parent / "logs"
-        await answer(self.learner.restart(), "learner-0", "start again", limit, logs, "controller.start_timeout_s")
+        await answer(self.learner.restart(), "learner-0", "start again", limit, logs, START_KEY)
         self.restarted()
         self.tracker.rewind(self.recovery.version, self.summary["accuracy"])
         await self.recovery.begin(self.decomposer, self.pipeline, self.learner)
