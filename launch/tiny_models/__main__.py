@@ -5,6 +5,8 @@ four are trained, side by side and one thread each: two from nothing, the verifi
 solver. The second solver is cut from that one in seconds. The skill of all but the decomposer is measured as soon as
 they are ready, while the others go on, and written into their cards.
 
+A training that was stopped goes on where it was when the same command is given again.
+
 With ``--data branched``, solver and decomposer are of the task of branched quantities, and called tiny_branched_KIND.
 """
 

@@ -36,6 +36,7 @@ from launch.tiny_models.curriculum import (
     Stage,
     cycles,
 )
+from launch.tiny_models.keep import EVERY_STEPS, FILE, Kept
 from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
 from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
@@ -216,12 +217,15 @@ def train(
     report: Report,
     *,
     half: bool = True,
+    kept: Kept | None = None,
+    cycle: int = 0,
 ) -> None:
     """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay; with
     ``half`` the model computes in bfloat16, which a CPU without instructions for it does many times as slowly.
 
     ``report(step, loss, exact)`` gets the mean loss and the share of rows whose every supervised token was the
-    most likely one; rows are always fresh, so both are held-out figures.
+    most likely one; rows are always fresh, so both are held-out figures. With ``kept`` it is kept as this ``cycle`` of
+    its training, and goes on after the last step that was.
     """
     hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -240,8 +244,17 @@ def train(
         )
         for optimizer in optimizers
     ]
+    done = 0
+    state = kept.load() if kept is not None else None
+    if state is not None and state["cycle"] == cycle:
+        model.load_state_dict(state["model"])
+        for part, was in zip([*optimizers, *schedules], [*state["optimizers"], *state["schedules"]], strict=True):
+            part.load_state_dict(was)
+        done = state["step"]
+        # Nothing but the number of a batch says what is in it; making all again takes less than a minute or two.
+        next(itertools.islice(stream, done, done), None)
     model.train()
-    for step in range(1, steps + 1):
+    for step in range(done + 1, steps + 1):
         ids, labels = next(stream)
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
             logits = model(ids).logits[:, :-1].float()
@@ -255,6 +268,8 @@ def train(
             optimizer.zero_grad()
         exact = ((logits.argmax(-1) == targets) | (targets == -100)).all(1).float().mean()
         report(step, loss.item(), exact.item())
+        if kept is not None and (step % EVERY_STEPS == 0 or step == steps):
+            kept.save(cycle, step, model, optimizers, schedules)
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -294,8 +309,11 @@ def total_steps(steps: int, kind: str = "solver") -> int:
 
 def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: str = "chained") -> None:
     """Train a model of a task on one thread and save it: the ``solver`` or the ``decomposer`` base from nothing, whose
-    beginnings are reported as the first steps, the others from the shipped solver."""
+    beginnings are reported as the first steps, the others from the shipped solver. A training that was stopped goes on
+    from what it kept in ``folder``, if it has the same kind, seed, steps and task."""
     torch.set_num_threads(1)
+    kept = Kept(folder / FILE, {"kind": kind, "seed": seed, "steps": steps, "data": data})
+    state = kept.load()
     if kind in CONTINUED:
         tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_solver"))
         model = LlamaForCausalLM.from_pretrained(shipped("tiny_solver"), dtype=torch.float32)
@@ -303,7 +321,12 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: s
             model = deepened(model)
     else:
         tokenizer = make_tokenizer(seed, data)
-        model = begin(tokenizer, seed, beginning_steps(steps), report, data)
+        if state is None:
+            model = begin(tokenizer, seed, beginning_steps(steps), report, data)
+        else:
+            model = make_model(tokenizer, seed, POSITIONS[data])
+    if state is not None:
+        model.load_state_dict(state["model"])
     left = steps
     for number, (share, lr, stages) in enumerate(cycles(kind, data)):
         count = min(left, round(share * steps))
@@ -312,10 +335,12 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: s
         def note(step: int, loss: float, exact: float, before: int = done) -> None:
             report(before + step, loss, exact)
 
-        texts_read = stream(stages, tokenizer, seed + 100 * number, count)
-        train(model, texts_read, count, lr, note, half=kind not in CONTINUED)
+        if state is None or state["cycle"] <= number:
+            texts_read = stream(stages, tokenizer, seed + 100 * number, count)
+            train(model, texts_read, count, lr, note, half=kind not in CONTINUED, kept=kept, cycle=number)
         left -= count
     save(model, tokenizer, folder)
+    kept.path.unlink()
 
 
 def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None, data: str = "chained") -> None:

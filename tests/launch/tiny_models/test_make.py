@@ -9,6 +9,7 @@ from conf.schema.model import shipped
 from launch.tiny_models import __main__ as command
 from launch.tiny_models.__main__ import main
 from launch.tiny_models.curriculum import chained_problems, cycles
+from launch.tiny_models.keep import FILE, Kept
 from launch.tiny_models.make import batches, deepened, make, make_model, make_tokenizer, model_card, stream, total_steps
 from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
@@ -274,3 +275,42 @@ def test_listings_name_everything_once_in_an_order_that_can_be_worked_out():
         for name in names:
             assert graph.in_view(name, known)
             known.add(name)
+
+
+def test_a_stopped_training_goes_on_where_it_was_and_ends_as_if_it_had_not_stopped(tokenizer, tmp_path, monkeypatch):
+    from safetensors.torch import load_file
+
+    rows = [(0.4, fact_pieces, 2, chained_problems({1: 1.0})), (1.0, relation_pieces, 2, chained_problems({1: 1.0}))]
+    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind, data: [(0.5, 1e-3, rows), (1.0, 1e-3, rows)])
+    monkeypatch.setattr("launch.tiny_models.make.BEGINNING_STEPS", 1)
+    monkeypatch.setattr("launch.tiny_models.make.EVERY_STEPS", 2)
+    monkeypatch.setattr("launch.tiny_models.make.make_tokenizer", lambda seed, data: tokenizer)
+
+    def train_until(end, folder):
+        done = []
+
+        def report(step, loss, exact):
+            done.append(step)
+            if step == end:
+                raise KeyboardInterrupt
+
+        make("decomposer", 0, 10, folder, report)
+        return done
+
+    begun = total_steps(10) - 10
+    train_until(None, tmp_path / "whole")
+    for stop in (begun + 3, begun + 8):  # in the first cycle and in the second
+        with pytest.raises(KeyboardInterrupt):
+            train_until(stop, tmp_path / "stopped")
+    # The last step before a stop that was kept is the second of the second cycle.
+    assert train_until(None, tmp_path / "stopped") == list(range(begun + 8, begun + 11))
+    whole, stopped = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "stopped"))
+    assert all(torch.equal(whole[name], stopped[name]) for name in whole)
+    assert not (tmp_path / "stopped" / FILE).exists()
+
+
+def test_what_was_kept_of_another_training_is_not_gone_on_from(tmp_path):
+    model = torch.nn.Linear(1, 1)
+    Kept(tmp_path / FILE, {"kind": "solver", "seed": 0}).save(0, 5, model, [], [])
+    assert Kept(tmp_path / FILE, {"kind": "solver", "seed": 1}).load() is None
+    assert Kept(tmp_path / FILE, {"kind": "solver", "seed": 0}).load()["step"] == 5
