@@ -364,15 +364,18 @@ class Run:
 
     async def _evaluate(self, view: View, pipeline: Pipeline, problems: list[Problem], kinds: list[str]) -> None:
         """Run stage 3 for some kinds; a sample of the episodes is kept."""
-        view.stage(f"evaluation on {len(problems)} held-out problems: {', '.join(map(label, kinds))}", len(kinds))
+        plays = self.config.policy.plays
+        named = {kind: label(kind, plays) for kind in kinds}
+        view.stage(f"evaluation on {len(problems)} held-out problems: {', '.join(named.values())}", len(kinds))
         for index, kind in enumerate(kinds):
             result, scored = await evaluate(pipeline, problems, kind, self.config.strategy.name)
-            self.summary["accuracy"][kind] = result | {"step": self.summary["steps"]}
+            played = {} if plays == "decomposer" else {"plays": plays}
+            self.summary["accuracy"][kind] = result | {"step": self.summary["steps"]} | played
             self.written.add(kind)
             self.summary["n_eval"] = len(problems)
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
-            view.say(f"  {label(kind)}: {result['mean']:.3f} [{result['low']:.3f}, {result['high']:.3f}]")
+            view.say(f"  {named[kind]}: {result['mean']:.3f} [{result['low']:.3f}, {result['high']:.3f}]")
             if kind in ("base", "sft", "ppo"):
                 self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
 

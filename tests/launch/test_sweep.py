@@ -219,8 +219,8 @@ def drawn(monkeypatch):
 @pytest.mark.parametrize(
     ("kinds", "said"),
     [
-        (("sft",), ["SFT decomposer"]), (("policy",), ["decomposer"]), (("direct",), ["solver alone"]),
-        (("sft", "ppo"), ["PPO decomposer", "before PPO"]),
+        (("sft",), ["after fine-tuning"]), (("policy",), ["decomposer"]), (("direct",), ["solver alone"]),
+        (("sft", "ppo"), ["after PPO", "before PPO"]),
     ],
 )  # fmt: skip
 def test_a_picture_says_what_it_shows(tmp_path, drawn, kinds, said):

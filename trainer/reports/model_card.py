@@ -12,11 +12,11 @@ import yaml
 from conf.schema.data import GENERATORS
 from rewards.reward import MEASURES
 from trainer.reports.tables import markdown
-from trainer.tracking.labels import LIKENESS, label
+from trainer.tracking.labels import LIKENESS, result_label
 
 TEMPLATE = str(Path(__file__).with_name("model_card.md.j2"))
 TRAINED = {"sft": "supervised fine-tuning on sub-questions", "ppo": "PPO against the solver's answers"}
-# Of each role that stage 1 teaches: what the model does, and the template of what it reads.
+# Of each role that a stage teaches: what the model does, and the template of what it reads.
 ROLES = {
     "decomposer": (
         "Splits a question into sub-questions, one a line, so that a frozen solver answers the whole.",
@@ -33,6 +33,10 @@ ROLES = {
     "monolith": (
         "Answers a question in one text with sub-questions, their answers and the final one.",
         "monolith_template",
+    ),
+    "decomposer and solver": (
+        "Splits a question into sub-questions, answers them with the earlier ones in view, and then the whole.",
+        "decompose_template",
     ),
 }
 # What of the configuration belongs to one machine or one account.
@@ -63,8 +67,10 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         base_model=base if on_hub else None,
     )
     strategy, rewards, ppo = config["strategy"], config["rewards"], kind == "ppo"
-    role = config["sft"].get("role", "decomposer") if kind == "sft" else "decomposer"
+    plays = config.get("policy", {}).get("plays", "decomposer")
+    role = config["sft"].get("role", "decomposer") if kind == "sft" else _trained_role(plays, strategy["name"])
     does, template = ROLES[role]
+    trained = "PPO against its own answers" if ppo and plays != "decomposer" else TRAINED[kind]
     card = ModelCard.from_template(
         data,
         TEMPLATE,
@@ -72,11 +78,11 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         does=does,
         facts={
             "base model": base,
-            "trained by": (TRAINED[kind] if role == "decomposer" else f"supervised fine-tuning as {role}")
+            "trained by": (trained if ppo or role == "decomposer" else f"supervised fine-tuning as {role}")
             + (f", {summary['steps']} learner steps" if ppo else ""),
             "problems": _data(config["data"], summary.get("data") or {}),
             "examples": _examples(kind, summary),
-            "frozen solver": _solver(config["solver"]),
+            "frozen solver": _solver(config["solver"]) if plays == "decomposer" else None,
             "strategy": strategy["name"],
             "reward": f"{rewards['mode']}, weights {_pairs(rewards['weights'])}" if ppo else None,
             "seed": summary["seed"],
@@ -85,6 +91,7 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         },
         examples=strategy["examples"],
         prompt=strategy[template],
+        of_frozen_solver=" of the frozen solver" if plays == "decomposer" else "",
         problems=summary["n_eval"],
         results=_results(kind, summary["accuracy"], summary["steps"]),
         decompositions=_decompositions(summary) if kind == "sft" else None,
@@ -93,6 +100,13 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         ).rstrip(),
     )
     return f"{card.content}\n"
+
+
+def _trained_role(plays: str, strategy: str) -> str:
+    """Return which of ROLES a policy has that was trained as it ``plays`` them."""
+    if plays != "both":
+        return plays
+    return "monolith" if strategy == "monolith" else "decomposer and solver"
 
 
 def _data(data: dict[str, Any], report: dict[str, int]) -> str:
@@ -126,7 +140,8 @@ def _results(kind: str, accuracy: dict[str, Any], steps: int) -> str | None:
     if kind == "ppo" and accuracy.get(kind, {}).get("step", steps) != steps:
         return None
     rows = [
-        {"sub-questions": label(key), "accuracy": entry["mean"], "95 %": f"{entry['low']:.3f} – {entry['high']:.3f}"}
+        {"sub-questions": result_label(key, entry, steps), "accuracy": entry["mean"]}
+        | {"95 %": f"{entry['low']:.3f} – {entry['high']:.3f}"}
         | {"rescued": entry.get("rescued"), "broken": entry.get("broken")}
         | {name.replace("_", " "): f"{entry[name]:.3f}" if name in entry else None for name in MEASURES}
         for key, entry in accuracy.items()

@@ -252,7 +252,9 @@ def _bars(axis: Any, runs: Sequence[FinishedRun], kinds: Sequence[str]) -> None:
             bar(axis, y, entry["mean"], *interval, FONT - 2, height=height * 0.92, color=colour, label=name)
             name = None
     axis.set(title="Held-out accuracy", xlabel="share of right answers, 95 % interval", xlim=(0, 1.1))
-    axis.set_yticks(range(len(kinds)), [runs[0].label(kind) if len(runs) == 1 else label(kind) for kind in kinds])
+    played = {kind: entry.get("plays", "decomposer") for run in runs for kind, entry in run.accuracy.items()}
+    names = [runs[0].label(kind) if len(runs) == 1 else label(kind, played[kind]) for kind in kinds]
+    axis.set_yticks(range(len(kinds)), names)
     axis.set_xticks([0, 0.25, 0.5, 0.75, 1])
     axis.invert_yaxis()
     axis.tick_params(axis="y", length=0)

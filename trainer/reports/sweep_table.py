@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 DONE = ("finished", "out_of_budget", "nothing_to_learn")
 # What a trial is judged by: the first of these that was evaluated.
 JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "direct")
+# Trials may train policies of different roles.
+LEGEND = {"ppo": "after PPO", "sft": "after fine-tuning"}
 FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")
 # Of a key that a trial was not given.
 DEFAULT = "default"
@@ -217,7 +219,8 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
             colour = COLOURS.get(row["kind"], OTHER_COLOUR)
             height = place + (index - (len(found) - 1) / 2) * min(0.2, 0.8 / most)
             axis.plot([row["low"], row["high"]], [height, height], color=colour, linewidth=2, alpha=0.5)
-            axis.plot(row["accuracy"], height, ".", color=colour, label=once(label(row["kind"])))
+            name = LEGEND.get(row["kind"]) or label(row["kind"])
+            axis.plot(row["accuracy"], height, ".", color=colour, label=once(name))
             if row["before"] is not None and not math.isnan(row["before"]):
                 axis.plot(row["before"], height, "|", color=COLOURS["sft"], label=once("before PPO"))
         if len(found) > 1:

@@ -32,8 +32,11 @@ from trainer.workers.solver_outage import SolverGone
 def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str], dict[str, str]]:
     """Return the kinds of evaluation that come before stage 2, and of those that are asked for and cannot be, why."""
     name, stages, evaluation = config.strategy.name, config.stages, config.evaluation
-    if name in UNTRAINED:  # there is no decomposition to be given, nor a decomposer to be judged
-        return list(dict.fromkeys(["direct", name])), {}
+    # The policy as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
+    now = "sft" if "sft" in stages else "base" if "ppo" in stages else "policy"
+    if name in UNTRAINED:  # there is no decomposition to be given, and only one that answers to be judged
+        answers = now if config.policy.solves else name
+        return ([answers] if name == "direct" else ["direct", answers]), {}
     missing = {}
     if lacking := sum(problem.subquestions is None for problem in problems):
         has = "has" if lacking == 1 else "have"
@@ -41,10 +44,8 @@ def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str]
     if config.data.source not in GENERATORS:
         missing["filler"] = "only generated problems have filler sub-questions"
     asked = [kind for kind in ("gold", "filler") if getattr(evaluation, kind)]
-    # The decomposer as it is now: fine-tuned in this run, about to be trained on, or only to be judged.
-    decomposer = "sft" if "sft" in stages else "base" if "ppo" in stages else "policy"
     given = [kind for kind in asked if kind not in missing]
-    return ["direct", *given, decomposer], {kind: missing[kind] for kind in asked if kind in missing}
+    return ["direct", *given, now], {kind: missing[kind] for kind in asked if kind in missing}
 
 
 def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:

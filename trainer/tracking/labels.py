@@ -21,6 +21,9 @@ KINDS = {
     "gold": "gold sub-questions",
 }
 
+# What KINDS call the one that is judged, where it is a policy that answers too, or only answers.
+POLICY = {"solver": {"decomposer": "solver"}, "both": {"decomposer": "model", "solver alone": "model alone"}}
+
 # In a picture, whose title says what they are about.
 METRICS = {
     "reward/total": "total, weighted",
@@ -74,13 +77,17 @@ def missing_rows(reasons: dict[str, str]) -> str:
     return "; ".join(f"no {kind} row: {reason}" for kind, reason in reasons.items())
 
 
-def label(name: str) -> str:
-    """Return the words for a kind of evaluation or a metric; the name itself where there are none."""
+def label(name: str, plays: str = "decomposer") -> str:
+    """Return the words for a kind of evaluation, of a policy that ``plays`` these roles, or for a metric; the name
+    itself where there are none."""
     own = name.removeprefix("reward/").removesuffix("/mean").replace("_", " ") if name.startswith("reward/") else name
-    return KINDS.get(name) or METRICS.get(name, own)
+    words = KINDS.get(name) or METRICS.get(name, own)
+    for one, other in POLICY.get(plays, {}).items() if name in KINDS else ():
+        words = words.replace(one, other)
+    return words
 
 
 def result_label(kind: str, entry: dict[str, Any], steps: int) -> str:
     """Return the words for a result of a run that has taken ``steps``: with the step, where it is of an earlier one."""
-    step = entry.get("step", 0)
-    return f"{label(kind)}, step {step}" if step not in (0, steps) else label(kind)
+    step, words = entry.get("step", 0), label(kind, entry.get("plays", "decomposer"))
+    return f"{words}, step {step}" if step not in (0, steps) else words

@@ -144,9 +144,10 @@ class View:
 def result_table(accuracy: dict[str, dict[str, Any]], count: int, steps: int = 0) -> Table:
     """Return the table at the end of a run of so many ``steps``: held-out accuracy by who wrote the sub-questions, how
     many decompositions are right where a program can read them, and accuracy by the solvers of a mixture."""
-    table = Table(title=f"Held-out accuracy of the frozen solver ({count} problems)")
+    frozen = not any("plays" in entry for entry in accuracy.values())
+    table = Table(title=f"Held-out accuracy{' of the frozen solver' * frozen} ({count} problems)")
     readable = any(entry.get("plans") for entry in accuracy.values())
-    columns = ("sub-questions from", "accuracy", "95 % interval", "rescued", "broken")
+    columns = ("sub-questions from" if frozen else "", "accuracy", "95 % interval", "rescued", "broken")
     for column in (*columns, *(["read as right"] if readable else [])):
         table.add_column(column, justify="right" if table.columns else "left")
     solvers = sorted({name for entry in accuracy.values() for name in entry.get("by_solver", {})})

@@ -70,6 +70,28 @@ def test_a_card_of_another_role_says_what_it_does_and_reads(run):
     assert "\n# Decomposer\n" in card(run, "ppo")
 
 
+@pytest.mark.parametrize(
+    ("settings", "title", "row"),
+    [
+        (["policy.plays=both", "strategy=monolith"], "# Monolith", "PPO model"),
+        (["policy.plays=both"], "# Decomposer and solver", "PPO model"),
+        (["policy.plays=solver"], "# Solver", "PPO solver"),
+    ],
+)
+def test_a_card_of_a_policy_that_answers_names_no_frozen_solver(run, settings, title, row):
+    config = compose([*settings, "stages=[ppo,evaluate]"])
+    (run / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    summary = json.loads((run / "summary.json").read_text())
+    summary["accuracy"]["ppo"]["plays"] = config.policy.plays
+    (run / "summary.json").write_text(json.dumps(summary))
+    body = card(run).partition("## Configuration")[0]
+    assert f"\n{title}\n" in body
+    assert "- trained by: PPO against its own answers, 9 learner steps" in body
+    assert f"| {row} | 0.250 |" in body
+    assert "frozen solver:" not in body
+    assert "of the frozen solver" not in body
+
+
 def test_what_was_not_evaluated_is_said_so(run):
     summary = json.loads((run / "summary.json").read_text())
     del summary["accuracy"]["ppo"]

@@ -62,6 +62,21 @@ def test_a_kind_that_cannot_be_evaluated_is_left_out_with_its_reason(asked, more
     assert missing_rows(reasons) == missing
 
 
+@pytest.mark.parametrize(
+    ("settings", "kinds"),
+    [
+        (["strategy=monolith", "policy.plays=both", "sft.role=monolith"], ["direct", "sft"]),
+        (["strategy=monolith", "policy.plays=both", "stages=[ppo,evaluate]"], ["direct", "base"]),
+        (["strategy=monolith", "policy.plays=both", "stages=[evaluate]"], ["direct", "policy"]),
+        (["strategy=direct", "policy.plays=solver", "stages=[ppo,evaluate]"], ["base"]),
+        (["strategy=monolith", "stages=[evaluate]"], ["direct", "monolith"]),
+        (["strategy=direct", "stages=[evaluate]"], ["direct"]),
+    ],
+)
+def test_a_policy_that_answers_is_evaluated_before_ppo_under_the_name_of_what_it_is(settings, kinds):
+    assert kinds_before(compose(settings), PROBLEMS) == (kinds, {})
+
+
 def test_tokens_and_closed_gates_are_counted():
     reward = Reward({}, 1.0, {}, [], 1.0, 1.0)
     episodes = [

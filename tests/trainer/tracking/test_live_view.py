@@ -112,6 +112,14 @@ def test_results_are_listed_by_kind_in_a_fixed_order(console):
     assert trained == "PPO decomposer 0.500 0.250 – 0.750 3 1 0.75"
 
 
+def test_results_of_a_policy_that_answers_are_not_called_those_of_a_frozen_solver(console):
+    entry = {"mean": 0.5, "low": 0.25, "high": 0.75, "plays": "both"}
+    console.print(result_table(dict.fromkeys(("direct", "sft", "ppo", "gold"), entry), 9))
+    shown = console.file.getvalue()
+    assert "frozen" not in shown
+    assert [name for name in ("model alone", "SFT model", "PPO model", "gold sub-questions") if name not in shown] == []
+
+
 def test_decompositions_that_no_program_can_read_have_no_column(console):
     entry = {"mean": 0.5, "low": 0.25, "high": 0.75, "rescued": 3, "broken": 1}
     console.print(result_table({"ppo": entry, "direct": entry}, 9))
