@@ -33,6 +33,7 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
         studies.reward_ablation,
         studies.forms,
         studies.forms_ppo,
+        studies.one_or_two,
         studies.lm2_rewards,
     ],
 }

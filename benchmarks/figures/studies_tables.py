@@ -254,7 +254,18 @@ def forms(studies: Path) -> list[Row]:
 
 def forms_ppo(studies: Path) -> list[Row]:
     """Return each form before and after PPO, in the mean over seeds: accuracy, and what the decompositions are like."""
-    kept, rows = read(studies / "forms_ppo.csv"), []
+    return [{"strategy": f"`{strategy}`"} | row for strategy, row in _before_and_after(read(studies / "forms_ppo.csv"))]
+
+
+def one_or_two(studies: Path) -> list[Row]:
+    """Return the same of a decomposer before a frozen solver, and of one model that does both."""
+    models = {"daslam": "two: `daslam`", "monolith": "one: `monolith`"}
+    kept = _before_and_after(read(studies / "one_model_or_two.csv"))
+    return [{"models": models[strategy]} | row for strategy, row in kept]
+
+
+def _before_and_after(kept: list[Row]) -> list[tuple[str, Row]]:
+    rows = []
     for strategy in dict.fromkeys(row["strategy"] for row in kept):
         runs = {
             stage: [row for row in kept if (row["strategy"], row["stage"]) == (strategy, stage)]
@@ -271,13 +282,14 @@ def forms_ppo(studies: Path) -> list[Row]:
                     ("something needless", "needless"),
                 )
             }  # fmt: skip
-            rows.append(
-                {"strategy": f"`{strategy}`", "after": stage.upper(), "accuracy": mean_interval(accuracy[stage])}
+            row = (
+                {"after": stage.upper(), "accuracy": mean_interval(accuracy[stage])}
                 | {"over seeds": over_seeds(accuracy[stage]), "PPO brings": gain}
                 | shares
                 | {"solver tokens": f"{fmean(float(row['solver_tokens']) for row in own):.0f}"}
                 | {"trained tokens": _trained(own)}
             )
+            rows.append((strategy, row))
     return rows
 
 
