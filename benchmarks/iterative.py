@@ -1,9 +1,10 @@
 """Episodes of several policy calls against vLLM alone and one decomposition: ``python -m benchmarks.iterative``.
 
-Three things are timed in turn, in one run on one machine, over one solver, and medians compared: episodes of
+Four things are timed in turn, in one run on one machine, over one solver, and medians compared: episodes of
 ``interleaved``, all in flight at once; every prompt of those very episodes given at once to ``LLM.generate``, with the
-lengths that were written (as ``benchmarks.throughput`` does it); and episodes of ``daslam`` on the same problems. Give
-each its decomposer, fine-tuned for it:
+lengths that were written (as ``benchmarks.throughput`` does it); episodes of ``daslam`` on the same problems; and
+episodes of ``interleaved`` of which as many are kept in flight, as training has it, by their tokens a second. Give
+each form its decomposer, fine-tuned for it:
 
     python -m benchmarks.iterative --lines RUN_OF_INTERLEAVED/checkpoints/sft --whole RUN/checkpoints/sft
 """
@@ -24,7 +25,7 @@ from rich.table import Table
 from benchmarks.episodes import running, training_problems
 from benchmarks.processes import Machine
 from benchmarks.strategies import worker_of
-from benchmarks.throughput import Offline, Work, episodes_of, solver_work
+from benchmarks.throughput import Offline, Work, episodes_of, kept_of, solver_work
 from conf.schema.config import Config
 from conf.schema.override_text import override
 from conf.schema.solver import VllmSolver
@@ -44,22 +45,27 @@ async def measure(configs: dict[str, Config], workers: dict[str, Any], count: in
     solver, templates = solver_engine(lines.solver, lines.seed), Prompts.of(lines)
     tokenizer = AutoTokenizer.from_pretrained(solver.path)
     offline = [Offline.remote(policy_engine(lines)), Offline.remote(solver)]  # type: ignore[attr-defined]
-    problems = training_problems(lines, (rounds + 1) * count)
+    problems = training_problems(lines, 4 * (rounds + 1) * count)
     seconds: dict[str, list[float]] = {"interleaved": [], "offline": [], "daslam": []}
     written: dict[str, list[float]] = {"interleaved": [], "daslam": []}
     calls: dict[str, list[float]] = {"interleaved": [], "daslam": []}
+    kept_share: list[float] = []
     for number in range(rounds + 1):
-        mine = problems[number * count : (number + 1) * count]
+        first = 4 * number * count
+        mine, following = problems[first : first + count], problems[first + count : first + 4 * count]
         taken, episodes = {}, dict[str, list[Episode]]()
         for name, worker in workers.items():
-            episodes[name], taken[name] = await episodes_of(worker, mine, number * count, name)
+            episodes[name], taken[name] = await episodes_of(worker, mine, first, name)
         work = [work for episode in episodes["interleaved"] for work in solver_work(episode, templates, tokenizer)]
         taken["offline"] = await _offline(offline, episodes["interleaved"], work)
         if number:
+            kept, kept_s = await kept_of(workers["interleaved"], following, first + count, "interleaved")
+            rate = sum(map(_tokens, episodes["interleaved"])) / taken["offline"]
+            kept_share.append(sum(map(_tokens, kept)) / kept_s / rate)
             for name, one_s in taken.items():
                 seconds[name].append(one_s)
             for name, found in episodes.items():
-                written[name].append(sum(one.solver_tokens + one.policy_tokens for one in found))
+                written[name].append(sum(map(_tokens, found)))
                 calls[name].append(fmean(len(one.calls) for one in found))
     table = Table("medians of the rounds", "s a batch", "tokens a batch", "policy calls an episode", "ratio")
     table.add_row("vLLM offline, all prompts of interleaved at once", f"{median(seconds['offline']):.1f}", "", "", "1")
@@ -73,7 +79,14 @@ async def measure(configs: dict[str, Config], workers: dict[str, Any], count: in
             f"{median(calls[name]):.1f}",
             said,
         )
+        if name == "interleaved":
+            said = f"{median(kept_share):.2f} of vLLM offline's rate"
+            table.add_row(f"the same with {count} kept in flight", "", "", "", said)
     return table
+
+
+def _tokens(episode: Episode) -> int:
+    return episode.solver_tokens + episode.policy_tokens
 
 
 async def _offline(engines: Sequence[Any], episodes: Sequence[Episode], replies: list[Work]) -> float:
