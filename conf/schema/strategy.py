@@ -43,6 +43,8 @@ UNTRAINED = ("direct", "self_consistency", "least_to_most", "monolith")
 ITERATIVE = ("lm2", "interleaved")
 # Strategies that decompose nothing, so that there is nothing to put behind a gate.
 UNGATED = ("direct", "self_consistency")
+# Strategies that put no single sub-question to a solver, so that a verifier has nothing to judge.
+UNJUDGED = (*UNGATED, "monolith")
 
 
 class Example(Group):
