@@ -14,7 +14,6 @@ from rich.console import Console
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from launch.check_models import check_models
-from launch.check_roles import check_roles
 from launch.check_solver import check_solver
 from launch.required_packages import what_is_missing
 from launch.wandb_key import check_key
@@ -71,7 +70,6 @@ def _execute(config: Config, overrides: list[str]) -> int:
             "install a C++ compiler (Debian, Ubuntu: apt install g++) or name one in CXX"
         )
     check_key(config)
-    check_roles(config)
     check_models(config)
     asked = check_solver(config)
     _check_resources(config, console)

@@ -286,6 +286,7 @@ class Episode:
             (min(versions), max(versions)) if versions else (),
             len(self.calls),
             self.solver,
+            self.gate,
         )
 
     def packed(self) -> PackedEpisode:
@@ -309,7 +310,7 @@ class Episode:
 class EpisodeFacts:
     """What the controller needs to know of an episode. ``invalid`` is the decomposition's, ``subquestions`` its number
     of them (None if there is no decomposition). ``policy_tokens`` are those of all ``calls``; ``versions`` are the
-    oldest and the newest that sampled one of them. ``solver`` is the episode's."""
+    oldest and the newest that sampled one of them. ``solver`` and ``gate`` are the episode's."""
 
     outcome: str
     invalid: str | None
@@ -319,6 +320,7 @@ class EpisodeFacts:
     versions: tuple[int, int] | tuple[()]
     calls: int = 0
     solver: str | None = None
+    gate: str | None = None
 
 
 @dataclass(frozen=True)

@@ -89,6 +89,12 @@ class Matrix(Group):
             for axis, key in (("strategies", name), ("strategies", cell.strategy), ("decomposers", cell.decomposer)):
                 if key not in getattr(self, axis):
                     raise ValueError(f"equal_tokens names '{key}'; allowed: {', '.join(getattr(self, axis))}")
+            if cell.strategy in self.equal_tokens:
+                free = ", ".join(one for one in self.strategies if one not in self.equal_tokens)
+                raise ValueError(
+                    f"equal_tokens.{name}.strategy: '{cell.strategy}' takes its own budget from another cell; allowed: "
+                    f"{free or 'a strategy that equal_tokens does not name'}"
+                )
         for name, own in self.decomposers_of.items():
             for axis, key in (("strategies", name), *(("decomposers", decomposer) for decomposer in own)):
                 if key not in getattr(self, axis):

@@ -14,6 +14,8 @@ from conf.schema.places import CONF
 Mode = Literal["paper", "authors_code", "bounded", "outcome", "lm2", "lm2_outcome", "solver_likelihood"]
 MODES: tuple[str, ...] = get_args(Mode)
 PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proximity", "correctness")
+# Those that only sub-questions can earn.
+OF_SUBQUESTIONS = ("entity_coverage", "answer_consistency")
 # A sixth part, which needs the frozen solver's log-probabilities: it is there only where its weight is not 0.
 LIKELIHOOD = "solver_likelihood"
 PENALTIES = ("copy", "repeat", "given", "invalid")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from conf.schema.engine import InferenceEngine
 from conf.schema.own_parts import find_part, is_own
-from conf.schema.rewards import LIKELIHOOD
-from conf.schema.strategy import UNTRAINED
+from conf.schema.rewards import LIKELIHOOD, OF_SUBQUESTIONS
+from conf.schema.strategy import UNGATED, UNJUDGED, UNTRAINED
 
 if TYPE_CHECKING:
     from conf.schema.config import Config
@@ -159,9 +159,40 @@ def some_reward_counts(config: Config) -> None:
         raise ValueError(f"rewards.weights must have a part above 0, found {dict(rewards.weights)}")
 
 
+def _pays_new_episodes(config: Config) -> bool:
+    """Return whether PPO is to be paid for episodes that this run makes; those of a replay have their reward."""
+    return "ppo" in config.stages and not config.rollout.replay
+
+
+def verdicts_can_be_earned(config: Config) -> None:
+    """Refuse to train on verdicts that nobody gives."""
+    if not any(config.rewards.verdicts.values()) or not _pays_new_episodes(config):
+        return
+    found = f"rewards.verdicts: rewards.mode '{config.rewards.mode}' pays for the verdicts of a verifier"
+    instead = "rewards=outcome or another without verdicts, or stages without ppo"
+    if config.verifier is None:
+        raise ValueError(f"{found}, and verifier is none; allowed with it: verifier=program and others, {instead}")
+    if config.strategy.name in UNJUDGED:
+        raise ValueError(
+            f"{found}, which judges no reply with strategy.name '{config.strategy.name}'; allowed with it: {instead}"
+        )
+
+
+def some_part_can_be_earned(config: Config) -> None:
+    """Refuse to train on parts of sub-questions alone where nobody writes any."""
+    rewards, name = config.rewards, config.strategy.name
+    if name not in UNGATED or not _pays_new_episodes(config):
+        return
+    if not any(weight > 0 for part, weight in rewards.weights.items() if part not in OF_SUBQUESTIONS):
+        raise ValueError(
+            f"rewards.weights: only {', '.join(OF_SUBQUESTIONS)} count, which are always 0 with strategy.name "
+            f"'{name}', which has no sub-questions; allowed with it: another part above 0, or stages without ppo"
+        )
+
+
 def likelihood_is_of_a_frozen_solver_that_tells_it(config: Config) -> None:
     """Refuse to train on the solver's log-probabilities where it tells none, or where the policy is the solver."""
-    if not config.rewards.pays_likelihood or "ppo" not in config.stages or config.rollout.replay:
+    if not config.rewards.pays_likelihood or not _pays_new_episodes(config):
         return
     key = f"rewards.weights.{LIKELIHOOD}"
     found = f"{key}: {config.rewards.weights[LIKELIHOOD]:g} is paid by a frozen solver's log-probabilities"
@@ -328,9 +359,9 @@ def target_is_within_the_bound(config: Config) -> None:
 RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
     verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
-    each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu, likelihood_is_of_a_frozen_solver_that_tells_it,
-    ppo_has_a_decomposer, fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data,
-    frozen_decomposer_has_its_material, calculator_helps_a_frozen_solver,
-    stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
+    verdicts_can_be_earned, each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
+    likelihood_is_of_a_frozen_solver_that_tells_it, ppo_has_a_decomposer, some_part_can_be_earned,
+    fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data, frozen_decomposer_has_its_material,
+    calculator_helps_a_frozen_solver, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,
 )  # fmt: skip

@@ -43,6 +43,10 @@ UNTRAINED = ("direct", "self_consistency", "least_to_most", "monolith")
 ITERATIVE = ("lm2", "interleaved")
 # Strategies that decompose nothing, so that there is nothing to put behind a gate.
 UNGATED = ("direct", "self_consistency")
+# Strategies that can be held to a budget of tokens.
+BUDGETED = ("self_consistency",)
+# Strategies that put no single sub-question to a solver, so that a verifier has nothing to judge.
+UNJUDGED = (*UNGATED, "monolith")
 
 
 class Example(Group):
@@ -180,9 +184,9 @@ class Strategy(Group):
     @classmethod
     def _drawn(cls, value: int | None, info: ValidationInfo) -> int | None:
         name = info.data.get("name")
-        if name != "self_consistency" and value is not None:
+        if name not in BUDGETED and value is not None:
             raise ValueError(f"name '{name}' makes no such draws; allowed with it: null")
-        if name == "self_consistency" and info.field_name == "token_budget" and "samples" in info.data:
+        if name in BUDGETED and info.field_name == "token_budget" and "samples" in info.data:
             samples = info.data["samples"]
             if (samples is None) == (value is None):
                 raise ValueError(f"strategy.samples is {samples!r}; allowed: one of the two, and null for the other")

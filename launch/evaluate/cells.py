@@ -10,7 +10,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.override_text import quoted
-from conf.schema.strategy import UNTRAINED
+from conf.schema.strategy import BUDGETED, UNTRAINED
 from launch.compose import compose
 from launch.evaluate.matrix import Cell
 
@@ -50,6 +50,12 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
             raise ConfigError(
                 f"matrix.strategies.{strategy}: no cell goes with it; matrix.decomposers must have one that is null "
                 "for strategies that ask none, and another for those that do"
+            )
+    for cell in found:
+        if cell.strategy in matrix.equal_tokens and (own_name := cell.config.strategy.name) not in BUDGETED:
+            raise ConfigError(
+                f"matrix.equal_tokens.{cell.strategy}: strategy.name '{own_name}' spends what it needs, whatever its "
+                f"budget; allowed: {', '.join(BUDGETED)}"
             )
     return found
 

@@ -20,6 +20,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
+from conf.schema.rollout import Rollout
 from conf.schema.solver import OpenAISolver, Solver, VllmSolver
 from conf.schema.strategy import UNTRAINED
 from launch.evaluate.verdicts import verdict_pairs
@@ -41,6 +42,9 @@ from trainer.workers.solver_account import SolverAccount
 PLACES = {"cache", "cache_path", "workers", "threads", "gpus", "tensor_parallel_size", "pipeline_parallel_size"}
 # What a solver may spend: a matrix goes on with a larger budget.
 BUDGETS = {"budget_cost", "budget_tokens"}
+# What of the policy's engines decides an episode. Where it has its default it is not in a fingerprint, so that results
+# from before it was are not made again.
+LIMITS = ("episode_timeout_s", "episode_solver_tokens", "engine_arguments")
 # What problems are told apart by where their data set does.
 GROUPS = ("steps", "subject", "level")
 
@@ -136,6 +140,8 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
         "samples": [matrix.samples, matrix.temperature, config.seed],
         "problems": [asdict(problem) for problem in problems],
     }
+    limits = {name: getattr(config.rollout, name) for name in LIMITS}
+    decisive |= {name: value for name, value in limits.items() if value != Rollout.model_fields[name].default}
     if config.verifier is not None:
         decisive |= {"verifier": _decisive(config.verifier), "verifier_model": _files(verifier)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()

@@ -45,6 +45,8 @@ NEEDS = {
     "direct": ["stages=[evaluate]"],
     "self_consistency": ["stages=[evaluate]"],
     "least_to_most": ["stages=[evaluate]"],
+    "lm2": ["verifier=program"],
+    "lm2_outcome": ["verifier=program"],
 }
 
 
@@ -163,7 +165,7 @@ def test_what_asks_no_decomposer_cannot_be_trained(name):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_the_modes_of_the_command_line_are_those_of_the_configuration(mode):
-    assert compose([f"rewards={mode}"]).rewards == Rewards.for_mode(mode)
+    assert compose([f"rewards={mode}", *NEEDS.get(mode, [])]).rewards == Rewards.for_mode(mode)
 
 
 @pytest.mark.parametrize("part", PARTS)

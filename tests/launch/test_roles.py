@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conf.schema.base import ConfigError
-from launch.check_roles import check_roles
+from conf.schema.rewards import VERDICTS
 from launch.compose import compose
 
 
@@ -50,15 +50,44 @@ def test_bad_roles_are_refused_in_one_line(overrides, named):
     assert "\n" not in str(error.value)
 
 
-def test_a_run_that_is_paid_by_verdicts_alone_needs_somebody_who_judges():
-    with pytest.raises(ConfigError, match=r"rewards.mode: 'lm2'.*verifier is null.*verifier=vllm"):
-        check_roles(compose(["rewards=lm2"]))
+MONOLITH = ["strategy=monolith", "policy.plays=both", "sft.role=monolith"]
+
+
+@pytest.mark.parametrize("rewards", ["rewards=lm2", "rewards=lm2_outcome"])
+def test_verdicts_are_paid_only_where_somebody_judges(rewards):
+    nobody = rf"rewards\.verdicts: rewards\.mode '{rewards[8:]}'.*verifier is none; allowed with it: verifier=program"
+    for overrides in ([], ["strategy=lm2"], ["verifier=none", "stages=[ppo]"], MONOLITH):
+        with pytest.raises(ConfigError, match=nobody):
+            compose([rewards, *overrides])
+    for strategy in ("monolith", "direct", "self_consistency"):
+        alone = [f"strategy={strategy}", "policy.plays=both", "stages=[ppo]"]
+        with pytest.raises(ConfigError, match=rf"rewards\.verdicts: .*no reply with strategy\.name '{strategy}'"):
+            compose([rewards, *alone, "verifier=program"])
     for overrides in (
-        ["rewards=lm2", "verifier=program"],
-        ["rewards=lm2", "stages=[evaluate]"],
-        ["rewards=lm2_outcome"],
+        ["verifier=program"],
+        ["verifier=program", "strategy=lm2"],
+        ["verifier=program", "strategy=least_to_most", "policy.plays=both", "stages=[ppo]"],
+        ["stages=[sft,evaluate]"],
+        ["stages=[ppo]", "rollout.replay=setup.cfg"],
     ):
-        check_roles(compose(overrides))
+        assert compose([rewards, *overrides]).rewards.verdicts["no_mistake"] == 1.0
+    unpaid = f"rewards.verdicts={{{', '.join(f'{name}: 0' for name in VERDICTS)}}}"
+    assert compose(["rewards=lm2_outcome", unpaid]).verifier is None
+
+
+@pytest.mark.parametrize("strategy", ["direct", "self_consistency"])
+@pytest.mark.parametrize("part", ["entity_coverage", "answer_consistency"])
+def test_parts_of_sub_questions_cannot_be_all_that_is_paid_where_there_are_none(part, strategy):
+    alone = [f"strategy={strategy}", "policy.plays=both"]
+    with pytest.raises(ConfigError, match=rf"rewards\.weights: only entity_coverage.*'{strategy}'.*allowed with it"):
+        compose([f"rewards=only_{part}", *alone, "stages=[ppo]"])
+    for overrides in (
+        [f"rewards=only_{part}", *alone, "stages=[evaluate]"],
+        [f"rewards=only_{part}", *MONOLITH],
+        ["rewards=outcome", *alone, "stages=[ppo]"],
+        [*alone, "stages=[ppo]"],
+    ):
+        compose(overrides)
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ PRICED = [*MIXTURE, "solver.mixture.second.price_prompt=1", "solver.mixture.seco
 TINY, SECOND = "solver.mixture.tiny", "solver.mixture.second"
 
 
-def scored(number: int, solver: str | None, correct: float, first: float = 0.0) -> Scored:
+def scored(number: int, solver: str | None, correct: float, first: float | None = 0.0) -> Scored:
     problem = Problem(f"p{number}", "How many?", "3")
     episode = Episode(problem, "daslam", Attempt("?"), solver=solver)
     return Scored(Job(number, problem, "daslam", 1, solver=solver), episode, Reward({}, 0.0, {}, [], correct, first))
@@ -189,6 +189,8 @@ def test_a_batch_has_the_accuracy_of_each_solver_and_of_one_solver_nothing_more(
     }  # fmt: skip
     assert metrics.keys() < mixture_catalogue(["tiny", "second"]).keys()
     assert not [name for name in episode_metrics([scored(0, None, 1.0)]) if name.startswith("mixture")]
+    alone = episode_metrics([scored(0, "tiny", 1.0, None)])
+    assert [name for name in alone if "tiny" in name] == ["mixture/tiny/share", "mixture/tiny/accuracy_final"]
 
 
 def test_an_evaluation_has_the_accuracy_of_each_solver():

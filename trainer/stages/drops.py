@@ -20,6 +20,7 @@ ADVICE = {
     "verifier_prompt_too_long": "what is to be judged does not fit: verifier.max_model_len",
     "episode_timeout": "episodes take too long: rollout.episode_timeout_s",
     "not scored": "the reward could not be computed: logs/reward-0.log",
+    "closed gate": "the solver's draws agree: harder problems, more strategy.gate_samples, or strategy.gate=always",
     "no policy tokens": "the decomposer wrote nothing",
 }
 # A row of drops is first reported at this length, and then whenever its length has doubled.
@@ -69,5 +70,7 @@ def what_was_wrong(item: Sample) -> str:
     facts = item.facts
     if facts.outcome != "ok":
         return facts.outcome
+    if facts.gate == "closed":
+        return "closed gate"
     # Such as a prompt that is too long for the decomposer's context.
     return facts.invalid or "no policy tokens"

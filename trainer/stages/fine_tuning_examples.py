@@ -72,14 +72,14 @@ def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Les
     """Return of each problem's episodes, in their order, the first ``most`` decompositions that differ and can be used
     as written, with ``screen`` only those whose final answer is right; and counts.
 
-    ``unusable`` decompositions are invalid, or were never written or scored because something failed.
+    ``unusable`` decompositions are invalid, or of an episode that failed: it may have failed before the last line.
     """
     lessons: dict[str, list[Lesson]] = {}
     counts = {"sampled": len(scored), "unusable": 0, "wrong": 0, "repeats": 0, "surplus": 0}
     for item in scored:
         episode = item.episode
         found = lessons.setdefault(episode.problem.id, [])
-        written = episode.decomposition
+        written = episode.decomposition if episode.outcome == "ok" else None
         if written is None or written.invalid is not None or item.reward.error is not None:
             counts["unusable"] += 1
         elif screen and item.reward.correct < 1:

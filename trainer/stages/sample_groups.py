@@ -19,9 +19,10 @@ def usable(group: Sequence[Sample]) -> bool:
 
 
 def trainable(item: Sample) -> bool:
-    """Return whether a sample was scored and holds policy tokens."""
+    """Return whether a sample was scored, was not kept from decomposition by the gate, and holds policy tokens."""
     facts = item.facts
-    return item.reward.error is None and facts.outcome in TRAINED_ON and facts.policy_tokens > 0
+    ended = item.reward.error is None and facts.outcome in TRAINED_ON
+    return ended and facts.gate != "closed" and facts.policy_tokens > 0
 
 
 def may_succeed(item: Sample, max_tries: int) -> bool:

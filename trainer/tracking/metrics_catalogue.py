@@ -20,10 +20,10 @@ CATALOGUE: dict[str, tuple[str, str]] = {
     "reward/total": ("", "mean total reward, without the KL charge"),
     "reward/errors": ("episodes", "episodes that could not be scored, since the start"),
     "reward/retries": ("calls", "calls of a reward actor repeated because its process ended or hung, since the start"),
-    "episode/accuracy_initial": ("share", "initial attempts that are right"),
+    "episode/accuracy_initial": ("share", "initial attempts that are right; absent where no episode makes one"),
     "episode/accuracy_final": ("share", "final answers that are right"),
-    "episode/rescued": ("share", "wrong at first, right in the end"),
-    "episode/broken": ("share", "right at first, wrong in the end"),
+    "episode/rescued": ("share", "of episodes with an initial attempt: wrong at first, right in the end"),
+    "episode/broken": ("share", "of episodes with an initial attempt: right at first, wrong in the end"),
     "episode/subquestions": ("", "sub-questions an episode"),
     "episode/calls": ("", "policy calls an episode"),
     "episode/invalid": ("share", "decompositions that could not be used as written"),
@@ -134,21 +134,30 @@ def episode_metrics(batch: Sequence[Sample]) -> dict[str, float]:
     metrics |= {f"reward/{name}/mean": value for name, value in mean_measures(rewards).items()}
     metrics |= {f"reward/penalty/{name}": fmean(one.penalties.get(name, 0.0) for one in rewards) for name in PENALTIES}
     metrics |= role_metrics([one.counts for one in rewards]) | mixture_metrics(batch)
-    first = [reward.correct_initial or 0.0 for reward in rewards]
-    last = [reward.correct for reward in rewards]
-    changes = list(map(change, first, last))
+    metrics |= {f"episode/{name}": value for name, value in attempt_metrics(rewards).items()}
     subquestions = [one.subquestions for one in facts if one.subquestions is not None]
     return metrics | {
         "reward/total": fmean(reward.total for reward in rewards),
-        "episode/accuracy_initial": fmean(first),
-        "episode/accuracy_final": fmean(last),
-        "episode/rescued": changes.count(1) / count,
-        "episode/broken": changes.count(-1) / count,
+        "episode/accuracy_final": fmean(reward.correct for reward in rewards),
         "episode/subquestions": fmean(subquestions) if subquestions else 0.0,
         "episode/calls": fmean(one.calls for one in facts),
         "episode/invalid": sum(one.invalid is not None for one in facts) / count,
         "tokens/policy": float(sum(one.policy_tokens for one in facts)),
         "tokens/solver": float(sum(one.solver_tokens for one in facts)),
+    }
+
+
+def attempt_metrics(rewards: Sequence[Reward]) -> dict[str, float]:
+    """Return how right the initial attempts are, and how often the final answer is better or worse; nothing where no
+    episode makes an attempt."""
+    tried = [(reward.correct_initial, reward.correct) for reward in rewards if reward.correct_initial is not None]
+    if not tried:
+        return {}
+    changes = [change(first, last) for first, last in tried]
+    return {
+        "accuracy_initial": fmean(first for first, _ in tried),
+        "rescued": changes.count(1) / len(tried),
+        "broken": changes.count(-1) / len(tried),
     }
 
 
@@ -166,7 +175,8 @@ def mixture_metrics(batch: Sequence[Sample]) -> dict[str, float]:
     found: dict[str, float] = {}
     for name, rewards in by_solver((item.facts.solver, item.reward) for item in batch).items():
         found[f"mixture/{name}/share"] = len(rewards) / len(batch)
-        found[f"mixture/{name}/accuracy_initial"] = fmean(reward.correct_initial or 0.0 for reward in rewards)
+        attempts = attempt_metrics(rewards)
+        found |= {f"mixture/{name}/{one}": attempts[one] for one in MIXTURE_CATALOGUE if one in attempts}
         found[f"mixture/{name}/accuracy_final"] = fmean(reward.correct for reward in rewards)
     return found
 

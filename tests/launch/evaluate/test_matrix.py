@@ -107,9 +107,15 @@ def test_overrides_of_the_command_line_hold_for_every_cell():
         (["+matrix.solvers.other=['solver=nah']"], "matrix cell chained.other.direct: solver: 'nah' is unknown"),
         (["matrix.decomposers.base=['start_from=/no/such']"], "daslam.base: start_from: '/no/such' does not exist"),
         (["matrix.equal_tokens.self_consistency.strategy=none"], "equal_tokens names 'none'; allowed: direct,"),
+        (["matrix.equal_tokens.self_consistency={decomposer: none, strategy: self_consistency}"],
+         "matrix: equal_tokens.self_consistency.strategy: 'self_consistency' takes its own budget from another cell"),
+        (["+matrix.equal_tokens.daslam={decomposer: none, strategy: direct}"],
+         "matrix: equal_tokens.self_consistency.strategy: 'daslam' takes its own budget from another cell; "),
+        (["~matrix.equal_tokens.self_consistency", "+matrix.equal_tokens.daslam={decomposer: none, strategy: direct}"],
+         "matrix.equal_tokens.daslam: strategy.name 'daslam' spends what it needs, whatever its budget; allowed: se"),
         (["matrix.run=null", "matrix.samples=0"], "matrix.samples: 0 is not allowed"),
     ],
-)
+)  # fmt: skip
 def test_what_makes_no_matrix_is_refused_in_one_line(overrides, said, capsys):
     assert main([*SMALL, *overrides]) == 2
     error = capsys.readouterr().err

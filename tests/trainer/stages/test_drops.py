@@ -11,6 +11,7 @@ import pytest
 
 from rollout.jobs import Outcome
 from rollout.records import Decomposition, Episode
+from tests.rollout.fakes import PLAN, CharacterEngine, Scripted, episode_of
 from tests.trainer.fakes import Worker
 from tests.trainer.loop import GROUPS, train
 from tests.trainer.samples import scored
@@ -150,3 +151,21 @@ def test_what_was_wrong_has_one_name():
     assert trainable(scored(0, [], later=[[4], []])), "one of its calls has a token"
     too_long = replace(good.episode, calls=[], decomposition=Decomposition("", [], invalid="prompt_too_long"))
     assert what_was_wrong(replace(good, episode=too_long)) == "prompt_too_long"
+
+
+@pytest.mark.parametrize("plays", ["decomposer", "solver", "both"])
+def test_what_the_gate_kept_from_decomposition_is_dropped_whoever_plays_the_solver(plays):
+    found = {}
+    for gate, answers in (("closed", ["9"]), ("open", ["9", "5"])):
+        said = lambda count, answers=answers: f"The answer is {answers[count % len(answers)]}."  # noqa: E731
+        engine = CharacterEngine(lambda prompt, count, said=said: said(count) if "Solve" in prompt else PLAN[0])
+        solver = Scripted(lambda _, sample, said=said: said(sample))
+        episode = episode_of(engine, [f"policy.plays={plays}", "strategy.gate=disagree"], solver)
+        found[gate] = replace(scored(0, []), episode=episode)
+        assert episode.gate == episode.facts.gate == gate
+    assert bool(found["closed"].episode.calls) == (plays != "decomposer")
+    assert not trainable(found["closed"])
+    assert what_was_wrong(found["closed"]) == "closed gate"
+    assert trainable(found["open"])
+    with pytest.raises(NothingToTrainOn, match=r"closed gate 1\).*the solver's draws agree.*strategy\.gate=always"):
+        Drops(1).dropped([found["closed"], found["open"]])

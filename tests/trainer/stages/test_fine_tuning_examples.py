@@ -6,6 +6,7 @@ import asyncio
 import collections
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.data.source import make_source
+from rollout.episode.contracts import SolverFailure
 from rollout.jobs import Job, Outcome
 from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
+from tests.rollout.fakes import PLAN, CharacterEngine, Scripted, by_question, episode_of
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, filled, in_words, kept, read_teacher, shares
 from trainer.workers.pipeline import Pipeline
@@ -84,6 +87,31 @@ def test_without_screening_the_answers_are_not_looked_at():
     plans, counts = kept(EPISODES, 9, screen=False)
     assert [one.problem.id for one in plans] == ["a"] * 4 + ["b"]
     assert (counts["wrong"], counts["unusable"], counts["problems_without"]) == (0, 3, 0)
+
+
+@pytest.mark.parametrize("screen", [False, True])
+def test_an_episode_that_failed_teaches_nothing_whatever_it_has_so_far(screen):
+    """Of lines written one by one the last that is there need not be the last that was written."""
+
+    def failing(prompt: str, sample: int) -> str:
+        if "has Bob" in prompt.rsplit("\nQ: ", 1)[1]:
+            raise SolverFailure("solver_timeout")
+        return by_question(prompt, sample)
+
+    lines = [*PLAN, "Done."]
+    found = {}
+    for name, solver in (("whole", by_question), ("failed", failing)):
+        engine = CharacterEngine(lambda _, number: lines[number])
+        episode = episode_of(engine, ["strategy=interleaved"], Scripted(solver))
+        item = Scored(Job(0, episode.problem, "interleaved", 0), episode, Reward({}, 1.0, {}, [], 1.0, 0.0))
+        found[name] = episode, *kept([item], 2, screen=screen)
+    episode, lessons, counts = found["failed"]
+    assert (episode.outcome, episode.subquestions) == ("solver_timeout", PLAN[:1])
+    assert (lessons, counts["unusable"], counts["kept"]) == ([], 1, 0)
+    _, (lesson,), counts = found["whole"]
+    assert (lesson.subquestions, counts["unusable"], counts["kept"]) == (PLAN, 0, 1)
+    late = [replace(item, episode=replace(item.episode, outcome="episode_timeout")) for item in EPISODES]
+    assert kept(late, 9, screen=screen)[1]["unusable"] == len(EPISODES)
 
 
 # -- teachers' files --------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -47,6 +48,16 @@ def test_the_cost_is_on_the_lines_of_progress_and_of_a_stage_that_is_done(consol
     _, progress, done = console.file.getvalue().splitlines()
     assert progress.startswith("  evaluation 1/2  cost 0.1 of 2  ")
     assert done == "done evaluation in 0 s, cost 0.25 of 2"
+
+
+def test_figures_that_nobody_measured_are_a_dash_and_not_a_number():
+    """As the accuracy of the initial attempts is, where a strategy makes none."""
+    console = Console(file=io.StringIO(), width=200, force_terminal=True, color_system=None)
+    with View(console) as view:
+        view.stage("stage 2", 2)
+        view.advance(1, 2, {name: value for name, value in STEP.items() if name != "episode/accuracy_initial"})
+        console.print(view)
+    assert re.search(r"accuracy +0\.250 +initial +– +reward +0\.250", console.file.getvalue())
 
 
 def test_text_from_outside_is_shown_on_a_terminal_as_it_is():
