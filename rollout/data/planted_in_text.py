@@ -82,7 +82,7 @@ def _wrong_operation(pairs: Pairs, index: int, rng: random.Random) -> str | None
         if right:
             worth["/"] = left / right
         done = worth.pop(found["sign"].replace("x", "*"), None)
-        if done is None or abs(said - done) > _ROUNDED * max(1, done):
+        if done is None or abs(said - done) > _ROUNDED * max(Decimal(1), done):
             continue
         others = [
             (sign, value) for sign, value in worth.items() if _is_written_out(value) and value not in (done, said)
