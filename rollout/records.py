@@ -112,6 +112,7 @@ AnswerText = Annotated[str, BeforeValidator(_answer)]
 IdText = Annotated[str, BeforeValidator(lambda value: _filled(written(value)))]
 ChoiceText = Annotated[str, BeforeValidator(written)]
 OptionalText = Annotated[str | None, _is("a string or null")]
+WrittenText = Annotated[OptionalText, BeforeValidator(lambda value: value if str(value).strip() else None)]
 OptionalIndex = Annotated[Annotated[int, Field(strict=True, ge=0)] | None, _is("an index or null")]
 Count = Annotated[int, BeforeValidator(_number)]
 Logprob = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -133,7 +134,7 @@ class Problem:
     choices: Annotated[
         dict[str, ChoiceText] | list[ChoiceText] | None, _is("a list or an object of strings, or null")
     ] = None
-    solution: OptionalText = None
+    solution: WrittenText = None
     subquestions: Annotated[list[str] | None, _is("a list of strings or null")] = None
     source: str = ""
     meta: dict[str, Any] = field(default_factory=dict)

@@ -82,6 +82,12 @@ def test_a_gold_answer_that_nobody_could_give_is_refused_with_what_to_write(tmp_
     assert f"; {remedy}" in said
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_solution_is_none(tmp_path, blank):
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, solution=blank)])], [])
+    assert problem.solution is None
+
+
 @pytest.mark.parametrize(
     "answer",
     ["12", "-3", "minus 3", "twelve", "$12", "USD 12", "Rs. 500", "12 km", "5~cm", "x = 5", r"\frac{3}{4}", "½", "3/4",
