@@ -18,6 +18,7 @@ from rewards.numbers_in_text import answer_values, fractions, known_values, resu
 from rewards.reward import MEASURES
 from rewards.turns import turns_of
 from rollout.answers import extract
+from rollout.answers.mark import forms
 from rollout.records import NUMERIC_TYPES, Episode, Problem
 
 # Small counts ("the first two days"), units of time (7 days, 24 hours, 365 days ...) and powers of ten.
@@ -106,7 +107,7 @@ def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said
     if problem.answer_type in ("boolean", "choice", "multi_choice"):
         read = extract.extract(question, problem.answer_type, problem.choices) if _STATED.search(question) else None
         return read is not None and read.rule not in ("last", "none") and extract.score(problem, read.answer) >= 1
-    names = [word_key(name) for name in (problem.answer, *problem.meta.get("answer_aliases", ()))]
+    names = [word_key(name) for name in forms(problem)]
     return any(
         _within(name, word_key(question)) and not any(_within(name, earlier) for earlier in said)
         for name in names
