@@ -12,13 +12,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from functools import lru_cache
 
 from rewards.nouns_and_vectors import word_key
-from rewards.numbers_in_text import known_values, values
+from rewards.numbers_in_text import answer_values, fractions, known_values, results, values
 from rewards.reward import MEASURES
 from rewards.turns import turns_of
 from rollout.answers import extract
+from rollout.answers.mark import forms
 from rollout.records import NUMERIC_TYPES, Episode, Problem
 
 # Small counts ("the first two days"), units of time (7 days, 24 hours, 365 days ...) and powers of ten.
@@ -49,9 +49,9 @@ def handed_over(episode: Episode) -> list[Handed]:
     handed: set[Decimal] = set()
     found = []
     for question, turn in zip(episode.subquestions, turns_of(episode), strict=True):
-        here = values(question)
-        everyday = EVERYDAY - solved - _results(question)
-        given = here - stated - attempt - everyday - (replied - handed)
+        here, known = values(question), stated | attempt | (replied - handed)
+        kept = solved | results(question)
+        given = here - known - (EVERYDAY - kept) - _left_to_divide(problem, question, known, kept)
         answer = _gives_answer(problem, question, here - stated - (replied - handed), said)
         own = answer and problem.answer_type not in NUMERIC_TYPES and not attempted
         found.append(Handed(given, answer, bool(given) or own))
@@ -76,27 +76,38 @@ def shown(problem: Problem) -> str:
     return "\n".join([problem.question, *options])
 
 
-@lru_cache(maxsize=2_000)
-def _results(text: str) -> frozenset[Decimal]:
-    """Return the values directly after an equals sign."""
-    return frozenset[Decimal]().union(*(values(found) for found in re.findall(r"=\s{0,3}\$?\s?(\d[\d,.]{0,40})", text)))
+def _answered(problem: Problem) -> frozenset[Decimal]:
+    """Return the values of the gold answer; none where it is no number."""
+    return answer_values(problem.answer) if problem.answer_type in NUMERIC_TYPES else frozenset()
 
 
 def _solved(problem: Problem) -> frozenset[Decimal]:
     """Return the values that are known only after solving the problem: its answer and the results in its solution."""
-    answer = values(problem.answer) if problem.answer_type in NUMERIC_TYPES else frozenset()
-    return answer | _results(problem.solution or "")
+    return _answered(problem) | results(problem.solution or "")
+
+
+def _left_to_divide(
+    problem: Problem, question: str, known: frozenset[Decimal], kept: frozenset[Decimal]
+) -> frozenset[Decimal]:
+    """Return the fractions of a sub-question whose value is nothing new: they are written with known numbers, or with
+    known and everyday ones where their value is not ``kept``, as solving the problem gives it."""
+    return frozenset(
+        one.number
+        for one in fractions(question)
+        if (known.issuperset(one.parts) and one.number not in _answered(problem))
+        or ((known | EVERYDAY).issuperset(one.parts) and one.number not in kept)
+    )
 
 
 def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said: Sequence[tuple[str, ...]]) -> bool:
     """Return whether a sub-question names the gold answer. ``new`` has its values that are not in the question or a
     reply; ``said`` has the words of the question and of the replies."""
     if problem.answer_type in NUMERIC_TYPES:
-        return bool(new & values(problem.answer))
+        return bool(new & _answered(problem))
     if problem.answer_type in ("boolean", "choice", "multi_choice"):
         read = extract.extract(question, problem.answer_type, problem.choices) if _STATED.search(question) else None
         return read is not None and read.rule not in ("last", "none") and extract.score(problem, read.answer) >= 1
-    names = [word_key(name) for name in (problem.answer, *problem.meta.get("answer_aliases", ()))]
+    names = [word_key(name) for name in forms(problem)]
     return any(
         _within(name, word_key(question)) and not any(_within(name, earlier) for earlier in said)
         for name in names

@@ -1,17 +1,23 @@
 """The values that a text states anywhere, in digits or in words; the one that answers is read in ``rollout.answers``.
 
+A fraction in lowest terms (3/4, ½, 2 1/2, \\frac{3}{4}) is one value; another stroke is a division that is left to do
+(48/2), of two values. So is an exponent part of its number (6.72e-05, 3 x 10^8).
+
 These are not values: references (#2), the numbers of steps, questions and lines ("Step 2", "Q3:", "1. How many"),
 ordinals (3rd, third) and words that compare (twice, half). Every regular expression here runs in linear time.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from typing import NamedTuple
 
 from rollout.answers.number_words import SCALES, WORDS, worth
+from rollout.answers.numbers_and_options import parse_number, plain
 
 # Of a text, so much is read; a longer run of digits is no value of any problem.
 MAX_CHARS = 20_000
@@ -22,39 +28,78 @@ _FACTORS = SCALES | dict.fromkeys(_DOZENS, 12)
 _COUNTED = (
     r"(?:steps?|parts?|questions?|sub-?questions?|problems?|answers?|stages?|phases?|lines?|cases?|items?|no\.|q|eq\.)"
 )
+_VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
+_POWER = r"(?:e[-+]?\d{1,3}(?!\w)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3}))"
+_FRACTION = (
+    rf"(?:\d{{1,9}}\s?)?(?:[{_VULGAR}]|\\[dt]?frac\s?\{{\s?\d{{1,9}}\s?\}}\s?\{{\s?\d{{1,9}}\s?\}})"
+    r"|(?:\d{1,9} )?(?<![\d./⁄])\d{1,9}[/⁄]\d{1,9}(?![\d/⁄]|[.,]\d|\s?%)"
+)
+_EQUALS = re.compile(r"=\s{0,3}\\?\$?\s?\Z")
 _TOKEN = re.compile(
     rf"(?P<label>#\s?\d+|\b{_COUNTED}\s?#?\d{{1,3}}\b(?!\.\d|[,%]\d)|^\s*\(?\d{{1,2}}[.):](?=\s)|\b\d[\d,]{{0,12}}(?:st|nd|rd|th)\b)"
+    rf"|(?P<power>\d{{1,20}}(?:\.\d{{1,20}})?{_POWER})|(?P<fraction>{_FRACTION})"
     r"|(?P<digits>\d{1,3}(?:,\d{3})+(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|(?<!\d)\.\d+)(?P<percent>\s?%|\s?percent\b)?"
     r"|(?P<word>[a-z]+)|(?P<other>[^\sa-z\d])",
     re.IGNORECASE | re.MULTILINE,
 )
 
 
+class Value(NamedTuple):
+    """A value of a text: where it begins (-1 for one in words), whether it is a percentage, and the whole numbers that
+    a fraction is written with."""
+
+    number: Decimal
+    start: int = -1
+    percent: bool = False
+    parts: tuple[Decimal, ...] = ()
+
+
 @lru_cache(maxsize=2_000)
 def values(text: str) -> frozenset[Decimal]:
     """Return the values in a text, in digits or in words; a percentage counts as its plain number."""
-    return frozenset(value for value, _ in _found(text))
+    return frozenset(value.number for value in _found(text))
 
 
 @lru_cache(maxsize=2_000)
 def known_values(text: str) -> frozenset[Decimal]:
-    """Return the values that a text makes known: the values in it, and its percentages as fractions."""
+    """Return the values that a text makes known: the values in it, its percentages as fractions, and the numbers that
+    its fractions are written with."""
     found = list(_found(text))
-    return frozenset(value for value, _ in found) | {value / 100 for value, percent in found if percent}
+    parts = frozenset(part for value in found for part in value.parts)
+    return values(text) | parts | {value.number / 100 for value in found if value.percent}
 
 
-def _found(text: str) -> Iterator[tuple[Decimal, bool]]:
-    """Yield each value of a text, and whether it is a percentage."""
+@lru_cache(maxsize=2_000)
+def answer_values(answer: str) -> frozenset[Decimal]:
+    """Return the one number that an answer states, with and without its sign; none where it states none."""
+    number = parse_number(answer)
+    return frozenset() if number is None else frozenset({number, abs(number)})
+
+
+@lru_cache(maxsize=2_000)
+def fractions(text: str) -> tuple[Value, ...]:
+    """Return the fractions of a text."""
+    return tuple(value for value in _found(text) if value.parts)
+
+
+@lru_cache(maxsize=2_000)
+def results(text: str) -> frozenset[Decimal]:
+    """Return the values, in digits, directly after an equals sign."""
+    stated = (value for value in _found(text) if value.start > 0)
+    return frozenset(value.number for value in stated if _EQUALS.search(text, max(0, value.start - 8), value.start))
+
+
+def _found(text: str) -> Iterator[Value]:
+    """Yield each value of a text."""
     words: list[str] = []
-    number: Decimal | None = None  # in digits, still waiting for a word that scales it: "3 thousand"
-    percent = False
+    number: Value | None = None  # in digits, still waiting for a word that scales it: "3 thousand"
     for match in _TOKEN.finditer(text[:MAX_CHARS]):
         word = match[0].lower()
         if number is not None and word in _FACTORS:
-            number *= _FACTORS[word]
+            number = number._replace(number=number.number * _FACTORS[word], parts=())
             continue
         if number is not None:
-            yield number, percent
+            yield number
             number = None
         if word in WORDS or word in _DOZENS or (words and word == "and"):
             words.append(word)
@@ -62,14 +107,29 @@ def _found(text: str) -> Iterator[tuple[Decimal, bool]]:
         if word == "-" and words:
             continue
         for value in _spoken(words):
-            yield value, word in ("%", "percent")
+            yield Value(value, percent=word in ("%", "percent"))
         words.clear()
         if match["digits"] and len(match["digits"]) <= MAX_DIGITS:
-            number, percent = Decimal(match["digits"].replace(",", "")), match["percent"] is not None
+            number = Value(Decimal(match["digits"].replace(",", "")), match.start(), match["percent"] is not None)
+        elif match["power"] and (power := parse_number(match[0])) is not None:
+            number = Value(power, match.start())
+        elif match["fraction"]:
+            *before, number = _read(match)
+            yield from before
     if number is not None:
-        yield number, percent
+        yield number
     for value in _spoken(words):
-        yield value, False
+        yield Value(value)
+
+
+def _read(match: re.Match[str]) -> list[Value]:
+    """Return the value of a fraction; of a division that is left to do, its numbers."""
+    parts = tuple(map(Decimal, re.findall(r"\d+", plain(match[0]))))
+    *whole, top, bottom = parts
+    number = parse_number(match[0])
+    if number is None or math.gcd(int(top), int(bottom)) > 1 or bottom == 1 or (whole and top > bottom):
+        return [Value(part, -1 if place else match.start()) for place, part in enumerate(parts)]
+    return [Value(number, match.start(), parts=parts)]
 
 
 def _spoken(words: Sequence[str]) -> Iterator[Decimal]:

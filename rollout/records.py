@@ -85,6 +85,13 @@ def written(value: Any) -> Any:
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
+def _listed(value: Any) -> Any:
+    """Return a list as it is, and a text or a number as a list of one; raise ValueError for anything else."""
+    if not isinstance(value, (list, str, int, float)) or isinstance(value, bool):
+        raise ValueError(f"must be a text, a number or a list of them, found {reprlib.repr(value)}")
+    return value if isinstance(value, list) else [value]
+
+
 def _answer(value: Any) -> Any:
     """Return an answer as text; raise ValueError, with what to write, for what is neither text nor number."""
     text = written(value)
@@ -112,6 +119,8 @@ AnswerText = Annotated[str, BeforeValidator(_answer)]
 IdText = Annotated[str, BeforeValidator(lambda value: _filled(written(value)))]
 ChoiceText = Annotated[str, BeforeValidator(written)]
 OptionalText = Annotated[str | None, _is("a string or null")]
+WrittenText = Annotated[OptionalText, BeforeValidator(lambda value: value if str(value).strip() else None)]
+OtherForms = Annotated[list[AnswerText], BeforeValidator(_listed)]
 OptionalIndex = Annotated[Annotated[int, Field(strict=True, ge=0)] | None, _is("an index or null")]
 Count = Annotated[int, BeforeValidator(_number)]
 Logprob = Annotated[float, Field(strict=True, allow_inf_nan=False)]
@@ -123,7 +132,8 @@ class Problem:
     """One data-set row.
 
     ``solution`` holds one reasoning step a line; it and ``subquestions`` are None where nobody wrote them.
-    ``meta`` carries what only one data set knows (the generator's graph, a subject, a level).
+    ``meta`` carries what only one data set knows (the generator's graph, a subject, a level); of
+    that, ``answer_aliases``, other forms of the answer, are read as the fields are, as a list of texts.
     """
 
     id: IdText
@@ -133,7 +143,7 @@ class Problem:
     choices: Annotated[
         dict[str, ChoiceText] | list[ChoiceText] | None, _is("a list or an object of strings, or null")
     ] = None
-    solution: OptionalText = None
+    solution: WrittenText = None
     subquestions: Annotated[list[str] | None, _is("a list of strings or null")] = None
     source: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
@@ -147,8 +157,11 @@ class Problem:
         if given.get("answer_type") == "boolean" and isinstance(given.get("answer"), bool):
             given["answer"] = _YES_NO[given["answer"]]
         extra = {name: value for name, value in given.items() if name not in cls.__dataclass_fields__}
-        meta = given["meta"] if isinstance(given.get("meta"), dict) else {}
-        return _read(_PROBLEM, {**given, "meta": {**extra, **meta}})
+        meta = {**extra, **(given["meta"] if isinstance(given.get("meta"), dict) else {})}
+        if meta.get("answer_aliases") is not None:
+            forms: dict[str, list[str]] = _read(_ALIASES, {"answer_aliases": meta["answer_aliases"]})
+            meta |= forms
+        return _read(_PROBLEM, {**given, "meta": meta})
 
 
 @dataclass
@@ -342,7 +355,7 @@ def opened(episode: Episode | PackedEpisode) -> Episode:
     return episode.open() if isinstance(episode, PackedEpisode) else episode
 
 
-_PROBLEM, _EPISODE = TypeAdapter(Problem), TypeAdapter(Episode)
+_PROBLEM, _EPISODE, _ALIASES = TypeAdapter(Problem), TypeAdapter(Episode), TypeAdapter(dict[str, OtherForms])
 _REASONS = {
     "missing": "is missing",
     "string_type": "must be a string",

@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from rewards.nouns_and_vectors import steps, word_key
-from rewards.numbers_in_text import values
+from rewards.numbers_in_text import answer_values, values
 from rewards.overlap import agreement, content
 from rewards.parts.equations import equations
 from rewards.parts.reply_value import Gold
@@ -50,7 +50,7 @@ class GoldSteps:
         told = [solution, *replies, "" if self.verdict else answer]
         self.words = frozenset[str]().union(*map(content, told)) if solution or replies else frozenset[str]()
         found = set[Decimal]().union(*({one.result for one in equations(line)} or values(line) for line in lines))
-        found = found.union(*(values(reply) for reply in replies), values(answer) if self.numeric else ())
+        found = found.union(*(values(reply) for reply in replies), answer_values(answer) if self.numeric else ())
         self.numbers = frozenset(found) if solution or replies else frozenset[Decimal]()
 
     def _asked(self, subquestions: Sequence[str], lines: Sequence[str]) -> list[Step]:

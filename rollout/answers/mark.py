@@ -41,8 +41,13 @@ def score(problem: Problem, answer: str | None) -> float:
     if kind == "expression":
         return float(same_expression(gold, answer))
     if kind == "text":
-        return float(any(_same_text(text, answer) for text in (gold, *problem.meta.get("answer_aliases", ()))))
+        return float(any(_same_text(text, answer) for text in forms(problem)))
     raise ValueError(f"unknown answer type {kind!r}")
+
+
+def forms(problem: Problem) -> list[str]:
+    """Return the gold answer and its other forms."""
+    return [problem.answer, *(problem.meta.get("answer_aliases") or ())]
 
 
 def verdict(text: str) -> bool | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
@@ -9,7 +10,8 @@ import pytest
 from conf.schema.rewards import Rewards
 from rewards.leak import handed_over, measures
 from rewards.nouns_and_vectors import TextResources
-from rewards.numbers_in_text import known_values, values
+from rewards.numbers_in_text import known_values, results, values
+from rewards.parts.gold_steps import gold_steps
 from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
@@ -46,6 +48,10 @@ def resources() -> TextResources:
         ("three and four, twenty-five, two dozen, 3 thousand", ["3", "4", "25", "24", "3000"]),
         ("eleven thousand seven hundred and sixty", ["11760"]),
         ("650/13 and 20%", ["650", "13", "20"]),
+        ("3/4, 2 1/2, 1½ of ¼ and 6/8", ["0.75", "2.5", "1.5", "0.25", "6", "8"]),
+        (r"\frac{3}{4}, $2\frac{1}{2}$ and \frac{12}{6}", ["0.75", "2.5", "12", "6"]),
+        ("6.72e-05, 3 x 10^8 and 2 \\times 10^{-3}", ["0.0000672", "300000000", "0.002"]),
+        ("On 3/4/2024, 2e999 and 3/4%", ["3", "4", "2024"]),
         ("Step 2: take #1, the 3rd one, twice and half of it", ["1"]),  # one
         ("1. How many?\n2) How much?", []),
     ],
@@ -56,6 +62,56 @@ def test_values_of_a_text(text, found):
 
 def test_a_percentage_makes_its_share_known():
     assert known_values("20% of 50") == frozenset(map(Decimal, ("20", "0.2", "50")))
+
+
+def test_a_fraction_makes_its_numbers_known():
+    assert known_values("3/4 of it") == frozenset(map(Decimal, ("0.75", "3", "4")))
+
+
+def test_results_are_the_values_after_equals_signs():
+    assert results("x = 3/4 and 1 - 1/4 = $0.75 = .75, 2 = 3 thousand, 5") == frozenset(map(Decimal, ("0.75", "3000")))
+
+
+CAKE = Problem(
+    "cake",
+    "A cake is cut into equal pieces. Ann eats a quarter of it and Bob nothing. What fraction of the cake is left?",
+    "3/4",
+    solution="Ann eats 1/4.\nThe part left is 1 - 1/4 = 3/4.",
+)
+
+
+@pytest.mark.parametrize(
+    ("gold", "question", "gives"),
+    [
+        ("3/4", "In the first 3 hours, what fraction of the cake does Ann eat?", False),
+        ("3/4", "Does Ann eat 1/4 or 1/2 of the cake with 4 guests?", False),
+        ("3/4", "If 0.75 of the cake is left, what fraction is left?", True),
+        ("3/4", "If 3/4 of the cake is left, what fraction is left?", True),
+        ("3/4", "If ¾ of the cake is left, what fraction is left?", True),
+        (r"\frac{3}{4}", r"Is \frac{3}{4} of the cake left?", True),
+        ("-3/4", "Is it -3/4?", True),
+        ("6.72e-05", "What do the first 10 hours bring?", False),
+        ("6.72e-05", "Is it 0.0000672 of the cake?", True),
+    ],
+)
+def test_a_fraction_or_a_power_of_ten_is_one_value_of_the_gold_answer(gold, question, gives):
+    solution = CAKE.solution.replace("3/4", gold.strip("-"))
+    (found,) = handed_over(episode([(question, "?")], replace(CAKE, answer=gold, solution=solution), "I cannot tell."))
+    assert (found.answer, found.charged) == (gives, gives)
+
+
+def test_a_division_of_known_numbers_hands_nothing_over():
+    problem = Problem("p", "Share 25 pens among 8 and 50 pens among 2.", "28", solution="25/8 = 3.125\n50/2 = 25")
+    pairs = [("How much is 25/8?", "25/8 = 3.125"), ("How much is 50/2?", "25"), ("Is 1/2 or 25/2 left?", "No.")]
+    assert measures(handed_over(episode(pairs, problem))) == {"given": 0.0, "gives_answer": 0.0}
+
+
+def test_the_numbers_that_a_gold_fraction_is_written_with_are_no_right_results():
+    assert gold_steps(replace(CAKE, solution="It is 3/4.")).numbers == {Decimal("0.75")}
+    replies = {"subanswers": ["1/4", "3/4"]}
+    row = replace(CAKE, subquestions=["Eaten?", "Left?"], solution=None, meta=replies)
+    assert gold_steps(row).numbers == {Decimal("0.25"), Decimal("0.75")}
+    assert gold_steps(Problem("p", "?", "6.72e-05", solution="So it is.")).numbers == {Decimal("0.0000672")}
 
 
 @pytest.mark.parametrize("mode", ["bounded", "outcome"])

@@ -52,6 +52,14 @@ def test_answer_consistency(mode, values):
     assert answer_consistency([True, False], [0.5, -0.5], mode) == pytest.approx(values)
 
 
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_saved_episodes_blank_solution_is_none(resources, blank):
+    record = episode(*GOOD).to_json()
+    record["problem"]["solution"] = blank
+    reward = score_episode(Episode.from_json(record), resources, Rewards.for_mode("bounded"))
+    assert (reward.parts["operation_order"], reward.parts["cot_proximity"]) == (None, None)
+
+
 @pytest.mark.parametrize(("mode", "value"), [("paper", 1 / 3), ("authors_code", 0.0), ("bounded", 2 / 3)])
 def test_operation_order(mode, value):
     assert operation_order(["add", "multiply", "add"], ["add", "add"], mode) == pytest.approx(value)

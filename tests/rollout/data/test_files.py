@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rollout.answers.mark import score
 from rollout.data.bad_rows import BadRow
 from rollout.data.files import read_all
 from tests.rollout.data.test_source import row, write
@@ -80,6 +81,58 @@ def test_a_gold_answer_that_nobody_could_give_is_refused_with_what_to_write(tmp_
     (said,) = map(str, bad)
     assert f"field 'answer' is '{answer}', which can be no answer of type '{kind}'" in said
     assert f"; {remedy}" in said
+
+
+@pytest.mark.parametrize(
+    ("aliases", "read"),
+    [
+        ("United States", ["United States"]),
+        (1776, ["1776"]),
+        (["United States", 1776, 0.50], ["United States", "1776", "0.5"]),
+        ([], []),
+    ],
+)
+def test_other_forms_of_an_answer_are_a_text_a_number_or_a_list_of_them(tmp_path, aliases, read):
+    bad: list[BadRow] = []
+    rows = [row(1, answer="USA", answer_type="text", answer_aliases=aliases)]
+    rows += [row(2, answer="USA", answer_type="text", meta={"answer_aliases": aliases})]
+    for problem in read_all([write(tmp_path / "rows.jsonl", rows)], bad):
+        assert problem.meta["answer_aliases"] == read
+        assert [score(problem, answer) for answer in ("USA", *read)] == [1.0] * (1 + len(read))
+        assert [score(problem, answer) for answer in ("U", "t", "17", "Paris")] == [0.0] * 4
+    assert bad == []
+
+
+@pytest.mark.parametrize(
+    ("aliases", "said"),
+    [
+        (["US", None], "field 'answer_aliases[1]' must be a text or a number, found None; write the answer alone"),
+        ([["US"]], "field 'answer_aliases[0]' must be a text or a number, found ['US']; write \"US\""),
+        (["US", " "], "field 'answer_aliases[1]' must be a non-empty string, found ' '"),
+        ({"short": "US"}, "field 'answer_aliases' must be a text, a number or a list of them, found {'short': 'US'}"),
+        (False, "field 'answer_aliases' must be a text, a number or a list of them, found False"),
+    ],
+)
+def test_other_forms_of_an_answer_that_are_neither_text_nor_number_are_refused(tmp_path, aliases, said):
+    bad: list[BadRow] = []
+    file = write(tmp_path / "rows.jsonl", [row(1, answer="USA", answer_type="text", answer_aliases=aliases)])
+    assert read_all([file], bad) == []
+    assert [str(one) for one in bad] == [f"{file}, line 1: {said}"]
+
+
+def test_an_answer_without_other_forms_may_have_null_for_them(tmp_path):
+    bad: list[BadRow] = []
+    rows = [row(1, answer="USA", answer_type="text", answer_aliases=None)]
+    rows += [row(2, answer="USA", answer_type="text", meta={"answer_aliases": None})]
+    found = read_all([write(tmp_path / "rows.jsonl", rows)], bad)
+    assert [score(problem, "usa") for problem in found] == [1.0, 1.0]
+    assert [score(problem, "Paris") for problem in found] == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_a_blank_solution_is_none(tmp_path, blank):
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", [row(1, solution=blank)])], [])
+    assert problem.solution is None
 
 
 @pytest.mark.parametrize(
