@@ -25,7 +25,7 @@ class JudgedTurn:
     @property
     def call(self) -> int | None:
         """The policy call that earns it: the one that wrote the sub-question, or where that was none, the reply."""
-        return self.turn.answer_call if self.turn.call is None else self.turn.call
+        return self.turn.policy_call
 
 
 def judged_turns(episode: Episode, settings: Rewards) -> list[JudgedTurn]:
@@ -33,7 +33,7 @@ def judged_turns(episode: Episode, settings: Rewards) -> list[JudgedTurn]:
     if not settings.verdicts:
         return []
     numbered = [(turn, k, False) for k, turn in enumerate(episode.turns)]
-    numbered += [(turn, _number(turn, episode.turns), True) for turn in episode.refused]
+    numbered += [(turn, episode.place_of(turn), True) for turn in episode.refused]
     return [
         JudgedTurn(turn, k, refused, settings.verdict_gamma**k * _value(turn, settings))
         for turn, k, refused in numbered
@@ -53,8 +53,3 @@ def by_call(episode: Episode, judged: list[JudgedTurn]) -> list[float]:
 def _value(turn: Turn, settings: Rewards) -> float:
     found = ("no_mistake" if name == "unreadable" else name for name in turn.verdicts)
     return sum(settings.verdicts.get(name, 0.0) for name in found)
-
-
-def _number(refused: Turn, turns: list[Turn]) -> int:
-    """Return the number of the sub-question in whose place a refused one was written."""
-    return sum(turn.call is not None and refused.call is not None and turn.call < refused.call for turn in turns)

@@ -191,6 +191,11 @@ class Turn:
     verdicts: list[str] = field(default_factory=list)
     verdict_text: str = ""
 
+    @property
+    def policy_call(self) -> int | None:
+        """The policy call that wrote the sub-question, or where that was none, the one that answered it."""
+        return self.answer_call if self.call is None else self.call
+
 
 @dataclass
 class PolicyCall:
@@ -278,6 +283,11 @@ class Episode:
     def token_versions(self) -> list[int]:
         """The weight version of every token of all policy calls, in the order spoken."""
         return [version for call in self.calls for version in call.versions]
+
+    def place_of(self, refused: Turn) -> int:
+        """Return the number, from 0, of the sub-question in whose place a refused one was written."""
+        at, calls = refused.policy_call, [turn.policy_call for turn in self.turns]
+        return sum(at is not None and call is not None and call < at for call in calls)
 
     def to_json(self) -> dict[str, Any]:
         """Return the episode record; token-level data stays out of it."""

@@ -108,16 +108,13 @@ def _asked(episode: Episode) -> list[tuple[str, Turn, str]]:
     """Return the turns as the episode grew, each with its label and style: those whose sub-question was written again
     stand where they were asked. Without a turn a sub-question is shown as not answered."""
     decomposition, turns = episode.decomposition, list(episode.turns)
-    found: list[tuple[int | None, str, Turn, str]] = []
-    asked = decomposition.subquestions if decomposition else [turn.question for turn in turns]
-    for number, question in enumerate(asked, 1):
-        turn = turns.pop(0) if turns and turns[0].question == question else Turn(question, "(not answered)")
-        found.append((turn.call, str(number), turn, ""))
-    found += [(turn.call, str(number), turn, "") for number, turn in enumerate(turns, len(found) + 1)]
-    for turn in episode.refused:
-        place = next((i for i, (call, *_) in enumerate(found) if (call or 0) > (turn.call or 0)), len(found))
-        found.insert(place, (turn.call, "again", turn, "yellow"))
-    return [(label, turn, style) for _, label, turn, style in found]
+    shown: list[Turn] = []
+    for question in decomposition.subquestions if decomposition else []:
+        answered = bool(turns) and turns[0].question == question
+        shown.append(turns.pop(0) if answered else Turn(question, "(not answered)"))
+    rows = [(episode.place_of(turn), "again", turn, "yellow") for turn in episode.refused]
+    rows += [(place, str(place + 1), turn, "") for place, turn in enumerate([*shown, *turns])]
+    return [(label, turn, style) for _, label, turn, style in sorted(rows, key=lambda row: row[0])]
 
 
 def _verdict_colour(turn: Turn) -> str:

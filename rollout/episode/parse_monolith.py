@@ -1,8 +1,10 @@
 """From one text that answers a question in full to its sub-questions, their answers and the final answer.
 
 A line that begins with a label begins a part: ``Q:``, ``Question 2:``, ``Sub-question 1:``; ``A:``, ``Answer:``;
-``Final answer:``. Lines without a label belong to the part before them, after a sub-question to its answer. An answer
-that belongs to no sub-question is the final one. Nothing here raises, and time is linear in the length of the text.
+``Final answer:``. Lines without a label belong to the part before them, after a sub-question to its answer. The first
+answer label after a sub-question is that sub-question's, and any further one the final answer's. What stands before the
+first sub-question counts only where there is no sub-question. Nothing here raises, and time is linear in the length of
+the text.
 """
 
 from __future__ import annotations
@@ -38,28 +40,31 @@ def parse_monolith(text: str, limits: Strategy, *, truncated: bool = False) -> M
     begin, stop = outside_thinking(text)[-1]
     questions: list[tuple[str, int]] = []
     answers: list[list[str]] = []
+    opening: list[str] = []
     final: list[str] = []
-    part = final
+    part, answered = opening, False
     for place, line in lines(text, begin, stop):
         label = _LABEL.match(line)
         body = line[label.end() :] if label else line
         if label and label["question"]:
             questions.append((body.strip(), place + len(line.rstrip())))
-            part = []
+            part, answered = [], False
             answers.append(part)
             continue
-        if label and (label["final"] or part is final or part):
-            part = final
+        if label:
+            part = final if label["final"] or answered else part
+            answered = True
         part.append(body.rstrip())
-    return _within(questions, ["\n".join(answer).strip() for answer in answers], "\n".join(final).strip(), limits,
-                   truncated=truncated)  # fmt: skip
+    texts = ["\n".join(answer).strip() for answer in answers]
+    last = "\n".join(final).strip() or (texts[-1] if texts else "\n".join(opening).strip())
+    return _within(questions, texts, last, limits, truncated=truncated)
 
 
 def _within(
     questions: list[tuple[str, int]], answers: list[str], final: str, limits: Strategy, *, truncated: bool
 ) -> Monolith:
     """Return the parts that are within the limits."""
-    found = Monolith(final=final or (answers[-1] if answers else ""), invalid="truncated" if truncated else None)
+    found = Monolith(final=final, invalid="truncated" if truncated else None)
     for (question, end), answer in zip(questions, answers, strict=True):
         if not question or len(question) > limits.max_subquestion_chars:
             found.invalid = found.invalid or ("too_long" if question else None)

@@ -1,8 +1,9 @@
 """From a verifier's text to the kinds of mistakes that it names, LM2's nine classes (arXiv 2404.02255, section 3).
 
-A class counts where it is named and not denied: "no conceptual error" and "conceptual: no" name none. What follows the
-last "Verdict:" is read if it names something, else the whole. Time is linear in the text's length, of which the end is
-read.
+A class counts where a clause names it, unless the clause denies it ("no conceptual error", "conceptual: no") or says
+that nothing is wrong ("the first step is correct"), or the reply has said before that it has no mistake. What follows
+the last "Verdict:" is read if it names something, else the whole. Time is linear in the text's length, of which the end
+is read.
 """
 
 from __future__ import annotations
@@ -32,29 +33,49 @@ MAX_CHARS = 4_000
 
 _WORDS = "|".join(CLASSES.values())
 _NAMED = re.compile("|".join(rf"\b(?P<{name}>{words})\b" for name, words in CLASSES.items()))
-_NO_MISTAKE = re.compile(
-    r"(?:\b(?:no|not|without|zero|free\sof)|n't)"
-    r"(?:\s{1,3}(?:any|a|an|single|such|have|contain|make|made|find|found|see|of)){0,3}[\s_-]{1,3}(?:mistakes?|errors?)\b"
-    r"|\b(?:mistake|error)s?[\s-]free\b"
-)
 _LABEL = re.compile(r"\bverdicts?\b[\s*_\"']{0,5}(?:is\b|are\b|:|=)")
-# A line of a checklist that says no.
+
+# A clause ends at a mark, at a word of contrast, at a comma after which comes no further item of a list of classes, and
+# before a class that has a verb of its own.
+_CONTRAST = re.compile(r"\b(?:but|however|although|though|yet|except|rather|instead|only|while|whereas)\b")
+_ITEM = rf"\s{{0,3}}(?:(?:and|or|nor|any|an?|the|in)\s){{0,4}}(?:{_WORDS})\b"
+_CLAUSE = re.compile(
+    rf"[.;:!?\n]|{_CONTRAST.pattern}|,(?!{_ITEM})"
+    rf"|(?:,|\band\b)(?={_ITEM}(?:\s\w{{1,20}})?\s(?:is|was|has|had|does|contains|looks|seems)\b)"
+)
+
+# What denies the classes after it, and what says of a whole clause that nothing is wrong.
+_DENIED = re.compile(r"\b(?:no|not|nothing|without|never|neither|nor|none|free\sof|cannot|rules?\sout)\b|n't\b|\[\s?\]")
+_NO_MISTAKE = re.compile(
+    r"(?:\b(?:no|not|nothing|without|never|zero|free\s(?:of|from))|n't)"
+    r"(?:\s{1,3}(?:any|a|an|single|such|be|is|was|have|contain|make|made|find|found|see|of)){0,3}"
+    r"[\s_-]{1,3}(?:mistakes?|mistaken|errors?|wrong|incorrect|flaws?|flawed|issues?)\b"
+    r"|\b(?:mistake|error)s?[\s-]free\b|\b(?:mistakes?|errors?)(?:\sfound)?\s?[:=]\s?(?:none|0)\b"
+)
+_RIGHT = r"(?:correct|right|fine|valid|sound|accurate|ok|okay|good)"
+_IS_RIGHT = (
+    rf"(?:is|are|was|were|looks?|seems?)\s(?:(?:all|also|both|entirely|completely|perfectly)\s){{0,2}}{_RIGHT}\b"
+)
+_PRAISED = re.compile(rf"\b{_IS_RIGHT}|(?<!\bto\s)\b(?:correctly|rightly|properly|accurately)\b")
+_WRONG = re.compile(r"\b(?:errors?|wrong(?:ly)?|incorrect(?:ly)?|flaw(?:s|ed)?|mis\w{1,20})\b")
+# A line of a checklist that says so of its class.
 _UNCHECKED = re.compile(
-    rf"\b(?:{_WORDS})\b[^,.;:=\n]{{0,24}}[\"'*]{{0,3}}\s?[:=]\s?[\"'*]{{0,3}}(?:no|none|false|0)\b(?![\s_-](?:mis|err))"
+    rf"\b(?:{_WORDS})\b[^,.;:=?|\n]{{0,24}}?(?:[ \"'*_]{{0,4}}[:=?|]|\s[-–—])[ \"'*_]{{0,4}}"
+    rf"(?:{_RIGHT}|n/?a|none|false|(?:no|not|0)(?:\s(?:\w{{1,20}}\s)?(?:mistakes?|errors?|issues?|applicable|present|wrong))?)"
+    rf"\b(?! (?!(?:{_WORDS}|because|since|and|found)\b)\w)"
 )
-# A denial holds to the end of its sentence or clause, and over the commas of a list.
-_CLAUSE = re.compile(r"[.;:!?\n]|\b(?:but|however|although|though|yet|except|rather|instead|only)\b")
-_DENIED = re.compile(r"\b(?:no|not|without|never|neither|nor|none|free\sof|cannot|rules?\sout)\b|n't\b")
-_PRAISED = re.compile(
-    r"\b(?:is|are|was|were|looks?|seems?)\s(?:all\s|also\s|entirely\s)?(?:correct|right|fine|valid|sound|accurate|ok)\b"
+# What says of the reply as a whole that it has no mistake. One word alone says so at the very beginning.
+_WHOLE = r"(?:answer|reply|response|solution|everything|it|this|steps)"
+_CLEARED = re.compile(
+    rf"(?:{_NO_MISTAKE.pattern})(?!\s(?:in|with)\s(?!(?:the|this|that)\s{_WHOLE}\b))"
+    rf"|\b{_WHOLE}\s{_IS_RIGHT}|^[ \"'*_]*(?:none|{_RIGHT})\W*$"
 )
-_NEXT_ITEM = re.compile(r"\s{0,3}(?:(?:and|or|nor|any|an?|the|in)\s){0,4}$")
 
 
 def read_verdict(text: str) -> list[str]:
     """Return the classes that a reply names, in the order of ``CLASSES``; ``no_mistake`` where it says that there is
     none, and ``unreadable`` where it names nothing. A mistake that is named outweighs a "no mistake"."""
-    said = _UNCHECKED.sub(" ", text[-MAX_CHARS:].lower().replace("’", "'"))
+    said = text[-MAX_CHARS:].lower().replace("’", "'")
     labels = list(_LABEL.finditer(said))
     after = said[labels[-1].end() :] if labels else ""
     return _classes(after) or _classes(said) or [UNREADABLE]
@@ -66,27 +87,33 @@ def write_verdict(name: str) -> str:
 
 
 def _classes(said: str) -> list[str]:
+    """Return what a text names. Once it has said that the reply has no mistake, a class that it mentions is no mistake
+    either, unless the clause says that something is wrong or a word of contrast has come between."""
+    checked, start = _UNCHECKED.sub(" ", said), 0
     named: set[str] = set()
-    start = 0
-    for end in [*(match.start() for match in _CLAUSE.finditer(said)), len(said)]:
-        named |= _named(said[start:end])
-        start = end
-    found = [name for name in CLASSES if name in named]
-    return found or ([NO_MISTAKE] if _NO_MISTAKE.search(said) else [])
+    cleared, praised = False, _NO_MISTAKE.search(said) is not None
+    for end in [*(match.start() for match in _CLAUSE.finditer(checked)), len(checked)]:
+        clause, start = checked[start:end], end
+        cleared = cleared and not _CONTRAST.match(clause)
+        if not _NAMED.search(clause):
+            cleared = cleared or _CLEARED.search(clause) is not None
+            praised = praised or cleared
+        elif _says_wrong(clause) or not (cleared or _says_right(clause)):
+            named |= _before_denial(clause)
+    return [name for name in CLASSES if name in named] or [NO_MISTAKE] * praised
 
 
-def _named(clause: str) -> set[str]:
-    """Return the classes that a clause names and does not deny. A denial ends at a comma after which something begins
-    that is no further item of a list."""
-    found: set[str] = set()
-    denied = False
-    for piece in clause.split(","):
-        names = list(_NAMED.finditer(piece))
-        if denied and not (names and _NEXT_ITEM.match(piece[: names[0].start()])):
-            denied = False
-        denial = _DENIED.search(piece)
-        if not (denied or _PRAISED.search(piece)):
-            until = denial.start() if denial else len(piece)
-            found |= {str(match.lastgroup) for match in names if match.start() < until}
-        denied = denied or denial is not None
-    return found
+def _says_wrong(clause: str) -> bool:
+    return _WRONG.search(_NO_MISTAKE.sub(" ", clause)) is not None
+
+
+def _says_right(clause: str) -> bool:
+    praise = _PRAISED.search(clause)
+    praised = praise is not None and not _DENIED.search(clause, 0, praise.start())
+    return praised or _NO_MISTAKE.search(clause) is not None
+
+
+def _before_denial(clause: str) -> set[str]:
+    denial = _DENIED.search(clause)
+    until = denial.start() if denial else len(clause)
+    return {str(match.lastgroup) for match in _NAMED.finditer(clause, 0, until)}

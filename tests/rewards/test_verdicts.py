@@ -7,7 +7,9 @@ import pytest
 from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources
 from rewards.total import score_episode
+from rewards.verdicts import judged_turns
 from rollout.records import Attempt, Decomposition, Episode, PolicyCall, Problem, Turn
+from tests.rollout.fakes import PLAN, CharacterEngine, Scripted, episode_of
 
 
 def episode(*verdicts: list[str], refused: list[str] | None = None, answer: str = "5") -> Episode:
@@ -22,6 +24,18 @@ def episode(*verdicts: list[str], refused: list[str] | None = None, answer: str 
         found.calls.append(PolicyCall("next", [1], [2], [0.0], [0]))
     found.decomposition = Decomposition("", [turn.question for turn in found.turns])
     return found
+
+
+def asked_again(overrides: list[str]) -> Episode:
+    """An episode in which the verifier has the second sub-question written again."""
+    texts, verdicts = iter(["Doubling.", PLAN[0], "Who?", PLAN[1]]), iter(["no mistake", "conceptual"])
+
+    def speak(prompt: str, _: int) -> str:
+        writing = prompt.endswith("Concepts:\n") or "Sub-questions:\n" in prompt
+        return next(texts, "Done.") if writing else "Ann has 3 pens."
+
+    verifier = Scripted(lambda prompt, sample: next(verdicts, "no mistake"))
+    return episode_of(CharacterEngine(speak), ["strategy=lm2", *overrides], Scripted(speak), verifier)
 
 
 def rewards(mode: str = "lm2", gamma: float = 1.0) -> Rewards:
@@ -53,6 +67,22 @@ def test_without_verdicts_or_weights_there_are_no_turn_rewards():
     assert score_episode(episode([], []), TextResources(), rewards()).by_call == []
     reward = score_episode(episode(["no_mistake"]), TextResources(), Rewards.for_mode("outcome"))
     assert (reward.by_call, reward.total) == ([], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "by_call"),
+    [
+        (["policy.plays=decomposer"], [0, 1, -0.075, 0.5, 0]),
+        (["policy.plays=both"], [0, 0, 1, 0, -0.075, 0, 0.5, 0, 0, 0]),
+        (["policy.plays=solver", "policy.decomposer=solver"], [0, 1, -0.075, 0.5, 0]),
+    ],
+)
+def test_a_refused_sub_question_has_the_number_of_its_place_whoever_wrote_it(overrides, by_call):
+    found = asked_again(overrides)
+    assert [turn.question for turn in found.refused] == ["Who?"]
+    for read in (found, Episode.from_json(found.to_json())):
+        assert [(one.k, one.refused) for one in judged_turns(read, rewards())] == [(0, False), (1, False), (1, True)]
+        assert score_episode(read, TextResources(), rewards(gamma=0.5)).by_call == pytest.approx(by_call)
 
 
 def test_a_reply_of_the_policy_earns_it_where_a_frozen_decomposer_asked():

@@ -254,12 +254,13 @@ def test_a_pipe_that_closes_early_is_no_error(run_folder):
     assert done.stdout.startswith("line 1 · rescued-1")
 
 
-def test_an_iterative_episode_is_shown_as_it_grew_with_verdicts_and_what_was_written_again(tmp_path, capsys):
+@pytest.mark.parametrize("by", ["call", "answer_call"])
+def test_an_iterative_episode_is_shown_as_it_grew_with_verdicts_and_what_was_written_again(tmp_path, capsys, by):
     turns = [
-        {"question": "How many has Ann?", "text": "Ann has 3.", "call": 1, "verdicts": ["no_mistake"]},
-        {"question": "Twice #1?", "text": "It is 6.", "call": 3, "verdicts": ["computational", "last_step"]},
+        {"question": "How many has Ann?", "text": "Ann has 3.", by: 1, "verdicts": ["no_mistake"]},
+        {"question": "Twice #1?", "text": "It is 6.", by: 3, "verdicts": ["computational", "last_step"]},
     ]
-    refused = [{"question": "Who is Bob?", "text": "A boy.", "call": 2, "verdicts": ["misunderstood"]}]
+    refused = [{"question": "Who is Bob?", "text": "A boy.", by: 2, "verdicts": ["misunderstood"]}]
     calls = [{"purpose": "concepts"}, *({"purpose": "next"} for _ in range(3))]
     item = record("lm2-1", turns=turns, refused=refused, calls=calls, concepts="Doubling.", verifier_tokens=9)
     (tmp_path / "episodes.jsonl").write_text(json.dumps(item) + "\n" + json.dumps(record("plain-1")) + "\n")

@@ -23,6 +23,15 @@ PAIRS = [("How many has Ann?", "She has 3."), ("How many has Bob?", "He has 6.")
         ("<think>Q: Hm?</think>Q: How many has Ann?\nShe has 3.\nQ: How many has Bob?\nHe has 6.\n"
          "Final answer: 9", "9"),
         ("Q: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\nA: He has 6.", "He has 6."),
+        ("Let me break this into 2 sub-questions.\n\nQ: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\n"
+         "A: He has 6.", "He has 6."),
+        ("Answer: I ask 2 sub-questions.\nQ: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\nA: He has 6.",
+         "He has 6."),
+        ("I think.\nQ: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\nA: He has 6.\nFinal answer: 9", "9"),
+        ("Q: How many has Ann?\n\nA: She has 3.\n\nQ: How many has Bob?\n\nA: He has 6.\n\nFinal answer: 9", "9"),
+        ("Q: How many has Ann?\n\nA:\nShe has 3.\n\nQ: How many has Bob?\n \nA:\nHe has 6.\n\nA: 9", "9"),
+        ("Q: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\nA: He has 6.\nA: So 9.\nFinal answer: 9",
+         "So 9.\n9"),
     ],
 )  # fmt: skip
 def test_labels_begin_the_parts(text, final):
@@ -31,9 +40,19 @@ def test_labels_begin_the_parts(text, final):
     assert all(text[:end].endswith(question) for end, (question, _) in zip(found.char_ends, PAIRS, strict=True))
 
 
+def test_a_labelled_answer_after_other_lines_is_still_its_sub_questions():
+    found = parse_monolith(
+        "Q: How many has Ann,\nwho is Bob's sister?\nA: She has 3.\nQ: How many has Bob?\nTwice 3.\nA: 6\nFinal: 9",
+        strategy(),
+    )
+    assert [answer for _, answer in found.pairs] == ["who is Bob's sister?\nShe has 3.", "Twice 3.\n6"]
+    assert found.final == "9"
+
+
 def test_a_text_without_sub_questions_is_all_answer_and_invalid():
     found = parse_monolith("3 + 6 = 9.\nThe answer is 9.", strategy())
     assert (found.pairs, found.final, found.invalid) == ([], "3 + 6 = 9.\nThe answer is 9.", "empty")
+    assert parse_monolith("3 + 6 = 9.\nAnswer: 9", strategy()).final == "3 + 6 = 9.\n9"
     assert parse_monolith("", strategy()).invalid == "empty"
 
 
