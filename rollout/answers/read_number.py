@@ -209,13 +209,14 @@ def _counting(text: str) -> list[Found]:
 
 
 def _counted(text: str) -> str:
-    """Return a text with "one" for each lone 1 or 2, unless it is after a verb or at the end: it may be a pronoun."""
+    """Return a text with "one" for each lone 1 or 2, unless it is after a verb or at the end: it may be a pronoun. The
+    whole part of a mixed number ("2 1/2") is none."""
 
     def kept(match: re.Match[str]) -> str:
         behind_verb = _VERB_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
         return match[0] if behind_verb or not text[match.end() :].strip(" .!*") else "one"
 
-    return re.sub(r"(?<![\d.,/])\b[12]\b(?![\d/,]|\.\d)", kept, text)
+    return re.sub(r"(?<![\d.,/])\b[12]\b(?![\d/,]|\.\d| \d+/\d)", kept, text)
 
 
 def _of_clause(clause: str) -> str | None:

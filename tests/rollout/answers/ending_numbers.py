@@ -97,5 +97,11 @@ READINGS = {
         ("That leaves nobody. Zero.", "0", ()), ("He has two thirds of 27 left, which is eighteen.", "18", ("27",)),
         ("Ann has thirty-one and Bo has eleven, so forty-two.", "42", ("31", "11")),
         ("So it is 2⅓ cups.", "2.33333333", ("2", "3")),
+        ("He walked two and a half miles.", "2.5", ("0.5", "2")), ("one and a half hours", "1.5", ("0.5", "1")),
+        ("He worked for one and a half hours.", "1.5", ("0.5", "1")),
+        ("Two and two thirds cups", "2.66666667", ("0.66666667", "2")),
+        ("In total, two and one third pizzas were eaten.", "2.33333333", ("0.33333333", "2")),
+        ("Each ate one and two-thirds pies.", "1.66666667", ("0.66666667", "1")),
+        ("One of the two drank two thirds of a cup.", "0.66666667", ("2.66666667", "1.66666667")),
     ],
 }  # fmt: skip
