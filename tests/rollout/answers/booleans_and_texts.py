@@ -123,6 +123,7 @@ READINGS = {
         ("<answer>x+3</answer>", "x+3", ()), ("<answer>$x+3$</answer>", "x+3", ()),
         ("<answer>\\boxed{x+3}</answer>", "x+3", ()), ("The answer is $\\frac{3}{7}$.", "\\frac{3}{7}", ()),
         ("The answer to the question is $x^2$.", "x^2", ()), ("#### 2. Expand\n\\boxed{x^2}", "x^2", ()),
-        ("A: k", "k", ()), ("A: k+1", "k+1", ("k",)), ("#### x^2 + 1", "x^2+1", ()), ("#### \\frac{1}{2}\n", "\\frac12", ()),
+        ("A: k", "k", ()), ("A: k+1", "k+1", ("k",)),
+        ("#### x^2 + 1", "x^2+1", ()), ("#### \\frac{1}{2}\n", "\\frac12", ()),
     ],
 }  # fmt: skip
