@@ -44,6 +44,9 @@ MAX_TEXT = 20_000
 MAX_SENTENCE = 1_000
 
 _FIRST_WORD = re.compile(r"\W*[A-Za-z]{2}")
+# The label of a reply in the prompts ("A: Stanley"). Before an option's text it is that option's letter: "A: copper".
+_LABEL = re.compile(r"^\W*\bA:[*_]*\s+")
+_LABEL_BEFORE_LETTER = re.compile(_LABEL.pattern + r"(?=\W*[A-J](?:[).:*]|\s*$))")
 
 
 @dataclass(frozen=True)
@@ -144,12 +147,14 @@ def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
         return stated_choices(text, letters)
     if answer_type == "expression" and (value := stated_expression(text)):
         return value
-    return _clean(first_sentence(text)) or None
+    return _clean(_LABEL.sub("", first_sentence(text))) or None
 
 
 def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     """Return the answer that an unmarked text ends in. Questions are skipped, because a question is not an answer."""
     parts = [sentence[-MAX_SENTENCE:] for sentence in sentences(text)]
+    label = _LABEL_BEFORE_LETTER if answer_type.endswith("choice") else _LABEL
+    parts = [label.sub("", part) for part in parts]
     refused = _is_refused(parts)
     if answer_type == "choice" and parts and (not refused or named_by_value(parts[-1], letters)):
         return Extracted(*ending_choice(parts, letters))

@@ -29,6 +29,19 @@ SCALES = {
     "억": 10**8,
 }  # fmt: skip
 
+# Beside a currency K, M, B and T are scales ("$70K", "5M dollars"); elsewhere they are units or variables, also between
+# two dollar signs, which may be a formula's: "$300K$". The next dollar sign may begin another amount: "$70K + $30K".
+_MONEY_SCALES = {"k": "thousand", "m": "million", "b": "billion", "t": "trillion"}
+_MONEY_SCALE = r"\s?(k|K|[MB]n?|[mb]n|mil|T)"
+_SCALED_MONEY = re.compile(
+    r"((?:(\\\$|[€£₹]|\b(?:USD|EUR|GBP|INR|Rs\.?))|\$)\s?[-−]?\d[\d,]{0,400}(?:\.\d{1,400})?)"
+    rf"{_MONEY_SCALE}(?![\w^({{'’])(?(2)|(?![^$]{{0,400}}\$(?!\d)))"
+)
+_SCALED_AMOUNT = re.compile(
+    rf"(?<=\d){_MONEY_SCALE}(?=\s(?:U\.?S\.? |Canadian |Australian )?"
+    r"(?:dollars?|euros?|pounds?|rupees?|yen|yuan|bucks|cents?|USD|EUR|GBP|INR)\b)"
+)
+
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|(?<![\w.])\.\d+)"
 _POWER = (
     r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}"
@@ -114,6 +127,12 @@ def untexted(text: str) -> str:
     return text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
 
 
+def with_scales_in_words(text: str) -> str:
+    """Return a text with the letters that scale an amount of money as words: "$70 thousand" for "$70K"."""
+    text = _SCALED_MONEY.sub(lambda match: f"{match[1]} {_MONEY_SCALES[match[3][0].lower()]}", text)
+    return _SCALED_AMOUNT.sub(lambda match: f" {_MONEY_SCALES[match[1][0].lower()]}", text)
+
+
 class Found(NamedTuple):
     """A number in a text: its position and its value (None if it is not a usable number)."""
 
@@ -188,7 +207,7 @@ def parse_number(text: str) -> Decimal | None:
     """
     if len(text) > 2 * MAX_DIGITS:
         return None
-    text = in_digits(text)
+    text = in_digits(with_scales_in_words(text))
     text = _unwrapped(re.sub(r"[*_`]{2,}|`", "", untexted(text)).strip().rstrip(".,;:").strip())
     sides = EQUALS.split(text)
     value = _lone(sides[-1])
@@ -222,7 +241,7 @@ def _lone(text: str) -> Decimal | None:
         return None
     if half := re.match(r"\s+and\s+(?:a\s+|one\s+)?half\b", after):
         value, after = value + Decimal("0.5"), after[half.end() :]
-    # "K" is a unit of temperature, "k" a thousand; of longer words the case says nothing.
+    # Without a currency "K" is a unit of temperature, "k" a thousand; of longer words the case says nothing.
     while (word := re.match(r"[\s-]?([A-Za-z]+|[十百千万萬億亿천만억])", after)) and (
         scale := SCALES.get(word[1] if len(word[1]) < 3 else word[1].lower())
     ):

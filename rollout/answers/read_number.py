@@ -13,6 +13,7 @@ from rollout.answers.numbers_and_options import (
     Found,
     numbers,
     parse_number,
+    with_scales_in_words,
 )
 from rollout.answers.statements import first_sentence, without_bullet
 
@@ -198,8 +199,8 @@ def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False)
 
 
 def _readable(text: str, *, words: bool = True) -> str:
-    """Return a text with one kind of thousands separator, and with number words in digits."""
-    text = SEPARATOR.sub(",", text)
+    """Return a text with one thousands separator, with number words in digits and letters that scale money in words."""
+    text = with_scales_in_words(SEPARATOR.sub(",", text))
     return in_digits(text) if words else text
 
 
@@ -209,13 +210,14 @@ def _counting(text: str) -> list[Found]:
 
 
 def _counted(text: str) -> str:
-    """Return a text with "one" for each lone 1 or 2, unless it is after a verb or at the end: it may be a pronoun."""
+    """Return a text with "one" for each lone 1 or 2, unless it is after a verb or at the end: it may be a pronoun. The
+    whole part of a mixed number ("2 1/2") is none."""
 
     def kept(match: re.Match[str]) -> str:
         behind_verb = _VERB_BEFORE.search(text[max(0, match.start() - 60) : match.start()])
         return match[0] if behind_verb or not text[match.end() :].strip(" .!*") else "one"
 
-    return re.sub(r"(?<![\d.,/])\b[12]\b(?![\d/,]|\.\d)", kept, text)
+    return re.sub(r"(?<![\d.,/])\b[12]\b(?![\d/,]|\.\d| \d+/\d)", kept, text)
 
 
 def _of_clause(clause: str) -> str | None:
@@ -256,5 +258,9 @@ def _with_surroundings(text: str, found: list[Found], index: int, *, is_result: 
     begin, end = found[low].start, found[high].end
     if hedge := _HEDGED.search(text[max(0, begin - 60) : begin]):
         begin -= hedge.end() - hedge.start()
-    belonging = _BELONGING.match(text, end)
-    return text[begin : belonging.end() if belonging else end].strip()
+    if belonging := _BELONGING.match(text, end):
+        end = belonging.end()
+    said = text[begin:end].strip()
+    # "$300K" is money, but no longer with what follows it here: "$300K$".
+    in_formula = with_scales_in_words(said) != said and with_scales_in_words(text) == text
+    return said.removeprefix("$") if in_formula else said

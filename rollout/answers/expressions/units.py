@@ -1,8 +1,11 @@
-"""Units and percent signs at the end of a tidy text."""
+r"""Units and percent signs at the end of a tidy text, and the letters that are none."""
 
 from __future__ import annotations
 
 import re
+
+from rollout.answers.number_words import in_digits
+from rollout.answers.numbers_and_options import NUMBER
 
 # Units written in more than one way: those of one entry are the same unit, those of two are not.
 UNITS = {
@@ -10,14 +13,20 @@ UNITS = {
     for names in (
         "cm centimeter centimetre", "mm millimeter millimetre", "m meter metre", "km kilometer kilometre",
         "in inch inche", "ft foot feet", "yd yard", "mi mile", "s sec second", "min minute", "h hr hour", "day", "week",
-        "month", "year yr", "cent", "dollar usd", "g gram", "kg kilogram", "lb pound", "oz ounce", "mph", "kmph",
-        "l liter litre", "ml milliliter millilitre", "gallon gal", "degree °", "radian rad", "ton", "cup", "quart",
+        "month", "year yr", "cent", "dollar usd", "g gram", "kg kilogram", "lb pound", "oz ounce", "mph mi/h",
+        "kmph kph km/h", "l liter litre", "ml milliliter millilitre", "gallon gal", "degree °", "celsius °c",
+        "fahrenheit °f", "radian rad", "ton", "cup", "quart",
     )
     for name in names.split()
 }  # fmt: skip
 _UNIT = re.compile(
-    r"(?:⟦([^⟦⟧]*)⟧(?:\^(\d))?|(?:(?<=[\d})])\s?|(?<=\\pi)\s)([A-Za-z]{2,}(?: [A-Za-z]+)*)(?:\^(\d))?|(°))$"
+    r"(?:(°(?:[CF]|⟦[CF]⟧)?)|⟦([^⟦⟧]*)⟧(?:\^(\d))?"
+    r"|(?:(?<=[\d})])\s?|(?<=\\pi)\s|(?<=[\d})][A-Za-z])\s)"
+    r"([A-Za-z]{2,}(?:\.? ?(?<=[. ])[A-Za-z]+)*(?:/[A-Za-z]+)?)(?:\^(\d))?)$"
 )
+_BARE = re.compile(r"(?<=[\d})])\s?([A-Za-z]+(?:/[A-Za-z]+)?)(?:\^(\d))?$")
+# A degree's sign without a letter may be of either.
+_DEGREES = {"degree", "celsius", "fahrenheit"}
 # An angle's sign is part of the argument of sin 13°, and no unit of the whole.
 _TRIGONOMETRY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)")
 
@@ -29,25 +38,62 @@ def unit_of(text: str) -> tuple[str, str | None]:
     match = _UNIT.search(text)
     if match is None:
         return text, None
-    words = (match[1] or match[3] or match[5] or "").lower().replace("per", "/").split()
-    power = match[2] or match[4] or ""
-    if words and words[0] in ("square", "sq", "sq."):
-        words, power = words[1:], "2"
-    elif words and words[0] in ("cubic", "cu", "cu."):
-        words, power = words[1:], "3"
-    name = " ".join(words).rstrip(".")
+    known = _known(match[1] or match[2] or match[4] or "", match[3] or match[5] or "")
+    if known is None and match[4] and not re.fullmatch(r"(?:(?:sq|cu|square|cubic)\b\.? ?)?units?", match[4]):
+        return text, None
+    return text[: match.start()].strip(), known
+
+
+def _known(words: str, power: str) -> str | None:
+    """Return a unit in one spelling; None if it is unknown, and for money per something, which is often left out."""
+    names = re.sub(r"[⟦⟧]", "", words.lower()).replace("per", "/").replace(".", ". ").split()
+    if names and names[0] in ("square", "sq", "sq."):
+        names, power = names[1:], "2"
+    elif names and names[0] in ("cubic", "cu", "cu."):
+        names, power = names[1:], "3"
+    elif len(names) > 1 and names[0] in ("degree", "degrees"):
+        names = names[1:]
+    name = " ".join(names).rstrip(".")
     if glued := re.fullmatch(r"(.*[a-z])\^?([23])", name):
         name, power = glued[1], glued[2]
-    known = UNITS.get(name) or UNITS.get(name.removesuffix("s"))
-    if known is None and match[3]:
+    parts = [UNITS.get(part) or UNITS.get(part.removesuffix("s")) for part in re.split(r"\s?/\s?", name)]
+    if None in parts or len(parts) > 2 or (len(parts) == 2 and parts[0] in ("dollar", "cent")):
+        return None
+    unit = "/".join(filter(None, parts))
+    unit = UNITS.get(unit, unit)
+    return f"{unit}^{power}" if power else unit
+
+
+def has_variables(text: str, longest: int) -> bool:
+    """Return whether a tidy text has letters that are factors: runs of up to ``longest`` letters that are no words, no
+    commands and no exponent of a number (1e5)."""
+    bare = NUMBER.sub(" ", in_digits(re.sub(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+", " ", text)))
+    return re.search(rf"(?<![A-Za-z])[A-Za-z]{{1,{longest}}}(?![A-Za-z])", bare) is not None
+
+
+def _bare_unit(text: str, marked: str) -> tuple[str, str | None]:
+    """Return a text without letters at its end that are a unit if the other text has the unit ``marked``."""
+    match = _BARE.search(text)
+    if match is None or has_variables(text[: match.start()], 3):
         return text, None
-    return text[: match.start()].strip(), f"{known}^{power}" if known and power else known
+    known = _known(match[1], match[2] or "") if match[1].islower() or match[1] == "L" else None
+    if known is None and match[0].strip() != re.sub(r"[⟦⟧\s]", "", marked):
+        return text, None
+    return text[: match.start()].strip(), known
 
 
 def without_units(gold: str, found: str) -> tuple[str, str]:
-    """Return both texts without their units; if the units differ, ``found`` is returned empty and so equals nothing."""
+    """Return both texts without their units; if the units differ, ``found`` is returned empty and so equals nothing.
+
+    Letters without a mark are variables, and a unit only where the other text has one: ``10 m`` is ``10\\text{ m}``.
+    """
     (left, unit), (right, other) = unit_of(gold), unit_of(found)
-    if unit and other and unit != other:
+    if left != gold and right == found and not has_variables(left, 3):
+        right, other = _bare_unit(found, gold[len(left) :])
+    elif left == gold and right != found and not has_variables(right, 3):
+        left, unit = _bare_unit(gold, found[len(right) :])
+    loose = "degree" in (unit, other) and {unit, other} <= _DEGREES
+    if unit and other and unit != other and not loose:
         return left, ""
     if (unit == "degree" or other == "degree") and (_TRIGONOMETRY.search(left) or _TRIGONOMETRY.search(right)):
         return gold, found

@@ -114,13 +114,16 @@ READINGS = {
         ("The answer is in the morning.", "in the morning", ()), ("The answer to the question is Peru.", "Peru", ()),
         ("So the final answer is: Marie Curie.", "Marie Curie", ()), ("**Answer:** Oslo", "Oslo", ()),
         ("Answer:\nOslo", "Oslo", ()), ("It is far away.\nOslo", "Oslo", ()),
-        ("<think>Bergen?</think>Oslo", "Oslo", ()), ("I do not know.", None, ("I do not know",)),
+        ("<think>Bergen?</think>Oslo", "Oslo", ()), ("A: Oslo", "Oslo", ("A",)), ("**A:** Oslo.", "Oslo", ()),
+        ("Q: Which town is it? A: Oslo", "Oslo", ()), ("<answer>A: Oslo</answer>", "Oslo", ()),
+        ("A: Roll on", "Roll on", ()), ("I do not know.", None, ("I do not know",)),
     ],
     "expression": [
         ("#### 1. Expand\nWe get it.\n\nThe answer is $x^2+1$.", "x^2+1", ("1",)),
         ("<answer>x+3</answer>", "x+3", ()), ("<answer>$x+3$</answer>", "x+3", ()),
         ("<answer>\\boxed{x+3}</answer>", "x+3", ()), ("The answer is $\\frac{3}{7}$.", "\\frac{3}{7}", ()),
         ("The answer to the question is $x^2$.", "x^2", ()), ("#### 2. Expand\n\\boxed{x^2}", "x^2", ()),
+        ("A: k", "k", ()), ("A: k+1", "k+1", ("k",)),
         ("#### x^2 + 1", "x^2+1", ()), ("#### \\frac{1}{2}\n", "\\frac12", ()),
     ],
 }  # fmt: skip

@@ -24,6 +24,7 @@ READINGS = {
         ("The answer is probably glass.", "C", ()), ("Answer: (C) glass", "C", ()), ("Answer: C", "C", ()),
         ("Answer:\nC", "C", ()), ("**Answer: C**", "C", ()), ("The answer is **C**.", "C", ()),
         ("The answer is **C) glass**.", "C", ()), ("A, because copper conducts.", "A", ()), ("C. glass", "C", ()),
+        ("A: C", "C", ("A",)), ("A: (C) glass", "C", ("A",)), ("A: copper", "A", ("C",)), ("A: glass", None, ("A",)),
         ("Neither A nor B.", None, ("A", "B")), ("<answer>C</answer>", "C", ()),
         ("<answer>(C) glass</answer>", "C", ()),
         ("#### 2. Compare the options\nGlass breaks. The answer is D.", "D", ("B",)),

@@ -64,6 +64,14 @@ def test_no_wrong_answer_is_accepted_after_the_answer_is(kind):
         *(("number", "5000000", given) for given in ("5 million", "5,000,000", "5e6", r"5 \times 10^{6}", "50,00,000")),
         ("number", "3.3333333", "10/3"),
         *(
+            ("number", "70000", given)
+            for given in ("$70K", r"\$70K", "$70k", "70K dollars", "€70 K", "US$70K", "Rs. 70K")
+        ),
+        *(("number", gold, "70,000") for gold in ("$70K", "70K USD")),
+        *(("number", "1500000", given) for given in ("$1.5M", "$1.5Mn", "1.5M euros", "$1.5 mil")),
+        ("number", "2500000000", "$2.5B"),
+        *(("number", "300", given) for given in ("300 K", "300K", "$300K$")),
+        *(
             ("expression", r"\frac{1}{2}", given)
             for given in ("1/2", "0.5", r"\frac12", r"\dfrac{1}{2}", r"\tfrac 12", "2/4")
         ),
@@ -252,7 +260,7 @@ PIECES = [
     r"\boxed{", "}", "{", "#### ", "answer is ", "the answer is 1", "[[answer:", "[[Answer: x", "1", "12,", "1,111,",
     "1/", "1 ", "1.",
     "- ", "+1", "(", "(A) ", "A and ", "A) ", "yes ", "not true ", "cannot tell ", "= ", "1 = ", "x = 1, ", "$",
-    r"\$1million", r"\frac",
+    r"\$1million", "$1", "$1K", "$1K$", "1K ", "Rs 1", r"\frac",
     r"\frac{1}{", r"\text{", "**", "**1**", "`", "\n", "\n- 1", "? 1", ". ", "Rs. ", "1\u2009", "½", "١", "e9", "10^",
     "1 x 10^", "1 or ",
     "not ", "more than ", " ", "\t", "\u00a0", "option A ", "1%", r"\left(", r"\cup ", ",", "1:", "≈", "|", "⟦",

@@ -32,6 +32,7 @@ WRONG = {
         # units and scale that change the value
         ("5", "5 thousand"),
         ("5", "5 Million"), ("5", "5 million"), ("5", "5k"), ("5000", "5 million"), ("500", "5 hundred thousand"),
+        ("70", "$70K"), ("5", "5M dollars"), ("1.5", "$1.5M"), ("2.5", "$2.5B"), ("70", "70K USD"), ("300000", "300 K"),
         ("2", "2 and a half"), ("2", "2½"), ("2", "2 1/2"),
         ("5", "5 dollars and 50 cents"), ("5", "5 ft 7 in"), ("2", "2 hours 30 minutes"), ("2", "2h 30min"),
         # percent

@@ -1,4 +1,5 @@
 import contextlib
+import string
 import time
 
 import pytest
@@ -39,6 +40,24 @@ def test_expressions_that_are_the_same_are_accepted(kind):
 @pytest.mark.parametrize("kind", WRONG)
 def test_no_wrong_expression_is_accepted(kind):
     accepted = [(gold, given) for gold, given in WRONG[kind] if same_expression(gold, given)]
+    assert accepted == []
+
+
+@pytest.mark.parametrize("power", ["", "^2", "^5"])
+def test_every_letter_of_a_formula_counts(power):
+    letters = [letter for letter in string.ascii_letters if letter not in "ei"]
+    accepted = [
+        (gold, given)
+        for letter in letters
+        for gold in (f"3{letter}{power}", f"-12{letter}{power}")
+        for given in (
+            gold.replace(letter, "y" if letter == "x" else "x"),
+            f"{gold}^3",
+            f"{gold[:-1]}7",
+            gold.split(letter)[0],
+        )
+        if given != gold and same_expression(gold, given)
+    ]
     assert accepted == []
 
 
