@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import shlex
 import sys
@@ -131,10 +132,20 @@ def _absolute_override(text: str) -> str:
     """Return an override with its path, or those of a sweep, made absolute; others as they are."""
     (parsed,) = parse([text])
     markers, value = _markers(parsed.key_or_group), parsed.value()
-    paths = [getattr(path, "text", path) for path in getattr(value, "list", [value])]
-    if not markers or not all(isinstance(path, str) for path in paths):
+    swept = parsed.is_choice_sweep()
+    if not markers or parsed.is_delete() or (parsed.is_sweep_override() and not swept):
         return text
-    return f"{parsed.get_key_element()}={','.join(quoted(_absolute_path(path, markers)) for path in paths)}"
+    absolute = ",".join(_absolute_value(one, markers) for one in (value.list if swept else [value]))
+    return f"{parsed.get_key_element()}={absolute}"
+
+
+def _absolute_value(value: Any, markers: frozenset[Marker]) -> str:
+    """Return a value of a path's key, as Hydra has read it, with its paths absolute: as it is written in an
+    override."""
+    value = getattr(value, "text", value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}: {_absolute_value(one, markers)}' for name, one in value.items())}}}"
+    return quoted(_absolute_path(value, markers)) if isinstance(value, str) else json.dumps(value)
 
 
 def _markers(name: str) -> frozenset[Marker]:

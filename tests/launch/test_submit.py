@@ -103,6 +103,19 @@ def test_each_trial_of_a_sweep_has_its_own_path(typed_at):
     assert any(text.startswith(f"solver.cache_path={typed_at}/") for text in sent)
 
 
+@pytest.mark.parametrize(
+    ("swept", "sent"),
+    [
+        ("start_from=null,model", "start_from=null,{at}/model"),
+        ("start_from=model,null", "start_from={at}/model,null"),
+        ("+sft.held_out.also={a: rows.jsonl},{}", "+sft.held_out.also={{a: {at}/rows.jsonl}},{{}}"),
+        ("start_from=null", "start_from=null"),
+    ],
+)
+def test_a_value_of_a_sweep_that_is_no_path_leaves_the_others_no_less_absolute(typed_at, swept, sent):
+    assert sent.format(at=typed_at) in prepare(["-m", swept, "seed=1,2"])[1]
+
+
 @pytest.mark.parametrize("sweep", [["solver=tiny,program"], ["sweep=transfer_solvers"]])
 def test_a_path_that_only_some_trials_have_is_not_sent_to_all(typed_at, sweep):
     """A solver without a cache refuses its key, and one solver's model is not another's."""
