@@ -185,10 +185,17 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
 
         if not options.runtime_env.is_file():
             raise Refused(f"--runtime-env: '{options.runtime_env}' does not exist; allowed: a YAML file")
-        added = yaml.safe_load(options.runtime_env.read_text()) or {}
+        try:
+            added = yaml.safe_load(options.runtime_env.read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            said = " ".join(str(error).split())
+            raise Refused(f"--runtime-env: '{options.runtime_env}' cannot be read: {said}") from None
         if not isinstance(added, dict):
             raise Refused(f"--runtime-env: '{options.runtime_env}' holds no mapping; allowed: Ray's runtime_env fields")
-    variables |= added.pop("env_vars", {})
+    given = added.pop("env_vars", None) or {}
+    if not isinstance(given, dict) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise Refused("--runtime-env: env_vars is no mapping of names to texts; allowed: NAME: 'VALUE', a number too")
+    variables |= given
     # An installed project lies among everything else that is.
     others = [] if CHECKOUT else [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
     return {"working_dir": str(ROOT), "excludes": EXCLUDED + others, **added, "env_vars": variables}
@@ -203,7 +210,7 @@ def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> st
         try:
             job: str = client.submit_job(entrypoint=command, **asked)
             break
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:  # of the last two, a field that Ray does not take
             # What a head says that has just been started.
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise Refused(f"{options.address} did not take the job: {first_line(error)}") from None

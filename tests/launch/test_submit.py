@@ -184,6 +184,40 @@ def test_the_projects_files_go_along_but_for_what_a_job_does_not_need(tmp_path):
     assert set(environment(image="registry/image:1")) == {"image_uri", "env_vars"}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pip: [einops", "--runtime-env: '{file}' cannot be read: while parsing"),
+        (b"pip: [caf\xe9]", "--runtime-env: '{file}' cannot be read: "),
+        ("- einops", "--runtime-env: '{file}' holds no mapping"),
+        ("env_vars: [A]", "--runtime-env: env_vars is no mapping of names to texts"),
+        ("env_vars: {A: 1}", "--runtime-env: env_vars is no mapping of names to texts"),
+    ],
+)
+def test_a_runtime_environment_that_cannot_be_one_is_refused_in_one_line(tmp_path, text, said):
+    file = tmp_path / "env.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(Refused) as error:
+        environment(runtime_env=file)
+    assert str(error.value).startswith(said.format(file=file))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_runtime_environment_may_name_no_variables(tmp_path):
+    file = tmp_path / "env.yaml"
+    file.write_text("pip: [einops]\nenv_vars:\n")
+    assert environment(runtime_env=file)["pip"] == ["einops"]
+
+
+def test_a_field_that_ray_does_not_take_is_refused_in_one_line(typed_at):
+    def submit_job(**_):
+        raise TypeError("runtime_env['pip'] must be of type str or list")
+
+    options = {"address": "http://head:8265", "name": None, "python": "python", "env": [], "image": None}
+    with pytest.raises(Refused, match=r"http://head:8265 did not take the job: runtime_env\['pip'\] must be"):
+        submit(SimpleNamespace(submit_job=submit_job), prepare([])[1], argparse.Namespace(**options, runtime_env=None))
+
+
 def submitted(overrides: list[str], **given: object) -> SimpleNamespace:
     """What a job server knows of a job with these overrides and options."""
     asked: dict = {}
