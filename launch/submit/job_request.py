@@ -27,7 +27,7 @@ from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_held_out, make_source
 from rollout.records import RecordError
 from trainer.run_folder.code_version import VARIABLE, code_version
-from trainer.run_folder.resume import refuse_other_run
+from trainer.run_folder.resume import holds_run, refuse_other_run
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
 EXCLUDED = [
@@ -82,7 +82,7 @@ def check_run(config: Config) -> None:
     """Raise ConfigError for what the job would refuse and can be seen from here: a folder that holds another run, rows
     that are no problems. What only the cluster sees, such as a folder on its own disks, is left to the job."""
     folder = Path(config.run_dir or "").expanduser()
-    if config.run_dir and (folder / "config.yaml").is_file():
+    if config.run_dir and holds_run(folder):
         refuse_other_run(folder, config)
     if config.data.source == "files" and not config.data.on_hub:
         try:

@@ -17,7 +17,19 @@ from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
 
 # In a run's folder: what its command gave, beside the configuration that came of it.
-OVERRIDES = "overrides.yaml"
+OVERRIDES, CONFIG = "overrides.yaml", "config.yaml"
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder holds a run. Raises ConfigError if nobody can tell."""
+    try:
+        return (folder / CONFIG).is_file()
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"run_dir: '{path}' cannot be read: {error.strerror}")
 
 
 def refuse_other_run(folder: Path, config: Config) -> None:
