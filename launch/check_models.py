@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ def check_models(config: Config) -> None:
     for role, frozen in config.frozen.items():
         if isinstance(frozen, VllmSolver):
             _check_name(f"{role}.path", model_path(frozen.path))
-    if "sft" in config.stages and not _has_end_token(path):
+    if "sft" in config.stages and not _read(_has_end_token, key, path):
         raise ConfigError(
             f"{key}: the tokenizer of '{path}' has no end-of-text token (eos_token), which stage sft teaches; allowed "
             "without one: stages without sft"
@@ -34,11 +36,20 @@ def check_models(config: Config) -> None:
         ("model.lora", config.model.lora, "null"),
         ("rollout.weights.verify", config.rollout.weights.verify, "false"),
     ):
-        if value and _keeps_weights_transposed(path):
+        if value and _read(_keeps_weights_transposed, key, path):
             raise ConfigError(
                 f"{name}: '{path}' keeps weights transposed (Conv1D, as GPT-2 does), which this is not made for; "
                 f"allowed with it: {off}"
             )
+
+
+def _read(question: Callable[[str], bool], key: str, path: str) -> bool:
+    """Ask something of a model's files. Raises ConfigError, with the key that names them, if they cannot be read."""
+    try:
+        return question(path)
+    except Exception as error:  # noqa: BLE001 - the libraries that read them raise whatever they meet, also Exception
+        said = " ".join(str(error).strip().partition("\n")[0].split()) or type(error).__name__
+        raise ConfigError(f"{key}: the model in '{path}' cannot be read: {said}") from None
 
 
 def _has_end_token(path: str) -> bool:
@@ -63,7 +74,7 @@ def _keeps_weights_transposed(path: str) -> bool:
 
 
 def _check_name(key: str, path: str) -> None:
-    if Path(path).is_dir() or (reason := _missing(path)) is None:
+    if os.path.isdir(path) or (reason := _missing(path)) is None:
         return
     raise ConfigError(
         f"{key}: '{path}' is no folder here, and could not be fetched as the name of a model on the hub ({reason})"

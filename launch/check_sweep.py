@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command
-from launch.compose import compose, key_of, sweep_params, trials
+from launch.compose import compose, key_of, parse, sweep_params, trials
 from launch.wandb_key import check_key
+from trainer.run_folder.lock import make_folder
 
 # Keys, and groups of keys, that one stage alone reads.
 READ_BY = {
@@ -29,7 +31,7 @@ def check_single(arguments: Sequence[str]) -> None:
 
 def check_sweep(arguments: Sequence[str]) -> None:
     """Raise ConfigError if a value of a sweep is not allowed, with the first values of its other keys; if the stage
-    that reads a swept key is not run; or if the key for W&B cannot be one."""
+    that reads a swept key is not run; if the key for W&B cannot be one; or if the sweep's folder cannot be written."""
     for text in arguments:
         if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
             raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")
@@ -44,3 +46,6 @@ def check_sweep(arguments: Sequence[str]) -> None:
                 f"{key}: is swept, but only stage {stage} reads it, and stages is [{','.join(stages)}]: the trials "
                 f"would differ by chance alone; allowed: stages with {stage}"
             )
+    for text in arguments:
+        if key_of(text) == "hydra.sweep.dir" and "${" not in (folder := str(parse([text])[0].value())):
+            make_folder(Path(folder), "hydra.sweep.dir")

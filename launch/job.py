@@ -19,6 +19,7 @@ from launch.required_packages import what_is_missing
 from launch.wandb_key import check_key
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
+from trainer.run_folder.resume import holds_run, is_finished, refuse_other_run
 
 # A variable that names the cluster of the sweep whose trial this is. It ends with the sweep, so it is no override:
 # that would be in the command that goes on with the trial.
@@ -55,9 +56,7 @@ def _execute(config: Config, overrides: list[str]) -> int:
 
         mirror = Mirror(config.mirror, folder, say)
         mirror.fetch(resume=config.resume is not None)
-    if (folder / "config.yaml").exists():
-        from trainer.run_folder.resume import is_finished, refuse_other_run
-
+    if holds_run(folder):
         refuse_other_run(folder, config)
         if is_finished(folder, config):
             say(f"the run in {folder} is finished")
@@ -76,14 +75,10 @@ def _execute(config: Config, overrides: list[str]) -> int:
     say(f"run folder {folder}")
     from launch.solver_bill import show_bill
     from trainer.run import Run
-    from trainer.run_folder.lock import LOCK, held_folder
+    from trainer.run_folder.lock import held_folder
 
     run = Run(config, folder, console, overrides, mirror, asked)
     show_bill(config, run.source, console)
-    try:
-        (folder / LOCK).parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"run_dir: '{folder}' cannot be written: {error.strerror}") from None
     stop_in_order()
     with held_folder(folder):
         return run.execute()

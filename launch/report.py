@@ -11,12 +11,13 @@ from pathlib import Path
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status: 0, or 2 if a folder holds no finished run."""
+    """Run the command; return the exit status: 0, or 2 if a folder holds no run or the page has no place."""
     parser = argparse.ArgumentParser(prog="launch.report", description=__doc__.splitlines()[0])
     parser.add_argument("run_dir", type=Path, nargs="+", help="a run's folder; several are compared")
     parser.add_argument(
-        "--out", type=Path, help="the page; else report.html or, of several, comparison.html in the first"
-    )
+        "--out", type=Path,
+        help="the page, an .html; else report.html or, of several, comparison.html in the first",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     folders = list(dict.fromkeys(folder.resolve() for folder in options.run_dir))
     for folder in folders:
@@ -28,12 +29,21 @@ def main(arguments: list[str] | None = None) -> int:
             f"--out: there is no folder '{options.out.parent}'; allowed: a file in a folder that is there\n"
         )
         return 2
+    page = options.out
+    if page is not None and not page.suffix and not page.is_dir():
+        page = page.with_name(f"{page.name}.html")
+    if page is not None and page.is_dir():
+        sys.stderr.write(f"--out: '{page}' is a folder; allowed: a file, the page\n")
+        return 2
+    if page is not None and page.with_suffix("").is_file():
+        sys.stderr.write(f"--out: '{page.with_suffix('')}', the folder of the pictures of '{page}', is a file\n")
+        return 2
     from trainer.reports.pictures import learning_curve
     from trainer.reports.run_page import write_report
 
     for folder in folders:
         learning_curve(folder)
-    sys.stdout.write(f"{write_report(folders, options.out)}\n")
+    sys.stdout.write(f"{write_report(folders, page)}\n")
     return 0
 
 

@@ -16,6 +16,7 @@ from conf.schema.validate import is_secret, validate
 from launch.compose import compose
 from launch.options import SEARCHED, with_own_folders
 from trainer.run_folder.checkpoints import newest_decomposer
+from trainer.run_folder.resume import began_with, holds_run
 
 # What an episode depends on; the rest of a run's configuration is about training it.
 EPISODE = ("model", "solver", "policy", "verifier", "strategy", "rollout")
@@ -29,7 +30,7 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     from omegaconf import OmegaConf
 
     given = Path(run_or_model).expanduser()
-    run = next((folder for folder in (given, *given.resolve().parents[:3]) if (folder / "config.yaml").is_file()), None)
+    run = next((folder for folder in (given, *given.resolve().parents[:3]) if holds_run(folder)), None)
     model = run_or_model
     if run is not None and run == given:
         found = newest_decomposer(run)
@@ -45,7 +46,7 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
     of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen or text.startswith(SEARCHED)]
     fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
-    before = {} if run is None else yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    before = {} if run is None else began_with(run)
     values = fresh | {
         name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
     }

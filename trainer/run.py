@@ -19,6 +19,7 @@ from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from rewards.reward import Sample, Scored
 from rollout.data.source import check_held_out, make_source, what_was_read
+from rollout.json_lines import write_whole
 from rollout.records import Problem
 from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signals, kept_handlers
 from rollout.solvers.base import Usage
@@ -34,7 +35,7 @@ from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
-from trainer.run_folder.resume import OVERRIDES
+from trainer.run_folder.resume import CONFIG, OVERRIDES
 from trainer.run_folder.stage_seconds import StageSeconds
 from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
@@ -86,7 +87,7 @@ class Run:
 
     def execute(self) -> int:
         """Do everything; return the exit status: 0, 1 after an error, 128 + the number of a signal that stopped it."""
-        resumed = self.config.resume is not None and (self.folder / "config.yaml").is_file()
+        resumed = self.config.resume is not None and (self.folder / CONFIG).is_file()
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         code = 1
@@ -95,8 +96,8 @@ class Run:
             wandb_id = self._resume() if resumed else None
             self.summary |= self.account.begin()
             settings = yaml.safe_dump(self.config.model_dump(mode="json"), sort_keys=False)
-            (self.folder / OVERRIDES).write_text(yaml.safe_dump(self.overrides), encoding="utf-8")
-            (self.folder / "config.yaml").write_text(settings)
+            write_whole(self.folder / OVERRIDES, yaml.safe_dump(self.overrides))
+            write_whole(self.folder / CONFIG, settings)
             self._copy()
             with View(self.console, cost=self.account.cost_line) as view:
                 tracker = Tracker(self.config, self.folder, wandb_id, self._say)

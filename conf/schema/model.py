@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -52,9 +53,9 @@ def looks_local(path: str) -> bool:
 
 def check_model(key: str, path: str) -> None:
     """Raise ConfigError if a local folder holds no model; a bare ``owner/name`` is left to the hub."""
-    folder = Path(model_path(path))
-    if folder.is_dir():
-        if not (folder / "config.json").is_file():
+    folder = model_path(path)
+    if os.path.isdir(folder):  # Path.is_dir raises for what may not be looked at
+        if not os.path.isfile(os.path.join(folder, "config.json")):
             raise ConfigError(f"{key}: '{path}' holds no config.json; allowed: a Hugging Face model folder")
     elif path == GEMMA:
         raise ConfigError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -62,11 +63,10 @@ def validate(values: dict[str, Any]) -> Config:
 
 
 def _check_file(key: str, path: str | Path | None, allowed: str) -> None:
-    if path is not None and not Path(path).is_file():
+    if path is not None and not os.path.isfile(path):  # Path.is_file raises for what may not be looked at
         folder = Path(path).parent
-        near = get_close_matches(
-            Path(path).name, [file.name for file in folder.iterdir()] if folder.is_dir() else [], n=1
-        )
+        listed = os.path.isdir(folder) and os.access(folder, os.R_OK)
+        near = get_close_matches(Path(path).name, os.listdir(folder) if listed else [], n=1)
         raise ConfigError(f"{key}: '{path}' does not exist{did_you_mean(near)}; {allowed}")
 
 

@@ -111,7 +111,8 @@ def disk(config: Config | None) -> Finding:
     """Check the disk where the run's folder is to be, at the nearest folder above it that is there."""
     run_dir = config.run_dir if config is not None else None
     folder = Path(run_dir or "runs").absolute()
-    there = next(path for path in (folder, *folder.parents) if path.is_dir())
+    # Path.is_dir raises for what may not be looked at.
+    there = next(path for path in (folder, *folder.parents) if os.path.isdir(path))
     return checks.disk(str(there), shutil.disk_usage(there).free / GIB, os.access(there, os.W_OK))
 
 

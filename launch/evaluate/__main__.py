@@ -45,6 +45,7 @@ def _matrix(config: Config, arguments: list[str]) -> int:
 
     from launch.evaluate.cells import cells
     from launch.job import run_folder
+    from rollout.json_lines import write_whole
     from rollout.records import RecordError
 
     planned = cells(config, arguments)
@@ -63,7 +64,7 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     except RecordError as error:
         raise ConfigError(f"data: {error}") from None
     with held_folder(folder):
-        (folder / "matrix.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_whole(folder / "matrix.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         return _execute(run, arguments, say)
 
 

@@ -7,6 +7,7 @@ is refused.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from trainer.run_folder.files import read_json
+from trainer.run_folder.lock import make_folder
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,15 +27,15 @@ def main(arguments: list[str] | None = None) -> int:
     folders = [folder.resolve() for folder in options.folder]
     out = options.out or folders[0].parent
     try:
-        if out.exists() and not out.is_dir():
+        if os.path.isfile(out):
             raise ConfigError(f"--out: '{out}' is a file; allowed: a folder, which need not be there")
         cells = read_cells(folders)
+        make_folder(out, "--out")
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     from launch.evaluate.replicates_table import write
 
-    out.mkdir(parents=True, exist_ok=True)
     sys.stdout.write(f"{write(out, folders, cells)}\n")
     return 0
 

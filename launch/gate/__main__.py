@@ -71,6 +71,7 @@ def _gate(config: Config, arguments: list[str]) -> int:
     from launch.gate.checks import checks
     from launch.gate.measure import gate_problems, measured
     from launch.job import run_folder
+    from rollout.json_lines import write_whole
     from rollout.solvers.base import Usage
     from trainer.run_folder.lock import held_folder
     from trainer.workers.errors import reason
@@ -85,7 +86,7 @@ def _gate(config: Config, arguments: list[str]) -> int:
     account = SolverAccount(config, folder / "logs", Usage())
     stop_in_order()
     with held_folder(folder):
-        (folder / "gate.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_whole(folder / "gate.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         try:
             figures = asyncio.run(measured(config, problems, folder, account, say))
         except (KeyboardInterrupt, Stopped) as stopped:

@@ -156,8 +156,11 @@ def convert(name: str, source: str, root: Path) -> list[tuple[Path, int, int]]:
         path = root / name / f"{split}.jsonl"
         converted = _converted(name, split, rows)
         kept = [row for row in converted if row is not None]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_lines(path, kept, ascii_only=False)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_lines(path, kept, ascii_only=False)
+        except OSError as error:
+            raise ConversionError(f"'{path}' cannot be written: {error.strerror}") from None
         written.append((path, len(kept), len(converted) - len(kept)))
     return written
 
@@ -194,10 +197,16 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
     """Yield the rows of a JSON array, of JSON lines, or of a folder with a JSON file a row (MATH), each with its
     place."""
     if path.is_dir():
-        for file in sorted(path.glob("*/*.json"), key=lambda file: (file.parent.name, int(file.stem))):
-            yield str(file), {**_parsed(file.read_text(encoding="utf-8"), str(file)), "file": file.stem}
+        files = list(path.glob("*/*.json"))
+        if stray := [file for file in files if not file.stem.isdecimal()]:
+            raise ConversionError(f"{stray[0]}: no number is its name; is this the original release?")
+        for file in sorted(files, key=lambda file: (file.parent.name, int(file.stem))):
+            row = _parsed(_text(file), str(file))
+            if not isinstance(row, dict):
+                raise ConversionError(f"{file}: no JSON object; is this the original release?")
+            yield str(file), row | {"file": file.stem}
         return
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     if text.lstrip().startswith("["):
         for number, row in enumerate(_parsed(text, str(path)), 1):
             yield f"{path}, row {number}", row
@@ -207,11 +216,22 @@ def _rows(path: Path) -> Iterator[tuple[str, Row]]:
             yield f"{path}, line {number}", _parsed(line, f"{path}, line {number}")
 
 
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConversionError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConversionError(f"{path}: no UTF-8: byte {error.start + 1}") from None
+
+
 def _parsed(text: str, place: str) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         raise ConversionError(f"{place}: no JSON: {error.msg}") from None
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets without end
+        raise ConversionError(f"{place}: no JSON that can be read: {error}") from None
 
 
 def _from_hub(name: str) -> list[tuple[str, Iterator[tuple[str, Row]]]]:
@@ -224,7 +244,12 @@ def _from_hub(name: str) -> list[tuple[str, Iterator[tuple[str, Row]]]]:
 
     def rows(place: tuple[str, str, str]) -> Iterator[tuple[str, Row]]:
         repository, configuration, split = place
-        for number, row in enumerate(load_dataset(repository, configuration, split=split), 1):
+        try:
+            loaded = load_dataset(repository, configuration, split=split)
+        except Exception as error:  # noqa: BLE001 - whatever lies between here and the hub fails in its own way
+            said = str(error).strip().partition("\n")[0] or type(error).__name__
+            raise ConversionError(f"{name}: {repository} cannot be read from the hub: {said}") from None
+        for number, row in enumerate(loaded, 1):
             yield f"{repository} {configuration} {split}, row {number}", dict(row)
 
     return [(split, rows(place)) for split, place in HUB[name].items()]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import shlex
 import sys
@@ -26,7 +27,7 @@ from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_held_out, make_source
 from rollout.records import RecordError
 from trainer.run_folder.code_version import VARIABLE, code_version
-from trainer.run_folder.resume import refuse_other_run
+from trainer.run_folder.resume import holds_run, refuse_other_run
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
 EXCLUDED = [
@@ -81,7 +82,7 @@ def check_run(config: Config) -> None:
     """Raise ConfigError for what the job would refuse and can be seen from here: a folder that holds another run, rows
     that are no problems. What only the cluster sees, such as a folder on its own disks, is left to the job."""
     folder = Path(config.run_dir or "").expanduser()
-    if config.run_dir and (folder / "config.yaml").is_file():
+    if config.run_dir and holds_run(folder):
         refuse_other_run(folder, config)
     if config.data.source == "files" and not config.data.on_hub:
         try:
@@ -131,10 +132,20 @@ def _absolute_override(text: str) -> str:
     """Return an override with its path, or those of a sweep, made absolute; others as they are."""
     (parsed,) = parse([text])
     markers, value = _markers(parsed.key_or_group), parsed.value()
-    paths = [getattr(path, "text", path) for path in getattr(value, "list", [value])]
-    if not markers or not all(isinstance(path, str) for path in paths):
+    swept = parsed.is_choice_sweep()
+    if not markers or parsed.is_delete() or (parsed.is_sweep_override() and not swept):
         return text
-    return f"{parsed.get_key_element()}={','.join(quoted(_absolute_path(path, markers)) for path in paths)}"
+    absolute = ",".join(_absolute_value(one, markers) for one in (value.list if swept else [value]))
+    return f"{parsed.get_key_element()}={absolute}"
+
+
+def _absolute_value(value: Any, markers: frozenset[Marker]) -> str:
+    """Return a value of a path's key, as Hydra has read it, with its paths absolute: as it is written in an
+    override."""
+    value = getattr(value, "text", value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{name}: {_absolute_value(one, markers)}' for name, one in value.items())}}}"
+    return quoted(_absolute_path(value, markers)) if isinstance(value, str) else json.dumps(value)
 
 
 def _markers(name: str) -> frozenset[Marker]:
@@ -174,10 +185,17 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
 
         if not options.runtime_env.is_file():
             raise Refused(f"--runtime-env: '{options.runtime_env}' does not exist; allowed: a YAML file")
-        added = yaml.safe_load(options.runtime_env.read_text()) or {}
+        try:
+            added = yaml.safe_load(options.runtime_env.read_text(encoding="utf-8")) or {}
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            said = " ".join(str(error).split())
+            raise Refused(f"--runtime-env: '{options.runtime_env}' cannot be read: {said}") from None
         if not isinstance(added, dict):
             raise Refused(f"--runtime-env: '{options.runtime_env}' holds no mapping; allowed: Ray's runtime_env fields")
-    variables |= added.pop("env_vars", {})
+    given = added.pop("env_vars", None) or {}
+    if not isinstance(given, dict) or not all(isinstance(text, str) for pair in given.items() for text in pair):
+        raise Refused("--runtime-env: env_vars is no mapping of names to texts; allowed: NAME: 'VALUE', a number too")
+    variables |= given
     # An installed project lies among everything else that is.
     others = [] if CHECKOUT else [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
     return {"working_dir": str(ROOT), "excludes": EXCLUDED + others, **added, "env_vars": variables}
@@ -192,7 +210,7 @@ def submit(client: Any, overrides: list[str], options: argparse.Namespace) -> st
         try:
             job: str = client.submit_job(entrypoint=command, **asked)
             break
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, TypeError, ValueError) as error:  # of the last two, a field that Ray does not take
             # What a head says that has just been started.
             if "No available agent" not in str(error) or time.monotonic() > deadline:
                 raise Refused(f"{options.address} did not take the job: {first_line(error)}") from None

@@ -22,6 +22,8 @@ from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
 from launch.compose import MULTIRUN, parse
 from launch.submit.job_request import warn_of_tiny_models
+from trainer.run_folder.lock import make_folder
+from trainer.run_folder.resume import holds_run, refuse_other_run
 
 TEMPLATE = "slurm.sh.j2"
 # From the warning of the time limit to the limit: time to write what there is.
@@ -115,7 +117,9 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
         raise ConfigError(
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
-    logs.mkdir(parents=True, exist_ok=True)
+    key = "hydra.sweep.dir" if sweep else "run_dir"
+    make_folder(folder, key)
+    logs.mkdir(exist_ok=True)
     file = logs / "slurm.sh"
     file.write_text(script, encoding="utf-8")
     done = subprocess.run([sbatch, "--parsable", str(file)], capture_output=True, text=True, check=False)
@@ -123,7 +127,6 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
         said = (done.stderr or done.stdout).strip().splitlines()
         raise ConfigError(f"--slurm: sbatch did not take the job: {said[-1] if said else done.returncode}")
     job = done.stdout.strip().partition(";")[0]
-    key = "hydra.sweep.dir" if sweep else "run_dir"
     log = shlex.quote(str(logs / f"slurm-{job}.log"))
     sys.stdout.write(
         f"submitted {job}\n{key}={folder}\nfollow: tail -F {log}\n"
@@ -137,14 +140,8 @@ def _folder(config: Config, overrides: Sequence[str], sweep: bool) -> Path:
     key = "hydra.sweep.dir" if sweep else "run_dir"
     named = [text for text in overrides if text.startswith(f"{key}=")]
     folder = Path(str(parse(named[-1:])[0].value())).absolute()
-    if (folder / "config.yaml").exists():
-        if config.resume is None:
-            raise ConfigError(
-                f"run_dir: '{folder}' already holds a run; allowed: a new folder, or resume=auto to go on with it"
-            )
-        from trainer.run_folder.resume import check_resumable
-
-        check_resumable(folder, config)
+    if holds_run(folder):
+        refuse_other_run(folder, config)
     return folder
 
 

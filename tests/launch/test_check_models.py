@@ -123,3 +123,37 @@ def test_a_model_that_keeps_weights_transposed_is_refused_by_name_where_that_mat
         check_models(compose([f"model.path='{folder}'", override]))
     check_models(compose([f"model.path='{folder}'"]))
     check_models(compose([f"model.path='{model}'", override]))
+
+
+def without_tokenizer(folder):
+    for file in folder.glob("*token*"):
+        file.unlink()
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        without_tokenizer,
+        lambda folder: (folder / "tokenizer_config.json").write_text(""),
+        lambda folder: (folder / "tokenizer_config.json").write_text("[]"),
+        lambda folder: (without_end_token(folder), (folder / "tokenizer.json").write_text('{"model": {}}')),
+    ],
+    ids=["none", "empty", "a list", "of nothing"],
+)
+@pytest.mark.parametrize("key", ["model.path", "start_from"])
+def test_a_tokenizer_that_cannot_be_read_is_said_in_one_line(model, tmp_path, capsys, key, spoil):
+    spoil(model)
+    assert train([f"{key}='{model}'", f"run_dir={tmp_path}/run"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{key}: the model in '{model}' cannot be read: ")
+    assert len(said.splitlines()) == 1
+
+
+def test_a_kind_of_model_that_nobody_knows_is_said_in_one_line(model):
+    settings = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(settings | {"model_type": "no_such_kind"}))
+    with pytest.raises(ConfigError) as error:
+        check_models(compose([f"model.path='{model}'", "rollout.weights.verify=true"]))
+    assert str(error.value).startswith(f"model.path: the model in '{model}' cannot be read: ")
+    assert "no_such_kind" in str(error.value)
+    assert len(str(error.value).splitlines()) == 1

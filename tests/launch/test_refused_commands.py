@@ -8,6 +8,9 @@ import sys
 import pytest
 
 from conf.schema.places import ROOT
+from launch.ask.__main__ import main as ask
+from launch.evaluate.__main__ import main as evaluate
+from launch.gate.__main__ import main as gate
 from launch.train import main
 
 
@@ -82,3 +85,44 @@ def test_a_key_that_cannot_be_one_of_wandb_is_refused_where_it_is_needed(monkeyp
         "the whole key, or tracking=offline\n"
     )
     assert not list(tmp_path.iterdir())
+
+
+MATRIX = [
+    "matrix=chained", "matrix.run=package:tiny_decomposer", "~matrix.decomposers.sft", "~matrix.decomposers.ppo",
+    "~matrix.solvers.second", "matrix.equal_tokens.self_consistency.decomposer=base",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "n" * 300], ids=["file", "below a file", "nowhere"])
+@pytest.mark.parametrize(
+    ("command", "arguments", "key"),
+    [
+        (main, [], "run_dir"),
+        (main, ["resume=auto"], "run_dir"),
+        (main, ["-m", "seed=0,1"], "hydra.sweep.dir"),
+        (evaluate, MATRIX, "run_dir"),
+        (gate, [], "run_dir"),
+    ],
+    ids=["run", "resumed", "sweep", "matrix", "gate"],
+)
+def test_a_place_that_can_be_no_folder_is_said_in_one_line(tmp_path, capsys, command, arguments, key, place):
+    (tmp_path / "file").write_text("")
+    assert command([*arguments, f"{key}={tmp_path}/{place}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{key}: '{tmp_path}/{place}")
+    assert "' cannot be " in said
+    assert len(said.splitlines()) == 1
+
+
+def test_a_run_to_ask_that_nobody_can_look_into_is_said_in_one_line(capsys):
+    assert ask(["/" + "n" * 300, "How many?"]) == 2
+    assert capsys.readouterr().err == f"run_dir: '/{'n' * 300}' cannot be read: File name too long\n"
+
+
+@pytest.mark.parametrize("key", ["model.path", "start_from", "rollout.replay"])
+def test_a_model_or_file_that_nobody_can_look_at_is_said_in_one_line(capsys, key):
+    assert main(["stages=[ppo]", f"{key}=/{'n' * 300}"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"{key}: '/nnn")
+    assert "does not exist" in said
+    assert len(said.splitlines()) == 1

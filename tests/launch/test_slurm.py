@@ -279,6 +279,21 @@ def test_what_sbatch_says_is_shown(capsys, tmp_path, monkeypatch):
     assert capsys.readouterr().err == said
 
 
+@pytest.mark.parametrize(
+    ("arguments", "place"), [(["run_dir={}"], "file"), (["-m", "seed=0,1", "hydra.sweep.dir={}"], "file/run")]
+)
+def test_a_place_that_can_be_no_folder_is_said_before_anything_is_queued(
+    capsys, tmp_path, monkeypatch, arguments, place
+):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    assert main(["--slurm", "--", *(text.format(f"{tmp_path}/{place}") for text in arguments)]) == 2
+    key = arguments[-1].partition("=")[0]
+    assert capsys.readouterr().err.startswith(f"{key}: '{tmp_path}/{place}' cannot be written: ")
+
+
 def test_a_folder_that_holds_a_run_is_gone_on_with_only_if_asked(capsys, tmp_path):
     (tmp_path / "config.yaml").write_text("seed: 7\n")
     assert main(["--slurm", "--dry-run", "--", f"run_dir={tmp_path}"]) == 2

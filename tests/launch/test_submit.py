@@ -103,6 +103,19 @@ def test_each_trial_of_a_sweep_has_its_own_path(typed_at):
     assert any(text.startswith(f"solver.cache_path={typed_at}/") for text in sent)
 
 
+@pytest.mark.parametrize(
+    ("swept", "sent"),
+    [
+        ("start_from=null,model", "start_from=null,{at}/model"),
+        ("start_from=model,null", "start_from={at}/model,null"),
+        ("+sft.held_out.also={a: rows.jsonl},{}", "+sft.held_out.also={{a: {at}/rows.jsonl}},{{}}"),
+        ("start_from=null", "start_from=null"),
+    ],
+)
+def test_a_value_of_a_sweep_that_is_no_path_leaves_the_others_no_less_absolute(typed_at, swept, sent):
+    assert sent.format(at=typed_at) in prepare(["-m", swept, "seed=1,2"])[1]
+
+
 @pytest.mark.parametrize("sweep", [["solver=tiny,program"], ["sweep=transfer_solvers"]])
 def test_a_path_that_only_some_trials_have_is_not_sent_to_all(typed_at, sweep):
     """A solver without a cache refuses its key, and one solver's model is not another's."""
@@ -169,6 +182,40 @@ def test_the_projects_files_go_along_but_for_what_a_job_does_not_need(tmp_path):
     more = environment(runtime_env=file)
     assert (more["pip"], more["env_vars"]["A"], more["working_dir"]) == (["einops"], "b", str(ROOT))
     assert set(environment(image="registry/image:1")) == {"image_uri", "env_vars"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("pip: [einops", "--runtime-env: '{file}' cannot be read: while parsing"),
+        (b"pip: [caf\xe9]", "--runtime-env: '{file}' cannot be read: "),
+        ("- einops", "--runtime-env: '{file}' holds no mapping"),
+        ("env_vars: [A]", "--runtime-env: env_vars is no mapping of names to texts"),
+        ("env_vars: {A: 1}", "--runtime-env: env_vars is no mapping of names to texts"),
+    ],
+)
+def test_a_runtime_environment_that_cannot_be_one_is_refused_in_one_line(tmp_path, text, said):
+    file = tmp_path / "env.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(Refused) as error:
+        environment(runtime_env=file)
+    assert str(error.value).startswith(said.format(file=file))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_runtime_environment_may_name_no_variables(tmp_path):
+    file = tmp_path / "env.yaml"
+    file.write_text("pip: [einops]\nenv_vars:\n")
+    assert environment(runtime_env=file)["pip"] == ["einops"]
+
+
+def test_a_field_that_ray_does_not_take_is_refused_in_one_line(typed_at):
+    def submit_job(**_):
+        raise TypeError("runtime_env['pip'] must be of type str or list")
+
+    options = {"address": "http://head:8265", "name": None, "python": "python", "env": [], "image": None}
+    with pytest.raises(Refused, match=r"http://head:8265 did not take the job: runtime_env\['pip'\] must be"):
+        submit(SimpleNamespace(submit_job=submit_job), prepare([])[1], argparse.Namespace(**options, runtime_env=None))
 
 
 def submitted(overrides: list[str], **given: object) -> SimpleNamespace:

@@ -128,6 +128,25 @@ def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch,
     assert threads == [threading.main_thread()]
 
 
+def test_a_run_killed_while_it_writes_what_it_begins_with_can_be_gone_on_with(monkeypatch, tmp_path):
+    """What is written whole takes the file's name: what another name leads to is as it was."""
+
+    def start_ray(config):
+        raise ConnectionError("no cluster")
+
+    monkeypatch.setattr("trainer.run.start_ray", start_ray)
+    monkeypatch.setattr("trainer.run.stop_ray", lambda config: None)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for name in ("config.yaml", "overrides.yaml"):
+        (folder / name).write_text("before")
+        os.link(folder / name, tmp_path / name)
+    assert Run(compose(["tracking.wandb=disabled"]), folder, Console(file=io.StringIO()), ["seed=0"]).execute() == 1
+    assert (folder / "overrides.yaml").read_text() == "- seed=0\n"
+    assert "seed: 0\n" in (folder / "config.yaml").read_text()
+    assert {(tmp_path / name).read_text() for name in ("config.yaml", "overrides.yaml")} == {"before"}
+
+
 def ended_at_start(monkeypatch, tmp_path, error):
     """A run that ends while Ray starts: its status, its summary, and the screen."""
 

@@ -97,7 +97,7 @@ def read_run(folder: Path, name: str | None = None) -> FinishedRun:
     return FinishedRun(
         name or folder.name,
         read_json(folder / "summary.json"),
-        yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else {},
+        (yaml.safe_load(config.read_text(encoding="utf-8")) if config.is_file() else None) or {},
         read_rows(folder / "metrics.jsonl"),
         read_rows(folder / "logs" / "sft.jsonl"),
         [row for row in read_rows(folder / "episodes.jsonl") if row.get("split") not in (None, "train")],

@@ -17,7 +17,53 @@ from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
 
 # In a run's folder: what its command gave, beside the configuration that came of it.
-OVERRIDES = "overrides.yaml"
+OVERRIDES, CONFIG = "overrides.yaml", "config.yaml"
+
+
+def holds_run(folder: Path) -> bool:
+    """Return whether a folder holds a run. Raises ConfigError if nobody can tell."""
+    try:
+        return (folder / CONFIG).is_file()
+    except OSError as error:
+        raise _unreadable(folder, error) from None
+
+
+def began_with(folder: Path) -> dict[str, Any]:
+    """Return the configuration that a run began with. Raises ConfigError."""
+    began = _kept(folder / CONFIG)
+    if not isinstance(began, dict):
+        raise _damaged(folder / CONFIG)
+    return began
+
+
+def overrides_of(folder: Path) -> list[str] | None:
+    """Return the overrides that a run began with; None if the folder keeps none. Raises ConfigError."""
+    began = _kept(folder / OVERRIDES)
+    if began is None and not (folder / OVERRIDES).is_file():
+        return None
+    if not isinstance(began, list) or not all(isinstance(text, str) for text in began):
+        raise _damaged(folder / OVERRIDES)
+    return began
+
+
+def _kept(file: Path) -> Any:
+    """Return what a YAML file of a run's folder holds, None without the file. Raises ConfigError."""
+    try:
+        return yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+    except OSError as error:
+        raise _unreadable(file, error) from None
+    except (ValueError, yaml.YAMLError):
+        raise _damaged(file) from None
+
+
+def _unreadable(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(f"run_dir: '{path}' cannot be read: {error.strerror}")
+
+
+def _damaged(file: Path) -> ConfigError:
+    return ConfigError(
+        f"run_dir: '{file}' is damaged; allowed: another folder, or this one once that file is there again from a copy"
+    )
 
 
 def refuse_other_run(folder: Path, config: Config) -> None:
@@ -33,7 +79,7 @@ def check_resumable(folder: Path, config: Config) -> None:
     """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder. A key that
     did not exist when the run began counts as having its default."""
     free, grows = ({key.name for key in marked(marker)} for marker in (FREE, GROWS))
-    before, now = _flat(_completed(_began(folder), config)), _flat(config.model_dump(mode="json"))
+    before, now = _flat(_completed(began_with(folder), config)), _flat(config.model_dump(mode="json"))
     for key in [*now, *(key for key in before if key not in now)]:
         grown = key in grows and key in before and before[key] <= now[key]
         same = expanded(before.get(key)) == now.get(key)
@@ -52,12 +98,6 @@ def is_finished(folder: Path, config: Config) -> bool:
     if summary.get("status") != "finished":
         return False
     return "ppo" not in config.stages or bool(summary["steps"] >= config.algorithm.steps)
-
-
-def _began(folder: Path) -> dict[str, Any]:
-    """Return the configuration that a run began with."""
-    began: dict[str, Any] = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-    return began
 
 
 def _completed(before: Any, now: Any) -> Any:

@@ -244,6 +244,46 @@ def test_what_is_not_the_release_is_refused_by_file_row_and_field(tmp_path, caps
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("train/algebra/index.json", b"{}", "no number is its name"),
+        ("train/algebra/1.json", b"[1]", "no JSON object"),
+        ("train/algebra/1.json", b'{"problem": "caf\xe9"}', "no UTF-8: byte 17"),
+        ("train/algebra/1.json", b"[" * 100_000, "no JSON that can be read"),
+        ("train/algebra/1.json", b"1" * 5000, "no JSON that can be read"),
+    ],
+    ids=["stray", "list", "latin-1", "deep", "long"],
+)
+def test_a_file_that_is_none_of_the_release_is_refused_in_one_line(tmp_path, capsys, name, content, said):
+    file = tmp_path / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    assert main([str(tmp_path / "data"), f"math={tmp_path}"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"{file}: {said}")
+    assert len(told.splitlines()) == 1
+
+
+def test_rows_that_are_no_utf_8_are_refused_in_one_line_and_so_is_a_place_that_is_no_folder(tmp_path, capsys):
+    file = tmp_path / "train.jsonl"
+    file.write_bytes(b'{"question": "caf\xe9", "answer": "#### 3"}\n')
+    assert main([str(tmp_path / "data"), f"gsm8k={file}"]) == 2
+    assert capsys.readouterr().err == f"{file}: no UTF-8: byte 18\n"
+    file.write_text('{"question": "a", "answer": "#### 3"}\n')
+    assert main([str(file / "data"), f"gsm8k={file}"]) == 2
+    assert capsys.readouterr().err == f"'{file}/data/gsm8k/train.jsonl' cannot be written: Not a directory\n"
+
+
+def test_a_hub_that_does_not_answer_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    def load(*names, **split):
+        raise ConnectionError("Couldn't reach the hub\nand more")
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load))
+    assert main([str(tmp_path), "aqua=hub"]) == 2
+    assert capsys.readouterr().err == "aqua: deepmind/aqua_rat cannot be read from the hub: Couldn't reach the hub\n"
+
+
 def test_the_hub_is_read_through_datasets_where_that_is_there(tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert main([str(tmp_path), "aqua=hub"]) == 2

@@ -210,3 +210,25 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert capsys.readouterr().err == f"run_dir: '{tmp_path}' holds no summary.json; allowed: a run's folder\n"
     assert main([str(tmp_path / "r"), "--out", str(tmp_path / "no" / "page.html")]) == 2
     assert "--out: there is no folder" in capsys.readouterr().err
+
+
+def test_a_page_without_an_ending_is_html_and_one_in_the_place_of_a_folder_is_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("trainer.reports.pictures.learning_curve", lambda folder: folder)
+    monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
+    one = str(run(tmp_path / "r"))
+    assert main([one, "--out", str(tmp_path / "page")]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/page.html\n"
+    assert (tmp_path / "page.html").read_text().startswith("<!")
+    for name in ("pages", "folder.html"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "taken").write_text("")
+    for name, said in (
+        ("pages", f"--out: '{tmp_path}/pages' is a folder; allowed: a file, the page\n"),
+        ("folder", f"--out: '{tmp_path}/folder.html' is a folder; allowed: a file, the page\n"),
+        (
+            "taken.html",
+            f"--out: '{tmp_path}/taken', the folder of the pictures of '{tmp_path}/taken.html', is a file\n",
+        ),
+    ):
+        assert main([one, "--out", str(tmp_path / name)]) == 2
+        assert capsys.readouterr() == ("", said)

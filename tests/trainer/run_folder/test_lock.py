@@ -34,6 +34,14 @@ def test_a_folder_that_another_process_holds_is_refused_until_that_is_killed(tmp
             pass
 
 
+def test_a_folder_whose_logs_cannot_be_written_is_refused_and_an_error_in_the_block_is_not_taken_for_that(tmp_path):
+    (tmp_path / "logs").write_text("")
+    with pytest.raises(ConfigError, match=r"^run_dir: '.*' cannot be written: "), held_folder(tmp_path):
+        pass
+    with pytest.raises(PermissionError), held_folder(tmp_path / "run"):
+        raise PermissionError("another file")
+
+
 def test_a_folder_is_let_go_of_after_an_error(tmp_path):
     with pytest.raises(ZeroDivisionError), held_folder(tmp_path):
         _ = 1 / 0

@@ -157,3 +157,14 @@ def test_a_run_with_other_settings_goes_on_by_its_folder_alone_and_others_are_st
     for changed, named in (("learner.lr=0.001", "learner.lr: 0.001"), ("solver=tiny", "solver.backend: 'vllm'")):
         assert train.main([*here, changed]) == 2
         assert capsys.readouterr().err.startswith(f"{named} is not allowed with resume=auto")
+
+
+@pytest.mark.parametrize("content", ["", "- [", "7"])
+@pytest.mark.parametrize("name", [OVERRIDES, "config.yaml"])
+def test_a_run_whose_files_are_damaged_is_not_gone_on_with_and_that_is_said_in_one_line(began, capsys, name, content):
+    began()
+    (began.folder / name).write_text(content)
+    assert train.main([f"run_dir={began.folder}", "resume=auto"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"run_dir: '{began.folder}/{name}' is damaged; allowed: ")
+    assert len(said.splitlines()) == 1
