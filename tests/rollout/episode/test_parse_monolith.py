@@ -67,6 +67,6 @@ def test_limits_make_it_invalid_and_keep_what_is_within_them():
 
 @pytest.mark.parametrize("piece", ["Q:", "\n", " ", "Q:\n", "A: ", "> # ", "final ", "*" * 9, "<think>", "sub "])
 def test_hostile_text_takes_linear_time(piece):
-    began = time.perf_counter()
+    began = time.process_time()
     parse_monolith(piece * 100_000, strategy())
-    assert time.perf_counter() - began < 3
+    assert time.process_time() - began < 3
