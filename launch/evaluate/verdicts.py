@@ -19,7 +19,7 @@ def verdict_pairs(episode: Episode) -> list[tuple[str, str]]:
     if not has_graph(episode.problem):
         return []
     numbered = [(turn, index) for index, turn in enumerate(episode.turns)]
-    numbered += [(turn, _number(turn, episode.turns)) for turn in episode.refused]
+    numbered += [(turn, episode.place_of(turn)) for turn in episode.refused]
     return [
         (_true_class(episode, turn, index), named)
         for turn, index in numbered
@@ -43,11 +43,6 @@ def _in_view(episode: Episode, turn: Turn, index: int) -> Sequence[Turn]:
         wanted = references(turn.question)
         return [earlier for number, earlier in enumerate(before, 1) if number in wanted]
     return before
-
-
-def _number(refused: Turn, turns: Sequence[Turn]) -> int:
-    """Return how many turns there were when a sub-question was refused."""
-    return sum(turn.call is not None and refused.call is not None and turn.call < refused.call for turn in turns)
 
 
 def _said(turn: Turn) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -21,11 +20,7 @@ from launch.evaluate.__main__ import main
 from launch.evaluate.cells import cells
 from launch.evaluate.matrix import MatrixRun, all_tokens, schedule
 from launch.evaluate.matrix_table import by_group, confusion, page, pairs, summary
-from launch.evaluate.verdicts import verdict_pairs
 from launch.sweep import trial_folder
-from rollout.data.chained import generate
-from rollout.data.graph import Graph
-from rollout.records import Episode, Problem, Turn
 from tests.trainer.fakes import Actor, Rewarder, Worker
 from trainer.cluster.roles import RunningRoles
 
@@ -336,33 +331,6 @@ def test_a_budget_is_what_all_roles_wrote(started, tmp_path):
     jobs = [job for job in Tokens.given if job.strategy == "self_consistency"]
     assert {job.config.strategy.token_budget for job in jobs} == {round(float(daslam["tokens"]))}
     assert all_tokens({"solver_tokens": 40, "policy_tokens": 2}) == 42, "of cells that had no verifier"
-
-
-def judged_episode(named: list[str]) -> Episode:
-    """An episode on a problem of three steps: a right first reply, and a second sub-question that came too early."""
-    problem = next(generate(3, "train", {3: 1.0}))
-    graph = Graph(problem)
-    first, second, _ = graph.needed
-    episode = Episode(problem, "lm2", turns=[Turn(graph.ask(first), graph.line(first), call=1, verdicts=named[:1])])
-    early = Turn(graph.ask(second), graph.reply(second, graph.given), call=0, verdicts=named[1:2])
-    episode.refused = [early]
-    episode.turns.append(Turn(graph.ask(second), graph.line(second), call=2, verdicts=named[2:]))
-    return episode
-
-
-def test_verdicts_stand_beside_the_true_ones():
-    found = verdict_pairs(judged_episode(["no_mistake", "conceptual", "no_mistake", "last_step"]))
-    assert found == [
-        ("no_mistake", "no_mistake"), ("no_mistake", "no_mistake"), ("no_mistake", "last_step"),
-        ("procedural", "conceptual"),
-    ]  # fmt: skip
-    alone = judged_episode(["no_mistake", "procedural", "no_mistake"])
-    alone.turns[1].text, alone.refused = alone.refused[0].text, []
-    assert verdict_pairs(alone)[1] == ("first_step", "no_mistake"), "it could tell, with the first answer in view"
-    alone.strategy = "independent"
-    assert verdict_pairs(alone)[1] == ("procedural", "no_mistake"), "there it sees no earlier answer"
-    elsewhere = replace(alone, problem=Problem("p", "?", "1"))
-    assert verdict_pairs(elsewhere) == []
 
 
 def test_rewritten_sub_questions_and_verdicts_are_in_the_tables():
