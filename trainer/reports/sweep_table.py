@@ -17,8 +17,9 @@ from trainer.tracking.statistics import difference_over_seeds, mean_over_seeds
 if TYPE_CHECKING:
     import pandas as pd
 
+FINISHED = "finished"
 # How a trial may end that is not run again.
-DONE = ("finished", "out_of_budget", "nothing_to_learn")
+DONE = (FINISHED, "out_of_budget", "nothing_to_learn")
 # What a trial is judged by: the first of these that was evaluated.
 JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "direct")
 # Trials may train policies of different roles.
@@ -41,6 +42,12 @@ def score(summary: dict[str, Any]) -> float:
     """Return the held-out accuracy of what the trial made, NaN if it was not evaluated."""
     kind = judged(summary)
     return float(summary["accuracy"][kind]["mean"]) if kind is not None else math.nan
+
+
+def comparable(summary: dict[str, Any]) -> bool:
+    """Return whether a trial's score is of what its stages were to make: one that ended before has at most those of the
+    solver alone and of the policy as it was on the way."""
+    return summary.get("status") == FINISHED and judged(summary) is not None
 
 
 def minutes(summary: dict[str, Any]) -> float:
@@ -91,15 +98,15 @@ def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
-    """If seeds were swept, return a row a setting: the mean accuracy over its seeds; the means of their 95 % intervals'
-    ends (``low``, ``high``: of the sample of problems, which all trials share); the 95 % t interval over the seeds
-    (``seed_low``, ``seed_high``), clipped to [0, 1], None for one seed or where all are alike; and the lowest and
-    highest seed."""
+    """If seeds were swept, return a row a setting: the mean accuracy over its seeds that count; the means of their
+    95 % intervals' ends (``low``, ``high``: of the sample of problems, which all trials share); the 95 % t interval
+    over the seeds (``seed_low``, ``seed_high``), clipped to [0, 1], None for one seed or where all are alike; and the
+    lowest and highest seed."""
     if "seed" not in keys:
         return []
     others = [key for key in keys if key != "seed"]
     rows = []
-    for setting, found in _by_setting(others, trials):
+    for setting, found in _by_setting(others, trials[_counted(others, trials)]):
         over = mean_over_seeds(list(found["accuracy"]), share=True)
         rows.append(
             dict(zip(others, setting, strict=False))
@@ -111,14 +118,15 @@ def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def differences(keys: list[str], trials: pd.DataFrame) -> tuple[str, list[dict[str, Any]]]:
-    """If seeds were swept, return the first setting's label, and a row for each other setting whose trials have the
-    same seeds: by how much its accuracy is above the first one's, seed by seed: the mean and its 95 % t interval."""
+    """If seeds were swept, return the first setting's label, and a row for each other setting that has the same seeds
+    among its trials that count: by how much its accuracy is above the first one's, seed by seed: the mean and its 95 %
+    t interval."""
     if "seed" not in keys:
         return "", []
     others = [key for key in keys if key != "seed"]
     settings = [
         (setting, dict(zip(found["seed"], found["accuracy"], strict=True)))
-        for setting, found in _by_setting(others, trials)
+        for setting, found in _by_setting(others, trials[_counted(others, trials)])
     ]
     rows = []
     for setting, own in settings[1:]:
@@ -128,7 +136,28 @@ def differences(keys: list[str], trials: pd.DataFrame) -> tuple[str, list[dict[s
                 dict(zip(others, setting, strict=True))
                 | {"difference": over.mean, "seed_low": over.low, "seed_high": over.high, "seeds": over.seeds}
             )
-    return (_setting_label(others, settings[0][0], 0) if settings else ""), rows
+    return (_setting_label(others, settings[0][0]) if settings else ""), rows
+
+
+def _counted(others: list[str], trials: pd.DataFrame) -> pd.Series[bool]:
+    """Return of each trial whether it counts among the seeds of its setting: it finished, and is judged by what the
+    setting's stages make, which is the first of ``JUDGED`` that any of them was. Other accuracies are of other
+    policies, or of the solver alone."""
+    places = trials["kind"].map({kind: float(place) for place, kind in enumerate(JUDGED)})
+    place = places.where(trials["accuracy"].notna() & (trials["status"] == FINISHED)).astype(float)
+    by: list[Any] = [trials[key].fillna(DEFAULT) for key in others] or [[""] * len(trials)]
+    return place == place.groupby(by).transform("min")
+
+
+def left_out(keys: list[str], trials: pd.DataFrame) -> str:
+    """Return a sentence on the trials that do not count, if seeds were swept and any trial was evaluated."""
+    counted = _counted([key for key in keys if key != "seed"], trials)
+    if "seed" not in keys or counted.all() or not trials["accuracy"].notna().any():
+        return ""
+    return (
+        f"Left out of what is over seeds: {(~counted).sum()} of {len(trials)} trials, not finished or without the "
+        "accuracy by which their setting is judged."
+    )
 
 
 def _by_setting(keys: list[str], trials: pd.DataFrame) -> Any:
@@ -153,8 +182,10 @@ def write_comparison(sweep: Path) -> str:
     if apart:
         told = f"Differences over seeds: accuracy above that of {first}, paired by seed, with a 95 % t interval."
         parts.append(f"{told}\n\n{markdown(list(apart[0]), apart)}")
+    if out := left_out(keys, trials):
+        parts.append(out)
     best = _best(sweep)
-    if best:
+    if best and _counted(keys, trials).any():
         parts.append(f"The best of the search, as overrides:\n\n```\n{best}\n```")
     text = "\n\n".join(parts)
     (sweep / "trials.md").write_text(text + "\n", encoding="utf-8")
@@ -172,15 +203,17 @@ def _best(sweep: Path) -> str:
 def picture(keys: list[str], trials: pd.DataFrame) -> Any:
     """Draw accuracies and their intervals: a panel a key where many numbers were searched, else a line a setting."""
     named = [key for key in keys if key != "seed"]
-    settings = [(setting, rows.to_dict("records")) for setting, rows in _by_setting(named, trials)]
+    marked = trials.assign(counted=_counted(named, trials))
+    settings = [(setting, rows.to_dict("records")) for setting, rows in _by_setting(named, marked)]
     numbers = all(not math.isnan(number(value)) for setting, _ in settings for value in setting)
-    if len(named) > 3 and settings and numbers:
-        return _panels(named, [row for _, rows in settings for row in rows])
+    counted = [row for _, rows in settings for row in rows if row["counted"]]
+    if len(named) > 3 and counted and numbers:
+        return _panels(named, counted)
     return _lines(named, settings)
 
 
 def _panels(named: list[str], trials: list[dict[str, Any]]) -> Any:
-    """Draw a panel a key: accuracy over its value, all trials in each; the best one is marked."""
+    """Draw a panel a key: accuracy over its value, all trials that count in each; the best one is marked."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(2.6 * len(named), 3.2), layout="constrained")
@@ -223,19 +256,24 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
             axis.plot(row["accuracy"], height, ".", color=colour, label=once(name))
             if row["before"] is not None and not math.isnan(row["before"]):
                 axis.plot(row["before"], height, "|", color=COLOURS["sft"], label=once("before PPO"))
-        if len(found) > 1:
-            mean = sum(row["accuracy"] for row in found) / len(found)
+        counted = [row["accuracy"] for row in found if row["counted"]]
+        if len(counted) > 1:
+            mean = sum(counted) / len(counted)
             axis.plot(mean, place, "D", color="#0b5394", label=once("mean over seeds"))
-    labels = [_setting_label(named, setting, len(found) if most > 1 else 0) for setting, found in settings]
+    seeds = [sum(row["counted"] for row in found) for _, found in settings]
+    labels = [
+        _setting_label(named, setting, count if most > 1 else None)
+        for (setting, _), count in zip(settings, seeds, strict=True)
+    ]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
-    axis.set(xlabel="held-out accuracy, 95 % interval", ylim=(len(settings) - 0.5, -0.5))
+    axis.set(xlabel="held-out accuracy, 95 % interval", ylim=(max(len(settings), 1) - 0.5, -0.5))
     plain(axis, "x")
     if axis.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
 
 
-def _setting_label(named: list[str], setting: tuple[Any, ...], seeds: int) -> str:
-    """Return the label of a setting: its values under their keys' last names, and the number of its seeds, if any."""
+def _setting_label(named: list[str], setting: tuple[Any, ...], seeds: int | None = None) -> str:
+    """Return the label of a setting: its values under their keys' last names, and the number of its seeds, if given."""
     values = [f"{key.rpartition('.')[2]} {brief(value)[:32]}" for key, value in zip(named, setting, strict=False)]
-    return ", ".join([*values, f"{seeds} seed{'s' * (seeds != 1)}"] if seeds else values)
+    return ", ".join(values if seeds is None else [*values, f"{seeds} seed{'s' * (seeds != 1)}"])

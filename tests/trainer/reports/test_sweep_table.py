@@ -1,0 +1,94 @@
+"""A sweep's tables and picture: which of its trials are seeds of a setting."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from trainer.reports.sweep_table import write_comparison
+
+SETTINGS = [(rate, seed) for rate in ("1e-4", "4e-4") for seed in (0, 1)]
+UNTRAINED = {"direct": 0.2, "sft": 0.5}
+
+
+def trial(folder: Path, overrides: list[str], accuracy: dict[str, float], status: str = "finished") -> None:
+    number = len(list(folder.glob("*/trial.json")))
+    (folder / str(number)).mkdir()
+    (folder / str(number) / "trial.json").write_text(json.dumps({"number": number, "overrides": overrides}))
+    shown = {kind: {"mean": mean, "low": mean - 0.05, "high": mean + 0.05} for kind, mean in accuracy.items()}
+    summary = {"status": status, "steps": 3, "seconds": {}, "accuracy": shown}
+    (folder / str(number) / "summary.json").write_text(json.dumps(summary))
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The axes of the pictures that are saved."""
+    found = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: found.extend(figure.axes))
+    return found
+
+
+def marks(axis) -> list[float]:
+    return [line.get_xdata()[0] for line in axis.get_lines() if line.get_marker() == "D"]
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "status"),
+    [
+        (UNTRAINED, "out_of_budget"), ({"direct": 0.2}, "failed"), (UNTRAINED, "nothing_to_learn"),
+        (UNTRAINED, "finished"), (UNTRAINED | {"ppo": 0.3}, "interrupted"),
+    ],
+)  # fmt: skip
+def test_a_trial_that_did_not_come_to_what_its_setting_is_judged_by_is_none_of_its_seeds(
+    tmp_path, drawn, accuracy, status
+):
+    for place, (rate, seed) in enumerate(SETTINGS):
+        overrides = [f"learner.lr={rate}", f"seed={seed}"]
+        if place == 3:
+            trial(tmp_path, overrides, accuracy, status)
+        else:
+            trial(tmp_path, overrides, UNTRAINED | {"ppo": 0.8 + place / 20})
+    text = write_comparison(tmp_path)
+    assert "| 1e-4 | 0.825 |" in text
+    assert "| 4e-4 | 0.900 | 0.850 | 0.950 |  |  | 0.900 | 0.900 | 1 |" in text
+    assert "Differences" not in text
+    assert "Left out of what is over seeds: 1 of 4 trials" in text
+    assert marks(drawn[0]) == [pytest.approx(0.825)]
+    labels = [label.get_text() for label in drawn[0].get_yticklabels()]
+    assert labels == ["lr 1e-4, 2 seeds", "lr 4e-4, 1 seed"]
+
+
+def test_settings_whose_stages_end_with_other_policies_are_each_judged_by_their_own(tmp_path):
+    for stages, accuracy in (("[sft,evaluate]", UNTRAINED), ("[sft,ppo,evaluate]", UNTRAINED | {"ppo": 0.8})):
+        for seed in range(2):
+            trial(tmp_path, [f"stages={stages}", f"seed={seed}"], accuracy)
+    text = write_comparison(tmp_path)
+    assert "| [sft,evaluate] | 0.500 |" in text
+    assert "| [sft,ppo,evaluate] | 0.300 |  |  | 2 |" in text.partition("Differences over seeds:")[2]
+    assert "Left out" not in text
+
+
+def test_a_sweep_whose_trials_are_not_evaluated_keeps_its_table(tmp_path):
+    for seed in range(2):
+        trial(tmp_path, ["stages=[sft]", f"seed={seed}"], {})
+    text = write_comparison(tmp_path)
+    assert text.count("| finished |") == 2
+    assert "eft out" not in text
+    assert (tmp_path / "trials.png").stat().st_size > 0
+
+
+@pytest.mark.parametrize("any_finished", [True, False])
+def test_the_best_of_a_search_is_one_that_was_judged_as_the_others(tmp_path, drawn, any_finished):
+    for place in range(3):
+        values = [f"{key}={0.1 * (place + 1)}" for key in "abcd"]
+        cut_short = place == 2 or not any_finished
+        accuracy, status = ({"sft": 0.9}, "out_of_budget") if cut_short else ({"ppo": 0.5 + place / 10}, "finished")
+        trial(tmp_path, values, accuracy, status)
+    (tmp_path / "optimization_results.yaml").write_text("best_params: {a: 0.2}")
+    assert ("The best of the search" in write_comparison(tmp_path)) == any_finished
+    if any_finished:
+        assert len(drawn) == 4
+        assert marks(drawn[0]) == [pytest.approx(0.2)]
