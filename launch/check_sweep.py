@@ -7,7 +7,7 @@ from pathlib import Path
 
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command
-from launch.compose import compose, key_of, parse, sweep_params, trials
+from launch.compose import compose, hydra_settings, is_search, key_of, parse, sweep_params, trials
 from launch.wandb_key import check_key
 from trainer.run_folder.lock import make_folder
 
@@ -31,14 +31,18 @@ def check_single(arguments: Sequence[str]) -> None:
 
 def check_sweep(arguments: Sequence[str]) -> None:
     """Raise ConfigError if a value of a sweep is not allowed, with the first values of its other keys; if the stage
-    that reads a swept key is not run; if the key for W&B cannot be one; or if the sweep's folder cannot be written."""
+    that reads a swept key is not run; if a search would have trials without a score; if the key for W&B cannot be one;
+    or if the sweep's folder cannot be written."""
     for text in arguments:
         if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
             raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")
     first, *others = trials(list(arguments))
-    check_key(compose(first))
+    config = compose(first)
+    check_key(config)
+    _check_evaluated(first, config.stages)
     for other in others:
         stages = compose(other).stages
+        _check_evaluated(other, stages)
         key = next(key_of(new) for old, new in zip(first, other, strict=True) if old != new)
         stage = READ_BY.get(key) or READ_BY.get(key.partition(".")[0])
         if stage is not None and stage not in stages:
@@ -49,3 +53,12 @@ def check_sweep(arguments: Sequence[str]) -> None:
     for text in arguments:
         if key_of(text) == "hydra.sweep.dir" and "${" not in (folder := str(parse([text])[0].value())):
             make_folder(Path(folder), "hydra.sweep.dir")
+
+
+def _check_evaluated(overrides: list[str], stages: Sequence[str]) -> None:
+    """Raise ConfigError for a trial of a search that would not be evaluated."""
+    if "evaluate" not in stages and is_search(hydra_settings(overrides)):
+        raise ConfigError(
+            f"stages: [{','.join(stages)}] is not allowed in a search, which goes by the held-out accuracy; allowed: "
+            "stages with evaluate"
+        )

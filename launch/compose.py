@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,6 @@ SWEPT = " a sweep of several values needs -m (python -m launch.train -m KEY=VALU
 
 def compose(overrides: list[str]) -> Config:
     """Compose the Hydra configuration and validate it; raises ConfigError with one line."""
-    from hydra import initialize_config_dir
-    from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -37,12 +36,35 @@ def compose(overrides: list[str]) -> Config:
         if override.is_sweep_override():
             raise ConfigError(_unreadable(override.input_line, SWEPT))
     try:
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(CONF), version_base="1.3"):
+        with _hydra():
             values = _composed(overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(_one_line(error, "")) from None
     return validate(values)
+
+
+@contextmanager
+def _hydra() -> Iterator[None]:
+    """Have Hydra compose from the project's configuration in the block, whatever it composed before."""
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield
+
+
+def hydra_settings(overrides: list[str]) -> Any:
+    """Return Hydra's own settings for overrides that ``compose`` has taken."""
+    from hydra import compose as hydra_compose
+
+    with _hydra():
+        return hydra_compose("config", overrides=overrides, return_hydra_config=True).hydra
+
+
+def is_search(settings: Any) -> bool:
+    """Return whether Hydra's own settings choose a sweeper that goes by the trials' scores."""
+    return "direction" in settings.sweeper
 
 
 def _composed(overrides: list[str]) -> dict[str, Any]:
@@ -133,14 +155,19 @@ def sweep_params(arguments: Sequence[str]) -> dict[str, str]:
 
 def trials(arguments: list[str]) -> list[list[str]]:
     """Return the overrides of a sweep's first trial, then of those trials that differ from it in one choice; those of
-    a single run are as they are. Intervals and ranges are taken by their ends. Raises ConfigError."""
+    a single run are as they are. Intervals and ranges are taken by their ends. Raises ConfigError, also for trials that
+    would be the same."""
     if not MULTIRUN.intersection(arguments):
         return [arguments]
     texts = [text for text in arguments if text not in MULTIRUN]
     given = {key_of(text) for text in texts}
     texts = [*(f"{key}={value}" for key, value in sweep_params(texts).items() if key not in given), *texts]
     folders = [CONF, *search_folders(texts)]
-    choices = [_values(text, override, folders) for text, override in zip(texts, parse(texts), strict=True)]
+    parsed = parse(texts)
+    for key in (key_of(text) for text, override in zip(texts, parsed, strict=True) if override.is_sweep_override()):
+        if sum(key_of(text) == key for text in texts if not text.startswith("~")) > 1:
+            raise ConfigError(f"{key}: is swept and given twice; allowed: once, with all its values")
+    choices = [_values(text, override, folders) for text, override in zip(texts, parsed, strict=True)]
     first = [values[0] for values in choices]
     others = [(place, value) for place, values in enumerate(choices) for value in values[1:]]
     return [first, *([*first[:place], value, *first[place + 1 :]] for place, value in others)]
@@ -148,7 +175,7 @@ def trials(arguments: list[str]) -> list[list[str]]:
 
 def _values(text: str, override: Any, folders: list[Path]) -> list[str]:
     """Return an override once for each of its values: for the ends of an interval or a range, and for the options, in
-    these folders, that a pattern fits. Raises ConfigError if there are none."""
+    these folders, that a pattern fits. Raises ConfigError if there are none, or one twice."""
     from hydra.core.override_parser.types import Glob, IntervalSweep, RangeSweep
 
     if not override.is_sweep_override():
@@ -164,7 +191,22 @@ def _values(text: str, override: Any, folders: list[Path]) -> list[str]:
         found = found[:1] + found[1:][-1:] if isinstance(value, RangeSweep) else found
     if not found:
         raise ConfigError(f"{key_of(text)}: is swept and has no value; allowed: at least one")
-    return [f"{key}={one}" for one in found]
+    written = [f"{key}={one}" for one in found]
+    _refuse_twice(key_of(text), written)
+    return written
+
+
+def _refuse_twice(key: str, written: Sequence[str]) -> None:
+    """Raise ConfigError if a key is given the same value by several of its overrides: a quoted text, and a number
+    written in another way, are the same to Hydra."""
+    read: list[tuple[bool, Any]] = []
+    for text, parsed in zip(written, parse(list(written)), strict=True):
+        value = parsed.value()
+        one = isinstance(value, bool), value  # 1 is not true
+        if one in read:
+            shown = "a value" if is_secret(key) else text.partition("=")[2]
+            raise ConfigError(f"{key}: {shown} is given twice; allowed: once")
+        read.append(one)
 
 
 def first_trial(arguments: list[str]) -> list[str]:

@@ -7,6 +7,7 @@ import pytest
 from conf.schema.base import ConfigError
 from conf.schema.places import CONF
 from launch.check_sweep import check_single, check_sweep
+from launch.submit.job_request import prepare
 from launch.train import main
 
 
@@ -25,6 +26,14 @@ def test_a_sweep_without_m_is_refused_with_the_command_that_starts_it(capsys, ar
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("swept", ["seed=0,0", "learner.lr=1e-4,0.0001"])
+def test_a_value_that_is_given_twice_is_refused_where_the_sweep_starts_and_where_it_is_submitted(capsys, swept):
+    assert main(["-m", swept]) == 2
+    assert capsys.readouterr().err.endswith(" is given twice; allowed: once\n")
+    with pytest.raises(ConfigError, match="is given twice; allowed: once"):
+        prepare(["-m", swept])
+
+
 def test_one_trial_of_a_sweep_is_a_single_run():
     check_single(["sweep=credit", "algorithm.lam=1.0", "algorithm.credit=call"])
     check_single(["sweep=reward_ablation", "rewards=bounded", "seed=1"])
@@ -41,6 +50,19 @@ def test_one_trial_of_a_sweep_is_a_single_run():
         (["seed=range(3,0)"], "seed: is swept and has no value"),
         (["hydra/sweeper=optuna", "hydra.sweeper.direction=minimize", "learner.lr=interval(1e-4,1e-3)"],
          "hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize"),
+        (["seed=1,0,1"], "seed: 1 is given twice; allowed: once"),
+        (["learner.lr=1e-4,0.0001"], "learner.lr: 0.0001 is given twice"),
+        (["algorithm.lam=choice(1,1.0)"], "algorithm.lam: 1.0 is given twice"),
+        (["rewards=bounded,outcome,bounded"], "rewards: bounded is given twice"),
+        (["start_from=x,'x'"], "start_from: 'x' is given twice"),
+        (["stages=[sft],[sft]"], "stages: [sft] is given twice"),
+        (["learner.lr=interval(1e-4,1e-4)"], "learner.lr: 0.0001 is given twice"),
+        (["sweep=credit", "algorithm.lam=1.0,1.0"], "algorithm.lam: 1.0 is given twice"),
+        (["mirror=s3://a,s3://a"], "mirror: a value is given twice"),
+        (["seed=0,1", "seed=5"], "seed: is swept and given twice; allowed: once, with all its values"),
+        (["hydra/sweeper=optuna", "learner.lr=interval(1e-4,1e-3)", "stages=[sft,ppo]"],
+         "stages: [sft,ppo] is not allowed in a search, which goes by the held-out accuracy; allowed: stages"),
+        (["sweep=search", "stages=choice([ppo,evaluate],[sft,ppo])"], "stages: [sft,ppo] is not allowed in a search"),
     ],
 )  # fmt: skip
 def test_every_value_is_checked_before_the_first_trial(arguments, said):
