@@ -55,7 +55,9 @@ def _hydra(arguments: list[str]) -> int:
         overrides, fixed = list(settings.overrides.task), fixed_keys(arguments)
         return run_trial(overrides, Path(settings.sweep.dir), settings.job.num, searched, fixed)
 
-    sys.argv = [sys.argv[0], *arguments]
+    # First, since Hydra's parser takes no overrides after an option that others came before.
+    several = [text for text in arguments if text in MULTIRUN]
+    sys.argv = [sys.argv[0], *several, *(text for text in arguments if text not in MULTIRUN)]
     try:
         job()
     except (KeyboardInterrupt, Stopped) as stopped:
