@@ -29,19 +29,23 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from conf.schema.base import ConfigError
+from conf.schema.config import Config
 from conf.schema.override_text import override
-from launch.compose import MULTIRUN, compose, parse, sweep_params, trials
+from launch.compose import MULTIRUN, compose, is_search, parse, sweep_params, trials
 from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
-from trainer.reports.sweep_table import DEFAULT, DONE, minutes, score, write_comparison
+from trainer.reports.sweep_table import DEFAULT, DONE, comparable, judged, minutes, score, write_comparison
 from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
+from trainer.run_folder.resume import holds_run
 
 LEAVING_S = 180.0
 # Of a search whose command gives its sampler none.
 SEARCH_SEED = 0
 # Characters of a trial's name, beside a hash where more would be needed.
 LONGEST_NAME = 100
+# The score that a search gets of a trial without one; it looks for the highest.
+LOWEST = 0.0
 
 
 class TrialFailed(RuntimeError):
@@ -109,22 +113,38 @@ def finished(folder: Path) -> dict[str, Any] | None:
     return summary if summary.get("status") in DONE else None
 
 
-def prepare(sweep: Path, overrides: Sequence[str], number: int, fixed: Collection[str] = ()) -> tuple[Path, list[str]]:
+def prepare(
+    sweep: Path, overrides: Sequence[str], number: int, config: Config | DictConfig, fixed: Collection[str] = ()
+) -> tuple[Path, list[str]]:
     """Make a trial's folder, after setting aside what is left of an earlier try; return it and the overrides with which
-    the trial runs."""
-    folder = trial_folder(sweep, overrides, fixed).resolve()
+    the trial runs. ``config`` is what these overrides make. Raises ConfigError."""
+    folder, sweep = trial_folder(sweep, overrides, fixed).resolve(), sweep.resolve()
+    # Other sweeps have trials of the same name.
+    mirror = None if config.mirror is None else f"{config.mirror.rstrip('/')}/{sweep.name}"
     if folder.exists():
         _wait_until_left(folder)
+        # Without a configuration it never held a run, and what is in its copy's place is another's.
+        if mirror is not None and holds_run(folder):
+            from trainer.run_folder.mirror import Mirror
+
+            Mirror(mirror, folder, _say).give_way()
         aside = sweep / "unfinished"
         aside.mkdir(exist_ok=True)
-        tries = 1 + sum(1 for _ in aside.glob(f"{folder.name}-try-*"))
-        # Not after a dot, where a number would be read as part of the last value.
-        folder.rename(aside / f"{folder.name}-try-{tries}")
+        folder.rename(aside / f"{folder.name}-try-{_next_try(aside, folder.name)}")
     folder.mkdir(parents=True)
     write_json(folder / "trial.json", {"number": number, "overrides": list(overrides)})
-    named = any(text.startswith("tracking.group=") for text in overrides)
-    group = [] if named else [override("tracking.group", sweep.name)]
-    return folder, [*overrides, override("run_dir", str(folder)), *group]
+    given = {_key(text) for text in overrides}
+    group = [] if "tracking.group" in given else [override("tracking.group", sweep.name)]
+    copied = [] if mirror is None else [override("mirror", mirror)]
+    kept = [text for text in overrides if mirror is None or _key(text) != "mirror"]
+    return folder, [*kept, override("run_dir", str(folder)), *group, *copied]
+
+
+def _next_try(aside: Path, name: str) -> int:
+    """Return a number that no earlier try of a trial has, whichever of them were removed. It does not follow a dot,
+    where it would be read as part of the last value."""
+    ends = [path.name.rpartition("-try-")[2] for path in aside.glob(f"{name}-try-*")]
+    return 1 + max((int(end) for end in ends if end.isdecimal()), default=0)
 
 
 def _wait_until_left(folder: Path) -> None:
@@ -137,16 +157,23 @@ def _wait_until_left(folder: Path) -> None:
 
 
 def run_trial(
-    overrides: list[str], sweep: Path, number: int, searched: Sequence[str] = (), fixed: Collection[str] = ()
+    overrides: list[str],
+    config: DictConfig,
+    sweep: Path,
+    number: int,
+    searched: Sequence[str] = (),
+    fixed: Collection[str] = (),
+    *,
+    search: bool = False,
 ) -> float:
-    """Run a trial here, unless it is finished, with the user's own folders of YAML; return its score. Its folder's name
-    leaves the ``fixed`` keys out.
+    """Run a trial here, unless it is finished, with the user's own folders of YAML; return its score, in a ``search``
+    as ``found`` has it. ``config`` is what Hydra composed of it. Its folder's name leaves the ``fixed`` keys out.
 
     Raises ConfigError, TrialFailed, Stopped.
     """
     summary = finished(trial_folder(sweep, overrides, fixed))
     if summary is None:
-        folder, whole = prepare(sweep, overrides, number, fixed)
+        folder, whole = prepare(sweep, overrides, number, config, fixed)
         whole += searched
         code = execute(compose(whole), whole)
         if code > 128:
@@ -154,7 +181,21 @@ def run_trial(
         summary = finished(folder)
         if code or summary is None:
             raise TrialFailed(f"{' '.join(overrides)}: exit status {code}; details in {folder / 'logs'}")
-    return score(summary)
+    return found(overrides, summary, search)
+
+
+def found(overrides: Sequence[str], summary: dict[str, Any], search: bool) -> float:
+    """Return the score of a trial that is done. For a search, which needs a number and compares them, it is the lowest
+    where the trial did not come to what it was to be judged by; that is said."""
+    if not search or comparable(summary):
+        return score(summary)
+    _say(f"{' '.join(overrides)}: counts as {LOWEST:g} in the search ({summary['status']}, {_shown(summary)})")
+    return LOWEST
+
+
+def _shown(summary: dict[str, Any]) -> str:
+    kind = judged(summary)
+    return "not evaluated" if kind is None else f"{score(summary):.3f}"
 
 
 class SideBySide(Launcher):
@@ -170,6 +211,7 @@ class SideBySide(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take the sweep's folder from Hydra, which calls this before ``launch``."""
         self.sweep = Path(config.hydra.sweep.dir)
+        self.search = is_search(config.hydra)
         self.fixed = fixed_keys(["-m", *config.hydra.overrides.task])
         self.searched = [text for text in config.hydra.overrides.hydra if text.startswith("hydra.searchpath=")]
 
@@ -183,29 +225,32 @@ class SideBySide(Launcher):
             if summary is None:
                 waiting[index] = overrides
             else:
-                results[index] = _result(overrides, summary)
-                _say(f"{' '.join(overrides)}: found finished, {score(summary):.3f}")
+                _say(f"{' '.join(overrides)}: found finished, {_shown(summary)}")
+                results[index] = self._result(overrides, summary)
         if waiting:
-            address, leave = _shared_cluster(list(waiting.values()), self.at_once)
+            configs = {index: compose([*overrides, *self.searched]) for index, overrides in waiting.items()}
+            address, leave = _shared_cluster(list(configs.values()), self.at_once)
             try:
-                results |= asyncio.run(self._run(waiting, address, initial_job_idx))
+                results |= asyncio.run(self._run(waiting, configs, address, initial_job_idx))
             finally:
                 leave()
         return [results[index] for index in sorted(results)]
 
-    async def _run(self, waiting: dict[int, list[str]], address: str | None, first: int) -> dict[int, JobReturn]:
+    async def _run(
+        self, waiting: dict[int, list[str]], configs: dict[int, Config], address: str | None, first: int
+    ) -> dict[int, JobReturn]:
         places = asyncio.Semaphore(self.at_once)
 
         async def run(index: int, overrides: list[str]) -> JobReturn:
             async with places:
-                return await self._trial(overrides, first + index, address)
+                return await self._trial(overrides, configs[index], first + index, address)
 
         results = await asyncio.gather(*(run(index, overrides) for index, overrides in waiting.items()))
         return dict(zip(waiting, results, strict=True))
 
-    async def _trial(self, overrides: list[str], number: int, address: str | None) -> JobReturn:
+    async def _trial(self, overrides: list[str], config: Config, number: int, address: str | None) -> JobReturn:
         """Run a trial in a process of its own, which is ended if this is cancelled."""
-        folder, whole = prepare(self.sweep, overrides, number, self.fixed)
+        folder, whole = prepare(self.sweep, overrides, number, config, self.fixed)
         log, said, began = folder / "output.log", " ".join(overrides), time.monotonic()
         with log.open("wb") as output:
             # In a session of its own: Ctrl-C comes through here, once.
@@ -222,26 +267,24 @@ class SideBySide(Launcher):
                 process.terminate()
                 await process.wait()
         summary = finished(folder)
-        end = f"{score(summary):.3f}" if summary is not None else f"failed ({code})"
+        end = _shown(summary) if summary is not None else f"failed ({code})"
         took = minutes(summary) if summary is not None else (time.monotonic() - began) / 60
         _say(f"{said}: {end} after {took:.1f} min")
-        return _result(overrides, summary, f"{said}: exit status {code}; its output is in {folder}")
+        return self._result(overrides, summary, f"{said}: exit status {code}; its output is in {folder}")
+
+    def _result(self, overrides: list[str], summary: dict[str, Any] | None, failure: str = "") -> JobReturn:
+        done = JobReturn(overrides=overrides)
+        done.status = JobStatus.FAILED if summary is None else JobStatus.COMPLETED
+        done.return_value = TrialFailed(failure) if summary is None else found(overrides, summary, self.search)
+        return done
 
 
-def _result(overrides: list[str], summary: dict[str, Any] | None, failure: str = "") -> JobReturn:
-    done = JobReturn(overrides=overrides)
-    done.status = JobStatus.FAILED if summary is None else JobStatus.COMPLETED
-    done.return_value = TrialFailed(failure) if summary is None else score(summary)
-    return done
-
-
-def _shared_cluster(trials: list[list[str]], at_once: int) -> tuple[str | None, Any]:
+def _shared_cluster(configs: list[Config], at_once: int) -> tuple[str | None, Any]:
     """Return the address of the sweep's own cluster, None where its trials join another, and a function that ends it.
 
     Without one to join, one is started here that has room for ``at_once`` trials: as on a laptop, their actors may
     have to share the cores that there are.
     """
-    configs = [compose(overrides) for overrides in trials]
     if configs[0].cluster.address is not None:
         return None, lambda: None
     import ray
@@ -264,7 +307,8 @@ class Tables(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Have a search look for the highest accuracy in an order that can be repeated, and make the sweep's folder
         known to whoever says how to go on; Hydra calls this before the first trial."""
-        _prepare_search(config.hydra.sweeper)
+        if is_search(config.hydra):
+            _prepare_search(config.hydra.sweeper)
         HydraConfig.instance().set_config(config)
         sweep = Path(config.hydra.sweep.dir)
         if other := other_overrides(sweep, ["-m", *config.hydra.overrides.task]):
@@ -278,13 +322,12 @@ class Tables(Callback):
 def _prepare_search(sweeper: DictConfig) -> None:
     """Have Optuna look for the highest score and draw its trials with a fixed seed, so that a search goes on from its
     folder: its own defaults are the lowest score and no seed."""
-    if "direction" in sweeper:
-        sweeper.direction = "maximize"
-        if not sys.stderr.isatty():
-            # Optuna colours its log wherever it goes.
-            os.environ.setdefault("NO_COLOR", "1")
-        if "seed" in sweeper.sampler and sweeper.sampler.seed is None:
-            sweeper.sampler.seed = SEARCH_SEED
+    sweeper.direction = "maximize"
+    if not sys.stderr.isatty():
+        # Optuna colours its log wherever it goes.
+        os.environ.setdefault("NO_COLOR", "1")
+    if "seed" in sweeper.sampler and sweeper.sampler.seed is None:
+        sweeper.sampler.seed = SEARCH_SEED
 
 
 def _say(text: str) -> None:

@@ -14,7 +14,7 @@ from conf.schema.base import ConfigError
 from conf.schema.override_text import command, override
 from conf.schema.places import CONF
 from launch.check_sweep import check_single, check_sweep
-from launch.compose import MULTIRUN, compose, continued
+from launch.compose import MULTIRUN, compose, continued, is_search
 from launch.job import SWEEP_CLUSTER, execute
 from launch.options import SEARCHED, check_options, with_own_folders
 from rollout.signals import Stopped, exit_status
@@ -49,11 +49,12 @@ def _hydra(arguments: list[str]) -> int:
     from launch.sweep import fixed_keys, run_trial
 
     @hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")
-    def job(_: DictConfig) -> float:
+    def job(config: DictConfig) -> float:
         settings = HydraConfig.get()
         searched = [text for text in settings.overrides.hydra if text.startswith(SEARCHED)]
         overrides, fixed = list(settings.overrides.task), fixed_keys(arguments)
-        return run_trial(overrides, Path(settings.sweep.dir), settings.job.num, searched, fixed)
+        folder, search = Path(settings.sweep.dir), is_search(settings)
+        return run_trial(overrides, config, folder, settings.job.num, searched, fixed, search=search)
 
     # First, since Hydra's parser takes no overrides after an option that others came before.
     several = [text for text in arguments if text in MULTIRUN]

@@ -59,6 +59,15 @@ class Mirror:
             )
         self._sent = dict.fromkeys(found)
 
+    def give_way(self) -> None:
+        """Let another run take the place of the one that is there, and replace its files as it is copied. Raises
+        ConfigError if it cannot be."""
+        try:
+            with suppress(FileNotFoundError):
+                self._files.rm_file(f"{self._root}/{CONFIG}")
+        except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
+            raise ConfigError(f"mirror: '{self.url}' cannot be written ({_line(error)}); {ALLOWED}") from None
+
     def begin(self) -> None:
         """Bring the copy up to date beside whatever goes on; nothing if that is still being done."""
         if self._copying is None or self._copying.done():
