@@ -206,6 +206,6 @@ def test_equations_of_a_text(text, found):
     "piece", ["1,", "1,234", "9 ", "= ", "9 = ", "((", "5 of ", "Step 1", "two and ", "hundred ", "-", ". 1) ", "a b "]
 )
 def test_hostile_texts_are_read_in_no_time(read, piece):
-    started = time.perf_counter()
+    started = time.process_time()
     read(piece * 20_000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

@@ -95,9 +95,9 @@ def test_no_marks_break_the_parser(text, truncated):
 @pytest.mark.parametrize("before", ["", "[", '["a", ', "<think>"])
 def test_time_is_linear_in_the_length_of_marks(unit, before):
     def seconds(count: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         parse(before + unit * count, strategy(max_subquestions=10**9, max_subquestion_chars=10**9))
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     short = max(min(seconds(2_000) for _ in range(3)), 5e-4)
     assert min(seconds(40_000) for _ in range(2)) < 80 * short

@@ -60,6 +60,6 @@ def test_a_turns_answer_is_of_that_kind(question, reply, answer_type, answer):
 
 @pytest.mark.parametrize("piece", ["what is ", "how ", "do a ", "is ", ". ", "mr. ", "what a b c d e f "])
 def test_hostile_text_takes_no_time(piece):
-    started = time.perf_counter()
+    started = time.process_time()
     reply_kind(piece * 20_000)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2

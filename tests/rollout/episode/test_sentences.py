@@ -45,9 +45,9 @@ def test_sentences_are_all_of_a_text_in_order():
 @pytest.mark.parametrize("unit", [". ", "Mr. ", "A. ", "?", "？", " ", "a", "A.", "Aa A. ", "1 . "])
 def test_time_is_linear_in_the_length(unit):
     def seconds(count: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         asking_sentence(unit * count)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     short = max(min(seconds(2_000) for _ in range(3)), 5e-4)
     assert min(seconds(40_000) for _ in range(2)) < 80 * short
