@@ -27,7 +27,7 @@ from rollout.answers.expressions.math_equality import math_equal
 from rollout.answers.expressions.named_values import Statement, read_statement
 from rollout.answers.expressions.shapes import Matrix, both_signs, bracketed, interval, matrix, split
 from rollout.answers.expressions.spelling import tidy
-from rollout.answers.expressions.units import has_variables, unit_of, without_units
+from rollout.answers.expressions.units import has_variables, is_sentence, unit_of, with_marked_unit, without_units
 from rollout.answers.numbers_and_options import parse_number
 
 Item = TypeVar("Item")
@@ -51,7 +51,8 @@ def same_expression(gold: str, found: str) -> bool:
     """
     if len(found) > MAX_EXPRESSION:
         return gold.strip() == found.strip()
-    found = tidy(found)
+    # Beside a number without letters, "10 m" has a unit that the other leaves out.
+    found = tidy(found if re.search(r"[A-Za-z]", gold) else with_marked_unit(found))
     return not _NO_VALUE.fullmatch(found) and _same(tidy(gold), found)
 
 
@@ -324,7 +325,7 @@ def _same_numbers(gold: str, found: str) -> bool | None:
         return False
     if values[0] is None or values[1] is None:
         # A letter is a variable: 5k is not 5000, and 3s^2 is not 3 of a unit. A word of three letters may be a unit.
-        if has_variables(gold, 3) or has_variables(found, 2):
+        if has_variables(gold, 3) or (has_variables(found, 2) and not is_sentence(found)):
             return None
         left, right = parse_number(gold), parse_number(found)
         return None if left is None or right is None else numbers_equal(left, right, RELATIVE_TOLERANCE)

@@ -25,6 +25,8 @@ _UNIT = re.compile(
     r"([A-Za-z]{2,}(?:\.? ?(?<=[. ])[A-Za-z]+)*(?:/[A-Za-z]+)?)(?:\^(\d))?)$"
 )
 _BARE = re.compile(r"(?<=[\d})])\s?([A-Za-z]+(?:/[A-Za-z]+)?)(?:\^(\d))?$")
+_WORD = re.compile(r"[A-Za-z]{3}|\b(?:[Ii]t|[Ii]s|[Hh]e|[Ww]e|[Ss]o)\b")
+_APART = re.compile(r"(?<=[\d})])\s([mgshlLNJWVAKCF])(\^\{?[23]\}?)?(?=[.\s]{0,3}$)")
 # A degree's sign without a letter may be of either.
 _DEGREES = {"degree", "celsius", "fahrenheit"}
 # An angle's sign is part of the argument of sin 13°, and no unit of the whole.
@@ -69,6 +71,17 @@ def has_variables(text: str, longest: int) -> bool:
     commands and no exponent of a number (1e5)."""
     bare = NUMBER.sub(" ", in_digits(re.sub(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+", " ", text)))
     return re.search(rf"(?<![A-Za-z])[A-Za-z]{{1,{longest}}}(?![A-Za-z])", bare) is not None
+
+
+def is_sentence(text: str) -> bool:
+    """Return whether a tidy text has a word, so that its letters are no factors."""
+    return _WORD.search(re.sub(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+", " ", text)) is not None
+
+
+def with_marked_unit(text: str) -> str:
+    """Return an answer with a mark on a unit of one letter that stands apart from its number at the end ("10 m"), as
+    people write units and not factors."""
+    return _APART.sub(r"\\text{\1}\2", text)
 
 
 def _bare_unit(text: str, marked: str) -> tuple[str, str | None]:

@@ -49,7 +49,8 @@ RIGHT = {
         (r"25^\circ\text{C}", "25°C"), ("25", "25°C"), (r"25^\circ", "25°C"),
         (r"20\text{ degrees}", r"20\text{ degrees Celsius}"),
         (r"34\text{ sq. units}", "34 sq. units"), ("6.72e-05", "6.72x10^{-5}"), ("5000000", "5 million"),
-        (r"\frac13", "a third"),
+        (r"\frac13", "a third"), ("10", "10 m"), (r"\frac97", r"\frac97 m"), ("25", "25 g"), ("9", "9 m^2."),
+        ("10", "So he ran 10 m"), ("5", "It took 5 s"),
     ],
     "approximations": [
         (r"\frac38", r"\frac38 \approx 0.38"), (r"\frac38", r"\frac38 \approx 0.37"),
