@@ -40,6 +40,8 @@ IRRATIONAL_DIGITS = 7
 _FUNCTIONS = re.compile(
     "sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|sinh|cosh|tanh|log|ln|exp|max|min|gcd|lcm|mod|det"
 )
+# A letter that is not of a command.
+_LETTER = re.compile(r"(?<![\\A-Za-z])[A-Za-z]")
 _NO_VALUE = re.compile(r"[-+]?(?:nan|[\d.]+/0+|\\frac\{[^{}]*\}\{0+\}|[\d.]+e[-+]?\d{4,})", re.IGNORECASE)
 _DECIMAL = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d+)?\.(\d+)…?")
 
@@ -52,7 +54,7 @@ def same_expression(gold: str, found: str) -> bool:
     if len(found) > MAX_EXPRESSION:
         return gold.strip() == found.strip()
     # Beside a number without letters, "10 m" has a unit that the other leaves out.
-    found = tidy(found if re.search(r"[A-Za-z]", gold) else with_marked_unit(found))
+    found = tidy(found if _LETTER.search(gold) else with_marked_unit(found))
     return not _NO_VALUE.fullmatch(found) and _same(tidy(gold), found)
 
 
