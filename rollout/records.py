@@ -72,7 +72,7 @@ class Problem:
         dict[str, ChoiceText] | list[ChoiceText] | None, described("a list or an object of strings, or null")
     ] = None
     solution: WrittenText = None
-    subquestions: Annotated[list[str] | None, described("a list of strings or null")] = None
+    subquestions: Annotated[list[FilledText] | None, described("a list of non-empty strings or null")] = None
     source: str = ""
     meta: dict[str, Any] = field(default_factory=dict)
 

@@ -161,6 +161,7 @@ def test_the_tolerance_of_jeebench_is_by_its_own_type():
 
 def test_other_right_answers_of_a_row_count():
     assert score(problem("text", "New York City", answer_aliases=["NYC", "New York"]), "nyc") == 1.0
+    assert [score(problem("text", "..."), given) for given in ("...", "()", ".", "$")] == [1.0, 0.0, 0.0, 0.0]
     assert score(problem("text", "New York City"), "nyc") == 0.0
 
 

@@ -141,7 +141,8 @@ def test_the_command_says_the_bad_rows_and_starts_nothing(twenty, tmp_path, caps
         ),
         (row(1, answer_type="boolean", answer="maybe"), "field 'answer' is 'maybe'"),
         (row(1, answer_type="essay"), "field 'answer_type' is 'essay'; allowed: number"),
-        (row(1, subquestions="one?"), "field 'subquestions' must be a list of strings or null"),
+        (row(1, subquestions="one?"), "field 'subquestions' must be a list of non-empty strings or null"),
+        (row(1, subquestions=["one?", " "]), "field 'subquestions' must be a list of non-empty strings or null"),
         (row(0, question="Another?"), "field 'id' is 'p0', which "),
     ],
 )
