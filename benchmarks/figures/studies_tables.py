@@ -3,6 +3,7 @@ of its cells by column."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
@@ -254,26 +255,34 @@ def forms(studies: Path) -> list[Row]:
 
 def forms_ppo(studies: Path) -> list[Row]:
     """Return each form before and after PPO, in the mean over seeds: accuracy, and what the decompositions are like."""
-    return [{"strategy": f"`{strategy}`"} | row for strategy, row in _before_and_after(read(studies / "forms_ppo.csv"))]
+    kept = _before_and_after(read(studies / "forms_ppo.csv"), {"sft": "SFT", "ppo": "PPO"})
+    return [{"strategy": f"`{strategy}`"} | row for strategy, row in kept]
 
 
 def one_or_two(studies: Path) -> list[Row]:
-    """Return the same of a decomposer before a frozen solver, and of one model that does both."""
+    """Return the same of a decomposer before a frozen solver, and of one model that does both: fine-tuned first, and
+    trained by PPO as they were made."""
     models = {"daslam": "two: `daslam`", "monolith": "one: `monolith`"}
-    kept = _before_and_after(read(studies / "one_model_or_two.csv"))
-    return [{"models": models[strategy]} | row for strategy, row in kept]
+    starts = {"sft": {"sft": "SFT", "ppo": "SFT and PPO"}, "base": {"base": "nothing", "ppo": "PPO alone"}}
+    kept = read(studies / "one_model_or_two.csv")
+    return [
+        {"models": models[strategy]} | row
+        for start, stages in starts.items()
+        for strategy, row in _before_and_after([row for row in kept if row["start"] == start], stages)
+    ]
 
 
-def _before_and_after(kept: list[Row]) -> list[tuple[str, Row]]:
-    rows = []
+def _before_and_after(kept: list[Row], stages: Mapping[str, str]) -> list[tuple[str, Row]]:
+    """Return (strategy, row) of each strategy before and after PPO, which is the second of the ``stages``; their values
+    are how the rows name them. What was not trained is the same for every seed."""
+    rows, (before, _) = [], stages
     for strategy in dict.fromkeys(row["strategy"] for row in kept):
         runs = {
-            stage: [row for row in kept if (row["strategy"], row["stage"]) == (strategy, stage)]
-            for stage in ("sft", "ppo")
+            stage: [row for row in kept if (row["strategy"], row["stage"]) == (strategy, stage)] for stage in stages
         }
         accuracy = {stage: {row["seed"]: float(row["accuracy"]) for row in own} for stage, own in runs.items()}
         for stage, own in runs.items():
-            gain = difference(accuracy["sft"], accuracy["ppo"]) if stage == "ppo" else ""
+            gain = "" if stage == before else difference(accuracy[before], accuracy[stage])
             shares = {
                 name: f"{fmean(float(row[column]) for row in own):.2f}"
                 for name, column in (
@@ -283,8 +292,8 @@ def _before_and_after(kept: list[Row]) -> list[tuple[str, Row]]:
                 )
             }  # fmt: skip
             row = (
-                {"after": stage.upper(), "accuracy": mean_interval(accuracy[stage])}
-                | {"over seeds": over_seeds(accuracy[stage]), "PPO brings": gain}
+                {"after": stages[stage], "accuracy": mean_interval(accuracy[stage])}
+                | {"over seeds": "" if stage == "base" else over_seeds(accuracy[stage]), "PPO brings": gain}
                 | shares
                 | {"solver tokens": f"{fmean(float(row['solver_tokens']) for row in own):.0f}"}
                 | {"trained tokens": _trained(own)}
