@@ -5,7 +5,8 @@ installs this before it imports anything else.
 
 Until a command has something to end in order, a signal that comes during an import ends it at once: much of what runs
 during an import (a callback of a weak reference, a hook of an abstract class, compiled code) prints and drops whatever
-a handler raises.
+a handler raises. So does one that comes while OmegaConf composes, which restores a half-made node on the way out and
+raises an error of its own instead.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ def handle_signals() -> None:
         leave_lost_terminal()
         with suppress(OSError):
             os.write(2, b"stopped\n")
-        if not _begun.is_set() and _importing(frame):
+        if not _begun.is_set() and _loses_what_is_raised(frame):
             os._exit(128 + number)
         raise Stopped(number)
 
@@ -74,10 +75,11 @@ def ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _importing(frame: FrameType | None) -> bool:
-    """Return whether a frame, or one that called it, belongs to Python's import system."""
+def _loses_what_is_raised(frame: FrameType | None) -> bool:
+    """Return whether a frame, or one that called it, belongs to Python's import system or to OmegaConf."""
     while frame is not None:
-        if frame.f_code.co_filename.startswith("<frozen importlib"):
+        file = frame.f_code.co_filename
+        if file.startswith("<frozen importlib") or f"{os.sep}omegaconf{os.sep}" in file:
             return True
         frame = frame.f_back
     return False

@@ -109,3 +109,19 @@ def test_a_signal_that_is_ignored_stays_ignored():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "True\n"
+
+
+def test_a_stop_while_a_configuration_is_composed_is_not_replaced_by_another_error():
+    script = """
+import os, signal
+from omegaconf import OmegaConf
+from rollout.signals import handle_signals
+handle_signals()
+OmegaConf.register_new_resolver("stop", lambda: os.kill(os.getpid(), signal.SIGTERM))
+try:
+    OmegaConf.create({"a": "${stop:}"}).a
+finally:
+    raise AttributeError("what a half-made node says")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "stopped\n")
