@@ -25,7 +25,7 @@ from rich.table import Table
 from benchmarks.episodes import running, training_problems
 from benchmarks.processes import Machine
 from benchmarks.strategies import worker_of
-from benchmarks.throughput import Offline, Work, episodes_of, kept_of, solver_work
+from benchmarks.throughput import Offline, Work, episodes_of, kept_of, solver_work, written_by
 from conf.schema.config import Config
 from conf.schema.override_text import override
 from conf.schema.solver import VllmSolver
@@ -60,12 +60,12 @@ async def measure(configs: dict[str, Config], workers: dict[str, Any], count: in
         taken["offline"] = await _offline(offline, episodes["interleaved"], work)
         if number:
             kept, kept_s = await kept_of(workers["interleaved"], following, first + count, "interleaved")
-            rate = sum(map(_tokens, episodes["interleaved"])) / taken["offline"]
-            kept_share.append(sum(map(_tokens, kept)) / kept_s / rate)
+            rate = written_by(episodes["interleaved"]) / taken["offline"]
+            kept_share.append(written_by(kept) / kept_s / rate)
             for name, one_s in taken.items():
                 seconds[name].append(one_s)
             for name, found in episodes.items():
-                written[name].append(sum(map(_tokens, found)))
+                written[name].append(written_by(found))
                 calls[name].append(fmean(len(one.calls) for one in found))
     table = Table("medians of the rounds", "s a batch", "tokens a batch", "policy calls an episode", "ratio")
     table.add_row("vLLM offline, all prompts of interleaved at once", f"{median(seconds['offline']):.1f}", "", "", "1")
@@ -83,10 +83,6 @@ async def measure(configs: dict[str, Config], workers: dict[str, Any], count: in
             said = f"{median(kept_share):.2f} of vLLM offline's rate"
             table.add_row(f"the same with {count} kept in flight", "", "", "", said)
     return table
-
-
-def _tokens(episode: Episode) -> int:
-    return episode.solver_tokens + episode.policy_tokens
 
 
 async def _offline(engines: Sequence[Any], episodes: Sequence[Episode], replies: list[Work]) -> float:

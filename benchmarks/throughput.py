@@ -190,6 +190,11 @@ async def kept_of(
     return finished[count : 2 * count], times[2 * count - 1] - times[count - 1]
 
 
+def written_by(episodes: Sequence[Episode]) -> int:
+    """Tokens that decomposer and solver wrote in these episodes."""
+    return sum(one.solver_tokens + one.policy_tokens for one in episodes)
+
+
 async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, alone: int, console: Console) -> Table:
     """Time all ``rounds`` times, after a round that is not counted."""
     from transformers import AutoTokenizer
@@ -219,7 +224,7 @@ async def measure(config: Config, roles: RunningRoles, count: int, rounds: int, 
         at_once = time.perf_counter() - started
         assert sum(written) == tokens, (sum(written), tokens)
         one_by_one = await loop.run(problems[first + 4 * count : first + 4 * count + alone])
-        kept_rate = sum(one.solver_tokens + one.policy_tokens for one in kept) / kept_s
+        kept_rate = written_by(kept) / kept_s
         console.print(
             f"round {number} of {rounds}{'' if number else ', not counted'}: {count} episodes, {len(replies)} solver "
             f"replies, {tokens} tokens ({sum(work.tokens for work in policy)} of the policy); episodes {taken:.2f} s, "
