@@ -1,4 +1,4 @@
-"""What is kept of the training of a tiny model, so that one that was stopped goes on where it was.
+"""Keep the training of a tiny model, so that one that was stopped goes on where it was.
 
 The file lies in the model's folder until the model is saved. It holds tensors and plain numbers, and torch reads it as
 weights only, so that no code can be in it.

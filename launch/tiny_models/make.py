@@ -15,6 +15,7 @@ import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -217,15 +218,16 @@ def train(
     report: Report,
     *,
     half: bool = True,
-    kept: Kept | None = None,
-    cycle: int = 0,
+    keep: Callable[..., None] | None = None,
+    state: dict[str, Any] | None = None,
 ) -> None:
     """Train in place with Muon on the hidden matrices and AdamW on the rest, linear warm-up and cosine decay; with
     ``half`` the model computes in bfloat16, which a CPU without instructions for it does many times as slowly.
 
     ``report(step, loss, exact)`` gets the mean loss and the share of rows whose every supervised token was the
-    most likely one; rows are always fresh, so both are held-out figures. With ``kept`` it is kept as this ``cycle`` of
-    its training, and goes on after the last step that was.
+    most likely one; rows are always fresh, so both are held-out figures. ``keep(step, model, optimizers, schedules)``
+    is called every few steps and at the end. With the ``state`` that was kept so, it goes on after that step; the model
+    has its weights already.
     """
     hidden = [p for name, p in model.named_parameters() if p.ndim == 2 and "embed" not in name]
     rest = [p for name, p in model.named_parameters() if p.ndim != 2 or "embed" in name]
@@ -245,9 +247,7 @@ def train(
         for optimizer in optimizers
     ]
     done = 0
-    state = kept.load() if kept is not None else None
-    if state is not None and state["cycle"] == cycle:
-        model.load_state_dict(state["model"])
+    if state is not None:
         for part, was in zip([*optimizers, *schedules], [*state["optimizers"], *state["schedules"]], strict=True):
             part.load_state_dict(was)
         done = state["step"]
@@ -268,8 +268,8 @@ def train(
             optimizer.zero_grad()
         exact = ((logits.argmax(-1) == targets) | (targets == -100)).all(1).float().mean()
         report(step, loss.item(), exact.item())
-        if kept is not None and (step % EVERY_STEPS == 0 or step == steps):
-            kept.save(cycle, step, model, optimizers, schedules)
+        if keep is not None and (step % EVERY_STEPS == 0 or step == steps):
+            keep(step, model, optimizers, schedules)
 
 
 def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
@@ -337,7 +337,8 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: s
 
         if state is None or state["cycle"] <= number:
             texts_read = stream(stages, tokenizer, seed + 100 * number, count)
-            train(model, texts_read, count, lr, note, half=kind not in CONTINUED, kept=kept, cycle=number)
+            keep, own = partial(kept.save, number), state if state is not None and state["cycle"] == number else None
+            train(model, texts_read, count, lr, note, half=kind not in CONTINUED, keep=keep, state=own)
         left -= count
     save(model, tokenizer, folder)
     kept.path.unlink()
