@@ -31,7 +31,7 @@ from omegaconf import DictConfig
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import override
-from launch.compose import MULTIRUN, compose, is_search, parse, sweep_params, trials
+from launch.compose import MULTIRUN, compose, is_search, key_of, parse, sweep_params, trials
 from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
 from trainer.reports.sweep_table import DEFAULT, DONE, comparable, judged, minutes, score, write_comparison
@@ -58,18 +58,14 @@ def trial_folder(sweep: Path, overrides: Sequence[str], fixed: Collection[str] =
     for file in sweep.glob("*/trial.json"):
         if sorted(read_json(file).get("overrides", [])) == sorted(overrides):
             return file.parent
-    chosen = [text for text in overrides if _key(text) != "sweep"]
-    named = [text for text in chosen if _key(text) not in fixed] or chosen
+    chosen = [text for text in overrides if key_of(text) != "sweep"]
+    named = [text for text in chosen if key_of(text) not in fixed] or chosen
     text = ",".join(named)
     short = text if len(text) <= LONGEST_NAME else ",".join(map(_short, named))
     name = re.sub(r"[^\w=.,+-]+", "_", short)[:LONGEST_NAME]
     if name == text and not (sweep / name / "trial.json").exists():
         return sweep / name
     return sweep / f"{name}-{hashlib.sha256(','.join(overrides).encode()).hexdigest()[:8]}"
-
-
-def _key(override: str) -> str:
-    return override.lstrip("+").partition("=")[0]
 
 
 def _short(override: str) -> str:
@@ -84,9 +80,9 @@ def fixed_keys(arguments: Sequence[str]) -> list[str]:
     """Return the keys to which a sweep's command line, or the sweep that it chooses, gives one value in all trials,
     apart from those that the chosen sweep varies: one of its trials run alone is named as it is among the others."""
     first, *others = trials(list(arguments))
-    swept = {_key(new) for other in others for old, new in zip(first, other, strict=True) if old != new}
+    swept = {key_of(new) for other in others for old, new in zip(first, other, strict=True) if old != new}
     swept.update(sweep_params([text for text in arguments if text not in MULTIRUN]))
-    return [key for key in map(_key, first) if key not in swept]
+    return [key for key in map(key_of, first) if key not in swept]
 
 
 def other_overrides(sweep: Path, arguments: Sequence[str]) -> list[str]:
@@ -133,10 +129,10 @@ def prepare(
         folder.rename(aside / f"{folder.name}-try-{_next_try(aside, folder.name)}")
     folder.mkdir(parents=True)
     write_json(folder / "trial.json", {"number": number, "overrides": list(overrides)})
-    given = {_key(text) for text in overrides}
+    given = {key_of(text) for text in overrides}
     group = [] if "tracking.group" in given else [override("tracking.group", sweep.name)]
     copied = [] if mirror is None else [override("mirror", mirror)]
-    kept = [text for text in overrides if mirror is None or _key(text) != "mirror"]
+    kept = [text for text in overrides if mirror is None or key_of(text) != "mirror"]
     return folder, [*kept, override("run_dir", str(folder)), *group, *copied]
 
 
