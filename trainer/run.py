@@ -35,7 +35,7 @@ from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
-from trainer.run_folder.resume import CONFIG, OVERRIDES
+from trainer.run_folder.resume import CONFIG, OVERRIDES, holds_run
 from trainer.run_folder.stage_seconds import StageSeconds
 from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
@@ -87,7 +87,7 @@ class Run:
 
     def execute(self) -> int:
         """Do everything; return the exit status: 0, 1 after an error, 128 + the number of a signal that stopped it."""
-        resumed = self.config.resume is not None and (self.folder / CONFIG).is_file()
+        resumed = self.config.resume is not None and holds_run(self.folder)
         (self.folder / "logs").mkdir(parents=True, exist_ok=True)
         (self.folder / "checkpoints").mkdir(exist_ok=True)
         code = 1
