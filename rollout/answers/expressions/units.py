@@ -25,6 +25,8 @@ _UNIT = re.compile(
     r"([A-Za-z]{2,}(?:\.? ?(?<=[. ])[A-Za-z]+)*(?:/[A-Za-z]+)?)(?:\^(\d))?)$"
 )
 _BARE = re.compile(r"(?<=[\d})])\s?([A-Za-z]+(?:/[A-Za-z]+)?)(?:\^(\d))?$")
+# Marked texts and commands, whose letters are none of a formula's.
+_MARKED = re.compile(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3}|\b(?:[Ii]t|[Ii]s|[Hh]e|[Ww]e|[Ss]o)\b")
 _APART = re.compile(r"(?<=[\d})])\s([mgshlLNJWVAKCF])(\^\{?[23]\}?)?(?=[.\s]{0,3}$)")
 # A degree's sign without a letter may be of either.
@@ -69,13 +71,13 @@ def _known(words: str, power: str) -> str | None:
 def has_variables(text: str, longest: int) -> bool:
     """Return whether a tidy text has letters that are factors: runs of up to ``longest`` letters that are no words, no
     commands and no exponent of a number (1e5)."""
-    bare = NUMBER.sub(" ", in_digits(re.sub(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+", " ", text)))
+    bare = NUMBER.sub(" ", in_digits(_MARKED.sub(" ", text)))
     return re.search(rf"(?<![A-Za-z])[A-Za-z]{{1,{longest}}}(?![A-Za-z])", bare) is not None
 
 
 def is_sentence(text: str) -> bool:
     """Return whether a tidy text has a word, so that its letters are no factors."""
-    return _WORD.search(re.sub(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+", " ", text)) is not None
+    return _WORD.search(_MARKED.sub(" ", text)) is not None
 
 
 def with_marked_unit(text: str) -> str:
