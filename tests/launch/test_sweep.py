@@ -12,7 +12,6 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pytest
 import yaml
-from matplotlib.figure import Figure
 
 import launch.sweep
 import launch.train
@@ -21,6 +20,7 @@ from conf.schema.rewards import PARTS
 from launch.compose import compose
 from launch.sweep import fixed_keys, trial_folder, upload_command
 from launch.train import main
+from tests.trainer.reports.trials import write_trial
 from trainer.reports.sweep_table import write_comparison
 from trainer.run_folder.lock import held_folder
 
@@ -201,19 +201,7 @@ def trial(
     folder: Path, number: int, overrides: list[str], mean: float = 0.5, kinds: tuple[str, ...] = ("ppo",)
 ) -> None:
     """A finished trial of a sweep."""
-    (folder / str(number)).mkdir(exist_ok=True)
-    (folder / str(number) / "trial.json").write_text(json.dumps({"number": number, "overrides": overrides}))
-    accuracy = {kind: {"mean": mean, "low": mean - 0.1, "high": mean + 0.1} for kind in kinds}
-    summary = {"status": "finished", "steps": 3, "seconds": {}, "accuracy": accuracy}
-    (folder / str(number) / "summary.json").write_text(json.dumps(summary))
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The axes of the pictures that are saved."""
-    found = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: found.extend(figure.axes))
-    return found
+    write_trial(folder, number, overrides, dict.fromkeys(kinds, mean), spread=0.1)
 
 
 @pytest.mark.parametrize(

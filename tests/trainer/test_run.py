@@ -129,7 +129,7 @@ def test_ray_is_started_on_the_thread_that_lives_as_long_as_the_run(monkeypatch,
 
 
 def test_a_run_killed_while_it_writes_what_it_begins_with_can_be_gone_on_with(monkeypatch, tmp_path):
-    """What is written whole takes the file's name: what another name leads to is as it was."""
+    """Writing a file whole takes its name, and leaves alone what another name leads to."""
 
     def start_ray(config):
         raise ConnectionError("no cluster")

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
-from matplotlib.figure import Figure
 
+from tests.trainer.reports.trials import write_trial
 from trainer.reports.sweep_table import write_comparison
 
 SETTINGS = [(rate, seed) for rate in ("1e-4", "4e-4") for seed in (0, 1)]
@@ -16,19 +15,7 @@ UNTRAINED = {"direct": 0.2, "sft": 0.5}
 
 def trial(folder: Path, overrides: list[str], accuracy: dict[str, float], status: str = "finished") -> None:
     number = len(list(folder.glob("*/trial.json")))
-    (folder / str(number)).mkdir()
-    (folder / str(number) / "trial.json").write_text(json.dumps({"number": number, "overrides": overrides}))
-    shown = {kind: {"mean": mean, "low": mean - 0.05, "high": mean + 0.05} for kind, mean in accuracy.items()}
-    summary = {"status": status, "steps": 3, "seconds": {}, "accuracy": shown}
-    (folder / str(number) / "summary.json").write_text(json.dumps(summary))
-
-
-@pytest.fixture
-def drawn(monkeypatch):
-    """The axes of the pictures that are saved."""
-    found = []
-    monkeypatch.setattr(Figure, "savefig", lambda figure, *_, **__: found.extend(figure.axes))
-    return found
+    write_trial(folder, number, overrides, accuracy, spread=0.05, status=status)
 
 
 def marks(axis) -> list[float]:
