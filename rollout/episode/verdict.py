@@ -44,8 +44,7 @@ _CLAUSE = re.compile(
     rf"|(?:,|\band\b)(?={_ITEM}(?:\s\w{{1,20}})?\s(?:is|was|has|had|does|contains|looks|seems)\b)"
 )
 
-# What denies the classes after it, and what says of a whole clause that nothing is wrong.
-_DENIED = re.compile(r"\b(?:no|not|nothing|without|never|neither|nor|none|free\sof|cannot|rules?\sout)\b|n't\b|\[\s?\]")
+# What says of a whole clause that nothing is wrong.
 _NO_MISTAKE = re.compile(
     r"(?:\b(?:no|not|nothing|without|never|zero|free\s(?:of|from))|n't)"
     r"(?:\s{1,3}(?:any|a|an|single|such|be|is|was|have|contain|make|made|find|found|see|of)){0,3}"
@@ -56,7 +55,15 @@ _RIGHT = r"(?:correct|right|fine|valid|sound|accurate|ok|okay|good)"
 _IS_RIGHT = (
     rf"(?:is|are|was|were|looks?|seems?)\s(?:(?:all|also|both|entirely|completely|perfectly)\s){{0,2}}{_RIGHT}\b"
 )
-_PRAISED = re.compile(rf"\b{_IS_RIGHT}|(?<!\bto\s)\b(?:correctly|rightly|properly|accurately)\b")
+# What denies the classes after it.
+_DENIED = re.compile(
+    r"\b(?:no|nothing|without|never|neither|nor|none|free\sof|cannot|rules?\sout)\b|\[\s?\]"
+    rf"|(?:\bnot|n't)\b(?!\s(?:(?:quite|entirely|fully)\s)?{_RIGHT}\b)"
+)
+_PRAISED = re.compile(
+    rf"\b{_IS_RIGHT}|(?<!\bto\s)\b(?:correctly|rightly|properly|accurately)\b"
+    r"|^(?:but|yet|though|although|while|whereas)\s(?:still\s)?(?:correct|fine|valid|accurate)\s(?:in|at)\b"
+)
 _WRONG = re.compile(r"\b(?:errors?|wrong(?:ly)?|incorrect(?:ly)?|flaw(?:s|ed)?|mis\w{1,20})\b")
 # A line of a checklist that says so of its class.
 _UNCHECKED = re.compile(
