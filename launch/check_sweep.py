@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from conf.schema.base import ConfigError
+from conf.schema.config import Config
 from conf.schema.override_text import command
-from launch.compose import compose, hydra_settings, is_search, key_of, parse, sweep_params, trials
+from launch.compose import compose, hydra_settings, is_search, key_of, sweep_params, trials
 from launch.wandb_key import check_key
 from trainer.run_folder.lock import make_folder
 
@@ -30,15 +33,21 @@ def check_single(arguments: Sequence[str]) -> None:
 
 
 def check_sweep(arguments: Sequence[str]) -> None:
-    """Raise ConfigError if a value of a sweep is not allowed, with the first values of its other keys; if the stage
-    that reads a swept key is not run; if a search would have trials without a score; if the key for W&B cannot be one;
-    or if the sweep's folder cannot be written."""
+    """Raise ConfigError if a trial cannot be run (``check_trials``), if the key for W&B cannot be one, or if the
+    sweep's folder cannot be written."""
+    check_key(check_trials(arguments))
+    make_folder(_folder(trials(list(arguments))[0]), "hydra.sweep.dir")
+
+
+def check_trials(arguments: Sequence[str]) -> Config:
+    """Return the first trial's configuration. Raise ConfigError if a value of a sweep is not allowed, with the first
+    values of its other keys; if the stage that reads a swept key is not run; or if a search would have trials without a
+    score."""
     for text in arguments:
         if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
             raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")
     first, *others = trials(list(arguments))
     config = compose(first)
-    check_key(config)
     _check_evaluated(first, config.stages)
     for other in others:
         stages = compose(other).stages
@@ -50,9 +59,7 @@ def check_sweep(arguments: Sequence[str]) -> None:
                 f"{key}: is swept, but only stage {stage} reads it, and stages is [{','.join(stages)}]: the trials "
                 f"would differ by chance alone; allowed: stages with {stage}"
             )
-    for text in arguments:
-        if key_of(text) == "hydra.sweep.dir" and "${" not in (folder := str(parse([text])[0].value())):
-            make_folder(Path(folder), "hydra.sweep.dir")
+    return config
 
 
 def _check_evaluated(overrides: list[str], stages: Sequence[str]) -> None:
@@ -62,3 +69,14 @@ def _check_evaluated(overrides: list[str], stages: Sequence[str]) -> None:
             f"stages: [{','.join(stages)}] is not allowed in a search, which goes by the held-out accuracy; allowed: "
             "stages with evaluate"
         )
+
+
+def _folder(overrides: list[str]) -> Path:
+    """Return the folder of a sweep, or, if its name is not complete before Hydra starts, what there is of its path."""
+    from omegaconf import OmegaConf
+
+    settings: Any = OmegaConf.to_container(hydra_settings(overrides).sweep, resolve=False)
+    known, *to_fill_in = str(settings["dir"]).split("${", 1)
+    if not to_fill_in:
+        return Path(known)
+    return next(place for place in Path(f"{known}_").parents if os.path.exists(place))

@@ -20,7 +20,7 @@ from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
-from launch.check_sweep import check_single
+from launch.check_sweep import check_single, check_trials
 from launch.compose import MULTIRUN, compose, continued, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
@@ -60,7 +60,7 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
         overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)
-    config = compose(first)
+    config = check_trials(overrides)
     if config.cluster.address != "auto":
         raise ConfigError(
             f"cluster.address: {config.cluster.address!r} is not allowed in a job, which joins the cluster that it "

@@ -114,6 +114,13 @@ def test_a_place_that_can_be_no_folder_is_said_in_one_line(tmp_path, capsys, com
     assert len(said.splitlines()) == 1
 
 
+def test_a_file_in_the_place_of_the_sweeps_own_folder_is_said_in_one_line(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").write_text("")
+    assert main(["-m", "seed=0,1"]) == 2
+    assert capsys.readouterr().err == "hydra.sweep.dir: 'runs' cannot be written: it is a file\n"
+
+
 def test_a_run_to_ask_that_nobody_can_look_into_is_said_in_one_line(capsys):
     assert ask(["/" + "n" * 300, "How many?"]) == 2
     assert capsys.readouterr().err == f"run_dir: '/{'n' * 300}' cannot be read: File name too long\n"

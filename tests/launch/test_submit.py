@@ -116,6 +116,20 @@ def test_a_value_of_a_sweep_that_is_no_path_leaves_the_others_no_less_absolute(t
     assert sent.format(at=typed_at) in prepare(["-m", swept, "seed=1,2"])[1]
 
 
+@pytest.mark.parametrize(
+    ("sweep", "said"),
+    [
+        (["sweep=search", "stages=[sft,ppo]"], "stages: [sft,ppo] is not allowed in a search"),
+        (["stages=[sft]", "algorithm=ppo,rloo"], "algorithm: is swept, but only stage ppo reads it"),
+        (["algorithm.lam=0.9,2.0"], "algorithm.lam: 2.0 is not allowed"),
+    ],
+)
+def test_a_sweep_is_refused_here_as_the_cluster_would(typed_at, sweep, said):
+    with pytest.raises(ConfigError) as error:
+        prepare(["-m", *sweep])
+    assert str(error.value).startswith(said)
+
+
 @pytest.mark.parametrize("sweep", [["solver=tiny,program"], ["sweep=transfer_solvers"]])
 def test_a_path_that_only_some_trials_have_is_not_sent_to_all(typed_at, sweep):
     """A solver without a cache refuses its key, and one solver's model is not another's."""
