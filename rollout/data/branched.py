@@ -5,10 +5,11 @@ another in chains. One chain of two to six steps leads to the quantity that is a
 begin at given quantities and at needed ones, and are as long as the needed chain or, where that is long, somewhat
 shorter. So nothing but the question tells what is needed, and who asks for everything has asked too often too soon.
 
-Relations are told so that a model of the shipped size can copy them, however many there are: the person referred to
-comes right after the subject and the verb, "Tom leads Amy by 2", and the number right after that person. Each word is
-then one look-up away from the last three (``rollout.data.look_ups``). No two relations with the same sign begin with
-the same quantity, and every quantity is a number of two digits.
+Relations are told so that a model of the shipped size can copy them, however many there are: each relation of a story
+has a verb of its own, the person referred to comes right after it, "Tom leads Amy by 2", and the number right after
+that person. Each word is then one look-up away from the last three (``rollout.data.look_ups``), and the verb alone
+tells what comes next: with the same verb in several relations, a model takes one for the other. No two relations with
+the same sign begin with the same quantity, and every quantity is a number of two digits.
 
 Invariants: a (seed, index, steps) triple always gives the same problem; the gold answer equals no other number in the
 text or the solution.
@@ -26,27 +27,33 @@ from rollout.data.graph import SIGNS, SUBQUESTION, Quantity
 from rollout.data.look_ups import restated_by_look_ups, words
 from rollout.records import Problem
 
-# Two wordings, of which a problem keeps to one.
-FORMS = (
-    {
-        "given": "{x} owns {v} {i}",
-        "more": "{x} leads {y} by {k}",
-        "fewer": "{x} trails {y} by {k}",
-        "times": "{x} has {w} {y}'s number",
-        "half": "{x} has half {y}'s number",
-        "together": "{x} matches {y} and {z} together",
-    },
-    {
-        "given": "{x} owns {v} {i}",
-        "more": "{x} exceeds {y} by {k}",
-        "fewer": "{x} lags {y} by {k}",
-        "times": "{x} holds {w} {y}'s number",
-        "half": "{x} holds half {y}'s number",
-        "together": "{x} equals {y} and {z} combined",
-    },
-)
-VERBS = {words(form.format(x="", y="", z="", v="", k="", w="", i=""))[0] for told in FORMS for form in told.values()}
-TIMES_WORDS = {2: "double", 3: "triple", 4: "quadruple"}
+# How each kind of quantity is told, a story's relations each in another way.
+GIVEN = "{x} owns {v} {i}"
+FORMS = {
+    "more": (
+        "{x} leads {y} by {k}",
+        "{x} exceeds {y} by {k}",
+        "{x} tops {y} by {k}",
+        "{x} beats {y} by {k}",
+        "{x} outdoes {y} by {k}",
+    ),
+    "fewer": (
+        "{x} trails {y} by {k}",
+        "{x} lags {y} by {k}",
+        "{x} follows {y} by {k}",
+        "{x} undercuts {y} by {k}",
+    ),
+    "times 2": ("{x} doubles {y}'s number",),
+    "times 3": ("{x} triples {y}'s number",),
+    "times 4": ("{x} quadruples {y}'s number",),
+    "half": ("{x} halves {y}'s number",),
+    "together": (
+        "{x} matches {y} and {z} together",
+        "{x} equals {y} and {z} combined",
+        "{x} totals {y} and {z} together",
+    ),
+}
+VERBS = {told.split()[1] for told in (GIVEN, *itertools.chain(*FORMS.values()))}
 ASK = (SUBQUESTION, "What number of {i} does {x} have?")
 SMALLEST = 10
 LARGEST_GIVEN = 60
@@ -61,17 +68,20 @@ TRIES = 12
 
 @dataclass
 class _Story:
-    """Quantities that are told so far, and names that are left. ``add`` keeps the rules on values and signs."""
+    """Quantities that are told so far, and names and forms that are left. ``add`` keeps the rules on values, signs and
+    verbs."""
 
     rng: random.Random
+    item: str
     names: list[str]
+    forms: dict[str, list[str]]
     told: list[Quantity] = field(default_factory=list)
 
     def give(self) -> None:
         """Tell a number."""
         values = {quantity.value for quantity in self.told}
         free = [value for value in range(SMALLEST, LARGEST_GIVEN + 1) if value not in values]
-        self.told.append(Quantity(self.names.pop(), self.rng.choice(free)))
+        self._tell(Quantity(self.names.pop(), self.rng.choice(free)), GIVEN)
 
     def add(self, base: Quantity, pool: Sequence[Quantity]) -> Quantity | None:
         """Tell a quantity that follows from ``base``, and return it; None if none was found in some draws."""
@@ -81,11 +91,19 @@ class _Story:
             quantity = derive(self.rng, self.names[-1], base, pool)
             if quantity is None or not SMALLEST <= quantity.value <= LARGEST or quantity.value in values:
                 continue
-            if _beginning(quantity) not in begun:
+            if (left := self.forms[_kind(quantity)]) and _beginning(quantity) not in begun:
                 self.names.pop()
-                self.told.append(quantity)
-                return quantity
+                return self._tell(quantity, left.pop())
         return None
+
+    def _tell(self, quantity: Quantity, form: str) -> Quantity:
+        self.told.append(replace(quantity, clause=clause(quantity, self.item, {quantity.op: form}, {})))
+        return self.told[-1]
+
+
+def _kind(quantity: Quantity) -> str:
+    """Return the kind of a relation in ``FORMS``."""
+    return f"times {quantity.k}" if quantity.op == "times" else quantity.op
 
 
 def _beginning(quantity: Quantity) -> tuple[str, str]:
@@ -93,9 +111,12 @@ def _beginning(quantity: Quantity) -> tuple[str, str]:
     return quantity.operands[0], SIGNS[quantity.op]
 
 
-def _draw(rng: random.Random, steps: int, relations: int, given: int) -> tuple[list[Quantity], list[Quantity]] | None:
+def _draw(
+    rng: random.Random, item: str, steps: int, relations: int, given: int
+) -> tuple[list[Quantity], list[Quantity]] | None:
     """Return the quantities that lead to the answer, in order, and the others; None to draw again."""
-    story = _Story(rng, rng.sample(NAMES, len(NAMES)))
+    forms = {kind: rng.sample(told, len(told)) for kind, told in FORMS.items()}
+    story = _Story(rng, item, rng.sample(NAMES, len(NAMES)), forms)
     for _ in range(given):
         story.give()
     numbers = list(story.told)
@@ -130,14 +151,11 @@ def make_problem(
     rng = random.Random(f"branched {seed} {index} {steps} {people} {relations}")
     while True:
         told_relative = max(steps, rng.randint(*relations))
-        drawn = _draw(rng, steps, told_relative, max(2, rng.randint(*people) - told_relative))
+        item = rng.choice(ITEMS)
+        drawn = _draw(rng, item, steps, told_relative, max(2, rng.randint(*people) - told_relative))
         if drawn is None:
             continue
-        item, forms = rng.choice(ITEMS), rng.choice(FORMS)
-        needed, others = (
-            [replace(quantity, clause=clause(quantity, item, forms, TIMES_WORDS)) for quantity in quantities]
-            for quantities in drawn
-        )
+        needed, others = drawn
         problem = tell(rng, "branched", f"branched-{seed}-{steps}-{index}", item, needed, others, ASK)
         told = words(problem.question)
         clauses = [words(quantity.clause) for quantity in (*needed, *others)]

@@ -26,7 +26,7 @@ COMPUTED = re.compile(rf"\d+ [-+*/] \d+ = \d+\. {NAME} owns \d+ \w+\.")
 LABEL = re.compile(r"^\s*Q:")
 SOLVE = "Solve step by step:"
 TIMES = {"twice": 2, "three times": 3, "four times": 4}
-MULTIPLES = {"double": 2, "triple": 3, "quadruple": 4}
+MULTIPLES = {"doubles": 2, "triples": 3, "quadruples": 4}
 # Everything but digits, operators and brackets ends an expression.
 EXPRESSION = re.compile(r"[\d(][\d\s+\-*/().]*[-+*/][\d\s+\-*/().]*[\d)]")
 MAX_EXPRESSION = 200
@@ -58,11 +58,11 @@ RELATIONS: dict[str, Callable[[re.Match[str]], tuple[str, tuple[str, ...], int]]
     rf"{NAME} has ({'|'.join(TIMES)}) what {NAME} (?:holds|does)": lambda m: ("*", (m[3],), TIMES[m[2]]),
     rf"{NAME} has half what {NAME} (?:holds|does)": lambda m: ("/", (m[2],), 2),
     rf"{NAME} has what {NAME} and {NAME} (?:hold|do) together": lambda m: ("+", (m[2], m[3]), 0),
-    rf"{NAME} (?:leads|exceeds) {NAME} by (\d+)": lambda m: ("+", (m[2],), int(m[3])),
-    rf"{NAME} (?:trails|lags) {NAME} by (\d+)": lambda m: ("-", (m[2],), int(m[3])),
-    rf"{NAME} (?:has|holds) ({'|'.join(MULTIPLES)}) {NAME}'s number": lambda m: ("*", (m[3],), MULTIPLES[m[2]]),
-    rf"{NAME} (?:has|holds) half {NAME}'s number": lambda m: ("/", (m[2],), 2),
-    rf"{NAME} (?:matches|equals) {NAME} and {NAME} (?:together|combined)": lambda m: ("+", (m[2], m[3]), 0),
+    rf"{NAME} (?:leads|exceeds|tops|beats|outdoes) {NAME} by (\d+)": lambda m: ("+", (m[2],), int(m[3])),
+    rf"{NAME} (?:trails|lags|follows|undercuts) {NAME} by (\d+)": lambda m: ("-", (m[2],), int(m[3])),
+    rf"{NAME} ({'|'.join(MULTIPLES)}) {NAME}'s number": lambda m: ("*", (m[3],), MULTIPLES[m[2]]),
+    rf"{NAME} halves {NAME}'s number": lambda m: ("/", (m[2],), 2),
+    rf"{NAME} (?:matches|equals|totals) {NAME} and {NAME} (?:together|combined)": lambda m: ("+", (m[2], m[3]), 0),
 }
 
 
