@@ -25,10 +25,10 @@ from rich.table import Table
 from benchmarks.episodes import running
 from benchmarks.processes import Machine
 from conf.schema.config import Config
+from conf.schema.role_sizes import ROLES
 from launch.compose import compose
 from rewards.reward import Sample
 from rollout.data.source import make_source
-from trainer.cluster.placement import ROLES
 from trainer.learner.learner_group import LearnerGroup
 from trainer.stages.ppo import Controller
 from trainer.workers.pipeline import Pipeline

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from conf.schema.policy import Policy
 from conf.schema.strategy import Strategy
+from rollout.answers.marks import without_thinking
 from rollout.engine.prompt_tokens import encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_engine import Generation, Generator, PromptTooLong
@@ -20,7 +21,7 @@ from rollout.jobs import Job, call_seed
 from rollout.records import PolicyCall
 
 # What the policy says as a solver is read like any solver's reply.
-AS_SOLVER = ("subquestion", "solve")
+AS_SOLVER = ("subquestion", "solve", "decompose_alone")
 
 
 class PolicyRole:
@@ -61,6 +62,7 @@ class PolicyRole:
         length, stop = {
             "subquestion": (policy.max_tokens_subquestion, policy.stop_subquestion),
             "solve": (policy.max_tokens_solve, policy.stop_solve),
+            "decompose_alone": (policy.max_tokens_solve, policy.stop_solve),
         }.get(purpose, (strategy.max_tokens, strategy.stop))
         temperature = self._job.temperature or (policy.sample_temperature if sample else 0.0)
         return Sampling(length, temperature, tuple(stop), call_seed(self._job.seed, number))
@@ -83,12 +85,15 @@ class PolicyRole:
     def _ends(self, purpose: str, done: Generation) -> list[int]:
         """Return the index of the last token of each sub-question in a call that writes some."""
         readers: dict[str, Callable[[str, Strategy], Parsed | Monolith]] = {
-            "decompose": parse, "next": parse_next, "whole": parse_monolith,
+            "decompose": parse, "decompose_alone": parse, "next": parse_next, "whole": parse_monolith,
         }  # fmt: skip
         read = readers.get(purpose)
         if read is None:
             return []
-        ends = read(done.text, self._strategy).char_ends
+        # A solver's list is read like any reply of its: what comes before and in its thinking is none of it.
+        text = without_thinking(done.text) if purpose in AS_SOLVER else done.text
+        before = len(done.text) - len(text)
+        ends = [before + end for end in read(text, self._strategy).char_ends]
         return token_ends(ends, done.token_ids, self._engine.tokenizer.decode)
 
     def _as_written(self, purpose: str, done: Generation) -> Written | None:

@@ -129,10 +129,10 @@ class Turn:
 class PolicyCall:
     """One prompt and one completion of the policy, exactly as sampled: ids travel, text is never tokenised again.
 
-    ``purpose`` says what was asked for: ``decompose``, ``concepts``, ``next``, ``subquestion``, ``solve`` or ``whole``.
-    ``logprobs`` and ``versions`` have one entry a completion token: the behaviour log-probability and the
-    weight version that produced the token. ``subquestion_ends`` are indices into ``token_ids`` of the last
-    token of each kept sub-question. ``finish_reason`` is vLLM's (``stop`` or ``length``).
+    ``purpose`` says what was asked for: ``decompose``, ``concepts``, ``next``, ``subquestion``, ``solve``,
+    ``decompose_alone`` or ``whole``. ``logprobs`` and ``versions`` have one entry a completion token: the behaviour
+    log-probability and the weight version that produced the token. ``subquestion_ends`` are indices into ``token_ids``
+    of the last token of each kept sub-question. ``finish_reason`` is vLLM's (``stop`` or ``length``).
     """
 
     purpose: str

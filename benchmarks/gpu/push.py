@@ -21,8 +21,8 @@ from benchmarks.gpu.task import Task
 from benchmarks.timing import timed
 from conf.schema.config import Config
 from conf.schema.override_text import override
+from conf.schema.role_sizes import ROLES
 from launch.compose import compose
-from trainer.cluster.placement import ROLES
 
 IN_FLIGHT = 32
 # Long completions, so that there is always something to pause; a solver that is a program leaves the GPUs to the rest.

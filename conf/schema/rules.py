@@ -263,12 +263,21 @@ def fine_tuning_teaches_what_the_policy_plays(config: Config) -> None:
             "stages: sft teaches to write sub-questions, and the policy does not with policy.plays 'solver'; allowed "
             "with it: ppo, evaluate, or sft.role=solver"
         )
-    monolith = config.strategy.name == "monolith"
-    played = {"solver": config.policy.solves and not monolith, "monolith": config.policy.solves and monolith}
-    if role != "decomposer" and others and not played.get(role, False):
-        needed = {"solver": "policy.plays=solver or both", "monolith": "strategy=monolith policy.plays=both"}.get(role)
+    solves, name = config.policy.solves, config.strategy.name
+    played = {
+        "decomposer": not (solves and name in UNTRAINED),
+        "solver": solves and name != "monolith",
+        "monolith": solves and name == "monolith",
+    }
+    if others and not played.get(role, False):
+        found = f" with strategy.name '{name}', which asks no decomposer" if role == "decomposer" else ""
+        needed = {
+            "decomposer": f"stages without sft, or sft.role={'monolith' if name == 'monolith' else 'solver'}",
+            "solver": "policy.plays=solver or both",
+            "monolith": "strategy=monolith policy.plays=both",
+        }.get(role)
         raise ValueError(
-            f"sft.role: '{role}' is not what the policy is asked for in stage {others[-1]}; allowed with it: "
+            f"sft.role: '{role}' is not what the policy is asked for in stage {others[-1]}{found}; allowed with it: "
             f"stages=[sft]{f', or {needed}' if needed else ''}"
         )
 

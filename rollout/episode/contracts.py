@@ -55,9 +55,10 @@ class Role(Protocol):
     async def ask(self, prompt: Prompt, *, purpose: str, sample: int = 0) -> Reply:
         """Answer one prompt.
 
-        ``purpose``: the decomposer's ``decompose``, ``concepts`` and ``next``; the solver's ``subquestion``, ``solve``
-        and ``whole``; the verifier's ``verify``. They differ in length and stop. ``sample`` 0 is the configured reply;
-        k > 0 is the k-th independent draw, of a frozen backend the same whenever the same prompt and k are asked again.
+        ``purpose``: the decomposer's ``decompose``, ``concepts`` and ``next``; the solver's ``subquestion``, ``solve``,
+        ``decompose_alone`` and ``whole``; the verifier's ``verify``. They differ in length and stop. ``sample`` 0 is
+        the configured reply; k > 0 is the k-th independent draw, of a frozen backend the same whenever the same prompt
+        and k are asked again.
 
         Raises SolverFailure for what the role did wrong; any other exception is an infrastructure error.
         """

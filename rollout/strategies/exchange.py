@@ -76,6 +76,14 @@ class Exchange:
         episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid)
         return parsed.subquestions
 
+    async def decompose_alone(self) -> list[str]:
+        """Have the solver write the sub-questions itself, with the length and stops of ``solve``; return them."""
+        prompt = self.prompts.decompose_alone(self.problem)
+        reply, self._wrote = await self._said("solver", self._solver, prompt, "decompose_alone")
+        parsed = parse(without_thinking(reply.text), self.settings, truncated=reply.truncated or reply.cut)
+        self.episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid)
+        return parsed.subquestions
+
     async def write(self, prompt: Prompt, purpose: str) -> Reply | None:
         """Return the decomposer's text; None if the prompt is too long for it, which ends the decomposition and not the
         episode."""

@@ -41,7 +41,7 @@ NEEDS = {
     "branched": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
     "smoke": [],
     "lm2_gsm8k": [*FILES, NEEDS_MODEL, "solver.model=some-model", "verifier.model=another-model"],
-    "monolith": ["policy.plays=both"],
+    "monolith": ["policy.plays=both", "sft.role=monolith"],
     "direct": ["stages=[evaluate]"],
     "self_consistency": ["stages=[evaluate]"],
     "least_to_most": ["stages=[evaluate]"],

@@ -6,6 +6,7 @@ import pytest
 
 from conf.schema.base import ConfigError
 from conf.schema.rewards import VERDICTS
+from conf.schema.strategy import UNTRAINED
 from launch.compose import compose
 
 
@@ -103,6 +104,23 @@ def test_parts_of_sub_questions_cannot_be_all_that_is_paid_where_there_are_none(
 )
 def test_a_role_is_taught_alone_or_where_the_policy_plays_it_afterwards(overrides):
     assert compose(overrides).sft.role == overrides[0].partition("=")[2]
+
+
+@pytest.mark.parametrize("plays", ["both", "solver"])
+@pytest.mark.parametrize("strategy", UNTRAINED)
+def test_writing_sub_questions_is_not_taught_to_a_policy_that_nobody_asks_for_them(strategy, plays):
+    alone = [f"strategy={strategy}", f"policy.plays={plays}"]
+    other = "monolith" if strategy == "monolith" else "solver"
+    if plays == "both":
+        for stages in ([], ["stages=[sft,ppo]"], ["stages=[sft,evaluate]"]):
+            with pytest.raises(
+                ConfigError, match=rf"sft\.role: 'decomposer'.*'{strategy}'.*sft\.role={other}"
+            ) as error:
+                compose([*alone, *stages])
+            assert "\n" not in str(error.value)
+        compose([*alone, "stages=[sft]"])
+    assert compose([*alone, f"sft.role={other}"]).sft.role == other
+    assert compose([*alone, "stages=[ppo,evaluate]"]).policy.plays == plays
 
 
 def test_the_experiment_of_lm2_has_its_verifier_and_pays_for_correctness_alone():

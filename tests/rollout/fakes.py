@@ -148,8 +148,10 @@ class CharacterEngine:
 
     version = 7
 
-    def __init__(self, reply: Callable[[str, int], str], context: int = 10_000) -> None:
-        self.reply, self.context = reply, context
+    def __init__(
+        self, reply: Callable[[str, int], str], context: int = 10_000, finish_reason: str = "stop"
+    ) -> None:  # fmt: skip
+        self.reply, self.context, self.finish_reason = reply, context, finish_reason
         self.tokenizer = Characters()
         self.asked: list[tuple[str | list[int], Sampling]] = []
 
@@ -167,7 +169,8 @@ class CharacterEngine:
         await asyncio.sleep(0)
         text = self.reply(self.prompts[number], number)
         tokens = [ord(character) for character in text + "".join(sampling.stop[:1])]
-        return Generation(ids, tokens, text, [-0.1 * (number + 1)] * len(tokens), [self.version] * len(tokens), "stop")
+        logprobs, versions = [-0.1 * (number + 1)] * len(tokens), [self.version] * len(tokens)
+        return Generation(ids, tokens, text, logprobs, versions, self.finish_reason)
 
 
 def episode_of(

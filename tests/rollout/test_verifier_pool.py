@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from conf.schema.rewards import Rewards
+from conf.schema.role_sizes import role_sizes
 from launch.compose import compose
 from rewards.actor import score_batch
 from rewards.nouns_and_vectors import TextResources
@@ -18,7 +19,7 @@ from rollout.solvers.base import Backend, SolverUnavailable, Usage, for_role
 from rollout.solvers.program_verifier import ProgramVerifier
 from tests.rollout.fakes import PLAN, PROBLEM, CharacterEngine, Scripted, by_question, worker_without_engine
 from tests.trainer.fakes import Actor
-from trainer.cluster.placement import in_words, role_sizes
+from trainer.cluster.placement import in_words
 from trainer.workers.pipeline import Pipeline
 
 ACTOR = pool.SolverActor.__ray_metadata__.modified_class

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from conf.schema.base import ConfigError
+from conf.schema.role_sizes import role_sizes
 from launch.compose import compose
 from launch.evaluate.cells import cells
 from rewards.reward import Reward, Scored
@@ -19,7 +20,7 @@ from rollout.jobs import Job
 from rollout.records import Attempt, Episode, Problem
 from rollout.solvers.base import Usage
 from tests.trainer.fakes import Actor
-from trainer.cluster.placement import bundles, in_words, role_sizes
+from trainer.cluster.placement import bundles, in_words
 from trainer.cluster.roles import RunningRoles, for_actors
 from trainer.run_folder.resume import check_resumable
 from trainer.stages.evaluation import summarize

@@ -20,8 +20,8 @@ import ray
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.places import CHECKOUT, ROOT
+from conf.schema.role_sizes import role_sizes
 from rollout.signals import Stopped
-from trainer.cluster import placement
 from trainer.cluster.placement import Node
 
 # Set by Ray for the process of a submitted job.
@@ -136,7 +136,7 @@ def available(config: Config) -> list[Node]:
         return cluster_nodes()
     choose_folder()
     gpus = 0
-    if any(role.gpus for role in placement.role_sizes(config)):
+    if any(role.gpus for role in role_sizes(config)):
         import torch
 
         gpus = torch.cuda.device_count()

@@ -12,11 +12,12 @@ from rich.table import Table
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
+from conf.schema.role_sizes import kind_of, role_sizes
 from conf.schema.rollout import Rollout
 from conf.schema.rules import engines
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
-from trainer.cluster.placement import bundles, kind_of, role_sizes
+from trainer.cluster.placement import bundles
 
 # Of the project's own models, which say nothing about others.
 SHIPPED = "package:"

@@ -17,6 +17,7 @@ from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from conf.schema.config import Config
+from conf.schema.role_sizes import role_sizes
 from conf.schema.rules import weight_transport
 from conf.schema.solver import MixtureSolver, ModelSolver, OpenAISolver, SingleSolver, solver_role
 from rewards.actor import RewardActor
@@ -161,7 +162,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         "reward": (RewardActor, {"max_restarts": -1}, config.rewards),
         "learner": (LearnerRank, {}, given),
     }
-    wanted = {role.name: role for role in placement.role_sizes(config, only)}
+    wanted = {role.name: role for role in role_sizes(config, only)}
 
     def start(name: str) -> list[Any]:
         role, (actor, options, first) = wanted[name], settings[name]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,6 +20,21 @@ def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
     constant or falling linearly to 0 at the end."""
     factor = min(1.0, (step + 1) / (warmup + 1))
     return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / max(1, total))
+
+
+def lr_factors(config: Config, groups: int) -> list[Callable[[int], float]]:
+    """Return the schedule of stage 2 for each of the optimiser's ``groups`` of parameters, the actor's first. While its
+    critic warms up the actor's rate is 0: without a gradient, weight decay would still change it."""
+    settings, algorithm = config.learner, config.algorithm
+    steps = algorithm.epochs * algorithm.minibatches
+
+    def factor(step: int) -> float:
+        return lr_factor(step, settings.warmup_steps, algorithm.steps * steps, settings.lr_schedule)
+
+    def of_actor(step: int) -> float:
+        return 0.0 if step < settings.critic_warmup_steps * steps else factor(step)
+
+    return [of_actor, *[factor] * (groups - 1)]
 
 
 def deepspeed_config(config: Config) -> dict[str, Any]:
@@ -85,11 +100,7 @@ def make_engine(model: ActorCritic, config: Config, stage: str) -> Any:
     optimizer = make_optimizer(groups, settings)
     schedule = None
     if stage == "ppo":
-        algorithm = config.algorithm
-        total = algorithm.steps * algorithm.epochs * algorithm.minibatches
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: lr_factor(step, settings.warmup_steps, total, settings.lr_schedule)
-        )
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lr_factors(config, len(groups)))
     engine, *_ = deepspeed.initialize(
         model=model, optimizer=optimizer, lr_scheduler=schedule, config=deepspeed_config(config)
     )

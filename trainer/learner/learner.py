@@ -173,7 +173,7 @@ class Learner(SendingRank):
             share += own
         taken = self.prepare_batch(share, max(experience.group for experience in batch) + 1)
         self.passes.reset()
-        totals = {"tokens": 0.0, "clipped": 0.0, "policy": 0.0, "value": 0.0, "norm": 0.0, "ratio_max": 1.0}
+        totals = dict.fromkeys(("tokens", "clipped", "capped", "policy", "value", "norm"), 0.0) | {"ratio_max": 1.0}
         for _ in range(algorithm.epochs):
             for place in torch.randperm(len(chosen), generator=generator).tolist():
                 self._minibatch(taken, chosen[place], totals, [item.problem_id for item in parts[place]])
@@ -262,6 +262,7 @@ class Learner(SendingRank):
             )
             totals["tokens"] += weight * float(taken.mask.sum())
             totals["clipped"] += weight * float(statistics["clipped"])
+            totals["capped"] += weight * float(statistics["capped"])
             totals["ratio_max"] = max(totals["ratio_max"], float(statistics["ratio_max"]))
             totals["policy"] += weight * float(policy.detach().sum())
         totals["norm"] += norm
@@ -300,7 +301,6 @@ class Learner(SendingRank):
     def _metrics(self, batch: TakenBatch, totals: dict[str, float], steps: int) -> dict[str, float]:
         """Return means over all ranks' tokens, under the catalogue's names."""
         mask = batch.mask
-        weights = torch.where(mask, (batch.proximal - batch.behaviour).exp(), 0.0)
         staleness = (self.version - 1 - batch.versions)[mask]
         count = self._sum(float(mask.sum()))
         trained = self._sum(totals["tokens"])
@@ -314,7 +314,7 @@ class Learner(SendingRank):
             "policy/entropy": mean(batch.entropies),
             "policy/clip_fraction": self._sum(totals["clipped"]) / trained,
             "policy/ratio_max": self._max(totals["ratio_max"]),
-            "policy/behaviour_weight_capped": mean(weights > self.config.algorithm.behaviour_weight_cap),
+            "policy/behaviour_weight_capped": self._sum(totals["capped"]) / trained,
             "policy/loss": self._sum(totals["policy"]) / trained,
             "policy/grad_norm": totals["norm"] / steps,
             "staleness/mean": mean(staleness),

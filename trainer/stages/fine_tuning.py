@@ -36,7 +36,7 @@ from rollout.records import Decomposition, Problem
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import FINE_TUNED, FINE_TUNING, check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
-from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing, in_words
+from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing, in_words, occurrences
 from trainer.stages.line_examples import concepts_of, judged, line_examples
 from trainer.stages.role_examples import Example, prompts_of_role, role_examples
 from trainer.tracking.ending import goes_on, stopping
@@ -187,18 +187,20 @@ class FineTuning:
             jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
             done = await pipeline.run(jobs)
             attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
-        for name, lesson in lessons:
+        again = occurrences(lesson.problem.id for _, lesson in lessons)
+        for (name, lesson), before in zip(lessons, again, strict=True):
             attempt = attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
-            for prompt, completion in self._texts(prompts, lesson, without_thinking(attempt)):
+            for prompt, completion in self._texts(prompts, lesson, without_thinking(attempt), before):
                 rows.append({"source": name, "id": lesson.problem.id, "prompt": prompt, "completion": completion})
         return rows
 
-    def _texts(self, prompts: Prompts, lesson: Lesson, attempt: str) -> list[Example]:
-        """Return what is read and is to be written for one decomposition: by a decomposer at once, or text by text."""
+    def _texts(self, prompts: Prompts, lesson: Lesson, attempt: str, again: int) -> list[Example]:
+        """Return what is read and is to be written for one decomposition: by a decomposer at once, or text by text. Its
+        problem came ``again`` times before."""
         problem, asked, recipe = lesson.problem, lesson.subquestions, self.config.sft
         if recipe.role != "decomposer":
             solver = {"annotated": recipe.annotated, "direct": recipe.direct}
-            return role_examples(recipe.role, prompts, problem, asked, self.config.seed, **solver)
+            return role_examples(recipe.role, prompts, problem, asked, self.config.seed, again, **solver)
         if prompts.strategy.name not in ITERATIVE:
             return [(prompts.decompose(problem, attempt), "\n".join(asked))]
         replies = lesson.replies or gold_replies(problem, len(asked))

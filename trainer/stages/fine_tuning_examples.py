@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,6 +67,14 @@ def filled(lessons: Sequence[Lesson], count: int, rng: random.Random) -> list[Le
     while len(found) < count:
         found += rng.sample(list(lessons), len(lessons))
     return found[:count]
+
+
+def occurrences(keys: Iterable[str]) -> Iterator[int]:
+    """Yield how often each of the keys came before."""
+    seen = Counter[str]()
+    for key in keys:
+        yield seen[key]
+        seen[key] += 1
 
 
 def kept(scored: Sequence[Scored], most: int, *, screen: bool) -> tuple[list[Lesson], dict[str, int]]:
@@ -284,10 +293,12 @@ class ExampleSources:
         judged, name_of = screened(self._config, settings), self._config.strategy.name
         strategy = name_of if judged else decomposing(name_of)
         if settings.kind == "distilled":
+            seed, samples = self._config.seed, settings.samples
+            # A problem that is drawn again, since there are fewer rows than are drawn, gets other samples then.
             drawn = [
-                (problem, sampling_seed(self._config.seed, f"{name} {problem.id}", 0, sample))
-                for problem in problems
-                for sample in range(settings.samples)
+                (problem, sampling_seed(seed, f"{name} {problem.id}", 0, again * samples + sample))
+                for problem, again in zip(problems, occurrences(problem.id for problem in problems), strict=True)
+                for sample in range(samples)
             ]
             jobs = [Job(i, problem, strategy, seed, settings.temperature) for i, (problem, seed) in enumerate(drawn)]
         else:

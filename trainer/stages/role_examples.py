@@ -41,12 +41,14 @@ def role_examples(
     problem: Problem,
     subquestions: Sequence[str],
     seed: int,
+    again: int = 0,
     *,
     annotated: bool = False,
     direct: bool = False,
 ) -> list[Example]:
-    """Return a problem's examples for a role; none where the answers to its sub-questions are not known. ``annotated``
-    and ``direct`` are the solver's (``solver_examples``)."""
+    """Return a problem's examples for a role; none where the answers to its sub-questions are not known. A verifier's
+    have other errors when the problem comes ``again``, for the first, second, ... time. ``annotated`` and ``direct``
+    are the solver's (``solver_examples``)."""
     solution = worked(problem, subquestions)
     if solution is None:
         return []
@@ -55,7 +57,8 @@ def role_examples(
         return solver_examples(prompts, problem, solution, concepts, annotated=annotated, direct=direct)
     if role == "monolith":
         return [monolith_example(prompts, problem, solution)]
-    return verifier_examples(prompts, problem, solution, random.Random(f"sft verifier {seed} {problem.id}"))
+    rng = random.Random(f"sft verifier {seed} {problem.id}" + (f" {again}" if again else ""))
+    return verifier_examples(prompts, problem, solution, rng)
 
 
 def solver_examples(

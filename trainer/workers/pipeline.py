@@ -29,6 +29,7 @@ from typing import Any
 from rewards.reward import Reward, Sample, Scored
 from rollout.engine.weight_update import Update
 from rollout.jobs import BUDGET, Job, NotReady, Outcome
+from rollout.records import TRAINED_ON
 from rollout.solvers.base import Usage
 from trainer.workers.assignments import Assignments, HandIn, Life
 from trainer.workers.errors import (
@@ -315,7 +316,7 @@ class Pipeline:
         for item in scored:
             self._assignments.finish(item.job)
             self.counts["reward_errors"] += item.reward.error is not None
-            self.counts["solver_failures"] += item.facts.outcome not in ("ok", BUDGET)
+            self.counts["solver_failures"] += item.facts.outcome not in (*TRAINED_ON, BUDGET)
         if any(item.facts.outcome == "ok" for item in scored):
             self._outage.finished()
         if not self.running:

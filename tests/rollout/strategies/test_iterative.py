@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from rollout.episode.contracts import SolverFailure
+from rollout.episode.contracts import Reply, SolverFailure
 from rollout.jobs import call_seed
 from rollout.records import Episode, Problem
 from tests.rollout.fakes import PLAN, PROBLEM, CharacterEngine, Scripted, by_question, episode_of
@@ -271,6 +272,38 @@ def test_a_policy_that_plays_the_solver_speaks_in_strategies_without_a_decompose
     assert len(episode.calls) == {"direct": 1, "self_consistency": 5}.get(name, 4)
     assert episode.solver_tokens == episode.policy_tokens
     assert episode.decomposer_tokens == 0
+
+
+@pytest.mark.parametrize("before", ["", "  ", "Why? <think>\n1. Hm?\n</think>\n"])
+@pytest.mark.parametrize("plays", ["both", "solver"])
+def test_the_policys_own_list_of_sub_questions_is_a_call_that_wrote_them(plays, before):
+    engine = CharacterEngine(lambda prompt, number: before * (number == 0) + by_role(prompt, number))
+    episode = episode_of(engine, ["strategy=least_to_most", f"policy.plays={plays}"])
+    assert [call.purpose for call in episode.calls] == ["decompose_alone", "subquestion", "subquestion", "solve"]
+    assert [(turn.call, turn.answer_call) for turn in episode.turns] == [(0, 1), (0, 2)]
+    assert (episode.subquestions, episode.decomposition.invalid) == (PLAN, None)
+    first, *others = episode.calls
+    ends = ["".join(map(chr, first.token_ids[: end + 1])).rsplit("\n", 1)[-1] for end in first.subquestion_ends]
+    assert [end.strip() for end in ends] == PLAN
+    assert not any(call.subquestion_ends for call in others)
+    listed, *_, solved = [sampling for _, sampling in engine.asked]
+    assert (listed.max_tokens, listed.stop) == (solved.max_tokens, solved.stop)
+
+
+class CutShort(Scripted):
+    """A frozen solver whose replies are all cut off."""
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        return replace(await super().ask(prompt, purpose=purpose, sample=sample), cut=True)
+
+
+@pytest.mark.parametrize("plays", ["both", "decomposer"])
+def test_a_list_that_was_cut_off_is_not_whole_whoever_wrote_it(plays):
+    solver = CutShort(lambda prompt, sample: by_role(prompt, 0))
+    engine = CharacterEngine(by_role, finish_reason="length")
+    episode = episode_of(engine, ["strategy=least_to_most", f"policy.plays={plays}"], solver)
+    assert (episode.subquestions, episode.decomposition.invalid) == (PLAN, "truncated")
+    assert [turn.call for turn in episode.turns] == ([0, 0] if plays == "both" else [None, None])
 
 
 def test_draws_of_a_greedy_policy_are_sampled_and_all_else_is_greedy():

@@ -116,7 +116,7 @@ def test_least_to_most_lets_the_solver_decompose():
 
     episode, solver = run("least_to_most", reply, settings={"max_subquestions": 2})
     _, full = run("daslam")
-    assert solver.asked == [(f"{PROBLEM.question}\nSub-questions:\n", "solve", 0), *full.asked[1:]]
+    assert solver.asked == [(f"{PROBLEM.question}\nSub-questions:\n", "decompose_alone", 0), *full.asked[1:]]
     assert episode.decomposition.subquestions == PLAN
     assert episode.decomposition.invalid == "too_many"
     assert not episode.calls

@@ -1,6 +1,8 @@
-"""From an LM2 episode over an engine to the learner's rows: exact tokens, and each call's turn reward at its end."""
+"""From an episode over an engine to the learner's rows: exact tokens, and each call's turn reward at its end."""
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +10,7 @@ from conf.schema.rewards import Rewards
 from rewards.nouns_and_vectors import TextResources
 from rewards.total import score_episode
 from tests.rollout.fakes import PLAN, CharacterEngine, Scripted, by_question, episode_of
+from trainer.algorithm.credit import call_rewards
 from trainer.algorithm.experience import make_experience
 
 
@@ -32,3 +35,16 @@ def test_calls_that_go_on_from_each_other_are_one_row_and_each_is_paid_at_its_la
     for row in rows:
         written = [token for token, own in zip(row.token_ids, row.mask, strict=True) if own]
         assert "".join(map(chr, written)) in ("Doubling.\nWho?\nHow many has Ann?\n", "How many has Bob?\nDone.\n")
+
+
+def test_a_list_that_the_policy_wrote_as_the_solver_earns_what_its_sub_questions_earn():
+    engine = CharacterEngine(lambda prompt, number: "\n".join(PLAN) if number == 0 else "The answer is 9.")
+    verifier = Scripted(lambda prompt, sample: "no mistake")
+    episode = episode_of(engine, ["strategy=least_to_most", "policy.plays=both"], verifier=verifier)
+    reward = score_episode(episode, TextResources(), Rewards.for_mode("lm2_outcome"))
+    assert reward.by_call[0] > 0
+    assert reward.by_call[1:] == [0.0, 0.0, 0.0]
+    shared = replace(reward, total=1.0, by_subquestion=[0.25, 0.5], by_call=[])
+    paid = call_rewards(episode, shared, "subquestion")
+    assert [sum(call) for call in paid] == pytest.approx([0.75, 0.0, 0.0, 0.25])
+    assert [paid[0][end] for end in episode.calls[0].subquestion_ends] == pytest.approx([0.25, 0.5])

@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from conf.schema.base import ConfigError
+from conf.schema.role_sizes import role_sizes
 from launch.compose import compose
-from trainer.cluster.placement import Bundle, Node, bundles, in_words, role_sizes, shortage
+from trainer.cluster.placement import Bundle, Node, bundles, in_words, shortage
 
 NODE8 = Node(64, 8)
 

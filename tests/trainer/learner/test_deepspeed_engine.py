@@ -7,7 +7,7 @@ import torch
 
 from conf.schema.deepspeed import OURS, flat
 from launch.compose import compose
-from trainer.learner.deepspeed_engine import deepspeed_config, lr_factor, make_optimizer
+from trainer.learner.deepspeed_engine import deepspeed_config, lr_factor, lr_factors, make_optimizer
 
 
 def test_all_that_the_learner_sets_is_known_to_be_its_own():
@@ -39,3 +39,14 @@ def test_the_learning_rate_warms_up_and_falls_to_nothing():
     assert [lr_factor(step, 1, 4, "constant") for step in range(5)] == [0.5, 1.0, 1.0, 1.0, 1.0]
     # With algorithm.steps=0 DeepSpeed's engine is made all the same, to write the policy as it was.
     assert lr_factor(0, 0, 0, "linear") == 1.0
+
+
+def test_the_actors_rate_is_nothing_in_the_optimiser_steps_in_which_its_critic_warms_up():
+    shape = ["algorithm.epochs=2", "algorithm.minibatches=3", "algorithm.steps=4", "learner.warmup_steps=1"]
+    config = compose([*shape, "learner.critic=separate", "learner.critic_warmup_steps=2"])
+    actor, critic = lr_factors(config, 2)
+    whole = [lr_factor(step, 1, 24, config.learner.lr_schedule) for step in range(24)]
+    assert [actor(step) for step in range(24)] == [0.0] * 12 + whole[12:]
+    assert [critic(step) for step in range(24)] == whole
+    (alone,) = lr_factors(compose([*shape, "learner.critic=shared"]), 1)
+    assert [alone(step) for step in range(24)] == whole

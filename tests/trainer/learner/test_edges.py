@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from conf.schema.base import ConfigError
@@ -9,7 +11,10 @@ from tests.ports import free_port
 from tests.trainer.learner.test_dropout import make
 from tests.trainer.learner.test_learner import in_a_process, learner_for
 from tests.trainer.ranks import configure, make_batch
+from trainer.algorithm.experience import Experience
+from trainer.algorithm.rows import Row
 from trainer.learner.actor_critic import ActorCritic
+from trainer.learner.learner import PROBES
 
 
 def probes(whole, limited):
@@ -39,6 +44,24 @@ def without_reference(configs):
         learner = learner_for(config, port)
         metrics = learner.train_step(make_batch())
         found[name] = learner.frozen is None, set(metrics), len(asked)
+    return found
+
+
+def far_from_behaviour(configs):
+    """The metrics of a first step on tokens that were sampled with log-probabilities 3 nats below the learner's."""
+    port, found = free_port(), {}
+    for name, config in configs.items():
+        learner, batch = learner_for(config, port), make_batch(PROBES)
+        calls, logprobs = learner.probe(batch)
+        below = [
+            Experience(
+                one.problem_id,
+                [Row(prompt, tokens, [value - 3 for value in own], [0] * len(tokens), one.rows[0].rewards)],
+                one.group,
+            )
+            for one, (prompt, tokens), own in zip(batch, calls, logprobs, strict=True)
+        ]
+        found[name] = learner.train_step(below)
     return found
 
 
@@ -78,6 +101,17 @@ def test_without_a_kl_term_no_reference_is_kept_or_run_and_no_divergence_is_told
         assert asked == 0
         assert "policy/kl" not in metrics
         assert {"policy/loss", "policy/kl_coef", "policy/engine_logprob_gap_mean"} <= metrics
+
+
+def test_only_a_weight_that_there_is_can_be_truncated(tiny_model):
+    step = ["algorithm.epochs=1", "algorithm.minibatches=1"]
+    ways = {"decoupled": [], "plain": ["algorithm.decoupled=false"], "wide": ["algorithm.behaviour_weight_cap=21"]}
+    found = in_a_process(far_from_behaviour, {name: configure(tiny_model, *step, *way) for name, way in ways.items()})
+    assert {name: one["policy/behaviour_weight_capped"] for name, one in found.items()} == {
+        "decoupled": 1.0, "plain": 0.0, "wide": 0.0,
+    }  # fmt: skip
+    ratios = {name: one["policy/ratio_max"] for name, one in found.items()}
+    assert ratios == pytest.approx({"decoupled": 1.0, "plain": math.exp(3), "wide": 1.0}, rel=1e-3)
 
 
 def test_experts_are_taken_in_packed_rows_unless_sequences_see_each_other(tmp_path):

@@ -268,6 +268,36 @@ def test_another_role_learns_from_the_answers_and_compares_no_decompositions(rol
     assert [(row["prompt"], row["completion"]) for row in rows] == expected
 
 
+def test_a_verifier_meets_other_errors_when_a_row_comes_again(tmp_path):
+    rows = [
+        {
+            "id": f"p-{n}", "question": f"{n} in May, {n} more in June: how many?", "answer": f"{3 * n}",
+            "subquestions": ["How many in June?", "How many in both?"],
+            "solution": f"Ann sold {n}+{n} = {2 * n} in June.\nAnn sold {n}+{2 * n} = {3 * n} in both.",
+        }
+        for n in range(2, 8)
+    ]  # fmt: skip
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    overrides = [
+        "data=jsonl", f"data.train={tmp_path}/rows.jsonl", "data.held_out_share=0", "sft.problems=12",
+        "sft.role=verifier", "stages=[sft]", "sft.held_out.problems=0",
+    ]  # fmt: skip
+    config = compose(overrides)
+    problems = list(itertools.islice(make_source(config.data).train(0), 12))
+    tune(tmp_path, Learner(), overrides)
+    written = [json.loads(line) for line in (tmp_path / "sft" / "examples.jsonl").read_text().splitlines()]
+    found = [(row["prompt"], row["completion"]) for row in written]
+    texts = prompts_of_role(config)
+    first, second = (
+        [row for one in own for row in role_examples("verifier", texts, one, one.subquestions, 0, again)]
+        for again, own in enumerate((problems[:6], problems[6:]))
+    )
+    assert found == [*first, *second]
+    assert first == [row for one in problems[:6] for row in role_examples("verifier", texts, one, one.subquestions, 0)]
+    assert set(first) != set(second)
+    assert {prompt for prompt, _ in first} != {prompt for prompt, _ in second}
+
+
 def test_a_role_that_learns_from_answers_is_refused_data_without_them(tmp_path):
     config = compose(["sft.role=solver", "stages=[sft]"])
     source = make_source(config.data)

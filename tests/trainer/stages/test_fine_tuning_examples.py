@@ -15,7 +15,7 @@ from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.data.source import make_source
 from rollout.episode.contracts import SolverFailure
-from rollout.jobs import Job, Outcome
+from rollout.jobs import Job, Outcome, sampling_seed
 from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
 from tests.rollout.fakes import PLAN, CharacterEngine, Scripted, by_question, episode_of
 from tests.trainer.fakes import Actor, Rewarder, Worker
@@ -332,6 +332,18 @@ def test_rows_without_subquestions_use_up_nothing_of_the_draw_and_are_counted(fi
     drawn = "+sft.sources.own={kind: distilled, screen: false, samples: 1, weight: 1}"
     _, _, jobs = gathered([*files, "sft.problems=120", drawn], tmp_path)
     assert len({job.problem.id for job in jobs}) == 60
+
+
+def test_a_problem_that_is_drawn_again_gets_samples_of_its_own(files, tmp_path):
+    sampled = "+sft.sources.own={kind: distilled, screen: false, samples: 2}"
+    found = {
+        share: gathered([*files, f"sft.problems={share}", "sft.sources.data.weight=0", sampled], tmp_path)[2]
+        for share in (8, 20)
+    }
+    once, again = ([(job.problem.id, job.seed) for job in jobs] for jobs in found.values())
+    assert (len(once), len(again), len(set(again))) == (16, 40, 40)
+    assert again[:16] == once, "the first pass is what it was"
+    assert once[:2] == [(once[0][0], sampling_seed(0, f"own {once[0][0]}", 0, sample)) for sample in (0, 1)]
 
 
 def test_examples_of_several_sources_are_told_in_a_line():
