@@ -87,7 +87,7 @@ def looked_at(config: Config, source: Source) -> Data:
 def episodes(config: Config, data: Data) -> Iterator[Episodes]:
     """Yield the episodes of each stage of a run."""
     name, sft, stages = config.strategy.name, config.sft, config.stages
-    own = (0, config.strategy.max_subquestions)
+    own, written = (0, config.strategy.max_subquestions), decomposing(config.strategy)
     if "sft" in stages:
         attempts = sft.held_out.problems
         for key, share in shares(sft.problems, {key: one.weight for key, one in sft.sources.items()}).items():
@@ -95,14 +95,14 @@ def episodes(config: Config, data: Data) -> Iterator[Episodes]:
             if is_run(config, source):
                 count = share * (source.samples if source.kind == "distilled" else 1)
                 given = (0, data.subquestions[1] + 1) if source.kind == "data" else own
-                yield Episodes("stage 1", count, name if screened(config, source) else decomposing(name), given)
+                yield Episodes("stage 1", count, name if screened(config, source) else written, given)
             else:
                 attempts += share
         if sft.role == "decomposer":
             if Prompts(config.strategy).read_attempt:
                 yield Episodes("stage 1", attempts, "direct")
             compared = 2 * sft.held_out.scored * (1 + len(sft.held_out.also))
-            yield Episodes("stage 1", compared, decomposing(name), own)
+            yield Episodes("stage 1", compared, written, own)
     if "evaluate" in stages:
         for kind in data.kinds:
             given = data.subquestions if kind in ("gold", "filler") else own

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from conf.schema.base import Group, Stops, line_breaks
-from conf.schema.own_parts import PartName
+from conf.schema.own_parts import PartName, is_own
 from conf.schema.rewards import Verdict
 
 # The fields of each template; those that must be there come first.
@@ -39,7 +39,7 @@ CHAT_OWN = (
 )  # fmt: skip
 # Strategies that ask no decomposer, so that there is nothing to train unless the policy plays the solver.
 UNTRAINED = ("direct", "self_consistency", "least_to_most", "monolith")
-# Strategies whose decomposer writes one sub-question at a time.
+# Shipped strategies whose decomposer writes one sub-question at a time; others say it (strategy.line_by_line).
 ITERATIVE = ("lm2", "interleaved")
 # Strategies that decompose nothing, so that there is nothing to put behind a gate.
 UNGATED = ("direct", "self_consistency")
@@ -76,6 +76,8 @@ class Strategy(Group):
 
     name: Annotated[str, PartName(STRATEGIES)] = "daslam"
     """The order of an episode's steps (docs/strategies.md)."""
+    line_by_line: bool | None = None
+    """Whether the decomposer writes one sub-question at a time; null: as it does in the shipped strategy, else no."""
     decompose_template: str
     """What the decomposer reads."""
     turn_template: str
@@ -131,7 +133,7 @@ class Strategy(Group):
     end_mark: str = Field("Done.", min_length=1)
     """What the decomposer writes in place of a next sub-question when there is none."""
     concepts: bool = True
-    """Whether lm2 begins with the concepts that the question needs."""
+    """Whether lm2, or a line-by-line strategy of your own, begins with the concepts that the question needs."""
     retries: int = Field(1, ge=0)
     """How often a sub-question is written again that the verifier refuses."""
     rewrite_on: list[Verdict] = Field(["conceptual", "procedural", "misunderstood", "first_step"])
@@ -140,6 +142,27 @@ class Strategy(Group):
     """Calls of the policy in an episode at most, then it ends as `episode_calls`; null: no limit."""
     max_policy_tokens: int | None = Field(None, ge=1)
     """Tokens of the policy after which it is called no more and the episode ends as `episode_policy_tokens`."""
+
+    @property
+    def writes_lines(self) -> bool:
+        """Whether the decomposer writes one sub-question at a time, and reads `next_template`."""
+        return self.name in ITERATIVE if self.line_by_line is None else self.line_by_line
+
+    @property
+    def writes_concepts(self) -> bool:
+        """Whether the decomposer writes concepts before its sub-questions; a strategy of one's own is believed."""
+        return self.concepts and (self.name == "lm2" or (is_own(self.name) and self.writes_lines))
+
+    @field_validator("line_by_line")
+    @classmethod
+    def _known_of_shipped(cls, value: bool | None, info: ValidationInfo) -> bool | None:
+        name = info.data.get("name", "")
+        if value is None or name not in STRATEGIES:
+            return value
+        if value != (name in ITERATIVE):
+            way = "one sub-question at a time" if name in ITERATIVE else "no sub-questions one by one"
+            raise ValueError(f"name '{name}' has its decomposer write {way}; allowed with it: null")
+        return None  # a run from before this key is gone on with
 
     @field_validator(*TEMPLATES)
     @classmethod

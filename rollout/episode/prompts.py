@@ -22,7 +22,7 @@ from string import Formatter
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
-from conf.schema.strategy import ITERATIVE, Strategy
+from conf.schema.strategy import Strategy
 from rollout.episode.chat_format import Chat, model_chat
 from rollout.episode.contracts import Prompt, Written, text_of
 from rollout.episode.sentences import asking_sentence
@@ -64,8 +64,7 @@ class Prompts:
     def read_attempt(self) -> bool:
         """Whether the decomposer is shown the solver's attempt."""
         strategy = self.strategy
-        line_by_line = strategy.name in ITERATIVE
-        return "{attempt" in (strategy.next_template if line_by_line else strategy.decompose_template)
+        return "{attempt" in (strategy.next_template if strategy.writes_lines else strategy.decompose_template)
 
     def decompose(self, problem: Problem, attempt: str) -> str:
         """Return what the decomposer reads: the question and the solver's initial attempt."""

@@ -138,6 +138,8 @@ def test_an_episode_has_an_hour_and_no_limit_of_tokens():
         (["strategy.token_budget=5"], ["strategy.token_budget: 5", "'daslam'", "null"]),
         (["strategy.gate=sometimes"], ["strategy.gate: 'sometimes'", "'always' or 'disagree'"]),
         (["strategy.gate_samples=1"], ["strategy.gate_samples: 1", "2"]),
+        (["strategy.line_by_line=true"], ["strategy.line_by_line: True", "'daslam'", "null"]),
+        (["strategy=lm2", "strategy.line_by_line=false"], ["strategy.line_by_line: False", "'lm2'", "null"]),
         (["strategy.chat=always"], ["strategy.chat: 'always'", "'auto' or 'never'"]),
         (["strategy.name=socratic"], ["strategy.name: 'socratic'", "'least_to_most'", "'dependency_graph'"]),
         (["strategy.solve_template='{question} {answer}'"], ["strategy.solve_template", "{answer}", "{ask}"]),

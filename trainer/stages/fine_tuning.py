@@ -22,7 +22,6 @@ from typing import Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
-from conf.schema.strategy import ITERATIVE
 from rewards.compare_decompositions import compare, means
 from rewards.nouns_and_vectors import TextResources
 from rollout.answers.marks import without_thinking
@@ -201,7 +200,7 @@ class FineTuning:
         if recipe.role != "decomposer":
             solver = {"annotated": recipe.annotated, "direct": recipe.direct}
             return role_examples(recipe.role, prompts, problem, asked, self.config.seed, again, **solver)
-        if prompts.strategy.name not in ITERATIVE:
+        if not prompts.strategy.writes_lines:
             return [(prompts.decompose(problem, attempt), "\n".join(asked))]
         replies = lesson.replies or gold_replies(problem, len(asked))
         concepts = concepts_of(problem, prompts.strategy, lesson.concepts)
@@ -240,7 +239,7 @@ class FineTuning:
         if not asked or when in self.report.get("decompositions", {}):
             return
         view.stage(f"stage 1, decompositions {when}", len(asked))
-        strategy = decomposing(self.config.strategy.name)
+        strategy = decomposing(self.config.strategy)
         jobs = [Job(index, problem, strategy, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)]
         done = await pipeline.run(jobs, lambda count: view.advance(count, len(jobs), {}))
         written = [item.episode.decomposition or Decomposition("", [], invalid="empty") for item in done]

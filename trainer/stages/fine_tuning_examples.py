@@ -13,7 +13,7 @@ from typing import Any
 
 from conf.schema.config import Config
 from conf.schema.learning import SftSource
-from conf.schema.strategy import ITERATIVE
+from conf.schema.strategy import Strategy
 from rewards.reward import Scored
 from rollout.data.bad_rows import BadRow, misspelt, other_fields, refuse_bad
 from rollout.data.files import normalised, read_rows
@@ -112,10 +112,10 @@ def _replies(episode: Episode) -> list[str] | None:
     return [turn.text for turn in episode.turns] if asked == episode.subquestions else None
 
 
-def decomposing(strategy: str) -> str:
-    """Return the strategy that has the decomposer write what it writes in an episode of another, at the least cost: one
-    that writes line by line needs the answers."""
-    return strategy if strategy in ITERATIVE else DECOMPOSE_ONLY
+def decomposing(strategy: Strategy) -> str:
+    """Return the name of the strategy that has the decomposer write what it writes in an episode of another, at the
+    least cost: one that writes line by line needs the answers."""
+    return strategy.name if strategy.writes_lines else DECOMPOSE_ONLY
 
 
 def screened(config: Config, source: SftSource) -> bool:
@@ -130,7 +130,7 @@ def is_run(config: Config, source: SftSource) -> bool:
 
 
 def _line_by_line(config: Config) -> bool:
-    return config.strategy.name in ITERATIVE and config.sft.role == "decomposer"
+    return config.strategy.writes_lines and config.sft.role == "decomposer"
 
 
 def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -> tuple[list[Lesson], dict[str, int]]:
@@ -290,8 +290,8 @@ class ExampleSources:
         """Run the decomposer's samples or the given decompositions through the rollout workers; return what is kept,
         and counts."""
         settings = self._config.sft.sources[name]
-        judged, name_of = screened(self._config, settings), self._config.strategy.name
-        strategy = name_of if judged else decomposing(name_of)
+        judged, played = screened(self._config, settings), self._config.strategy
+        strategy = played.name if judged else decomposing(played)
         if settings.kind == "distilled":
             seed, samples = self._config.seed, settings.samples
             # A problem that is drawn again, since there are fewer rows than are drawn, gets other samples then.

@@ -70,7 +70,7 @@ def concepts_of(problem: Problem, strategy: Strategy, written: str | None = None
     """Return the concepts that a problem needs, on one line: those that a decomposer has ``written``, its data set's
     (``concepts`` of the row), or the operations of its steps, as the generator or the row's ``equations`` tell them;
     None where the strategy asks for none. Raises RecordError."""
-    if strategy.name != "lm2" or not strategy.concepts:
+    if not strategy.writes_concepts:
         return None
     known = written or problem.meta.get("concepts")
     if known is None and has_graph(problem):
@@ -78,8 +78,8 @@ def concepts_of(problem: Problem, strategy: Strategy, written: str | None = None
     known = known or _operations(problem.meta.get("equations"))
     if known is None:
         raise RecordError(
-            f"problem {problem.id} has no 'concepts', which stage sft teaches with strategy lm2; allowed: rows with "
-            "concepts or equations, or strategy.concepts=false"
+            f"problem {problem.id} has no 'concepts', which stage sft teaches with strategy.concepts; allowed: rows "
+            "with concepts or equations, or strategy.concepts=false"
         )
     return " ".join(str(known).split())
 

@@ -101,6 +101,13 @@ def test_the_default_of_a_solver_in_a_mixture_is_that_of_its_backend(began):
     check_resumable(began.folder, mixed)
 
 
+def test_a_shipped_strategy_that_writes_line_by_line_goes_on_with_a_run_from_before_the_key(began):
+    config = compose(["strategy=lm2"])
+    (began.folder / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    without(began.folder, "strategy.line_by_line")
+    check_resumable(began.folder, config)
+
+
 @pytest.mark.parametrize(
     ("key", "override", "said"),
     [

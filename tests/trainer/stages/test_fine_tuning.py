@@ -7,6 +7,7 @@ import io
 import itertools
 import json
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -248,6 +249,36 @@ def test_no_attempt_is_made_where_the_decomposer_is_shown_none(tmp_path):
     assert not hasattr(worker, "jobs")
     assert (len(rows), len(held_out)) == (40, 6)
     assert "attempt" not in rows[0][0]
+
+
+class Solved(Rewarder):
+    """Finds every answer right."""
+
+    def _reward(self, episode):
+        return replace(super()._reward(episode), correct=1.0)
+
+
+@pytest.mark.parametrize("shipped", ["interleaved", "lm2"])
+def test_a_strategy_of_ones_own_that_writes_line_by_line_is_taught_line_by_line(shipped, tmp_path):
+    def rows(*overrides: str):
+        config = compose([*SMALL, f"strategy={shipped}", "sft.refused=0", *overrides])
+        folder = tmp_path / ("own" if overrides else "shipped")
+        folder.mkdir()
+        stage = FineTuning(config, folder, make_source(config.data))
+
+        async def go():
+            pipeline = Pipeline([Actor(Writer())], ["solver"], [Actor(Solved())], tmp_path, 5.0, 3)
+            pipeline.start()
+            try:
+                return await stage.examples(pipeline, lambda done, count: None)
+            finally:
+                await pipeline.stop()
+
+        return asyncio.run(go())
+
+    own = rows(f"strategy.name=rollout.strategies.{shipped}:run")
+    assert own == rows()
+    assert "Done.\n" in {line for _, line in own[0]}
 
 
 @pytest.mark.parametrize("role", ["solver", "verifier", "monolith"])
