@@ -46,10 +46,11 @@ def made_from() -> str:
 
 
 def extensions_folder() -> Path:
-    """Return the folder of compiled extensions: ``TORCH_EXTENSIONS_DIR`` if set, else one in the user's cache that is
-    named after what they are made from; in the environment, or with temporary files, where the cache is read-only."""
+    """Return the folder of compiled extensions, which is named after what they are made from: below
+    ``TORCH_EXTENSIONS_DIR`` if set, where other programs may build theirs, else in the user's cache; in the
+    environment, or with temporary files, where the cache is read-only."""
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
-        return Path(named)
+        return Path(named) if Path(named).name == made_from() else Path(named) / "decomposer_rl" / made_from()
     # Of a user without a home folder this is no absolute path.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
     folders = (cache / "decomposer_rl", Path(sys.prefix), Path(tempfile.gettempdir()) / "decomposer_rl")

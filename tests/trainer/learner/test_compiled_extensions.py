@@ -56,16 +56,20 @@ def build(folder: Path, *arguments: str) -> tuple[subprocess.Popen[str], psutil.
 
 
 def test_a_killed_build_holds_nobody_up_and_its_compilers_end_with_the_next(tmp_path):
+    lock, foreign = tmp_path / "decomposer_rl" / made_from() / "spoken" / "lock", tmp_path / "other" / "lock"
+    foreign.parent.mkdir()
+    foreign.touch()
     killed, left = build(tmp_path, "waits")
     killed.kill()
     killed.wait()
     elsewhere = {BUILD_VARIABLE: str(tmp_path / "elsewhere")}
     other = subprocess.Popen(["sleep", "60"], env=os.environ | elsewhere)
-    assert (left.is_running(), (tmp_path / "spoken" / "lock").exists()) == (True, True)
+    assert (left.is_running(), lock.exists()) == (True, True)
     again, own = build(tmp_path)
     assert again.wait(60) == 0
     left.wait(5)
-    assert not (tmp_path / "spoken" / "lock").exists()
+    assert not lock.exists()
+    assert foreign.exists(), "another program compiles there, with the same folder for extensions"
     assert other.poll() is None, "a compiler of another folder is none of its business"
     assert own.is_running()
     for process in (other, own):
@@ -75,7 +79,10 @@ def test_a_killed_build_holds_nobody_up_and_its_compilers_end_with_the_next(tmp_
 
 def test_extensions_are_kept_where_the_user_says_else_by_what_they_are_made_from(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(tmp_path))
-    assert extensions_folder() == tmp_path
+    own = extensions_folder()
+    assert own == tmp_path / "decomposer_rl" / made_from()
+    monkeypatch.setenv("TORCH_EXTENSIONS_DIR", str(own))
+    assert extensions_folder() == own, "as this process has set it for DeepSpeed"
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
