@@ -18,6 +18,7 @@ import importlib.util
 import logging
 import os
 import re
+import stat
 import sys
 import sysconfig
 import tempfile
@@ -48,14 +49,32 @@ def made_from() -> str:
 def extensions_folder() -> Path:
     """Return the folder of compiled extensions, which is named after what they are made from: below
     ``TORCH_EXTENSIONS_DIR`` if set, where other programs may build theirs, else in the user's cache; in the
-    environment, or with temporary files, where the cache is read-only."""
+    environment, or with temporary files, where the cache is read-only. Raises PermissionError."""
     if named := os.environ.get("TORCH_EXTENSIONS_DIR"):
         return Path(named) if Path(named).name == made_from() else Path(named) / "decomposer_rl" / made_from()
     # Of a user without a home folder this is no absolute path.
     cache = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"))
-    folders = (cache / "decomposer_rl", Path(sys.prefix), Path(tempfile.gettempdir()) / "decomposer_rl")
-    usable = (one for one in folders if one.is_absolute() and _can_be_written(one))
-    return next(usable, folders[-1]) / "extensions" / made_from()
+    folders = (cache / "decomposer_rl", Path(sys.prefix))
+    usable = next((one for one in folders if one.is_absolute() and _can_be_written(one)), None)
+    return (usable or _own_temporary_folder()) / "extensions" / made_from()
+
+
+def _own_temporary_folder() -> Path:
+    """Return a folder among temporary files, made if need be, in which nobody but this user can put what is loaded.
+
+    Raises PermissionError for one that somebody else made, or may write to.
+    """
+    folder = Path(tempfile.gettempdir()) / f"decomposer_rl-{os.geteuid()}"
+    with suppress(FileExistsError):
+        folder.mkdir(mode=stat.S_IRWXU)
+    found = folder.lstat()
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or others:
+        raise PermissionError(
+            f"'{folder}' is no folder that this user alone may write to, so nothing is loaded from it; allowed: "
+            "to remove it, or TORCH_EXTENSIONS_DIR=FOLDER, a folder of your own"
+        )
+    return folder
 
 
 def _can_be_written(folder: Path) -> bool:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import stat
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from importlib.metadata import version
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar
 
 import psutil
@@ -96,6 +99,40 @@ def test_extensions_are_kept_where_the_user_says_else_by_what_they_are_made_from
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert extensions_folder() == tmp_path / "env" / "extensions" / made_from()
+
+
+@pytest.fixture
+def shared(tmp_path, monkeypatch):
+    """Where this user's folder among temporary files would be, with no other place for extensions."""
+    (tmp_path / "file").touch()
+    monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "file"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path / f"decomposer_rl-{os.geteuid()}"
+
+
+def test_with_temporary_files_the_folder_is_this_users_alone(shared):
+    for _ in range(2):
+        assert extensions_folder() == shared / "extensions" / made_from()
+        assert stat.S_IMODE(shared.stat().st_mode) & 0o077 == 0
+
+
+@pytest.mark.parametrize("made_by", ["a link", "all may write", "a group may write", "another user"])
+def test_nothing_is_loaded_from_a_folder_that_another_user_may_have_filled(made_by, shared, tmp_path, monkeypatch):
+    if made_by == "a link":
+        (tmp_path / "theirs").mkdir()
+        shared.symlink_to(tmp_path / "theirs")
+    elif made_by == "another user":
+        shared.mkdir(mode=0o700)
+        real = Path.lstat
+        theirs = SimpleNamespace(st_mode=stat.S_IFDIR | 0o700, st_uid=os.geteuid() + 1)
+        monkeypatch.setattr(Path, "lstat", lambda path: theirs if path == shared else real(path))
+    else:
+        shared.mkdir()
+        shared.chmod(0o777 if made_by == "all may write" else 0o770)
+    with pytest.raises(PermissionError, match=r"this user alone.*TORCH_EXTENSIONS_DIR=FOLDER"):
+        extensions_folder()
 
 
 @pytest.mark.parametrize("changed", ["torch", "deepspeed", "Python", "processor"])
