@@ -22,9 +22,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="launch.doctor", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", help="what launch.train is given")
     # What is no option here may be one of launch.train, as -m.
-    options, others = parser.parse_known_args(arguments)
+    # For --help alone: what is no option here may be one of launch.train, as -m, and keeps its place.
+    parser.parse_known_args(arguments)
     failed = False
-    for finding in examine([*others, *options.overrides]):
+    for finding in examine(sys.argv[1:] if arguments is None else arguments):
         sys.stdout.write(f"{finding.line()}\n")
         sys.stdout.flush()
         failed = failed or finding.level == FAILURE
@@ -39,9 +40,10 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
     try:
         from conf.schema.base import ConfigError
         from launch.compose import compose, first_trial
+        from launch.options import with_own_folders
 
         try:
-            config = compose(first_trial(overrides))
+            config = compose(first_trial(with_own_folders(overrides)))
             yield Finding(OK, "configuration", "can be run")
         except ConfigError as error:
             yield Finding(FAILURE, "configuration", str(error))

@@ -80,8 +80,15 @@ def memory() -> Finding:
     free = [int(found[1]) / 2**20] if found else []
     root, own = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
     group = re.search(r"^0::/(.*)$", own.read_text() if own.is_file() else "", re.MULTILINE)
-    left = [left_by_group(folder) for folder in (root, root / (group[1] if group else ""))]
-    return checks.memory(min([*free, *(gib for gib in left if gib is not None)], default=0.0))
+    return checks.memory(min([*free, *left_by_groups(root, group[1] if group else "")], default=0.0))
+
+
+def left_by_groups(root: Path, group: str) -> list[float]:
+    """Return the GiB that a control group and those above it have left, of each that has a limit: that of a job may be
+    far above the group of its step."""
+    folder = root / group
+    left = [left_by_group(one) for one in (folder, *folder.parents) if one.is_relative_to(root)]
+    return [gib for gib in left if gib is not None]
 
 
 def left_by_group(folder: Path) -> float | None:
@@ -120,9 +127,23 @@ def ports(config: Config | None) -> Finding:
     """Check that sockets can listen, and that the cluster answers, if the configuration names one."""
     address = config.cluster.address if config else None
     taken = [port for port in HEAD_PORTS if _answers("127.0.0.1", port)]
-    host, _, port = (address or "").rpartition(":")
-    answers = not (host and port.isdigit()) or _answers(host, int(port))
-    return checks.ports(_listens(), taken, address, answers)
+    found = _found_by_ray() if address == "auto" else address
+    host, _, port = (found or "").rpartition(":")
+    answers = address is None or (bool(host) and port.isdigit() and _answers(host.strip("[]"), int(port)))
+    shown = f"auto ({found or 'Ray finds no cluster here'})" if address == "auto" else address
+    return checks.ports(_listens(), taken, shown, answers)
+
+
+def _found_by_ray() -> str | None:
+    """Return the address that Ray takes for ``auto``, of RAY_ADDRESS or of the cluster on this machine; None if there
+    is none."""
+    from ray._private.services import get_ray_address_from_environment
+
+    try:
+        found: str = get_ray_address_from_environment("auto", None)
+    except ConnectionError:
+        return None
+    return found
 
 
 def _listens() -> bool:

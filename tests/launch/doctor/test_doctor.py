@@ -68,6 +68,37 @@ def test_on_a_cluster_that_is_joined_the_nodes_are_not_judged_from_here(capsys):
     assert found["memory"] == found["GPUs"] == (OK, "the nodes' own: run the doctor there")
 
 
+def test_the_cluster_of_auto_is_the_one_that_ray_would_join(monkeypatch):
+    config, port = compose(["cluster=ray"]), free_port()
+    monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{port}")
+    found = probes.ports(config)
+    assert (found.level, f"nothing answers at auto (127.0.0.1:{port})" in found.text) == (FAILURE, True)
+    with socket.create_server(("127.0.0.1", port)):
+        assert probes.ports(config).level == OK
+    monkeypatch.delenv("RAY_ADDRESS")
+
+    def none(address, folder):
+        raise ConnectionError
+
+    monkeypatch.setattr("ray._private.services.get_ray_address_from_environment", none)
+    found = probes.ports(config)
+    assert (found.level, "nothing answers at auto (Ray finds no cluster here)" in found.text) == (FAILURE, True)
+
+
+def test_a_cluster_without_a_port_is_none_that_can_be_joined():
+    assert probes.ports(compose(["cluster=ray", "cluster.address=localhost"])).level == FAILURE
+
+
+@pytest.mark.parametrize("given", [["--config-dir", "DIR"], ["--config-dir=DIR"]])
+def test_a_sweep_with_a_folder_of_ones_own_is_checked_as_it_is_given(given, monkeypatch, tmp_path, capsys):
+    own = ROOT / "examples" / "own_parts"
+    monkeypatch.syspath_prepend(own)
+    monkeypatch.chdir(tmp_path)
+    folder = [text.replace("DIR", str(own / "conf")) for text in given]
+    main([*folder, "-m", "experiment=own_parts", "seed=0,1"])
+    assert lines(capsys.readouterr().out)["configuration"] == (OK, "can be run")
+
+
 def test_without_its_packages_the_doctor_says_so():
     """An interpreter that finds the standard library alone."""
     code = (
@@ -153,6 +184,17 @@ def test_a_control_group_leaves_what_is_not_used_or_only_cached(tmp_path):
     assert probes.left_by_group(tmp_path) == 2
     (tmp_path / "memory.stat").write_text(f"anon 5\ninactive_file {3 * 2**30}\n")
     assert probes.left_by_group(tmp_path) == 5
+
+
+@pytest.mark.parametrize("limited", ["", "job_7", "job_7/step_0", "job_7/step_0/task_0"])
+def test_the_memory_that_is_left_is_that_of_the_tightest_group_above(tmp_path, limited):
+    group = "job_7/step_0/task_0"
+    (tmp_path / group).mkdir(parents=True)
+    for folder, gib in (("", 90), (group, 80), (limited, 4)):
+        (tmp_path / folder / "memory.max").write_text(f"{gib * 2**30}\n")
+        (tmp_path / folder / "memory.current").write_text("0\n")
+    assert min(probes.left_by_groups(tmp_path, group)) == 4
+    assert probes.left_by_groups(tmp_path / "job_7", "not/there") == ([4] if limited == "job_7" else [])
 
 
 def test_the_disk_is_that_of_the_nearest_folder(tmp_path):
