@@ -22,6 +22,7 @@ from rollout.solvers.openai import BYTES_A_TOKEN, TEMPLATE_TOKENS
 from rollout.strategies import DECOMPOSE_ONLY
 from rollout.strategies.self_consistency import MAX_DRAWS
 from trainer.stages.evaluation import kinds_before
+from trainer.stages.fine_tuning import with_subquestions
 from trainer.stages.fine_tuning_examples import decomposing, is_run, screened, shares
 from trainer.workers.solver_account import priced
 
@@ -36,11 +37,15 @@ WITHOUT_ATTEMPT, WITHOUT_SUBQUESTIONS = ("daslam_no_feedback",), ("direct", "mon
 @dataclass(frozen=True)
 class Data:
     """Figures of the data that the estimate needs: tokens of the longest question, the fewest and most sub-questions
-    that it has itself, and the kinds of the first evaluation."""
+    that it has itself, the kinds of the first evaluation; and, as far as a run counts them, the held-out problems,
+    those of them that have sub-questions, and the training problems, None without end."""
 
     question_tokens: int
     subquestions: tuple[int, int]
     kinds: Sequence[str]
+    held_out: int
+    with_subquestions: int
+    training: int | None
 
 
 @dataclass(frozen=True)
@@ -78,10 +83,16 @@ class Episodes:
 
 def looked_at(config: Config, source: Source) -> Data:
     """Return what the estimate takes from the data."""
-    problems = source.held_out(LOOKED_AT)
-    longest = max((len(problem.question.encode()) for problem in problems), default=0)
-    given = [len(problem.subquestions) for problem in problems if problem.subquestions is not None] or [0]
-    return Data(-(-longest // BYTES_A_TOKEN), (min(given), max(given)), kinds_before(config, problems)[0])
+    evaluation, measured = config.evaluation, config.sft.held_out
+    problems = source.held_out(max(LOOKED_AT, evaluation.problems, evaluation.subset))
+    looked, evaluated = problems[:LOOKED_AT], problems[: evaluation.problems]
+    longest = max((len(problem.question.encode()) for problem in looked), default=0)
+    given = [len(problem.subquestions) for problem in looked if problem.subquestions is not None] or [0]
+    lessons = with_subquestions(source, max(measured.problems, measured.scored)) if "sft" in config.stages else []
+    return Data(
+        -(-longest // BYTES_A_TOKEN), (min(given), max(given)), kinds_before(config, evaluated)[0], len(problems),
+        len(lessons), len(source.rows) or None,
+    )  # fmt: skip
 
 
 def episodes(config: Config, data: Data) -> Iterator[Episodes]:
@@ -89,7 +100,7 @@ def episodes(config: Config, data: Data) -> Iterator[Episodes]:
     name, sft, stages = config.strategy.name, config.sft, config.stages
     own, written = (0, config.strategy.max_subquestions), decomposing(config.strategy)
     if "sft" in stages:
-        attempts = sft.held_out.problems
+        attempts = min(sft.held_out.problems, data.with_subquestions)
         for key, share in shares(sft.problems, {key: one.weight for key, one in sft.sources.items()}).items():
             source = sft.sources[key]
             if is_run(config, source):
@@ -97,24 +108,27 @@ def episodes(config: Config, data: Data) -> Iterator[Episodes]:
                 given = (0, data.subquestions[1] + 1) if source.kind == "data" else own
                 yield Episodes("stage 1", count, name if screened(config, source) else written, given)
             else:
-                attempts += share
+                # A problem that is drawn again has its attempt.
+                attempts += share if source.kind == "file" or data.training is None else min(share, data.training)
         if sft.role == "decomposer":
             if Prompts(config.strategy).read_attempt:
                 yield Episodes("stage 1", attempts, "direct")
-            compared = 2 * sft.held_out.scored * (1 + len(sft.held_out.also))
+            scored = sft.held_out.scored
+            compared = 2 * (min(scored, data.with_subquestions) + scored * len(sft.held_out.also))
             yield Episodes("stage 1", compared, written, own)
+    evaluated, subset = (min(one, data.held_out) for one in (config.evaluation.problems, config.evaluation.subset))
     if "evaluate" in stages:
         for kind in data.kinds:
             given = data.subquestions if kind in ("gold", "filler") else own
             strategy = "direct" if kind == "direct" else name
-            yield Episodes("evaluation", config.evaluation.problems, strategy, given)
+            yield Episodes("evaluation", evaluated, strategy, given)
     if "ppo" in stages:
         steps, on_the_way = config.algorithm.steps, config.evaluation.every
         yield Episodes("stage 2 (PPO)", steps * config.algorithm.batch_size, name, own)
         if on_the_way:
-            yield Episodes("evaluations on the way", steps // on_the_way * config.evaluation.subset, name, own)
+            yield Episodes("evaluations on the way", steps // on_the_way * subset, name, own)
         if "evaluate" in stages:
-            yield Episodes("last evaluation", config.evaluation.problems, name, own)
+            yield Episodes("last evaluation", evaluated, name, own)
 
 
 def of_solver(config: Config, solver: OpenAISolver, kind: Episodes, question_tokens: int) -> Asked:

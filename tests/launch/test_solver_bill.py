@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from launch.compose import compose
 from launch.plan import main
-from launch.solver_bill import Asked, Data, Episodes, bill, looked_at, of_solver
+from launch.solver_bill import Asked, Data, Episodes, bill, episodes, looked_at, of_solver
 from rollout.data.source import make_source
 from rollout.strategies import DECOMPOSE_ONLY, STRATEGIES
 from tests.rollout.fakes import PLAN, PROBLEM, run
@@ -14,7 +16,7 @@ from tests.rollout.fakes import PLAN, PROBLEM, run
 SERVER = ["solver=openai", "solver.model=m", "solver.price_prompt=1", "solver.price_completion=2"]
 SHORT = [*SERVER, "strategy.max_subquestions=2", "solver.max_tokens_solve=500", "solver.max_tokens_subquestion=100"]
 # A prompt without sub-questions has 68 + 32 tokens; a sub-question and its answer have 32 + 100.
-DATA = Data(68, (1, 2), ["direct", "gold", "sft"])
+DATA = Data(68, (1, 2), ["direct", "gold", "sft"], held_out=500, with_subquestions=500, training=None)
 ALONE, QUESTION, TURN = 100, 32, 132
 ANSWERS = (ALONE + QUESTION) + (ALONE + QUESTION + TURN)
 DASLAM = Asked(2, 4, ALONE + ANSWERS + ALONE + 2 * TURN, 2 * 500 + 2 * 100)
@@ -113,6 +115,30 @@ def test_the_data_say_how_long_a_question_is_and_how_many_sub_questions_it_has()
     assert 30 < data.question_tokens < 200
     assert 1 <= data.subquestions[0] < data.subquestions[1] <= 8
     assert data.kinds == ["direct", "gold", "filler", "sft"]
+
+
+def test_problems_that_a_file_does_not_have_cost_nothing(tmp_path):
+    rows = [
+        {"id": f"{n}", "question": f"Ann has {n} pens. How many?", "answer": n, "subquestions": ["Of what?"]}
+        for n in range(50)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    config = compose([*SHORT, "data=jsonl", f"data.train={tmp_path}/rows.jsonl", "algorithm.steps=4",
+                      "evaluation.every=2", "sft.held_out.problems=40", "sft.held_out.scored=30"])  # fmt: skip
+    source = make_source(config.data)
+    held_out, training = len(source.held_out(500)), len(source.rows)
+    assert 0 < held_out < 30
+    found = [(one.stage, one.strategy, one.count) for one in episodes(config, looked_at(config, source))]
+    assert found == [
+        ("stage 1", "direct", held_out + training),
+        ("stage 1", DECOMPOSE_ONLY, 2 * held_out),
+        ("evaluation", "direct", held_out),
+        ("evaluation", "daslam", held_out),
+        ("evaluation", "daslam", held_out),
+        ("stage 2 (PPO)", "daslam", 4 * config.algorithm.batch_size),
+        ("evaluations on the way", "daslam", 2 * held_out),
+        ("last evaluation", "daslam", held_out),
+    ]
 
 
 def test_the_plan_shows_requests_and_cost_and_what_a_budget_does_not_reach(capsys):
