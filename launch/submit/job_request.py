@@ -169,16 +169,17 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     variables = {STOP_VARIABLE: str(STOP_WAIT_S), VARIABLE: code_version() or ""}
     if root := os.environ.get(DATA_ROOT):
         variables[DATA_ROOT] = _absolute_path(root, frozenset({PATH, HUB}))
+    typed = {}
     for text in options.env:
-        name, given, value = text.partition("=")
-        if not given and name not in os.environ:
+        name, has_value, value = text.partition("=")
+        if not has_value and name not in os.environ:
             raise Refused(f"--env: '{name}' is not set here; allowed: a variable that is, or NAME=VALUE")
-        variables[name] = value if given else os.environ[name]
+        typed[name] = value if has_value else os.environ[name]
     if options.image is not None:
         # Ray takes nothing else with an image: it must hold the project, in its working directory.
         if options.runtime_env is not None:
             raise Refused("--runtime-env: not allowed with --image, which is the whole environment")
-        return {"image_uri": options.image, "env_vars": variables}
+        return {"image_uri": options.image, "env_vars": variables | typed}
     added: dict[str, Any] = {}
     if options.runtime_env is not None:
         import yaml
@@ -195,7 +196,7 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     given = added.pop("env_vars", None) or {}
     if not isinstance(given, dict) or not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise Refused("--runtime-env: env_vars is no mapping of names to texts; allowed: NAME: 'VALUE', a number too")
-    variables |= given
+    variables |= given | typed
     # An installed project lies among everything else that is.
     others = [] if CHECKOUT else [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]
     return {"working_dir": str(ROOT), "excludes": EXCLUDED + others, **added, "env_vars": variables}

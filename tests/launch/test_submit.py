@@ -198,6 +198,14 @@ def test_the_projects_files_go_along_but_for_what_a_job_does_not_need(tmp_path):
     assert set(environment(image="registry/image:1")) == {"image_uri", "env_vars"}
 
 
+def test_a_variable_that_is_typed_counts_more_than_that_of_a_file(tmp_path):
+    file = tmp_path / "env.yaml"
+    file.write_text("env_vars: {A: file, B: file, RAY_JOB_STOP_WAIT_TIME_S: '50'}\n")
+    made = environment(runtime_env=file, env=["A=typed"])["env_vars"]
+    assert (made["A"], made["B"], made["RAY_JOB_STOP_WAIT_TIME_S"]) == ("typed", "file", "50")
+    assert environment(image="registry/image:1", env=["A=typed"])["env_vars"]["A"] == "typed"
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
