@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     if any(isinstance(role, OpenAISolver) for role in config.frozen.values()):
         try:
             show_bill(config, make_source(config.data), console, without_prices=True)
-        except (RecordError, OSError) as error:
+        except (ConfigError, RecordError, OSError) as error:
             console.print(f"no estimate of requests: {error}", highlight=False, markup=False, soft_wrap=True)
     missing = _missing(config) or over_full(config, memory)
     if missing is not None:

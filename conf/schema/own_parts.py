@@ -6,13 +6,15 @@ The user's module is imported in the driver when the configuration is checked, a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
 from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
+
+from conf.schema.base import ConfigError
 
 FORM = "package.module:attribute"
 _OWN = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
@@ -45,6 +47,19 @@ def find_part(name: str, known: Mapping[str, Any]) -> Any:
     if not callable(found):
         raise ValueError(f"must point to a function or a class, and is a {type(found).__name__}")
     return found
+
+
+def make_part(key: str, name: str, methods: Sequence[str], *arguments: Any, **options: Any) -> Any:
+    """Return what a class of the user's own, which ``name`` points to, makes of its arguments. Raises ConfigError that
+    begins with the ``key``, where it makes nothing of them, or what lacks one of these ``methods``."""
+    try:
+        made = find_part(name, {})(*arguments, **options)
+    except Exception as error:  # whatever a user's class raises is said in one line
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{key}: '{name}' could not be made ({said}); allowed: docs/extending.md") from error
+    if missing := [method for method in methods if not hasattr(made, method)]:
+        raise ConfigError(f"{key}: '{name}' has no {missing[0]}; allowed: a class with {', '.join(methods)}")
+    return made
 
 
 @dataclass(frozen=True)

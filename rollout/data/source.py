@@ -12,7 +12,7 @@ from typing import Protocol
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.data import Data
-from conf.schema.own_parts import find_part, is_own
+from conf.schema.own_parts import is_own, make_part
 from rollout.data import branched, chained
 from rollout.data.bad_rows import misspelt, other_fields
 from rollout.data.files import Files
@@ -21,6 +21,8 @@ from rollout.records import Problem
 
 # Of a question, where a row is shown in a line.
 SHOWN_CHARS = 100
+# Of a source.
+MEMBERS = ("report", "rows", "train", "held_out", "is_held_out", "imperfect_decomposition")
 GENERATE: dict[str, Generate] = {"chained": chained.generate, "branched": branched.generate}
 
 
@@ -90,9 +92,10 @@ def row_in_words(problem: Problem) -> str:
 
 
 def make_source(data: Data) -> Source:
-    """Build the configured data set. Raises RecordError for rows that are no problems."""
+    """Build the configured data set. Raises RecordError for rows that are no problems, ConfigError for a class of the
+    user's own that does not take its options."""
     if is_own(data.source):
-        own: Source = find_part(data.source, {})(**data.options)
+        own: Source = make_part("data.options" if data.options else "data.source", data.source, MEMBERS, **data.options)
         return own
     if data.source in GENERATE:
         return Generated(GENERATE[data.source], dict(data.steps), dict(data.eval_steps))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.config import Config
-from conf.schema.own_parts import find_part
+from conf.schema.own_parts import make_part
 from conf.schema.rewards import PARTS
 from rewards.reward import MEASURES, Sample
 from rollout.json_lines import write_lines
@@ -50,7 +50,10 @@ class Tracker:
         self._alone = "sft" in config.stages and "ppo" not in config.stages
         self._wandb = WandbRun(config, folder, wandb_id, say)
         self._columns = [*COLUMNS, *config.rewards.further_parts]
-        self._own = {name: find_part(place, {})(config, folder) for name, place in config.tracking.also.items()}
+        self._own = {
+            name: make_part(f"tracking.also.{name}", place, ("step", "summary", "close"), config, folder)
+            for name, place in config.tracking.also.items()
+        }
         self._say = say
         self._closed = False
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from conf.schema.base import ConfigError
 from conf.schema.data import Data
 from launch.compose import compose
 from launch.train import main
@@ -335,3 +336,24 @@ def test_half_a_character_makes_a_bad_row(tmp_path, changes, said, split):
         files(*both)
     assert f"{path}, line 1: {said}, which is half a character" in str(error.value)
     assert files(*both, on_bad_row="skip").report["bad_rows_skipped"] == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("Takes", "{wrong: 1}", r"data\.options: 'made_of:Takes' could not be made \(TypeError: .*'wrong'.*\); a"),
+        ("Fails", "{}", r"data\.source: 'made_of:Fails' could not be made \(OSError: no such place\); allowed"),
+        ("Lacks", "{}", r"data\.source: 'made_of:Lacks' has no is_held_out; allowed: a class with report, rows, "),
+    ],
+)
+def test_a_source_of_ones_own_that_cannot_be_made_is_refused_in_one_line(name, options, said, tmp_path, monkeypatch):
+    (tmp_path / "made_of.py").write_text(
+        "class Takes:\n    def __init__(self, top=9): pass\n"
+        "class Fails:\n    def __init__(self): raise OSError('no such\\nplace')\n"
+        "class Lacks:\n    report, rows = {}, ()\n    def train(self, seed): ...\n    def held_out(self, count): ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    config = compose([f"data.source=made_of:{name}", f"+data.options={options}"])
+    with pytest.raises(ConfigError, match=said) as refused:
+        make_source(config.data)
+    assert "\n" not in str(refused.value)
