@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 import subprocess
 import sys
@@ -55,6 +56,23 @@ def anchors(path: Path) -> set[str]:
     """What a page's headings are linked by."""
     headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_the_page_of_the_architecture_shows_the_layers_that_the_imports_are_held_to():
+    rules = configparser.ConfigParser(interpolation=None)
+    rules.read(ROOT / "setup.cfg", encoding="utf-8")
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    shown: dict[str, list[str]] = {}
+    package = ""
+    for line in page.split("```")[1].splitlines():
+        package = line[:11].strip() or package
+        # Names have up to three spaces between them; more come before the words about them.
+        shown.setdefault(package, []).extend(re.split(r" {4,}", line[11:])[0].split())
+    for name in ("launch", "trainer", "rewards", "rollout"):
+        layers = rules[f"importlinter:contract:{name}"]["layers"].strip().splitlines()
+        layer = {module: place for place, line in enumerate(layers) for module in re.findall(r"\w+", line)}
+        assert sorted(shown[name]) == sorted(layer), name
+        assert shown[name] == sorted(shown[name], key=layer.__getitem__), name
 
 
 def test_continuous_integration_runs_the_readmes_test_command():
