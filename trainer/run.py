@@ -29,8 +29,7 @@ from trainer.cluster.roles import start_roles
 from trainer.learner.learner_group import LearnerGroup
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.reports.model_card import write_cards
-from trainer.reports.pictures import learning_curve
-from trainer.reports.run_page import write_report
+from trainer.reports.run_page import write_pages
 from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
@@ -144,8 +143,10 @@ class Run:
         stop_ray(self.config)
         give_up_partial(self.folder / "checkpoints")  # that there was no time for, and nobody writes any more
         if tracker is not None:
-            wrote = self._wrote(partial(self._settle_account, tracker)) and wrote
-            wrote = self._wrote(partial(self._write_pages, tracker, code)) and wrote
+            pages = partial(write_pages, self.folder, tracker.image, self._say)
+            settle = partial(self._settle_account, tracker)
+            for write in (settle, pages, tracker.episodes_table, partial(tracker.close, code)):
+                wrote = self._wrote(write) and wrote
         if self.mirror is not None:
             self.mirror.end()
         code = code if wrote or code else 1
@@ -190,13 +191,6 @@ class Run:
         if self.account.settle():
             self.summary |= self.account.summary()
             tracker.summary(self.summary)
-
-    def _write_pages(self, tracker: Tracker, code: int) -> None:
-        picture = learning_curve(self.folder)
-        write_report([self.folder])
-        tracker.image("learning_curve", picture)
-        tracker.episodes_table()
-        tracker.close(code)
 
     def _copy(self) -> None:
         """Have the copy elsewhere, if there is to be one, brought up to date."""

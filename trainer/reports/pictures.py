@@ -213,8 +213,9 @@ def _accuracy(axis: Any, runs: Sequence[FinishedRun]) -> None:
         _line(axis, _points(run, "episode/accuracy_final"), name, colour)
         scores = [row for row in run.metrics if row.get("eval/accuracy") is not None]
         if scores:
-            errors = [[row["eval/accuracy"] - row["eval/low"] for row in scores],
-                      [row["eval/high"] - row["eval/accuracy"] for row in scores]]  # fmt: skip
+            # Of an older run an end may be past the mean by what rounding left.
+            errors = [[max(0.0, row["eval/accuracy"] - row["eval/low"]) for row in scores],
+                      [max(0.0, row["eval/high"] - row["eval/accuracy"]) for row in scores]]  # fmt: skip
             axis.errorbar(
                 [row["eval/version"] for row in scores], [row["eval/accuracy"] for row in scores], errors,
                 label="held-out subset (greedy decompositions)" if alone else None,
