@@ -73,7 +73,7 @@ async def evaluate(
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     """Return accuracy, over all and by the solvers of a mixture, rescued and broken counts, and for problems with a
-    known graph the shares of decompositions.
+    known graph the shares of decompositions and the accuracy by number of reasoning steps.
 
     An episode that did not end ``ok`` is not right; such episodes are counted by outcome, and the share of right ones
     among the others is given beside the accuracy."""
@@ -104,10 +104,12 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
             for item in decomposed
         ]
         result["plans"] = {name: sum(check[name] for check in checks) / len(checks) for name in checks[0]}
-        by_steps: dict[int, list[float]] = {}
-        for item in decomposed:
+    by_steps: dict[int, list[float]] = {}
+    for item in scored:
+        if has_graph(item.episode.problem):
             by_steps.setdefault(item.episode.problem.meta["steps"], []).append(item.reward.correct)
-        result["by_steps"] = {str(steps): sum(v) / len(v) for steps, v in sorted(by_steps.items())}
+    if by_steps:
+        result["by_steps"] = {str(steps): fmean(marks) for steps, marks in sorted(by_steps.items())}
     return result
 
 
