@@ -36,7 +36,7 @@ from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
 from trainer.run_folder.resume import CONFIG, OVERRIDES, holds_run
 from trainer.run_folder.stage_seconds import StageSeconds
-from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
+from trainer.stages.evaluation import changes_of, earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -372,7 +372,7 @@ class Run:
             view.advance(index + 1, len(kinds), {})
             view.say(f"  {named[kind]}: {result['mean']:.3f} [{result['low']:.3f}, {result['high']:.3f}]")
             if kind in ("base", "sft", "ppo"):
-                self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
+                self.summary |= changes_of(result)
 
     def _show_evaluation(self, view: View) -> None:
         """Show what is known before stage 2, which is not worth its time where nothing can be learned."""

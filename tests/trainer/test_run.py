@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayTaskError
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from launch.compose import compose
 from rollout.signals import Stopped
-from tests.trainer.fakes import Worker
+from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.small_run import Learner, run
 from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
@@ -216,6 +217,20 @@ def test_a_full_disk_is_said_in_a_line_though_nothing_can_be_written(monkeypatch
     assert f"failed {summary['error']}" in screen
     assert "Traceback" not in screen
     assert not partial.exists()
+
+
+def test_a_kind_without_first_attempts_leaves_no_earlier_figures_in_the_summary(monkeypatch, tmp_path):
+    class Unattempted(Rewarder):
+        async def score(self, episodes):
+            scored = await super().score(episodes)
+            firsts = [0.0 if min(episode.token_versions) < 4 else None for episode in episodes]
+            marked = zip(scored, firsts, strict=True)
+            return [(episode, replace(reward, correct_initial=first)) for (episode, reward), first in marked]
+
+    _, summary, _, _, _ = run(monkeypatch, tmp_path, float("inf"), rewarder=Unattempted())
+    assert summary["accuracy"]["base"]["rescued"] > 0
+    assert "rescued" not in summary["accuracy"]["ppo"]
+    assert (summary["rescued"], summary["broken"]) == (None, None)
 
 
 def test_an_end_that_cannot_be_written_is_no_good_end(monkeypatch, tmp_path):

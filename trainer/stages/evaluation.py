@@ -28,6 +28,9 @@ from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.solver_outage import SolverGone
 
+# Of the problems whose answer differs between the first attempt and the end.
+CHANGES = ("rescued", "broken")
+
 
 def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str], dict[str, str]]:
     """Return the kinds of evaluation that come before stage 2, and of those that are asked for and cannot be, why."""
@@ -84,9 +87,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         answered = len(scored) - unanswered.total()
         result["unanswered"] = dict(unanswered)
         result["mean_answered"] = right / answered if answered else None
-    if all(item.reward.correct_initial is not None for item in scored):
+    if any(item.reward.correct_initial is not None for item in scored):
         changes = [change(item.reward.correct_initial, item.reward.correct) for item in scored]
-        result |= {"rescued": changes.count(1), "broken": changes.count(-1)}
+        result |= dict(zip(CHANGES, (changes.count(1), changes.count(-1)), strict=True))
     if solvers := by_solver((item.episode.solver, item.reward) for item in scored):
         result["by_solver"] = {
             name: {"problems": len(rewards), **wilson(sum(reward.correct for reward in rewards), len(rewards))}
@@ -113,6 +116,11 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     return result
 
 
+def changes_of(result: dict[str, Any]) -> dict[str, int | None]:
+    """Return how many problems an evaluation rescued and broke, None where no episode made a first attempt."""
+    return {name: result.get(name) for name in CHANGES}
+
+
 def earlier_results(folder: Path, version: int, summary: dict[str, Any]) -> dict[str, Any]:
     """Return ``summary``'s entries on evaluations with those that the summary in a run's folder has: the results of
     policies up to ``version`` stay until there are others."""
@@ -123,7 +131,7 @@ def earlier_results(folder: Path, version: int, summary: dict[str, Any]) -> dict
         for kind, entry in earlier.get("accuracy", {}).items()
     }
     kept = {kind: entry for kind, entry in found.items() if entry["step"] <= version}
-    changes = {name: value for name, value in kept.get("ppo", {}).items() if name in ("rescued", "broken")}
+    changes = changes_of(kept["ppo"]) if "ppo" in kept else {}
     count = {"n_eval": summary["n_eval"] or earlier["n_eval"]} if kept else {}
     return {"accuracy": summary["accuracy"] | kept} | count | changes
 
