@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,13 @@ def read_table(file: Path) -> tuple[list[str], pd.DataFrame]:
 def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
     """Return values as they are written, a number that is written in several ways (1e-4, 0.0001) as it is first."""
     first: dict[float, str] = {}
-    return texts.map(lambda text: text if math.isnan(number(text)) else first.setdefault(number(text), text))
+
+    def written(text: Any) -> Any:
+        with suppress(ValueError):
+            return first.setdefault(int(text), text)  # a float has no room for a large seed
+        return text if math.isnan(number(text)) else first.setdefault(number(text), text)
+
+    return texts.map(written)
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:

@@ -35,5 +35,7 @@ def number(text: str) -> float:
 
 
 def brief(text: str) -> str:
-    """Return a number of nine characters or more with three digits, and anything else as it is."""
-    return text if len(text) < 9 or math.isnan(number(text)) else f"{number(text):.3g}"
+    """Return a number of nine characters or more with three digits, and anything else as it is, whole numbers too:
+    they are names, as seeds and dates are, and two of them may be the same in three digits."""
+    shortened = len(text) >= 9 and re.search(r"[.e]", text.lower()) and not math.isnan(number(text))
+    return f"{number(text):.3g}" if shortened else text
