@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from conf.schema.base import SECRET
-from conf.schema.data import GENERATORS
+from conf.schema.data import GENERATORS, is_hub_name
 from conf.schema.keys import entries, marked
 from rewards.reward import MEASURES
 from trainer.reports.tables import markdown
@@ -61,12 +61,11 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
     from huggingface_hub import ModelCard, ModelCardData
 
     base = config["start_from"] or config["model"]["path"]
-    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["question-decomposition"],
-        base_model=base if on_hub else None,
+        base_model=base if is_hub_name(base) else None,
     )
     strategy, rewards, ppo = config["strategy"], config["rewards"], kind == "ppo"
     plays = config.get("policy", {}).get("plays", "decomposer")
