@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainer.reports.pictures import COLOURS, OTHER_COLOUR, plain
+from trainer.reports.pictures import COLOURS, OTHER_COLOUR, literal, plain
 from trainer.reports.tables import brief, markdown, number
 from trainer.run_folder.files import read_json
 from trainer.tracking.labels import label
@@ -269,7 +269,7 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
             axis.plot(mean, place, "D", color="#0b5394", label=once("mean over seeds"))
     seeds = [sum(row["counted"] for row in found) for _, found in settings]
     labels = [
-        _setting_label(named, setting, count if most > 1 else None)
+        literal(_setting_label(named, setting, count if most > 1 else None))
         for (setting, _), count in zip(settings, seeds, strict=True)
     ]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
