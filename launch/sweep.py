@@ -42,7 +42,7 @@ from trainer.run_folder.resume import holds_run
 LEAVING_S = 180.0
 # Of a search whose command gives its sampler none.
 SEARCH_SEED = 0
-# Characters of a trial's name, beside a hash where more would be needed.
+# Bytes of a trial's name, beside a hash where more would be needed: what file systems limit.
 LONGEST_NAME = 100
 # The score that a search gets of a trial without one; it looks for the highest.
 LOWEST = 0.0
@@ -61,8 +61,9 @@ def trial_folder(sweep: Path, overrides: Sequence[str], fixed: Collection[str] =
     chosen = [text for text in overrides if key_of(text) != "sweep"]
     named = [text for text in chosen if key_of(text) not in fixed] or chosen
     text = ",".join(named)
-    short = text if len(text) <= LONGEST_NAME else ",".join(map(_short, named))
-    name = re.sub(r"[^\w=.,+-]+", "_", short)[:LONGEST_NAME]
+    short = text if len(text.encode(errors="replace")) <= LONGEST_NAME else ",".join(map(_short, named))
+    # A character whose last bytes are cut off is left out.
+    name = re.sub(r"[^\w=.,+-]+", "_", short).encode()[:LONGEST_NAME].decode(errors="ignore")
     if name == text and not (sweep / name / "trial.json").exists():
         return sweep / name
     return sweep / f"{name}-{hashlib.sha256(','.join(overrides).encode()).hexdigest()[:8]}"

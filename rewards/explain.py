@@ -26,6 +26,7 @@ from rewards.total import score_episode
 from rewards.verdicts import judged_turns
 from rollout.answers import extract
 from rollout.records import Episode
+from rollout.show import write
 
 ROWS = 40  # of a sequence or a list of steps; more is no account
 
@@ -227,8 +228,10 @@ def main(arguments: list[str] | None = None) -> int:
         resources = TextResources()
         resources.load()
         try:
-            with time_limit(60):
-                Console().print(explain(episode, resources, settings_of(options, parser)))
+            console = Console()
+            with time_limit(60), console.capture() as capture:
+                console.print(explain(episode, resources, settings_of(options, parser)))
+            write(sys.stdout, capture.get())
         except ValueError as error:
             sys.stderr.write(f"line {number}: {error}\n")
             return 1

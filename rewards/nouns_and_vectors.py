@@ -15,7 +15,7 @@ import numpy as np
 from cachetools import LRUCache
 
 from rewards.question_nouns import Nouns, Token, read_nouns
-from rollout.words import lowered, words
+from rollout.words import encodable, lowered, words
 
 MAX_CHARS = 20_000
 
@@ -73,7 +73,7 @@ class TextResources:
             self._verbs = frozenset(index["verb"])
         return [
             read_nouns([Token(word.lower_, word.lemma_.lower(), word.pos_, word.is_alpha) for word in doc], self._verbs)
-            for doc in self._tagger.pipe(texts)
+            for doc in self._tagger.pipe(map(encodable, texts))
         ]
 
     def pipeline(self) -> list[str]:
@@ -89,7 +89,7 @@ class TextResources:
     def _embed_texts(self, texts: list[str]) -> np.ndarray:
         if self._embed is None:
             self._embed = _load_vectors(self.vectors_name)
-        raw = np.nan_to_num(np.asarray(self._embed([text or " " for text in texts]), dtype=np.float32))
+        raw = np.nan_to_num(np.asarray(self._embed([encodable(text) or " " for text in texts]), dtype=np.float32))
         raw[[not re.search(r"\w", text) for text in texts]] = 0
         norms = np.linalg.norm(raw, axis=1, keepdims=True)
         unit: np.ndarray = np.divide(raw, norms, out=np.zeros_like(raw), where=norms > 0)

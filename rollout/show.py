@@ -153,7 +153,6 @@ def show(path: Path, out: IO[str], report: Callable[[str], Any], *, colour: bool
     console = Console(
         file=io.StringIO(), width=width, force_terminal=colour, color_system="auto" if colour else None, emoji=False
     )
-    encoding = getattr(out, "encoding", None) or "utf-8"
     for number, line in json_lines.numbered(path):
         try:
             row, episode = read(line)
@@ -165,10 +164,17 @@ def show(path: Path, out: IO[str], report: Callable[[str], Any], *, colour: bool
         with console.capture() as capture:
             console.print(*view(number, row, episode), "", sep="\n")
         text = "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
-        out.write(text.encode(encoding, "replace").decode(encoding))
+        write(out, text)
         limit -= 1
         if limit == 0:
             break
+
+
+def write(out: IO[str], text: str) -> None:
+    """Write a text to a stream, with a question mark for what its encoding does not have, as half of a surrogate
+    pair."""
+    encoding = getattr(out, "encoding", None) or "utf-8"
+    out.write(text.encode(encoding, "replace").decode(encoding))
 
 
 @contextmanager

@@ -29,15 +29,14 @@ from trainer.cluster.roles import start_roles
 from trainer.learner.learner_group import LearnerGroup
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.reports.model_card import write_cards
-from trainer.reports.pictures import learning_curve
-from trainer.reports.run_page import write_report
+from trainer.reports.run_page import write_pages
 from trainer.run_folder.code_version import code_version
 from trainer.run_folder.files import write_json
 from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
 from trainer.run_folder.resume import CONFIG, OVERRIDES, holds_run
 from trainer.run_folder.stage_seconds import StageSeconds
-from trainer.stages.evaluation import earlier_results, evaluate, kinds_before
+from trainer.stages.evaluation import changes_of, earlier_results, evaluate, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -144,8 +143,10 @@ class Run:
         stop_ray(self.config)
         give_up_partial(self.folder / "checkpoints")  # that there was no time for, and nobody writes any more
         if tracker is not None:
-            wrote = self._wrote(partial(self._settle_account, tracker)) and wrote
-            wrote = self._wrote(partial(self._write_pages, tracker, code)) and wrote
+            pages = partial(write_pages, self.folder, tracker.image, self._say)
+            settle = partial(self._settle_account, tracker)
+            for write in (settle, pages, tracker.episodes_table, partial(tracker.close, code)):
+                wrote = self._wrote(write) and wrote
         if self.mirror is not None:
             self.mirror.end()
         code = code if wrote or code else 1
@@ -190,13 +191,6 @@ class Run:
         if self.account.settle():
             self.summary |= self.account.summary()
             tracker.summary(self.summary)
-
-    def _write_pages(self, tracker: Tracker, code: int) -> None:
-        picture = learning_curve(self.folder)
-        write_report([self.folder])
-        tracker.image("learning_curve", picture)
-        tracker.episodes_table()
-        tracker.close(code)
 
     def _copy(self) -> None:
         """Have the copy elsewhere, if there is to be one, brought up to date."""
@@ -378,7 +372,7 @@ class Run:
             view.advance(index + 1, len(kinds), {})
             view.say(f"  {named[kind]}: {result['mean']:.3f} [{result['low']:.3f}, {result['high']:.3f}]")
             if kind in ("base", "sft", "ppo"):
-                self.summary |= {name: result[name] for name in ("rescued", "broken") if name in result}
+                self.summary |= changes_of(result)
 
     def _show_evaluation(self, view: View) -> None:
         """Show what is known before stage 2, which is not worth its time where nothing can be learned."""

@@ -93,5 +93,6 @@ class Data(Group):
 
 
 def is_hub_name(root: str) -> bool:
-    """Return whether a root of data sets is no folder here and has the form of a name on the hub."""
+    """Return whether a root of data sets, or a model's path, is no folder here and has the form of a name on the
+    hub."""
     return re.fullmatch(r"[\w-][\w.-]*/[\w.-]+", root) is not None and not Path(root).is_dir()

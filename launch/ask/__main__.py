@@ -88,15 +88,17 @@ def _show(episode: Any, *, as_json: bool) -> None:
     from rich.console import Console
     from rich.text import Text
 
-    from rollout.show import SCORED, view
+    from rollout.show import SCORED, view, write
 
     if as_json:
-        sys.stdout.write(json.dumps(episode.to_json(), ensure_ascii=False) + "\n")
+        write(sys.stdout, json.dumps(episode.to_json(), ensure_ascii=False) + "\n")
     else:
         _, body = view(1, dict.fromkeys(SCORED), episode)
         console = Console(emoji=False)
-        console.print(body)
-        console.print(Text.assemble(("answer ", "bold"), episode.final.answer or "none found", "\n"))
+        with console.capture() as capture:
+            console.print(body)
+            console.print(Text.assemble(("answer ", "bold"), episode.final.answer or "none found", "\n"))
+        write(sys.stdout, capture.get())
     sys.stdout.flush()
 
 

@@ -16,7 +16,7 @@ from conf.schema.matrix import Matrix
 from launch.evaluate.matrix import GROUPS, all_tokens
 from rewards.reward import MEASURES
 from rollout.records import change
-from trainer.reports.pictures import bar, plain
+from trainer.reports.pictures import bar, literal, plain
 from trainer.reports.tables import markdown
 from trainer.tracking.statistics import holm, mcnemar, pass_at_k, wilson
 
@@ -247,7 +247,7 @@ def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
             colour = f"C{decomposers.index(row['decomposer']) % 10}"
             one = bar(axis, place, row["accuracy"], row["low"], row["high"], 8, color=colour, height=0.85)
             drawn.setdefault(row["decomposer"], one)
-        axis.set(title=f"{panel[0]}, solver {panel[1]}", xlim=(0, 1.15), xlabel="accuracy, 95 % interval")
+        axis.set(title=literal(f"{panel[0]}, solver {panel[1]}"), xlim=(0, 1.15), xlabel="accuracy, 95 % interval")
         axis.set_xticks([0, 0.5, 1])
         axis.tick_params(axis="y", length=0)
         plain(axis, "x")
@@ -256,10 +256,11 @@ def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     groups: dict[str, list[float]] = {}
     for (strategy, _), place in places.items():
         groups.setdefault(strategy, []).append(place)
-    axes[0].set_yticks([fmean(own) for own in groups.values()], [name.replace("_", " ") for name in groups])
+    axes[0].set_yticks([fmean(own) for own in groups.values()], [literal(name.replace("_", " ")) for name in groups])
     axes[0].set_ylim(max(places.values()) + 0.8, -0.8)
     beside = min(2 * columns + 1, len(drawn))
-    figure.legend(drawn.values(), drawn, title="decomposer", loc="outside lower center", ncols=beside, frameon=False)
+    names = [literal(name) for name in drawn]
+    figure.legend(drawn.values(), names, title="decomposer", loc="outside lower center", ncols=beside, frameon=False)
     figure.savefig(path, dpi=120)
 
 

@@ -23,7 +23,7 @@ from launch.evaluate.matrix_table import (
     span,
     write_tables,
 )
-from trainer.reports.pictures import OTHER_COLOUR, plain
+from trainer.reports.pictures import OTHER_COLOUR, literal, plain
 from trainer.reports.tables import markdown
 from trainer.tracking.statistics import difference_over_seeds, mean_over_seeds
 
@@ -142,7 +142,7 @@ def picture(path: Path, rows: Sequence[dict[str, Any]]) -> None:
         far = max(row["high"], row["seed_high"] or 0.0)
         said = rounded(row["accuracy"], 3)
         axis.annotate(said, (far, place), (6, 0), textcoords="offset points", va="center", fontsize=8)
-    axis.set_yticks(places, labels, fontsize=9)
+    axis.set_yticks(places, [literal(name) for name in labels], fontsize=9)
     axis.set(xlabel="accuracy", ylim=(places[-1] + 0.8, -0.8))
     axis.margins(x=0.08)
     axis.tick_params(axis="y", length=0)

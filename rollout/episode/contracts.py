@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from rollout.records import Decomposition, PolicyCall, Problem
+from rollout.words import encodable
 
 
 class SolverFailure(Exception):
@@ -33,7 +34,10 @@ Prompt = str | tuple[str | Written, ...]
 class Reply:
     """A role's text, how many tokens it wrote, and how many it read. ``call`` is the policy's own record of it, None
     where a frozen backend spoke; ``written`` is what later prompts hold of it, None where that is
-    its text. ``cut``: a frozen backend's text was cut off at its limit of tokens."""
+    its text. ``cut``: a frozen backend's text was cut off at its limit of tokens.
+
+    Half of a surrogate pair, which a server's JSON may hold, is a question mark here: no tokenizer, file or screen
+    takes it."""
 
     text: str
     tokens: int
@@ -41,6 +45,9 @@ class Reply:
     call: PolicyCall | None = None
     written: Written | None = None
     cut: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "text", encodable(self.text))
 
     @property
     def truncated(self) -> bool:

@@ -13,6 +13,7 @@ import yaml
 
 import launch.sweep
 from conf.schema.base import ConfigError
+from launch.sweep import trial_folder
 from launch.train import main
 from trainer.run_folder.mirror import Mirror
 
@@ -32,6 +33,17 @@ summary = {{"status": "finished" if accuracy else "out_of_budget", "seconds": {{
 
 def summary(status: str, accuracy: object) -> str:
     return json.dumps({"status": status, "steps": 1, "seconds": {}, "accuracy": accuracy})
+
+
+@pytest.mark.parametrize("letter", ["q", "é", "问", "😀"])
+def test_a_trial_of_a_long_value_has_a_folder_of_its_own_whatever_its_letters(tmp_path, letter):
+    folders = [trial_folder(tmp_path, [f"x='{letter * 120}{end}'"]) for end in "ab"]
+    for folder in folders:
+        folder.mkdir()
+        (tmp_path / f"{folder.name}-try-1").mkdir()
+        assert len(folder.name.encode()) <= 109
+    short = letter if letter.isalnum() else "_"
+    assert trial_folder(tmp_path, [f"x={letter}"]).name.partition("-")[0] == f"x={short}"
 
 
 @pytest.fixture

@@ -99,6 +99,17 @@ def test_an_account_shows_what_every_part_looked_at(mixed, capsys, monkeypatch):
         assert text in shown
 
 
+def test_an_account_of_texts_with_half_a_surrogate_pair_is_given(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    turn = {"question": "How many pens does the box hold?", "text": "The box \ud83d holds 3 pens.", "answer": None}
+    broken = record(1, turns=[turn], final={"text": "3 + 4 = 7 pens, so \ud83d 7.", "answer": None})
+    path = tmp_path / "episodes.jsonl"
+    path.write_text(json.dumps(broken) + "\n")
+    assert explain.main([str(path)]) == 0
+    assert "The box ? holds 3 pens." in capsys.readouterr().out
+    assert score.main([str(path)]) == 0
+
+
 def test_an_account_of_a_bad_or_missing_episode_says_so(mixed, capsys):
     assert explain.main([str(mixed), "--line", "2"]) == 1
     assert explain.main([str(mixed), "--problem", "nobody"]) == 1

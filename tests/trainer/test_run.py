@@ -10,6 +10,7 @@ import shlex
 import signal
 import sys
 import threading
+from dataclasses import replace
 
 import pytest
 from ray.exceptions import OutOfMemoryError, RayTaskError
@@ -17,7 +18,7 @@ from rich.console import Console
 
 from launch.compose import compose
 from rollout.signals import Stopped
-from tests.trainer.fakes import Worker
+from tests.trainer.fakes import Rewarder, Worker
 from tests.trainer.small_run import Learner, run
 from trainer.cluster import ray_cluster
 from trainer.learner.learner import NonFiniteLoss
@@ -25,6 +26,7 @@ from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
 from trainer.tracking.labels import label
 from trainer.tracking.metrics_catalogue import CATALOGUE
+from trainer.tracking.tracker import Tracker
 from trainer.workers.errors import reason
 
 
@@ -208,7 +210,7 @@ def test_a_full_disk_is_said_in_a_line_though_nothing_can_be_written(monkeypatch
     partial.mkdir(parents=True)
     monkeypatch.setattr("trainer.run.whole", full)
     monkeypatch.setattr("trainer.run.write_cards", full)
-    monkeypatch.setattr("trainer.run.write_report", full)
+    monkeypatch.setattr("trainer.reports.run_page.write_report", full)
     status, summary, screen = ended_at_start(monkeypatch, tmp_path, error)
     assert (status, summary["status"], len(unwritten)) == (1, "failed", 3)
     assert summary["error"].startswith("no space left on device in /")
@@ -217,14 +219,44 @@ def test_a_full_disk_is_said_in_a_line_though_nothing_can_be_written(monkeypatch
     assert not partial.exists()
 
 
+def test_a_kind_without_first_attempts_leaves_no_earlier_figures_in_the_summary(monkeypatch, tmp_path):
+    class Unattempted(Rewarder):
+        async def score(self, episodes):
+            scored = await super().score(episodes)
+            firsts = [0.0 if min(episode.token_versions) < 4 else None for episode in episodes]
+            marked = zip(scored, firsts, strict=True)
+            return [(episode, replace(reward, correct_initial=first)) for (episode, reward), first in marked]
+
+    _, summary, _, _, _ = run(monkeypatch, tmp_path, float("inf"), rewarder=Unattempted())
+    assert summary["accuracy"]["base"]["rescued"] > 0
+    assert "rescued" not in summary["accuracy"]["ppo"]
+    assert (summary["rescued"], summary["broken"]) == (None, None)
+
+
 def test_an_end_that_cannot_be_written_is_no_good_end(monkeypatch, tmp_path):
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "run" / "report.html"))
 
-    monkeypatch.setattr("trainer.run.write_report", full)
+    closed = []
+    monkeypatch.setattr(Tracker, "close", lambda self, code: closed.append(code))
+    monkeypatch.setattr("trainer.reports.run_page.write_report", full)
     status, _, _, screen, _ = run(monkeypatch, tmp_path, float("inf"))
-    assert status == 1
+    assert (status, closed) == (1, [0])
     assert f"failed no space left on device in {tmp_path}/run\n" in screen
+
+
+def test_a_picture_that_cannot_be_drawn_is_said_and_the_run_is_none_the_worse(monkeypatch, tmp_path):
+    def wrong(folder):
+        raise ValueError("'yerr' must not contain negative values")
+
+    closed = []
+    monkeypatch.setattr(Tracker, "close", lambda self, code: closed.append(code))
+    monkeypatch.setattr("trainer.reports.run_page.learning_curve", wrong)
+    status, summary, _, screen, _ = run(monkeypatch, tmp_path, float("inf"))
+    assert (status, summary["status"], closed) == (0, "finished", [0])
+    assert screen.count("learning_curve.png could not be made (ValueError: 'yerr' must not contain negative") == 1
+    assert "Traceback" in (tmp_path / "run" / "logs" / "pages.log").read_text()
+    assert (tmp_path / "run" / "report.html").is_file()
 
 
 def test_a_learner_that_always_dies_ends_the_run_after_as_many_tries_as_are_allowed(monkeypatch, tmp_path):

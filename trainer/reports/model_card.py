@@ -9,7 +9,9 @@ from typing import Any
 
 import yaml
 
-from conf.schema.data import GENERATORS
+from conf.schema.base import SECRET
+from conf.schema.data import GENERATORS, is_hub_name
+from conf.schema.keys import entries, marked
 from rewards.reward import MEASURES
 from trainer.reports.tables import markdown
 from trainer.tracking.labels import LIKENESS, result_label
@@ -39,7 +41,7 @@ ROLES = {
         "decompose_template",
     ),
 }
-# What of the configuration belongs to one machine or one account.
+# What of the configuration belongs to one machine or one account, beside the keys that may hold a password.
 PRIVATE = ("run_dir", "cluster", "tracking")
 
 
@@ -59,12 +61,11 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
     from huggingface_hub import ModelCard, ModelCardData
 
     base = config["start_from"] or config["model"]["path"]
-    on_hub = base.count("/") == 1 and not base.startswith((".", "/", "~"))
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="text-generation",
         tags=["question-decomposition"],
-        base_model=base if on_hub else None,
+        base_model=base if is_hub_name(base) else None,
     )
     strategy, rewards, ppo = config["strategy"], config["rewards"], kind == "ppo"
     plays = config.get("policy", {}).get("plays", "decomposer")
@@ -95,11 +96,22 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
         problems=summary["n_eval"],
         results=_results(kind, summary["accuracy"], summary["steps"]),
         decompositions=_decompositions(summary) if kind == "sft" else None,
-        configuration=yaml.safe_dump(
-            {name: value for name, value in config.items() if name not in PRIVATE}, sort_keys=False
-        ).rstrip(),
+        configuration=yaml.safe_dump(_public(config), sort_keys=False).rstrip(),
     )
     return f"{card.content}\n"
+
+
+def _public(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a configuration without what is private."""
+    hidden = {name for key in marked(SECRET) for name, _ in entries(config, key.name)}
+
+    def shown(values: Any, at: str = "") -> Any:
+        if not isinstance(values, dict):
+            return values
+        return {name: shown(value, f"{at}{name}.") for name, value in values.items() if f"{at}{name}" not in hidden}
+
+    public: dict[str, Any] = shown({name: value for name, value in config.items() if name not in PRIVATE})
+    return public
 
 
 def _trained_role(plays: str, strategy: str) -> str:

@@ -194,7 +194,7 @@ def _curves(axis: Any, runs: Sequence[FinishedRun], panel: Panel) -> None:
         for run in runs:
             # What is measured on held-out problems now and then has no noise that smoothing would take away.
             smooth = panel.smooth and "held_out" not in name
-            _line(axis, _points(run, name), label(name) if alone else run.name, smooth=smooth)
+            _line(axis, _points(run, name), label(name) if alone else literal(run.name), smooth=smooth)
     title = panel.title if alone else f"{panel.title}: {label(measured[0])}"
     axis.set(title=title, xlabel=panel.steps, ylabel=panel.unit)
     if panel.log and alone:
@@ -209,12 +209,13 @@ def _accuracy(axis: Any, runs: Sequence[FinishedRun]) -> None:
     alone = len(runs) == 1
     for index, run in enumerate(runs):
         colour = "#e8710a" if alone else f"C{index}"
-        name = "training batches (sampled decompositions)" if alone else run.name
+        name = "training batches (sampled decompositions)" if alone else literal(run.name)
         _line(axis, _points(run, "episode/accuracy_final"), name, colour)
         scores = [row for row in run.metrics if row.get("eval/accuracy") is not None]
         if scores:
-            errors = [[row["eval/accuracy"] - row["eval/low"] for row in scores],
-                      [row["eval/high"] - row["eval/accuracy"] for row in scores]]  # fmt: skip
+            # Of an older run an end may be past the mean by what rounding left.
+            errors = [[max(0.0, row["eval/accuracy"] - row["eval/low"]) for row in scores],
+                      [max(0.0, row["eval/high"] - row["eval/accuracy"]) for row in scores]]  # fmt: skip
             axis.errorbar(
                 [row["eval/version"] for row in scores], [row["eval/accuracy"] for row in scores], errors,
                 label="held-out subset (greedy decompositions)" if alone else None,
@@ -244,7 +245,7 @@ def _bars(axis: Any, runs: Sequence[FinishedRun], kinds: Sequence[str]) -> None:
     """Draw a bar with its interval for each kind of evaluation, and of several runs one each."""
     height = 0.8 / len(runs)
     for index, run in enumerate(runs):
-        name = run.name if len(runs) > 1 else None
+        name = literal(run.name) if len(runs) > 1 else None
         for kind, entry in run.accuracy.items():
             y = kinds.index(kind) + (index - (len(runs) - 1) / 2) * height
             colour = COLOURS.get(kind, OTHER_COLOUR) if len(runs) == 1 else f"C{index}"
@@ -268,6 +269,11 @@ def bar(axis: Any, place: float, mean: float, low: float, high: float, font: int
     axis.errorbar(mean, place, xerr=error, color="#202124", linewidth=1, capsize=2)
     axis.text(high + 0.02, place, f"{mean:.2f}", va="center", fontsize=font)
     return drawn
+
+
+def literal(text: str) -> str:
+    """Return a text from outside so that it is drawn as it is: what stands between two dollar signs is a formula."""
+    return text.replace("$", r"\$")
 
 
 def plain(axis: Any, grid: str = "both") -> None:

@@ -1,10 +1,11 @@
-"""The page of finished runs: one file with nothing outside it, made from the runs' folders alone."""
+"""The page of finished runs: one file with nothing outside it, made from the runs' folders alone; and what a run makes
+of its own folder when it ends."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +14,42 @@ from jinja2 import Environment, FileSystemLoader
 
 from rewards.reward import MEASURES
 from rollout.records import change
-from trainer.reports.pictures import FinishedRun, Row, pictures, read_run
+from trainer.reports.pictures import FinishedRun, Row, learning_curve, pictures, read_run
 from trainer.reports.sweep_table import judged
 from trainer.tracking.labels import label, missing_rows
 from trainer.tracking.metrics_catalogue import CATALOGUE, GPU_CATALOGUE, VERIFIER_CATALOGUE, mixture_catalogue
+from trainer.workers.errors import first_line, whole
 
+# Why a page or picture could not be made, in the run's folder.
+LOG = "logs/pages.log"
 # Kinds of evaluation whose episodes are shown side by side, in the order in which they came to be.
 SHOWN = ("direct", "self_consistency", "least_to_most", "base", "sft", "policy", "ppo")
 # Problems shown of each group; the rest is in episodes.jsonl.
 PER_GROUP = 12
 # What the last kind of evaluation did to a problem, in the order in which the groups are shown.
 CHANGES = {-1: "changed to wrong", 1: "changed to right", 0: ""}
+
+
+def write_pages(folder: Path, send: Callable[[str, Path], object], say: Callable[[str], object]) -> None:
+    """Write the picture and the page of a run that ends, and ``send`` the picture under its name. One that cannot be
+    made is said in a line, and the run's results are none the worse; raises OSError where it cannot be written."""
+
+    def picture() -> None:
+        send("learning_curve", learning_curve(folder))
+
+    def page() -> None:
+        write_report([folder])
+
+    for name, make in (("learning_curve.png", picture), ("report.html", page)):
+        try:
+            make()
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run did what it was to do
+            with (folder / LOG).open("a", encoding="utf-8") as log:
+                log.write(whole(error))
+            said = f"{type(error).__name__}: {first_line(error)}, see {LOG}"
+            say(f"{name} could not be made ({said}); what it would show is in the run's other files")
 
 
 def write_report(folders: Sequence[Path], path: Path | None = None) -> Path:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainer.reports.pictures import COLOURS, OTHER_COLOUR, plain
+from trainer.reports.pictures import COLOURS, OTHER_COLOUR, literal, plain
 from trainer.reports.tables import brief, markdown, number
 from trainer.run_folder.files import read_json
 from trainer.tracking.labels import label
@@ -94,7 +95,13 @@ def read_table(file: Path) -> tuple[list[str], pd.DataFrame]:
 def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
     """Return values as they are written, a number that is written in several ways (1e-4, 0.0001) as it is first."""
     first: dict[float, str] = {}
-    return texts.map(lambda text: text if math.isnan(number(text)) else first.setdefault(number(text), text))
+
+    def written(text: Any) -> Any:
+        with suppress(ValueError):
+            return first.setdefault(int(text), text)  # a float has no room for a large seed
+        return text if math.isnan(number(text)) else first.setdefault(number(text), text)
+
+    return texts.map(written)
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -262,7 +269,7 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
             axis.plot(mean, place, "D", color="#0b5394", label=once("mean over seeds"))
     seeds = [sum(row["counted"] for row in found) for _, found in settings]
     labels = [
-        _setting_label(named, setting, count if most > 1 else None)
+        literal(_setting_label(named, setting, count if most > 1 else None))
         for (setting, _), count in zip(settings, seeds, strict=True)
     ]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def markdown(columns: Sequence[str], table: Sequence[Mapping[Any, Any]]) -> str:
     """Return a Markdown table of these columns; a cell that is missing, None or NaN is empty."""
-    rows = [columns, *([_cell(row.get(column)) for column in columns] for row in table)]
+    rows = [map(_escaped, columns), *([_cell(row.get(column)) for column in columns] for row in table)]
     head, *lines = [f"| {' | '.join(row)} |" for row in rows]
     return "\n".join([head, f"|{'---|' * len(columns)}", *lines])
 
@@ -17,7 +18,12 @@ def markdown(columns: Sequence[str], table: Sequence[Mapping[Any, Any]]) -> str:
 def _cell(value: Any) -> str:
     if value is None or value != value:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else brief(str(value))
+    return f"{value:.3f}" if isinstance(value, float) else _escaped(brief(str(value)))
+
+
+def _escaped(text: str) -> str:
+    """Return a text as one cell: a bar that ends none, with the backslashes before it, and a space for a line break."""
+    return re.sub(r"(\\*)\|", r"\1\1\\|", " ".join(text.splitlines()))
 
 
 def number(text: str) -> float:
@@ -29,5 +35,7 @@ def number(text: str) -> float:
 
 
 def brief(text: str) -> str:
-    """Return a number of nine characters or more with three digits, and anything else as it is."""
-    return text if len(text) < 9 or math.isnan(number(text)) else f"{number(text):.3g}"
+    """Return a number of nine characters or more with three digits, and anything else as it is, whole numbers too:
+    they are names, as seeds and dates are, and two of them may be the same in three digits."""
+    shortened = len(text) >= 9 and re.search(r"[.e]", text.lower()) and not math.isnan(number(text))
+    return f"{number(text):.3g}" if shortened else text

@@ -28,6 +28,9 @@ from trainer.tracking.statistics import wilson
 from trainer.workers.pipeline import BudgetSpent, Pipeline
 from trainer.workers.solver_outage import SolverGone
 
+# Of the problems whose answer differs between the first attempt and the end.
+CHANGES = ("rescued", "broken")
+
 
 def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str], dict[str, str]]:
     """Return the kinds of evaluation that come before stage 2, and of those that are asked for and cannot be, why."""
@@ -73,7 +76,7 @@ async def evaluate(
 
 def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
     """Return accuracy, over all and by the solvers of a mixture, rescued and broken counts, and for problems with a
-    known graph the shares of decompositions.
+    known graph the shares of decompositions and the accuracy by number of reasoning steps.
 
     An episode that did not end ``ok`` is not right; such episodes are counted by outcome, and the share of right ones
     among the others is given beside the accuracy."""
@@ -84,9 +87,9 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
         answered = len(scored) - unanswered.total()
         result["unanswered"] = dict(unanswered)
         result["mean_answered"] = right / answered if answered else None
-    if all(item.reward.correct_initial is not None for item in scored):
+    if any(item.reward.correct_initial is not None for item in scored):
         changes = [change(item.reward.correct_initial, item.reward.correct) for item in scored]
-        result |= {"rescued": changes.count(1), "broken": changes.count(-1)}
+        result |= dict(zip(CHANGES, (changes.count(1), changes.count(-1)), strict=True))
     if solvers := by_solver((item.episode.solver, item.reward) for item in scored):
         result["by_solver"] = {
             name: {"problems": len(rewards), **wilson(sum(reward.correct for reward in rewards), len(rewards))}
@@ -104,11 +107,18 @@ def summarize(scored: Sequence[Scored]) -> dict[str, Any]:
             for item in decomposed
         ]
         result["plans"] = {name: sum(check[name] for check in checks) / len(checks) for name in checks[0]}
-        by_steps: dict[int, list[float]] = {}
-        for item in decomposed:
+    by_steps: dict[int, list[float]] = {}
+    for item in scored:
+        if has_graph(item.episode.problem):
             by_steps.setdefault(item.episode.problem.meta["steps"], []).append(item.reward.correct)
-        result["by_steps"] = {str(steps): sum(v) / len(v) for steps, v in sorted(by_steps.items())}
+    if by_steps:
+        result["by_steps"] = {str(steps): fmean(marks) for steps, marks in sorted(by_steps.items())}
     return result
+
+
+def changes_of(result: dict[str, Any]) -> dict[str, int | None]:
+    """Return how many problems an evaluation rescued and broke, None where no episode made a first attempt."""
+    return {name: result.get(name) for name in CHANGES}
 
 
 def earlier_results(folder: Path, version: int, summary: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +131,7 @@ def earlier_results(folder: Path, version: int, summary: dict[str, Any]) -> dict
         for kind, entry in earlier.get("accuracy", {}).items()
     }
     kept = {kind: entry for kind, entry in found.items() if entry["step"] <= version}
-    changes = {name: value for name, value in kept.get("ppo", {}).items() if name in ("rescued", "broken")}
+    changes = changes_of(kept["ppo"]) if "ppo" in kept else {}
     count = {"n_eval": summary["n_eval"] or earlier["n_eval"]} if kept else {}
     return {"accuracy": summary["accuracy"] | kept} | count | changes
 

@@ -56,6 +56,7 @@ class View:
         self._task: Any = None
         self._name = ""
         self._started = 0.0
+        self._first: tuple[int, float] | None = None  # the first step told in the present stage, and when
 
     def __enter__(self) -> View:
         if self._live is not None:
@@ -77,7 +78,7 @@ class View:
     def stage(self, name: str, total: int | None) -> None:
         """Begin a stage of ``total`` steps (None: unknown)."""
         self.finish()
-        self._name, self._started = name, time.perf_counter()
+        self._name, self._started, self._first = name, time.perf_counter(), None
         self._metrics, self._smooth, self._held_out, self._alarmed = {}, {}, {}, False
         self._task = self._progress.add_task(name, total=total)
         if self._live is None:
@@ -92,10 +93,13 @@ class View:
             weight = 0.0 if name in UNSMOOTHED else 0.8
             self._smooth[name] = weight * self._smooth.get(name, value) + (1 - weight) * value
         self._progress.update(self._task, completed=step, total=total)
-        if self._live is None and (time.perf_counter() - self._last_line > self._every_s or step == total) and step:
-            self._last_line = time.perf_counter()
-            left = (time.perf_counter() - self._started) / step * (total - step)
-            self.say(f"  {self._name} {step}/{total}  {self._line()}  {left:.0f} s left")
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = step, now
+        if self._live is None and (now - self._last_line > self._every_s or step == total) and step:
+            self._last_line = now
+            parts = [f"  {self._name} {step}/{total}", self._line(), self._left(step, total, now)]
+            self.say("  ".join(filter(None, parts)))
 
     def finish(self, *, done: bool = True) -> None:
         """End the present stage, which is done unless it was broken off."""
@@ -107,6 +111,13 @@ class View:
         how, taken = (("done", "green"), "in") if done else (("broken off", "yellow"), "after")
         self.say(Text.assemble(how, f" {self._name} {taken} {', '.join([f'{seconds:.0f} s', *self._costs()])}"))
         self._metrics = {}
+
+    def _left(self, step: int, total: int, now: float) -> str:
+        """Return the time left, from the steps that were taken here: those before a resume took none of this stage's
+        time. Nothing before the second step."""
+        assert self._first is not None
+        first, then = self._first
+        return f"{(now - then) / (step - first) * (total - step):.0f} s left" if step > first else ""
 
     def _line(self) -> str:
         parts = [f"{LIVE[name][0]} {self._figure(name)}" for name in LINE if name in self._smooth]

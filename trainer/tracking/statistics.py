@@ -48,7 +48,8 @@ def wilson(successes: float, count: int, z: float = 1.959964) -> dict[str, float
     mean = successes / count
     centre = (mean + z * z / (2 * count)) / (1 + z * z / count)
     half = z / (1 + z * z / count) * (mean * (1 - mean) / count + z * z / (4 * count * count)) ** 0.5
-    return {"mean": mean, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+    # Where all are right, or none, an end is the mean itself, and rounding may put it on the wrong side.
+    return {"mean": mean, "low": max(0.0, min(mean, centre - half)), "high": min(1.0, max(mean, centre + half))}
 
 
 def mean_over_seeds(values: Sequence[float], *, share: bool = False) -> OverSeeds:

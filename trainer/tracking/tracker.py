@@ -75,7 +75,11 @@ class Tracker:
         cut(self.folder / EPISODES, lambda row: row["step"] <= step and row["split"] in kept)
         cut(self.folder / RECORDED, lambda row: row["step"] <= step)
         self._fresh = [record for record in self._fresh if record["step"] <= step]
-        for row in read_rows(self.folder / METRICS):  # what W&B lost when a process was killed
+        self._catch_up(METRICS)
+
+    def _catch_up(self, name: str) -> None:
+        """Have W&B log a file's rows that it lost when a process was killed."""
+        for row in read_rows(self.folder / name):
             self._wandb.log({name: value for name, value in row.items() if name != "step"}, row["step"])
 
     def step(self, step: int, metrics: dict[str, float], scored: Sequence[Sample]) -> None:
@@ -102,8 +106,11 @@ class Tracker:
             self._wandb.log(metrics, step)
 
     def rewind_fine_tuning(self, step: int) -> None:
-        """Take out the rows of stage 1 of later steps; all of them where there is no step to go on from."""
+        """Take out the rows of stage 1 of later steps; all of them where there is no step to go on from. W&B gets the
+        rows that it lacks, where it has those of stage 1."""
         cut(self.folder / SFT, lambda row: step > 0 and row["step"] <= step)
+        if self._alone:
+            self._catch_up(SFT)
 
     def episode(self, item: Sample, split: str, step: int) -> None:
         """Write one scored episode, as the record that ``rewards.score`` reads, with what it was paid."""

@@ -184,10 +184,10 @@ def kept_id(folder: Path) -> str | None:
 
 
 def last_step(folder: Path, run_id: str) -> int:
-    """Return the last step in the offline files of a run's earlier processes, 0 without one, as W&B's own reader finds
+    """Return the last step in the offline files of a run's earlier processes, -1 without one, as W&B's own reader finds
     it: W&B writes a little late, and what it has not written is lost when its process is killed. Raises
     SubprocessError."""
-    steps = [0]
+    steps = [-1]
     for file in (folder / "wandb").glob(f"offline-run-*-{run_id}/run-{run_id}.wandb"):
         command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=START_S, check=True)

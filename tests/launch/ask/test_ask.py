@@ -14,7 +14,7 @@ from launch.ask import __main__ as command
 from launch.ask import episodes
 from launch.compose import compose
 from launch.trained import trained
-from rollout.records import Attempt, Decomposition, Episode, Turn
+from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 from tests.trainer.fakes import Actor
 from trainer.cluster.roles import RunningRoles
 from trainer.run_folder.checkpoints import newest
@@ -182,6 +182,18 @@ def test_the_episode_is_shown_as_it_is(run, worker, capsys, monkeypatch):
     said = " ".join(capsys.readouterr().out.split())
     for text in ("3 pens [red]", "Unclear.", "How many has Bob?", "Bob has 6. → 6", "So it is 9.", "answer 9"):
         assert text in said
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_half_a_surrogate_pair_is_shown_as_a_question_mark(capsys, as_json):
+    """As an own backend may leave it in a record, or a terminal in a question."""
+    episode = Episode(Problem("question 1", "how many \udcff?", ""), "direct", final=Attempt("so \ud83d 问 5"))
+    command._show(episode, as_json=as_json)
+    shown = capsys.readouterr().out
+    assert "so ? 问 5" in shown
+    assert "how many ??" in shown
+    if as_json:
+        assert json.loads(shown)["final"]["text"] == "so ? 问 5"
 
 
 def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):

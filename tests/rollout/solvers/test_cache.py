@@ -47,6 +47,14 @@ class Telling(Counting):
         return Likelihood(-self.asked / 3, 7)
 
 
+def test_half_a_surrogate_pair_in_a_reply_is_kept_as_a_question_mark(tmp_path):
+    """SQLite, tokenizers and terminals take none."""
+    cache = ReplyCache(str(tmp_path / "cache.sqlite"))
+    cache.put("key", Reply("so \ud83d 5, and \U0001f600", 3, 7))
+    assert cache.get("key") == Reply("so ? 5, and \U0001f600", 3, 7)
+    cache.close()
+
+
 def cached(tmp_path, solver=None, mode="deterministic") -> CachedSolver:
     solver = solver or Counting()
     kept = {"cache": mode, "cache_path": str(tmp_path / "new" / "cache.sqlite")}

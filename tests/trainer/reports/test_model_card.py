@@ -92,6 +92,32 @@ def test_a_card_of_a_policy_that_answers_names_no_frozen_solver(run, settings, t
     assert "of the frozen solver" not in body
 
 
+@pytest.mark.parametrize("here", [True, False], ids=["a folder", "no folder"])
+def test_a_card_names_a_base_model_on_the_hub_unless_it_is_a_folder_here(run, monkeypatch, here):
+    monkeypatch.chdir(run)
+    if here:
+        (run / "models" / "mine").mkdir(parents=True)
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    (run / "config.yaml").write_text(yaml.safe_dump(values | {"start_from": "models/mine"}))
+    text = card(run)
+    assert yaml.safe_load(text.split("---\n", 2)[1]).get("base_model") == (None if here else "models/mine")
+    assert "- base model: models/mine\n" in text
+
+
+def test_a_card_shows_nothing_that_may_hold_a_password(run):
+    config = compose(["solver=openai", "solver.model=m", "solver.base_url=http://inside.example/v1"])
+    values = config.model_dump(mode="json") | {"mirror": "s3://key:pass-4711@there/runs"}
+    mixed = {"one": values["solver"] | {"weight": 1.0, "api_key_env": "ANOTHER_KEY"}}
+    for solver in (values["solver"], {"backend": "mixture", "mixture": mixed}):
+        (run / "config.yaml").write_text(yaml.safe_dump(values | {"solver": solver}))
+        text = card(run)
+        shown = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+        assert "mirror" not in shown
+        assert [hidden for hidden in ("pass-4711", "inside.example", "_KEY") if hidden in text] == []
+        assert "- frozen solver: " in text
+        assert shown["solver"]["backend"] == solver["backend"]
+
+
 def test_what_was_not_evaluated_is_said_so(run):
     summary = json.loads((run / "summary.json").read_text())
     del summary["accuracy"]["ppo"]

@@ -7,7 +7,8 @@ import json
 import pytest
 from matplotlib.figure import Figure
 
-from trainer.reports.pictures import learning_curve
+from trainer.reports.pictures import FinishedRun, learning_curve, pictures
+from trainer.tracking.statistics import wilson
 
 # Title -> the places of the marks along the axis of steps.
 ticks: dict[str, list[float]] = {}
@@ -58,6 +59,24 @@ def test_a_run_that_only_evaluates_shows_its_accuracies(tmp_path, drawn):
     learning_curve(tmp_path)
     assert list(drawn) == ["Solver's accuracy"]
     assert [0.5, 0.5] in drawn["Solver's accuracy"].values()
+
+
+@pytest.mark.parametrize(
+    "score", [wilson(50, 50), wilson(0, 50), {"mean": 1.0, "low": 0.9, "high": 1 - 2**-53}], ids=str
+)
+def test_an_evaluation_in_which_all_is_right_or_nothing_is_drawn(tmp_path, drawn, score):
+    row = {"step": 5, "eval/accuracy": score["mean"], "eval/version": 5}
+    lines(tmp_path, "metrics.jsonl", [row | {"eval/low": score["low"], "eval/high": score["high"]}])
+    learning_curve(tmp_path)
+    assert "Solver's accuracy" in drawn
+
+
+def test_names_of_runs_with_dollar_signs_are_no_formulas(tmp_path):
+    accuracy = {"sft": {"mean": 0.5, "low": 0.25, "high": 0.75}}
+    rows = [{"step": 1, "episode/accuracy_final": 0.5, "reward/total": 1.0}]
+    runs = [FinishedRun(name, {"accuracy": accuracy}, {}, rows, [], []) for name in ("$^$", "${a}_${b}")]
+    made = pictures(runs, tmp_path)
+    assert {"Held-out accuracy", "Accuracy while training", "Reward parts, before weights"} <= set(made)
 
 
 def test_steps_are_whole_and_pale_lines_are_explained(tmp_path, drawn):

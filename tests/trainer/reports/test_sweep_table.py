@@ -58,6 +58,14 @@ def test_settings_whose_stages_end_with_other_policies_are_each_judged_by_their_
     assert "Left out" not in text
 
 
+@pytest.mark.parametrize("value", ["${seed}_${sft.steps}", "$^$", "from $1 to $2", "\\$1, $2 or $"])
+def test_a_value_with_dollar_signs_is_no_formula(tmp_path, value):
+    for text in (value, "plain"):
+        trial(tmp_path, [f"strategy.solve_template={text}"], UNTRAINED)
+    assert f"| {value} |" in write_comparison(tmp_path)
+    assert (tmp_path / "trials.png").stat().st_size > 0
+
+
 def test_a_sweep_whose_trials_are_not_evaluated_keeps_its_table(tmp_path):
     for seed in range(2):
         trial(tmp_path, ["stages=[sft]", f"seed={seed}"], {})

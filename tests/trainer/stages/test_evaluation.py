@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 
 import pytest
 
@@ -11,9 +12,9 @@ from launch.compose import compose
 from rewards.reward import Reward, Scored
 from rollout.data.chained import generate
 from rollout.data.generated import Generated
-from rollout.records import Attempt, Episode, PolicyCall, Problem
+from rollout.records import Attempt, Decomposition, Episode, PolicyCall, Problem
 from tests.trainer.fakes import Group
-from trainer.stages.evaluation import Evaluator, eval_jobs, kinds_before, summarize
+from trainer.stages.evaluation import Evaluator, earlier_results, eval_jobs, kinds_before, summarize
 from trainer.tracking.labels import missing_rows
 from trainer.tracking.live_view import result_table
 
@@ -89,6 +90,50 @@ def test_tokens_and_closed_gates_are_counted():
     assert result["gate_closed"] == pytest.approx(2 / 3)
     episodes = [Episode(problem, "direct", final=Attempt("1")) for problem in PROBLEMS]
     assert "gate_closed" not in summarize([Scored(*pair, reward) for pair in zip(jobs, episodes, strict=True)])
+
+
+def judged(problems, marks, **fields):
+    """Episodes with their marks after the first attempt and in the end, decomposed where they have ``fields``."""
+    rewards = [Reward({}, 1.0, {}, [], last, first) for first, last in marks]
+    episodes = [Episode(problem, "daslam", final=Attempt("1"), **fields) for problem in problems]
+    return [Scored(*item) for item in zip(eval_jobs(problems, "policy", "daslam"), episodes, rewards, strict=True)]
+
+
+@pytest.mark.parametrize("left_out", [{"gate": "closed"}, {"outcome": "solver_timeout"}], ids=str)
+def test_accuracy_by_steps_is_of_all_problems_and_not_of_those_that_were_decomposed(left_out):
+    problems = Generated(generate, {2: 1.0, 3: 1.0}, {2: 1.0, 3: 1.0}).held_out(12)
+    plan = {"decomposition": Decomposition("a?", ["a?"])}
+    marks = [(0.0, float(number % 3 == 0)) for number in range(12)]
+    scored = judged(problems[:5], marks[:5], **left_out) + judged(problems[5:], marks[5:], **plan)
+    result = summarize(scored)
+    counts = Counter(str(problem.meta["steps"]) for problem in problems)
+    assert set(result["by_steps"]) == set(counts) == {"2", "3"}
+    assert sum(result["by_steps"][steps] * count for steps, count in counts.items()) / 12 == pytest.approx(
+        result["mean"]
+    )
+    assert set(result["plans"]) >= {"right", "solves"}
+    alone = summarize(scored[:5])
+    assert alone["by_steps"]
+    assert "plans" not in alone
+
+
+def test_an_episode_without_a_first_attempt_is_neither_rescued_nor_broken_and_hides_no_other():
+    problems = Generated(generate, {2: 1.0}, {2: 1.0}).held_out(4)
+    result = summarize(judged(problems, [(0.0, 1.0), (1.0, 0.0), (None, 1.0), (0.0, 1.0)]))
+    assert (result["rescued"], result["broken"]) == (2, 1)
+    assert "rescued" not in summarize(judged(problems, [(None, 1.0)] * 4))
+
+
+def test_the_figures_of_a_result_that_a_run_goes_on_with_stand_for_no_other(tmp_path):
+    entry = {"mean": 0.5, "low": 0.25, "high": 0.75, "step": 4}
+    now = {"n_eval": 4, "accuracy": {"sft": entry}, "rescued": 3, "broken": 1}
+    for changes in ({"rescued": 2, "broken": 0}, {}):
+        earlier = {"steps": 4, "n_eval": 4, "accuracy": {"ppo": entry | changes}}
+        (tmp_path / "summary.json").write_text(json.dumps(earlier))
+        found = now | earlier_results(tmp_path, 4, now)
+        assert (found["rescued"], found["broken"]) == ((2, 0) if changes else (None, None))
+    (tmp_path / "summary.json").write_text(json.dumps({"steps": 4, "n_eval": 4, "accuracy": {"sft": entry}}))
+    assert (now | earlier_results(tmp_path, 4, now))["rescued"] == 3
 
 
 def test_what_was_evaluated_is_in_the_table():

@@ -46,8 +46,25 @@ def test_the_cost_is_on_the_lines_of_progress_and_of_a_stage_that_is_done(consol
         view.stage("evaluation", 2)
         view.advance(1, 2, {})
     _, progress, done = console.file.getvalue().splitlines()
-    assert progress.startswith("  evaluation 1/2  cost 0.1 of 2  ")
+    assert progress == "  evaluation 1/2  cost 0.1 of 2"
     assert done == "done evaluation in 0 s, cost 0.25 of 2"
+
+
+@pytest.mark.parametrize("first", [0, 1, 901])
+def test_the_time_left_is_told_from_the_steps_that_were_taken_here(console, monkeypatch, first):
+    now = 1000.0
+    monkeypatch.setattr("trainer.tracking.live_view.time.perf_counter", lambda: now)
+    view = View(console, every_s=0.0)
+    for _ in range(2):
+        view.stage("stage 2", 1000)
+        for step in range(first, first + 3):
+            now += 60  # the first of a stage takes as long as what is loaded for it
+            view.advance(step, 1000, {})
+            now -= 50
+    lines = [line for line in console.file.getvalue().splitlines() if "/1000" in line]
+    left = [(999 - first) * 10, (998 - first) * 10]
+    shown = [[], [f"{left[0]} s left"], [f"{left[1]} s left"]][first == 0 :]
+    assert [line.split("/1000")[1].split("  ")[1:] for line in lines] == shown * 2
 
 
 def test_figures_that_nobody_measured_are_a_dash_and_not_a_number():

@@ -6,7 +6,7 @@ from statistics import fmean
 import pytest
 from scipy import stats
 
-from trainer.tracking.statistics import difference_over_seeds, holm, mcnemar, mean_over_seeds, pass_at_k
+from trainer.tracking.statistics import difference_over_seeds, holm, mcnemar, mean_over_seeds, pass_at_k, wilson
 
 
 @pytest.mark.parametrize(
@@ -27,6 +27,20 @@ def test_holm_adjusts_in_the_given_order_and_never_reverses_one():
     assert holm([0.04, 0.01, 0.2, 0.03]) == pytest.approx([0.09, 0.04, 0.2, 0.09])
     assert holm([]) == []
     assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(("right", "count"), [(0, 9), (3, 9), (9, 9), (61, 120)])
+def test_wilson_s_interval_is_scipys(right, count):
+    interval = stats.binomtest(right, count).proportion_ci(method="wilson")
+    found = wilson(right, count)
+    assert (found["mean"], found["low"], found["high"]) == pytest.approx((right / count, *interval), abs=1e-6)
+
+
+def test_an_interval_holds_its_mean_where_all_are_right_and_where_none_is():
+    for count in range(1, 2001):
+        for right in (0, count):
+            found = wilson(right, count)
+            assert 0 <= found["low"] <= found["mean"] <= found["high"] <= 1, found
 
 
 @pytest.mark.parametrize(("n", "c", "k"), [(5, 0, 2), (5, 1, 2), (6, 2, 3), (4, 4, 1), (3, 2, 3)])

@@ -203,6 +203,19 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+KILLED_IN_STAGE_1 = """
+import os, signal, sys
+from pathlib import Path
+from launch.compose import compose
+from trainer.tracking.tracker import Tracker
+tracker = Tracker(compose(["stages=[sft]"]), Path(sys.argv[1]))
+for step in range(4):
+    tracker.fine_tuning(step, {"sft/loss": step + 1})
+print(tracker.wandb_id, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
 STOPPED = """
 import os, sys, time
 from contextlib import suppress
@@ -271,3 +284,18 @@ def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_t
     assert rows == [{"_step": step, "policy/loss": step} for step in range(1, 8)]
     table = offline.episodes_table(tmp_path, sessions[-1])
     assert [row["step"] for row in table] == list(range(1, 8))
+
+
+def test_wandb_has_every_step_of_stage_1_once_and_what_was_measured_before_the_first(tmp_path):
+    (tmp_path / "logs").mkdir()
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_IN_STAGE_1, str(tmp_path)],
+        cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    tracker = Tracker(compose(["stages=[sft]"]), tmp_path, killed.stdout.strip(), pytest.fail)
+    tracker.rewind_fine_tuning(2)
+    for step in (3, 4):
+        tracker.fine_tuning(step, {"sft/loss": step + 1})
+    tracker.close(0)
+    rows = [row for found in offline.records(tmp_path) for row in offline.history(found)]
+    assert rows == [{"_step": step, "sft/loss": step + 1} for step in range(5)]
