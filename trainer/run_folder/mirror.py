@@ -2,7 +2,8 @@
 the end, and fetched to go on with a run whose folder is lost.
 
 The run itself works in a folder on disk: its files grow line by line and are renamed when they are complete, which
-buckets do not offer. In the copy as in the folder, a checkpoint is complete if it has its ``state.json``.
+buckets do not offer. In the copy as in the folder, a checkpoint is complete if it has its ``state.json``, and what has
+no ``config.yaml`` is no run: that comes first, and a place that holds something without it is left as it is.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from rollout.json_lines import PARTIAL
 from trainer.run_folder.checkpoints import STATE
 
 CONFIG = "config.yaml"
+# In a copy that another run is to replace; it is the last that is removed.
+REPLACED = "config.yaml.replaced"
 ALLOWED = "allowed: a URL of fsspec with its package installed, as s3://BUCKET/runs with s3fs"
 # What of a file tells whether it has changed: size and time.
 Mark = tuple[int, int]
@@ -43,17 +46,22 @@ class Mirror:
 
     def fetch(self, resume: bool) -> None:
         """Fetch the run that is there, if the folder holds none, and know what is there. Raises ConfigError if there is
-        one that is not to be gone on with, or the URL cannot be read."""
+        one that is not to be gone on with, or something else, which a copy would remove, or the URL cannot be read."""
         try:
             found = [str(path).removeprefix(f"{self._root}/") for path in self._files.find(self._root)]
-            if CONFIG in found and resume and not (self.folder / CONFIG).exists():
+            run = CONFIG in found and REPLACED not in found
+            if run and resume and not (self.folder / CONFIG).exists():
                 # Last what makes it a run: without that a fetch that was cut short is begun again.
                 for name in sorted(found, key=CONFIG.__eq__):
                     (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                     self._files.get_file(f"{self._root}/{name}", str(self.folder / name))
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
             raise ConfigError(f"mirror: '{self.url}' cannot be read ({_line(error)}); {ALLOWED}") from None
-        if CONFIG in found and not resume:
+        if found and not {CONFIG, REPLACED} & set(found):
+            raise ConfigError(
+                f"mirror: '{self.url}' holds something else; allowed: another run_dir or mirror, or a place that is empty"
+            )
+        if run and not resume:
             raise ConfigError(
                 f"mirror: '{self.url}' already holds a run; allowed: another run_dir, or resume=auto to go on with it"
             )
@@ -63,7 +71,8 @@ class Mirror:
         """Let another run take the place of the one that is there, and replace its files as it is copied. Raises
         ConfigError if it cannot be."""
         try:
-            with suppress(FileNotFoundError):
+            if self._files.exists(f"{self._root}/{CONFIG}"):
+                self._files.pipe_file(f"{self._root}/{REPLACED}", b"\n")
                 self._files.rm_file(f"{self._root}/{CONFIG}")
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
             raise ConfigError(f"mirror: '{self.url}' cannot be written ({_line(error)}); {ALLOWED}") from None
@@ -87,15 +96,17 @@ class Mirror:
                 self._say(f"{self.url} could not be written ({_line(error)}); the run goes on, all is in its folder")
 
     def copy(self) -> None:
-        """Send what has changed, then remove what is gone. A checkpoint that is being changed is none: its state goes
-        first and comes last."""
+        """Send what has changed, then remove what is gone; nothing before the folder holds a run. A checkpoint that is
+        being changed is none: its state goes first and comes last."""
         now = self._marks()
+        if CONFIG not in now:
+            return
         changed = {name for name, mark in now.items() if self._sent.get(name) != mark}
         for state in [name for name in self._sent if _is_state(name)]:
             if any(name.startswith(state.removesuffix(STATE)) for name in changed):
                 self._remove(state)
                 changed |= {state} & now.keys()
-        for name in sorted(changed, key=_is_state):
+        for name in sorted(changed, key=lambda name: (name != CONFIG, _is_state(name))):
             self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
             try:
                 self._files.put_file(str(self.folder / name), f"{self._root}/{name}")
@@ -104,7 +115,7 @@ class Mirror:
                     raise
                 continue  # of an older checkpoint, removed meanwhile
             self._sent[name] = now[name]
-        for name in sorted(self._sent.keys() - now.keys(), key=_is_state, reverse=True):
+        for name in sorted(self._sent.keys() - now.keys(), key=lambda name: (name == REPLACED, not _is_state(name))):
             self._remove(name)
 
     def _remove(self, name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -145,6 +146,52 @@ def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
     (run / "metrics.jsonl").write_text("newer")
     Mirror("memory://runs", run, pytest.fail).fetch(resume=True)
     assert (run / "metrics.jsonl").read_text() == "newer"
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_place_that_holds_something_else_is_left_as_it_is(run, bucket, resume, begun):
+    fsspec.filesystem("memory").pipe_file("/runs/one/thesis/chapter.tex", b"mine")
+    if not begun:
+        shutil.rmtree(run)
+    with pytest.raises(ConfigError, match=r"^mirror: 'memory://runs/one' holds something else; allowed: "):
+        Mirror("memory://runs", run, pytest.fail).fetch(resume)
+    assert names() == {"thesis/chapter.tex"}
+
+
+def test_a_copy_is_known_as_that_of_a_run_from_its_first_file_on(run, bucket):
+    (run / "config.yaml").rename(run / "config.yaml.partial")
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    mirror.copy()
+    assert not names(), "a start that failed leaves a place as it was"
+    (run / "config.yaml.partial").rename(run / "config.yaml")
+    mirror.copy()
+    assert bucket[0] == ("put_file", "config.yaml")
+
+
+def test_a_copy_that_gives_way_is_replaced_whole_by_the_next_run_and_not_fetched(run, bucket, tmp_path):
+    Mirror("memory://runs", run, pytest.fail).copy()
+    Mirror("memory://runs", run, pytest.fail).give_way()
+    shutil.rmtree(run)
+    run.mkdir()
+    fsspec.filesystem("memory").pipe_file("/runs/one/config.yaml", b"its first copy was cut short")
+    for resume in (True, False):
+        mirror = Mirror("memory://runs", run, pytest.fail)
+        mirror.fetch(resume)
+        assert not list(run.iterdir())
+    (run / "config.yaml").write_text("seed: 1\n")
+    bucket.clear()
+    mirror.copy()
+    assert names() == {"config.yaml"}
+    assert bucket[-1] == ("rm_file", "config.yaml.replaced")
+
+
+def test_what_is_no_copy_does_not_give_way(run, bucket):
+    fsspec.filesystem("memory").pipe_file("/runs/one/thesis/chapter.tex", b"mine")
+    Mirror("memory://runs", run, pytest.fail).give_way()
+    with pytest.raises(ConfigError, match="holds something else"):
+        Mirror("memory://runs", run, pytest.fail).fetch(resume=False)
+    assert names() == {"thesis/chapter.tex"}
 
 
 @pytest.mark.parametrize("mended", [True, False])
