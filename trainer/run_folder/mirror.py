@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from conf.schema.base import ConfigError
 from rollout.json_lines import PARTIAL
@@ -29,7 +30,8 @@ Mark = tuple[int, int]
 
 class Mirror:
     """The copy of ``folder`` below ``url``, under the folder's name. Raises ConfigError if fsspec does not know the
-    URL. ``say`` is told when copying fails, once; it is tried again each time."""
+    URL, or if copy and folder are one or lie in one another: then files of the run would be removed as those of the
+    copy. ``say`` is told when copying fails, once; it is tried again each time."""
 
     def __init__(self, url: str, folder: Path, say: Callable[[str], object]) -> None:
         self.folder, self._say = folder, say
@@ -39,6 +41,11 @@ class Mirror:
             raise ConfigError(f"mirror: '{url}' is not allowed: {error}; {ALLOWED}") from None
         self.url = f"{url.rstrip('/')}/{folder.name}"
         self._root = f"{root.rstrip('/')}/{folder.name}"
+        if isinstance(self._files, LocalFileSystem) and _meet(Path(self._root), folder):
+            raise ConfigError(
+                f"mirror: '{self.url}' and the run's folder '{folder}' are one or lie in one another; allowed: a folder "
+                "elsewhere"
+            )
         self._sent: dict[str, Mark | None] = {}
         self._said = False
         self._thread = ThreadPoolExecutor(1, "mirror")
@@ -134,6 +141,20 @@ class Mirror:
                     stat = path.stat()
                     found[relative.as_posix()] = stat.st_size, stat.st_mtime_ns
         return found
+
+
+def _meet(one: Path, other: Path) -> bool:
+    """Return whether two folders, there or not, are the same or one lies in the other."""
+    one, other = one.resolve(), other.resolve()
+    return any(_same(one, above) for above in (other, *other.parents)) or any(_same(other, up) for up in one.parents)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two paths are one folder: of what is there, names may differ."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or nobody may look
+        return one == other
 
 
 def _is_state(name: str) -> bool:

@@ -148,6 +148,23 @@ def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
     assert (run / "metrics.jsonl").read_text() == "newer"
 
 
+@pytest.mark.parametrize("resume", ["null", "auto"])
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [(".", "one"), ("one/copies", "one"), ("linked", "one"), ("not/there/yet", "not/there/yet/here"), (".", "one/one")],
+    ids=["the folder", "in it", "by a link", "not there", "around it"],
+)
+def test_a_copy_in_the_place_of_the_run_is_refused_before_anything_is_removed(run, capsys, place, folder, resume):
+    (run.parent / "linked").symlink_to(run.parent)
+    before = sorted(run.parent.rglob("*"))
+    arguments = [f"run_dir={run.parent / folder}", f"mirror=file://{run.parent / place}", f"resume={resume}"]
+    assert main(["seed=0", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mirror: 'file://")
+    assert "are one or lie in one another; allowed: a folder elsewhere\n" in said
+    assert sorted(run.parent.rglob("*")) == before
+
+
 @pytest.mark.parametrize("resume", [False, True])
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_place_that_holds_something_else_is_left_as_it_is(run, bucket, resume, begun):
