@@ -23,7 +23,7 @@ from conf.schema.places import CHECKOUT, ROOT
 from launch.compose import MULTIRUN, parse
 from launch.submit.job_request import warn_of_tiny_models
 from trainer.run_folder.lock import make_folder
-from trainer.run_folder.resume import holds_run, refuse_other_run
+from trainer.run_folder.resume import check_folder, holds_run, refuse_other_run
 
 TEMPLATE = "slurm.sh.j2"
 # From the warning of the time limit to the limit: time to write what there is.
@@ -136,11 +136,14 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
 
 
 def _folder(config: Config, overrides: Sequence[str], sweep: bool) -> Path:
-    """Return the run's folder, or the sweep's. Raises ConfigError if it holds a run that is not to be gone on with."""
+    """Return the run's folder, or the sweep's. Raises ConfigError if it holds a run that is not to be gone on with, or
+    something else that the run would write over."""
     key = "hydra.sweep.dir" if sweep else "run_dir"
     named = [text for text in overrides if text.startswith(f"{key}=")]
     folder = Path(str(parse(named[-1:])[0].value())).absolute()
-    if holds_run(folder):
+    if not sweep:
+        check_folder(folder, config)
+    elif holds_run(folder):
         refuse_other_run(folder, config)
     return folder
 

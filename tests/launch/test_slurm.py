@@ -302,6 +302,15 @@ def test_a_folder_that_holds_a_run_is_gone_on_with_only_if_asked(capsys, tmp_pat
     assert "is not allowed with resume=auto: the run in" in capsys.readouterr().err
 
 
+def test_a_folder_of_something_else_is_refused_before_the_job_is_queued(capsys, tmp_path):
+    (tmp_path / "checkpoints" / "step-10").mkdir(parents=True)
+    given = ["--slurm", "--dry-run", "--", f"run_dir={tmp_path}"]
+    assert main(given) == 2
+    assert capsys.readouterr().err.startswith(f"run_dir: '{tmp_path}' holds 'checkpoints' of something else; allowed: ")
+    # A copy of the run may be there to be fetched, of which a part is here: the job looks into it.
+    assert main([*given, "mirror=s3://bucket/runs", "resume=auto"]) == 0
+
+
 @pytest.mark.parametrize("arguments", [[], ["--", "cluster=nodes4"], ["--image", "a/b"], ["--image", "b.sif"]])
 def test_bash_and_shellcheck_find_nothing_wrong(capsys, tmp_path, arguments):
     file = tmp_path / "slurm.sh"

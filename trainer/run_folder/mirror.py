@@ -19,11 +19,13 @@ from fsspec.implementations.local import LocalFileSystem
 from conf.schema.base import ConfigError
 from rollout.json_lines import PARTIAL
 from trainer.run_folder.checkpoints import STATE
+from trainer.run_folder.resume import CONFIG, refuse_results_of_others
 
-CONFIG = "config.yaml"
 # In a copy that another run is to replace; it is the last that is removed.
 REPLACED = "config.yaml.replaced"
 ALLOWED = "allowed: a URL of fsspec with its package installed, as s3://BUCKET/runs with s3fs"
+# In a run's folder while a copy is fetched into it.
+FETCHING = Path("logs") / "fetching"
 # What of a file tells whether it has changed: size and time.
 Mark = tuple[int, int]
 
@@ -43,8 +45,8 @@ class Mirror:
         self._root = f"{root.rstrip('/')}/{folder.name}"
         if isinstance(self._files, LocalFileSystem) and _meet(Path(self._root), folder):
             raise ConfigError(
-                f"mirror: '{self.url}' and the run's folder '{folder}' are one or lie in one another; allowed: a folder "
-                "elsewhere"
+                f"mirror: '{self.url}' and the run's folder '{folder}' are one or lie in one another; allowed: a "
+                "folder elsewhere"
             )
         self._sent: dict[str, Mark | None] = {}
         self._said = False
@@ -58,21 +60,33 @@ class Mirror:
             found = [str(path).removeprefix(f"{self._root}/") for path in self._files.find(self._root)]
             run = CONFIG in found and REPLACED not in found
             if run and resume and not (self.folder / CONFIG).exists():
-                # Last what makes it a run: without that a fetch that was cut short is begun again.
-                for name in sorted(found, key=CONFIG.__eq__):
-                    (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    self._files.get_file(f"{self._root}/{name}", str(self.folder / name))
+                self._fetch(found)
+        except ConfigError:
+            raise
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
             raise ConfigError(f"mirror: '{self.url}' cannot be read ({_line(error)}); {ALLOWED}") from None
         if found and not {CONFIG, REPLACED} & set(found):
             raise ConfigError(
-                f"mirror: '{self.url}' holds something else; allowed: another run_dir or mirror, or a place that is empty"
+                f"mirror: '{self.url}' holds something else; allowed: another run_dir or mirror, or an empty place"
             )
         if run and not resume:
             raise ConfigError(
                 f"mirror: '{self.url}' already holds a run; allowed: another run_dir, or resume=auto to go on with it"
             )
         self._sent = dict.fromkeys(found)
+
+    def _fetch(self, names: list[str]) -> None:
+        """Fetch files into the folder. One that was cut short is begun again: what makes the folder a run comes last,
+        and a mark tells what is there from files of somebody else. Raises ConfigError if there are such."""
+        mark = self.folder / FETCHING
+        if not mark.exists():
+            refuse_results_of_others(self.folder)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        for name in sorted(names, key=CONFIG.__eq__):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            self._files.get_file(f"{self._root}/{name}", str(self.folder / name))
+        mark.unlink(missing_ok=True)
 
     def give_way(self) -> None:
         """Let another run take the place of the one that is there, and replace its files as it is copied. Raises

@@ -141,6 +141,35 @@ def test_a_run_whose_folder_is_lost_is_fetched_to_go_on_with(run, bucket, tmp_pa
     assert {name.split("/")[1] for name in names() if "/" in name} == {"step-3"}
 
 
+def test_a_copy_is_not_fetched_over_what_others_have_there_but_a_fetch_that_was_cut_short_is_begun_again(
+    run, bucket, tmp_path, monkeypatch
+):
+    Mirror("memory://runs", run, pytest.fail).copy()
+    elsewhere = tmp_path / "other" / "one"
+    (elsewhere / "logs").mkdir(parents=True)
+    (elsewhere / "logs" / "slurm.sh").write_text("a launcher's")
+    (elsewhere / "metrics.jsonl").write_text("mine")
+    with pytest.raises(ConfigError, match=r"^run_dir: '.*' holds 'metrics\.jsonl' of something else; allowed: "):
+        Mirror("memory://runs", elsewhere, pytest.fail).fetch(resume=True)
+    assert (elsewhere / "metrics.jsonl").read_text() == "mine"
+    (elsewhere / "metrics.jsonl").unlink()
+    get = fsspec.filesystem("memory").get_file
+
+    def cut_short(self, source, *arguments, **options):
+        if source.endswith("/config.yaml"):
+            raise ConnectionError
+        get(source, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), "get_file", cut_short)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            Mirror("memory://runs", elsewhere, pytest.fail).fetch(resume=True)
+    assert (elsewhere / "metrics.jsonl").is_file()
+    Mirror("memory://runs", elsewhere, pytest.fail).fetch(resume=True)
+    assert (elsewhere / "config.yaml").is_file()
+    assert [path.name for path in (elsewhere / "logs").iterdir()] == ["slurm.sh"]
+
+
 def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
     Mirror("memory://runs", run, pytest.fail).copy()
     (run / "metrics.jsonl").write_text("newer")
