@@ -22,7 +22,7 @@ from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
 from launch.compose import MULTIRUN, parse
 from launch.submit.job_request import warn_of_tiny_models
-from trainer.run_folder.lock import make_folder
+from trainer.run_folder.lock import make_folder, refuse_others
 from trainer.run_folder.resume import check_folder, holds_run, refuse_other_run
 
 TEMPLATE = "slurm.sh.j2"
@@ -33,6 +33,8 @@ START_S = 600
 # From the end of one node's task to that of the others: Ray on a node notices within a minute that the head is gone.
 WAIT_S = 120
 RETRIES = 2
+# In every script of ours.
+MADE = "Made by launch.submit --slurm"
 ONLY_HERE = (
     "dry_run", "nodes", "gpus", "cpus", "time", "partition", "account", "mount", "sbatch", "shared", "retries",
 )  # fmt: skip
@@ -117,10 +119,11 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
         raise ConfigError(
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
-    key = "hydra.sweep.dir" if sweep else "run_dir"
+    key, file = "hydra.sweep.dir" if sweep else "run_dir", logs / "slurm.sh"
+    if file.is_file() and MADE not in file.read_text(encoding="utf-8", errors="replace"):
+        refuse_others(logs, key, [file.name])
     make_folder(folder, key)
     logs.mkdir(exist_ok=True)
-    file = logs / "slurm.sh"
     file.write_text(script, encoding="utf-8")
     done = subprocess.run([sbatch, "--parsable", str(file)], capture_output=True, text=True, check=False)
     if done.returncode:
