@@ -120,7 +120,7 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
     key, file = "hydra.sweep.dir" if sweep else "run_dir", logs / "slurm.sh"
-    if file.is_file() and MADE not in file.read_text(encoding="utf-8", errors="replace"):
+    if os.path.isfile(file) and MADE not in file.read_text(encoding="utf-8", errors="replace"):
         refuse_others(logs, key, [file.name])
     make_folder(folder, key)
     logs.mkdir(exist_ok=True)

@@ -61,7 +61,7 @@ class Mirror:
             run = CONFIG in found and REPLACED not in found
             if run and resume and not (self.folder / CONFIG).exists():
                 self._fetch(found)
-        except ConfigError:
+        except ConfigError:  # of the folder, which says it itself
             raise
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
             raise ConfigError(f"mirror: '{self.url}' cannot be read ({_line(error)}); {ALLOWED}") from None
