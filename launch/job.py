@@ -19,7 +19,7 @@ from launch.required_packages import what_is_missing
 from launch.wandb_key import check_key
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
-from trainer.run_folder.resume import holds_run, is_finished, refuse_other_run
+from trainer.run_folder.resume import holds_run, is_finished, refuse_other_run, refuse_results_of_others
 
 # A variable that names the cluster of the sweep whose trial this is. It ends with the sweep, so it is no override:
 # that would be in the command that goes on with the trial.
@@ -62,6 +62,8 @@ def _execute(config: Config, overrides: list[str]) -> int:
             say(f"the run in {folder} is finished")
             return 0
         check_budget(folder, config)
+    else:
+        refuse_results_of_others(folder)
     compiler = os.environ.get("CXX", "c++")
     if config.cluster.address is None and config.learner.gpus_per_rank == 0 and shutil.which(compiler) is None:
         raise ConfigError(

@@ -8,6 +8,7 @@ failed, 2 refused configuration, 128 + the number of a signal that stopped it.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,11 @@ from rollout.signals import Stopped, exit_status, stop_in_order
 
 if TYPE_CHECKING:
     from launch.evaluate.matrix import MatrixRun
+
+
+# In a matrix's folder: its configuration, which is there first, and the files that are written anew each time.
+CONFIG = "matrix.yaml"
+TABLES = ("table.csv", "pairs.csv", "groups.csv", "verdicts.csv", "table.md", "matrix.png")
 
 
 def main(arguments: list[str]) -> int:
@@ -57,14 +63,16 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     say = partial(Console().print, highlight=False, soft_wrap=True, markup=False)
 
     from launch.evaluate.matrix import MatrixRun
-    from trainer.run_folder.lock import held_folder
+    from trainer.run_folder.lock import held_folder, refuse_others
 
+    if not os.path.exists(folder / CONFIG):
+        refuse_others(folder, names=TABLES)
     try:
         run = MatrixRun(config, planned, folder, say)
     except RecordError as error:
         raise ConfigError(f"data: {error}") from None
     with held_folder(folder):
-        write_whole(folder / "matrix.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_whole(folder / CONFIG, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         return _execute(run, arguments, say)
 
 

@@ -12,7 +12,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from launch.prepare_data.check import ConversionError, check, check_file, convert, overlaps, table
+from launch.prepare_data.check import ConversionError, check, check_file, convert, overlaps, refuse_to_replace, table
 from launch.prepare_data.convert import CONVERTERS
 from rollout.data.bad_rows import in_words
 
@@ -33,8 +33,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.root.is_file():
         return _one_file(options.root, options.releases)
     try:
-        for release in options.releases:
-            name, _, source = release.partition("=")
+        releases = [(name, source) for name, _, source in (text.partition("=") for text in options.releases)]
+        refuse_to_replace(releases, options.root)
+        for name, source in releases:
             for path, rows, left_out in convert(name, source, options.root):
                 sys.stdout.write(f"{path}: {rows:,} rows, {left_out} without an answer left out\n")
     except ConversionError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -146,23 +147,38 @@ def overlaps(root: Path) -> list[tuple[str, str, int]]:
 def convert(name: str, source: str, root: Path) -> list[tuple[Path, int, int]]:
     """Write the splits of a data set that ``source`` has; return (file, rows, rows left out) of each.
 
-    ``source`` is the folder of the original release, one file of it, or ``hub``. Raises ConversionError.
+    ``source`` is the folder of the original release, one file of it, or ``hub``. All is converted before the first
+    file is written. Raises ConversionError.
     """
-    if name not in CONVERTERS:
-        raise ConversionError(f"unknown data set '{name}'; allowed: {', '.join(CONVERTERS)}")
-    splits = _from_hub(name) if source == "hub" else _from_files(name, Path(source).expanduser())
+    originals = _originals(name, source)
+    splits = _from_hub(name) if source == "hub" else [(split, _rows(file)) for split, file in originals.items()]
+    converted = {root / name / f"{split}.jsonl": _converted(name, split, rows) for split, rows in splits}
     written = []
-    for split, rows in splits:
-        path = root / name / f"{split}.jsonl"
-        converted = _converted(name, split, rows)
-        kept = [row for row in converted if row is not None]
+    for path, rows in converted.items():
+        kept = [row for row in rows if row is not None]
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_lines(path, kept, ascii_only=False)
         except OSError as error:
             raise ConversionError(f"'{path}' cannot be written: {error.strerror}") from None
-        written.append((path, len(kept), len(converted) - len(kept)))
+        written.append((path, len(kept), len(rows) - len(kept)))
     return written
+
+
+def refuse_to_replace(releases: Sequence[tuple[str, str]], root: Path) -> None:
+    """Raise ConversionError if one of these data sets, each with its ``source``, cannot be found, or if a file that
+    would be written is one of an original release."""
+    found = [(name, _originals(name, source)) for name, source in releases]
+    written = [
+        root / name / f"{split}.jsonl" for name, splits in found for split in list(splits) or list(HUB.get(name, {}))
+    ]
+    for name, splits in found:
+        for original in splits.values():
+            if any(os.path.exists(path) and path.samefile(original) for path in written):
+                raise ConversionError(
+                    f"{name}: '{original}' is an original release and would be replaced by converted rows; allowed: "
+                    "another ROOT, or the release in another folder"
+                )
 
 
 def _converted(name: str, split: str, rows: Iterator[tuple[str, Row]]) -> list[Row | None]:
@@ -176,19 +192,25 @@ def _converted(name: str, split: str, rows: Iterator[tuple[str, Row]]) -> list[R
     return converted
 
 
-def _from_files(name: str, source: Path) -> list[tuple[str, Iterator[tuple[str, Row]]]]:
-    originals = ORIGINALS[name]
+def _originals(name: str, release: str) -> dict[str, Path]:
+    """Return the files, or folders of files, of a data set's original release by split; none of the hub's. Raises
+    ConversionError."""
+    if name not in CONVERTERS:
+        raise ConversionError(f"unknown data set '{name}'; allowed: {', '.join(CONVERTERS)}")
+    if release == "hub":
+        return {}
+    source, splits = Path(release).expanduser(), ORIGINALS[name]
     if not source.exists():
         raise ConversionError(f"{name}: '{source}' does not exist; allowed: the folder of the release, a file, or hub")
-    found = []
-    for split, names in originals.items():
+    found: dict[str, Path] = {}
+    for split, names in splits.items():
         here = [source / file for file in names if (source / file).exists()]
-        if source.is_file() and (source.name in names or len(originals) == 1):
+        if source.is_file() and (source.name in names or len(splits) == 1):
             here = [source]
         if here:
-            found.append((split, _rows(here[0])))
+            found[split] = here[0]
     if not found:
-        expected = ", ".join(file for names in originals.values() for file in names)
+        expected = ", ".join(file for names in splits.values() for file in names)
         raise ConversionError(f"{name}: '{source}' holds none of {expected}")
     return found
 

@@ -27,7 +27,7 @@ from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_held_out, make_source
 from rollout.records import RecordError
 from trainer.run_folder.code_version import VARIABLE, code_version
-from trainer.run_folder.resume import holds_run, refuse_other_run
+from trainer.run_folder.resume import check_folder
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
 EXCLUDED = [
@@ -79,11 +79,11 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
 
 
 def check_run(config: Config) -> None:
-    """Raise ConfigError for what the job would refuse and can be seen from here: a folder that holds another run, rows
-    that are no problems. What only the cluster sees, such as a folder on its own disks, is left to the job."""
-    folder = Path(config.run_dir or "").expanduser()
-    if config.run_dir and holds_run(folder):
-        refuse_other_run(folder, config)
+    """Raise ConfigError for what the job would refuse and can be seen from here: a folder that holds another run or
+    something else, rows that are no problems. What only the cluster sees, such as a folder on its own disks, is left to
+    the job."""
+    if config.run_dir:
+        check_folder(Path(config.run_dir).expanduser(), config)
     if config.data.source == "files" and not config.data.on_hub:
         try:
             check_held_out(config, make_source(config.data))

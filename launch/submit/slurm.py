@@ -22,8 +22,8 @@ from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
 from launch.compose import MULTIRUN, parse
 from launch.submit.job_request import warn_of_tiny_models
-from trainer.run_folder.lock import make_folder
-from trainer.run_folder.resume import holds_run, refuse_other_run
+from trainer.run_folder.lock import make_folder, refuse_others
+from trainer.run_folder.resume import check_folder, holds_run, refuse_other_run
 
 TEMPLATE = "slurm.sh.j2"
 # From the warning of the time limit to the limit: time to write what there is.
@@ -33,6 +33,8 @@ START_S = 600
 # From the end of one node's task to that of the others: Ray on a node notices within a minute that the head is gone.
 WAIT_S = 120
 RETRIES = 2
+# In every script of ours.
+MADE = "Made by launch.submit --slurm"
 ONLY_HERE = (
     "dry_run", "nodes", "gpus", "cpus", "time", "partition", "account", "mount", "sbatch", "shared", "retries",
 )  # fmt: skip
@@ -117,10 +119,11 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
         raise ConfigError(
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
-    key = "hydra.sweep.dir" if sweep else "run_dir"
+    key, file = "hydra.sweep.dir" if sweep else "run_dir", logs / "slurm.sh"
+    if os.path.isfile(file) and MADE not in file.read_text(encoding="utf-8", errors="replace"):
+        refuse_others(logs, key, [file.name])
     make_folder(folder, key)
     logs.mkdir(exist_ok=True)
-    file = logs / "slurm.sh"
     file.write_text(script, encoding="utf-8")
     done = subprocess.run([sbatch, "--parsable", str(file)], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -136,11 +139,14 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
 
 
 def _folder(config: Config, overrides: Sequence[str], sweep: bool) -> Path:
-    """Return the run's folder, or the sweep's. Raises ConfigError if it holds a run that is not to be gone on with."""
+    """Return the run's folder, or the sweep's. Raises ConfigError if it holds a run that is not to be gone on with, or
+    something else that the run would write over."""
     key = "hydra.sweep.dir" if sweep else "run_dir"
     named = [text for text in overrides if text.startswith(f"{key}=")]
     folder = Path(str(parse(named[-1:])[0].value())).absolute()
-    if holds_run(folder):
+    if not sweep:
+        check_folder(folder, config)
+    elif holds_run(folder):
         refuse_other_run(folder, config)
     return folder
 

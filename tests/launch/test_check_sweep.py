@@ -93,3 +93,15 @@ def test_a_key_of_a_stage_that_is_run_is_swept(stages, swept):
 @pytest.mark.parametrize("path", sorted((CONF / "sweep").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_value_of_every_shipped_sweep_is_allowed(path):
     check_sweep(["-m", f"sweep={path.stem}"])
+
+
+@pytest.mark.parametrize("given", [["hydra.sweep.dir=runs/swept"], []], ids=["named", "as Hydra names it"])
+def test_copies_in_the_place_of_the_trials_are_refused_before_the_first_starts(tmp_path, monkeypatch, capsys, given):
+    monkeypatch.chdir(tmp_path)
+    arguments = ["-m", "seed=0,1", *given]
+    assert main([*arguments, f"mirror=file://{tmp_path}/runs"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"mirror: 'file://{tmp_path}/runs/swe")
+    assert "/TRIAL' are one or lie in one another; allowed: a folder elsewhere\n" in said
+    assert not list(tmp_path.iterdir())
+    check_sweep([*arguments, f"mirror=file://{tmp_path}/runs/swept/copies"])

@@ -12,6 +12,8 @@ from launch.ask.__main__ import main as ask
 from launch.evaluate.__main__ import main as evaluate
 from launch.gate.__main__ import main as gate
 from launch.train import main
+from trainer.tracking.tracker import EPISODES, METRICS
+from trainer.workers.scored_episode_json import RECORDED
 
 
 def test_the_command_says_one_line_and_exits_with_2():
@@ -87,6 +89,7 @@ def test_a_key_that_cannot_be_one_of_wandb_is_refused_where_it_is_needed(monkeyp
     assert not list(tmp_path.iterdir())
 
 
+FILES = [METRICS, EPISODES, RECORDED, "summary.json", "learning_curve.png", "report.html"]
 MATRIX = [
     "matrix=chained", "matrix.run=package:tiny_decomposer", "~matrix.decomposers.sft", "~matrix.decomposers.ppo",
     "~matrix.solvers.second", "matrix.equal_tokens.self_consistency.decomposer=base",
@@ -112,6 +115,26 @@ def test_a_place_that_can_be_no_folder_is_said_in_one_line(tmp_path, capsys, com
     assert said.startswith(f"{key}: '{tmp_path}/{place}")
     assert "' cannot be " in said
     assert len(said.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [
+        *((name, []) for name in ("checkpoints/sft/config.json", "sft/examples.jsonl", *FILES)),
+        ("checkpoints/step-10/model.pt", ["resume=auto"]),
+        ("checkpoints/ppo/config.json", ["start_from={folder}/checkpoints/ppo"]),
+    ],
+    ids=str,
+)
+def test_a_folder_that_holds_what_a_run_would_write_over_is_left_as_it_is(tmp_path, capsys, name, more):
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    assert main([f"run_dir={tmp_path}", *(text.format(folder=tmp_path) for text in more)]) == 2
+    first = name.partition("/")[0]
+    said = f"run_dir: '{tmp_path}' holds '{first}' of something else; allowed: a new or an empty folder\n"
+    assert capsys.readouterr().err == said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == "mine"
 
 
 def test_a_file_in_the_place_of_the_sweeps_own_folder_is_said_in_one_line(tmp_path, monkeypatch, capsys):

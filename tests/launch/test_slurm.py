@@ -302,6 +302,28 @@ def test_a_folder_that_holds_a_run_is_gone_on_with_only_if_asked(capsys, tmp_pat
     assert "is not allowed with resume=auto: the run in" in capsys.readouterr().err
 
 
+def test_a_folder_of_something_else_is_refused_before_the_job_is_queued(capsys, tmp_path):
+    (tmp_path / "checkpoints" / "step-10").mkdir(parents=True)
+    given = ["--slurm", "--dry-run", "--", f"run_dir={tmp_path}"]
+    assert main(given) == 2
+    assert capsys.readouterr().err.startswith(f"run_dir: '{tmp_path}' holds 'checkpoints' of something else; allowed: ")
+    # A copy of the run may be there to be fetched, of which a part is here: the job looks into it.
+    assert main([*given, "mirror=s3://bucket/runs", "resume=auto"]) == 0
+
+
+def test_a_script_of_somebody_elses_is_left_as_it_is_and_one_of_ours_written_anew(capsys, tmp_path, monkeypatch):
+    (tmp_path / "sbatch").write_text("#!/bin/sh\necho 7\n")
+    (tmp_path / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    (tmp_path / "slurm.sh").write_text("mine")
+    given = ["--slurm", "--", "-m", "seed=0,1"]
+    assert main([*given, f"hydra.sweep.dir={tmp_path}"]) == 2
+    assert capsys.readouterr().err.startswith(f"hydra.sweep.dir: '{tmp_path}' holds 'slurm.sh' of something else; ")
+    assert (tmp_path / "slurm.sh").read_text() == "mine"
+    for _ in range(2):
+        assert main([*given, f"hydra.sweep.dir={tmp_path}/sweep"]) == 0
+
+
 @pytest.mark.parametrize("arguments", [[], ["--", "cluster=nodes4"], ["--image", "a/b"], ["--image", "b.sif"]])
 def test_bash_and_shellcheck_find_nothing_wrong(capsys, tmp_path, arguments):
     file = tmp_path / "slurm.sh"

@@ -145,11 +145,14 @@ def test_what_can_be_seen_from_here_is_refused_before_it_is_sent(typed_at, capsy
     run.mkdir()
     before = compose(["cluster=ray", "algorithm.steps=9", f"run_dir='{run}'"]).model_dump(mode="json")
     (run / "config.yaml").write_text(yaml.safe_dump(before))
+    (typed_at / "project").mkdir()
+    (typed_at / "project" / "metrics.jsonl").write_text("{}\n")
     to = ["--address", "http://127.0.0.1:9", "--"]
     for given, said in (
         (["run_dir=old"], "run_dir: 'old' already holds a run; allowed: a new folder, or resume=auto to go on with it"),
         (["run_dir=old", "resume=auto", "algorithm.steps=8"],
          "algorithm.steps: 8 is not allowed with resume=auto: the run in 'old' began with 9"),
+        (["run_dir=project"], "run_dir: 'project' holds 'metrics.jsonl' of something else; allowed: "),
         (["data=jsonl", "data.train=bad.jsonl"], "data: 1 bad rows"),
     ):  # fmt: skip
         (typed_at / "bad.jsonl").write_text('{"id": "1", "question": "How many?"}\n')

@@ -8,6 +8,7 @@ and the run's state), ``waiting.jsonl`` (the scored episodes that wait to be tra
 from __future__ import annotations
 
 import asyncio
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rollout.json_lines import PARTIAL
-from trainer.run_folder.files import begin_folder, complete, prune, read_json, write_json
+from trainer.run_folder.files import begin_folder, complete, read_json, write_json
 
 STATE = "state.json"
 WAITING = "waiting.jsonl"
@@ -50,6 +51,14 @@ async def new_checkpoint(folder: Path, state: dict[str, Any], keep: int) -> Asyn
     write_json(partial / STATE, state)
     await asyncio.to_thread(complete, partial)
     prune(folder.parent, "step-", keep)
+
+
+def prune(parent: Path, prefix: str, keep: int) -> None:
+    """Remove all but the newest ``keep`` checkpoints whose names are ``prefix`` and a number."""
+    numbers = {path.parent.name.removeprefix(prefix): path.parent for path in parent.glob(f"{prefix}*/{STATE}")}
+    found = sorted((number for number in numbers if number.isdigit()), key=int)
+    for number in found[:-keep]:
+        shutil.rmtree(numbers[number])
 
 
 def check_written(partial: Path, ranks: int, *others: str) -> None:

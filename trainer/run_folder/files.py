@@ -43,14 +43,6 @@ def complete_folder(folder: Path) -> Iterator[Path]:
     complete(partial)
 
 
-def prune(parent: Path, prefix: str, keep: int) -> None:
-    """Remove all but the newest ``keep`` folders whose names are ``prefix`` and a number."""
-    numbers = {path.name.removeprefix(prefix): path for path in parent.glob(f"{prefix}*")}
-    found = sorted((number for number in numbers if number.isdigit()), key=int)
-    for number in found[:-keep]:
-        shutil.rmtree(numbers[number])
-
-
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object of a JSON file; an empty one without a file."""
     found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}

@@ -1,8 +1,9 @@
-"""The lock of a run's folder: one process at a time writes in it."""
+"""A folder that is to be written in: it can be, what others have there stays, and one process at a time holds it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -24,6 +25,20 @@ def make_folder(folder: Path, key: str = "run_dir") -> None:
     except OSError as error:
         said = "it is a file" if isinstance(error, FileExistsError) else error.strerror
         raise ConfigError(f"{key}: '{folder}' cannot be written: {said}") from None
+
+
+def refuse_others(folder: Path, key: str = "run_dir", names: Iterable[str] = ("",)) -> None:
+    """Leave a folder to whom it belongs. Raises ConfigError, with the key that names it, if it holds one of ``names``,
+    or without them anything; of a folder in it, only what it holds counts."""
+    for name in names:
+        try:
+            path = folder / name
+            there = any(path.iterdir()) if path.is_dir() else os.path.lexists(path)
+        except OSError as error:
+            raise ConfigError(f"{key}: '{folder}' cannot be read: {error.strerror}") from None
+        if there:
+            found = f"'{name}' of something else" if name else "something else"
+            raise ConfigError(f"{key}: '{folder}' holds {found}; allowed: a new or an empty folder")
 
 
 @contextmanager

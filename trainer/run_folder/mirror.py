@@ -2,7 +2,8 @@
 the end, and fetched to go on with a run whose folder is lost.
 
 The run itself works in a folder on disk: its files grow line by line and are renamed when they are complete, which
-buckets do not offer. In the copy as in the folder, a checkpoint is complete if it has its ``state.json``.
+buckets do not offer. In the copy as in the folder, a checkpoint is complete if it has its ``state.json``, and what has
+no ``config.yaml`` is no run: that comes first, and a place that holds something without it is left as it is.
 """
 
 from __future__ import annotations
@@ -13,20 +14,26 @@ from contextlib import suppress
 from pathlib import Path
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
 from conf.schema.base import ConfigError
 from rollout.json_lines import PARTIAL
 from trainer.run_folder.checkpoints import STATE
+from trainer.run_folder.resume import CONFIG, refuse_results_of_others
 
-CONFIG = "config.yaml"
+# In a copy that another run is to replace; it is the last that is removed.
+REPLACED = "config.yaml.replaced"
 ALLOWED = "allowed: a URL of fsspec with its package installed, as s3://BUCKET/runs with s3fs"
+# In a run's folder while a copy is fetched into it.
+FETCHING = Path("logs") / "fetching"
 # What of a file tells whether it has changed: size and time.
 Mark = tuple[int, int]
 
 
 class Mirror:
     """The copy of ``folder`` below ``url``, under the folder's name. Raises ConfigError if fsspec does not know the
-    URL. ``say`` is told when copying fails, once; it is tried again each time."""
+    URL, or if copy and folder are one or lie in one another: then files of the run would be removed as those of the
+    copy. ``say`` is told when copying fails, once; it is tried again each time."""
 
     def __init__(self, url: str, folder: Path, say: Callable[[str], object]) -> None:
         self.folder, self._say = folder, say
@@ -36,6 +43,11 @@ class Mirror:
             raise ConfigError(f"mirror: '{url}' is not allowed: {error}; {ALLOWED}") from None
         self.url = f"{url.rstrip('/')}/{folder.name}"
         self._root = f"{root.rstrip('/')}/{folder.name}"
+        if isinstance(self._files, LocalFileSystem) and _meet(Path(self._root), folder):
+            raise ConfigError(
+                f"mirror: '{self.url}' and the run's folder '{folder}' are one or lie in one another; allowed: a "
+                "folder elsewhere"
+            )
         self._sent: dict[str, Mark | None] = {}
         self._said = False
         self._thread = ThreadPoolExecutor(1, "mirror")
@@ -43,27 +55,45 @@ class Mirror:
 
     def fetch(self, resume: bool) -> None:
         """Fetch the run that is there, if the folder holds none, and know what is there. Raises ConfigError if there is
-        one that is not to be gone on with, or the URL cannot be read."""
+        one that is not to be gone on with, or something else, which a copy would remove, or the URL cannot be read."""
         try:
             found = [str(path).removeprefix(f"{self._root}/") for path in self._files.find(self._root)]
-            if CONFIG in found and resume and not (self.folder / CONFIG).exists():
-                # Last what makes it a run: without that a fetch that was cut short is begun again.
-                for name in sorted(found, key=CONFIG.__eq__):
-                    (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
-                    self._files.get_file(f"{self._root}/{name}", str(self.folder / name))
+            run = CONFIG in found and REPLACED not in found
+            if run and resume and not (self.folder / CONFIG).exists():
+                self._fetch(found)
+        except ConfigError:  # of the folder, which says it itself
+            raise
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
             raise ConfigError(f"mirror: '{self.url}' cannot be read ({_line(error)}); {ALLOWED}") from None
-        if CONFIG in found and not resume:
+        if found and not {CONFIG, REPLACED} & set(found):
+            raise ConfigError(
+                f"mirror: '{self.url}' holds something else; allowed: another run_dir or mirror, or an empty place"
+            )
+        if run and not resume:
             raise ConfigError(
                 f"mirror: '{self.url}' already holds a run; allowed: another run_dir, or resume=auto to go on with it"
             )
         self._sent = dict.fromkeys(found)
 
+    def _fetch(self, names: list[str]) -> None:
+        """Fetch files into the folder. One that was cut short is begun again: what makes the folder a run comes last,
+        and a mark tells what is there from files of somebody else. Raises ConfigError if there are such."""
+        mark = self.folder / FETCHING
+        if not mark.exists():
+            refuse_results_of_others(self.folder)
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        for name in sorted(names, key=CONFIG.__eq__):
+            (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
+            self._files.get_file(f"{self._root}/{name}", str(self.folder / name))
+        mark.unlink(missing_ok=True)
+
     def give_way(self) -> None:
         """Let another run take the place of the one that is there, and replace its files as it is copied. Raises
         ConfigError if it cannot be."""
         try:
-            with suppress(FileNotFoundError):
+            if self._files.exists(f"{self._root}/{CONFIG}"):
+                self._files.pipe_file(f"{self._root}/{REPLACED}", b"\n")
                 self._files.rm_file(f"{self._root}/{CONFIG}")
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
             raise ConfigError(f"mirror: '{self.url}' cannot be written ({_line(error)}); {ALLOWED}") from None
@@ -87,15 +117,17 @@ class Mirror:
                 self._say(f"{self.url} could not be written ({_line(error)}); the run goes on, all is in its folder")
 
     def copy(self) -> None:
-        """Send what has changed, then remove what is gone. A checkpoint that is being changed is none: its state goes
-        first and comes last."""
+        """Send what has changed, then remove what is gone; nothing before the folder holds a run. A checkpoint that is
+        being changed is none: its state goes first and comes last."""
         now = self._marks()
+        if CONFIG not in now:
+            return
         changed = {name for name, mark in now.items() if self._sent.get(name) != mark}
         for state in [name for name in self._sent if _is_state(name)]:
             if any(name.startswith(state.removesuffix(STATE)) for name in changed):
                 self._remove(state)
                 changed |= {state} & now.keys()
-        for name in sorted(changed, key=_is_state):
+        for name in sorted(changed, key=lambda name: (name != CONFIG, _is_state(name))):
             self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
             try:
                 self._files.put_file(str(self.folder / name), f"{self._root}/{name}")
@@ -104,7 +136,7 @@ class Mirror:
                     raise
                 continue  # of an older checkpoint, removed meanwhile
             self._sent[name] = now[name]
-        for name in sorted(self._sent.keys() - now.keys(), key=_is_state, reverse=True):
+        for name in sorted(self._sent.keys() - now.keys(), key=lambda name: (name == REPLACED, not _is_state(name))):
             self._remove(name)
 
     def _remove(self, name: str) -> None:
@@ -123,6 +155,20 @@ class Mirror:
                     stat = path.stat()
                     found[relative.as_posix()] = stat.st_size, stat.st_mtime_ns
         return found
+
+
+def _meet(one: Path, other: Path) -> bool:
+    """Return whether two folders, there or not, are the same or one lies in the other."""
+    one, other = one.resolve(), other.resolve()
+    return any(_same(one, above) for above in (other, *other.parents)) or any(_same(other, up) for up in one.parents)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Return whether two paths are one folder: of what is there, names may differ."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there, or nobody may look
+        return one == other
 
 
 def _is_state(name: str) -> bool:

@@ -15,9 +15,16 @@ from conf.schema.base import FREE, GROWS, ConfigError, Group, expanded
 from conf.schema.config import Config
 from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
+from trainer.run_folder.lock import refuse_others
 
 # In a run's folder: what its command gave, beside the configuration that came of it.
 OVERRIDES, CONFIG = "overrides.yaml", "config.yaml"
+SUMMARY = "summary.json"
+# What a run writes over, adds to or removes in its folder, apart from what a start that fails leaves and what belongs
+# to the command that started it: logs/, trial.json, output.log.
+RESULTS = (
+    "checkpoints", "sft", "metrics.jsonl", "episodes.jsonl", "recorded.jsonl", "learning_curve.png", "report.html",
+)  # fmt: skip
 
 
 def holds_run(folder: Path) -> bool:
@@ -75,6 +82,28 @@ def refuse_other_run(folder: Path, config: Config) -> None:
     check_resumable(folder, config)
 
 
+def refuse_results_of_others(folder: Path) -> None:
+    """Raise ConfigError where a folder that holds no run holds what one would write over, add to or remove."""
+    refuse_others(folder, names=RESULTS if _failed_to_start(folder) else (*RESULTS, SUMMARY))
+
+
+def check_folder(folder: Path, config: Config) -> None:
+    """Raise ConfigError where a run with this configuration may not use a folder, as far as can be seen before its copy
+    is fetched from elsewhere."""
+    if holds_run(folder):
+        refuse_other_run(folder, config)
+    elif config.mirror is None or config.resume is None:
+        refuse_results_of_others(folder)
+
+
+def _failed_to_start(folder: Path) -> bool:
+    """Return whether a run failed in this folder before it was one, which left a summary."""
+    try:
+        return read_json(folder / SUMMARY).get("status") in ("failed", "interrupted")
+    except (OSError, ValueError, AttributeError):  # it is no run's
+        return False
+
+
 def check_resumable(folder: Path, config: Config) -> None:
     """Raise ConfigError, naming the first key, if this configuration cannot go on with the run of a folder. A key that
     did not exist when the run began counts as having its default."""
@@ -94,7 +123,7 @@ def check_resumable(folder: Path, config: Config) -> None:
 def is_finished(folder: Path, config: Config) -> bool:
     """Return whether the run of a folder came to the end that this configuration asks for. Its summary tells: the
     configuration beside it may be of a later process that was killed on the way to more steps."""
-    summary = read_json(folder / "summary.json")
+    summary = read_json(folder / SUMMARY)
     if summary.get("status") != "finished":
         return False
     return "ppo" not in config.stages or bool(summary["steps"] >= config.algorithm.steps)

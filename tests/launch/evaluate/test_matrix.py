@@ -16,7 +16,7 @@ from conf.schema.places import CONF
 from launch.compose import compose
 from launch.evaluate import matrix as module
 from launch.evaluate import replicates
-from launch.evaluate.__main__ import main
+from launch.evaluate.__main__ import TABLES, main
 from launch.evaluate.cells import cells
 from launch.evaluate.matrix import MatrixRun, all_tokens, schedule
 from launch.evaluate.matrix_table import by_group, confusion, page, pairs, summary
@@ -201,6 +201,15 @@ def test_every_cell_is_run_and_told(started, tmp_path, capsys):
     # The stand-in marks the same problems right everywhere: nothing is gained or lost.
     assert {(row["gained"], row["lost"]) for row in table} == {("", ""), ("0", "0")}
     assert "8 cells, 0 of them finished before" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_folder_that_holds_tables_of_something_else_is_refused(started, tmp_path, capsys, name):
+    (tmp_path / name).write_text("mine")
+    assert main([*SMALL, f"run_dir={tmp_path}"]) == 2
+    said = f"run_dir: '{tmp_path}' holds '{name}' of something else; allowed: a new or an empty folder\n"
+    assert capsys.readouterr().err == said
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "mine")]
 
 
 def test_matrices_of_several_seeds_are_put_side_by_side(started, tmp_path):

@@ -244,6 +244,34 @@ def test_what_is_not_the_release_is_refused_by_file_row_and_field(tmp_path, caps
         assert said in capsys.readouterr().err
 
 
+def test_a_release_where_converted_rows_go_is_left_as_it_is(tmp_path, capsys):
+    row = json.dumps({"question": TALLY, "answer": "#### 22.5"}) + "\n"
+    place = tmp_path / "gsm8k"
+    place.mkdir()
+    for name in ("train.jsonl", "test.jsonl"):
+        (place / name).write_text(row)
+    (tmp_path / "linked").symlink_to(place)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "test.jsonl").write_text(row)
+    for releases in (
+        [f"gsm8k={place}"], [f"gsm8k={place}/test.jsonl"], [f"gsm8k={tmp_path}/linked"],
+        ["gsm8k=hub", f"math500={place}"], [f"gsm8k={tmp_path}/elsewhere", f"math500={place}"],
+    ):  # fmt: skip
+        assert main([str(tmp_path), *releases]) == 2
+        said = capsys.readouterr().err
+        assert "is an original release and would be replaced by converted rows; allowed: another ROOT, or the" in said
+        assert len(said.splitlines()) == 1
+        assert {file.read_text() for file in place.iterdir()} == {row}
+
+
+def test_nothing_is_written_of_a_release_that_cannot_be_converted_whole(tmp_path, capsys):
+    for name, row in (("train", {"question": TALLY, "answer": "#### 1"}), ("test", {"question": TALLY})):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
+    assert main([str(tmp_path / "data"), f"gsm8k={tmp_path}"]) == 2
+    assert f"{tmp_path}/test.jsonl, line 1: field 'answer' is missing" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [

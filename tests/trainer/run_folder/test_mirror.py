@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -140,11 +141,103 @@ def test_a_run_whose_folder_is_lost_is_fetched_to_go_on_with(run, bucket, tmp_pa
     assert {name.split("/")[1] for name in names() if "/" in name} == {"step-3"}
 
 
+def test_a_copy_is_not_fetched_over_what_others_have_there_but_a_fetch_that_was_cut_short_is_begun_again(
+    run, bucket, tmp_path, monkeypatch
+):
+    Mirror("memory://runs", run, pytest.fail).copy()
+    elsewhere = tmp_path / "other" / "one"
+    (elsewhere / "logs").mkdir(parents=True)
+    (elsewhere / "logs" / "slurm.sh").write_text("a launcher's")
+    (elsewhere / "metrics.jsonl").write_text("mine")
+    with pytest.raises(ConfigError, match=r"^run_dir: '.*' holds 'metrics\.jsonl' of something else; allowed: "):
+        Mirror("memory://runs", elsewhere, pytest.fail).fetch(resume=True)
+    assert (elsewhere / "metrics.jsonl").read_text() == "mine"
+    (elsewhere / "metrics.jsonl").unlink()
+    get = fsspec.filesystem("memory").get_file
+
+    def cut_short(self, source, *arguments, **options):
+        if source.endswith("/config.yaml"):
+            raise ConnectionError
+        get(source, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(fsspec.filesystem("memory")), "get_file", cut_short)
+        with pytest.raises(ConfigError, match="cannot be read"):
+            Mirror("memory://runs", elsewhere, pytest.fail).fetch(resume=True)
+    assert (elsewhere / "metrics.jsonl").is_file()
+    Mirror("memory://runs", elsewhere, pytest.fail).fetch(resume=True)
+    assert (elsewhere / "config.yaml").is_file()
+    assert [path.name for path in (elsewhere / "logs").iterdir()] == ["slurm.sh"]
+
+
 def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
     Mirror("memory://runs", run, pytest.fail).copy()
     (run / "metrics.jsonl").write_text("newer")
     Mirror("memory://runs", run, pytest.fail).fetch(resume=True)
     assert (run / "metrics.jsonl").read_text() == "newer"
+
+
+@pytest.mark.parametrize("resume", ["null", "auto"])
+@pytest.mark.parametrize(
+    ("place", "folder"),
+    [(".", "one"), ("one/copies", "one"), ("linked", "one"), ("not/there/yet", "not/there/yet/here"), (".", "one/one")],
+    ids=["the folder", "in it", "by a link", "not there", "around it"],
+)
+def test_a_copy_in_the_place_of_the_run_is_refused_before_anything_is_removed(run, capsys, place, folder, resume):
+    (run.parent / "linked").symlink_to(run.parent)
+    before = sorted(run.parent.rglob("*"))
+    arguments = [f"run_dir={run.parent / folder}", f"mirror=file://{run.parent / place}", f"resume={resume}"]
+    assert main(["seed=0", *arguments]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith("mirror: 'file://")
+    assert "are one or lie in one another; allowed: a folder elsewhere\n" in said
+    assert sorted(run.parent.rglob("*")) == before
+
+
+@pytest.mark.parametrize("resume", [False, True])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_place_that_holds_something_else_is_left_as_it_is(run, bucket, resume, begun):
+    fsspec.filesystem("memory").pipe_file("/runs/one/thesis/chapter.tex", b"mine")
+    if not begun:
+        shutil.rmtree(run)
+    with pytest.raises(ConfigError, match=r"^mirror: 'memory://runs/one' holds something else; allowed: "):
+        Mirror("memory://runs", run, pytest.fail).fetch(resume)
+    assert names() == {"thesis/chapter.tex"}
+
+
+def test_a_copy_is_known_as_that_of_a_run_from_its_first_file_on(run, bucket):
+    (run / "config.yaml").rename(run / "config.yaml.partial")
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    mirror.copy()
+    assert not names(), "a start that failed leaves a place as it was"
+    (run / "config.yaml.partial").rename(run / "config.yaml")
+    mirror.copy()
+    assert bucket[0] == ("put_file", "config.yaml")
+
+
+def test_a_copy_that_gives_way_is_replaced_whole_by_the_next_run_and_not_fetched(run, bucket, tmp_path):
+    Mirror("memory://runs", run, pytest.fail).copy()
+    Mirror("memory://runs", run, pytest.fail).give_way()
+    shutil.rmtree(run)
+    run.mkdir()
+    fsspec.filesystem("memory").pipe_file("/runs/one/config.yaml", b"its first copy was cut short")
+    for resume in (True, False):
+        mirror = Mirror("memory://runs", run, pytest.fail)
+        mirror.fetch(resume)
+        assert not list(run.iterdir())
+    (run / "config.yaml").write_text("seed: 1\n")
+    bucket.clear()
+    mirror.copy()
+    assert names() == {"config.yaml"}
+    assert bucket[-1] == ("rm_file", "config.yaml.replaced")
+
+
+def test_what_is_no_copy_does_not_give_way(run, bucket):
+    fsspec.filesystem("memory").pipe_file("/runs/one/thesis/chapter.tex", b"mine")
+    Mirror("memory://runs", run, pytest.fail).give_way()
+    with pytest.raises(ConfigError, match="holds something else"):
+        Mirror("memory://runs", run, pytest.fail).fetch(resume=False)
+    assert names() == {"thesis/chapter.tex"}
 
 
 @pytest.mark.parametrize("mended", [True, False])

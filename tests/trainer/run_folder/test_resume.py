@@ -11,7 +11,7 @@ from conf.schema.base import ConfigError
 from launch import train
 from launch.compose import compose, continued
 from launch.submit.job_request import prepare
-from trainer.run_folder.resume import OVERRIDES, check_resumable, is_finished
+from trainer.run_folder.resume import OVERRIDES, check_resumable, is_finished, refuse_results_of_others
 
 
 @pytest.fixture
@@ -175,3 +175,19 @@ def test_a_run_whose_files_are_damaged_is_not_gone_on_with_and_that_is_said_in_o
     said = capsys.readouterr().err
     assert said.startswith(f"run_dir: '{began.folder}/{name}' is damaged; allowed: ")
     assert len(said.splitlines()) == 1
+
+
+def test_what_a_launcher_or_a_start_that_failed_left_is_no_result_of_others(tmp_path):
+    refuse_results_of_others(tmp_path / "not there")
+    for folder in ("logs", "checkpoints", "wandb", "cells"):
+        (tmp_path / folder).mkdir()
+    left = ("logs/slurm.sh", "logs/solver-0.usage.json", "trial.json", "output.log", "overrides.yaml", "gate.json")
+    for name in (*left, "matrix.yaml", "notes.txt"):
+        (tmp_path / name).write_text("[]")
+    for status in ("failed", "interrupted"):
+        (tmp_path / "summary.json").write_text(f'{{"status": "{status}", "steps": 0}}')
+        refuse_results_of_others(tmp_path)
+    for text in ('{"status": "finished"}', "[1]", "no JSON", '{"accuracy": 0.9}'):
+        (tmp_path / "summary.json").write_text(text)
+        with pytest.raises(ConfigError, match=r"^run_dir: '.*' holds 'summary\.json' of something else; allowed: "):
+            refuse_results_of_others(tmp_path)

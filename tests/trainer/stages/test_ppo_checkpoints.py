@@ -21,8 +21,8 @@ from tests.trainer.fakes import Group, Worker, write_checkpoint
 from tests.trainer.loop import GROUPS, make_pipeline, problems
 from tests.trainer.samples import scored
 from trainer.algorithm.experience import make_experience
-from trainer.run_folder.checkpoints import STATE, CheckpointLacks, newest
-from trainer.run_folder.files import begin_folder, complete, cut, prune, read_rows
+from trainer.run_folder.checkpoints import STATE, CheckpointLacks, newest, prune
+from trainer.run_folder.files import begin_folder, complete, cut, read_rows
 from trainer.run_folder.resume import check_resumable
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -164,9 +164,10 @@ def test_only_complete_folders_are_found_and_kept(tmp_path):
     partial = begin_folder(tmp_path / "step-12")
     (partial / STATE).write_text(json.dumps({"version": 12}))
     (tmp_path / "sft").mkdir()
+    (tmp_path / "step-1000").mkdir()  # of another program
     assert newest(tmp_path).version == 10
     prune(tmp_path, "step-", 2)
-    assert {path.name for path in tmp_path.iterdir()} == {"step-4", "step-10", "step-12.partial", "sft"}
+    assert {path.name for path in tmp_path.iterdir()} == {"step-4", "step-10", "step-12.partial", "sft", "step-1000"}
     assert newest(tmp_path / "nothing") is None
 
 
