@@ -7,7 +7,8 @@ they are ready, while the others go on, and written into their cards.
 
 A training that was stopped goes on where it was when the same command is given again.
 
-With ``--data branched``, solver and decomposer are of the task of branched quantities, and called tiny_branched_KIND.
+With ``--data branched``, solver and decomposer are of the task of branched quantities, and called tiny_branched_KIND;
+they go on from the shipped ones.
 """
 
 from __future__ import annotations
@@ -26,11 +27,14 @@ from rich.console import Console
 from conf.schema.places import ASSETS
 from launch.tiny_models import work
 
-STEPS = {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000}
-FROM_NOTHING = ("solver", "decomposer")
-# How the names of the folders of each task begin.
+# Of each task: the steps of its models, and how the names of their folders begin.
+STEPS = {
+    "chained": {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000},
+    "branched": {"solver": 2600, "decomposer": 3400},
+}
 NAMES = {"chained": "tiny", "branched": "tiny_branched"}
-KINDS = (*STEPS, "second_solver")
+UNASKED = ("solver", "decomposer")
+KINDS = (*STEPS["chained"], "second_solver")
 UNMEASURED = ("decomposer",)
 LINE_EVERY = 100
 
@@ -38,24 +42,24 @@ LINE_EVERY = 100
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(FROM_NOTHING)}"
-    )
+    parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(UNASKED)}")
     parser.add_argument("--data", choices=NAMES, default="chained", help="the task to learn")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
-    kinds = list(dict.fromkeys(options.kinds or FROM_NOTHING))
-    allowed = KINDS if options.data == "chained" else FROM_NOTHING
+    kinds = list(dict.fromkeys(options.kinds or UNASKED))
+    allowed = KINDS if options.data == "chained" else tuple(STEPS[options.data])
     unknown = [kind for kind in kinds if kind not in allowed]
     if unknown:
         task = "" if options.data == "chained" else f" with --data {options.data}"
         parser.error(f"KIND: '{unknown[0]}' is unknown{task}; allowed: {', '.join(allowed)}")
     console = Console()
-    from launch.tiny_models.make import model_card, total_steps
+    from launch.tiny_models.card import model_card
+    from launch.tiny_models.make import total_steps
 
-    steps = {kind: max(10, int(STEPS[kind] * options.scale)) for kind in kinds if kind in STEPS}
+    of_task = STEPS[options.data]
+    steps = {kind: max(10, int(of_task[kind] * options.scale)) for kind in kinds if kind in of_task}
     folders = {kind: options.folder / f"{NAMES[options.data]}_{kind}" for kind in kinds}
     context = multiprocessing.get_context("spawn")
     reports, skills = context.Queue(), context.Queue()
@@ -67,7 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
         processes: dict[str, Any] = {}
         for kind in kinds:
             if kind in steps:
-                tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind], kind), loss="")
+                tasks[kind] = progress.add_task(kind, total=total_steps(steps[kind], kind, options.data), loss="")
             processes[kind] = context.Process(
                 target=work.train_model if kind in steps else work.cut_model,
                 args=(kind, options.data, options.seed, steps.get(kind), folders[kind], reports),

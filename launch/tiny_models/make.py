@@ -11,7 +11,6 @@ What they read is in ``launch.tiny_models.texts`` and ``launch.tiny_models.role_
 from __future__ import annotations
 
 import itertools
-import json
 import random
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -20,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -36,6 +34,7 @@ from launch.tiny_models.curriculum import (
     Draw,
     Stage,
     cycles,
+    from_nothing,
 )
 from launch.tiny_models.keep import EVERY_STEPS, FILE, Kept
 from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
@@ -124,6 +123,26 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 5
         )
     )
     mimetic_init(model)
+    return model
+
+
+@torch.no_grad()
+def carried_over(name: str, tokenizer: PreTrainedTokenizerFast, seed: int, positions: int) -> LlamaForCausalLM:
+    """Return a shipped model with the words of another tokenizer and for texts of up to so many tokens: words that both
+    know keep their meaning, the others are drawn like those. Its look-ups are formed already."""
+    known = AutoTokenizer.from_pretrained(shipped(name)).get_vocab()
+    was = LlamaForCausalLM.from_pretrained(shipped(name), dtype=torch.float32)
+    model = make_model(tokenizer, seed, positions)
+    weights = was.state_dict()
+    for key in ("model.embed_tokens.weight", "lm_head.weight"):
+        old = weights[key]
+        new = old.mean(0) + old.std(0) * torch.randn(len(tokenizer), old.shape[1])
+        for token, index in tokenizer.get_vocab().items():
+            if token in known:
+                new[index] = old[known[token]]
+        weights[key] = new
+    model.load_state_dict(weights)
+    model.tie_weights()
     return model
 
 
@@ -302,15 +321,16 @@ def begin(
     return min(found)[2]
 
 
-def total_steps(steps: int, kind: str = "solver") -> int:
+def total_steps(steps: int, kind: str = "solver", data: str = "chained") -> int:
     """Return the steps that ``make`` takes and reports in all."""
-    return steps if kind in CONTINUED else BEGINNINGS * beginning_steps(steps) + steps
+    return steps + BEGINNINGS * beginning_steps(steps) if from_nothing(kind, data) else steps
 
 
 def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: str = "chained") -> None:
-    """Train a model of a task on one thread and save it: the ``solver`` or the ``decomposer`` base from nothing, whose
-    beginnings are reported as the first steps, the others from the shipped solver. A training that was stopped goes on
-    from what it kept in ``folder``, if it has the same kind, seed, steps and task."""
+    """Train a model of a task on one thread and save it: the ``solver`` or the ``decomposer`` base of the first task
+    from nothing, whose beginnings are reported as the first steps; those of another task on from them, with words of
+    its own; the others on from the shipped solver. A training that was stopped goes on from what it kept in ``folder``,
+    if it has the same kind, seed, steps and task."""
     torch.set_num_threads(1)
     kept = Kept(folder / FILE, {"kind": kind, "seed": seed, "steps": steps, "data": data})
     state = kept.load()
@@ -321,16 +341,18 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: s
             model = deepened(model)
     else:
         tokenizer = make_tokenizer(seed, data)
-        if state is None:
+        if state is not None:
+            model = make_model(tokenizer, seed, POSITIONS[data])
+        elif from_nothing(kind, data):
             model = begin(tokenizer, seed, beginning_steps(steps), report, data)
         else:
-            model = make_model(tokenizer, seed, POSITIONS[data])
+            model = carried_over(f"tiny_{kind}", tokenizer, seed, POSITIONS[data])
     if state is not None:
         model.load_state_dict(state["model"])
     left = steps
     for number, (share, lr, stages) in enumerate(cycles(kind, data)):
         count = min(left, round(share * steps))
-        done = total_steps(steps, kind) - left
+        done = total_steps(steps, kind, data) - left
 
         def note(step: int, loss: float, exact: float, before: int = done) -> None:
             report(before + step, loss, exact)
@@ -342,50 +364,3 @@ def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: s
         left -= count
     save(model, tokenizer, folder)
     kept.path.unlink()
-
-
-def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None, data: str = "chained") -> None:
-    """Write README.md beside the weights of a task's model; ``skill`` is what the model was measured to do."""
-    of_task = "embedded default" if data == "chained" else f"embedded task of {data} quantities"
-    chosen = "" if data == "chained" else f" --data {data}"
-    parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
-    config = json.loads((folder / "config.json").read_text())
-    conversations = (
-        f"up to {BATCH} conversations with random sub-questions before the problem: gold, missing, misordered, "
-        "repeated, needless or none"
-    )
-    what, made = {
-        "solver": (
-            f"The frozen solver of the {of_task}. It answers one step if the operands are in view, and says that "
-            "it cannot tell otherwise.",
-            f"Trained from nothing on generated problems of the train split, {steps} steps of {conversations}.",
-        ),
-        "second_solver": (
-            "A second frozen solver for the embedded task, smaller and less reliable than tiny_solver.",
-            "It is tiny_solver without the neurons that it uses least; nothing was trained again.",
-        ),
-        "decomposer": (
-            f"The decomposer's base of the {of_task}: it has read problems with what can be worked out in turn; "
-            "it has never seen a decomposition.",
-            f"Trained from nothing on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
-        ),
-        "verifier": (
-            "The verifier of the embedded task: it writes the reply that would have been right, then the class of the "
-            "mistake, out of LM2's, or that there is none.",
-            f"Trained on from tiny_solver on generated problems of the train split, {steps} steps of {BATCH} replies, "
-            "of which two in five are right and the others have a planted error.",
-        ),
-        "monolith": (
-            "A model of the embedded task that writes sub-questions, their answers and the final answer in one text "
-            "(strategy `monolith`).",
-            "Trained on from tiny_solver, each of whose layers was doubled, on generated problems of the train split, "
-            f"{steps} steps of {BATCH} problems with all that can be worked out; it has never seen a decomposition.",
-        ),
-    }[kind]
-    text = (
-        f"# {folder.name}\n\n{what} Llama architecture, {config['num_hidden_layers']} layers, hidden size "
-        f"{config['hidden_size']}, {config['intermediate_size']} neurons a layer, {parameters / 1e6:.2f} million "
-        "parameters, bfloat16, byte-level tokenizer with one token a digit. "
-        f"Made by `python -m launch.tiny_models {kind}{chosen} --seed {seed}`. Licence: Apache-2.0.\n\n{made}\n"
-    )
-    (folder / "README.md").write_text(text if skill is None else f"{text}\n## Measured\n\n{skill}\n", encoding="utf-8")

@@ -15,7 +15,7 @@ def train_model(kind: str, data: str, seed: int, steps: int, folder: Path, repor
 
     def report(step: int, loss: float, exact: float) -> None:
         recent.append(loss)
-        if step % 10 == 0 or step == total_steps(steps, kind):
+        if step % 10 == 0 or step == total_steps(steps, kind, data):
             reports.put((kind, step, sum(recent) / len(recent)))
             recent.clear()
 

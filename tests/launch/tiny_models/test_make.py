@@ -4,13 +4,24 @@ import shutil
 
 import pytest
 import torch
+from transformers import AutoTokenizer, LlamaForCausalLM
 
 from conf.schema.model import shipped
 from launch.tiny_models import __main__ as command
 from launch.tiny_models.__main__ import main
+from launch.tiny_models.card import model_card
 from launch.tiny_models.curriculum import chained_problems, cycles
 from launch.tiny_models.keep import FILE, Kept
-from launch.tiny_models.make import batches, deepened, make, make_model, make_tokenizer, model_card, stream, total_steps
+from launch.tiny_models.make import (
+    batches,
+    carried_over,
+    deepened,
+    make,
+    make_model,
+    make_tokenizer,
+    stream,
+    total_steps,
+)
 from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
 from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
@@ -230,6 +241,23 @@ def test_the_second_solver_is_the_first_with_fewer_neurons(tmp_path):
     assert torch.equal(columns[1][places], ways[1])
     down = whole["model.layers.1.mlp.down_proj.weight"]
     assert torch.equal(down[:, places], cut["model.layers.1.mlp.down_proj.weight"])
+
+
+def test_a_model_that_is_carried_over_means_by_a_word_what_it_meant():
+    tokenizer = make_tokenizer(0, "branched", count=300)
+    model = carried_over("tiny_solver", tokenizer, 0, 768)
+    was = LlamaForCausalLM.from_pretrained(shipped("tiny_solver"), dtype=torch.float32)
+    known = AutoTokenizer.from_pretrained(shipped("tiny_solver"))
+    assert model.config.max_position_embeddings == 768
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+    text = "By now Nora owns 12 shells.\nQ: How many shells does Nora have?\nA:"
+    ids = [one.encode(text, return_tensors="pt", add_special_tokens=False) for one in (tokenizer, known)]
+    assert ids[0].shape == ids[1].shape
+    words, before = tokenizer.get_vocab(), known.get_vocab()
+    both = sorted(words.keys() & before.keys())
+    mine, places = ([vocabulary[token] for token in both] for vocabulary in (words, before))
+    with torch.no_grad():
+        assert torch.allclose(model(ids[0]).logits[..., mine], was(ids[1]).logits[..., places], atol=1e-4)
 
 
 def test_a_card_says_what_the_model_is(tmp_path):

@@ -13,16 +13,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from conf.schema.base import ConfigError
 from launch.compose import compose
-from rollout.data.chained import generate
-from rollout.data.generated import Generated
 from rollout.data.source import make_source
 from rollout.episode.prompts import Prompts
 from rollout.jobs import Outcome
 from rollout.records import Attempt, Decomposition, Episode, Problem, RecordError
 from tests.trainer.fakes import Actor, Rewarder, Worker, write_checkpoint
-from trainer.stages.fine_tuning import FineTuning, enough, with_subquestions
+from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.role_examples import prompts_of_role, role_examples
 from trainer.tracking.live_view import View
 from trainer.workers.pipeline import Pipeline
@@ -361,27 +358,6 @@ def test_another_files_problems_are_compared_too_and_never_trained_on(tmp_path):
     assert {row["id"] for row in examples if row["source"] == "gpt"} == {"t-2"}
 
 
-class Sparse:
-    """A source of so many held-out problems of which only every fifth, from the fifth on, has sub-questions."""
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-
-    def held_out(self, count: int) -> list[Problem]:
-        every = range(1, min(count, self.size) + 1)
-        return [Problem(str(n), f"{n}?", "1", subquestions=None if n % 5 else ["?"]) for n in every]
-
-
-@pytest.mark.parametrize(("size", "count", "found"), [(1000, 6, 6), (30, 6, 6), (29, 6, 5), (4, 6, 0), (1000, 0, 0)])
-def test_so_many_held_out_problems_are_taken_as_have_sub_questions(size, count, found):
-    assert [problem.id for problem in with_subquestions(Sparse(size), count)] == [str(5 * n + 5) for n in range(found)]
-
-
-def test_a_generator_without_sub_questions_is_not_looked_through_for_ever(monkeypatch):
-    monkeypatch.setattr("trainer.stages.fine_tuning.LOOKED_THROUGH", 50)
-    assert with_subquestions(Generated(generate, {1: 1.0}, {1: 1.0}), 5) == []
-
-
 def test_measurements_on_fewer_problems_than_were_asked_for_are_said(tmp_path):
     rows = [{"id": str(n), "question": f"Is {n} it?", "answer": "yes", "answer_type": "boolean"} for n in range(20)]
     for row in rows[::4]:
@@ -396,14 +372,3 @@ def test_measurements_on_fewer_problems_than_were_asked_for_are_said(tmp_path):
     assert stage.report["decompositions"]["after"]["other"]["problems"] == 5
     said = "sft.held_out.scored of other: measured on 5 problems, not 7: no more of those held out have sub-questions\n"
     assert screen.count("sft.held_out") == screen.count(said) == 1
-
-
-@pytest.mark.parametrize(("found", "ranks", "refused"), [(0, 1, True), (1, 2, True), (2, 2, False), (1, 1, False)])
-def test_fewer_examples_than_ranks_are_refused_in_a_line_that_names_the_key(found, ranks, refused):
-    if not refused:
-        enough(found, {"data": found}, ranks)
-        return
-    said = rf"^sft\.sources: only {found} examples .*learner\.ranks \({ranks}\)"
-    with pytest.raises(ConfigError, match=said) as error:
-        enough(found, {"data": found}, ranks)
-    assert "\n" not in str(error.value)
