@@ -2,8 +2,8 @@
 
 A story tells of thirteen or fourteen people. Two or three of their numbers are given, the others follow one from
 another in chains. One chain of two to six steps leads to the quantity that is asked for. Others lead nowhere: they
-begin at given quantities and at needed ones, and are as long as the needed chain or, where that is long, somewhat
-shorter. So nothing but the question tells what is needed, and who asks for everything has asked too often too soon.
+begin at given quantities and at needed ones, and have from a third of the needed chain's steps to all of them. So
+nothing but the question tells what is needed, and who asks for everything has asked too often too soon.
 
 Relations are told so that a model of the shipped size can copy them, however many there are: each relation of a story
 has a verb of its own, the person referred to comes right after it, "Tom leads Amy by 2", and the number right after
