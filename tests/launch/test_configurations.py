@@ -38,7 +38,7 @@ NEEDS = {
     "openai": ["solver.model=some-model"],
     "gemma270m": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
     "lm2_chained": [],
-    "branched": [NEEDS_MODEL],
+    "branched": [],
     "smoke": [],
     "lm2_gsm8k": [*FILES, NEEDS_MODEL, "solver.model=some-model", "verifier.model=another-model"],
     "monolith": ["policy.plays=both", "sft.role=monolith"],

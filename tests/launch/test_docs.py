@@ -182,7 +182,7 @@ def test_the_commands_of_other_pages_are_taken(command, tmp_path, monkeypatch):
         for stage in ("sft", "ppo"):
             (tmp_path / folder / "checkpoints" / stage).symlink_to(model)
     (tmp_path / "models").mkdir()
-    for name in ("gemma-3-270m", "tiny_monolith", "tiny_branched_decomposer"):
+    for name in ("gemma-3-270m", "tiny_monolith"):
         (tmp_path / "models" / name).symlink_to(model)
     (tmp_path / "FOLDER").mkdir()
     for file in model.iterdir():
