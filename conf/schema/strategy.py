@@ -145,12 +145,12 @@ class Strategy(Group):
 
     @property
     def writes_lines(self) -> bool:
-        """Whether the decomposer writes one sub-question at a time, and reads `next_template`."""
+        """Return whether the decomposer writes one sub-question at a time, and reads `next_template`."""
         return self.name in ITERATIVE if self.line_by_line is None else self.line_by_line
 
     @property
     def writes_concepts(self) -> bool:
-        """Whether the decomposer writes concepts before its sub-questions; a strategy of one's own is believed."""
+        """Return whether the decomposer writes concepts first, as far as the configuration says of an own strategy."""
         return self.concepts and (self.name == "lm2" or (is_own(self.name) and self.writes_lines))
 
     @field_validator("line_by_line")

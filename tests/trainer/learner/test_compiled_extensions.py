@@ -103,7 +103,7 @@ def test_extensions_are_kept_where_the_user_says_else_by_what_they_are_made_from
 
 @pytest.fixture
 def shared(tmp_path, monkeypatch):
-    """Where this user's folder among temporary files would be, with no other place for extensions."""
+    """Leave no other place for extensions than temporary files, and return this user's folder there."""
     (tmp_path / "file").touch()
     monkeypatch.delenv("TORCH_EXTENSIONS_DIR", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))

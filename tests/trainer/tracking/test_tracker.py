@@ -265,15 +265,21 @@ def test_a_job_that_is_stopped_leaves_a_complete_offline_file_and_no_traceback(t
         assert [record["exit"] for record in found if record["type"] == "exit"]
 
 
-def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_the_process(tmp_path):
-    (tmp_path / "logs").mkdir()
+def id_of_killed(program, folder):
+    """Return the run's id that a program prints before it is killed."""
     killed = subprocess.run(
-        [sys.executable, "-c", KILLED, str(tmp_path)],
+        [sys.executable, "-c", program, str(folder)],
         cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
+    return killed.stdout.strip()
+
+
+def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_the_process(tmp_path):
+    (tmp_path / "logs").mkdir()
+    run_id = id_of_killed(KILLED, tmp_path)
     # A run without a checkpoint has its id from the folder.
-    assert kept_id(tmp_path) == killed.stdout.strip()
-    tracker = Tracker(compose([]), tmp_path, killed.stdout.strip(), pytest.fail)
+    assert kept_id(tmp_path) == run_id
+    tracker = Tracker(compose([]), tmp_path, run_id, pytest.fail)
     tracker.rewind(4, [])
     for step in (5, 6, 7):
         tracker.step(step, {"policy/loss": step}, [scored(step, [0])])
@@ -288,11 +294,8 @@ def test_wandb_has_every_step_once_though_what_it_kept_to_itself_was_lost_with_t
 
 def test_wandb_has_every_step_of_stage_1_once_and_what_was_measured_before_the_first(tmp_path):
     (tmp_path / "logs").mkdir()
-    killed = subprocess.run(
-        [sys.executable, "-c", KILLED_IN_STAGE_1, str(tmp_path)],
-        cwd=ROOT, env=without_wandb(), capture_output=True, text=True, timeout=240, check=False,
-    )  # fmt: skip
-    tracker = Tracker(compose(["stages=[sft]"]), tmp_path, killed.stdout.strip(), pytest.fail)
+    run_id = id_of_killed(KILLED_IN_STAGE_1, tmp_path)
+    tracker = Tracker(compose(["stages=[sft]"]), tmp_path, run_id, pytest.fail)
     tracker.rewind_fine_tuning(2)
     for step in (3, 4):
         tracker.fine_tuning(step, {"sft/loss": step + 1})

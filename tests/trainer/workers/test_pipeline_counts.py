@@ -1,4 +1,4 @@
-"""What the pipeline counts of the episodes that come out of it."""
+"""Counts of the pipeline: the episodes that come out of it, by how they ended."""
 
 from __future__ import annotations
 
