@@ -21,7 +21,7 @@ from rollout.episode.prompts import Prompts
 from rollout.solvers.openai import BYTES_A_TOKEN, TEMPLATE_TOKENS
 from rollout.strategies import DECOMPOSE_ONLY
 from rollout.strategies.self_consistency import MAX_DRAWS
-from trainer.stages.evaluation import kinds_before
+from trainer.stages.evaluation import kinds_at_start, kinds_before
 from trainer.stages.fine_tuning import with_subquestions
 from trainer.stages.fine_tuning_examples import decomposing, is_run, screened, shares
 from trainer.workers.solver_account import priced
@@ -89,9 +89,10 @@ def looked_at(config: Config, source: Source) -> Data:
     longest = max((len(problem.question.encode()) for problem in looked), default=0)
     given = [len(problem.subquestions) for problem in looked if problem.subquestions is not None] or [0]
     lessons = with_subquestions(source, max(measured.problems, measured.scored)) if "sft" in config.stages else []
+    kinds = [*kinds_at_start(config, evaluated), *kinds_before(config, evaluated)[0]]
     return Data(
-        -(-longest // BYTES_A_TOKEN), (min(given), max(given)), kinds_before(config, evaluated)[0], len(problems),
-        len(lessons), len(source.rows) or None,
+        -(-longest // BYTES_A_TOKEN), (min(given), max(given)), kinds, len(problems), len(lessons),
+        len(source.rows) or None,
     )  # fmt: skip
 
 

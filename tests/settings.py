@@ -14,7 +14,9 @@ from rollout.episode.prompts import Prompts
 
 def strategy(**changes: Any) -> Strategy:
     """The group ``strategy`` of the embedded default."""
-    return Strategy(**yaml.safe_load((CONF / "strategy" / "daslam.yaml").read_text()) | changes)
+    return Strategy(
+        **yaml.safe_load((CONF / "strategy" / "daslam.yaml").read_text()) | {"max_subquestions": 8} | changes
+    )
 
 
 def prompts(**changes: Any) -> Prompts:

@@ -36,7 +36,7 @@ from trainer.run_folder.full_disk import full_disk, give_up_partial
 from trainer.run_folder.mirror import Mirror
 from trainer.run_folder.resume import CONFIG, OVERRIDES, holds_run
 from trainer.run_folder.stage_seconds import StageSeconds
-from trainer.stages.evaluation import changes_of, earlier_results, evaluate, kinds_before
+from trainer.stages.evaluation import changes_of, earlier_results, evaluate, kinds_at_start, kinds_before
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.ppo import Controller
 from trainer.stages.ppo_checkpoints import Recovery
@@ -243,6 +243,8 @@ class Run:
             held_out = self.source.held_out(config.evaluation.problems) if "evaluate" in stages else []
             if learner is not None:  # something is trained
                 if self.fine_tuning is not None and not self.fine_tuned:
+                    if held_out and not self.fine_tuning.begun and (kinds := kinds_at_start(config, held_out)):
+                        await self.seconds.timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
                     await self.seconds.timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
                 await self.seconds.timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
             if self.fine_tuning is not None and self.recovery.checkpoint is None:

@@ -8,13 +8,31 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from conf.schema.base import HUB, PATH, Group, expanded
+from conf.schema.base import HUB, MODEL, PATH, Group, expanded
 from conf.schema.own_parts import PartName, is_own
 
 # Sources that are generated here, word problems whose graph is known, and the fewest and most reasoning steps of each.
 GENERATORS = {"chained": (1, 8), "branched": (2, 6)}
 # The way to the data sets, for who has none.
 GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.md)"
+
+
+class Embedded(Group):
+    """What goes with a generated task: the models that ship for it, and what it allows. The files of ``model``,
+    ``solver``, ``verifier`` and ``strategy`` take it from here."""
+
+    base: Annotated[str, MODEL]
+    """The decomposer to begin with (`model=tiny`)."""
+    solver: Annotated[str, MODEL]
+    """The frozen solver (`solver=tiny`)."""
+    second_solver: Annotated[str, MODEL]
+    """A weaker one (`solver=second`)."""
+    verifier: Annotated[str | None, MODEL] = None
+    """The verifier (`verifier=tiny`); null: none ships."""
+    max_model_len: int = Field(ge=16)
+    """Tokens that the solver and the verifier read and write at most."""
+    max_subquestions: int = Field(ge=1)
+    """Sub-questions of a decomposition at most."""
 
 
 class Data(Group):
@@ -29,6 +47,8 @@ class Data(Group):
     """Weight of each number of reasoning steps among the generated training problems."""
     eval_steps: dict[int, float] = Field({})
     """The same of the generated held-out problems."""
+    embedded: Embedded | None = None
+    """The models and limits of a generated task."""
     root: Annotated[str | None, PATH, HUB] = Field(None, validate_default=True)
     """Folder of the data sets, to which the paths of files are relative, or a data set's name on the hub that holds
     such files; null: DATA_ROOT of the environment, where the option says so."""

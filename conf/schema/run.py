@@ -50,6 +50,8 @@ class Evaluation(Group):
     """Held-out problems of each of those."""
     gold: bool = True
     """Evaluate with the data set's own sub-questions too, where it has some."""
+    base: bool = True
+    """Evaluate what stage 1 begins with too: the decomposer as it comes, prompted and untrained."""
     filler: bool = True
     """Evaluate with as many sub-questions that ask nothing useful too (generated problems)."""
     stop_if_hopeless: Annotated[bool, FREE] = False

@@ -7,8 +7,8 @@ they are ready, while the others go on, and written into their cards.
 
 A training that was stopped goes on where it was when the same command is given again.
 
-With ``--data branched``, solver and decomposer are of the task of branched quantities, and called tiny_branched_KIND;
-they go on from the shipped ones.
+With ``--data branched``, solver, decomposer and second solver are of the task of branched quantities, and called
+tiny_branched_KIND; the first two go on from the shipped ones of the other task.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ from launch.tiny_models import work
 # Of each task: the steps of its models, and how the names of their folders begin.
 STEPS = {
     "chained": {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000},
-    "branched": {"solver": 2600, "decomposer": 3400},
+    "branched": {"solver": 2600, "decomposer": 5200},
 }
 NAMES = {"chained": "tiny", "branched": "tiny_branched"}
 UNASKED = ("solver", "decomposer")
-KINDS = (*STEPS["chained"], "second_solver")
+SECOND = "second_solver"
+KINDS = (*STEPS["chained"], SECOND)
 UNMEASURED = ("decomposer",)
 LINE_EVERY = 100
 
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
     options = parser.parse_args(arguments)
     kinds = list(dict.fromkeys(options.kinds or UNASKED))
-    allowed = KINDS if options.data == "chained" else tuple(STEPS[options.data])
+    allowed = (*STEPS[options.data], SECOND)
     unknown = [kind for kind in kinds if kind not in allowed]
     if unknown:
         task = "" if options.data == "chained" else f" with --data {options.data}"

@@ -12,7 +12,7 @@ from launch.tiny_models.curriculum import BATCH, from_nothing
 
 def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str | None, data: str = "chained") -> None:
     """Write README.md beside the weights of a task's model; ``skill`` is what the model was measured to do."""
-    of_task = "embedded default" if data == "chained" else f"embedded task of {data} quantities"
+    of_task = f"embedded task of {data} quantities"
     chosen = "" if data == "chained" else f" --data {data}"
     parameters = sum(tensor.numel() for tensor in load_file(folder / "model.safetensors").values())
     config = json.loads((folder / "config.json").read_text())
@@ -20,6 +20,7 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
         f"up to {BATCH} conversations with random sub-questions before the problem: gold, missing, misordered, "
         "repeated, needless or none"
     )
+    first = folder.name.replace("_second", "")
     begun = "from nothing" if from_nothing(kind, data) else f"on from tiny_{kind}, with the words of its task,"
     what, made = {
         "solver": (
@@ -28,12 +29,13 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
             f"Trained {begun} on generated problems of the train split, {steps} steps of {conversations}.",
         ),
         "second_solver": (
-            "A second frozen solver for the embedded task, smaller and less reliable than tiny_solver.",
-            "It is tiny_solver without the neurons that it uses least; nothing was trained again.",
+            f"A second frozen solver of the {of_task}, smaller and less reliable than the first.",
+            f"It is {first} without the neurons that it uses least; nothing was trained again.",
         ),
         "decomposer": (
-            f"The decomposer's base of the {of_task}: it has read problems with what can be worked out in turn; "
-            "it has never seen a decomposition.",
+            f"The decomposer's base of the {of_task}: it has read problems with what can be worked out in turn"
+            f"{', and with what leads to a person that is named' if data == 'branched' else ''}; it has never seen a "
+            "decomposition.",
             f"Trained {begun} on generated problems of the train split, {steps} steps of up to {2 * BATCH} texts.",
         ),
         "verifier": (

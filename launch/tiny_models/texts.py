@@ -25,7 +25,9 @@ from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn
 
 END = "<|end|>"
-PROMPTS = Prompts(Strategy(**yaml.safe_load((CONF / "strategy" / "daslam.yaml").read_text(encoding="utf-8"))))
+_DASLAM = yaml.safe_load((CONF / "strategy" / "daslam.yaml").read_text(encoding="utf-8"))
+# No limit is used here, and the configuration takes this one from the task.
+PROMPTS = Prompts(Strategy(**_DASLAM | {"max_subquestions": 8}))
 # A piece of text and whether its tokens are trained on.
 Piece = tuple[str, bool]
 Pieces = Callable[[Problem, random.Random], list[Piece]]
@@ -34,6 +36,12 @@ HEADINGS = (
     "What can be told, in turn", "In turn", "Told in turn", "Questions", "To be asked", "Asked in turn",
     "One after another", "Steps", "First", "Next", "List", "What follows", "Q", "So", "Then ask", "By turns",
 )  # fmt: skip
+NAMING_HEADINGS = (
+    "To tell {x}", "For {x}", "{x} rests on", "Asked to tell {x}", "What comes before {x}", "{x}, in turn", "Steps to {x}",
+    "First, for {x}",
+)  # fmt: skip
+# People of a text that is told what leads to each: later ones repeat what stands there for earlier ones.
+LED_TO = 6
 
 
 def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str]:
@@ -127,6 +135,37 @@ def dependent_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
         after.sort(key=lambda other: problem.question.index(graph.quantities[other].clause))
         pieces += [(f"\nFrom {name}:", False), (f" {', '.join(after) or 'none'}.", True)]
     return pieces
+
+
+def leading_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem and for some of its people, whoever it asks for, what has to be worked out to tell how many each
+    has, in turn."""
+    graph = Graph(problem)
+    names = [name for name in graph.quantities if name not in graph.given]
+    rng.shuffle(names)
+    pieces: list[Piece] = [(problem.question, False)]
+    for name in names[:LED_TO]:
+        pieces += [(f"\nTo tell {name}:", False), (f" {', then '.join(graph.leading_to(name))}.", True)]
+    return [*pieces[:-1], (f"{pieces[-1][0]}{END}", True)]
+
+
+def asking_for_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem and, under a heading that names one of its people, whoever it asks for, what has to be worked out
+    to tell how many that one has, as questions; before them mostly the solver's attempt."""
+    graph = Graph(problem)
+    name = rng.choice([name for name in graph.quantities if name not in graph.given])
+    attempt = f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
+    questions = "\n".join(graph.ask(other) for other in graph.leading_to(name))
+    heading = rng.choice(NAMING_HEADINGS).format(x=name)
+    return [(f"{problem.question}{attempt}\n{heading}:\n", False), (f"{questions}{END}", True)]
+
+
+def everything_or_one_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a problem with everything that can be worked out, or with what leads to one person, as names or
+    questions."""
+    draw = rng.random()
+    pieces = asking_pieces if draw < 0.4 else leading_pieces if draw < 0.7 else asking_for_pieces
+    return pieces(problem, rng)
 
 
 def fact_pieces(problem: Problem, rng: random.Random) -> list[Piece]:

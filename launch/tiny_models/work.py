@@ -23,11 +23,11 @@ def train_model(kind: str, data: str, seed: int, steps: int, folder: Path, repor
 
 
 def cut_model(kind: str, data: str, seed: int, steps: int | None, folder: Path, reports: Any) -> None:
-    """Cut the second solver from the first."""
+    """Cut a task's second solver from the first."""
     from conf.schema.model import shipped
     from launch.tiny_models.prune import cut_down
 
-    cut_down(shipped("tiny_solver"), folder, seed)
+    cut_down(shipped("tiny_solver" if data == "chained" else f"tiny_{data}_solver"), folder, seed, data)
 
 
 def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:

@@ -86,6 +86,19 @@ class Graph:
         """Return whether ``name`` is one step away: given, or all its operands known."""
         return set(self.quantities[name].operands) <= known
 
+    def leading_to(self, name: str) -> list[str]:
+        """Return what has to be worked out to tell ``name``, in an order in which it can be, itself last."""
+        found: list[str] = []
+
+        def visit(one: str) -> None:
+            for operand in self.quantities[one].operands:
+                visit(operand)
+            if one not in self.given and one not in found:
+                found.append(one)
+
+        visit(name)
+        return found
+
     def concepts(self) -> str:
         """Return in words the operations that the question needs, each once, in the order of the steps."""
         words = {

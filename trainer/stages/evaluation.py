@@ -32,6 +32,13 @@ from trainer.workers.solver_outage import SolverGone
 CHANGES = ("rescued", "broken")
 
 
+def kinds_at_start(config: Config, problems: Sequence[Problem]) -> list[str]:
+    """Return the kinds of evaluation that come before stage 1: the policy that it begins with, where it is judged
+    afterwards too."""
+    fine_tuned = "sft" in kinds_before(config, problems)[0]
+    return ["base"] if fine_tuned and config.evaluation.base else []
+
+
 def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str], dict[str, str]]:
     """Return the kinds of evaluation that come before stage 2, and of those that are asked for and cannot be, why."""
     name, stages, evaluation = config.strategy.name, config.stages, config.evaluation

@@ -14,7 +14,7 @@ KINDS = {
     "self_consistency": "solver alone, majority",
     "least_to_most": "solver's own sub-questions",
     "filler": "filler sub-questions",
-    "base": "decomposer before PPO",
+    "base": "decomposer before training",
     "sft": "SFT decomposer",
     "ppo": "PPO decomposer",
     "policy": "decomposer",
