@@ -84,8 +84,8 @@ def cycles(kind: str, data: str = "chained") -> list[Cycle]:
     again_rate = LEARNING_RATE * 2 / 3
     if data == "chained":
         return [(0.8, rate, base_stages(data)), (0.1, again_rate, again), (1.0, again_rate, again)]
-    # What leads to one person of many has to be found first: in forward order, the model has to follow relations back by
-    # as many steps as there are, before it writes a word.
+    # What leads to one person of many has to be found first: in forward order, the model has to follow relations back
+    # by as many steps as there are, before it writes a word.
     leading: list[Stage] = [
         (0.55, texts.leading_pieces, BATCH * 3 // 2, WHOLE[data]),
         (1.0, texts.everything_or_one_pieces, BATCH * 3 // 2, WHOLE[data]),

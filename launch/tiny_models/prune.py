@@ -16,8 +16,8 @@ from launch.tiny_models.curriculum import BATCH, WHOLE
 from launch.tiny_models.make import batches, save
 from launch.tiny_models.texts import solver_pieces
 
-# Neurons left in each layer. Of 384, a single chained step was right 0.92, 0.86, 0.74 and 0.58 of the time with 320, 256,
-# 224 and 192; a branched one 0.98, 0.93 and 0.70 with 320, 280 and 240. A branched problem takes more steps.
+# Neurons left in each layer. Of 384, a single chained step was right 0.92, 0.86, 0.74 and 0.58 of the time with 320,
+# 256, 224 and 192; a branched one 0.98, 0.93 and 0.70 with 320, 280 and 240. A branched problem takes more steps.
 NEURONS = {"chained": 240, "branched": 280}
 # Batches of training texts that tell how much a neuron is used.
 TEXTS = 16

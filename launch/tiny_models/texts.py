@@ -37,8 +37,8 @@ HEADINGS = (
     "One after another", "Steps", "First", "Next", "List", "What follows", "Q", "So", "Then ask", "By turns",
 )  # fmt: skip
 NAMING_HEADINGS = (
-    "To tell {x}", "For {x}", "{x} rests on", "Asked to tell {x}", "What comes before {x}", "{x}, in turn", "Steps to {x}",
-    "First, for {x}",
+    "To tell {x}", "For {x}", "{x} rests on", "Asked to tell {x}", "What comes before {x}", "{x}, in turn",
+    "Steps to {x}", "First, for {x}",
 )  # fmt: skip
 # People of a text that is told what leads to each: later ones repeat what stands there for earlier ones.
 LED_TO = 6
