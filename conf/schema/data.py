@@ -18,8 +18,8 @@ GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.
 
 
 class Embedded(Group):
-    """What goes with a generated task: the models that ship for it, and what it allows. The files of ``model``,
-    ``solver``, ``verifier`` and ``strategy`` take it from here."""
+    """What goes with a generated task: the models that ship for it, what it allows, and learning rates. The files of
+    the other groups take it from here."""
 
     base: Annotated[str, MODEL]
     """The decomposer to begin with (`model=tiny`)."""
@@ -33,6 +33,10 @@ class Embedded(Group):
     """Tokens that the solver and the verifier read and write at most."""
     max_subquestions: int = Field(ge=1)
     """Sub-questions of a decomposition at most."""
+    sft_lr: float = Field(gt=0)
+    """Highest learning rate of stage 1."""
+    lr: float = Field(gt=0)
+    """Highest learning rate of PPO."""
 
 
 class Data(Group):

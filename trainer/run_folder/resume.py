@@ -109,7 +109,8 @@ def check_resumable(folder: Path, config: Config) -> None:
     did not exist when the run began counts as having its default."""
     free, grows = ({key.name for key in marked(marker)} for marker in (FREE, GROWS))
     before, now = _flat(_completed(began_with(folder), config)), _flat(config.model_dump(mode="json"))
-    for key in [*now, *(key for key in before if key not in now)]:
+    keys = [*now, *(key for key in before if key not in now)]
+    for key in sorted(keys, key=lambda key: not key.endswith(".backend")):  # a group's other keys hang on it
         grown = key in grows and key in before and before[key] <= now[key]
         same = expanded(before.get(key)) == now.get(key)
         if not same and not grown and key.partition(".")[0] not in free and not is_marked(key, FREE):

@@ -137,10 +137,12 @@ def test_a_models_chat_format_is_found_in_its_folder_and_never_is_never(tokenize
         settings = json.loads((folder / where).read_text())
         (folder / where).write_text(json.dumps(settings | {"chat_template": TEMPLATE}))
     assert model_chat(str(folder)).after == "<end>\n<start>model\n"
-    made = Prompts.of(compose([f"solver.path={folder}"]))
+    made = Prompts.of(compose(["data=chained", f"solver.path={folder}"]))
     assert made.solver_chat is not None
     assert made.decomposer_chat is None
-    assert Prompts.of(compose([f"solver.path={folder}", "strategy.chat=never"])) == prompts(chat="never")
+    assert Prompts.of(compose(["data=chained", f"solver.path={folder}", "strategy.chat=never"])) == prompts(
+        chat="never"
+    )
 
 
 # A template in the manner of Qwen3's: a reasoning model that is told not to think gets a closed think block.

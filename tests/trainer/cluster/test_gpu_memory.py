@@ -140,7 +140,7 @@ def test_7b_with_lora_and_a_14b_solver_fit_one_node_and_four(capsys, cluster, ra
     assert memory["learner"].gib == pytest.approx(by_hand * 1e9 / GIB + 3, abs=0.01)
     assert memory["rollout"].gib == pytest.approx(72, abs=0.001)
     assert memory["solver"].gib == pytest.approx(72, abs=0.001)
-    assert memory["solver"].minimum == pytest.approx(27.51 + 2 + 512 * 196_608 / GIB, abs=0.01)
+    assert memory["solver"].minimum == pytest.approx(27.51 + 2 + 768 * 196_608 / GIB, abs=0.01)
     assert main(["--model", "7b", "--solver", "14b", *overrides]) == 0
     shown = capsys.readouterr().out
     assert "2 B × 7.66 G" in shown
@@ -153,14 +153,14 @@ def test_7b_with_lora_and_a_14b_solver_fit_one_node_and_four(capsys, cluster, ra
         (["--model", "7b", "--solver", "14b", "cluster.nodes=1", "cluster.gpus_per_node=4"],
          "GPU: the configuration wants 8 (learner 4 × 1, rollout 2 × 1, solver 2 × 1), the described cluster has 4"),
         (["--model", "7b", "--solver", "72b"],
-         "GPU memory: solver needs 137.6 GiB for weights and one sequence, and has 72.0"),
+         "GPU memory: solver needs 137.7 GiB for weights and one sequence, and has 72.0"),
         (["--model", "7b", "--solver", "14b", "learner.gradient_checkpointing=false",
           "learner.max_tokens_per_microbatch=16384"],
          "GPU memory: learner needs 111.6 GiB on a GPU (learner 111.6), which has 80"),
         (["--model", "7b", "--solver", "14b", "cluster=node8_colocated", "rollout.gpu_memory_utilization=0.8"],
          "GPU memory: learner and rollout need 86.9 GiB on a GPU (learner 22.9, rollout 64.0), which has 80"),
         (["--model", "1.5b", "--solver", "70b", "solver.gpus=1"],
-         "GPU memory: solver needs 133.6 GiB for weights and one sequence, and has 72.0"),
+         "GPU memory: solver needs 133.7 GiB for weights and one sequence, and has 72.0"),
         (["--model", "1.5b", "--solver", "32b", "solver.gpus=3", "solver.tensor_parallel_size=3", "cluster.nodes=2"],
          "solver.tensor_parallel_size: 3 does not divide the 40 heads; allowed: 1, 2, 4, 5, 8, 10"),
         (["--model", "7b", "--solver", "7b", "cluster.nodes=null", "solver.gpus=32",

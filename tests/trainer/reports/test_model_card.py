@@ -35,7 +35,7 @@ def test_a_card_has_data_solver_configuration_results_and_limits(run):
     text = card(run)
     _, header, body = text.split("---\n", 2)
     assert yaml.safe_load(header)["pipeline_tag"] == "text-generation"
-    assert "- base model: package:tiny_decomposer" in body
+    assert "- base model: package:tiny_branched_decomposer" in body
     assert "- trained by: PPO against the solver's answers, 9 learner steps" in body
     assert "- frozen solver: package:tiny_solver (vllm)" in body
     assert "cot_proximity 0.4" in body

@@ -66,7 +66,7 @@ def test_a_run_that_was_made_longer_and_killed_is_not_finished(began):
         ({"sft__checkpoint_every": 4, "sft__lr": 1.0}, "sft.lr: 0.0001 is"),
         ({"rewards__weights": {}}, "rewards.weights.entity_coverage: 0.15 is"),
         ({"rollout__of_an_earlier_version": 1}, "rollout.of_an_earlier_version: None is"),
-        ({"solver__max_model_len": 100}, "solver.max_model_len: 512 is"),
+        ({"solver__max_model_len": 100}, "solver.max_model_len: 768 is"),
     ],
     ids=str,
 )
