@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from trainer.reports.evaluations_table import evaluations_over_seeds, read_evaluations
 from trainer.reports.pictures import COLOURS, OTHER_COLOUR, literal, plain
 from trainer.reports.tables import brief, markdown, number
 from trainer.run_folder.files import read_json
@@ -176,7 +177,8 @@ def _by_setting(keys: list[str], trials: pd.DataFrame) -> Any:
 
 
 def write_comparison(sweep: Path) -> str:
-    """Write trials.csv, trials.md and trials.png into a sweep's folder; return the text of trials.md."""
+    """Write trials.csv, evaluations.csv, trials.md and trials.png into a sweep's folder; return the text of
+    trials.md."""
     keys, trials = read_trials(sweep)
     trials.to_csv(sweep / "trials.csv", index=False)
     shown = trials.fillna(dict.fromkeys(keys, DEFAULT))
@@ -185,6 +187,10 @@ def write_comparison(sweep: Path) -> str:
     seeds = over_seeds(keys, trials)
     if seeds:
         parts.append(f"{OVER_SEEDS}\n\n{markdown(list(seeds[0]), seeds)}")
+    evaluations = read_evaluations(sweep, keys)
+    evaluations.to_csv(sweep / "evaluations.csv", index=False)
+    if kinds := evaluations_over_seeds(keys, evaluations):
+        parts.append(f"Each evaluation of the trials, over seeds:\n\n{markdown(list(kinds[0]), kinds)}")
     first, apart = differences(keys, trials)
     if apart:
         told = f"Differences over seeds: accuracy above that of {first}, paired by seed, with a 95 % t interval."

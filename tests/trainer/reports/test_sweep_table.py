@@ -87,3 +87,16 @@ def test_the_best_of_a_search_is_one_that_was_judged_as_the_others(tmp_path, dra
     if any_finished:
         assert len(drawn) == 4
         assert marks(drawn[0]) == [pytest.approx(0.2)]
+
+
+def test_every_evaluation_of_the_seeds_has_a_row_and_a_mean(tmp_path):
+    for seed, (base, ppo) in enumerate(((0.3, 0.6), (0.3, 0.8))):
+        trial(tmp_path, [f"seed={seed}"], {"ppo": ppo, "base": base, "direct": 0.0})
+    trial(tmp_path, ["seed=2"], {"direct": 0.5}, "failed")
+    text = write_comparison(tmp_path).partition("Each evaluation of the trials")[2]
+    assert "| solver alone | 0.000 |" in text
+    assert "| decomposer before training | 0.300 |" in text
+    assert "| PPO decomposer | 0.700 | 0.650 | 0.750 | 0.000 | 1.000 | 0.600 | 0.800 | 2 |" in text
+    rows = (tmp_path / "evaluations.csv").read_text().splitlines()
+    assert [row.split(",")[:3] for row in rows[1:4]] == [["0", "direct", "0.0"], ["0", "base", "0.3"], ["0", "ppo", "0.6"]]
+    assert len(rows) == 7

@@ -1,0 +1,64 @@
+"""Every evaluation of a sweep's trials, from their summaries: a row each, and their means over seeds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from trainer.run_folder.files import read_json
+from trainer.tracking.labels import KINDS, label
+from trainer.tracking.statistics import mean_over_seeds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FINISHED = "finished"
+
+
+def read_evaluations(sweep: Path, keys: list[str]) -> pd.DataFrame:
+    """Return a row for each kind of evaluation of each finished trial: the trial's values of ``keys``, the kind, its
+    accuracy and 95 % interval over problems, the solver's tokens an episode, shares of decompositions, and accuracy by
+    number of reasoning steps, where these are known."""
+    import pandas as pd
+
+    trials = [(read_json(file), read_json(file.parent / "summary.json")) for file in sweep.glob("*/trial.json")]
+    rows = []
+    for trial, summary in sorted(trials, key=lambda found: found[0]["number"]):
+        if summary.get("status") != FINISHED:
+            continue
+        given = dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"])
+        found = summary.get("accuracy", {})
+        for kind in sorted(found, key=_place):
+            entry = found[kind]
+            rows.append(
+                {key: given.get(key) for key in keys}
+                | {"kind": kind, "accuracy": entry["mean"], "low": entry["low"], "high": entry["high"]}
+                | {"solver_tokens": entry.get("solver_tokens")}
+                | entry.get("plans", {})
+                | {f"steps_{steps}": mean for steps, mean in entry.get("by_steps", {}).items()}
+            )
+    return pd.DataFrame(rows)
+
+
+def evaluations_over_seeds(keys: list[str], rows: pd.DataFrame) -> list[dict[str, Any]]:
+    """If seeds were swept, return a row for each kind of evaluation of each setting: mean accuracy, the means of its
+    interval's ends over problems, the 95 % t interval over seeds, the lowest and highest seed."""
+    if "seed" not in keys or rows.empty:
+        return []
+    others = [key for key in keys if key != "seed"]
+    table = []
+    for setting, found in rows.groupby([*others, "kind"], sort=False, dropna=False):
+        over = mean_over_seeds(list(found["accuracy"]), share=True)
+        table.append(
+            dict(zip(others, setting, strict=False))
+            | {"sub-questions from": label(setting[-1]), "mean": over.mean}
+            | {"low": found["low"].mean(), "high": found["high"].mean()}
+            | {"seed_low": over.low, "seed_high": over.high}
+            | {"lowest": found["accuracy"].min(), "highest": found["accuracy"].max(), "seeds": over.seeds}
+        )
+    return table
+
+
+def _place(kind: str) -> int:
+    """Return a kind's place in a table."""
+    return list(KINDS).index(kind) if kind in KINDS else len(KINDS)
