@@ -91,7 +91,7 @@ def test_the_summary_has_what_other_tools_read(finished):
     # What a resumed run goes on from has the seconds of the stage under way.
     kept = json.loads((finished[0] / "checkpoints" / "step-2" / "state.json").read_text())["run"]["summary"]["seconds"]
     assert 0 < kept["ppo"] < summary["seconds"]["ppo"]
-    for key in ("direct", "sft", "ppo", "gold", "filler"):
+    for key in ("direct", "base", "sft", "ppo", "gold", "filler"):
         entry = summary["accuracy"][key]
         assert 0 <= entry["low"] <= entry["mean"] <= entry["high"] <= 1
     assert {"rescued", "broken", "max_staleness_seen"} <= set(summary)
@@ -103,7 +103,7 @@ def test_the_kits_part_tells_what_the_run_folder_says(finished):
     figures = found["figures"]
     assert figures["command"]["overrides"].startswith(" ".join(SMALL))
     assert figures["run"] == {"status": "finished", "steps": 4}
-    assert set(figures["accuracy"]) == {"direct", "gold", "filler", "sft", "ppo"}
+    assert set(figures["accuracy"]) == {"direct", "gold", "filler", "base", "sft", "ppo"}
     assert figures["largest"]["policy/engine_logprob_gap"] < 1e-3
 
 

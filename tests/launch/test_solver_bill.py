@@ -114,7 +114,7 @@ def test_the_data_say_how_long_a_question_is_and_how_many_sub_questions_it_has()
     data = looked_at(config, make_source(config.data))
     assert 30 < data.question_tokens < 200
     assert 1 <= data.subquestions[0] < data.subquestions[1] <= 8
-    assert data.kinds == ["direct", "gold", "filler", "sft"]
+    assert data.kinds == ["base", "direct", "gold", "filler", "sft"]
 
 
 def test_problems_that_a_file_does_not_have_cost_nothing(tmp_path):

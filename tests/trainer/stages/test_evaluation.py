@@ -14,7 +14,7 @@ from rollout.data.chained import generate
 from rollout.data.generated import Generated
 from rollout.records import Attempt, Decomposition, Episode, PolicyCall, Problem
 from tests.trainer.fakes import Group
-from trainer.stages.evaluation import Evaluator, earlier_results, eval_jobs, kinds_before, summarize
+from trainer.stages.evaluation import Evaluator, earlier_results, eval_jobs, kinds_at_start, kinds_before, summarize
 from trainer.tracking.labels import missing_rows
 from trainer.tracking.live_view import result_table
 
@@ -39,6 +39,19 @@ def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds):
         assert {job.strategy for job in jobs} == {"direct" if kind == "direct" else strategy}
         assert all((job.given is not None) == (kind in ("gold", "filler")) for job in jobs)
         assert all(job.temperature == 0.0 for job in jobs)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "kinds"),
+    [
+        ([], ["base"]),
+        (["evaluation.base=false"], []),
+        (["stages=[ppo,evaluate]"], []),  # what PPO begins with is evaluated before it
+        (["strategy=direct"], []),
+    ],
+)
+def test_what_stage_1_begins_with_is_evaluated_before_it(overrides, kinds):
+    assert kinds_at_start(compose(overrides), PROBLEMS) == kinds
 
 
 @pytest.mark.parametrize(
