@@ -64,6 +64,13 @@ class VllmSolver(InferenceEngine, ModelSolver):
     timeout_s: Annotated[float, FREE] = Field(120.0, gt=0)
     """Seconds of one reply at most."""
 
+    @field_validator("path", mode="before")
+    @classmethod
+    def _there_is_one(cls, value: Any) -> Any:
+        if value is None:
+            raise ValueError("must be a folder or the name of a model; none ships for this role and the chosen data")
+        return value
+
     @field_validator("quantization")
     @classmethod
     def _known(cls, value: str | None) -> str | None:

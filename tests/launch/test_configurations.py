@@ -38,7 +38,6 @@ NEEDS = {
     "openai": ["solver.model=some-model"],
     "gemma270m": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
     "lm2_chained": [],
-    "branched": [],
     "smoke": [],
     "lm2_gsm8k": [*FILES, NEEDS_MODEL, "solver.model=some-model", "verifier.model=another-model"],
     "monolith": ["policy.plays=both", "sft.role=monolith"],
@@ -66,6 +65,7 @@ def test_every_option_of_every_group_is_valid(group, option, data):
     if group == "verifier":
         extra = [text.replace("solver.", "verifier.", 1) for text in extra]
         extra += ["verifier.path=package:tiny_solver"] if option == "vllm" else []
+        extra += ["data=chained"] if option == "tiny" else []
     assert isinstance(compose([f"{group}={option}", *extra]), Config)
 
 
@@ -101,7 +101,7 @@ def test_an_algorithm_brings_its_critic_and_can_be_changed():
 
 
 def test_the_shipped_templates_are_the_ones_the_tiny_models_were_made_with():
-    assert Prompts.of(compose([])) == PROMPTS
+    assert Prompts.of(compose(["data=chained"])) == PROMPTS
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -109,7 +109,7 @@ def test_every_strategy_has_an_option_that_is_passed_on(name):
     config = compose([f"strategy={name}", "stages=[sft,evaluate]", "strategy.drop_repeats=true"])
     assert config.strategy.name == name
     settings = Prompts.of(config).strategy
-    assert (settings.max_subquestions, settings.max_subquestion_chars, settings.drop_repeats) == (8, 300, True)
+    assert (settings.max_subquestions, settings.max_subquestion_chars, settings.drop_repeats) == (6, 300, True)
     assert (settings.samples, settings.token_budget) == (5 if name == "self_consistency" else None, None)
     assert (settings.gate, settings.gate_samples) == ("always", 3)
 
@@ -357,3 +357,27 @@ def test_composing_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "start"),
+    [
+        ([], "package:tiny_branched_"), (["data=chained"], "package:tiny_"),
+        (["data=jsonl", *FILES], "package:tiny_"),
+    ],
+)  # fmt: skip
+def test_the_data_bring_the_models_that_ship_for_them(overrides, start, data):
+    overrides = [text.format(data=data) for text in overrides]
+    config = compose(overrides)
+    assert (config.model.path, config.solver.path) == (f"{start}decomposer", f"{start}solver")
+    assert compose([*overrides, "solver=second"]).solver.path == f"{start}second_solver"
+    embedded = config.data.embedded
+    assert config.strategy.max_subquestions == (8 if embedded is None else embedded.max_subquestions)
+    assert compose([*overrides, "strategy.max_subquestions=3"]).strategy.max_subquestions == 3
+    assert config.learner.lr == (1.5e-4 if embedded is None else embedded.lr)
+
+
+def test_a_verifier_that_does_not_ship_is_asked_for():
+    assert compose(["data=chained", "verifier=tiny"]).verifier.path == "package:tiny_verifier"
+    with pytest.raises(ConfigError, match=r"verifier.path: None is not allowed: .* none ships for this role"):
+        compose(["verifier=tiny"])

@@ -98,5 +98,9 @@ def test_every_evaluation_of_the_seeds_has_a_row_and_a_mean(tmp_path):
     assert "| decomposer before training | 0.300 |" in text
     assert "| PPO decomposer | 0.700 | 0.650 | 0.750 | 0.000 | 1.000 | 0.600 | 0.800 | 2 |" in text
     rows = (tmp_path / "evaluations.csv").read_text().splitlines()
-    assert [row.split(",")[:3] for row in rows[1:4]] == [["0", "direct", "0.0"], ["0", "base", "0.3"], ["0", "ppo", "0.6"]]
+    assert [row.split(",")[:3] for row in rows[1:4]] == [
+        ["0", "direct", "0.0"],
+        ["0", "base", "0.3"],
+        ["0", "ppo", "0.6"],
+    ]
     assert len(rows) == 7
