@@ -30,7 +30,7 @@ from launch.tiny_models import work
 # Of each task: the steps of its models, and how the names of their folders begin.
 STEPS = {
     "chained": {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000},
-    "branched": {"solver": 2600, "decomposer": 5200},
+    "branched": {"solver": 2600, "decomposer": 6600},
 }
 NAMES = {"chained": "tiny", "branched": "tiny_branched"}
 UNASKED = ("solver", "decomposer")

@@ -60,7 +60,7 @@ LONG = chained_problems({2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4})
 ASKING = chained_problems({1: 0.1, 2: 0.2, 3: 0.35, 4: 0.35})
 # Tokens of the longest text: a branched story is twice as long as a chained one, and has more turns.
 # Share of a branched base's steps in which it learns what leads to one person.
-LEADING = 0.35
+LEADING = 0.485
 POSITIONS = {"chained": 512, "branched": 768}
 
 
@@ -87,7 +87,7 @@ def cycles(kind: str, data: str = "chained") -> list[Cycle]:
     # What leads to one person of many has to be found first: in forward order, the model has to follow relations back
     # by as many steps as there are, before it writes a word.
     leading: list[Stage] = [
-        (0.55, texts.leading_pieces, BATCH * 3 // 2, WHOLE[data]),
+        (0.6, texts.leading_pieces, BATCH * 3 // 2, WHOLE[data]),
         (1.0, texts.everything_or_one_pieces, BATCH * 3 // 2, WHOLE[data]),
     ]
     before = 1.0 - LEADING
@@ -95,6 +95,7 @@ def cycles(kind: str, data: str = "chained") -> list[Cycle]:
         (0.8 * before, rate, base_stages(data)),
         (0.1 * before, again_rate, again),
         (0.1 * before, again_rate, again),
+        (0.55 * LEADING, again_rate, leading),
         (1.0, again_rate, leading),
     ]
 
