@@ -14,9 +14,9 @@ from launch.train import main
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["sweep=credit"], "sweep: has several values of algorithm.credit, algorithm.lam, whose trials are started "
-         "with -m: python -m launch.train -m sweep=credit\n"),
-        (["sweep=credit", "algorithm.lam=1.0"], "sweep: has several values of algorithm.credit, whose"),
+        (["sweep=staleness"], "sweep: has several values of controller.max_staleness, algorithm.decoupled, whose "
+         "trials are started with -m: python -m launch.train -m sweep=staleness\n"),
+        (["sweep=staleness", "controller.max_staleness=1"], "sweep: has several values of algorithm.decoupled, whose"),
         (["learner.lr=1e-4,2e-4"], "a sweep of several values needs -m (python -m launch.train -m KEY=VALUES)"),
         (["rewards=bounded,outcome"], "a sweep of several values needs -m"),
     ],
@@ -35,7 +35,7 @@ def test_a_value_that_is_given_twice_is_refused_where_the_sweep_starts_and_where
 
 
 def test_one_trial_of_a_sweep_is_a_single_run():
-    check_single(["sweep=credit", "algorithm.lam=1.0", "algorithm.credit=call"])
+    check_single(["sweep=staleness", "controller.max_staleness=1", "algorithm.decoupled=false"])
     check_single(["sweep=reward_ablation", "rewards=bounded", "seed=1"])
 
 
@@ -45,7 +45,7 @@ def test_one_trial_of_a_sweep_is_a_single_run():
         (["learner.lr=1e-4,fast"], "learner.lr: 'fast' is not allowed"),
         (["seed=0,1", "algorithm.steps=range(5,-2,-1)"], "algorithm.steps: -1 is not allowed"),
         (["learner.lr=interval(1e-4,1e-3)", "algorithm.lam=interval(0.9,1.1)"], "algorithm.lam: 1.1 is not allowed"),
-        (["sweep=credit", "algorithm.lam=1,2"], "algorithm.lam: 2 is not allowed"),
+        (["sweep=staleness", "controller.max_staleness=1,-1"], "controller.max_staleness: -1 is not allowed"),
         (["rewards=glob(no_such_*)"], "rewards: is swept and has no value"),
         (["seed=range(3,0)"], "seed: is swept and has no value"),
         (["hydra/sweeper=optuna", "hydra.sweeper.direction=minimize", "learner.lr=interval(1e-4,1e-3)"],
@@ -57,7 +57,7 @@ def test_one_trial_of_a_sweep_is_a_single_run():
         (["start_from=x,'x'"], "start_from: 'x' is given twice"),
         (["stages=[sft],[sft]"], "stages: [sft] is given twice"),
         (["learner.lr=interval(1e-4,1e-4)"], "learner.lr: 0.0001 is given twice"),
-        (["sweep=credit", "algorithm.lam=1.0,1.0"], "algorithm.lam: 1.0 is given twice"),
+        (["sweep=staleness", "controller.max_staleness=1,1"], "controller.max_staleness: 1 is given twice"),
         (["mirror=s3://a,s3://a"], "mirror: a value is given twice"),
         (["seed=0,1", "seed=5"], "seed: is swept and given twice; allowed: once, with all its values"),
         (["hydra/sweeper=optuna", "learner.lr=interval(1e-4,1e-3)", "stages=[sft,ppo]"],

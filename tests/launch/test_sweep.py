@@ -180,8 +180,8 @@ def test_other_overrides_in_a_sweeps_folder_are_named_and_a_column_of_the_table(
     ("arguments", "fixed"),
     [
         (["seed=0,1", "algorithm.steps=5"], ["algorithm.steps"]),
-        (["sweep=credit", "seed=3"], ["sweep", "seed"]),
-        (["sweep=credit", "seed=3", "algorithm.lam=0.9"], ["sweep", "seed"]),
+        (["sweep=staleness", "seed=3"], ["sweep", "seed"]),
+        (["sweep=staleness", "seed=3", "controller.max_staleness=4"], ["sweep", "seed"]),
         (["sweep=reward_ablation", "+model.lora={rank: 4}"], ["sweep", "model.lora"]),
         (["learner.lr=interval(1e-4,1e-3)", "seed=1"], ["seed"]),
         (["seed=range(0,3)", "stages=[ppo]"], ["stages"]),
