@@ -1,7 +1,8 @@
 """``dependency_graph`` beside ``daslam`` with given plans: ``python -m benchmarks.dependencies``.
 
 Where sub-questions do not depend on each other the first asks them at once, which saves waiting; where each depends on
-the one before it has nothing to save, and must come to the same answers. Nothing is trained; the plans are gold ones.
+the one before it has nothing to save, and must come to the same answers. Nothing is trained; the plans are gold ones,
+and all problems are told as those of ``data=chained``.
 """
 
 from __future__ import annotations
@@ -129,4 +130,4 @@ if __name__ == "__main__":
     parser.add_argument("--chained", type=int, default=200, help="held-out problems of chained quantities")
     parser.add_argument("overrides", nargs="*", help="Hydra overrides")
     chosen = parser.parse_args()
-    asyncio.run(measure(compose(chosen.overrides), chosen.chained, Console()))
+    asyncio.run(measure(compose(["data=chained", *chosen.overrides]), chosen.chained, Console()))

@@ -1,6 +1,6 @@
 """The embedded solver, but one reply in so many never comes, for runs in which things go wrong.
 
-solver=own solver.backend=benchmarks.failing_solver:Failing '+solver.options={fails: 10}'
+data=chained solver=own solver.backend=benchmarks.failing_solver:Failing '+solver.options={fails: 10, data: chained}'
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from rollout.solvers.vllm import EngineSolver
 
 
 class Failing(Backend):
-    """Fails one call in ``options.fails`` by chance; which ones differs from run to run."""
+    """Fails one call in ``options.fails`` by chance; which ones differs from run to run. The solver is that of the
+    generated task ``options.data``."""
 
     def __init__(self, settings: Group, seed: int = 0) -> None:
         super().__init__(settings, seed)
-        embedded = compose([]).solver
+        embedded = compose([f"data={self.settings.options['data']}"]).solver
         assert isinstance(embedded, VllmSolver)
         self.solver = EngineSolver(embedded, seed)
         self.usage = self.solver.usage

@@ -1,10 +1,10 @@
 """Count how often the reward puts people's decompositions above worsened ones:
 ``python -m benchmarks.reward_quality DATA``.
 
-DATA is ``gsm8k_socratic``, ``strategyqa``, ``default`` (the embedded task), another data set of conf/data with
-sub-questions, or a file of problems, one JSON object a line. Every held-out problem gives one episode with the data's
-sub-questions, answered as its solution says, and one for each change. Initial attempt and final answer are the same in
-all of them, so the sub-questions and their replies alone decide. A tie counts half.
+DATA is ``gsm8k_socratic``, ``strategyqa``, ``chained``, another data set of conf/data with sub-questions, or a file of
+problems, one JSON object a line. Every held-out problem gives one episode with the data's sub-questions, answered as
+its solution says, and one for each change. Initial attempt and final answer are the same in all of them, so the
+sub-questions and their replies alone decide. A tie counts half.
 """
 
 from __future__ import annotations
@@ -180,8 +180,7 @@ def problems_of(data: str, count: int) -> list[Problem]:
     if Path(data).is_file():
         rows = [Problem.from_json(json_lines.decode(line)) for _, line in json_lines.numbered(Path(data))]
     else:
-        name = "chained" if data == "default" else data
-        rows = make_source(compose([f"data={name}"]).data).held_out(4 * count)
+        rows = make_source(compose([f"data={data}"]).data).held_out(4 * count)
     usable = [problem for problem in rows if replies_of(problem) is not None]
     print(f"{len(rows)} problems, {len(usable)} whose replies are known, {min(count, len(usable))} taken")
     return usable[:count]
@@ -236,7 +235,7 @@ def higher(pairs: Sequence[tuple[float | None, float | None]]) -> str:
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(prog="benchmarks.reward_quality", description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="a data set of conf/data, default, or a file of problems")
+    parser.add_argument("data", help="a data set of conf/data, or a file of problems")
     parser.add_argument("--mode", choices=MODES, default="bounded")
     parser.add_argument("--problems", type=int, default=300)
     parser.add_argument("--hide-subquestions", action="store_true", help="score as if the data had none")

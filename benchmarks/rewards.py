@@ -1,4 +1,5 @@
-"""Episodes scored a second on one core, beside the rollouts on the other: ``python -m benchmarks.rewards``.
+"""Episodes scored a second on one core, beside the rollouts on the other:
+``python -m benchmarks.rewards [overrides]``.
 
 Episodes of five sub-questions on problems of the embedded task, in batches of 32: nothing cached; known problems
 with new sub-questions and answers, which is what a run sees; everything cached. The rate of the rollouts is that
@@ -73,8 +74,9 @@ def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--episodes", type=int, default=320)
+    parser.add_argument("overrides", nargs="*", help="Hydra overrides, e.g. data=chained")
     options = parser.parse_args()
-    console, config, this = Console(), compose([]), psutil.Process()
+    console, config, this = Console(), compose(options.overrides), psutil.Process()
     first, *others = this.cpu_affinity()
     this.cpu_affinity(others[:1] or [first])
     produced = asyncio.run(rollouts(config, options.episodes, console))

@@ -4,7 +4,7 @@
 Real are the controller, its buffer, the pipeline, its relays, the learner group, Ray and its actor calls; simulated, by
 timers, are what the workers, the reward actors and the learner do. Workers share a few actor processes (``--hosts``),
 but each is called on its own, as often as a real one. Their episodes take times from the distribution measured on the
-embedded default, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower
+chained task, stretched to ``--seconds``. Everything runs on this machine: where its cores are busy, rates are lower
 than a controller's with a core of its own, so the controller's processor time an episode is shown too, and what one
 core would bear.
 """
@@ -43,7 +43,7 @@ from trainer.workers.pipeline import TRAINING, Pipeline
 from trainer.workers.relay import Relay, relay_count
 from trainer.workers.relayed_pipeline import RelayedPipeline
 
-# Durations of 260 episodes of a default run on two cores, every twentieth part, over their mean of 6.0 s.
+# Durations of 260 episodes of a run of data=chained on two cores, every twentieth part, over their mean of 6.0 s.
 DURATIONS = (0.49, 0.60, 0.64, 0.70, 0.75, 0.82, 0.86, 0.91, 0.94, 0.96, 0.99, 1.02, 1.06, 1.09, 1.15, 1.22, 1.25,
              1.26, 1.34, 1.42, 1.61)  # fmt: skip
 SUBQUESTION = "How many pens does Amy have after Tom gives her two of his?"

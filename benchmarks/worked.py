@@ -69,7 +69,7 @@ def draw(model_path: str, problems: Sequence[Problem], strategy: Strategy) -> li
     torch.manual_seed(SEED)
     tokenizer = AutoTokenizer.from_pretrained(model_path, padding_side="left")
     model = AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32).eval()
-    prompts, drawn = Prompts.of(compose([])), []
+    prompts, drawn = Prompts.of(compose(["data=chained"])), []
     for start in range(0, len(problems), AT_ONCE):
         batch = problems[start : start + AT_ONCE]
         attempts = [graph.reply(graph.target, graph.given) for graph in map(Graph, batch)]
@@ -86,7 +86,7 @@ def check(model_path: str, count: int) -> None:
     """Print, by the number of steps, how many decompositions are worked out, and how often each kind is right."""
     problems = list(itertools.islice(generate(SEED + 1, "train", {2: 1.0, 3: 1.0, 4: 1.0}), count))
     found: defaultdict[int, list[tuple[bool, bool]]] = defaultdict(list)
-    for problem, drawn in zip(problems, draw(model_path, problems, compose([]).strategy), strict=True):
+    for problem, drawn in zip(problems, draw(model_path, problems, compose(["data=chained"]).strategy), strict=True):
         found[problem.meta["steps"]].append(judge(Graph(problem), drawn))
     print("| steps | problems | worked out | right, worked out | right, plain |\n|---|---|---|---|---|")
     for steps, rows in sorted(found.items()):

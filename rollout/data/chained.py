@@ -1,4 +1,4 @@
-"""Generated word problems of chained quantities: the embedded default task.
+"""Generated word problems of chained quantities.
 
 A problem names a few people who each hold a number of one thing. Some numbers are given, the others are
 told relative to another person's ("Tom has 2 more than Amy."). What is owned comes before what refers to
