@@ -1,8 +1,8 @@
 """Make the pictures and tables of results again: ``python -m benchmarks.figures [--root FOLDER]``, or ``make figures``.
 
-Pictures go into docs/studies. Tables are put into the README, docs/results.md and docs/studies.md, each in place of the
-one with its columns. All are made from the CSV files in docs/studies, which a run's own commands wrote, or which were
-copied from a page whose runs were not kept (``NAME_from_page.csv``); no run is needed.
+Pictures go into docs/studies. Tables are put into the README, docs/results_chained.md and docs/studies.md, each in
+place of the one with its columns. All are made from the CSV files in docs/studies, which a run's own commands wrote, or
+which were copied from a page whose runs were not kept (``NAME_from_page.csv``); no run is needed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from trainer.reports.tables import markdown
 
 TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
     "README.md": [results.readme],
-    "docs/results.md": [results.summary, results.seed_by_seed, results.changes, results.times],
+    "docs/results_chained.md": [results.summary, results.seed_by_seed, results.changes, results.times],
     "docs/studies.md": [
         studies.staleness,
         studies.algorithms,

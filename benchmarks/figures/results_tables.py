@@ -1,5 +1,5 @@
-"""The tables of the README and of docs/results.md. Each function takes the folder of the CSV files and returns rows,
-each with the text of its cells by column."""
+"""The tables of the README (``readme``) and of docs/results_chained.md (the others), of runs of the chained task. Each
+function takes the folder of the CSV files and returns rows, each with the text of its cells by column."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from benchmarks.figures.kept import PROBLEMS, SEEDS, Row, by_seed, find, interva
 from trainer.tracking.statistics import wilson
 
 MATRIX = "`python -m launch.evaluate matrix=chained matrix.run=RUN_DIR`"
-SCREENED = "`python -m launch.train -m seed=0,1,2 sft.sources.data.screen=true`"
-ANY_SEED, EACH_SEED = "`make train`", '`make train ARGS="seed=0"`, 1, 2'
+SCREENED = "`python -m launch.train -m data=chained seed=0,1,2 sft.sources.data.screen=true`"
+ANY_SEED, EACH_SEED = '`make train ARGS="data=chained"`', '`make train ARGS="data=chained seed=0"`, 1, 2'
 EQUAL_TOKENS = "no decomposer, the majority of several draws with the solver's tokens of the PPO row (self-consistency)"
 
 
 def default_runs(studies: Path) -> list[Row]:
-    """Return the results of the default job's three runs, and of the three with screened examples."""
+    """Return the results of the chained task's three runs, and of the three with screened examples."""
     return read(studies / "default_from_page.csv")
 
 
 def with_tiny(studies: Path, strategy: str, decomposer: str) -> float:
-    """Return the accuracy of a cell of seed 0's matrix, with the solver of the default."""
+    """Return the accuracy of a cell of seed 0's matrix, with the solver that its decomposers were trained against."""
     row = find(read(studies / "matrix.csv"), solver="tiny", strategy=strategy, decomposer=decomposer)
     return float(row["accuracy"])
 
@@ -82,7 +82,7 @@ def summary(studies: Path) -> list[Row]:
         once(
             "the base as decomposer, prompted, untrained",
             with_tiny(studies, "daslam", "base"),
-            "the matrix above, or `python -m launch.evaluate`",
+            "the matrix above, or `python -m launch.evaluate data=chained`",
         ),
         trained("the SFT decomposer", "sft"),
         trained("the SFT decomposer, its examples screened by the answer", "sft", SCREENED, "yes"),

@@ -29,7 +29,9 @@ COMMANDS = re.findall(
 FINE_TUNING = re.findall(
     r"^python -m launch\.(?:train|sft) (?:.*\\\n)*.*", (ROOT / "docs" / "sft.md").read_text(), re.MULTILINE
 )
-COMPARISONS = re.findall(r"`python -m launch\.((?:train|sft) [^`]*)`", (ROOT / "docs" / "results.md").read_text())
+COMPARISONS = re.findall(
+    r"`python -m launch\.((?:train|sft) [^`]*)`", (ROOT / "docs" / "results_chained.md").read_text(encoding="utf-8")
+)
 
 
 # Of the pages on data sets and on solvers: commands that compose a configuration.
