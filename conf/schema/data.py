@@ -26,7 +26,7 @@ class Embedded(Group):
     solver: Annotated[str, MODEL]
     """The frozen solver (`solver=tiny`)."""
     second_solver: Annotated[str, MODEL]
-    """A weaker one (`solver=second`)."""
+    """Another one, less reliable (`solver=second`)."""
     verifier: Annotated[str | None, MODEL] = None
     """The verifier (`verifier=tiny`); null: none ships."""
     max_model_len: int = Field(ge=16)
