@@ -1,8 +1,9 @@
 """Make the pictures and tables of results again: ``python -m benchmarks.figures [--root FOLDER]``, or ``make figures``.
 
-Pictures go into docs/studies. Tables are put into the README, docs/results_chained.md and docs/studies.md, each in
-place of the one with its columns. All are made from the CSV files in docs/studies, which a run's own commands wrote, or
-which were copied from a page whose runs were not kept (``NAME_from_page.csv``); no run is needed.
+Pictures go into docs/studies. Tables are put into the README, docs/results.md, docs/results_chained.md and
+docs/studies.md, each in place of the one with its columns. All are made from the CSV files in docs/studies, which a
+run's own commands wrote, or which were copied from a page whose runs were not kept (``NAME_from_page.csv``); no run is
+needed.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchmarks.figures import results_tables as results
+from benchmarks.figures import chained_tables as chained
+from benchmarks.figures import default_tables as default
 from benchmarks.figures import studies_tables as studies
 from benchmarks.figures.kept import Row
 from benchmarks.figures.pictures import PICTURES, draw
@@ -21,8 +23,9 @@ from conf.schema.places import ROOT
 from trainer.reports.tables import markdown
 
 TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
-    "README.md": [results.readme],
-    "docs/results_chained.md": [results.summary, results.seed_by_seed, results.changes, results.times],
+    "README.md": [default.summary],
+    "docs/results.md": [default.summary, default.gains, default.seed_by_seed, default.changes],
+    "docs/results_chained.md": [chained.summary, chained.seed_by_seed, chained.changes, chained.times],
     "docs/studies.md": [
         studies.staleness,
         studies.algorithms,

@@ -19,7 +19,7 @@ from benchmarks.figures.kept import (
     read,
     span,
 )
-from benchmarks.figures.results_tables import default_runs, pair_of_runs, with_tiny
+from benchmarks.figures.chained_tables import default_runs, pair_of_runs, with_tiny
 from trainer.tracking.statistics import holm, mcnemar
 
 START = "SFT, the starting point"

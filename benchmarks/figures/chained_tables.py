@@ -1,12 +1,11 @@
-"""The tables of the README (``readme``) and of docs/results_chained.md (the others), of runs of the chained task. Each
-function takes the folder of the CSV files and returns rows, each with the text of its cells by column."""
+"""The tables of docs/results_chained.md, of runs of the chained task. Each function takes the folder of the
+CSV files and returns rows, each with the text of its cells by column."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from benchmarks.figures.kept import PROBLEMS, SEEDS, Row, by_seed, find, interval, mean_interval, over_seeds, read
-from trainer.tracking.statistics import wilson
+from benchmarks.figures.kept import SEEDS, Row, by_seed, find, interval, mean_interval, over_seeds, read
 
 MATRIX = "`python -m launch.evaluate matrix=chained matrix.run=RUN_DIR`"
 SCREENED = "`python -m launch.train -m data=chained seed=0,1,2 sft.sources.data.screen=true`"
@@ -23,36 +22,6 @@ def with_tiny(studies: Path, strategy: str, decomposer: str) -> float:
     """Return the accuracy of a cell of seed 0's matrix, with the solver that its decomposers were trained against."""
     row = find(read(studies / "matrix.csv"), solver="tiny", strategy=strategy, decomposer=decomposer)
     return float(row["accuracy"])
-
-
-def readme(studies: Path) -> list[Row]:
-    """Return the README's table: accuracies of each seed, with half of the interval over the problems."""
-    runs = default_runs(studies)
-    kinds = {
-        kind: by_seed(runs, {"screened": "no", "kind": kind}) for kind in ("direct", "filler", "gold", "sft", "ppo")
-    }
-    rows = {
-        "nothing": kinds["direct"],
-        EQUAL_TOKENS: dict.fromkeys(SEEDS, with_tiny(studies, "self_consistency", "none")),
-        "filler sub-questions, as many as gold": kinds["filler"],
-        "the shipped base as decomposer, prompted, untrained": dict.fromkeys(
-            SEEDS, with_tiny(studies, "daslam", "base")
-        ),
-        "the SFT decomposer": kinds["sft"],
-        "**the PPO decomposer**": kinds["ppo"],
-        "gold sub-questions": kinds["gold"],
-    }
-    return [
-        {"the frozen solver, with": name}
-        | {f"seed {seed}": _like(name, _half(accuracy)) for seed, accuracy in accuracies.items()}
-        for name, accuracies in rows.items()
-    ]
-
-
-def _half(accuracy: float) -> str:
-    """Return an accuracy with half of its interval, or alone where it is 0."""
-    found = wilson(accuracy * PROBLEMS, PROBLEMS)
-    return f"{accuracy:.2f} ± {(found['high'] - found['low']) / 2:.2f}" if accuracy else "0.00"
 
 
 def _like(name: str, text: str) -> str:
