@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from statistics import fmean
 
+from benchmarks.figures.chained_tables import default_runs, pair_of_runs, with_tiny
 from benchmarks.figures.kept import (
     SEEDS,
     Row,
@@ -19,7 +20,6 @@ from benchmarks.figures.kept import (
     read,
     span,
 )
-from benchmarks.figures.chained_tables import default_runs, pair_of_runs, with_tiny
 from trainer.tracking.statistics import holm, mcnemar
 
 START = "SFT, the starting point"
