@@ -86,7 +86,7 @@ def importlib_version(site: Path) -> str:
 def test_the_commands_of_an_installed_package_find_their_configuration(installed, tmp_path):
     composed = run(installed, tmp_path, "-m", "launch.train", "--cfg", "job", "strategy=independent")
     assert composed.returncode == 0, composed.stderr
-    assert "path: package:tiny_solver" in composed.stdout
+    assert "solver: package:tiny_branched_solver" in composed.stdout
     planned = run(installed, tmp_path, "-m", "launch.plan")
     assert planned.returncode == 0, planned.stderr
     assert "reserved" in planned.stdout

@@ -35,7 +35,7 @@ class Embedded(Group):
     """Sub-questions of a decomposition at most."""
     sft_lr: float = Field(gt=0)
     """Highest learning rate of stage 1."""
-    lr: float = Field(gt=0)
+    learner_lr: float = Field(gt=0)
     """Highest learning rate of PPO."""
 
 

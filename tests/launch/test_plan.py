@@ -12,14 +12,14 @@ TINY = "that the project ships, so this memory is not that of larger ones: add"
 @pytest.mark.parametrize(
     ("arguments", "models", "doubt"),
     [
-        (["cluster=node8_7b_full"], "decomposer package:tiny_decomposer, solver package:tiny_solver",
+        (["cluster=node8_7b_full"], "decomposer package:tiny_branched_decomposer, solver package:tiny_branched_solver",
          f"the decomposer and the solver are tiny models {TINY} --model SIZE --solver SIZE ("),
-        (["cluster=node8", "--model", "7b"], "decomposer 7b, solver package:tiny_solver",
+        (["cluster=node8", "--model", "7b"], "decomposer 7b, solver package:tiny_branched_solver",
          f"the solver is a tiny model {TINY} --solver SIZE ("),
         (["cluster=node8", "--model", "7b", "--solver", "14b"], "decomposer 7b, solver 14b", None),
         (["cluster=node8", "--model", "7b", "solver=openai", "solver.model=big"], "decomposer 7b, solver big", None),
-        ([], "decomposer package:tiny_decomposer, solver package:tiny_solver", None),
-        (["--model", "7b"], "decomposer 7b, solver package:tiny_solver",
+        ([], "decomposer package:tiny_branched_decomposer, solver package:tiny_branched_solver", None),
+        (["--model", "7b"], "decomposer 7b, solver package:tiny_branched_solver",
          "no role has a GPU here, so the size of the decomposer changes nothing"),
     ],
 )  # fmt: skip

@@ -132,6 +132,7 @@ def test_problems_that_a_file_does_not_have_cost_nothing(tmp_path):
     assert found == [
         ("stage 1", "direct", held_out + training),
         ("stage 1", DECOMPOSE_ONLY, 2 * held_out),
+        ("evaluation", "daslam", held_out),
         ("evaluation", "direct", held_out),
         ("evaluation", "daslam", held_out),
         ("evaluation", "daslam", held_out),

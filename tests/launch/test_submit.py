@@ -43,7 +43,7 @@ def test_a_job_joins_its_cluster_and_has_absolute_paths(tmp_path, monkeypatch):
     assert (again.cluster.address, again.seed) == ("auto", 3)
     assert again.model.path == str(model)
     assert again.run_dir == str(tmp_path / "out")
-    assert again.solver.path == config.solver.path == "package:tiny_solver"
+    assert again.solver.path == config.solver.path == "package:tiny_branched_solver"
     assert Path(again.solver.cache_path).is_absolute()
 
 
@@ -137,7 +137,7 @@ def test_a_path_that_only_some_trials_have_is_not_sent_to_all(typed_at, sweep):
     assert not any(text.startswith("solver.") for text in sent)
     plain = [text for text in sent if not text.startswith(("-m", "hydra", "sweep=", "solver="))]
     assert compose([*plain, "solver=program"]).solver.backend == "program"
-    assert compose(first_trial(sent)).solver.path == "package:tiny_solver"
+    assert compose(first_trial(sent)).solver.path == "package:tiny_branched_solver"
 
 
 def test_what_can_be_seen_from_here_is_refused_before_it_is_sent(typed_at, capsys):

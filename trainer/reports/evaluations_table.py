@@ -51,7 +51,7 @@ def evaluations_over_seeds(keys: list[str], rows: pd.DataFrame) -> list[dict[str
         over = mean_over_seeds(list(found["accuracy"]), share=True)
         table.append(
             dict(zip(others, setting, strict=False))
-            | {"sub-questions from": label(setting[-1]), "mean": over.mean}
+            | {"sub-questions from": label(str(setting[-1])), "mean": over.mean}
             | {"low": found["low"].mean(), "high": found["high"].mean()}
             | {"seed_low": over.low, "seed_high": over.high}
             | {"lowest": found["accuracy"].min(), "highest": found["accuracy"].max(), "seeds": over.seeds}

@@ -63,7 +63,7 @@ def test_a_run_that_was_made_longer_and_killed_is_not_finished(began):
     ("changed", "said"),
     [
         ({"seed": 4}, "seed: 0 is not allowed with resume=auto: the run in"),
-        ({"sft__checkpoint_every": 4, "sft__lr": 1.0}, "sft.lr: 0.0001 is"),
+        ({"sft__checkpoint_every": 4, "sft__lr": 1.0}, "sft.lr: 0.0003 is"),
         ({"rewards__weights": {}}, "rewards.weights.entity_coverage: 0.15 is"),
         ({"rollout__of_an_earlier_version": 1}, "rollout.of_an_earlier_version: None is"),
         ({"solver__max_model_len": 100}, "solver.max_model_len: 768 is"),

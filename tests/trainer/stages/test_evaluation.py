@@ -47,7 +47,7 @@ def test_a_strategy_is_evaluated_as_it_is_run(strategy, stages, kinds):
         ([], ["base"]),
         (["evaluation.base=false"], []),
         (["stages=[ppo,evaluate]"], []),  # what PPO begins with is evaluated before it
-        (["strategy=direct"], []),
+        (["strategy=direct", "stages=[evaluate]"], []),
     ],
 )
 def test_what_stage_1_begins_with_is_evaluated_before_it(overrides, kinds):
