@@ -99,7 +99,7 @@ def test_a_server_gives_the_replies_of_an_engine(address):
     ]  # fmt: skip
     remote = OpenAISolver(compose(overrides).solver)
     served = asyncio.run(ask_all(remote, asked))
-    engine = EngineSolver(compose([]).solver)
+    engine = EngineSolver(compose(["data=chained"]).solver)
     local = asyncio.run(ask_all(engine, asked))
     engine.engine.stop()
     same = sum(ours.text == theirs.text for ours, theirs in zip(local, served, strict=True))

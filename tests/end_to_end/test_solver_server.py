@@ -40,7 +40,7 @@ def written(folder: Path) -> bytes:
 def test_a_run_survives_a_bad_server_and_writes_no_key(tmp_path):
     bad = {3: "429", 8: "500", 13: "closed", 18: "garbage"}
     with serving(lambda number, body: bad.get(number % 20, "program")) as server:
-        more = ["solver.max_retries=9", f"start_from={shipped('tiny_decomposer')}"]
+        more = ["solver.max_retries=9", f"start_from={shipped('tiny_branched_decomposer')}"]
         done = subprocess.run(
             [sys.executable, "-m", "launch.evaluate", *overrides(server, tmp_path / "run", *more)], cwd=ROOT,
             capture_output=True, text=True, timeout=900, check=False, env=os.environ | {"OPENAI_API_KEY": KEY},
