@@ -30,7 +30,7 @@ class Embedded(Group):
     verifier: Annotated[str | None, MODEL] = None
     """The verifier (`verifier=tiny`); null: none ships."""
     max_model_len: int = Field(ge=16)
-    """Tokens that the solver and the verifier read and write at most."""
+    """Tokens that its models read and write at most."""
     max_subquestions: int = Field(ge=1)
     """Sub-questions of a decomposition at most."""
     sft_lr: float = Field(gt=0)
