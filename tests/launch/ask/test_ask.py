@@ -217,7 +217,7 @@ CHAIN = "Amy owns 9 pens. Tom has 2 more than Amy. Eva has twice what Tom holds.
 
 
 def test_a_few_questions_are_answered_by_the_real_models_without_ray(no_ray, capsys):
-    given = ["package:tiny_decomposer", CHAIN, CHAIN.replace("9", "7"), "data=chained", "--json"]
+    given = ["package:tiny_decomposer", CHAIN, CHAIN.replace("9", "7"), "--set", "data=chained", "--json"]
     assert command.main(given) == 0
     shown = capsys.readouterr()
     rows = [json.loads(line) for line in shown.out.splitlines()]

@@ -237,7 +237,7 @@ def test_the_second_solver_is_the_first_with_fewer_neurons(tmp_path):
     ways = [cut[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up")]
     columns = [whole[f"model.layers.1.mlp.{name}_proj.weight"] for name in ("gate", "up")]
     places = [next(place for place, row in enumerate(columns[0]) if torch.equal(row, kept)) for kept in ways[0]]
-    assert len(set(places)) == NEURONS == len(places)
+    assert len(set(places)) == NEURONS["chained"] == len(places)
     assert torch.equal(columns[1][places], ways[1])
     down = whole["model.layers.1.mlp.down_proj.weight"]
     assert torch.equal(down[:, places], cut["model.layers.1.mlp.down_proj.weight"])

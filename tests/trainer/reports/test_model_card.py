@@ -37,7 +37,7 @@ def test_a_card_has_data_solver_configuration_results_and_limits(run):
     assert yaml.safe_load(header)["pipeline_tag"] == "text-generation"
     assert "- base model: package:tiny_branched_decomposer" in body
     assert "- trained by: PPO against the solver's answers, 9 learner steps" in body
-    assert "- frozen solver: package:tiny_solver (vllm)" in body
+    assert "- frozen solver: package:tiny_branched_solver (vllm)" in body
     assert "cot_proximity 0.4" in body
     assert "- seed: 7" in body
     assert "on 120 held-out problems" in body
