@@ -15,18 +15,36 @@ if TYPE_CHECKING:
 FINISHED = "finished"
 
 
+def read_summaries(sweep: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
+    """Return each trial's overrides by key and its summary, empty where it has none, in the order they were begun."""
+    trials = [(read_json(file), file.parent / "summary.json") for file in sweep.glob("*/trial.json")]
+    return [
+        (dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]), read_json(summary))
+        for trial, summary in sorted(trials, key=lambda found: found[0]["number"])
+    ]
+
+
+def seed_figures(found: pd.DataFrame) -> dict[str, Any]:
+    """Return of a setting's rows, one a seed: mean accuracy, the means of its interval's ends over problems, the 95 % t
+    interval over seeds, the lowest and highest seed."""
+    over = mean_over_seeds(list(found["accuracy"]), share=True)
+    return {
+        "mean": over.mean, "low": found["low"].mean(), "high": found["high"].mean(),
+        "seed_low": over.low, "seed_high": over.high,
+        "lowest": found["accuracy"].min(), "highest": found["accuracy"].max(), "seeds": over.seeds,
+    }  # fmt: skip
+
+
 def read_evaluations(sweep: Path, keys: list[str]) -> pd.DataFrame:
     """Return a row for each kind of evaluation of each finished trial: the trial's values of ``keys``, the kind, its
     accuracy and 95 % interval over problems, the solver's tokens an episode, shares of decompositions, and accuracy by
     number of reasoning steps, where these are known."""
     import pandas as pd
 
-    trials = [(read_json(file), read_json(file.parent / "summary.json")) for file in sweep.glob("*/trial.json")]
     rows = []
-    for trial, summary in sorted(trials, key=lambda found: found[0]["number"]):
+    for given, summary in read_summaries(sweep):
         if summary.get("status") != FINISHED:
             continue
-        given = dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"])
         found = summary.get("accuracy", {})
         for kind in sorted(found, key=_place):
             entry = found[kind]
@@ -41,22 +59,14 @@ def read_evaluations(sweep: Path, keys: list[str]) -> pd.DataFrame:
 
 
 def evaluations_over_seeds(keys: list[str], rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """If seeds were swept, return a row for each kind of evaluation of each setting: mean accuracy, the means of its
-    interval's ends over problems, the 95 % t interval over seeds, the lowest and highest seed."""
+    """If seeds were swept, return a row for each kind of evaluation of each setting, with its ``seed_figures``."""
     if "seed" not in keys or rows.empty:
         return []
     others = [key for key in keys if key != "seed"]
-    table = []
-    for setting, found in rows.groupby([*others, "kind"], sort=False, dropna=False):
-        over = mean_over_seeds(list(found["accuracy"]), share=True)
-        table.append(
-            dict(zip(others, setting, strict=False))
-            | {"sub-questions from": label(str(setting[-1])), "mean": over.mean}
-            | {"low": found["low"].mean(), "high": found["high"].mean()}
-            | {"seed_low": over.low, "seed_high": over.high}
-            | {"lowest": found["accuracy"].min(), "highest": found["accuracy"].max(), "seeds": over.seeds}
-        )
-    return table
+    return [
+        dict(zip(others, setting, strict=False)) | {"sub-questions from": label(str(setting[-1]))} | seed_figures(found)
+        for setting, found in rows.groupby([*others, "kind"], sort=False, dropna=False)
+    ]
 
 
 def _place(kind: str) -> int:

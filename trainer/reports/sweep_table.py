@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from trainer.reports.evaluations_table import evaluations_over_seeds, read_evaluations
+from trainer.reports.evaluations_table import (
+    FINISHED,
+    evaluations_over_seeds,
+    read_evaluations,
+    read_summaries,
+    seed_figures,
+)
 from trainer.reports.pictures import COLOURS, OTHER_COLOUR, literal, plain
 from trainer.reports.tables import brief, markdown, number
-from trainer.run_folder.files import read_json
 from trainer.tracking.labels import label
-from trainer.tracking.statistics import difference_over_seeds, mean_over_seeds
+from trainer.tracking.statistics import difference_over_seeds
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FINISHED = "finished"
 # How a trial may end that is not run again.
 DONE = (FINISHED, "out_of_budget", "nothing_to_learn")
 # What a trial is judged by: the first of these that was evaluated.
@@ -62,14 +66,13 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
     the held-out accuracy with its 95 % interval, that before PPO, learner steps, minutes and how it ended."""
     import pandas as pd
 
-    trials = [(read_json(file), file.parent / "summary.json") for file in sweep.glob("*/trial.json")]
     rows = []
-    for trial, file in sorted(trials, key=lambda found: found[0]["number"]):
-        summary = read_json(file) or {"status": "unfinished"}
+    for given, found in read_summaries(sweep):
+        summary = found or {"status": "unfinished"}
         kind, accuracy = judged(summary), summary.get("accuracy", {})
         entry = accuracy.get(kind, {})
         rows.append(
-            dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"])
+            given
             | {"accuracy": entry.get("mean"), "low": entry.get("low"), "high": entry.get("high")}
             | {
                 "before": accuracy.get("sft", accuracy.get("base", {})).get("mean") if kind == "ppo" else None,
@@ -115,13 +118,7 @@ def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
     others = [key for key in keys if key != "seed"]
     rows = []
     for setting, found in _by_setting(others, trials[_counted(others, trials)]):
-        over = mean_over_seeds(list(found["accuracy"]), share=True)
-        rows.append(
-            dict(zip(others, setting, strict=False))
-            | {"mean": over.mean, "low": found["low"].mean(), "high": found["high"].mean()}
-            | {"seed_low": over.low, "seed_high": over.high}
-            | {"lowest": found["accuracy"].min(), "highest": found["accuracy"].max(), "seeds": over.seeds}
-        )
+        rows.append(dict(zip(others, setting, strict=False)) | seed_figures(found))
     return rows
 
 
