@@ -99,6 +99,11 @@ def listing_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     return [(problem.question, False), (f"\nIn turn: {', then '.join(names)}.{END}", True)]
 
 
+def mostly_attempt(graph: Graph, rng: random.Random) -> str:
+    """Return the solver's attempt as a decomposer reads it, four times in five; else nothing."""
+    return f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
+
+
 def asking_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     """Write a problem with what can be worked out in turn, as names or as questions; before questions mostly the
     solver's attempt, and a heading that tells nothing. Always under the same heading, the order was lost under another
@@ -106,7 +111,7 @@ def asking_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     if rng.random() < 0.3:
         return listing_pieces(problem, rng)
     graph = Graph(problem)
-    attempt = f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
+    attempt = mostly_attempt(graph, rng)
     questions = "\n".join(graph.ask(name) for name in in_turn(graph, rng))
     return [(f"{problem.question}{attempt}\n{rng.choice(HEADINGS)}:\n", False), (f"{questions}{END}", True)]
 
@@ -154,7 +159,7 @@ def asking_for_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     to tell how many that one has, as questions; before them mostly the solver's attempt."""
     graph = Graph(problem)
     name = rng.choice([name for name in graph.quantities if name not in graph.given])
-    attempt = f"\nFirst attempt: {SolverView(graph).solve()}" if rng.random() < 0.8 else ""
+    attempt = mostly_attempt(graph, rng)
     questions = "\n".join(graph.ask(other) for other in graph.leading_to(name))
     heading = rng.choice(NAMING_HEADINGS).format(x=name)
     return [(f"{problem.question}{attempt}\n{heading}:\n", False), (f"{questions}{END}", True)]

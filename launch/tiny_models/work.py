@@ -6,6 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+# How the names of the folders of a task's models begin.
+NAMES = {"chained": "tiny", "branched": "tiny_branched"}
+
 
 def train_model(kind: str, data: str, seed: int, steps: int, folder: Path, reports: Any) -> None:
     """Train a model of a task, and report (kind, step, mean loss)."""
@@ -27,7 +30,7 @@ def cut_model(kind: str, data: str, seed: int, steps: int | None, folder: Path, 
     from conf.schema.model import shipped
     from launch.tiny_models.prune import cut_down
 
-    cut_down(shipped("tiny_solver" if data == "chained" else f"tiny_{data}_solver"), folder, seed, data)
+    cut_down(shipped(f"{NAMES[data]}_solver"), folder, seed, data)
 
 
 def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:
