@@ -18,8 +18,8 @@ GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.
 
 
 class Embedded(Group):
-    """What goes with a generated task: the models that ship for it, what it allows, and learning rates. The files of
-    the other groups take it from here."""
+    """Name what goes with a generated task: the models that ship for it, what it allows, and learning rates. The files
+    of the other groups take it from here."""
 
     base: Annotated[str, MODEL]
     """The decomposer to begin with (`model=tiny`)."""
