@@ -18,8 +18,8 @@ GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.
 
 
 class Embedded(Group):
-    """Name what goes with a generated task: the models that ship for it, what it allows, and learning rates. The files
-    of the other groups take it from here."""
+    """Name what goes with a generated task: the models that ship for it, what it allows, learning rates and steps. The
+    files of the other groups take it from here."""
 
     base: Annotated[str, MODEL]
     """The decomposer to begin with (`model=tiny`)."""
@@ -37,6 +37,8 @@ class Embedded(Group):
     """Highest learning rate of stage 1."""
     learner_lr: float = Field(gt=0)
     """Highest learning rate of PPO."""
+    ppo_steps: int = Field(ge=1)
+    """Learner steps of PPO."""
 
 
 class Data(Group):

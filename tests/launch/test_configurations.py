@@ -375,6 +375,7 @@ def test_the_data_bring_the_models_that_ship_for_them(overrides, start, data):
     assert config.strategy.max_subquestions == (8 if embedded is None else embedded.max_subquestions)
     assert compose([*overrides, "strategy.max_subquestions=3"]).strategy.max_subquestions == 3
     assert config.learner.lr == (1.5e-4 if embedded is None else embedded.learner_lr)
+    assert config.algorithm.steps == (50 if embedded is None else embedded.ppo_steps)
 
 
 def test_a_verifier_that_does_not_ship_is_asked_for():
