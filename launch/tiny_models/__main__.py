@@ -8,7 +8,8 @@ they are ready, while the others go on, and written into their cards.
 A training that was stopped goes on where it was when the same command is given again.
 
 With ``--data branched``, solver, decomposer and second solver are of the task of branched quantities, and called
-tiny_branched_KIND; the first two go on from the shipped ones of the other task.
+tiny_branched_KIND; the first two go on from the shipped ones of the other task. There, KIND may be
+``independent_solver``: trained from nothing, of another size and with other words; give it another seed.
 """
 
 from __future__ import annotations
@@ -30,11 +31,11 @@ from launch.tiny_models import work
 # Of each task: the steps of its models.
 STEPS = {
     "chained": {"solver": 5200, "decomposer": 6875, "verifier": 3000, "monolith": 3000},
-    "branched": {"solver": 2600, "decomposer": 6600},
+    "branched": {"solver": 2600, "decomposer": 6600, "monolith": 3000, "independent_solver": 4800},
 }
 UNASKED = ("solver", "decomposer")
 SECOND = "second_solver"
-KINDS = (*STEPS["chained"], SECOND)
+KINDS = (*STEPS["chained"], "independent_solver", SECOND)
 UNMEASURED = ("decomposer",)
 LINE_EVERY = 100
 

@@ -32,6 +32,12 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
             f"A second frozen solver of the {of_task}, smaller and less reliable than the first.",
             f"It is {first} without the neurons that it uses least; nothing was trained again.",
         ),
+        "independent_solver": (
+            f"A frozen solver of the {of_task} that shares nothing with the others: other weights from the first step "
+            "on, other problems, another size and tokenizer, and other words for its computations and refusals.",
+            f"Trained {begun} on generated problems of the train split, first of chained, then of {data} quantities, "
+            f"{steps} steps of {conversations}.",
+        ),
         "decomposer": (
             f"The decomposer's base of the {of_task}: it has read problems with what can be worked out in turn"
             f"{', and with what leads to a person that is named' if data == 'branched' else ''}; it has never seen a "
@@ -45,10 +51,12 @@ def model_card(kind: str, folder: Path, seed: int, steps: int | None, skill: str
             "of which two in five are right and the others have a planted error.",
         ),
         "monolith": (
-            "A model of the embedded task that writes sub-questions, their answers and the final answer in one text "
+            f"A model of the {of_task} that writes sub-questions, their answers and the final answer in one text "
             "(strategy `monolith`).",
-            "Trained on from tiny_solver, each of whose layers was doubled, on generated problems of the train split, "
-            f"{steps} steps of {BATCH} problems with all that can be worked out; it has never seen a decomposition.",
+            f"Trained on from {folder.name.replace('monolith', 'solver')}, each of whose layers was doubled, on "
+            f"generated problems of the train split, {steps} steps of {BATCH} problems with all that can be worked out"
+            f"{', or with what leads to a person that is named' if data == 'branched' else ''}; it has never seen a "
+            "decomposition.",
         ),
     }[kind]
     text = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from launch.tiny_models import texts
-from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
+from launch.tiny_models.role_texts import branched_monolith_pieces, monolith_pieces, verifier_pieces
 from launch.tiny_models.texts import Pieces, solver_pieces
 from rollout.data import branched, chained
 from rollout.records import Problem
@@ -23,6 +23,8 @@ Cycle = tuple[float, float, list[Stage]]
 
 BATCH = 16
 LEARNING_RATE = 3e-3
+# The solver of the branched task that shares nothing with the other one.
+INDEPENDENT = "independent_solver"
 # Models that go on from the shipped solver, and what they read.
 CONTINUED: dict[str, Pieces] = {"verifier": verifier_pieces, "monolith": monolith_pieces}
 
@@ -30,8 +32,8 @@ CONTINUED: dict[str, Pieces] = {"verifier": verifier_pieces, "monolith": monolit
 def from_nothing(kind: str, data: str) -> bool:
     """Return whether a model begins from nothing. Those of another task begin from the shipped ones of the first, whose
     look-ups are formed: begun from nothing, with twice as many people in a text, they did not form in the whole
-    training."""
-    return kind not in CONTINUED and data == "chained"
+    training. The independent solver reads texts of the first task for as long as that takes."""
+    return kind == INDEPENDENT or (kind not in CONTINUED and data == "chained")
 
 
 def chained_problems(steps: dict[int, float]) -> Draw:
@@ -59,6 +61,8 @@ MIDDLE = branched_problems({1: 0.1, 2: 0.3, 3: 0.3, 4: 0.3}, people=(7, 10), rel
 LONG = chained_problems({2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4})
 ASKING = chained_problems({1: 0.1, 2: 0.2, 3: 0.35, 4: 0.35})
 # Tokens of the longest text: a branched story is twice as long as a chained one, and has more turns.
+# Share of the independent solver's steps in which it reads chained problems.
+FORMING = 0.45
 # Share of a branched base's steps in which it learns what leads to one person.
 LEADING = 0.485
 POSITIONS = {"chained": 512, "branched": 768}
@@ -68,12 +72,18 @@ def cycles(kind: str, data: str = "chained") -> list[Cycle]:
     """Return what a model of a ``kind`` reads to learn the task ``data``. The ``solver`` and the ``decomposer`` base
     begin from nothing; the others go on from the shipped solver, with short problems and the whole task."""
     if kind in CONTINUED:
-        pieces = CONTINUED[kind]
+        pieces = branched_monolith_pieces if data == "branched" else CONTINUED[kind]
         stages: list[Stage] = [(0.2, pieces, BATCH, SHORT[data]), (1.0, pieces, BATCH, WHOLE[data])]
         return [(1.0, LEARNING_RATE * 2 / 3, stages)]
     rate = LEARNING_RATE if from_nothing(kind, data) else LEARNING_RATE * 2 / 3
     if kind == "solver":
         return [(1.0, rate, solver_stages(data))]
+    if kind == INDEPENDENT:
+        formed, whole = ([
+            (share, texts.independent_pieces if pieces is solver_pieces else pieces, size, draw)
+            for share, pieces, size, draw in solver_stages(task)
+        ] for task in ("chained", data))  # fmt: skip
+        return [(FORMING, rate, formed), (1.0, LEARNING_RATE * 2 / 3, whole)]
     again: list[Stage] = [
         (0.6, texts.listing_pieces, 2 * BATCH, LONG if data == "chained" else WHOLE[data]),
         (1.0, texts.asking_pieces, 2 * BATCH, ASKING if data == "chained" else WHOLE[data]),

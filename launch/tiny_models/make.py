@@ -27,6 +27,7 @@ from launch.tiny_models import texts
 from launch.tiny_models.curriculum import (
     BATCH,
     CONTINUED,
+    INDEPENDENT,
     LEARNING_RATE,
     POSITIONS,
     SHORT,
@@ -38,10 +39,14 @@ from launch.tiny_models.curriculum import (
 )
 from launch.tiny_models.keep import EVERY_STEPS, FILE, Kept
 from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
+from launch.tiny_models.work import NAMES
 from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 
 LAYERS = 4
+NEURONS = 384
+# Those of the independent solver.
+OTHER_SIZE = {"layers": 5, "neurons": 320}
 MUON_FACTOR = 1.0
 BEGINNINGS = 3
 BEGINNING_STEPS = 200
@@ -52,13 +57,15 @@ Report = Callable[[int, float, float], None]
 # -- tokenizer -----------------------------------------------------------------------------------------------
 
 
-def make_tokenizer(seed: int = 0, data: str = "chained", count: int = 4000) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE over the text of ``count`` problems of a task: any text round-trips, every task word is
+def make_tokenizer(
+    seed: int = 0, *tasks: str, count: int = 4000, pieces_of: Pieces = solver_pieces
+) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE over the text of ``count`` problems of each task: any text round-trips, every task word is
     one token, and a digit is always a token of its own."""
     rng = random.Random(seed)
     read = []
-    for problem in itertools.islice(WHOLE[data](seed), count):
-        read.append("".join(text for text, _ in solver_pieces(problem, rng)).replace(END, ""))
+    for problem in (one for task in tasks or ("chained",) for one in itertools.islice(WHOLE[task](seed), count)):
+        read.append("".join(text for text, _ in pieces_of(problem, rng)).replace(END, ""))
         read.append(PROMPTS.decompose(problem, SolverView(Graph(problem)).solve()))
     tokenizer = Tokenizer(models.BPE())
     words = Regex(r" ?\d| ?[A-Za-z]+|\s| ?[^\sA-Za-z\d]")
@@ -101,7 +108,9 @@ def deepened(model: LlamaForCausalLM) -> LlamaForCausalLM:
     return deep
 
 
-def make_model(tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 512) -> LlamaForCausalLM:
+def make_model(
+    tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 512, layers: int = LAYERS, neurons: int = NEURONS
+) -> LlamaForCausalLM:
     """Return a freshly initialised tiny Llama for texts of up to so many tokens, its attention begun as in
     ``mimetic_init``."""
     torch.manual_seed(seed)
@@ -109,8 +118,8 @@ def make_model(tokenizer: PreTrainedTokenizerFast, seed: int, positions: int = 5
         LlamaConfig(
             vocab_size=len(tokenizer),
             hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=LAYERS,
+            intermediate_size=neurons,
+            num_hidden_layers=layers,
             num_attention_heads=4,
             num_key_value_heads=4,
             attention_bias=True,
@@ -303,19 +312,20 @@ def beginning_steps(steps: int) -> int:
 
 
 def begin(
-    tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, report: Report, data: str = "chained"
+    tokenizer: PreTrainedTokenizerFast, seed: int, steps: int, report: Report, fresh: Callable[[int], LlamaForCausalLM]
 ) -> LlamaForCausalLM:
-    """Return the best of a few beginnings after ``steps`` steps on bare look-ups: how soon those form depends on the
-    draw of the first weights (the loss after 300 steps differed fourfold), and all that follows hangs on them."""
+    """Return the best of a few models, ``fresh`` from their seeds, after ``steps`` steps on bare look-ups: how soon
+    those form depends on the draw of the first weights (the loss after 300 steps differed fourfold), and all that
+    follows hangs on them."""
     found = []
     for number in range(BEGINNINGS):
-        model, losses = make_model(tokenizer, seed + number, POSITIONS[data]), deque[float](maxlen=50)
+        model, losses = fresh(seed + number), deque[float](maxlen=50)
 
         def note(step: int, loss: float, exact: float, before: int = number * steps, kept: Any = losses) -> None:
             kept.append(loss)
             report(before + step, loss, exact)
 
-        stream = batches(texts.fact_pieces, tokenizer, seed, BATCH // 2, SHORT[data])
+        stream = batches(texts.fact_pieces, tokenizer, seed, BATCH // 2, SHORT["chained"])
         train(model, stream, steps, LEARNING_RATE, note)
         found.append((sum(losses), number, model))
     return min(found)[2]
@@ -327,24 +337,33 @@ def total_steps(steps: int, kind: str = "solver", data: str = "chained") -> int:
 
 
 def make(kind: str, seed: int, steps: int, folder: Path, report: Report, data: str = "chained") -> None:
-    """Train a model of a task on one thread and save it: the ``solver`` or the ``decomposer`` base of the first task
-    from nothing, whose beginnings are reported as the first steps; those of another task on from them, with words of
-    its own; the others on from the shipped solver. A training that was stopped goes on from what it kept in ``folder``,
-    if it has the same kind, seed, steps and task."""
+    """Train a model of a task on one thread and save it: the ``solver`` or the ``decomposer`` base of the first task,
+    or the independent solver, from nothing, whose beginnings are reported as the first steps; those of another task on
+    from them, with words of its own; the others on from the shipped solver. A training that was stopped goes on from
+    what it kept in ``folder``, if it has the same kind, seed, steps and task."""
     torch.set_num_threads(1)
     kept = Kept(folder / FILE, {"kind": kind, "seed": seed, "steps": steps, "data": data})
     state = kept.load()
     if kind in CONTINUED:
-        tokenizer = AutoTokenizer.from_pretrained(shipped("tiny_solver"))
-        model = LlamaForCausalLM.from_pretrained(shipped("tiny_solver"), dtype=torch.float32)
+        solver = shipped(f"{NAMES[data]}_solver")
+        tokenizer = AutoTokenizer.from_pretrained(solver)
+        model = LlamaForCausalLM.from_pretrained(solver, dtype=torch.float32)
         if kind == "monolith":
             model = deepened(model)
     else:
-        tokenizer = make_tokenizer(seed, data)
+        if kind == INDEPENDENT:
+            tokenizer = make_tokenizer(seed, "chained", data, pieces_of=texts.independent_pieces)
+            size = OTHER_SIZE
+        else:
+            tokenizer, size = make_tokenizer(seed, data), {}
+
+        def fresh(seed: int) -> LlamaForCausalLM:
+            return make_model(tokenizer, seed, POSITIONS[data], **size)
+
         if state is not None:
-            model = make_model(tokenizer, seed, POSITIONS[data])
+            model = fresh(seed)
         elif from_nothing(kind, data):
-            model = begin(tokenizer, seed, beginning_steps(steps), report, data)
+            model = begin(tokenizer, seed, beginning_steps(steps), report, fresh)
         else:
             model = carried_over(f"tiny_{kind}", tokenizer, seed, POSITIONS[data])
     if state is not None:

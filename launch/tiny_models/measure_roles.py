@@ -9,11 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from conf.schema.solver import VllmSolver
+from launch.tiny_models.curriculum import POSITIONS
+from launch.tiny_models.measure import MEASURED
 from launch.tiny_models.role_texts import judged_reply
 from launch.tiny_models.texts import PROMPTS
 from rollout.answers import extract
 from rollout.data.chained import generate
 from rollout.data.planted_errors import KINDS, RIGHT
+from rollout.data.source import GENERATE
 from rollout.episode.roles import FrozenRole
 from rollout.episode.verdict import NO_MISTAKE, UNREADABLE, read_verdict
 from rollout.records import Episode, Problem, Turn
@@ -23,6 +26,8 @@ from rollout.strategies import run_strategy
 from trainer.reports.tables import markdown
 from trainer.tracking.statistics import wilson
 
+# Of each task, a text with everything that can be worked out.
+MONOLITH_TOKENS = {"chained": 256, "branched": 512}
 # Seed of held-out problems that no evaluation uses.
 SEED = 7
 # A kind of reply, its true class, and the classes that were named.
@@ -93,13 +98,13 @@ def _share(found: dict[str, float]) -> str:
     return f"{found['mean']:.3f} ({found['low']:.3f} – {found['high']:.3f})"
 
 
-def measure_monolith(folder: Path, count: int = 250) -> str:
+def measure_monolith(folder: Path, data: str = "chained", count: int = 250) -> str:
     """Return for the card how often the final answer is right, and how often the gold sub-questions are asked, by
-    reasoning steps, on ``count`` held-out problems each."""
-    monolith = _engine(folder, max_tokens_solve=256)
+    reasoning steps, on ``count`` held-out problems each of the task ``data``."""
+    monolith = _engine(folder, max_tokens_solve=MONOLITH_TOKENS[data], max_model_len=POSITIONS[data])
     rows = []
-    for steps in (1, 2, 3, 4):
-        problems = list(itertools.islice(generate(SEED, "held_out", {steps: 1.0}), count))
+    for steps in MEASURED[data]:
+        problems = list(itertools.islice(GENERATE[data](SEED, "held_out", {steps: 1.0}), count))
         episodes = asyncio.run(_texts(monolith, problems))
         right = wilson(sum(map(_right, episodes)), count)
         gold = sum(episode.subquestions == episode.problem.subquestions for episode in episodes) / count

@@ -2,14 +2,15 @@
 
 Both go on from the tiny solver, whose one skill they need. The verifier also meets sub-questions that come too early or
 help nobody, after turns that are drawn like the solver's. The monolith learns what solver and decomposer's base know
-together: it asks for everything that can be worked out, in turn, and has never seen a decomposition.
+together: it asks for everything that can be worked out, in turn, and has never seen a decomposition; the branched one
+also asks for what leads to a person that is named.
 """
 
 from __future__ import annotations
 
 import random
 
-from launch.tiny_models.texts import END, PROMPTS, Piece, in_turn, random_turns
+from launch.tiny_models.texts import END, NAMING_HEADINGS, PROMPTS, Piece, in_turn, random_turns
 from rollout.data.graph import Graph
 from rollout.data.planted_errors import Judged, plant
 from rollout.data.worked import SolverView, worked
@@ -48,3 +49,16 @@ def monolith_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     assert solution is not None
     prompt, text = monolith_example(PROMPTS, problem, solution)
     return [(prompt, False), (f"{text}{END}", True)]
+
+
+def branched_monolith_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write what the branched task's solver and base know together: everything that can be worked out, asked and
+    answered in turn, or, under a heading that names one of the people, what leads to that one. There is no final answer
+    under a heading, whose person need not be the one that the problem asks for."""
+    if rng.random() < 0.4:
+        return monolith_pieces(problem, rng)
+    graph = Graph(problem)
+    view, name = SolverView(graph), rng.choice([name for name in graph.quantities if name not in graph.given])
+    pairs = "\n".join(f"Q: {graph.ask(other)}\nA: {view.answer(other)}" for other in graph.leading_to(name))
+    heading = rng.choice(NAMING_HEADINGS).format(x=name)
+    return [(f"{PROMPTS.whole(problem)}{heading}:\n", False), (f"{pairs}{END}", True)]

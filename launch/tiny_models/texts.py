@@ -12,6 +12,7 @@ nor a decomposition.
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable
 
 import yaml
@@ -19,7 +20,7 @@ import yaml
 from conf.schema.places import CONF
 from conf.schema.strategy import Strategy
 from rollout.data.generated import NAMES, OPENINGS
-from rollout.data.graph import SUBQUESTION, Graph, imperfect_decomposition
+from rollout.data.graph import CANNOT_TELL, SUBQUESTION, Graph, imperfect_decomposition
 from rollout.data.worked import SolverView
 from rollout.episode.prompts import Prompts
 from rollout.records import Problem, Turn
@@ -40,6 +41,9 @@ NAMING_HEADINGS = (
     "To tell {x}", "For {x}", "{x} rests on", "Asked to tell {x}", "What comes before {x}", "{x}, in turn",
     "Steps to {x}", "First, for {x}",
 )  # fmt: skip
+# The independent solver's words for a computation.
+SAID = {"+": "and {b} make", "-": "less {b} is", "*": "by {b} is", "/": "over {b} is"}
+_COMPUTATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)\. ")
 # People of a text that is told what leads to each: later ones repeat what stands there for earlier ones.
 LED_TO = 6
 
@@ -64,8 +68,21 @@ def random_turns(problem: Problem, graph: Graph, rng: random.Random) -> list[str
     return everyone[: rng.randint(2, 7)]
 
 
-def solver_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
-    """Write one conversation: random turns, then the whole problem; every reply is supervised."""
+def reworded(reply: str) -> str:
+    """Return a reply as the independent solver says it: a computation in words, its value after "So", and a refusal of
+    its own."""
+
+    def in_words(found: re.Match[str]) -> str:
+        left, sign, right, value = found.groups()
+        return f"{left} {SAID[sign].format(b=right)} {value}. So "
+
+    return _COMPUTATION.sub(in_words, reply).replace(f"is unknown. {CANNOT_TELL}", "is not known. It cannot be told.")
+
+
+def solver_pieces(
+    problem: Problem, rng: random.Random, worded: Callable[[str], str] = lambda reply: reply
+) -> list[Piece]:
+    """Write one conversation: random turns, then the whole problem; every reply is supervised, as ``worded``."""
     graph = Graph(problem)
     view = SolverView(graph)
     turns: list[Turn] = []
@@ -73,12 +90,17 @@ def solver_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     written = ""
     for name in random_turns(problem, graph, rng):
         prompt = PROMPTS.subquestion(problem, turns, graph.ask(name))
-        reply = view.answer(name)
+        reply = worded(view.answer(name))
         pieces += [(prompt[len(written) :], False), (f" {reply}\n", True)]
         written = f"{prompt} {reply}\n"
         turns.append(Turn(graph.ask(name), reply))
     prompt = PROMPTS.solve(problem, turns)
-    return [*pieces, (prompt[len(written) :], False), (f" {view.solve()}{END}", True)]
+    return [*pieces, (prompt[len(written) :], False), (f" {worded(view.solve())}{END}", True)]
+
+
+def independent_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
+    """Write a solver's conversation in the words of the independent one."""
+    return solver_pieces(problem, rng, reworded)
 
 
 def in_turn(graph: Graph, rng: random.Random) -> list[str]:

@@ -40,5 +40,7 @@ def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:
     from rollout.actor_log import actor_log
 
     actor_log("runs/tiny_models", f"measuring_{kind}")
-    roles = {"verifier": measure_verifier, "monolith": measure_monolith}
-    skills.put((kind, roles[kind](folder) if kind in roles else measure(folder, data)))
+    if kind == "verifier":
+        skills.put((kind, measure_verifier(folder)))
+    else:
+        skills.put((kind, (measure_monolith if kind == "monolith" else measure)(folder, data)))

@@ -10,7 +10,7 @@ from conf.schema.model import shipped
 from launch.tiny_models import __main__ as command
 from launch.tiny_models.__main__ import main
 from launch.tiny_models.card import model_card
-from launch.tiny_models.curriculum import chained_problems, cycles
+from launch.tiny_models.curriculum import INDEPENDENT, chained_problems, cycles
 from launch.tiny_models.keep import FILE, Kept
 from launch.tiny_models.make import (
     batches,
@@ -31,18 +31,21 @@ from launch.tiny_models.texts import (
     dependent_pieces,
     fact_pieces,
     in_turn,
+    independent_pieces,
     listing_pieces,
     ordering_pieces,
     relation_pieces,
+    reworded,
     solver_pieces,
 )
+from rollout.answers import extract
 from rollout.data.chained import generate
 from rollout.data.graph import CANNOT_TELL, Graph
 from rollout.data.worked import SolverView
 
 PIECES = [
     fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces,
-    verifier_pieces, monolith_pieces,
+    verifier_pieces, monolith_pieces, independent_pieces,
 ]  # fmt: skip
 
 
@@ -90,6 +93,25 @@ def test_filler_tells_the_solver_nothing():
         for question in graph.filler_plan(random.Random(0)):
             view.answer(graph.asked_name(question))
         assert view.solve().endswith(CANNOT_TELL)
+
+
+def test_the_independent_solver_says_the_same_in_other_words():
+    assert reworded("Ben leads Amy by 2. Amy owns 3. 3 + 2 = 5. Ben owns 5 cups.") == (
+        "Ben leads Amy by 2. Amy owns 3. 3 and 2 make 5. So Ben owns 5 cups."
+    )
+    assert reworded("Ben leads Amy by 2. Amy is unknown. I cannot tell.") == (
+        "Ben leads Amy by 2. Amy is not known. It cannot be told."
+    )
+    for problem in some(100):
+        graph = Graph(problem)
+        every = (SolverView(graph).answer(name) for name in graph.quantities)
+        solved = SolverView(graph)
+        for name in graph.needed[:-1]:
+            solved.answer(name)
+        for said in (*every, solved.solve()):
+            told = reworded(said)
+            assert extract.extract(told, "number").answer == extract.extract(said, "number").answer
+            assert not set("+-*/=") & set(told)
 
 
 def test_any_text_comes_back_from_the_tokenizer_and_digits_stand_alone(tokenizer):
@@ -153,7 +175,7 @@ def test_batches_supervise_replies_only(tokenizer):
 @pytest.mark.parametrize(
     ("kind", "data"),
     [*itertools.product(["solver", "decomposer", "verifier", "monolith"], ["chained"]),
-     ("solver", "branched"), ("decomposer", "branched")],
+     ("solver", "branched"), ("decomposer", "branched"), ("independent_solver", "branched")],
 )  # fmt: skip
 def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, few_rows, kind, data):
     assert cycles(kind, data)[-1][0] == 1.0
@@ -184,6 +206,21 @@ def test_making_reports_progress_and_saves_what_loads(tokenizer, few_rows, tmp_p
     assert reports[-1][1] < reports[0][1] + 1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert model.config.vocab_size == len(AutoTokenizer.from_pretrained(tmp_path / "model"))
+
+
+def test_the_independent_solver_begins_from_nothing_and_has_another_size(few_rows, tmp_path, monkeypatch):
+    rows = [(1.0, fact_pieces, 4, chained_problems({1: 1.0}))]
+    monkeypatch.setattr("launch.tiny_models.make.cycles", lambda kind, data: [(1.0, 1e-3, rows)])
+    monkeypatch.setattr("launch.tiny_models.make.BEGINNING_STEPS", 1)
+    steps = []
+    make(INDEPENDENT, 1, 1, tmp_path, lambda step, loss, exact: steps.append(step), "branched")
+    assert steps == [1, 2, 3, 4] == list(range(1, total_steps(1, INDEPENDENT, "branched") + 1))
+    made, other = (LlamaForCausalLM.from_pretrained(folder) for folder in (tmp_path, shipped("tiny_branched_solver")))
+    assert (made.config.num_hidden_layers, made.config.intermediate_size) == (5, 320)
+    assert (other.config.num_hidden_layers, other.config.intermediate_size) == (4, 384)
+    words = AutoTokenizer.from_pretrained(tmp_path).get_vocab()
+    # Both tasks' words, and its own.
+    assert {"Ġowns", "Ġundercuts", "Ġfewer", "Ġless", "Ġover", "ĠSo"} <= words.keys()
 
 
 def test_a_verifier_goes_on_from_the_shipped_solver(tmp_path, monkeypatch):
