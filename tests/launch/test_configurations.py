@@ -201,7 +201,7 @@ BAD = {
     f"rewards.weights={{{', '.join(f'{part}: 0' for part in PARTS)}}}": "rewards.weights",
     "rewards.episode_seconds=0": "rewards.episode_seconds:",
     "+rewards.weights.style=1": "style",
-    "data.steps={9: 1.0}": "data",
+    "data.steps={13: 1.0}": "data",
     "data=jsonl": "data: root and train, held_out or both must be given",
     "data=jsonl data.train=[no.jsonl,nor.jsonl]": "data.train: 'no.jsonl' does not exist; allowed: a file with",
     "verifier=vllm": "verifier.path: missing; it must be given",

@@ -50,7 +50,7 @@ def test_the_first_held_out_problems_are_like_the_whole():
         assert steps == {2: 1, 3: 2, 4: 2, 5: 2, 6: 2}
 
 
-@pytest.mark.parametrize("steps", [2, 3, 4, 5, 6])
+@pytest.mark.parametrize("steps", [2, 3, 4, 5, 6, 9, 12])
 def test_every_solution_line_is_right_and_ends_in_the_answer(steps):
     for index in range(100):
         check_solution(make_problem(0, index, steps), steps)
