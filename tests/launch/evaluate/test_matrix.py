@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 
 import pytest
 import yaml
@@ -155,22 +156,25 @@ def test_cells_that_would_say_nothing_are_left_out():
         planned("+matrix.decomposers_of={daslam: [nobody]}")
 
 
-def test_a_transfer_study_evaluates_what_its_sweep_trains(tmp_path):
-    sweep = yaml.safe_load((CONF / "sweep" / "transfer_solvers.yaml").read_text())["hydra"]["sweeper"]["params"]
-    assert list(sweep) == ["solver"]
-    trained = [
-        trial_folder(tmp_path, ["sweep=transfer_solvers", f"solver={name}"]) for name in sweep["solver"].split(",")
-    ]
-    for folder in trained:
-        (folder / "checkpoints" / "ppo").mkdir(parents=True)
-        (folder / "checkpoints" / "ppo" / "config.json").write_text("{}")
-    arguments = ["matrix=transfer_solvers", f"matrix.run={tmp_path}"]
-    found = cells(compose([*arguments, "stages=[evaluate]"]), arguments)
-    used = {cell.config.start_from for cell in found} - {None}
-    assert used == {str(folder / "checkpoints" / "ppo") for folder in trained}
-    assert len({cell.config.solver.model_dump_json() for cell in found}) == 3, "three to evaluate with"
-    default = compose([]).data
-    assert all(cell.config.data == default for cell in found), "the problems that they were trained on"
+def test_the_baselines_are_found_where_their_sweeps_put_them(tmp_path):
+    named = yaml.safe_load((CONF / "matrix" / "baselines.yaml").read_text())["decomposers"]
+    paths = [text for own in named.values() if own and own != "gold" for text in own if text.startswith("start_from=")]
+    for seed in (0, 3):
+        wanted = set()
+        for path in paths:
+            place = path.removeprefix("start_from=").strip("'").replace("${matrix.run}", str(tmp_path))
+            folder = Path(place.replace("${seed}", str(seed)))
+            # A sweep over seeds names its trials so.
+            assert folder.parents[1] == trial_folder(folder.parents[2], [f"seed={seed}"])
+            folder.mkdir(parents=True)
+            (folder / "config.json").write_text("{}")
+            wanted.add(str(folder))
+        arguments = ["matrix=baselines", f"matrix.run={tmp_path}", f"seed={seed}"]
+        found = cells(compose([*arguments, "stages=[evaluate]"]), arguments)
+        assert {cell.config.start_from for cell in found} - {None} == wanted
+        assert len({cell.config.solver.model_dump_json() for cell in found}) == 3, "three to evaluate with"
+        default = compose([]).data
+        assert all(cell.config.data == default for cell in found), "the problems that they were trained on"
 
 
 def test_a_matrix_finds_the_decomposer_of_each_seed(tmp_path):
