@@ -7,8 +7,8 @@ they are ready, while the others go on, and written into their cards.
 
 A training that was stopped goes on where it was when the same command is given again.
 
-With ``--data branched``, solver, decomposer and second solver are of the task of branched quantities, and called
-tiny_branched_KIND; the first two go on from the shipped ones of the other task. There, KIND may be
+With ``--data branched``, solver, decomposer, monolith and second solver are of the task of branched quantities, and
+called tiny_branched_KIND; the first two go on from the shipped ones of the other task. There, KIND may also be
 ``independent_solver``: trained from nothing, of another size and with other words; give it another seed.
 """
 
