@@ -27,6 +27,7 @@ from rich.console import Console
 
 from conf.schema.places import ASSETS
 from launch.tiny_models import work
+from launch.tiny_models.names import NAMES
 
 # Of each task: the steps of its models.
 STEPS = {
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     parser = argparse.ArgumentParser(prog="launch.tiny_models", description=__doc__.splitlines()[0])
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"{', '.join(KINDS)}; else {' and '.join(UNASKED)}")
-    parser.add_argument("--data", choices=work.NAMES, default="chained", help="the task to learn")
+    parser.add_argument("--data", choices=NAMES, default="chained", help="the task to learn")
     parser.add_argument("--folder", type=Path, default=ASSETS, help="where tiny_KIND goes")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training steps, for a quick try")
@@ -61,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     of_task = STEPS[options.data]
     steps = {kind: max(10, int(of_task[kind] * options.scale)) for kind in kinds if kind in of_task}
-    folders = {kind: options.folder / f"{work.NAMES[options.data]}_{kind}" for kind in kinds}
+    folders = {kind: options.folder / f"{NAMES[options.data]}_{kind}" for kind in kinds}
     context = multiprocessing.get_context("spawn")
     reports, skills = context.Queue(), context.Queue()
     started = time.perf_counter()

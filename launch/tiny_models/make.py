@@ -38,8 +38,8 @@ from launch.tiny_models.curriculum import (
     from_nothing,
 )
 from launch.tiny_models.keep import EVERY_STEPS, FILE, Kept
+from launch.tiny_models.names import NAMES
 from launch.tiny_models.texts import END, PROMPTS, Pieces, solver_pieces
-from launch.tiny_models.work import NAMES
 from rollout.data.graph import Graph
 from rollout.data.worked import SolverView
 

@@ -6,8 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-# How the names of the folders of a task's models begin.
-NAMES = {"chained": "tiny", "branched": "tiny_branched"}
+from launch.tiny_models.names import NAMES
 
 
 def train_model(kind: str, data: str, seed: int, steps: int, folder: Path, reports: Any) -> None:

@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from launch.tiny_models.curriculum import POSITIONS
 from launch.tiny_models.make import make_tokenizer
+from launch.tiny_models.role_texts import branched_monolith_pieces
 from launch.tiny_models.texts import (
     END,
     PROMPTS,
@@ -34,7 +35,7 @@ from rollout.records import Problem, Turn
 STEPS = {2: 1.0, 3: 1.0, 4: 1.0, 5: 1.0, 6: 1.0}
 PIECES = [
     fact_pieces, relation_pieces, dependent_pieces, listing_pieces, ordering_pieces, asking_pieces, solver_pieces,
-    independent_pieces,
+    independent_pieces, branched_monolith_pieces,
 ]  # fmt: skip
 # A piece of a reply, and where it comes from: copied from the text by look-ups; the word that says whether and how a
 # quantity is told; or neither: the name asked about, names of the reply itself, fixed words, arithmetic.

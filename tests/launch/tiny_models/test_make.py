@@ -24,9 +24,10 @@ from launch.tiny_models.make import (
 )
 from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
-from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
+from launch.tiny_models.role_texts import branched_monolith_pieces, monolith_pieces, verifier_pieces
 from launch.tiny_models.texts import (
     END,
+    PROMPTS,
     asking_pieces,
     dependent_pieces,
     fact_pieces,
@@ -39,6 +40,7 @@ from launch.tiny_models.texts import (
     solver_pieces,
 )
 from rollout.answers import extract
+from rollout.data import branched
 from rollout.data.chained import generate
 from rollout.data.graph import CANNOT_TELL, Graph
 from rollout.data.worked import SolverView
@@ -150,6 +152,23 @@ def test_the_monolith_asks_for_all_that_can_be_worked_out_and_reads_no_decomposi
         assert text.endswith(f"{graph.target} owns {problem.answer} {graph.item}.{END}")
 
 
+def test_the_branched_monolith_also_answers_what_leads_to_one_person():
+    rng, led = random.Random(0), 0
+    for problem in itertools.islice(branched.generate(3, "train", {4: 1.0}), 100):
+        graph = Graph(problem)
+        (prompt, taught), (text, _) = branched_monolith_pieces(problem, rng)
+        assert not taught
+        if prompt == PROMPTS.whole(problem):
+            assert "Final answer:" in text
+            continue
+        led += 1
+        (named,) = [name for name in graph.quantities if name in prompt.removeprefix(problem.question)]
+        asked = [graph.asked_name(line) for line in text.splitlines() if line.startswith("Q: ")]
+        assert asked == graph.leading_to(named)
+        assert CANNOT_TELL not in text
+    assert 40 < led < 80
+
+
 def test_a_deepened_model_writes_what_it_wrote_and_all_of_it_learns(tokenizer):
     model = make_model(tokenizer, 0).eval()
     deep = deepened(model).eval()
@@ -175,7 +194,8 @@ def test_batches_supervise_replies_only(tokenizer):
 @pytest.mark.parametrize(
     ("kind", "data"),
     [*itertools.product(["solver", "decomposer", "verifier", "monolith"], ["chained"]),
-     ("solver", "branched"), ("decomposer", "branched"), ("independent_solver", "branched")],
+     ("solver", "branched"), ("decomposer", "branched"), ("independent_solver", "branched"),
+     ("monolith", "branched")],
 )  # fmt: skip
 def test_the_last_of_cycles_and_of_stages_fill_all_steps(tokenizer, few_rows, kind, data):
     assert cycles(kind, data)[-1][0] == 1.0
