@@ -24,7 +24,13 @@ from trainer.reports.tables import markdown
 
 TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
     "README.md": [default.summary],
-    "docs/results.md": [default.summary, default.gains, default.seed_by_seed, default.changes],
+    "docs/results.md": [
+        default.summary,
+        default.gains,
+        default.seed_by_seed,
+        default.changes,
+        default.examples,
+    ],
     "docs/results_chained.md": [chained.summary, chained.seed_by_seed, chained.changes, chained.times],
     "docs/studies.md": [
         studies.staleness,

@@ -1,87 +1,115 @@
-"""The tables of the README and of docs/results.md, from the evaluations of the default job's seeds. Each function takes
-the folder of the CSV files and returns rows, each with the text of its cells by column."""
+"""The tables of the README and of docs/results.md.
+
+They are made of the evaluations of the default job's seeds (``default.csv``), of those without stage 1
+(``default_from_base.csv``) and of the matrix of what it is compared with (``baselines.csv``, ``baselines_pairs.csv``).
+Each function takes the folder of the CSV files and returns rows, each with the text of its cells by column.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 
-from benchmarks.figures.kept import Row, find, interval, mean_interval, over_seeds, read
-from trainer.tracking.statistics import difference_over_seeds
+from benchmarks.figures.kept import Row, find, interval, mean_interval, over_seeds, read, span
 
-# Of a row of the tables: the kind of evaluation, and whether it depends on the seed.
-ROWS = {
-    "nothing": ("direct", False),
-    "filler sub-questions, as many as gold": ("filler", False),
-    "the shipped base as decomposer, prompted, untrained": ("base", False),
-    "the SFT decomposer": ("sft", True),
-    "**the PPO decomposer**": ("ppo", True),
-    "gold sub-questions": ("gold", False),
+# Of a row of the tables: its cell of the matrix, strategy and decomposer.
+CELLS = {
+    "nothing": ("direct", "none"),
+    "nothing, the most frequent of as many answers as cost as many tokens as PPO's row": ("self_consistency", "none"),
+    "the shipped base as decomposer, prompted, untrained": ("daslam", "base"),
+    "the SFT decomposer (2,000 examples)": ("daslam", "sft"),
+    "SFT on 8,000 examples": ("daslam", "sft_longest"),
+    "SFT, then two rounds of answer-screened self-distillation on as many episodes as PPO": ("daslam", "distilled"),
+    "PPO straight from the base": ("daslam", "ppo_from_base"),
+    "**SFT, then PPO: the default**": ("daslam", "ppo"),
+    "gold sub-questions": ("daslam", "gold"),
+}
+FILLER = "filler sub-questions, as many as gold"
+OTHERS = {
+    "the prompted base": "base",
+    "SFT": "sft",
+    "SFT on 8,000 examples": "sft_longest",
+    "self-distillation": "distilled",
+    "PPO straight from the base": "ppo_from_base",
+    "gold sub-questions": "gold",
 }
 STEPS = ("2", "3", "4", "5", "6")
 
 
-def evaluations(studies: Path) -> list[Row]:
-    """Return the evaluations of the default job's runs."""
-    return read(studies / "default.csv")
-
-
-def of_kind(studies: Path, kind: str, column: str = "accuracy") -> dict[str, float]:
-    """Return a column of a kind of evaluation by seed."""
-    return {row["seed"]: float(row[column]) for row in evaluations(studies) if row["kind"] == kind}
-
-
 def summary(studies: Path) -> list[Row]:
-    """Return accuracies with their interval over the problems, and over the seeds where it depends on the seed."""
+    """Return accuracies with their interval over the problems, and over the seeds where they depend on the seed."""
+    cells = read(studies / "baselines.csv")
+    (filler,) = {row["accuracy"] for row in read(studies / "default.csv") if row["kind"] == "filler"}
     table = []
-    for name, (kind, trained) in ROWS.items():
-        values = of_kind(studies, kind)
-        told = mean_interval(values)
+    for name, (strategy, decomposer) in CELLS.items():
+        cell = find(cells, solver="tiny", strategy=strategy, decomposer=decomposer)
+        told = interval(float(cell["accuracy"]))
         table.append(
             {"the frozen solver, with": name, "accuracy": f"**{told}**" if name.startswith("**") else told}
-            | {"over seeds": over_seeds(values) if trained else ""}
+            | {"over seeds": span(float(cell["seed_low"]), float(cell["seed_high"])) if cell["seed_low"] else ""}
         )
+    table.insert(2, {"the frozen solver, with": FILLER, "accuracy": interval(float(filler)), "over seeds": ""})
     return table
 
 
 def gains(studies: Path) -> list[Row]:
     """Return by how much PPO is above the other rows, paired by seed, with the t interval."""
-    ppo = of_kind(studies, "ppo")
-    table = []
-    for name, kind in (("the prompted base", "base"), ("the SFT decomposer", "sft"), ("gold sub-questions", "gold")):
-        over = difference_over_seeds(of_kind(studies, kind), ppo)
-        told = f"{over.mean:+.3f} [{over.low:+.3f}, {over.high:+.3f}]".replace("-", "−")
-        table.append({"PPO above": name, "difference, over seeds": told})
-    return table
+    pairs = read(studies / "baselines_pairs.csv")
+    return [
+        {"PPO above": name, "difference, over seeds": above(pairs, decomposer, "ppo")}
+        for name, decomposer in OTHERS.items()
+    ]
+
+
+def above(pairs: Sequence[Row], lower: str, upper: str) -> str:
+    """Return by how much one decomposer is above another, whichever of them the pair names first."""
+    names = [f"daslam · {lower}", f"daslam · {upper}"]
+    (pair,) = [row for row in pairs if row["solver"] == "tiny" and {row["first"], row["second"]} == set(names)]
+    ends = [float(pair[column]) for column in ("difference", "seed_low", "seed_high")]
+    mean, low, high = ends if pair["second"] == names[1] else (-ends[0], -ends[2], -ends[1])
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
 
 
 def seed_by_seed(studies: Path) -> list[Row]:
     """Return the accuracies of each seed."""
-    rows = evaluations(studies)
+    rows = read(studies / "default.csv")
     kinds = {"base": "base", "SFT": "sft", "PPO": "ppo", "gold": "gold"}
     return [
         {"seed": seed}
         | {name: interval(float(find(rows, seed=seed, kind=kind)["accuracy"])) for name, kind in kinds.items()}
-        for seed in of_kind(studies, "ppo")
+        for seed in dict.fromkeys(row["seed"] for row in rows)
     ]
 
 
 def changes(studies: Path) -> list[Row]:
     """Return what the decompositions of each origin are like, and the accuracy by steps: means over the seeds."""
+    own, from_base = read(studies / "default.csv"), read(studies / "default_from_base.csv")
+    origins = {"base": (own, "base"), "SFT": (own, "sft"), "PPO": (own, "ppo"), "PPO from the base": (from_base, "ppo")}
     table = []
-    for name, kind in (("base", "base"), ("SFT", "sft"), ("PPO", "ppo"), ("gold", "gold")):
+    for name, (rows, kind) in (origins | {"gold": (own, "gold")}).items():
 
-        def mean(column: str, kind: str = kind) -> str:
-            values = of_kind(studies, kind, column)
-            return f"{sum(values.values()) / len(values):.2f}"
+        def mean(column: str, rows: list[Row] = rows, kind: str = kind) -> float:
+            return fmean(float(row[column]) for row in rows if row["kind"] == kind)
 
         table.append(
-            {"decompositions of": name, "right": mean("right"), "in an order that fails": _rest(mean("ordered"))}
-            | {"with a repeat": mean("repeats"), "something needless": mean("needless")}
-            | {f"accuracy, {steps} steps": mean(f"steps_{steps}") for steps in STEPS}
-            | {"solver's tokens": mean("solver_tokens").partition(".")[0]}
+            {"decompositions of": name, "right": f"{mean('right'):.2f}"}
+            | {"in an order that fails": f"{1 - mean('ordered'):.2f}"}
+            | {"with a repeat": f"{mean('repeats'):.2f}", "something needless": f"{mean('needless'):.2f}"}
+            | {f"accuracy, {steps} steps": f"{mean(f'steps_{steps}'):.2f}" for steps in STEPS}
+            | {"solver's tokens": f"{mean('solver_tokens'):.0f}"}
         )
     return table
 
 
-def _rest(share: str) -> str:
-    return f"{1 - float(share):.2f}"
+def examples(studies: Path) -> list[Row]:
+    """Return the accuracy after fine-tuning on so many examples, a mean over the seeds that there are."""
+    rows, table = read(studies / "examples.csv"), []
+    for count in dict.fromkeys(row["examples"] for row in rows):
+        values = {row["seed"]: float(row["accuracy"]) for row in rows if row["examples"] == count}
+        several = len(set(values.values())) > 1
+        table.append(
+            {"examples": f"{int(count):,}" if count != "0" else "0 (the base)", "seeds": ", ".join(values)}
+            | {"accuracy": mean_interval(values), "over seeds": over_seeds(values) if several else ""}
+        )
+    return table
