@@ -24,10 +24,9 @@ from launch.tiny_models.make import (
 )
 from launch.tiny_models.measure_roles import verifier_skill
 from launch.tiny_models.prune import NEURONS, cut_down
-from launch.tiny_models.role_texts import branched_monolith_pieces, monolith_pieces, verifier_pieces
+from launch.tiny_models.role_texts import monolith_pieces, verifier_pieces
 from launch.tiny_models.texts import (
     END,
-    PROMPTS,
     asking_pieces,
     dependent_pieces,
     fact_pieces,
@@ -36,11 +35,8 @@ from launch.tiny_models.texts import (
     listing_pieces,
     ordering_pieces,
     relation_pieces,
-    reworded,
     solver_pieces,
 )
-from rollout.answers import extract
-from rollout.data import branched
 from rollout.data.chained import generate
 from rollout.data.graph import CANNOT_TELL, Graph
 from rollout.data.worked import SolverView
@@ -97,25 +93,6 @@ def test_filler_tells_the_solver_nothing():
         assert view.solve().endswith(CANNOT_TELL)
 
 
-def test_the_independent_solver_says_the_same_in_other_words():
-    assert reworded("Ben leads Amy by 2. Amy owns 3. 3 + 2 = 5. Ben owns 5 cups.") == (
-        "Ben leads Amy by 2. Amy owns 3. 3 and 2 make 5. So Ben owns 5 cups."
-    )
-    assert reworded("Ben leads Amy by 2. Amy is unknown. I cannot tell.") == (
-        "Ben leads Amy by 2. Amy is not known. It cannot be told."
-    )
-    for problem in some(100):
-        graph = Graph(problem)
-        every = (SolverView(graph).answer(name) for name in graph.quantities)
-        solved = SolverView(graph)
-        for name in graph.needed[:-1]:
-            solved.answer(name)
-        for said in (*every, solved.solve()):
-            told = reworded(said)
-            assert extract.extract(told, "number").answer == extract.extract(said, "number").answer
-            assert not set("+-*/=") & set(told)
-
-
 def test_any_text_comes_back_from_the_tokenizer_and_digits_stand_alone(tokenizer):
     for text in ("Amy has 35 pens.\nHow many?", "Straße 12,5 € 漢字 \t x", ""):
         assert tokenizer.decode(tokenizer.encode(text)) == text
@@ -150,23 +127,6 @@ def test_the_monolith_asks_for_all_that_can_be_worked_out_and_reads_no_decomposi
         assert all(f"Q: {graph.ask(name)}" in text for name in asked)
         assert text.count("Q: ") == len(asked)
         assert text.endswith(f"{graph.target} owns {problem.answer} {graph.item}.{END}")
-
-
-def test_the_branched_monolith_also_answers_what_leads_to_one_person():
-    rng, led = random.Random(0), 0
-    for problem in itertools.islice(branched.generate(3, "train", {4: 1.0}), 100):
-        graph = Graph(problem)
-        (prompt, taught), (text, _) = branched_monolith_pieces(problem, rng)
-        assert not taught
-        if prompt == PROMPTS.whole(problem):
-            assert "Final answer:" in text
-            continue
-        led += 1
-        (named,) = [name for name in graph.quantities if name in prompt.removeprefix(problem.question)]
-        asked = [graph.asked_name(line) for line in text.splitlines() if line.startswith("Q: ")]
-        assert asked == graph.leading_to(named)
-        assert CANNOT_TELL not in text
-    assert 40 < led < 80
 
 
 def test_a_deepened_model_writes_what_it_wrote_and_all_of_it_learns(tokenizer):
