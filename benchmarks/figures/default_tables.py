@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from benchmarks.figures.kept import Row, find, interval, mean_interval, over_seeds, read, span
+from benchmarks.figures.kept import Row, cell_over_seeds, find, interval, mean_interval, over_seeds, read
 
 # Of a row of the tables: its cell of the matrix, strategy and decomposer.
 CELLS = {
@@ -47,7 +47,7 @@ def summary(studies: Path) -> list[Row]:
         told = interval(float(cell["accuracy"]))
         table.append(
             {"the frozen solver, with": name, "accuracy": f"**{told}**" if name.startswith("**") else told}
-            | {"over seeds": span(float(cell["seed_low"]), float(cell["seed_high"])) if cell["seed_low"] else ""}
+            | {"over seeds": cell_over_seeds(cell)}
         )
     table.insert(2, {"the frozen solver, with": FILLER, "accuracy": interval(float(filler)), "over seeds": ""})
     return table

@@ -55,6 +55,11 @@ def span(low: float, high: float) -> str:
     return f"{low:.3f} – {high:.3f}"
 
 
+def cell_over_seeds(cell: Row) -> str:
+    """Return the interval over seeds of a cell that launch.evaluate.replicates wrote; nothing where it has none."""
+    return span(float(cell["seed_low"]), float(cell["seed_high"])) if cell["seed_low"] else ""
+
+
 def difference(first: Mapping[str, float], second: Mapping[str, float]) -> str:
     """Return by how much the second is above the first, paired by seed, with its 95 % t interval."""
     over = difference_over_seeds(first, second)

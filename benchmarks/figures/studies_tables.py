@@ -12,13 +12,13 @@ from benchmarks.figures.kept import (
     SEEDS,
     Row,
     by_seed,
+    cell_over_seeds,
     difference,
     find,
     interval,
     mean_interval,
     over_seeds,
     read,
-    span,
 )
 from trainer.tracking.statistics import holm, mcnemar
 
@@ -242,11 +242,10 @@ def forms(studies: Path) -> list[Row]:
             column: f"{fmean(float(one[key]) for one in own):.2f}" if own else ""
             for column, key in (("whole list", "whole_list"), ("accuracy then", "accuracy_whole_list"))
         }
-        seeds = span(float(cell["seed_low"]), float(cell["seed_high"])) if cell["seed_low"] else ""
         again = f"{float(cell['rewritten']):.2f}" if cell["rewritten"] else ""
         rows.append(
             {"strategy": f"`{strategy}`", "what it is": name}
-            | {"accuracy": interval(float(cell["accuracy"])), "over seeds": seeds}
+            | {"accuracy": interval(float(cell["accuracy"])), "over seeds": cell_over_seeds(cell)}
             | whole
             | {"written again": again, "all tokens": f"{float(cell['tokens']):.0f}"}
         )

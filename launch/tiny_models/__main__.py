@@ -36,7 +36,7 @@ STEPS = {
 }
 UNASKED = ("solver", "decomposer")
 SECOND = "second_solver"
-KINDS = (*STEPS["chained"], "independent_solver", SECOND)
+KINDS = (*dict.fromkeys(kind for steps in STEPS.values() for kind in steps), SECOND)
 UNMEASURED = ("decomposer",)
 LINE_EVERY = 100
 

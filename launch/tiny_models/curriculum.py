@@ -60,11 +60,11 @@ MIDDLE = branched_problems({1: 0.1, 2: 0.3, 3: 0.3, 4: 0.3}, people=(7, 10), rel
 # Of few steps, the first and the last tell themselves, and hardly anything is left to learn what follows from what.
 LONG = chained_problems({2: 0.1, 3: 0.2, 4: 0.3, 5: 0.4})
 ASKING = chained_problems({1: 0.1, 2: 0.2, 3: 0.35, 4: 0.35})
-# Tokens of the longest text: a branched story is twice as long as a chained one, and has more turns.
 # Share of the independent solver's steps in which it reads chained problems.
 FORMING = 0.45
 # Share of a branched base's steps in which it learns what leads to one person.
 LEADING = 0.485
+# Tokens of the longest text: a branched story is twice as long as a chained one, and has more turns.
 POSITIONS = {"chained": 512, "branched": 768}
 
 

@@ -58,7 +58,7 @@ def branched_monolith_pieces(problem: Problem, rng: random.Random) -> list[Piece
     if rng.random() < 0.4:
         return monolith_pieces(problem, rng)
     graph = Graph(problem)
-    view, name = SolverView(graph), rng.choice([name for name in graph.quantities if name not in graph.given])
+    view, name = SolverView(graph), rng.choice(graph.derivable)
     pairs = "\n".join(f"Q: {graph.ask(other)}\nA: {view.answer(other)}" for other in graph.leading_to(name))
     heading = rng.choice(NAMING_HEADINGS).format(x=name)
     return [(f"{PROMPTS.whole(problem)}{heading}:\n", False), (f"{pairs}{END}", True)]

@@ -168,7 +168,7 @@ def leading_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     """Write a problem and for some of its people, whoever it asks for, what has to be worked out to tell how many each
     has, in turn."""
     graph = Graph(problem)
-    names = [name for name in graph.quantities if name not in graph.given]
+    names = graph.derivable
     rng.shuffle(names)
     pieces: list[Piece] = [(problem.question, False)]
     for name in names[:LED_TO]:
@@ -180,7 +180,7 @@ def asking_for_pieces(problem: Problem, rng: random.Random) -> list[Piece]:
     """Write a problem and, under a heading that names one of its people, whoever it asks for, what has to be worked out
     to tell how many that one has, as questions; before them mostly the solver's attempt."""
     graph = Graph(problem)
-    name = rng.choice([name for name in graph.quantities if name not in graph.given])
+    name = rng.choice(graph.derivable)
     attempt = mostly_attempt(graph, rng)
     questions = "\n".join(graph.ask(other) for other in graph.leading_to(name))
     heading = rng.choice(NAMING_HEADINGS).format(x=name)

@@ -40,6 +40,9 @@ def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:
 
     actor_log("runs/tiny_models", f"measuring_{kind}")
     if kind == "verifier":
-        skills.put((kind, measure_verifier(folder)))
+        skill = measure_verifier(folder)
+    elif kind == "monolith":
+        skill = measure_monolith(folder, data)
     else:
-        skills.put((kind, (measure_monolith if kind == "monolith" else measure)(folder, data)))
+        skill = measure(folder, data)
+    skills.put((kind, skill))

@@ -64,6 +64,11 @@ class Graph:
         """Return the names whose number the text states."""
         return {name for name, quantity in self.quantities.items() if quantity.op == "given"}
 
+    @property
+    def derivable(self) -> list[str]:
+        """Return the names whose number has to be worked out, in the order of the quantities."""
+        return [name for name in self.quantities if name not in self.given]
+
     def line(self, name: str) -> str:
         """Return the computation of one quantity and its value."""
         return arithmetic(self.quantities[name], self.values, self.item)

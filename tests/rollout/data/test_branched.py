@@ -24,10 +24,6 @@ HELD_OUT = make_source(CONFIG.data).held_out(450)
 GRAPHS = [Graph(problem) for problem in HELD_OUT]
 
 
-def derivable(graph: Graph) -> list[str]:
-    return [name for name in graph.quantities if name not in graph.given]
-
-
 def test_problems_are_the_same_for_the_same_seed_and_differ_between_seeds():
     first, again, other = (
         [problem.question for problem in itertools.islice(generate(seed, "train", {3: 1.0, 5: 1.0}), 40)]
@@ -61,7 +57,7 @@ def test_every_quantity_is_another_number_of_two_digits_and_no_computation_begin
         values = list(graph.values.values())
         assert len(set(values)) == len(values)
         assert all(10 <= value <= 99 for value in values)
-        begun = [(graph.quantities[name].operands[0], SIGNS[graph.quantities[name].op]) for name in derivable(graph)]
+        begun = [(graph.quantities[name].operands[0], SIGNS[graph.quantities[name].op]) for name in graph.derivable]
         assert len(set(begun)) == len(begun)
 
 
@@ -69,9 +65,9 @@ def test_several_chains_lead_nowhere_from_needed_and_given_quantities():
     begun: Counter[str] = Counter()
     for graph in GRAPHS:
         assert PEOPLE[0] <= len(graph.quantities) <= PEOPLE[1]
-        assert RELATIONS[0] <= len(derivable(graph)) <= RELATIONS[1]
-        assert len(derivable(graph)) > ASKED
-        useless = [name for name in derivable(graph) if name not in graph.needed]
+        assert RELATIONS[0] <= len(graph.derivable) <= RELATIONS[1]
+        assert len(graph.derivable) > ASKED
+        useless = [name for name in graph.derivable if name not in graph.needed]
         firsts = [name for name in useless if not set(graph.quantities[name].operands).intersection(useless)]
         assert len(firsts) > 1
         for name in firsts:
@@ -101,7 +97,7 @@ def test_imperfect_decompositions_are_never_empty_and_sometimes_gold():
 def solved_by_any_order(graph: Graph, asked: int) -> float:
     """Return the share of all orders in which everything can be worked out whose first ``asked`` questions bring the
     target one step away: such orders are counted by the sets that they begin with."""
-    names = derivable(graph)
+    names = graph.derivable
     bit = {name: 1 << place for place, name in enumerate(names)}
     before = {bit[name]: sum(bit.get(operand, 0) for operand in graph.quantities[name].operands) for name in names}
     needed = sum(bit[name] for name in graph.needed[:-1])
@@ -127,7 +123,7 @@ def solved_by_any_order(graph: Graph, asked: int) -> float:
 
 def in_text_order(graph: Graph, question: str) -> list[str]:
     """Return everything that can be worked out, each time the first in the text of what can be worked out now."""
-    told = sorted(derivable(graph), key=lambda name: question.index(graph.quantities[name].clause))
+    told = sorted(graph.derivable, key=lambda name: question.index(graph.quantities[name].clause))
     known, names = set(graph.given), list[str]()
     while len(names) < len(told):
         names.append(next(name for name in told if name not in known and graph.in_view(name, known)))
