@@ -185,7 +185,9 @@ def test_only_complete_folders_are_found_and_kept(tmp_path):
 def test_a_configuration_that_learns_something_else_cannot_be_resumed(tmp_path, capsys, overrides, named):
     import yaml
 
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose([]).model_dump(mode="json")))
+    before = "algorithm.steps=50"
+    overrides = [before, *overrides]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose([before]).model_dump(mode="json")))
     if not named:
         check_resumable(tmp_path, compose([*overrides, f"run_dir={tmp_path}", "resume=auto"]))
         return
