@@ -22,9 +22,10 @@ async def record_gold_logprobs(
     and what the solver read for it into its account.
 
     Prompts grow with each turn: the first that is too long ends the list. Any other failure of the solver leaves it
-    empty and becomes the episode's outcome. Episodes that are not trained on, or have no turn, are left alone.
+    empty and becomes the episode's outcome. Episodes that are not trained on, or have no turn, are left alone, and so
+    are those whose problem has no gold solution where that is what is scored.
     """
-    if not episode.turns or episode.outcome not in TRAINED_ON:
+    if not episode.turns or episode.outcome not in TRAINED_ON or not prompts.can_score(episode.problem):
         return
     shown = as_shown(episode.turns)
     asked = [prompts.gold(episode.problem, shown[:count], episode.concepts) for count in range(len(shown) + 1)]

@@ -26,7 +26,7 @@ TEMPLATES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "solve_concepts_template": (("concepts",), ()),
     "verify_template": (("subquestion", "reply"), ("question", "turns")),
     "monolith_template": (("question",), ()),
-    "gold_template": (("answer",), ()),
+    "gold_template": ((), ("answer", "solution")),
 }
 STRATEGIES = (
     "direct", "self_consistency", "least_to_most", "daslam", "daslam_no_feedback", "independent", "dependency_graph",
@@ -105,7 +105,8 @@ class Strategy(Group):
     monolith_template: str = "{question}\n"
     """What the policy reads that writes sub-questions, answers and the final answer at once (monolith)."""
     gold_template: str = "The answer is {answer}."
-    """Continuation of `solve_template` whose part from {answer} on is scored (rewards.weights.solver_likelihood)."""
+    """Continuation of `solve_template` whose part from {answer} or {solution} on is scored
+    (rewards.weights.solver_likelihood)."""
     examples: list[Example] = Field([])
     """Worked examples that prompts begin with."""
     chat: Literal["auto", "never"] = "auto"
@@ -179,6 +180,8 @@ class Strategy(Group):
             raise ValueError(f"unknown field {{{min(unknown)}}}; allowed: {allowed}")
         if missing := [name for name in needed if name not in found]:
             raise ValueError(f"{{{missing[0]}}} must be in it; allowed: {allowed}")
+        if info.field_name == "gold_template" and not found:
+            raise ValueError("{answer} or {solution} must be in it")
         return value
 
     @field_validator("chat_arguments")

@@ -100,10 +100,17 @@ class Prompts:
         shown = [(self._solve(question, ()), solution) for question, solution in solved if solution is not None]
         return _framed(self.solver_chat, shown, self._solve(problem.question, turns, concepts))
 
+    def can_score(self, problem: Problem) -> bool:
+        """Return whether the problem has the gold texts that ``gold`` shows."""
+        return problem.solution is not None or not any(
+            name == "solution" for _, name, _, _ in Formatter().parse(self.strategy.gold_template)
+        )
+
     def gold(self, problem: Problem, turns: Sequence[Turn], concepts: str | None = None) -> tuple[str, str]:
-        """Return the prompt of ``solve`` with the words before the gold answer; and the gold answer, with the white
+        """Return the prompt of ``solve`` with the words before the gold answer or solution; and that, with the white
         space before it and the words after it, to be scored as its continuation. For the frozen solver alone."""
-        pieces = _filled(self.strategy.gold_template, answer=Written(problem.answer))
+        written = {"answer": Written(problem.answer), "solution": Written(problem.solution or "")}
+        pieces = _filled(self.strategy.gold_template, **written)
         place = next(index for index, piece in enumerate(pieces) if isinstance(piece, Written))
         prompt = self.solve(problem, turns, concepts)
         prompt += ("" if prompt[-1:].isspace() else " ") + text_of(tuple(pieces[:place]))

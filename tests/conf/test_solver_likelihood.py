@@ -74,8 +74,8 @@ def test_the_part_can_be_added_to_other_rewards(rewards):
     ("override", "line"),
     [
         ("rewards.likelihood_floor=0", "rewards.likelihood_floor: 0"),
-        ("strategy.gold_template=nine", "strategy.gold_template: "),
-        ("strategy.gold_template='{answer} {question}'", "unknown field {question}; allowed: {answer}"),
+        ("strategy.gold_template=nine", "not allowed: {answer} or {solution} must be in it"),
+        ("strategy.gold_template='{answer} {question}'", "unknown field {question}; allowed: {answer}, {solution}"),
         ("+rewards.parts={solver_likelihood: 'operator:add'}", "the name 'solver_likelihood' is not allowed"),
     ],
 )

@@ -206,3 +206,19 @@ def test_a_worker_measures_the_jobs_that_ask_for_it():
 def test_the_answer_is_scored_with_the_space_before_it_and_the_words_after_it(template, solve, before, after):
     chosen = prompts(gold_template=template, solve_template=solve)
     assert chosen.gold(Problem("p", "q?", "9"), []) == (before, after)
+
+
+def test_the_gold_solution_is_scored_where_the_template_has_it_and_the_problem_too():
+    solution = "4 + 5 = 9."
+    chosen = prompts(gold_template="{solution} So {answer}", solve_template="{question}{turns}\nA:")
+    known = Problem("p", "q?", "9", solution=solution)
+    assert chosen.gold(known, []) == ("q?\nA:", " 4 + 5 = 9. So 9")
+    for problem, scored in (
+        (replace(PROBLEM, solution=solution), {f" {solution}"}),
+        (replace(PROBLEM, solution=None), set()),
+    ):
+        solver = Telling(by_question, by_turns)
+        episode = measured(writing("\n".join(PLAN)), solver, "strategy.gold_template='{solution}'", problem=problem)
+        assert {completion for _, completion in solver.scored} == scored
+        assert episode.gold_logprobs == (VALUES if scored else [])
+        assert episode.outcome == "ok"
