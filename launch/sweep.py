@@ -34,7 +34,8 @@ from conf.schema.override_text import override
 from launch.compose import MULTIRUN, compose, is_search, key_of, parse, sweep_params, trials
 from launch.job import SWEEP_CLUSTER, execute
 from rollout.signals import Stopped, stop_in_order
-from trainer.reports.sweep_table import DEFAULT, DONE, comparable, judged, minutes, score, write_comparison
+from trainer.reports.sweep_table import DONE, comparable, judged, minutes, score, write_comparison
+from trainer.reports.tables import DEFAULT
 from trainer.run_folder.files import read_json, write_json
 from trainer.run_folder.lock import held_folder
 from trainer.run_folder.resume import holds_run

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 FINISHED = "finished"
 
 
-def read_summaries(sweep: Path) -> list[tuple[dict[str, str], dict[str, Any]]]:
-    """Return each trial's overrides by key and its summary, empty where it has none, in the order they were begun."""
-    trials = [(read_json(file), file.parent / "summary.json") for file in sweep.glob("*/trial.json")]
+def read_folders(sweep: Path) -> list[tuple[Path, dict[str, str], dict[str, Any]]]:
+    """Return each trial's folder, its overrides by key and its summary, empty where it has none, in the order they were
+    begun."""
+    trials = [(read_json(file), file.parent) for file in sweep.glob("*/trial.json")]
     return [
-        (dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]), read_json(summary))
-        for trial, summary in sorted(trials, key=lambda found: found[0]["number"])
+        (folder, dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]), read_json(summary))
+        for trial, folder in sorted(trials, key=lambda found: found[0]["number"])
+        for summary in [folder / "summary.json"]
     ]
 
 
@@ -42,7 +44,7 @@ def read_evaluations(sweep: Path, keys: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for given, summary in read_summaries(sweep):
+    for _, given, summary in read_folders(sweep):
         if summary.get("status") != FINISHED:
             continue
         found = summary.get("accuracy", {})

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from trainer.reports import sweep_curves
 from trainer.reports.evaluations_table import (
     FINISHED,
     evaluations_over_seeds,
     read_evaluations,
-    read_summaries,
+    read_folders,
     seed_figures,
 )
 from trainer.reports.pictures import COLOURS, OTHER_COLOUR, literal, plain
-from trainer.reports.tables import brief, markdown, number
+from trainer.reports.tables import DEFAULT, markdown, number, setting_label
 from trainer.tracking.labels import label
 from trainer.tracking.statistics import difference_over_seeds
 
@@ -31,8 +32,6 @@ JUDGED = ("ppo", "sft", "base", "policy", "self_consistency", "least_to_most", "
 # Trials may train policies of different roles.
 LEGEND = {"ppo": "after PPO", "sft": "after fine-tuning"}
 FIGURES = ("accuracy", "low", "high", "before", "kind", "steps", "minutes", "status")
-# Of a key that a trial was not given.
-DEFAULT = "default"
 OVER_SEEDS = (
     "Over seeds: low and high are the means of the trials' intervals over problems, seed_low and seed_high the ends of "
     "a 95 % t interval over seeds, clipped to 0 and 1."
@@ -67,7 +66,7 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
     import pandas as pd
 
     rows = []
-    for given, found in read_summaries(sweep):
+    for _, given, found in read_folders(sweep):
         summary = found or {"status": "unfinished"}
         kind, accuracy = judged(summary), summary.get("accuracy", {})
         entry = accuracy.get(kind, {})
@@ -141,7 +140,7 @@ def differences(keys: list[str], trials: pd.DataFrame) -> tuple[str, list[dict[s
                 dict(zip(others, setting, strict=True))
                 | {"difference": over.mean, "seed_low": over.low, "seed_high": over.high, "seeds": over.seeds}
             )
-    return (_setting_label(others, settings[0][0]) if settings else ""), rows
+    return (setting_label(others, settings[0][0]) if settings else ""), rows
 
 
 def _counted(others: list[str], trials: pd.DataFrame) -> pd.Series[bool]:
@@ -174,8 +173,8 @@ def _by_setting(keys: list[str], trials: pd.DataFrame) -> Any:
 
 
 def write_comparison(sweep: Path) -> str:
-    """Write trials.csv, evaluations.csv, trials.md and trials.png into a sweep's folder; return the text of
-    trials.md."""
+    """Write trials.csv, evaluations.csv, trials.md and trials.png into a sweep's folder, and curves.csv and curves.png
+    where policies were trained by PPO; return the text of trials.md."""
     keys, trials = read_trials(sweep)
     trials.to_csv(sweep / "trials.csv", index=False)
     shown = trials.fillna(dict.fromkeys(keys, DEFAULT))
@@ -200,6 +199,10 @@ def write_comparison(sweep: Path) -> str:
     text = "\n\n".join(parts)
     (sweep / "trials.md").write_text(text + "\n", encoding="utf-8")
     picture(keys, trials).savefig(sweep / "trials.png", dpi=120)
+    curves = sweep_curves.read_curves(sweep, keys)
+    if len(curves):
+        curves.to_csv(sweep / "curves.csv", index=False)
+        sweep_curves.picture(keys, curves).savefig(sweep / "curves.png", dpi=120)
     return text
 
 
@@ -272,7 +275,7 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
             axis.plot(mean, place, "D", color="#0b5394", label=once("mean over seeds"))
     seeds = [sum(row["counted"] for row in found) for _, found in settings]
     labels = [
-        literal(_setting_label(named, setting, count if most > 1 else None))
+        literal(setting_label(named, setting, count if most > 1 else None))
         for (setting, _), count in zip(settings, seeds, strict=True)
     ]
     axis.set_yticks(range(len(settings)), labels, fontsize=8 if len(named) < 3 else 6)
@@ -281,9 +284,3 @@ def _lines(named: list[str], settings: list[tuple[tuple[Any, ...], list[dict[str
     if axis.get_legend_handles_labels()[0]:
         figure.legend(loc="outside lower center", ncols=3, fontsize=8, frameon=False)
     return figure
-
-
-def _setting_label(named: list[str], setting: tuple[Any, ...], seeds: int | None = None) -> str:
-    """Return the label of a setting: its values under their keys' last names, and the number of its seeds, if given."""
-    values = [f"{key.rpartition('.')[2]} {brief(value)[:32]}" for key, value in zip(named, setting, strict=False)]
-    return ", ".join(values if seeds is None else [*values, f"{seeds} seed{'s' * (seeds != 1)}"])

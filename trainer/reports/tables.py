@@ -7,6 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+# Of a key that a trial was not given.
+DEFAULT = "default"
+
 
 def markdown(columns: Sequence[str], table: Sequence[Mapping[Any, Any]]) -> str:
     """Return a Markdown table of these columns; a cell that is missing, None or NaN is empty."""
@@ -39,3 +42,10 @@ def brief(text: str) -> str:
     they are names, as seeds and dates are, and two of them may be the same in three digits."""
     shortened = len(text) >= 9 and re.search(r"[.e]", text.lower()) and not math.isnan(number(text))
     return f"{number(text):.3g}" if shortened else text
+
+
+def setting_label(named: Sequence[str], setting: Sequence[Any], seeds: int | None = None) -> str:
+    """Return the label of a sweep's setting: its values under their keys' last names, and the number of its seeds, if
+    given."""
+    values = [f"{key.rpartition('.')[2]} {brief(value)[:32]}" for key, value in zip(named, setting, strict=False)]
+    return ", ".join(values if seeds is None else [*values, f"{seeds} seed{'s' * (seeds != 1)}"])
