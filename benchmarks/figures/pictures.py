@@ -13,19 +13,23 @@ PICTURES = {
     "reward_ablation.png": "reward_ablation.csv",
     "search.png": "search.csv",
     "forms.png": "forms.csv",
+    "solver_likelihood.png": "solver_likelihood_curves.csv",
 }
 
 
 def draw(table: Path, picture: Path) -> None:
-    """Draw the table of a sweep (trials.csv), of a matrix (table.csv) or of a matrix over seeds (replicates.csv)."""
+    """Draw the table of a sweep (trials.csv or curves.csv), of a matrix (table.csv) or of a matrix over seeds
+    (replicates.csv)."""
     import pandas as pd
 
     from launch.evaluate import matrix_table, replicates_table
-    from trainer.reports import sweep_table
+    from trainer.reports import sweep_curves, sweep_table
 
     columns = set(pd.read_csv(table, nrows=0).columns)
     if "seed_low" in columns:
         replicates_table.picture(picture, _records(table))
+    elif "trained_tokens" in columns:
+        sweep_curves.picture(*sweep_curves.read_table(table)).savefig(picture, dpi=120)
     elif "p_baseline" in columns:
         matrix_table.picture(picture, _records(table))
     else:
