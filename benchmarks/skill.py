@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("folder", type=Path, help="where the runs are, or go on")
     parser.add_argument("--seeds", default="0,1,2,3,4", help="commas between")
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE", help="of all runs, such as tracking.wandb=disabled")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)  # overrides may follow --seeds
     folder: Path = options.folder.resolve()
     seeds = [int(text) for text in options.seeds.split(",")]
     for seed in seeds:
