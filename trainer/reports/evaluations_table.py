@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,13 +18,18 @@ FINISHED = "finished"
 
 def read_folders(sweep: Path) -> list[tuple[Path, dict[str, str], dict[str, Any]]]:
     """Return each trial's folder, its overrides by key and its summary, empty where it has none, in the order they were
-    begun."""
+    begun. A path that differs only by the trial's own seed, as that of the start which each seed has, is written as one
+    with ``${seed}``: trials that differ in nothing else are seeds of one setting."""
     trials = [(read_json(file), file.parent) for file in sweep.glob("*/trial.json")]
-    return [
-        (folder, dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]), read_json(summary))
-        for trial, folder in sorted(trials, key=lambda found: found[0]["number"])
-        for summary in [folder / "summary.json"]
-    ]
+    trials.sort(key=lambda found: found[0]["number"])
+    given = [dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]) for trial, _ in trials]
+    for key in {key for one in given for key, value in one.items() if "/" in value}:
+        own = [one for one in given if key in one]
+        by_seed = [re.sub(rf"(?<!\d){one['seed']}(?!\d)", "${seed}", one[key]) for one in own if "seed" in one]
+        if len(by_seed) == len(own) and len(set(by_seed)) < len({one[key] for one in own}):
+            for one, value in zip(own, by_seed, strict=True):
+                one[key] = value
+    return [(folder, one, read_json(folder / "summary.json")) for (_, folder), one in zip(trials, given, strict=True)]
 
 
 def seed_figures(found: pd.DataFrame) -> dict[str, Any]:

@@ -104,3 +104,28 @@ def test_every_evaluation_of_the_seeds_has_a_row_and_a_mean(tmp_path):
         ["0", "ppo", "0.6"],
     ]
     assert len(rows) == 7
+
+
+def test_trials_that_each_begin_at_the_start_of_their_seed_are_seeds_of_one_setting(tmp_path):
+    for rewards, gain in (("outcome", 0.1), ("bounded", 0.2)):
+        for seed in range(2):
+            begun = f"start_from='/runs/seed={seed},rewards=outcome/checkpoints/sft'"
+            trial(tmp_path, [f"rewards={rewards}", f"seed={seed}", begun], {"ppo": 0.5 + gain + seed / 100})
+    text = write_comparison(tmp_path)
+    assert "start_from" not in text
+    assert "| bounded | 0.100 |  |  | 2 |" in text.partition("Differences over seeds:")[2]
+
+
+def test_starts_that_differ_by_more_than_the_seed_are_settings(tmp_path):
+    for start in ("a", "b"):
+        for seed in range(2):
+            begun = f"start_from=/runs/{start}/seed={seed}"
+            trial(tmp_path, [f"seed={seed}", begun], {"ppo": 0.5 + seed / 100})
+    assert "| /runs/b/seed=${seed} | 0.000 |  |  | 2 |" in write_comparison(tmp_path)
+
+
+def test_one_start_of_all_seeds_is_left_as_it_is(tmp_path):
+    for rewards in ("outcome", "bounded"):
+        for seed in range(2):
+            trial(tmp_path, [f"rewards={rewards}", f"seed={seed}", "start_from=/runs/seed=1"], {"ppo": 0.5})
+    assert "start_from" not in write_comparison(tmp_path)
