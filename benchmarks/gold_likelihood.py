@@ -13,6 +13,7 @@ import itertools
 import random
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from statistics import fmean
 
 import torch
@@ -47,7 +48,7 @@ def views(problem: Problem, rng: random.Random) -> Iterator[tuple[bool | None, l
 class Scorer:
     """Read a model's log-probability of a text after a prompt."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Path) -> None:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = LlamaForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from benchmarks.figures import chained_tables as chained
+from benchmarks.figures import credit_tables as credit
 from benchmarks.figures import default_tables as default
 from benchmarks.figures import studies_tables as studies
 from benchmarks.figures.kept import Row
@@ -35,6 +36,7 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
     "docs/studies.md": [
         studies.staleness,
         studies.algorithms,
+        credit.dense,
         studies.screening,
         studies.matrix,
         studies.over_the_base,
