@@ -179,6 +179,7 @@ def test_the_commands_of_other_pages_are_taken(command, tmp_path, monkeypatch):
     model = ROOT / "rollout" / "assets" / "tiny_decomposer"
     forms = itertools.product(("daslam", "interleaved", "lm2", "lm2_no_concepts"), range(3))
     trained = [f"runs/one_at_a_time/strategy={form},seed={seed}" for form, seed in forms]
+    trained += [f"FOLDER/start/seed={seed},rewards=outcome" for seed in range(5)]
     for folder in ("RUN_DIR", "TRIAL", "runs/solver", "runs/decomposer", *trained):
         (tmp_path / folder / "checkpoints").mkdir(parents=True)
         for stage in ("sft", "ppo"):
@@ -186,7 +187,6 @@ def test_the_commands_of_other_pages_are_taken(command, tmp_path, monkeypatch):
     (tmp_path / "models").mkdir()
     for name in ("gemma-3-270m", "tiny_monolith"):
         (tmp_path / "models" / name).symlink_to(model)
-    (tmp_path / "FOLDER").mkdir()
     for file in model.iterdir():
         (tmp_path / "FOLDER" / file.name).symlink_to(file)
     sets = [f"FOLDER/{name}/{split}.jsonl" for name in ("gsm8k", "gsm8k_socratic") for split in ("train", "test")]
