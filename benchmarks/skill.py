@@ -24,7 +24,9 @@ from trainer.run_folder.files import read_json, read_rows
 TURNS = 4
 # Of an arm's 16 steps of 64 episodes, those whose tokens are as many as the decomposer's.
 AS_MANY_TOKENS = {"solver": 16, "one": 16}
-ONE = ["strategy=monolith", "policy.plays=both", "model.path=package:tiny_branched_monolith"]
+ONE = [
+    "strategy=monolith", "strategy.max_tokens=384", "policy.plays=both", "model.path=package:tiny_branched_monolith",
+]  # fmt: skip
 SOLVER_START = "package:tiny_branched_second_solver"
 
 
