@@ -39,6 +39,7 @@ NEEDS = {
     "gemma270m": [NEEDS_MODEL, "solver.path=package:tiny_solver"],
     "lm2_chained": [],
     "smoke": [],
+    "skill": [],
     "lm2_gsm8k": [*FILES, NEEDS_MODEL, "solver.model=some-model", "verifier.model=another-model"],
     "monolith": ["policy.plays=both", "sft.role=monolith"],
     "direct": ["stages=[evaluate]"],
