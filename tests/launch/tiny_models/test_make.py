@@ -232,10 +232,12 @@ def test_a_verifiers_skill_is_told_by_class_by_kind_and_as_false_alarms():
 
 
 def test_the_shipped_models_are_small_and_have_cards():
-    for name in ("tiny_solver", "tiny_second_solver", "tiny_decomposer", "tiny_verifier", "tiny_monolith"):
+    chained = ("tiny_solver", "tiny_second_solver", "tiny_decomposer", "tiny_verifier", "tiny_monolith")
+    branched = (f"tiny_branched_{kind}" for kind in ("solver", "second_solver", "decomposer", "monolith"))
+    for name in (*chained, *branched):
         folder = shipped(name)
         assert (folder / "model.safetensors").stat().st_size < 4_000_000
-        assert "Measured" in (folder / "README.md").read_text() or name == "tiny_decomposer"
+        assert "Measured" in (folder / "README.md").read_text() or name.endswith("decomposer")
 
 
 def test_the_second_solver_is_the_first_with_fewer_neurons(tmp_path):
