@@ -1,10 +1,10 @@
 """What a solver's log-probabilities tell of a sub-question: ``python -m benchmarks.gold_likelihood [--problems 100]``.
 
-The problems have four to six steps. Each gold decomposition gets one needless sub-question at a random place, and a rule
-answers all sub-questions. For each ``strategy.gold_template`` the table shows the mean increase in
-tiny_branched_solver's log-probability of the scored text, in nats, after a needed and after a needless sub-question. The
-last column compares every needed sub-question with every needless one, across problems: the share of pairs in which the
-needed one adds more (0.5 is chance).
+The problems have four to six steps. Each gold decomposition gets one needless sub-question at a random place, and a
+rule answers all sub-questions. For each ``strategy.gold_template`` the table shows the mean increase in
+tiny_branched_solver's log-probability of the scored text, in nats, after a needed and after a needless sub-question.
+The last column compares every needed sub-question with every needless one, across problems: the share of pairs in
+which the needed one adds more (0.5 is chance).
 """
 
 from __future__ import annotations
