@@ -1,4 +1,4 @@
-"""What a solver's log-probabilities tell of a sub-question: ``python -m benchmarks.gold_likelihood [--problems 100]``.
+"""Measure what a solver's log-probabilities tell of a sub-question: ``python -m benchmarks.gold_likelihood``.
 
 The problems have four to six steps. Each gold decomposition gets one needless sub-question at a random place, and a
 rule answers all sub-questions. For each ``strategy.gold_template`` the table shows the mean increase in

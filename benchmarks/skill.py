@@ -1,4 +1,4 @@
-"""Where the skill lives: ``python -m benchmarks.skill FOLDER [--seeds 0,1,2,3,4] [OVERRIDE ...]``.
+"""Run the study of where the skill lives: ``python -m benchmarks.skill FOLDER [--seeds 0,1,2,3,4] [OVERRIDE ...]``.
 
 For each seed, in turn: the two starts are fine-tuned, every arm of ``experiment=skill`` is trained by PPO, and
 ``matrix=skill`` evaluates their decomposers and solvers with those that they never saw. Every run has a folder of its
@@ -21,6 +21,8 @@ from statistics import fmean
 from conf.schema.override_text import override
 from trainer.run_folder.files import read_json, read_rows
 
+# Of an arm in experiment=skill, and the turns that share them.
+STEPS = 16
 TURNS = 4
 # Of an arm's 16 steps of 64 episodes, those whose tokens are as many as the decomposer's.
 AS_MANY_TOKENS = {"solver": 16, "one": 16}
@@ -43,7 +45,7 @@ def arms(folder: Path, seed: int) -> dict[str, list[str]]:
         return ["policy.plays=solver", "policy.decomposer=solver", override("solver.path", decomposer)]
 
     start, one_start = trained("start", "sft"), trained("one_start", "sft")
-    ppo, short = "stages=[ppo]", f"algorithm.steps={16 // TURNS}"
+    ppo, short = "stages=[ppo]", f"algorithm.steps={STEPS // TURNS}"
     found = {
         "start": ["stages=[sft]"],
         "decomposer": [ppo, override("start_from", start)],

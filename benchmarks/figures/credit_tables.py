@@ -7,7 +7,9 @@ from statistics import fmean
 
 from benchmarks.figures.kept import Row, difference, mean_interval, over_seeds, read
 
-# Of the swept rewards, in the table's order; the first is what the others are compared with.
+# What the others are compared with.
+FIRST = "outcome"
+# Of the swept rewards, in the table's order.
 ARMS = {
     "outcome": "`outcome`",
     "bounded": "`bounded`",
@@ -30,22 +32,22 @@ def dense(studies: Path) -> list[Row]:
     evaluations, curves = read(studies / "solver_likelihood.csv"), read(studies / "solver_likelihood_curves.csv")
     trained = {arm: _of(evaluations, arm, "ppo") for arm in ARMS}
     accuracy = {arm: _accuracy(rows) for arm, rows in trained.items() if rows}
-    first, *_ = accuracy.values()
-    starts = _of(evaluations, "outcome", "base")
+    starts = _of(evaluations, FIRST, "base")
     rows = [_row("SFT, the start", starts) | {"over seeds": over_seeds(_accuracy(starts))}]
+    curves_of = {arm: {seed: _steps(curves, arm, seed) for seed in values} for arm, values in accuracy.items()}
     sampled = {
-        arm: {seed: _mean(_steps(curves, arm, seed), "sampled_accuracy") for seed in accuracy[arm]} for arm in accuracy
+        arm: {seed: _mean(own, "sampled_accuracy") for seed, own in steps.items()} for arm, steps in curves_of.items()
     }
     for arm, values in accuracy.items():
-        steps = {seed: _steps(curves, arm, seed) for seed in values}
-        reached = [_reached(_steps(curves, "outcome", seed), own) for seed, own in steps.items()]
+        steps, compared = curves_of[arm], arm != FIRST
+        reached = [_reached(curves_of[FIRST][seed], own) for seed, own in steps.items()]
         last = [own[-ENDS:] for own in steps.values()]
         rows.append(
             _row(ARMS[arm], trained[arm])
             | {"over seeds": over_seeds(values)}
-            | {"less the first row": "" if values == first else difference(first, values)}
+            | {"less the first row": difference(accuracy[FIRST], values) if compared else ""}
             | {"sampled, all steps": f"{fmean(sampled[arm].values()):.3f}"}
-            | {"sampled, less the first row": "" if values == first else difference(sampled["outcome"], sampled[arm])}
+            | {"sampled, less the first row": difference(sampled[FIRST], sampled[arm]) if compared else ""}
             | {"sampled at the end": f"{fmean(_mean(own, 'sampled_accuracy') for own in last):.2f}"}
             | {"trained tokens": f"{fmean(float(own[-1]['trained_tokens']) for own in steps.values()):,.0f}"}
             | {"tokens to half the gain": _tokens(reached)}

@@ -47,6 +47,7 @@ def test_each_arm_trains_its_role_against_the_models_that_earlier_ones_made(fold
 
 def test_turns_have_as_many_episodes_as_one_arm():
     steps = compose(["experiment=skill"]).algorithm.steps
+    assert steps == skill.STEPS
     assert steps == skill.TURNS * (steps // skill.TURNS)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.reports.evaluations_table import FINISHED, read_folders
 from trainer.reports.pictures import literal
-from trainer.reports.tables import DEFAULT, setting_label
+from trainer.reports.tables import DEFAULT, read_swept, setting_label
 from trainer.run_folder.files import read_rows
 from trainer.tracking.statistics import mean_over_seeds
 
@@ -51,10 +51,7 @@ def read_curves(sweep: Path, keys: list[str]) -> pd.DataFrame:
 
 def read_table(file: Path) -> tuple[list[str], pd.DataFrame]:
     """Return the keys and rows of a curves.csv as ``read_curves`` does; the keys' values are texts."""
-    import pandas as pd
-
-    keys = [name for name in pd.read_csv(file, nrows=0).columns if name not in FIGURES]
-    return keys, pd.read_csv(file, dtype=dict.fromkeys(keys, str))
+    return read_swept(file, FIGURES)
 
 
 def smoothed(curves: pd.DataFrame, keys: list[str]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from trainer.reports.evaluations_table import (
     seed_figures,
 )
 from trainer.reports.pictures import COLOURS, OTHER_COLOUR, literal, plain
-from trainer.reports.tables import DEFAULT, markdown, number, setting_label
+from trainer.reports.tables import DEFAULT, markdown, number, read_swept, setting_label
 from trainer.tracking.labels import label
 from trainer.tracking.statistics import difference_over_seeds
 
@@ -89,10 +89,7 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
 
 def read_table(file: Path) -> tuple[list[str], pd.DataFrame]:
     """Return the keys and trials of a trials.csv as ``read_trials`` does; the keys' values are texts."""
-    import pandas as pd
-
-    keys = [name for name in pd.read_csv(file, nrows=0).columns if name not in FIGURES]
-    return keys, pd.read_csv(file, dtype=dict.fromkeys(keys, str))
+    return read_swept(file, FIGURES)
 
 
 def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # Of a key that a trial was not given.
 DEFAULT = "default"
@@ -27,6 +31,15 @@ def _cell(value: Any) -> str:
 def _escaped(text: str) -> str:
     """Return a text as one cell: a bar that ends none, with the backslashes before it, and a space for a line break."""
     return re.sub(r"(\\*)\|", r"\1\1\\|", " ".join(text.splitlines()))
+
+
+def read_swept(file: Path, figures: Sequence[str]) -> tuple[list[str], pd.DataFrame]:
+    """Return the swept keys and the rows of a sweep's CSV file; the keys, all columns but the ``figures``, have texts
+    for values."""
+    import pandas as pd
+
+    keys = [name for name in pd.read_csv(file, nrows=0).columns if name not in figures]
+    return keys, pd.read_csv(file, dtype=dict.fromkeys(keys, str))
 
 
 def number(text: str) -> float:
