@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import sqlite3
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from rollout.episode.contracts import Likelihood, Reply
 from rollout.solvers.base import Backend, SolverMisconfigured, telling
 
 LOCK_WAIT_S = 10.0
+LOCK_RETRY_S = 0.02
 _LOG = logging.getLogger(__name__)
 
 
@@ -35,23 +37,41 @@ def likelihood_key(identity: dict[str, Any], prompt: str, completion: str) -> st
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
-class ReplyCache:
-    """A table of replies. Raises SolverMisconfigured if the file cannot be opened as one."""
+def _opened(file: Path) -> sqlite3.Connection:
+    """Return a connection to the file, with its tables. Raises sqlite3.Error or OSError if it cannot be one.
 
-    def __init__(self, path: str) -> None:
-        file = Path(path)
+    SQLite does not wait for the lock while another process makes the same file, or closes it as the last one: it says
+    at once that it is busy. So it is tried again here, for as long as SQLite waits elsewhere.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + LOCK_WAIT_S
+    while True:
+        table = sqlite3.connect(file, timeout=LOCK_WAIT_S, isolation_level=None)
         try:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            self._table = sqlite3.connect(file, timeout=LOCK_WAIT_S, isolation_level=None)
-            self._table.execute("PRAGMA journal_mode=WAL")
-            self._table.execute("PRAGMA synchronous=NORMAL")
-            self._table.execute(
+            table.execute("PRAGMA journal_mode=WAL")
+            table.execute("PRAGMA synchronous=NORMAL")
+            table.execute(
                 "CREATE TABLE IF NOT EXISTS replies "
                 "(key TEXT PRIMARY KEY, text TEXT NOT NULL, tokens INTEGER NOT NULL, prompt_tokens INTEGER NOT NULL) "
                 "WITHOUT ROWID"
             )
             # Of their own, so that a file of an earlier version, which does not know of them, is read as it is.
-            self._table.execute("CREATE TABLE IF NOT EXISTS cut_replies (key TEXT PRIMARY KEY) WITHOUT ROWID")
+            table.execute("CREATE TABLE IF NOT EXISTS cut_replies (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        except sqlite3.Error as error:
+            table.close()
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > end:
+                raise
+            time.sleep(LOCK_RETRY_S)
+        else:
+            return table
+
+
+class ReplyCache:
+    """A table of replies. Raises SolverMisconfigured if the file cannot be opened as one."""
+
+    def __init__(self, path: str) -> None:
+        try:
+            self._table = _opened(Path(path))
         except (sqlite3.Error, OSError) as error:
             raise SolverMisconfigured(
                 f"solver.cache_path: '{path}' cannot be used ({error}); allowed: a file of its own on a local disk"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
+import sqlite3
 from typing import Any
 
 import pytest
@@ -163,6 +165,39 @@ def test_several_processes_write_one_file(tmp_path):
     cache = ReplyCache(path)
     assert all(cache.get(f"{index}") == Reply(f"text {index}", index) for index in range(100))
     assert all(cache.get(f"{number}-{index}") for number in range(3) for index in range(100))
+
+
+class Busy(sqlite3.Connection):
+    """Says at once that it is busy, as often as `left`: as SQLite does while another process opens the file."""
+
+    left = 0
+
+    def execute(self, *arguments):
+        if Busy.left:
+            Busy.left -= 1
+            error = sqlite3.OperationalError("database is locked")
+            error.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+            raise error
+        return super().execute(*arguments)
+
+
+@pytest.mark.parametrize("times", [1, 5])
+def test_a_file_that_another_process_is_opening_is_waited_for(tmp_path, monkeypatch, times):
+    monkeypatch.setattr(sqlite3, "connect", functools.partial(sqlite3.connect, factory=Busy))
+    monkeypatch.setattr(Busy, "left", times)
+    cache = ReplyCache(str(tmp_path / "cache.sqlite"))
+    cache.put("a", Reply("kept", 1))
+    assert cache.get("a") == Reply("kept", 1)
+
+
+def test_a_file_that_stays_locked_is_refused_by_key(tmp_path, monkeypatch):
+    monkeypatch.setattr("rollout.solvers.cache.LOCK_WAIT_S", 0.1)
+    path = tmp_path / "cache.sqlite"
+    holder = sqlite3.connect(path, isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(SolverMisconfigured, match=r"^solver\.cache_path: .* \(database is locked\)"):
+        ReplyCache(str(path))
+    holder.close()
 
 
 def test_a_file_that_is_none_is_refused_by_key(tmp_path):
