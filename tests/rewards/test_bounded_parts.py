@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from decimal import Decimal
 
 import pytest
@@ -17,6 +16,7 @@ from rewards.penalties import is_copy
 from rewards.total import score_episode
 from rollout.episode.reply_kind import NUMBER, YES_OR_NO
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
+from tests.cpu_time import assert_linear
 
 SETTINGS = Rewards.for_mode("bounded")
 QUESTION = (
@@ -205,7 +205,5 @@ def test_equations_of_a_text(text, found):
 @pytest.mark.parametrize(
     "piece", ["1,", "1,234", "9 ", "= ", "9 = ", "((", "5 of ", "Step 1", "two and ", "hundred ", "-", ". 1) ", "a b "]
 )
-def test_hostile_texts_are_read_in_no_time(read, piece):
-    started = time.process_time()
-    read(piece * 20_000)
-    assert time.process_time() - started < 2
+def test_hostile_texts_are_read_in_linear_time(read, piece):
+    assert_linear(read, piece)

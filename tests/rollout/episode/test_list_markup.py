@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout.episode.parse_decomposition import parse
+from tests.cpu_time import assert_linear
 from tests.rollout.episode.test_parse_decomposition import LIMITS, check
 from tests.settings import strategy
 
@@ -94,10 +93,5 @@ def test_no_marks_break_the_parser(text, truncated):
 )  # fmt: skip
 @pytest.mark.parametrize("before", ["", "[", '["a", ', "<think>"])
 def test_time_is_linear_in_the_length_of_marks(unit, before):
-    def seconds(count: int) -> float:
-        started = time.process_time()
-        parse(before + unit * count, strategy(max_subquestions=10**9, max_subquestion_chars=10**9))
-        return time.process_time() - started
-
-    short = max(min(seconds(2_000) for _ in range(3)), 5e-4)
-    assert min(seconds(40_000) for _ in range(2)) < 80 * short
+    limits = strategy(max_subquestions=10**9, max_subquestion_chars=10**9)
+    assert_linear(lambda text: parse(text, limits), unit, before)

@@ -2,7 +2,6 @@ import itertools
 import random
 import re
 import string
-import time
 from collections.abc import Callable
 
 import pytest
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 from conf.schema.strategy import Strategy
 from rollout.episode.parse_decomposition import parse, token_ends
 from rollout.words import words
+from tests.cpu_time import assert_linear
 from tests.settings import strategy
 
 LIMITS = strategy(max_subquestions=4, max_subquestion_chars=40)
@@ -187,14 +187,8 @@ def test_ten_thousand_random_texts_keep_to_the_limits():
     [" ", "1. ", "? ", "A? ", "(", "* ", "sub-question ", "Q", "1", "? - ", ". ", "？", "a\n", "?\t ", "x ", ":", "\\"],
 )
 def test_time_is_linear_in_the_length(unit):
-    def seconds(count: int) -> float:
-        started = time.process_time()
-        parse(unit * count, strategy(max_subquestions=10**9, max_subquestion_chars=10**9))
-        return time.process_time() - started
-
-    # Twenty times the text in less than eighty times the time: a quadratic parser would take four hundred.
-    short = max(min(seconds(2_000) for _ in range(3)), 5e-4)
-    assert min(seconds(40_000) for _ in range(2)) < 80 * short
+    limits = strategy(max_subquestions=10**9, max_subquestion_chars=10**9)
+    assert_linear(lambda text: parse(text, limits), unit)
 
 
 def test_random_bytes_as_tokens_have_ends_within_the_completion():

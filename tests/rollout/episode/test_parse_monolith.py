@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from rollout.episode.parse_monolith import parse_monolith
+from tests.cpu_time import assert_linear
 from tests.settings import strategy
 
 PAIRS = [("How many has Ann?", "She has 3."), ("How many has Bob?", "He has 6.")]
@@ -67,6 +66,4 @@ def test_limits_make_it_invalid_and_keep_what_is_within_them():
 
 @pytest.mark.parametrize("piece", ["Q:", "\n", " ", "Q:\n", "A: ", "> # ", "final ", "*" * 9, "<think>", "sub "])
 def test_hostile_text_takes_linear_time(piece):
-    began = time.process_time()
-    parse_monolith(piece * 100_000, strategy())
-    assert time.process_time() - began < 3
+    assert_linear(lambda text: parse_monolith(text, strategy()), piece)

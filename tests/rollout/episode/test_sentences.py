@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from rollout.episode.sentences import asking_sentence, sentences
+from tests.cpu_time import assert_linear
 
 
 @pytest.mark.parametrize(
@@ -44,10 +43,4 @@ def test_sentences_are_all_of_a_text_in_order():
 
 @pytest.mark.parametrize("unit", [". ", "Mr. ", "A. ", "?", "？", " ", "a", "A.", "Aa A. ", "1 . "])
 def test_time_is_linear_in_the_length(unit):
-    def seconds(count: int) -> float:
-        started = time.process_time()
-        asking_sentence(unit * count)
-        return time.process_time() - started
-
-    short = max(min(seconds(2_000) for _ in range(3)), 5e-4)
-    assert min(seconds(40_000) for _ in range(2)) < 80 * short
+    assert_linear(asking_sentence, unit)
