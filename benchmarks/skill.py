@@ -3,7 +3,8 @@
 For each seed, in turn: the two starts are fine-tuned, every arm of ``experiment=skill`` is trained by PPO, and
 ``matrix=skill`` evaluates their decomposers and solvers with those that they never saw. Every run has a folder of its
 own, FOLDER/ARM/seed=N. The same command goes on where it was stopped; it takes finished runs from there. At the end
-FOLDER has the tables of ``launch.evaluate.replicates`` over the seeds, and ``arms.csv``. OVERRIDES are of all runs.
+FOLDER has the tables of ``launch.evaluate.replicates`` over the seeds, ``cells.csv`` with each seed's cells, and
+``arms.csv`` with what each arm was trained on. OVERRIDES are of all runs.
 
 What is expected is in conf/experiment/skill.yaml, results are in docs/studies.md.
 """
@@ -11,14 +12,16 @@ What is expected is in conf/experiment/skill.yaml, results are in docs/studies.m
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
+from benchmarks.figures.kept import read
 from conf.schema.override_text import override
+from launch.evaluate.matrix_table import write_tables
 from trainer.run_folder.files import read_json, read_rows
 
 # Of an arm in experiment=skill, and the turns that share them.
@@ -30,6 +33,9 @@ ONE = [
     "strategy=monolith", "strategy.max_tokens=384", "policy.plays=both", "model.path=package:tiny_branched_monolith",
 ]  # fmt: skip
 SOLVER_START = "package:tiny_branched_second_solver"
+# Of a cell in the matrix's table.
+CELL = ("solver", "strategy", "decomposer")
+FIGURES = ("problems", "accuracy", "subquestions", "policy_tokens", "solver_tokens")
 
 
 def arms(folder: Path, seed: int) -> dict[str, list[str]]:
@@ -84,7 +90,7 @@ def main(arguments: list[str] | None = None) -> int:
         _run("launch.evaluate", [*matrix, override("run_dir", str(_matrix(folder, seed))), *options.overrides])
     tables = [str(_matrix(folder, seed)) for seed in seeds]
     _run("launch.evaluate.replicates", [*tables, "--out", str(folder)])
-    write_training(folder, seeds)
+    write_tables(folder, {"cells": evaluated(folder, seeds), "arms": trained_on(folder, seeds)})
     return 0
 
 
@@ -99,9 +105,24 @@ def _run(module: str, arguments: Sequence[str]) -> None:
         raise SystemExit(status)
 
 
-def write_training(folder: Path, seeds: Sequence[int]) -> Path:
-    """Write arms.csv: for each arm and seed, the learner's steps, the episodes and tokens that it was trained on, the
-    tokens that solvers wrote for it, and sampled accuracy in the first and the last quarter of the steps."""
+def evaluated(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return a row for each seed and cell of its matrix, with the accuracy over all problems and by number of steps."""
+    rows = []
+    for seed in seeds:
+        steps: dict[tuple[str, ...], dict[str, str]] = {}
+        for group in read(_matrix(folder, seed) / "groups.csv"):
+            if group["by"] == "steps":
+                own = steps.setdefault(tuple(group[name] for name in CELL), {})
+                own[f"steps_{group['group']}"] = group["accuracy"]
+        for row in read(_matrix(folder, seed) / "table.csv"):
+            cell = {name: row[name] for name in CELL}
+            rows.append({"seed": seed} | cell | {name: row[name] for name in FIGURES} | steps[tuple(cell.values())])
+    return rows
+
+
+def trained_on(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Return for each arm and seed the learner's steps, the episodes and tokens that it was trained on, the tokens that
+    solvers wrote for it, and sampled accuracy in the first and the last quarter of the steps."""
     rows = []
     for seed in seeds:
         for arm in arms(folder, seed):
@@ -118,12 +139,7 @@ def write_training(folder: Path, seeds: Sequence[int]) -> Path:
                 | {"sampled_first": round(fmean(accuracy[:quarter]), 4)}
                 | {"sampled_last": round(fmean(accuracy[-quarter:]), 4)}
             )
-    path = folder / "arms.csv"
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    return path
+    return rows
 
 
 if __name__ == "__main__":

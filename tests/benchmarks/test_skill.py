@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 
@@ -12,6 +11,7 @@ from benchmarks import skill
 from conf.schema.model import shipped
 from launch.compose import compose
 from launch.evaluate.cells import cells
+from launch.evaluate.matrix_table import write
 
 # What the policy plays, and which arm's model is the other one; None: the frozen one that ships.
 TRAINED = {
@@ -69,9 +69,31 @@ def test_what_an_arm_was_trained_on_is_added_up_over_its_steps(tmp_path):
         for step in range(1, 9)
     ]
     (run / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [{"step": 4, "eval/ppo": 1}, *rows]))
-    with skill.write_training(tmp_path, [0]).open() as file:
-        (row,) = csv.DictReader(file)
+    (row,) = skill.trained_on(tmp_path, [0])
     assert row == {
-        "arm": "decomposer", "seed": "0", "steps": "8", "trained_tokens": "80", "solver_tokens": "320",
-        "sampled_first": "0.15", "sampled_last": "0.75",
+        "arm": "decomposer", "seed": 0, "steps": 8, "trained_tokens": 80, "solver_tokens": 320,
+        "sampled_first": 0.15, "sampled_last": 0.75,
     }  # fmt: skip
+
+
+def test_a_seeds_cells_are_read_with_their_accuracy_by_steps(tmp_path):
+    for seed, right in ((0, 0.0), (3, 1.0)):
+        rows = [
+            {
+                "problem": f"{steps}",
+                "correct": right if steps == 5 else 0.5,
+                "outcome": "ok",
+                "error": None,
+                "cost": 0.0,
+            }
+            | {"steps": steps, "subquestions": 3, "solver_tokens": 40, "solver_prompt_tokens": 9, "policy_tokens": 20}
+            for steps in (4, 5)
+        ]
+        cell = {"data": "branched", "solver": "tiny", "strategy": "daslam", "decomposer": "start", "rows": rows}
+        (tmp_path / "matrix" / f"seed={seed}").mkdir(parents=True)
+        write(tmp_path / "matrix" / f"seed={seed}", [cell], compose(["matrix=skill", "matrix.run=x"]).matrix)
+    first, second = skill.evaluated(tmp_path, [0, 3])
+    assert [row["seed"] for row in (first, second)] == [0, 3]
+    assert (second["solver"], second["strategy"], second["decomposer"]) == ("tiny", "daslam", "start")
+    assert [float(second[name]) for name in ("accuracy", "steps_4", "steps_5")] == [0.75, 0.5, 1.0]
+    assert [float(first[name]) for name in ("accuracy", "steps_4", "steps_5")] == [0.25, 0.5, 0.0]
