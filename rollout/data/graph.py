@@ -152,8 +152,11 @@ class Graph:
         }
 
     def filler_plan(self, rng: random.Random) -> list[str]:
-        """Return as many sub-questions as the gold ones that establish too little: given facts, repeats, reversals."""
+        """Return as many sub-questions as the gold ones that establish too little: given facts, repeats, reversals.
+        Raises ValueError if there is no gold one: nothing can be too little."""
         gold = self.needed[:-1]
+        if not gold:
+            raise ValueError("a problem of one step has no filler sub-questions")
         while True:
             kind = rng.choice(("given", "repeat", "shuffled"))
             if kind == "given":

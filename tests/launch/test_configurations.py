@@ -203,6 +203,7 @@ BAD = {
     "rewards.episode_seconds=0": "rewards.episode_seconds:",
     "+rewards.weights.style=1": "style",
     "data.steps={13: 1.0}": "data",
+    "data=chained +data.eval_steps.8=1": "data",
     "data=jsonl": "data: root and train, held_out or both must be given",
     "data=jsonl data.train=[no.jsonl,nor.jsonl]": "data.train: 'no.jsonl' does not exist; allowed: a file with",
     "verifier=vllm": "verifier.path: missing; it must be given",

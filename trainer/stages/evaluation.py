@@ -53,6 +53,8 @@ def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str]
         missing["gold"] = f"{lacking:,} of {len(problems):,} held-out problems {has} no sub-questions"
     if config.data.source not in GENERATORS:
         missing["filler"] = "only generated problems have filler sub-questions"
+    elif short := sum(not problem.subquestions for problem in problems):
+        missing["filler"] = f"of {len(problems):,} held-out problems {short:,} cannot have any, being of one step"
     asked = [kind for kind in ("gold", "filler") if getattr(evaluation, kind)]
     given = [kind for kind in asked if kind not in missing]
     return ["direct", *given, now], {kind: missing[kind] for kind in asked if kind in missing}

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections import Counter
 
 import pytest
 
 from launch.compose import compose
 from rewards.reward import Reward, Scored
-from rollout.data.chained import generate
+from rollout.data.chained import generate, make_problem
 from rollout.data.generated import Generated
+from rollout.data.graph import Graph
 from rollout.records import Attempt, Decomposition, Episode, PolicyCall, Problem
 from tests.trainer.fakes import Group
 from trainer.stages.evaluation import Evaluator, earlier_results, eval_jobs, kinds_at_start, kinds_before, summarize
@@ -74,6 +76,16 @@ def test_a_kind_that_cannot_be_evaluated_is_left_out_with_its_reason(asked, more
     found, reasons = kinds_before(config, problems)
     assert found == kinds
     assert missing_rows(reasons) == missing
+
+
+def test_problems_of_one_step_have_no_filler_row():
+    config = compose(["data=chained", "+data.eval_steps.1=1"])
+    problems = [make_problem(0, 0, steps) for steps in (1, 3, 1)]
+    found, reasons = kinds_before(config, problems)
+    assert found == ["direct", "gold", "sft"]
+    assert missing_rows(reasons) == "no filler row: of 3 held-out problems 2 cannot have any, being of one step"
+    with pytest.raises(ValueError, match="one step"):
+        Graph(problems[0]).filler_plan(random.Random(0))
 
 
 @pytest.mark.parametrize(
