@@ -7,18 +7,22 @@ from urllib.parse import quote, quote_plus
 
 from rollout.solvers.base import SolverMisconfigured
 
+# No provider's key has so few characters.
+SHORTEST_SECRET = 8
+
 
 class ApiKey:
     """The key in an environment variable. Its ``value`` is empty if there is none.
 
-    White space around the key is not part of it: a secret made with ``echo`` ends in a line break.
+    White space around the key is not part of it: a secret made with ``echo`` ends in a line break. A placeholder such
+    as ``none``, for a server that needs no key, is not hidden: it is no secret, and replies may contain it.
     """
 
     def __init__(self, variable: str) -> None:
         self.variable = variable
         raw = os.environ.get(variable, "")
         self.value = raw.strip()
-        self._forms = _forms(raw)
+        self._forms = _forms(raw) if len(self.value) >= SHORTEST_SECRET else []
 
     def check(self) -> None:
         """Raise SolverMisconfigured if no HTTP header can hold the key; the message contains no part of it."""

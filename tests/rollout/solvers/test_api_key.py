@@ -75,11 +75,18 @@ def test_the_clients_own_error_about_a_header_is_said_without_the_key(monkeypatc
     assert not any(part in written for part in PARTS)
 
 
-@pytest.mark.parametrize("raw", [f"{SECRET}\n", "sk-'quoted\"\\\n", "sk-ünï\r", "sk pass word\t"])
+@pytest.mark.parametrize("raw", [f"{SECRET}\n", "sk-'quoted\"\\\n", "sk-ünïque\r", "sk pass word\t"])
 def test_a_key_is_hidden_however_a_text_writes_it(monkeypatch, raw):
     monkeypatch.setenv("SOME_KEY", raw)
     forms = [raw, raw.strip(), repr(raw)[1:-1], repr(raw.encode())[2:-1], quote(raw, safe=""), quote_plus(raw.strip())]
     assert ApiKey("SOME_KEY").hide(" | ".join(forms)) == " | ".join(["[key]"] * len(forms))
+
+
+@pytest.mark.parametrize("placeholder", ["1", "x", "none", "EMPTY\n"])
+def test_a_placeholder_is_no_secret_and_stays_in_replies(monkeypatch, placeholder):
+    monkeypatch.setenv("SOME_KEY", placeholder)
+    text = f"11 + 1 = 12, x = 6: none is EMPTY. {placeholder}"
+    assert ApiKey("SOME_KEY").hide(text) == text
 
 
 def test_a_question_asked_with_such_a_key_shows_it_nowhere(monkeypatch, capfd, tmp_path):
