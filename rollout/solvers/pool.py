@@ -48,13 +48,14 @@ class Ask:
 
 @dataclass(frozen=True)
 class Answer:
-    """The outcome of an ``Ask``: a reply or a log-probability, the name of the solver's failure, or an error to be
-    tried again."""
+    """The outcome of an ``Ask``: a reply or a log-probability, the name of the solver's failure, or why it has to be
+    asked again: the solver cannot be reached (``detail``), or its code raised an ``error``."""
 
     reply: Reply | None = None
     failure: str | None = None
     detail: str = ""
     likelihood: Likelihood | None = None
+    error: str | None = None
 
 
 class UsageFile:
@@ -135,6 +136,9 @@ class SolverActor:
         except SolverBroken:
             traceback.print_exc()
             os._exit(1)  # Ray starts a new process and asks again
+        except Exception as error:  # noqa: BLE001 - a solver of one's own may raise anything; its neighbours were answered
+            traceback.print_exc()
+            return Answer(error=for_role(f"{type(error).__name__}: {error}", self.role))
 
 
 def split_pool(config: Config, actors: Sequence[Any]) -> dict[str | None, list[Any]]:
@@ -178,6 +182,8 @@ class SolverClient:
         answer = await (self._with_neighbours(ask) if self._window_s else self._alone(ask))
         if answer.failure is not None:
             raise SolverFailure(answer.failure, answer.detail)
+        if answer.error is not None:
+            raise RuntimeError(answer.error)
         if answer.reply is None and answer.likelihood is None:
             raise SolverUnavailable(answer.detail)
         return answer

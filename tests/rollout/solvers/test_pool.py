@@ -45,6 +45,8 @@ class Moody(Backend):
             raise SolverUnavailable("ConnectError: gone")
         if prompt == "key":
             raise SolverMisconfigured("solver.api_key_env: no longer accepted")
+        if prompt == "boom":
+            raise KeyError("choices")
         reply = Reply(f"{prompt} {purpose} {sample}", 3, 7)
         self.usage.count(reply)
         return reply
@@ -70,19 +72,20 @@ def actor(monkeypatch, tmp_path):
 def test_every_prompt_gets_its_own_answer_or_error(actor, window_s):
     async def go():
         client = pool.SolverClient([Actor(actor()), Actor(actor())], window_s)
-        prompts = ["a", "refuse", "gone", "b", "key", "c"]
+        prompts = ["a", "refuse", "gone", "b", "key", "c", "boom"]
         return await asyncio.gather(
             *(client.ask(prompt, purpose="solve", sample=index) for index, prompt in enumerate(prompts)),
             return_exceptions=True,
         )
 
-    a, refused, gone, b, key, c = asyncio.run(go())
+    a, refused, gone, b, key, c, boom = asyncio.run(go())
     assert [reply.text for reply in (a, b, c)] == ["a solve 0", "b solve 3", "c solve 5"]
     assert (a.tokens, a.prompt_tokens) == (3, 7)
     assert isinstance(refused, SolverFailure)
     assert refused.outcome == "solver_refused"
     assert [type(gone), type(key)] == [SolverUnavailable, SolverUnavailable]
     assert "no longer accepted" in str(key)
+    assert (type(boom), str(boom)) == (RuntimeError, "KeyError: 'choices'")
 
 
 @pytest.mark.parametrize("window_s", [0.0, 0.004])
