@@ -7,12 +7,14 @@ the middle of a run costs replies, not episodes: the solver is asked, and the lo
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
 import sqlite3
 import time
-from dataclasses import asdict
+from collections.abc import Callable, Coroutine
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,9 +100,11 @@ class ReplyCache:
         """Keep a reply; of two under one key the first stays."""
         try:
             row = (key, reply.text, reply.tokens, reply.prompt_tokens)
-            if reply.cut:
-                self._table.execute("INSERT OR IGNORE INTO cut_replies VALUES (?)", (key,))
-            self._table.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", row)
+            with self._table:  # a reply and its mark are there together, or neither is
+                self._table.execute("BEGIN IMMEDIATE")
+                kept = self._table.execute("INSERT OR IGNORE INTO replies VALUES (?, ?, ?, ?)", row).rowcount
+                if kept and reply.cut:
+                    self._table.execute("INSERT OR IGNORE INTO cut_replies VALUES (?)", (key,))
         except sqlite3.Error as error:
             _LOG.warning("a reply could not be cached: %s", error)
 
@@ -109,8 +113,17 @@ class ReplyCache:
         self._table.close()
 
 
+@dataclass
+class _Sent:
+    """A request that was sent, and how many wait for its answer."""
+
+    task: asyncio.Task[Reply]
+    waiting: int = 0
+
+
 class CachedSolver(Backend):
-    """Any solver behind the cache. A hit has the tokens of the reply when it was written; it counts as no request."""
+    """Any solver behind the cache. A hit has the tokens of the reply when it was written; it counts as no request. Of
+    equal requests at the same time one is sent, and the others wait for it: the samples of a group begin alike."""
 
     def __init__(self, solver: Backend) -> None:
         super().__init__(solver.settings)
@@ -118,6 +131,7 @@ class CachedSolver(Backend):
         self.usage = solver.usage
         self.cache = ReplyCache(self.settings.cache_path)
         self._identity = solver.identity
+        self._sent: dict[str, _Sent] = {}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -148,22 +162,43 @@ class CachedSolver(Backend):
         if sampling.temperature > 0 and self.settings.cache != "all":
             return await self.solver.ask(prompt, purpose=purpose, sample=sample)
         key = cache_key(self._identity, prompt, sampling, sample)
-        if (reply := self.cache.get(key)) is not None:
-            self.usage.cache_hits += 1
-            return reply
-        self.usage.cache_misses += 1
-        reply = await self.solver.ask(prompt, purpose=purpose, sample=sample)
-        self.cache.put(key, reply)
-        return reply
+        return await self._once(key, lambda: self.solver.ask(prompt, purpose=purpose, sample=sample))
 
     async def log_likelihood(self, prompt: str, completion: str) -> Likelihood:
         """Return the kept log-probability, or the solver's; raises what the solver raises. Nothing is drawn, so it is
         kept in every mode."""
         key = likelihood_key(self._identity, prompt, completion)
-        if (kept := self.cache.get(key)) is not None:
+
+        async def told() -> Reply:
+            found = await telling(self.solver).log_likelihood(prompt, completion)
+            return Reply(repr(found.logprob), 0, found.prompt_tokens)
+
+        kept = await self._once(key, told)
+        return Likelihood(float(kept.text), kept.prompt_tokens)
+
+    async def _once(self, key: str, send: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
+        """Return what is kept under a key, or what ``send`` returns, which is then kept; raises what it raises. Where
+        the same was sent and is not answered yet, that answer is waited for. It is given up with the last who waits."""
+        if (reply := self.cache.get(key)) is not None:
             self.usage.cache_hits += 1
-            return Likelihood(float(kept.text), kept.prompt_tokens)
-        self.usage.cache_misses += 1
-        found = await telling(self.solver).log_likelihood(prompt, completion)
-        self.cache.put(key, Reply(repr(found.logprob), 0, found.prompt_tokens))
-        return found
+            return reply
+        sent = self._sent.get(key)
+        if sent is None:
+            self.usage.cache_misses += 1
+            sent = self._sent[key] = _Sent(asyncio.create_task(self._send(key, send)))
+        else:
+            self.usage.cache_hits += 1
+        sent.waiting += 1
+        try:
+            return await asyncio.shield(sent.task)
+        finally:
+            sent.waiting -= 1
+            if not sent.waiting:
+                sent.task.cancel()
+                if self._sent.get(key) is sent:
+                    del self._sent[key]
+
+    async def _send(self, key: str, send: Callable[[], Coroutine[Any, Any, Reply]]) -> Reply:
+        reply = await send()
+        self.cache.put(key, reply)
+        return reply

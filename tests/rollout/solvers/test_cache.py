@@ -137,6 +137,67 @@ def test_another_model_has_its_own_replies(tmp_path):
     assert other.solver.asked == 1
 
 
+def test_the_mark_of_a_reply_that_came_second_is_not_the_firsts(tmp_path):
+    cache = ReplyCache(str(tmp_path / "cache.sqlite"))
+    cache.put("a", Reply("whole", 5, 7))
+    cache.put("a", Reply("cut of", 5, 7, cut=True))
+    assert cache.get("a") == Reply("whole", 5, 7)
+
+
+class Slow(Telling):
+    """Answers when it is let go, and says how many requests were given up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go, self.given_up = asyncio.Event(), 0
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        try:
+            await self.go.wait()
+        except asyncio.CancelledError:
+            self.given_up += 1
+            raise
+        return await super().ask(prompt, purpose=purpose, sample=sample)
+
+
+def test_equal_requests_at_the_same_time_are_sent_once(tmp_path):
+    async def go():
+        solver = cached(tmp_path, Slow())
+        asks = [
+            asyncio.create_task(solver.ask(prompt, purpose="solve")) for prompt in ["a", "a", "b", "a", "refuse"] * 2
+        ]
+        await asyncio.sleep(0)
+        asks[0].cancel()  # the others wait for the same
+        await asyncio.sleep(0)
+        solver.solver.go.set()
+        return solver, await asyncio.gather(*asks, return_exceptions=True)
+
+    solver, (gone, *replies) = asyncio.run(go())
+    assert isinstance(gone, asyncio.CancelledError)
+    said = [str(reply.text) if isinstance(reply, Reply) else type(reply).__name__ for reply in replies]
+    assert len({said[0], said[2], said[4], said[5], said[7]}) == 1
+    assert [said[3], said[8]] == ["SolverFailure"] * 2
+    assert solver.solver.asked == 3
+    assert (solver.usage.cache_misses, solver.usage.cache_hits) == (3, 7)
+    assert solver._sent == {}
+
+
+def test_a_request_for_which_nobody_waits_any_more_is_given_up(tmp_path):
+    async def go():
+        solver = cached(tmp_path, Slow())
+        asks = [asyncio.create_task(solver.ask("a", purpose="solve")) for _ in range(2)]
+        await asyncio.sleep(0.01)
+        for ask in asks:
+            ask.cancel()
+        await asyncio.gather(*asks, return_exceptions=True)
+        await asyncio.sleep(0)
+        solver.solver.go.set()
+        return solver, await solver.ask("a", purpose="solve")
+
+    solver, reply = asyncio.run(go())
+    assert (solver.solver.given_up, solver.solver.asked, reply.text) == (1, 1, "1")
+
+
 def test_a_failure_is_not_kept(tmp_path):
     solver = cached(tmp_path)
     for _ in range(2):

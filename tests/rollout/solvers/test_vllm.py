@@ -119,6 +119,12 @@ def test_an_engine_that_stopped_is_no_outcome(solver):
         ask(solver, "dead", purpose="solve")
 
 
+def test_another_context_may_cut_replies_elsewhere_and_is_another_solver(solver):
+    before = solver.identity
+    solver.settings = solver.settings.model_copy(update={"max_model_len": solver.settings.max_model_len + 1})
+    assert solver.identity != before
+
+
 def test_a_model_written_anew_under_its_name_is_another_solver(solver, tmp_path):
     before = solver.identity
     assert solver.identity == before
