@@ -39,8 +39,10 @@ class RateLimits:
         async with self._turn:
             while (wait := self._wait_s(tokens)) > 0:
                 self._changed.clear()
+                # Not wait_for, which may swallow that the caller's own time is up.
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(self._changed.wait(), wait)
+                    async with asyncio.timeout(wait):
+                        await self._changed.wait()
             permit = Permit(time.monotonic(), tokens)
             self._begun.append(permit)
             return permit

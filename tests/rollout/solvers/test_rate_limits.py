@@ -7,6 +7,8 @@ import itertools
 import random
 import time
 
+import pytest
+
 from rollout.solvers.rate_limits import RateLimits
 
 
@@ -84,6 +86,21 @@ def test_a_pause_holds_and_is_never_shortened():
         return time.monotonic() - began
 
     assert 0.1 <= asyncio.run(go()) < 5.0
+
+
+def test_a_callers_time_is_up_also_where_something_is_given_back_just_then():
+    async def go():
+        limits = RateLimits(None, 100, 5.0)
+        permit = await limits.admit(90)
+        waiting = asyncio.create_task(limits.admit(100))
+        await asyncio.sleep(0.01)
+        limits.settle(permit, 80)
+        waiting.cancel()  # in the same iteration of the loop
+        with pytest.raises(asyncio.CancelledError):
+            async with asyncio.timeout(2):
+                await waiting
+
+    asyncio.run(go())
 
 
 def test_one_who_gives_up_waiting_leaves_the_line_open():
