@@ -23,9 +23,9 @@ def least_seconds(read: Callable[[], object], enough: float = 0.0) -> float:
     return least
 
 
-def assert_linear(read: Callable[[str], object], piece: str, before: str = "") -> None:
+def assert_linear(read: Callable[[str], object], piece: str, before: str = "", after: str = "") -> None:
     """Read twenty times the text, and assert that it takes less than eighty times the time: a reader of quadratic time
     would take four hundred."""
-    short = max(least_seconds(lambda: read(before + piece * 2_000)), 5e-4)
+    short = max(least_seconds(lambda: read(before + piece * 2_000 + after)), 5e-4)
     limit = 80 * short
-    assert least_seconds(lambda: read(before + piece * 40_000), limit) < limit
+    assert least_seconds(lambda: read(before + piece * 40_000 + after), limit) < limit

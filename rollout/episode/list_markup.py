@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterator
 
 _FENCE = re.compile(r"(?:```|~~~)[\w+-]*")
-_HEADING = re.compile(r"#{1,6}\s+(?!\(?\d|(?:Q|Step|Sub-?\s?question)\s*\d)[^?？]*", re.IGNORECASE)
+_HEADING = re.compile(r"#{1,6}\s++(?!\(?\d|(?:Q|Step|Sub-?\s?question)\s*\d)[^?？]*", re.IGNORECASE)
 _TITLE = re.compile(
     r"(?:(?:the|a|my|list|of|here|are) ){0,4}(?:sub-?\s?questions?|questions|steps|decomposition)", re.IGNORECASE
 )
 # A list's item in JSON or Python: a text, or the one text of an object, and what comes next.
 _STRING = r"(?:\"((?:[^\"\\]|\\.)*+)\"|'((?:[^'\\]|\\.)*+)')"
-_ITEM = re.compile(rf"\s*(?:\{{\s*\"\w+\"\s*:\s*)?{_STRING}\s*\}}?\s*(,|\])", re.DOTALL)
+_ITEM = re.compile(rf"\s*+(?:\{{\s*+\"\w++\"\s*+:\s*+)?{_STRING}\s*+(?:\}}\s*+)?(,|\])", re.DOTALL)
 # The last item, where the text was cut off.
-_CUT_ITEM = re.compile(r"\s*(?:\{\s*\"\w+\"\s*:\s*)?\"((?:[^\"\\]|\\.)*+)\Z", re.DOTALL)
-_BEFORE_LIST = re.compile(r"(?:.*[:：])?\s*(?:(?:```|~~~)[\w+-]*)?\s*(?:\{\s*\"\w+\"\s*:\s*)?", re.DOTALL)
+_CUT_ITEM = re.compile(r"\s*+(?:\{\s*+\"\w++\"\s*+:\s*+)?\"((?:[^\"\\]|\\.)*+)\Z", re.DOTALL)
+_BEFORE_LIST = re.compile(r"(?:.*[:：])?\s*+(?:(?:```|~~~)[\w+-]*+\s*+)?(?:\{\s*+\"\w++\"\s*+:\s*+)?", re.DOTALL)
 _PAIRS = (("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"), ('"', '"'), ("“", "”"))
 
 

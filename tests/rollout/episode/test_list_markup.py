@@ -95,3 +95,13 @@ def test_no_marks_break_the_parser(text, truncated):
 def test_time_is_linear_in_the_length_of_marks(unit, before):
     limits = strategy(max_subquestions=10**9, max_subquestion_chars=10**9)
     assert_linear(lambda text: parse(text, limits), unit, before)
+
+
+@pytest.mark.parametrize(
+    ("before", "unit", "after"),
+    [("", "\n", "x["), ('["a"', " ", "x"), ("[", " ", "x"), ('[{"a"', " ", "x"), ("#", " ", "?"), ("```", "\n", "x["),
+     ('{"a"', " ", "x["), ("a:", " ", "x[")],
+)  # fmt: skip
+def test_time_is_linear_in_the_length_of_white_space_before_what_fits_nowhere(before, unit, after):
+    limits = strategy(max_subquestions=10**9, max_subquestion_chars=10**9)
+    assert_linear(lambda text: parse(text, limits), unit, before, after)
