@@ -7,7 +7,8 @@ another, on the CPU.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -54,8 +55,17 @@ class PlainEngine:
         room = self.settings.sizes.max_model_len - len(ids)
         if room < 1:
             raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
+        given_up = threading.Event()
         async with self._lock:
-            return await asyncio.to_thread(self._complete, ids, sampling, min(sampling.max_tokens, room))
+            work = asyncio.create_task(
+                asyncio.to_thread(self._complete, ids, sampling, min(sampling.max_tokens, room), given_up.is_set)
+            )
+            try:
+                return await asyncio.shield(work)
+            except asyncio.CancelledError:  # the thread ends at its next token; until then the model is not free
+                given_up.set()
+                await asyncio.wait([work])
+                raise
 
     async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
         """Return the log-probabilities of a completion's tokens, as the other engine does. Raises PromptTooLong."""
@@ -67,7 +77,7 @@ class PlainEngine:
     def stop(self) -> None:
         """As the other engine's; nothing runs between two completions."""
 
-    def _complete(self, ids: list[int], sampling: Sampling, limit: int) -> Generation:
+    def _complete(self, ids: list[int], sampling: Sampling, limit: int, given_up: Callable[[], bool]) -> Generation:
         from transformers import GenerationConfig
 
         ends = self._model.generation_config.eos_token_id
@@ -86,7 +96,7 @@ class PlainEngine:
                 **(drawn if sampling.temperature > 0 else {"do_sample": False}),
             ),
             stopping_criteria=[
-                lambda found, *_, **__: torch.tensor([self._text(found[0, len(ids) :], sampling.stop)[1]])
+                lambda found, *_, **__: torch.tensor([given_up() or self._text(found[0, len(ids) :], sampling.stop)[1]])
             ],
         )
         tokens = output[0, len(ids) :].tolist()

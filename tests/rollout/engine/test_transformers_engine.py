@@ -55,6 +55,33 @@ def test_a_stop_text_ends_a_completion_and_is_no_part_of_it(engine):
     assert len(found.token_ids) <= 7
 
 
+def test_a_completion_that_is_given_up_ends_at_its_next_token_and_then_frees_the_model(engine, monkeypatch):
+    running, most, original = [0], [0], engine._complete
+
+    def counted(*arguments):
+        running[0] += 1
+        most[0] = max(running[0], most[0])
+        try:
+            return original(*arguments)
+        finally:
+            running[0] -= 1
+
+    monkeypatch.setattr(engine, "_complete", counted)
+
+    async def go():
+        first = asyncio.create_task(engine.generate(PROMPT, Sampling(200)))
+        while not running[0]:
+            await asyncio.sleep(0.001)
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        return running[0], await engine.generate(PROMPT, Sampling(4))
+
+    still, found = asyncio.run(go())
+    assert (still, most[0]) == (0, 1)
+    assert found.token_ids == complete(engine, Sampling(4)).token_ids
+
+
 def test_the_end_token_ends_a_completion(engine, monkeypatch):
     third = complete(engine, Sampling(12)).token_ids[2]
     monkeypatch.setattr(engine._model.generation_config, "eos_token_id", [third])
