@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from rollout.answers.marks import without_thinking
 from rollout.episode.parse_decomposition import _REFERENCE, references
 from rollout.records import Turn
-from rollout.strategies.exchange import Exchange, together
+from rollout.strategies.exchange import Exchange
 from rollout.turn_answer import turn_answer
 
 
@@ -49,7 +49,7 @@ async def _by_dependency(exchange: Exchange, questions: Sequence[str]) -> None:
         answered[index].set()
         return turn
 
-    await together([answer(index) for index in range(len(questions))], exchange.episode.turns)
+    await exchange.answer_at_once([answer(index) for index in range(len(questions))])
 
 
 def out_of_order(questions: Sequence[str]) -> str | None:

@@ -61,7 +61,7 @@ class Dialogue:
             decomposition.invalid = "prompt_too_long"
             return None
         decomposition.text += reply.text.rstrip("\n") + "\n"
-        parsed = parse_next(reply.text, settings, truncated=reply.truncated)
+        parsed = parse_next(reply.text, settings, truncated=reply.truncated or reply.cut)
         decomposition.invalid = parsed.invalid
         if not parsed.subquestions:
             return None

@@ -72,7 +72,7 @@ class Exchange:
         if reply is None:
             episode.decomposition = Decomposition("", [], invalid="prompt_too_long")
             return []
-        parsed = parse(reply.text, self.settings, truncated=reply.truncated)
+        parsed = parse(reply.text, self.settings, truncated=reply.truncated or reply.cut)
         episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid)
         return parsed.subquestions
 
@@ -100,7 +100,7 @@ class Exchange:
         """Have the solver write sub-questions, answers and the final answer at once, and take the text apart."""
         episode = self.episode
         reply, place = await self._said("solver", self._solver, self.prompts.whole(self.problem), "whole")
-        parsed = parse_monolith(reply.text, self.settings, truncated=reply.truncated)
+        parsed = parse_monolith(reply.text, self.settings, truncated=reply.truncated or reply.cut)
         questions = [question for question, _ in parsed.pairs]
         episode.decomposition = Decomposition(reply.text, questions, parsed.invalid)
         episode.turns = [Turn(question, text, call=place, answer_call=place) for question, text in parsed.pairs]
@@ -115,6 +115,25 @@ class Exchange:
         reply, place = await self._said("solver", self._solver, prompt, "subquestion", sample)
         turn = Turn(question, reply.text, asked=asked, call=wrote, answer_call=place)
         return await self._judged(turn, shown)
+
+    async def answer_at_once(self, answers: Sequence[Coroutine[Any, Any, Turn]]) -> None:
+        """Answer all sub-questions at once; the turns are the episode's, in this order, with one that was answered and
+        could not be judged. Raises as ``together`` does."""
+        turns, found = self.episode.turns, dict[int, Turn]()
+        before = len(turns)
+
+        async def at_its_place(place: int, answer: Coroutine[Any, Any, Turn]) -> None:
+            try:
+                found[place] = await answer
+            except SolverFailure:
+                if len(turns) > before:  # kept there just now, because nobody judged it
+                    found[place] = turns.pop()
+                raise
+
+        try:
+            await together([at_its_place(*one) for one in enumerate(answers)], [])
+        finally:
+            turns += [found[place] for place in sorted(found)]
 
     def refuse(self, turn: Turn) -> None:
         """Keep a turn whose sub-question is to be written again; it is not among the episode's turns."""

@@ -5,7 +5,7 @@ What is lost against ``daslam`` is what the sub-questions owe to each other's an
 
 from __future__ import annotations
 
-from rollout.strategies.exchange import Exchange, together
+from rollout.strategies.exchange import Exchange
 
 
 async def run(exchange: Exchange) -> None:
@@ -13,5 +13,5 @@ async def run(exchange: Exchange) -> None:
     episode = exchange.episode
     episode.initial = await exchange.solve()
     questions = await exchange.decompose(episode.initial.text)
-    await together([exchange.answer(question, []) for question in questions], episode.turns)
+    await exchange.answer_at_once([exchange.answer(question, []) for question in questions])
     episode.final = await exchange.solve()

@@ -306,6 +306,15 @@ def test_a_list_that_was_cut_off_is_not_whole_whoever_wrote_it(plays):
     assert [turn.call for turn in episode.turns] == ([0, 0] if plays == "both" else [None, None])
 
 
+@pytest.mark.parametrize("name", ["daslam", "lm2", "monolith"])
+def test_a_text_of_a_frozen_model_that_was_cut_off_is_not_whole(name):
+    engine = CharacterEngine(by_role)
+    solver = CutShort(lambda prompt, sample: by_role(prompt, 0))
+    overrides = {"monolith": []}.get(name, ["policy.plays=solver", "policy.decomposer=solver"])
+    episode = episode_of(engine, [f"strategy={name}", *overrides], solver)
+    assert episode.decomposition.invalid == "truncated"
+
+
 def test_draws_of_a_greedy_policy_are_sampled_and_all_else_is_greedy():
     engine = CharacterEngine(by_role)
     episode_of(engine, ["strategy=self_consistency", "policy.plays=solver"], temperature=0.0)

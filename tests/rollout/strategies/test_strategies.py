@@ -328,6 +328,29 @@ def test_an_infrastructure_error_is_raised_even_after_a_solver_failure(name):
     assert solver.cancelled == 1
 
 
+@pytest.mark.parametrize("name", ["daslam", "independent", "dependency_graph"])
+def test_a_turn_that_could_not_be_judged_has_its_place(name):
+    plan = ["How many has Ann?", "How many has Bob?", "How many has Ann?"]
+
+    async def scenario() -> Episode:
+        judged = asyncio.Event()
+
+        async def judge(prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+            if "How many has Bob?\nA:" in prompt:
+                await judged.wait()
+                raise SolverFailure("solver_timeout")
+            judged.set()
+            return Reply("no mistake", 2)
+
+        verifier = Scripted(by_question)
+        verifier.ask = judge  # type: ignore[method-assign]
+        return await run_strategy(name, PROBLEM, Planner(plan), Scripted(by_question), prompts(), verifier)
+
+    episode = asyncio.run(scenario())
+    assert episode.outcome == "solver_timeout"
+    assert [turn.question for turn in episode.turns] == plan[: 2 if name == "daslam" else 3]
+
+
 def test_the_names_of_the_configuration_are_those_of_the_strategies():
     (names,) = [entry for entry in Strategy.model_fields["name"].metadata if isinstance(entry, PartName)]
     files = [path for path in (ROOT / "rollout" / "strategies").glob("*.py") if "async def run(" in path.read_text()]
