@@ -18,7 +18,7 @@ from rich.text import Text
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from rewards.reward import Sample, Scored
-from rollout.data.source import check_held_out, make_source, what_was_read
+from rollout.data.source import check_held_out, check_solutions, make_source, what_was_read
 from rollout.json_lines import write_whole
 from rollout.records import Problem
 from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signals, kept_handlers
@@ -67,6 +67,7 @@ class Run:
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
         check_held_out(config, self.source)
+        check_solutions(config, self.source)
         self.seconds = StageSeconds()
         self.account = SolverAccount(config, folder / "logs", asked or {})
         self.evaluated: list[tuple[str, Scored]] = []
@@ -81,7 +82,7 @@ class Run:
         self.written: set[str] = set()  # checkpoints and results, by name: what the model cards are to say
         self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
-        self.fine_tuned = config.resume is not None and sft.is_dir()
+        self.fine_tuned = config.resume is not None and (sft / "config.json").is_file()
         self.decomposer = str(sft) if self.fine_tuned else config.start_from or config.model.path
 
     def execute(self) -> int:

@@ -76,6 +76,16 @@ def test_only_what_changed_is_sent_and_only_what_is_complete(run, bucket):
     assert bucket == [("put_file", "metrics.jsonl")]
 
 
+def test_a_model_of_which_a_part_is_missing_is_not_taken_for_whole(run, bucket):
+    with complete_folder(run / "checkpoints" / "sft") as folder:
+        for name in ("config.json", "model.safetensors", "tokenizer.json", "added_tokens.json"):
+            (folder / name).write_text("{}")
+    Mirror("memory://runs", run, pytest.fail).copy()
+    sent = [name for kind, name in bucket if name.startswith("checkpoints/sft/")]
+    assert len(sent) == 4
+    assert sent[-1] == "checkpoints/sft/config.json"
+
+
 def test_a_checkpoint_that_goes_or_changes_is_never_half_one(run, bucket):
     mirror = Mirror("memory://runs", run, pytest.fail)
     mirror.copy()
