@@ -33,10 +33,10 @@ class NonFiniteLoss(RuntimeError):
 
 
 class Rank:
-    """One of the ``ranks`` processes."""
+    """One of the ``ranks`` processes. ``host``: where they meet; None: at this node's address in the cluster."""
 
-    def __init__(self, rank: int, ranks: int, *, cuda: bool) -> None:
-        self.rank, self.ranks, self.cuda = rank, ranks, cuda
+    def __init__(self, rank: int, ranks: int, *, cuda: bool, host: str | None = None) -> None:
+        self.rank, self.ranks, self.cuda, self.host = rank, ranks, cuda, host
         if not cuda:
             os.environ["DS_ACCELERATOR"] = "cpu"
 
@@ -46,11 +46,16 @@ class Rank:
         check_shared(Path(mark), f"learner-{self.rank}", node)
 
     def address(self) -> tuple[str, int]:
-        """Return the host and port at which the ranks meet; this rank listens there from now on."""
-        host = ray.util.get_node_ip_address() if ray.is_initialized() else "127.0.0.1"
+        """Return the host and port at which the ranks meet; this rank listens there from now on, and nowhere else."""
+        host = self.host or ray.util.get_node_ip_address()
+        # With a socket of its own, because the store would listen at every address of the machine.
+        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        port = listening.getsockname()[1]
         # Kept and shared with the process group: a port that was only found to be free may be another's by then.
-        self._meeting = dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, multi_tenant=True)
-        return host, self._meeting.port
+        self._meeting = dist.TCPStore(
+            host, port, is_master=True, wait_for_workers=False, multi_tenant=True, master_listen_fd=listening.detach()
+        )
+        return host, port
 
     def connect(self, host: str, port: int) -> int:
         """Join the process group of all ranks; return the process id."""

@@ -29,7 +29,9 @@ class SendingRank(Rank):
     version: int
 
     def __init__(self, config: Config, rank: int) -> None:
-        super().__init__(rank, config.learner.ranks, cuda=config.learner.gpus_per_rank > 0)
+        # Where the run has its Ray to itself, all ranks are on this machine.
+        host = "127.0.0.1" if config.cluster.address is None else None
+        super().__init__(rank, config.learner.ranks, cuda=config.learner.gpus_per_rank > 0, host=host)
         self.config = config
         _LOG.info("new weights go to the rollout workers by %s: %s", *weight_transport(config))
         # What the adapter is merged into on the workers, once it was put into the object store.
