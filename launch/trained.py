@@ -10,6 +10,7 @@ import yaml
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.data import GENERATORS
 from conf.schema.model import GEMMA, looks_local, model_path
 from conf.schema.places import CONF
 from conf.schema.validate import is_secret, validate
@@ -45,8 +46,13 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     overrides = with_own_folders(overrides)
     chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
     of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen or text.startswith(SEARCHED)]
-    fresh = compose(["stages=[evaluate]", *of_chosen]).model_dump(mode="json")
     before = {} if run is None else began_with(run)
+    source = before.get("data", {}).get("source")
+    # The options of a generated task take its models and limits.
+    task = [f"data={source}"] if source in GENERATORS and "data" not in chosen else []
+    fresh = compose(["stages=[evaluate]", *task, *of_chosen]).model_dump(mode="json")
+    if "rollout" in before:  # what only training reads, and a laptop may not have
+        before["rollout"] |= {"replay": None, "record": False, "weights": fresh["rollout"]["weights"]}
     values = fresh | {
         name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
     }

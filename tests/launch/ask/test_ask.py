@@ -89,6 +89,31 @@ def test_a_run_from_before_a_key_was_there_is_asked_with_todays_value(run):
     assert config.rollout.weights == compose([]).rollout.weights
 
 
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [("solver=second", "solver.path", "package:tiny_second_solver"),
+     ("strategy=daslam", "strategy.max_subquestions", 8),
+     ("verifier=tiny", "verifier.path", "package:tiny_verifier"),
+     ("data=branched solver=second", "solver.path", "package:tiny_branched_second_solver")],
+)  # fmt: skip
+def test_an_option_is_that_of_the_runs_task(tmp_path, override, key, value):
+    keep(tmp_path, "ppo", 12)
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(compose(["data=chained"]).model_dump(mode="json")))
+    config = trained(str(tmp_path), override.split())
+    group, name = key.split(".")
+    assert getattr(getattr(config, group), name) == value
+
+
+def test_a_run_is_asked_without_what_only_its_training_needed(run):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["rollout"] |= {"replay": "/gone/recorded.jsonl", "record": True}
+    values["rollout"]["weights"]["transport"] = "nccl"
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    config = trained(str(run), [])
+    assert (config.rollout.replay, config.rollout.record) == (None, False)
+    assert config.rollout.weights == compose([]).rollout.weights
+
+
 def test_overrides_change_a_group_or_a_key(run):
     config = trained(str(run), ["solver=openai", "solver.model=m", "strategy.max_subquestions=2"])
     assert (config.solver.backend, config.solver.model) == ("openai", "m")
