@@ -248,7 +248,11 @@ class SideBySide(Launcher):
 
     async def _trial(self, overrides: list[str], config: Config, number: int, address: str | None) -> JobReturn:
         """Run a trial in a process of its own, which is ended if this is cancelled."""
-        folder, whole = prepare(self.sweep, overrides, number, config, self.fixed)
+        try:  # it may wait for a folder that is still in use
+            folder, whole = await asyncio.to_thread(prepare, self.sweep, overrides, number, config, self.fixed)
+        except ConfigError as error:  # the others go on
+            _say(f"{' '.join(overrides)}: refused, {error}")
+            return self._result(overrides, None, str(error))
         log, said, began = folder / "output.log", " ".join(overrides), time.monotonic()
         with log.open("wb") as output:
             # In a session of its own: Ctrl-C comes through here, once.

@@ -152,6 +152,29 @@ def test_a_search_goes_on_after_a_trial_without_the_score_of_its_stages(
     assert best["best_value"] == 0.5
 
 
+def test_a_trial_that_is_refused_does_not_end_those_beside_it(tmp_path, monkeypatch, capsys):
+    script = tmp_path / "python"
+    slow = SPENDING.replace("summary =", "import time; time.sleep(1); summary =")
+    script.write_text(slow.format(python=sys.executable, accuracy=ACCURACY))
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(sys, "executable", str(script))
+    monkeypatch.setattr(sys, "argv", ["train"])
+    prepare = launch.sweep.prepare
+
+    def refusing(sweep, overrides, *others):
+        if "seed=2" in overrides:
+            raise ConfigError("run_dir: is in use by another process")
+        return prepare(sweep, overrides, *others)
+
+    monkeypatch.setattr(launch.sweep, "prepare", refusing)
+    given = ["cluster=ray", "hydra/launcher=parallel", f"hydra.sweep.dir={tmp_path}/swept"]
+    with pytest.raises(SystemExit):
+        main(["-m", "seed=1,2,3", *given])
+    assert "seed=2 cluster=ray: refused, run_dir: is in use" in capsys.readouterr().out
+    done = {file.parent.name for file in (tmp_path / "swept").glob("*/summary.json")}
+    assert done == {"seed=1", "seed=3"}
+
+
 def test_a_search_side_by_side_goes_on_too_with_own_options_and_a_copy_of_each_trial(tmp_path, monkeypatch, capsys):
     script = tmp_path / "python"
     script.write_text(SPENDING.format(python=sys.executable, accuracy=ACCURACY))
