@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from rollout.json_lines import PARTIAL, write_lines, write_whole
+from rollout.json_lines import PARTIAL, write_whole
 
 
 def begin_folder(folder: Path) -> Path:
@@ -57,16 +57,26 @@ def write_json(path: Path, value: Any) -> None:
 def read_rows(path: Path) -> list[dict[str, Any]]:
     """Return the objects of a JSON-lines file up to a line that a killed process left unfinished; none without a
     file."""
-    found: list[dict[str, Any]] = []
-    with suppress(ValueError):
-        for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
-            found.append(json.loads(line))
-    return found
+    return list(_rows(path))
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    with suppress(ValueError, FileNotFoundError), path.open(encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
 
 
 def cut(path: Path, keep: Callable[[dict[str, Any]], bool]) -> list[dict[str, Any]]:
-    """Rewrite a JSON-lines file without the rows that ``keep`` rejects; return the rejected rows."""
-    every = read_rows(path)
+    """Rewrite a JSON-lines file without the rows that ``keep`` rejects; return the rejected rows. A file may be far
+    larger than what is rejected, so it is read row by row."""
+    rejected: list[dict[str, Any]] = []
     if path.is_file():
-        write_lines(path, filter(keep, every))
-    return [row for row in every if not keep(row)]
+        partial = path.with_name(path.name + PARTIAL)
+        with partial.open("w", encoding="utf-8") as kept:
+            for row in _rows(path):
+                if keep(row):
+                    kept.write(json.dumps(row) + "\n")
+                else:
+                    rejected.append(row)
+        partial.replace(path)
+    return rejected
