@@ -68,6 +68,18 @@ def check_held_out(config: Config, source: Source) -> None:
     )
 
 
+def check_solutions(config: Config, source: Source) -> None:
+    """Raise ConfigError if a run is to be paid for the gold solution's log-probability and no problem has one."""
+    paid = config.rewards.pays_likelihood and "ppo" in config.stages and not config.rollout.replay
+    if not paid or "{solution}" not in config.strategy.gold_template or not source.rows:
+        return
+    if not any(problem.solution for problem in source.rows):
+        raise ConfigError(
+            f"strategy.gold_template: rewards.weights.solver_likelihood pays for '{config.strategy.gold_template}', "
+            f"and none of {len(source.rows)} rows has a solution; allowed: some with one, or rewards=solver_likelihood"
+        )
+
+
 def what_was_read(source: Source, rows: int = 2) -> list[str]:
     """Return lines about a data set that was read: the counts of its report, and its first training problems as they
     were read, or held-out ones where there are no others, repeated questions, and fields that may be misspelt; nothing

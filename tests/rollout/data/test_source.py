@@ -16,7 +16,7 @@ from launch.compose import compose
 from launch.train import main
 from rollout.data.bad_rows import BadRow
 from rollout.data.files import Files, normalised, read_all
-from rollout.data.source import check_held_out, make_source, what_was_read
+from rollout.data.source import check_held_out, check_solutions, make_source, what_was_read
 from rollout.records import RecordError
 
 
@@ -308,6 +308,24 @@ def test_a_share_that_holds_nobody_out_is_refused_at_the_start_where_somebody_is
     said = capsys.readouterr().err
     assert said.startswith(f"data.held_out_share: none of {count} rows is held out with 0.0001")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize(("solved", "rewards", "said"), [
+    ([], "solution_likelihood", "none of . rows has a solution"), ([1], "solution_likelihood", None),
+    ([], "solver_likelihood", None), ([], "outcome", None),
+])  # fmt: skip
+def test_paying_for_a_solution_that_no_row_has_is_refused(tmp_path, solved, rewards, said):
+    rows = [
+        row(number, **({"solution": f"{number} + 1 = {number + 1}"} if number in solved else {})) for number in range(3)
+    ]
+    path = write(tmp_path / "rows.jsonl", rows)
+    config = compose(["data=jsonl", f"data.root='{tmp_path}'", f"data.train={path.name}", f"rewards={rewards}"])
+    source = make_source(config.data)
+    if said is None:
+        check_solutions(config, source)
+        return
+    with pytest.raises(ConfigError, match=f"strategy.gold_template: .*'{{solution}}', and {said}; allowed: "):
+        check_solutions(config, source)
 
 
 def test_nobody_needs_to_be_held_out_where_nothing_is_evaluated(tmp_path):
