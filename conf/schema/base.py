@@ -17,7 +17,7 @@ class ConfigError(ValueError):
 class Group(BaseModel):
     """A Hydra group: unknown keys are errors. The text below a key says in one clause what the key means."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,8 @@ def line_breaks(text: str) -> str:
 
 
 def _ends(texts: list[str]) -> list[str]:
+    if "" in texts:
+        raise ValueError("holds an empty text, which would end every reply; allowed: texts, or [] for none")
     return [line_breaks(text) for text in texts]
 
 

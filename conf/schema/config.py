@@ -37,7 +37,7 @@ class Config(Group):
     """`auto` goes on with the run in `run_dir` from its newest checkpoint, if there is one."""
     mirror: Annotated[str | None, SECRET, FREE] = None
     """URL of fsspec at which a copy of the run's folder is kept, brought up to date at checkpoints and at the end."""
-    stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"])
+    stages: list[Literal["sft", "ppo", "evaluate"]] = Field(["sft", "ppo", "evaluate"], min_length=1)
     """What is done, in this order: fine-tuning, PPO, the evaluation on held-out problems."""
     start_from: Annotated[str | None, MODEL] = None
     """Decomposer to begin with instead of `model.path`, such as `RUN_DIR/checkpoints/sft`."""
@@ -100,6 +100,8 @@ class Config(Group):
     @field_validator("run_dir")
     @classmethod
     def _folder(cls, value: str | None) -> str | None:
+        if value is not None and not value.strip():
+            raise ValueError("is empty; allowed: a folder, or null for runs/<date>_<time>")
         if value is not None and "://" in value:
             raise ValueError("must be a folder; mirror=URL keeps a copy of it in a bucket")
         return value
@@ -113,7 +115,8 @@ class Config(Group):
     @field_validator("mirror")
     @classmethod
     def _url(cls, value: str | None) -> str | None:
-        if value is not None and ("://" not in value or urlsplit(value).password is not None):
+        # fsspec chains URLs with "::".
+        if value is not None and ("://" not in value or any(urlsplit(url).password for url in value.split("::"))):
             raise ValueError("must be a URL, as s3://BUCKET/runs, without a password: keys belong in the environment")
         return value
 

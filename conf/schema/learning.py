@@ -217,7 +217,7 @@ class Learner(Group):
     """Whether the learning rates then stay, or fall to 0 at the last step."""
     critic_lr: float = Field(gt=0)
     """Learning rate of the critic."""
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     """Adam's two decay rates."""
     weight_decay: float = Field(0.0, ge=0)
     """Adam's weight decay."""

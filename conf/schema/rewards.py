@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal, get_args
 
 import yaml
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from conf.schema.base import FREE, MODEL, Group, OneOf
 from conf.schema.own_parts import PartName
@@ -46,7 +46,7 @@ class Rewards(Group):
     """What each class of a verdict adds to the reward of the call that wrote the sub-question."""
     verdict_gamma: float = Field(1.0, gt=0, le=1)
     """Discount of that reward from one sub-question to the next."""
-    likelihood_floor: float = Field(-100.0, lt=0, allow_inf_nan=False)
+    likelihood_floor: float = Field(-100.0, lt=0)
     """Nats to which `solver_likelihood` raises every lower log-probability of the gold answer."""
     correctness_baseline: Literal["none", "gain"] = "none"
     """Whether correctness is paid as it is, or only what it gains over the solver's first attempt."""
@@ -56,6 +56,14 @@ class Rewards(Group):
     """Number of reward actors."""
     episode_seconds: Annotated[float, FREE] = Field(10.0, gt=0)
     """Seconds in which one episode must be scored."""
+
+    @field_validator("clip")
+    @classmethod
+    def _ends(cls, value: dict[str, tuple[float, float] | None]) -> dict[str, tuple[float, float] | None]:
+        for part, ends in value.items():
+            if ends is not None and ends[0] >= ends[1]:
+                raise ValueError(f"{part} must be the lowest value, then the highest, found {list(ends)}")
+        return value
 
     @classmethod
     def for_mode(cls, mode: str) -> Rewards:
