@@ -107,7 +107,7 @@ def _run(module: str, arguments: Sequence[str]) -> None:
 
 def evaluated(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
     """Return a row for each seed and cell of its matrix, with the accuracy over all problems and by number of steps."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for seed in seeds:
         steps: dict[tuple[str, ...], dict[str, str]] = {}
         for group in read(_matrix(folder, seed) / "groups.csv"):
@@ -116,7 +116,8 @@ def evaluated(folder: Path, seeds: Sequence[int]) -> list[dict[str, Any]]:
                 own[f"steps_{group['group']}"] = group["accuracy"]
         for row in read(_matrix(folder, seed) / "table.csv"):
             cell = {name: row[name] for name in CELL}
-            rows.append({"seed": seed} | cell | {name: row[name] for name in FIGURES} | steps[tuple(cell.values())])
+            figures = {name: row[name] for name in FIGURES}
+            rows.append({"seed": seed, **cell, **figures, **steps[tuple(cell.values())]})
     return rows
 
 

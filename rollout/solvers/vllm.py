@@ -54,7 +54,7 @@ class EngineSolver(Backend):
         files = sorted(Path(path).glob("*")) if Path(path).is_dir() else []
         stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files]
         state = hashlib.sha256(repr(stamps).encode()).hexdigest()
-        found = {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
+        found: dict[str, Any] = {"backend": self.name, "model": path, "dtype": self.settings.dtype, "files": state}
         found["max_model_len"] = self.settings.max_model_len  # where a reply is cut, and a prompt is too long
         # Only where they are given, so that what an older cache holds is found again.
         names = ("quantization", "engine_arguments", "calculator")
