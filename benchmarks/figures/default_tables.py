@@ -16,7 +16,10 @@ from benchmarks.figures.kept import Row, cell_over_seeds, find, interval, mean_i
 # Of a row of the tables: its cell of the matrix, strategy and decomposer.
 CELLS = {
     "nothing": ("direct", "none"),
-    "nothing; the most frequent answer of repeated attempts, on the token budget of PPO's row": ("self_consistency", "none"),
+    "nothing; the most frequent of repeated answers, on the token budget of PPO's row": (
+        "self_consistency",
+        "none",
+    ),
     "the shipped base as decomposer, prompted, untrained": ("daslam", "base"),
     "the SFT decomposer (2,000 examples)": ("daslam", "sft"),
     "SFT on 8,000 examples": ("daslam", "sft_longest"),
