@@ -16,7 +16,7 @@ from conf.schema.own_parts import PartName, is_own
 # takes seconds to draw, with eight there is none.
 GENERATORS = {"chained": (1, 6), "branched": (2, 12)}
 # The way to the data sets, for who has none.
-GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.md)"
+GET_DATA = "python -m launch.prepare_data FOLDER gsm8k=hub gsm8k_socratic=hub makes one (docs/data.md)"
 
 
 class Embedded(Group):

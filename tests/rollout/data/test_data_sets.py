@@ -29,7 +29,7 @@ def test_without_a_folder_of_data_sets_it_is_said_how_to_name_one_and_to_get_one
             compose([f"data={name}", "stages=[evaluate]"])
         assert str(error.value) == (
             "data.root: None is not allowed: must be the folder of data sets, here or in the variable DATA_ROOT; "
-            "python -m launch.prepare_data FOLDER gsm8k=hub makes one (docs/data.md)"
+            "python -m launch.prepare_data FOLDER gsm8k=hub gsm8k_socratic=hub makes one (docs/data.md)"
         )
     monkeypatch.setenv("DATA_ROOT", str(tmp_path))
     with pytest.raises(
