@@ -21,16 +21,22 @@ MAX_TOKENS = 60
 # Results may be rounded so far.
 TOLERANCE = 0.01
 _TOKEN = re.compile(
-    r"(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
+    # What is not computed here: an equation with it is left out, and not read as a part of itself.
+    r"(?P<unread>\\[dt]?frac\s?\{[^{}]{0,40}\}\s?\{[^{}]{0,40}\}|\\sqrt\s?\{[^{}]{0,40}\}|[\^√]|\*\*|(?<=\d)!(?!\s[A-Z])"
+    r"|(?<=\d )\d+/\d+(?!\d))"
+    r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
     r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
     r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
-    r"|(?P<sign>[-−–+*×·⋅/÷]|\b(?:plus|minus|times|divided by|multiplied by)\b)"
+    r"|(?P<sign>[-−–+*×·⋅/÷]|\\(?:cdot|times|div)\b|\b(?:plus|minus|times|divided by|multiplied by)\b)"
     r"|(?P<letter>(?<=[\d\s)])x(?=\s?[\d($.]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))"
     r"|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
     re.IGNORECASE,
 )
 _SIGNS = str.maketrans("−–×·⋅÷", "--***/")
-_SPOKEN = {"plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/"}
+_SPOKEN = {
+    "plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/",
+    "\\cdot": "*", "\\times": "*", "\\div": "/",
+}  # fmt: skip
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
 # A letter to compute with: what it is worth is not known.
 _UNKNOWN = "?"
@@ -64,6 +70,8 @@ def equations(text: str) -> tuple[Equation, ...]:
 
 def _token(match: re.Match[str]) -> str:
     """Return a number, an operator, a bracket, or the empty string for a word."""
+    if match["unread"]:
+        return _UNKNOWN
     if match["number"]:
         return match["number"].replace(",", "") + ("%" if match["percent"] else "")
     if match["letter"] or match["of"]:
@@ -82,7 +90,10 @@ def _read(sides: Sequence[list[str]]) -> list[Equation]:
         worth = [(_worth(left, percent), _worth(right, percent)) for percent in (0.01, 1.0)]
         pairs = [(one, other) for one, other in worth if one is not None and other is not None]
         if pairs:
-            holds = any(abs(one - other) <= TOLERANCE * max(1.0, abs(other)) for one, other in pairs)
+            # Nothing is rounded among whole numbers without a division.
+            exact = all(token.isdigit() or token in "+-*()" for token in (*left, *right))
+            tolerance = 0.0 if exact else TOLERANCE
+            holds = any(abs(one - other) <= tolerance * max(1.0, abs(other)) for one, other in pairs)
             result = Decimal(right[0].rstrip("%")) if len(right) == 1 else Decimal(repr(pairs[0][1]))
             operands = frozenset(Decimal(token.rstrip("%")) for token in left if _is_number(token))
             found.append(Equation(operands, result, holds))

@@ -194,6 +194,11 @@ def test_the_verb_of_a_question_is_no_noun(question, nouns, resources):
         ("20% of 50 = 10 and 2 * (3 + 1) = 8", [("10", True), ("8", True)]),
         ("12 plus 14 equals 26", [("26", True)]),
         ("x = 5, 2x + 3 = 13, 7 = 7", []),
+        (r"$\frac{24}{4} + 3 = 9$, \frac{1}{2} \times 10 = 5, 10^2 + 5 = 105, \sqrt{16} + 5 = 9", []),
+        ("2 1/2 + 1 = 3 1/2, 4! + 1 = 25 and 2 ** 3 + 1 = 9", []),
+        (r"24 \div 4 + 3 = 9 and 3 \cdot 4 = 12", [("9", True), ("12", True)]),
+        ("150 + 25 = 176, 99 + 1 = 101, 12 * 12 = 145", [("176", False), ("101", False), ("145", False)]),
+        ("100 / 3 = 33.3, 0.333 * 3 = 1", [("33.3", True), ("1", True)]),
     ],
 )
 def test_equations_of_a_text(text, found):
