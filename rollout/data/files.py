@@ -185,6 +185,9 @@ def _asking(problem: Problem) -> Problem:
         return problem
     replies = gold_replies(problem, len(subquestions))
     meta = problem.meta if replies is None else problem.meta | {"replies": [replies[index] for index in kept]}
+    answers = meta.get("subanswers")
+    if isinstance(answers, list) and len(answers) == len(subquestions):
+        meta = meta | {"subanswers": [answers[index] for index in kept]}
     return replace(problem, subquestions=[subquestions[index] for index in kept], meta=meta)
 
 

@@ -205,14 +205,16 @@ def test_sub_questions_that_ask_nothing_are_left_out_and_counted(tmp_path):
         ["Name a river", "Is #1 long?"],
     ]  # fmt: skip
     train = write(tmp_path / "train.jsonl", [row(n, subquestions=plan) for n, plan in enumerate(plans)])
-    held_out = write(tmp_path / "test.jsonl", [row(8, subquestions=["How?", "Combine like terms"])])
+    last = row(8, subquestions=["Combine like terms", "How?"], subanswers=["2x", "9"])
+    held_out = write(tmp_path / "test.jsonl", [last])
     source = files([train], [held_out], questions_only=True)
     assert [problem.subquestions for problem in source.rows] == [
         ["How many?", 'What is "five"?"', "多少？"],
         [],
         plans[2],
     ]
-    assert [problem.subquestions for problem in source.held_out(9)] == [["How?"]]
+    (problem,) = source.held_out(9)
+    assert (problem.subquestions, problem.meta["subanswers"]) == (["How?"], ["9"])
     assert source.report["no_questions_dropped"] == 4
     whole = files([train], [held_out])
     assert [problem.subquestions for problem in whole.rows] == plans
