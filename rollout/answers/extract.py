@@ -43,6 +43,8 @@ __all__ = ["Extracted", "extract", "last_boxed", "parse_number", "score"]
 MAX_TEXT = 20_000
 MAX_SENTENCE = 1_000
 
+# Dashes that mean minus before a number; between two numbers they are a range's.
+_MINUS = re.compile(r"(?<![\w)}%.])[–‒—﹣－](?=\\?\$?\.?\d)")
 _FIRST_WORD = re.compile(r"\W*[A-Za-z]{2}")
 # The label of a reply in the prompts ("A: Stanley"). Before an option's text it is that option's letter: "A: copper".
 _LABEL = re.compile(r"^\W*\bA:[*_]*\s+")
@@ -66,7 +68,7 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
     as the option that has it. Thinking is not read. If a text marks no answer and ends by saying that the answer cannot
     be told, there is none (rule ``refused``). A question gives no answer either.
     """
-    text = without_thinking(text)[-MAX_TEXT:]
+    text = _MINUS.sub("-", without_thinking(text)[-MAX_TEXT:])
     letters = options(choices)
     if (content := tagged(text)) is not None:
         inside = _read(without_tags(content), answer_type, letters)
@@ -80,7 +82,8 @@ def extract(text: str, answer_type: str = "number", choices: Choices = None) -> 
 def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     """Return the answer of a text from which tags and thinking were removed."""
     if (marked := hashed(text)) is not None and _is_value(*marked, answer_type, letters):
-        return Extracted(_hashed_value(_clean(marked[0]), answer_type, letters), "hashes")
+        line = _clean(marked[0])
+        return Extracted(last_boxed(line) or _hashed_value(line, answer_type, letters), "hashes")
     if (boxed := last_boxed(text)) is not None:
         return Extracted(boxed, "boxed")
     if (content := bracketed(text)) is not None:

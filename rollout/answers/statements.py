@@ -11,7 +11,9 @@ MAX_STATEMENTS = 10
 
 # A full stop after an initial, a title or a line's number ends no sentence, and neither does a factorial's mark.
 _SENTENCE = re.compile(
-    r"\n+|(?<=[.?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\bMrs.)(?<!\n\d\.)(?<!\n\d\d\.)[^\S\n]+"
+    r"\n+|(?<=[.?])(?<!\b[A-Z].)(?<!\b(?:Rs|Mr|Dr|St|No|vs).)(?<!\b(?:Ms|Mt|Ft|Lt|Jr|Sr|Co).)"
+    r"(?<!\b(?:Mrs|Gen|Col|Sgt|Gov|Rev|Sen|Rep|Inc|Maj|Hon).)(?<!\b(?:Prof|Capt|Bros|Corp|Univ).)(?<!\bapprox.)"
+    r"(?<!\n\d\.)(?<!\n\d\d\.)[^\S\n]+"
     r"|(?<=!)[^\S\n]+(?!(?!is\b|are\b|equals\b)[a-z]|[=+*/×÷·^-]|\\(?:cdot|times|div|approx|frac))|(?<=[。！？])"
 )
 _BULLET = re.compile(r"^(?:[-*•>]|\d{1,2}[.)])\s+(?=\S)")

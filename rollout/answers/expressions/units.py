@@ -25,6 +25,8 @@ _UNIT = re.compile(
     r"([A-Za-z]{2,}(?:\.? ?(?<=[. ])[A-Za-z]+)*(?:/[A-Za-z]+)?)(?:\^(\d))?)$"
 )
 _BARE = re.compile(r"(?<=[\d})])\s?([A-Za-z]+(?:/[A-Za-z]+)?)(?:\^(\d))?$")
+# A word and nothing else is a name, as that of a point, and no unit.
+_ONE_WORD = re.compile(r"⟦\s*[A-Za-z]+\s*⟧")
 # Marked texts and commands, whose letters are none of a formula's.
 _MARKED = re.compile(r"⟦[^⟦⟧]*⟧|\\[A-Za-z]+")
 _WORD = re.compile(r"[A-Za-z]{3}|\b(?:[Ii]t|[Ii]s|[Hh]e|[Ww]e|[Ss]o)\b")
@@ -40,7 +42,7 @@ def unit_of(text: str) -> tuple[str, str | None]:
     if text.startswith("⟦dollar⟧"):
         return text.removeprefix("⟦dollar⟧").strip(), "dollar"
     match = _UNIT.search(text)
-    if match is None:
+    if match is None or _ONE_WORD.fullmatch(text):
         return text, None
     known = _known(match[1] or match[2] or match[4] or "", match[3] or match[5] or "")
     if known is None and match[4] and not re.fullmatch(r"(?:(?:sq|cu|square|cubic)\b\.? ?)?units?", match[4]):

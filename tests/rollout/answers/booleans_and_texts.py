@@ -107,6 +107,10 @@ READINGS = {
         ("The answer is no: it never was true.", "no", ("yes",)),
     ],
     "text": [
+        ("The answer is Warner Bros. Records.", "Warner Bros. Records", ("Warner Bros", "Records")),
+        ("The answer is Mt. Everest.", "Mt. Everest", ("Mt",)), ("<answer>Gen. Grant</answer>", "Gen. Grant", ("Gen",)),
+        ("The answer is Apple Inc. and no other.", "Apple Inc. and no other", ("Apple Inc",)),
+        ("#### \\boxed{Paris}", "Paris", ()),
         ("#### 1. Find the town\nIt is on the Seine.\n\nThe answer is Rouen.", "Rouen", ()),
         ("<answer>Lima</answer>", "Lima", ()), ("#### b) Name the town\nThe answer is Turin.", "Turin", ()),
         ("<answer>The answer is Paris.</answer>", "Paris", ()), ("<b>Oslo</b>", "Oslo", ()),

@@ -2,6 +2,7 @@
 
 READINGS = {
     "choice": [
+        ("#### \\boxed{B}", "B", ()),
         ("#### (b) Look at each\nOnly metal rusts.\n\nThe answer is A.", "A", ("B",)), ("#### B) wool", "B", ()),
         ("#### C", "C", ()), ("The answer is most probably C.", "C", ("A",)), ("The answer is clearly (B).", "B", ()),
         ("The answer is 'D'.", "D", ()), ("The answer is “A”.", "A", ()), ("I choose B.", "B", ()),

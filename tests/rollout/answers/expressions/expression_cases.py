@@ -1,6 +1,7 @@
 """Expressions written by hand, by kind, as gold answer and answer: those that are the same, and those that are not."""
 
 RIGHT = {
+    "words": [("C", r"\text{C}"), ("CD", r"\text{CD}"), ("LQSX", r"\mathrm{LQSX}"), ("F", r"\textbf{F}")],
     "membership": [
         ("[3,11)", r"x \in [3, 11)"), (r"x\in[3,11)", "[3,11)"), (r"t \in (0,4)", "(0, 4)"), ("(-1,6]", "y ∈ (-1,6]"),
         (r"(-\infty,1)\cup(5,\infty)", r"x \in (-\infty, 1) \cup (5, \infty)"), (r"x \in \{2,9\}", "2, 9"),
