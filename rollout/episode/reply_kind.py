@@ -48,7 +48,9 @@ _ABOUT_ALONE = re.compile(r"(?:so |and |but |now )?(?:what|how) about\b")
 # What is said of the thing asked for, no longer the thing: "the name | of the year".
 _ABOUT = re.compile(r"\s(?:of|for|that|who|where|when|if|in|on|at|by|from|with|to|and|after|before)\b")
 _SUM = re.compile(
-    r"\s(?:is|are|was|would be|does)\s(?:\$?\d|#\d|half|twice|double)"
+    r"\s(?:is|are|was|would be|does)\s(?:\$?\d|half|twice|double"
+    # A reference to another sub-question's answer asks for a number only if something is computed with it.
+    r"|#\d+\s*(?:[-+*/×%]|plus\b|minus\b|times\b|divided\b|multiplied\b|percent\b))"
     r"|\s(?:do|does|did)\s.*\s(?:cost|weigh|equal|pay|charge|total)$"
 )
 _ASKS_FOR_TEXT = re.compile(r"\b(?:who|whom|whose|where|when|why|how|what|which)\b")
