@@ -25,11 +25,17 @@ def read_folders(sweep: Path) -> list[tuple[Path, dict[str, str], dict[str, Any]
     given = [dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]) for trial, _ in trials]
     for key in {key for one in given for key, value in one.items() if "/" in value}:
         own = [one for one in given if key in one]
-        by_seed = [re.sub(rf"(?<!\d){one['seed']}(?!\d)", "${seed}", one[key]) for one in own if "seed" in one]
+        by_seed = [_by_seed(one[key], one["seed"]) for one in own if "seed" in one]
         if len(by_seed) == len(own) and len(set(by_seed)) < len({one[key] for one in own}):
             for one, value in zip(own, by_seed, strict=True):
                 one[key] = value
     return [(folder, one, read_json(folder / "summary.json")) for (_, folder), one in zip(trials, given, strict=True)]
+
+
+def _by_seed(path: str, seed: str) -> str:
+    """Return a path with ``${seed}`` where it names the seed; where it does not say so, at every such number."""
+    named = re.sub(rf"(?<=seed[=_-]){seed}(?!\d)", "${seed}", path)
+    return named if named != path else re.sub(rf"(?<!\d){seed}(?!\d)", "${seed}", path)
 
 
 def seed_figures(found: pd.DataFrame) -> dict[str, Any]:

@@ -124,6 +124,17 @@ def test_starts_that_differ_by_more_than_the_seed_are_settings(tmp_path):
     assert "| /runs/b/seed=${seed} | 0.000 |  |  | 2 |" in write_comparison(tmp_path)
 
 
+@pytest.mark.parametrize("place", ["/runs/v1/seed=", "/data1/seed_"])
+def test_a_number_that_is_not_the_seeds_stays_where_the_path_names_the_seed(tmp_path, place):
+    for rewards, gain in (("outcome", 0.1), ("bounded", 0.2)):
+        for seed in (1, 2, 3):
+            begun = f"start_from={place}{seed}/sft"
+            trial(tmp_path, [f"rewards={rewards}", f"seed={seed}", begun], {"ppo": 0.5 + gain + seed / 100})
+    text = write_comparison(tmp_path)
+    assert "start_from" not in text
+    assert "| bounded | 0.100 |  |  | 3 |" in text.partition("Differences over seeds:")[2]
+
+
 def test_one_start_of_all_seeds_is_left_as_it_is(tmp_path):
     for rewards in ("outcome", "bounded"):
         for seed in range(2):
