@@ -52,7 +52,10 @@ def _right_answers(episode: Episode) -> list[tuple[str, str | None]]:
     kinds = [kind_of(question, problem.answer_type) for question in episode.subquestions]
     if not isinstance(answers, list) or len(answers) != len(replies):
         return [(kind, read_reply(reply, kind)) for kind, reply in zip(kinds, replies, strict=True)]
-    texts = [str(answer) for answer in answers]
-    return [
-        ("number" if parse_number(text) is not None else kind, text) for kind, text in zip(kinds, texts, strict=True)
-    ]
+    found: list[tuple[str, str | None]] = []
+    for kind, text in zip(kinds, map(str, answers), strict=True):
+        kind = "number" if parse_number(text) is not None else kind
+        # What is not even read as the same as itself, such as "Let x be the number", can be answered by nobody.
+        readable = score(Problem(problem.id, problem.question, text, kind), text) == 1.0
+        found.append((kind, text if readable else None))
+    return found

@@ -182,3 +182,6 @@ def test_steps_are_marked_by_the_rows_answers_and_shown_the_right_replies():
     episode = Episode(job.problem, "steps", decomposition=Decomposition("", asked), turns=said)
     assert marks(episode) == [True, False, True]
     assert marks(replace(episode, turns=said[:1], outcome="prompt_too_long")) == [False, False, False]
+    answers = {"subanswers": ["24", "Let x be the total.", "yes"]}
+    unread = replace(job.problem, meta=job.problem.meta | answers)
+    assert marks(replace(episode, problem=unread)) == [True, True], "what nobody could say is left out"
