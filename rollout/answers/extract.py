@@ -10,10 +10,10 @@ import re
 from dataclasses import dataclass
 
 from rollout.answers.boxes import last_boxed
-from rollout.answers.mark import score
+from rollout.answers.mark import score, verdict
 from rollout.answers.marks import bracketed, hashed, is_heading, tagged, without_tags, without_thinking
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import Choices, named_by_value, options, parse_number
+from rollout.answers.numbers_and_options import Choices, named_by_value, options, parse_number, untexted
 from rollout.answers.read_boolean import boolean, concluded_boolean, denies, is_answer, is_undecided
 from rollout.answers.read_choice import (
     concluded_choice,
@@ -85,9 +85,9 @@ def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
         line = _clean(marked[0])
         return Extracted(last_boxed(line) or _hashed_value(line, answer_type, letters), "hashes")
     if (boxed := last_boxed(text)) is not None:
-        return Extracted(boxed, "boxed")
+        return Extracted(_in_box(boxed, answer_type, letters), "boxed")
     if (content := bracketed(text)) is not None:
-        return Extracted(content, "brackets")
+        return Extracted(_in_box(content, answer_type, letters), "brackets")
     for statement in statements(text, answer_type):
         if (found := _of_statement(statement, answer_type, letters)) is not None:
             return found
@@ -96,6 +96,16 @@ def _read(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
 
 def _clean(text: str) -> str:
     return text.strip().strip("*").rstrip(".").strip()
+
+
+def _in_box(content: str, answer_type: str, letters: dict[str, str]) -> str:
+    """Return the answer in a box: its content, or the option, yes or no that a sentence in it states."""
+    plain = untexted(content)
+    if answer_type == "boolean" and verdict(content) is None:
+        return boolean(plain, first=True) or content
+    if answer_type == "choice" and not names_options(plain, letters):
+        return _read(plain, answer_type, letters).answer or content
+    return content
 
 
 def _hashed_value(line: str, answer_type: str, letters: dict[str, str]) -> str | None:

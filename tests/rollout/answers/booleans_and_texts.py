@@ -53,6 +53,8 @@ READINGS = {
         ("Answer: No", "no", ("yes",)), ("Final answer: Yes.", "yes", ("no",)),
         ("The answer is No. Whales have lungs.", "no", ("yes",)),
         ("The answer is no. Yes, whales are large, but they breathe air.", "no", ("yes",)),
+        ("\\boxed{No, it sinks}", "no", ("yes",)), ("\\boxed{\\text{No, because it sinks}}", "no", ("yes",)),
+        ("[[Answer: Yes, it floats]]", "yes", ("no",)), ("\\boxed{\\text{maybe}}", None, ("yes", "no")),
         ("The correct answer is true.", "yes", ("no",)), ("\\boxed{no}", "no", ("yes",)),
         ("I would say yes.", "yes", ("no",)), ("I can't say no.", None, ("no",)),
         ("The answer is yes in most cases.", "yes", ()), ("It may or may not be true.", None, ("yes", "no")),

@@ -2,7 +2,8 @@
 
 READINGS = {
     "choice": [
-        ("#### \\boxed{B}", "B", ()),
+        ("#### \\boxed{B}", "B", ()), ("\\boxed{\\text{The answer is B}}", "B", ("A",)),
+        ("[[Answer: It is C, glass.]]", "C", ()), ("\\boxed{\\text{not A}}", None, ("A",)),
         ("#### (b) Look at each\nOnly metal rusts.\n\nThe answer is A.", "A", ("B",)), ("#### B) wool", "B", ()),
         ("#### C", "C", ()), ("The answer is most probably C.", "C", ("A",)), ("The answer is clearly (B).", "B", ()),
         ("The answer is 'D'.", "D", ()), ("The answer is “A”.", "A", ()), ("I choose B.", "B", ()),
