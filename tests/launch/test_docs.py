@@ -185,8 +185,8 @@ def test_the_commands_of_other_pages_are_taken(command, tmp_path, monkeypatch):
         for stage in ("sft", "ppo"):
             (tmp_path / folder / "checkpoints" / stage).symlink_to(model)
     (tmp_path / "models").mkdir()
-    for name in ("gemma-3-270m", "tiny_monolith"):
-        (tmp_path / "models" / name).symlink_to(model)
+    for name in ("models/gemma-3-270m", "models/tiny_monolith", "DECOMPOSER_FOLDER", "SOLVER_FOLDER"):
+        (tmp_path / name).symlink_to(model)
     for file in model.iterdir():
         (tmp_path / "FOLDER" / file.name).symlink_to(file)
     sets = [f"FOLDER/{name}/{split}.jsonl" for name in ("gsm8k", "gsm8k_socratic") for split in ("train", "test")]
