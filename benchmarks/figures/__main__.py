@@ -17,6 +17,7 @@ from pathlib import Path
 from benchmarks.figures import chained_tables as chained
 from benchmarks.figures import credit_tables as credit
 from benchmarks.figures import default_tables as default
+from benchmarks.figures import skill_tables as skill
 from benchmarks.figures import studies_tables as studies
 from benchmarks.figures.kept import Row
 from benchmarks.figures.pictures import PICTURES, draw
@@ -37,6 +38,9 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
         studies.staleness,
         studies.algorithms,
         credit.dense,
+        skill.arms,
+        skill.predictions,
+        skill.transfer,
         studies.screening,
         studies.matrix,
         studies.over_the_base,

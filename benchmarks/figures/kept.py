@@ -10,7 +10,7 @@ from statistics import fmean
 from trainer.tracking.statistics import OverSeeds, difference_over_seeds, mean_over_seeds, wilson
 
 Row = dict[str, str]
-# Held-out problems of all studies that have a table.
+# Held-out problems of a study, where it does not say otherwise.
 PROBLEMS = 500
 SEEDS = ("0", "1", "2")
 
@@ -32,16 +32,16 @@ def by_seed(rows: Sequence[Row], setting: Mapping[str, str], column: str = "accu
     return {seed: float(find(rows, **setting, seed=seed)[column]) for seed in SEEDS}
 
 
-def interval(accuracy: float) -> str:
+def interval(accuracy: float, problems: int = PROBLEMS) -> str:
     """Return an accuracy with its 95 % interval over the problems (Wilson). Of a mean over seeds, the interval is that
     of one seed's problems, because all seeds have the same."""
-    found = wilson(accuracy * PROBLEMS, PROBLEMS)
+    found = wilson(accuracy * problems, problems)
     return f"{accuracy:.3f} [{found['low']:.3f}, {found['high']:.3f}]"
 
 
-def mean_interval(values: Mapping[str, float]) -> str:
+def mean_interval(values: Mapping[str, float], problems: int = PROBLEMS) -> str:
     """Return the mean over seeds with its 95 % interval over the problems."""
-    return interval(fmean(values.values()))
+    return interval(fmean(values.values()), problems)
 
 
 def over_seeds(values: Mapping[str, float]) -> str:

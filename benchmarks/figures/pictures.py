@@ -14,14 +14,16 @@ PICTURES = {
     "search.png": "search.csv",
     "forms.png": "forms.csv",
     "solver_likelihood.png": "solver_likelihood_curves.csv",
+    "skill.png": "skill.csv",
 }
 
 
 def draw(table: Path, picture: Path) -> None:
-    """Draw the table of a sweep (trials.csv or curves.csv), of a matrix (table.csv) or of a matrix over seeds
-    (replicates.csv)."""
+    """Draw the table of a sweep (trials.csv or curves.csv), of a matrix (table.csv), of a matrix over seeds
+    (replicates.csv) or of benchmarks.skill (cells.csv)."""
     import pandas as pd
 
+    from benchmarks.figures import skill_tables
     from launch.evaluate import matrix_table, replicates_table
     from trainer.reports import sweep_curves, sweep_table
 
@@ -30,6 +32,8 @@ def draw(table: Path, picture: Path) -> None:
         replicates_table.picture(picture, _records(table))
     elif "trained_tokens" in columns:
         sweep_curves.picture(*sweep_curves.read_table(table)).savefig(picture, dpi=120)
+    elif {"seed", "decomposer"} <= columns:
+        skill_tables.picture(table).savefig(picture, dpi=120)
     elif "p_baseline" in columns:
         matrix_table.picture(picture, _records(table))
     else:
