@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import zip_longest
 
@@ -25,12 +26,15 @@ async def run(exchange: Exchange) -> None:
 
 
 def step_job(index: int, problem: Problem) -> Job | None:
-    """Return the job that asks a problem's own sub-questions; None where the right replies are not known."""
+    """Return the job that asks a problem's own sub-questions; None where the right replies are not known, or none of
+    them gives an answer to compare with."""
     subquestions = list(problem.subquestions or [])
     solution = worked(problem, subquestions) if subquestions else None
     if solution is None:
         return None
     shown = replace(problem, meta=problem.meta | {"replies": [reply for _, reply in solution.pairs]})
+    if all(right is None for _, right in _right_answers(shown, subquestions)):
+        return None
     return Job(index, shown, NAME, seed=index, temperature=0.0, given=subquestions)
 
 
@@ -38,18 +42,19 @@ def marks(episode: Episode) -> list[bool]:
     """Return whether each sub-question was answered rightly, none of them in an episode that the solver ended; without
     sub-questions whose right reply gives no answer to compare with."""
     replies = [turn.text for turn in episode.turns] if episode.outcome == "ok" else []
+    right_answers = _right_answers(episode.problem, episode.subquestions)
     found = []
-    for question, (kind, right), reply in zip_longest(episode.subquestions, _right_answers(episode), replies):
+    for question, (kind, right), reply in zip_longest(episode.subquestions, right_answers, replies):
         if right is not None:
             said = None if reply is None else read_reply(reply, kind)
             found.append(score(Problem(episode.problem.id, question, right, kind), said) == 1.0)
     return found
 
 
-def _right_answers(episode: Episode) -> list[tuple[str, str | None]]:
+def _right_answers(problem: Problem, subquestions: Sequence[str]) -> list[tuple[str, str | None]]:
     """Return the kind of each sub-question and its right answer: the row's, or what the right reply gives."""
-    problem, replies, answers = episode.problem, episode.problem.meta["replies"], episode.problem.meta.get("subanswers")
-    kinds = [kind_of(question, problem.answer_type) for question in episode.subquestions]
+    replies, answers = problem.meta["replies"], problem.meta.get("subanswers")
+    kinds = [kind_of(question, problem.answer_type) for question in subquestions]
     if not isinstance(answers, list) or len(answers) != len(replies):
         return [(kind, read_reply(reply, kind)) for kind, reply in zip(kinds, replies, strict=True)]
     found: list[tuple[str, str | None]] = []

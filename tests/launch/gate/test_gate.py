@@ -178,6 +178,8 @@ def test_steps_are_marked_by_the_rows_answers_and_shown_the_right_replies():
     job = step_job(3, problem)
     assert (job.id, job.given, job.problem.meta["replies"]) == (3, asked, ["48/2 = 24.", "48+24 = 72.", "Yes."])
     assert step_job(0, replace(problem, solution=None, meta={})) is None
+    nothing = replace(problem, subquestions=asked[:1], meta={"subanswers": ["Let x be the total."]})
+    assert step_job(0, nothing) is None, "there is nothing to be marked"
     said = [Turn(question, text) for question, text in zip(asked, ["She sold 24.", "It is 70.", "Yes."], strict=True)]
     episode = Episode(job.problem, "steps", decomposition=Decomposition("", asked), turns=said)
     assert marks(episode) == [True, False, True]
