@@ -239,8 +239,8 @@ def _lone(text: str) -> Decimal | None:
     before, after = text[: found[0].start], text[found[0].end :]
     if _CHANGED_BEFORE.search(before) or _CHANGED_AFTER.match(after) or "\\" in before + after:
         return None
-    if half := re.match(r"\s+and\s+(?:a\s+|one\s+)?half\b", after):
-        value, after = value + Decimal("0.5"), after[half.end() :]
+    if part := re.match(r"\s+and\s+(?:(?:a|one)\s+)?(half|quarter)\b", after):
+        value, after = value + Decimal("0.5" if part[1] == "half" else "0.25"), after[part.end() :]
     # Without a currency "K" is a unit of temperature, "k" a thousand; of longer words the case says nothing.
     while (word := re.match(r"[\s-]?([A-Za-z]+|[十百千万萬億亿천만억])", after)) and (
         scale := SCALES.get(word[1] if len(word[1]) < 3 else word[1].lower())

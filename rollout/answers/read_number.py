@@ -60,7 +60,7 @@ _HEDGED = re.compile(
 _BELONGING = re.compile(
     r"(?:(?:\\?%|\\(?!text|mathrm|mbox|quad)[A-Za-z]+|\^\{?-?\w{1,4}\}?|[\w°²³/]"
     r"|[-(](?=\w))(?!\\[,;!]))*(?:[\s-](?i:hundred|thousand|lakhs?|million|crores?|billion|trillion|squared|cubed"
-    r"|factorial)\b|\s?\\?%|\s+and\s+(?:a\s+)?half\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])"
+    r"|factorial)\b|\s?\\?%|\s+and\s+(?:(?:a|one)\s+)?(?:half|quarter)\b|\s?[-+*/×÷^±]\s?[b-z](?![A-Za-z'])"
     r"|!(?=[.\w^+*/-]|\s[a-z=+*/×÷·]|\s?\\))*"
     rf"(?:[\s*$]{{0,3}}{TAKES_BACK})?"
 )

@@ -6,6 +6,8 @@ READINGS = {
         ("The answer is $\u20132.50.", "-2.5", ("2.5",)), ("The answer is 5\u20137.", None, ("-7",)),
         ("#### \\boxed{18}", "18", ()), ("#### $\\boxed{18}$", "18", ()),
         ("The answer is five hundredths.", "0.05", ("5", "100")), ("The answer is one twelfth.", "1/12", ("1",)),
+        ("The answer is 5 and a quarter.", "5.25", ("5", "0.25")),
+        ("The answer is 5 and a half.", "5.5", ("5",)),
         ("The answer is three twentieths.", "0.15", ("3",)),
         ("The answer is 7 * (2 + 3) = 35.", "35", ("7", "2", "3")),
         ("The answer is (12 - 4) * 5 = 40 marbles.", "40", ("12", "8", "5")),
