@@ -47,7 +47,7 @@ ARMS = (
 
 
 class Gain(NamedTuple):
-    """What training brought with a partner: the cell with the trained model, and that with its start in its place."""
+    """Name what training brought with a partner: the cell with the trained model, and that with its start instead."""
 
     trained: str
     partner: str
@@ -129,21 +129,19 @@ def _mean(values: Mapping[str, float]) -> float:
     return fmean(values.values())
 
 
-def _gain(cells: Accuracies, gain: Gain) -> dict[str, float]:
-    return {seed: after - cells[gain.before][seed] for seed, after in cells[gain.after].items()}
+def _gain(cells: Accuracies, after: Cell, before: Cell) -> dict[str, float]:
+    return {seed: accuracy - cells[before][seed] for seed, accuracy in cells[after].items()}
 
 
 def _half_and_gain(cells: Accuracies, own: Gain, gain: Gain) -> tuple[dict[str, float], dict[str, float]]:
-    return {seed: value / 2 for seed, value in _gain(cells, own).items()}, _gain(cells, gain)
+    half = {seed: value / 2 for seed, value in _gain(cells, own.after, own.before).items()}
+    return half, _gain(cells, gain.after, gain.before)
 
 
 def predictions(studies: Path) -> list[Row]:
     """Return the differences that the predictions of experiment=skill are about, paired by seed."""
     cells = accuracies(studies / "skill.csv")
-    in_one, in_decomposer = (
-        {seed: after - cells[start][seed] for seed, after in cells[trained].items()}
-        for trained, start in ((ONE, ONE_START), (DECOMPOSER, NONE))
-    )
+    in_one, in_decomposer = _gain(cells, ONE, ONE_START), _gain(cells, DECOMPOSER, NONE)
     told = {
         "1": ("decomposer, less the solver on about as many tokens", cells[FEWER_SOLVER], cells[DECOMPOSER]),
         "2, decomposer": ("in turn, less the decomposer alone", cells[DECOMPOSER], cells[IN_TURN]),
@@ -171,7 +169,7 @@ def picture(table: Path) -> Any:
     for place, gain in zip(places, GAINS, strict=True):
         colour = f"C{names.index(gain.trained)}"
         over = difference_over_seeds(cells[gain.before], cells[gain.after])
-        values = list(_gain(cells, gain).values())
+        values = list(_gain(cells, gain.after, gain.before).values())
         axis.plot(values, [place] * len(values), "o", color=colour, markersize=3, alpha=0.4)
         axis.plot([over.low, over.high], [place, place], "|-", color=colour, markersize=8, linewidth=1.5)
         axis.plot(over.mean, place, "o", color=colour, markersize=6)
