@@ -34,6 +34,7 @@ from trainer.algorithm.advantages import gae, moments, whiten
 from trainer.algorithm.experience import Experience, Sequences, microbatches, minibatches, pack, pad, pad_values
 from trainer.algorithm.rows import Pair, Row
 from trainer.learner.learner import DTYPES, Learner
+from trainer.learner.output_head import predicting_logits
 from trainer.learner.token_logprobs import token_logprobs
 
 # Low, since the batch is always the same; AdamW's work does not depend on it.
@@ -117,14 +118,15 @@ class Bare:
         return [([rows[i][0] for i in group], collate([rows[i][1] for i in group])) for group in groups]
 
     def _forward(self, lm: Any, batch: Sequences) -> tuple[Tensor, Tensor]:
-        output = lm(**batch.inputs, logits_to_keep=batch.before, output_hidden_states=True, use_cache=False)
-        return output.logits.float(), output.hidden_states[-1][:, batch.before]
+        logits, hidden = predicting_logits(lm, batch, states=True)
+        assert hidden is not None
+        return logits.float(), hidden
 
     def _judge(self, batch: Sequences) -> Tensor:
         lm = self.lm if self.reference is None else self.reference
         with nullcontext() if self.reference is not None else self.lm.disable_adapter():
-            logits = lm(**batch.inputs, logits_to_keep=batch.before, use_cache=False).logits.float()
-        return token_logprobs(logits, batch.targets, "none")[0]
+            logits, _ = predicting_logits(lm, batch, states=False)
+        return token_logprobs(logits.float(), batch.targets, "none")[0]
 
     def step(self) -> None:
         """Take-up and all optimiser steps."""

@@ -67,8 +67,9 @@ def sample_experience(item: Sample, credit: str, group: int) -> Experience | Pac
 class Sequences:
     """Token sequences as tensors, to score their completions. ``pad`` and ``pack`` make them.
 
-    ``ids``, ``positions`` ``[rows, columns]``, ``attention`` likewise or None; ``before`` ``[kept]``: the columns whose
-    outputs predict completion tokens; ``targets`` ``[rows, kept]``: those tokens; ``mask`` ``[batch, completion]``.
+    ``ids``, ``positions`` ``[rows, columns]``, ``attention`` likewise or None; ``before`` ``[tokens]``: the places in
+    ``ids``, counted row by row, whose outputs predict completion tokens; ``targets`` ``[tokens]``: those tokens;
+    ``mask`` ``[batch, completion]``.
     """
 
     ids: Tensor
@@ -83,27 +84,26 @@ class Sequences:
         """A language model's arguments."""
         return {"input_ids": self.ids, "attention_mask": self.attention, "position_ids": self.positions}
 
+    def predicting(self, outputs: Tensor) -> Tensor:
+        """Return of a model's outputs ``[rows, columns, size]`` those that predict targets ``[tokens, size]``."""
+        return outputs.flatten(0, 1)[self.before]
+
     def by_sequence(self, values: Tensor) -> Tensor:
         """Return what was found for ``targets`` as ``[batch, completion]``: a sequence a row, padded on the right."""
-        if self.attention is not None:
-            return values
         return values.new_zeros(self.mask.shape).masked_scatter(self.mask, values)
 
 
 def pad(rows: Sequence[Pair], device: torch.device | str = "cpu") -> Sequences:
-    """Put a sequence in each row: prompts padded on the left, completions on the right, so that all completions begin
-    in one column."""
-    width = max(len(prompt) for prompt, _ in rows)
-    length = max(len(completion) for _, completion in rows)
-    ids = torch.zeros(len(rows), width + length, dtype=torch.long)
-    attention = torch.zeros_like(ids)
+    """Put a sequence in each row, padded on the right."""
+    prompts, ends, mask = _lengths(rows)
+    ids = torch.zeros(len(rows), int(ends.max()), dtype=torch.long)
     for row, (prompt, completion) in enumerate(rows):
-        start, end = width - len(prompt), width + len(completion)
-        ids[row, start:end] = torch.tensor([*prompt, *completion])
-        attention[row, start:end] = 1
-    positions = (attention.cumsum(1) - 1).clamp_min(0)
-    before = torch.arange(width - 1, width + length - 1)
-    parts = (ids, attention, positions, before, ids[:, width:], attention[:, width:].bool())
+        ids[row, : len(prompt) + len(completion)] = torch.tensor([*prompt, *completion])
+    columns = torch.arange(ids.shape[1]).expand_as(ids)
+    attention = columns < ends
+    targets = attention & (columns >= prompts)
+    before = targets.flatten().nonzero()[:, 0] - 1
+    parts = (ids, attention.long(), columns, before, ids[targets], mask)
     return Sequences(*(part.to(device) for part in parts))
 
 
@@ -111,15 +111,21 @@ def pack(rows: Sequence[Pair], device: torch.device | str = "cpu") -> Sequences:
     """Put all sequences in one row, without padding. Positions begin anew with each: where there is no attention mask,
     transformers' attention takes that as the boundary, and no sequence sees another."""
     ids = torch.tensor([token for prompt, completion in rows for token in (*prompt, *completion)])
-    lengths = torch.tensor([len(prompt) + len(completion) for prompt, completion in rows])
-    completions = torch.tensor([len(completion) for _, completion in rows])
+    prompts, ends, mask = _lengths(rows)
+    lengths = ends[:, 0]
     positions = torch.cat([torch.arange(length) for length in lengths.tolist()])
     # A completion is the end of its sequence.
-    targets = positions >= (lengths - completions).repeat_interleave(lengths)
-    mask = torch.arange(int(completions.max())) < completions[:, None]
+    targets = positions >= prompts[:, 0].repeat_interleave(lengths)
     before = targets.nonzero()[:, 0] - 1
-    parts = (positions[None], before, ids[None, targets], mask)
+    parts = (positions[None], before, ids[targets], mask)
     return Sequences(ids[None].to(device), None, *(part.to(device) for part in parts))
+
+
+def _lengths(rows: Sequence[Pair]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the lengths of prompts and of whole sequences ``[rows, 1]``, and the mask of their completions."""
+    prompts = torch.tensor([[len(prompt)] for prompt, _ in rows])
+    completions = torch.tensor([[len(completion)] for _, completion in rows])
+    return prompts, prompts + completions, torch.arange(int(completions.max())) < completions
 
 
 def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.device | str = "cpu") -> Tensor:
@@ -132,8 +138,7 @@ def pad_values(rows: Sequence[Sequence[float]], length: int, device: torch.devic
 
 def microbatches(rows: Sequence[Pair], max_tokens: int, *, padded: bool) -> list[list[int]]:
     """Cut indices into groups of similar length, each at most ``max_tokens`` as a tensor (one row at least)."""
-    # Prompts and completions are padded apart. Completions differ more: those of several calls hold what lies between.
-    order = sorted(range(len(rows)), key=lambda index: (len(rows[index][1]), len(rows[index][0])))
+    order = sorted(range(len(rows)), key=lambda index: sum(map(len, rows[index])))
     groups: list[list[int]] = []
     for index in order:
         if groups and _tokens([rows[i] for i in (*groups[-1], index)], padded) <= max_tokens:
@@ -145,8 +150,8 @@ def microbatches(rows: Sequence[Pair], max_tokens: int, *, padded: bool) -> list
 
 def _tokens(rows: Sequence[Pair], padded: bool) -> int:
     """Return the number of tokens in a tensor of these rows."""
-    prompts, completions = [len(prompt) for prompt, _ in rows], [len(completion) for _, completion in rows]
-    return len(rows) * (max(prompts) + max(completions)) if padded else sum(prompts) + sum(completions)
+    lengths = [len(prompt) + len(completion) for prompt, completion in rows]
+    return len(rows) * max(lengths) if padded else sum(lengths)
 
 
 def minibatches(batch: Sequence[Experience], number: int, generator: torch.Generator) -> list[list[Experience]]:

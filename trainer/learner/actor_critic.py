@@ -115,7 +115,7 @@ class ActorCritic(nn.Module):
             values = torch.zeros_like(logprobs)
         else:
             if self.critic == "separate":
-                hidden = self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state[:, batch.before]
+                hidden = batch.predicting(self.critic_trunk(**batch.inputs, use_cache=False).last_hidden_state)
             values = self.value_head(hidden).squeeze(-1).float()
         return Outputs(*map(batch.by_sequence, (logprobs, values, entropies)))
 

@@ -52,8 +52,8 @@ class Chunks:
 
 
 class Scores(NamedTuple):
-    """The log-probabilities of targets and entropies ``[rows, kept]``, and the hidden states before the head that they
-    are of ``[rows, kept, size]``, None where they were not asked for."""
+    """The log-probabilities of targets and entropies ``[tokens]``, and the hidden states before the head that they are
+    of ``[tokens, size]``, None where they were not asked for."""
 
     logprobs: Tensor
     entropies: Tensor
@@ -124,17 +124,26 @@ def _candidates(config: Any) -> Iterator[Adjustment]:
             yield Adjustment(divisor=number, cap=cap)
 
 
+def predicting_logits(lm: Any, batch: Sequences, *, states: bool) -> tuple[Tensor, Tensor | None]:
+    """Return the logits that predict a batch's targets ``[tokens, words]``, and with ``states`` the hidden states that
+    they are of ``[tokens, size]``. Columns in which no sequence has one are not projected."""
+    columns = batch.ids.shape[1]
+    kept, places = (batch.before % columns).unique(return_inverse=True)
+    output = lm(**batch.inputs, logits_to_keep=kept, output_hidden_states=states, use_cache=False)
+    logits = output.logits[batch.before // columns, places]
+    return logits, batch.predicting(output.hidden_states[-1]) if states else None
+
+
 def score(
     lm: Any, batch: Sequences, temperature: float, entropy: str, chunks: Chunks | None, *, states: bool = False
 ) -> Scores:
     """Return what a language model says of a batch's targets; ``entropy`` as for ``token_logprobs``. Without ``chunks``
     all tokens are projected onto the vocabulary at once. ``states``: the hidden states are wanted too."""
     if chunks is None:
-        output = lm(**batch.inputs, logits_to_keep=batch.before, output_hidden_states=states, use_cache=False)
-        found = token_logprobs(output.logits.float() / temperature, batch.targets, entropy)
-        return Scores(*found, output.hidden_states[-1][:, batch.before] if states else None)
+        logits, hidden = predicting_logits(lm, batch, states=states)
+        return Scores(*token_logprobs(logits.float() / temperature, batch.targets, entropy), hidden)
     trunk, head = parts(lm)
-    hidden = trunk(**batch.inputs, use_cache=False).last_hidden_state[:, batch.before]
+    hidden = batch.predicting(trunk(**batch.inputs, use_cache=False).last_hidden_state)
     size, adjust = chunks.tokens, chunks.adjust
 
     def forward(hidden: Tensor) -> tuple[Tensor, Tensor]:
