@@ -41,12 +41,6 @@ def only_a_separate_critic_warms_up(config: Config) -> None:
         )
 
 
-def bfloat16_needs_gpus(config: Config) -> None:
-    """Refuse bfloat16 for a learner on the CPU."""
-    if config.learner.dtype == "bfloat16" and config.learner.gpus_per_rank == 0:
-        raise ValueError("learner.dtype: bfloat16 needs GPUs; allowed on the CPU: float32")
-
-
 def verify_reads_whole_tensors(config: Config) -> None:
     """Refuse to compare the weights of an engine whose tensors lie on several GPUs."""
     if config.rollout.weights.verify and config.rollout.tensor_parallel_size > 1:
@@ -366,7 +360,7 @@ def target_is_within_the_bound(config: Config) -> None:
 
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
-    every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, bfloat16_needs_gpus,
+    every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up,
     verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
     verdicts_can_be_earned, each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
     likelihood_is_of_a_frozen_solver_that_tells_it, ppo_has_a_decomposer, some_part_can_be_earned,
