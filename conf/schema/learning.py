@@ -175,6 +175,9 @@ class Sft(Group):
     """Teach the solver the whole question by itself too, and not only after its sub-questions."""
     held_out: SftHeldOut
     """What is measured on held-out problems that have sub-questions."""
+    vocabulary: Literal["whole", "examples"] = "whole"
+    """Words that the loss tells apart: the model's, or only those of the examples' completions, which is less work
+    where the vocabulary is large."""
     checkpoint_every: Annotated[int, FREE] = Field(100, ge=1)
     """Optimiser steps between checkpoints."""
 

@@ -34,6 +34,8 @@ class Model(Group):
     """Type of the weights in the policy's engines; null: the learner's."""
     lora: Lora | None = None
     """Adapters that are trained instead of all weights; null: none."""
+    layers: int | None = Field(None, ge=1)
+    """Train only the last so many layers, or their adapters; null: the whole model."""
 
 
 def shipped(name: str) -> Path:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from trainer.learner.output_head import Chunks, Gather, find_adjustment, not_sha
 
 # By the type of the weights, how far apart two log-probabilities may be for the order in which they were summed up.
 ROUNDING = {torch.float32: 1e-4, torch.bfloat16: 0.05}
+# The number of a parameter's layer in its name.
+_LAYER = re.compile(r"\.(\d+)\.")
 
 
 @dataclass(frozen=True)
@@ -76,9 +79,10 @@ class ActorCritic(nn.Module):
         attention: str | None = None,
         dropout: bool = False,
         shares: bool = False,
+        layers: int | None = None,
     ) -> None:
         super().__init__()
-        load = partial(_load, path, dtype, lora, gradient_checkpointing, attention, shares)
+        load = partial(_load, path, dtype, lora, gradient_checkpointing, attention, shares, layers=layers)
         self.shares, self._load_reference = shares, partial(_load, path, dtype, None, False, attention, shares)
         self.lm, hidden = load()
         self.written_config = copy.deepcopy(self.lm.config)
@@ -100,6 +104,12 @@ class ActorCritic(nn.Module):
         adjust = find_adjustment(self.lm, whole)
         self.chunks = None if adjust is None else Chunks(tokens, adjust)
         return adjust is not None
+
+    def project_onto(self, words: Tensor) -> None:
+        """Have the softmax go over these words alone, ids in rising order; every target must be one of them. Comes
+        after ``project_in_chunks``."""
+        assert self.chunks is not None
+        self.chunks = replace(self.chunks, words=words)
 
     @property
     def words(self) -> int:
@@ -253,6 +263,7 @@ def _load(
     shares: bool,
     *,
     trunk: bool = False,
+    layers: int | None = None,
 ) -> tuple[Any, int]:
     """Return a folder's causal LM, or only its trunk, made trainable as configured; and the size of its hidden
     state."""
@@ -268,10 +279,17 @@ def _load(
     if shares:
         # What transformers draws for shares it draws on the first rank alone, and adapters are to be everywhere alike.
         torch.set_rng_state(before)
+    sizes = AutoConfig.from_pretrained(path).get_text_config()
+    last = None if layers is None else list(range(sizes.num_hidden_layers))[-layers:]
     if lora is not None:
         from peft import LoraConfig, get_peft_model
 
         task = "FEATURE_EXTRACTION" if trunk else "CAUSAL_LM"
-        adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
+        adapters = LoraConfig(
+            r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task, layers_to_transform=last
+        )
         model = get_peft_model(model, adapters)
-    return model, AutoConfig.from_pretrained(path).get_text_config().hidden_size
+    elif last is not None:
+        for name, value in model.named_parameters():
+            value.requires_grad_((found := _LAYER.search(name)) is not None and int(found[1]) in last)
+    return model, sizes.hidden_size

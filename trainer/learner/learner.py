@@ -21,6 +21,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from rollout.actor_log import actor_log
@@ -77,7 +78,7 @@ class Learner(SendingRank):
         with loading_shares(self.config) as shares:
             model = ActorCritic(
                 path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
-                attention=attention, dropout=stage == "sft", shares=shares,
+                attention=attention, dropout=stage == "sft", shares=shares, layers=self.config.model.layers,
             )  # fmt: skip
             # Before DeepSpeed takes the model apart.
             reference = model.reference() if stage == "ppo" and self.kl_coef else None
@@ -109,6 +110,22 @@ class Learner(SendingRank):
             )
 
     # -- stage 1 ---------------------------------------------------------------------------------------------
+
+    def use_words(self, rows: Sequence[tuple[str, str]]) -> int:
+        """Have the softmax of stage 1 go over the words of these (prompt, completion) texts alone, which must be all
+        that are trained on or measured; return their number. Raises ConfigError where the model does not allow it."""
+        pairs = self._tokens(rows)
+        # Padding is of word 0.
+        found = sorted({0}.union(*(completion for _, completion in pairs)))
+        tokens = max(1, self.config.learner.logits_per_chunk // len(found))
+        if not self.model.project_in_chunks(tokens, self.gathered):
+            raise ConfigError(
+                "sft.vocabulary: 'examples' is not allowed for this model: what it does to its logits is not known; "
+                "allowed: whole"
+            )
+        self.model.project_onto(torch.tensor(found, device=self.engine.device))
+        self.model.train()
+        return len(found)
 
     def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:
         """Take one optimiser step on this rank's share of (prompt, completion) texts, at ``decay`` times the learning

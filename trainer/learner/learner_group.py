@@ -71,6 +71,11 @@ class LearnerGroup:
         calls = [rank.sft_step.remote(part, decay) for rank, part in zip(self.ranks, parts, strict=True)]
         return dict((await self._together("sft_step", calls))[0])
 
+    async def use_words(self, rows: Sequence[tuple[str, str]]) -> int:
+        """Have the softmax of stage 1 go over the words of these rows alone; return their number. Raises ConfigError
+        where the model does not allow it."""
+        return int((await self._all("use_words", list(rows)))[0])
+
     async def sft_loss(self, rows: Sequence[tuple[str, str]]) -> float:
         """Return the mean loss a token of these rows, of which every rank takes its share; nothing is learned."""
         return float((await self._all("sft_loss", list(rows)))[0])

@@ -45,10 +45,12 @@ class Adjustment:
 
 @dataclass(frozen=True)
 class Chunks:
-    """The cutting of a projection: at most so many ``tokens`` at once, and what the model does to the logits."""
+    """The cutting of a projection: at most so many ``tokens`` at once, and what the model does to the logits. With
+    ``words``, ids in rising order, only those of the vocabulary are projected onto, and every target is one of them."""
 
     tokens: int
     adjust: Adjustment
+    words: Tensor | None = None
 
 
 class Scores(NamedTuple):
@@ -144,11 +146,14 @@ def score(
         return Scores(*token_logprobs(logits.float() / temperature, batch.targets, entropy), hidden)
     trunk, head = parts(lm)
     hidden = batch.predicting(trunk(**batch.inputs, use_cache=False).last_hidden_state)
-    size, adjust = chunks.tokens, chunks.adjust
+    size, adjust, words = chunks.tokens, chunks.adjust, chunks.words
 
     def forward(hidden: Tensor) -> tuple[Tensor, Tensor]:
-        given = (hidden, head.weight, head.bias, batch.targets, temperature, entropy)
-        return projected_logprobs(*given, chunk=size, adjust=adjust)
+        weight, bias, targets = head.weight, head.bias, batch.targets
+        if words is not None:
+            weight, bias = weight[words], None if bias is None else bias[words]
+            targets = torch.searchsorted(words, targets)
+        return projected_logprobs(hidden, weight, bias, targets, temperature, entropy, chunk=size, adjust=adjust)
 
     # Called as the head, for DeepSpeed's hooks: they gather its weight here, and once more for the backward pass.
     with _answering(head, forward):

@@ -107,6 +107,8 @@ class FineTuning:
             tracker.fine_tuning(step, metrics)
             view.advance(step, steps, metrics)
 
+        if self.config.sft.vocabulary == "examples":
+            self._note(words=await learner.use_words([*rows, *held_out]))
         if self.begun:
             await learner.restore(str(self.checkpoints / f"step-{self.begun}"))
         elif held_out:
