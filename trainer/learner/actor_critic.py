@@ -279,17 +279,21 @@ def _load(
     if shares:
         # What transformers draws for shares it draws on the first rank alone, and adapters are to be everywhere alike.
         torch.set_rng_state(before)
-    sizes = AutoConfig.from_pretrained(path).get_text_config()
-    last = None if layers is None else list(range(sizes.num_hidden_layers))[-layers:]
     if lora is not None:
         from peft import LoraConfig, get_peft_model
 
         task = "FEATURE_EXTRACTION" if trunk else "CAUSAL_LM"
-        adapters = LoraConfig(
-            r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task, layers_to_transform=last
-        )
+        adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
         model = get_peft_model(model, adapters)
-    elif last is not None:
-        for name, value in model.named_parameters():
-            value.requires_grad_((found := _LAYER.search(name)) is not None and int(found[1]) in last)
+    sizes = AutoConfig.from_pretrained(path).get_text_config()
+    if layers is not None:
+        _freeze(model, below=sizes.num_hidden_layers - layers)
     return model, sizes.hidden_size
+
+
+def _freeze(model: nn.Module, below: int) -> None:
+    """Leave only the layers from number ``below`` on to be trained; what is in no layer is not."""
+    for name, value in model.named_parameters():
+        found = _LAYER.search(name)
+        if found is None or int(found[1]) < below:
+            value.requires_grad_(False)

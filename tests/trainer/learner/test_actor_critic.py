@@ -107,3 +107,20 @@ def test_with_gradient_checkpointing_a_layer_is_computed_again_on_the_way_back(t
     outputs.logprobs.sum().backward()
     assert len(passes) == 2
     assert any(parameter.grad is not None for parameter in model.trained()[0])
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)])
+@pytest.mark.parametrize(("layers", "expected"), [(1, {"1"}), (2, {"0", "1"}), (9, {"0", "1"})])
+def test_only_the_last_layers_or_their_adapters_are_trained(tiny_model, lora, layers, expected):
+    model = with_random_head(ActorCritic(str(tiny_model), torch.float32, lora, critic="separate", layers=layers))
+    actor, critic = model.trained()
+    found = model(pad(ROWS))
+    (found.logprobs.sum() + found.values.sum()).backward()
+    for trunk, values in (("lm.", actor), ("critic_trunk.", critic)):
+        trained = {name for name, value in model.named_parameters() if value.requires_grad and name.startswith(trunk)}
+        assert {name.split("layers.")[1].split(".")[0] for name in trained} == expected
+        assert all(("lora_" in name) == (lora is not None) for name in trained)
+        assert all(value.grad is not None for value in values)
+    # What is not trained is in the model all the same.
+    whole = ActorCritic(str(tiny_model), torch.float32, None, critic="none")
+    assert dict(model.weights()).keys() == dict(whole.weights()).keys()

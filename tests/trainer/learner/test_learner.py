@@ -95,6 +95,10 @@ def fine_tuned(config, folder: str):
     losses.append(learner.sft_step(rows, 0.5)["sft/loss"])
     trunk, ended = learner.model.lm.base_model, parameters(learner)
     recomputed = trunk.training and trunk.is_gradient_checkpointing
+    words = learner.use_words(rows)
+    assert learner.sft_loss(rows) < measured[0]
+    assert words == 1 + len({token for _, completion in learner._tokens(rows) for token in completion})
+    assert learner.model.training
     learner.setup(config.model.path, "sft")
     learner.restore(folder)
     again = learner.sft_step(rows, 0.5)["sft/loss"]
@@ -179,7 +183,6 @@ def other_settings(config):
     }
     port, found = free_port(), {}
     for name, settings in ways.items():
-        # Past the check that bfloat16 has a GPU: what is tested is how DeepSpeed is told.
         learner = learner_for(config.model_copy(update={"learner": config.learner.model_copy(update=settings)}), port)
         start = parameters(learner)
         norms = [learner.train_step(make_batch())["policy/grad_norm"] for _ in range(2)]

@@ -94,6 +94,30 @@ def test_a_model_says_and_learns_the_same_in_chunks(folders, name):
             assert (slope - cut_slopes[key]).abs().max() <= 5e-6 * max(1.0, float(slope.abs().max())), (critic, key)
 
 
+@pytest.mark.parametrize("collate", [pad, pack])
+@pytest.mark.parametrize("name", ["tied", "gemma2", "gpt2"])
+def test_probabilities_of_chosen_words_add_up_to_one_and_are_learned_like_that(folders, name, collate):
+    words = torch.tensor([0, 3, 4, 8, 9, 12, 13, 14, 22, 40])
+    model = ActorCritic(folders[name], torch.float32, None, critic="none")
+    model.eval()
+    whole = []
+    for prompt, completion in ROWS:
+        logits = model.lm(torch.tensor([prompt + completion])).logits[0, len(prompt) - 1 : -1, words] / 0.7
+        places = torch.searchsorted(words, torch.tensor(completion))
+        whole.append(logits.log_softmax(-1).gather(-1, places[:, None])[:, 0])
+    torch.cat(whole).sum().backward()
+    slopes = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+    model.zero_grad()
+    assert model.project_in_chunks(3)
+    model.project_onto(words)
+    batch = collate(ROWS)
+    found = model(batch, 0.7, entropy="none").logprobs
+    assert torch.allclose(found[batch.mask], torch.cat(whole), atol=1e-5)
+    found.sum().backward()
+    for key, slope in slopes.items():
+        assert torch.allclose(model.get_parameter(key).grad, slope, atol=1e-4), key
+
+
 def test_a_head_with_adapters_or_logits_changed_in_an_unknown_way_are_projected_at_once(folders):
     model = ActorCritic(folders["tied"], torch.float32, Lora(rank=2, targets=["q_proj", "lm_head"]), critic="none")
     assert not model.project_in_chunks(3)

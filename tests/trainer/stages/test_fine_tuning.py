@@ -63,6 +63,11 @@ class Learner:
         assert len(rows) == 6
         return 3.0 / (1 + len(self.steps))
 
+    async def use_words(self, rows):
+        assert not self.steps
+        self.words = list(rows)
+        return 7
+
     async def checkpoint(self, folder):
         write_checkpoint(folder)
         (Path(folder) / "steps").write_text(str(len(self.steps)))
@@ -223,6 +228,17 @@ def test_a_step_that_is_not_waited_for_is_broken_off(tmp_path, stop, limit):
     assert (kept_steps(stage), tracked[-1][0]) == (["step-3"], 4)
     said = "It goes on from step 3 of stage 1; step 4 is taken again.\n" in screen
     assert said == (stop is not stop_twice)
+
+
+def test_the_words_of_all_examples_are_told_apart_before_the_first_step_and_after_a_restart(tmp_path):
+    overrides = [*SMALL, "sft.vocabulary=examples", "sft.held_out.scored=0"]
+    learner = Learner(allowed=4)
+    stage, *_ = tune(tmp_path, learner, overrides)
+    assert stage.report["words"] == 7
+    assert len(learner.words) == 40 + 6
+    again = Learner()
+    tune(tmp_path, again, overrides, resumed=True)
+    assert sorted(again.words) == sorted(learner.words)
 
 
 def test_without_a_checkpoint_it_begins_again_with_the_examples_that_are_there(tmp_path):
