@@ -115,8 +115,7 @@ class Learner(SendingRank):
         """Have the softmax of stage 1 go over the words of these (prompt, completion) texts alone, which must be all
         that are trained on or measured; return their number. Raises ConfigError where the model does not allow it."""
         pairs = self._tokens(rows)
-        # Padding is of word 0.
-        found = sorted({0}.union(*(completion for _, completion in pairs)))
+        found = sorted({token for _, completion in pairs for token in completion})
         tokens = max(1, self.config.learner.logits_per_chunk // len(found))
         if not self.model.project_in_chunks(tokens, self.gathered):
             raise ConfigError(

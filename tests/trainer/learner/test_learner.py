@@ -97,7 +97,7 @@ def fine_tuned(config, folder: str):
     recomputed = trunk.training and trunk.is_gradient_checkpointing
     words = learner.use_words(rows)
     assert learner.sft_loss(rows) < measured[0]
-    assert words == 1 + len({token for _, completion in learner._tokens(rows) for token in completion})
+    assert words == len({token for _, completion in learner._tokens(rows) for token in completion})
     assert learner.model.training
     learner.setup(config.model.path, "sft")
     learner.restore(folder)
