@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
@@ -15,6 +15,7 @@ from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
 
 TIMEOUT_S = 20.0
+Answer = TypeVar("Answer")
 
 
 def check_models(config: Config) -> None:
@@ -32,6 +33,9 @@ def check_models(config: Config) -> None:
             f"{key}: the tokenizer of '{path}' has no end-of-text token (eos_token), which stage sft teaches; allowed "
             "without one: stages without sft"
         )
+    layers = config.model.layers
+    if layers is not None and layers > (most := _read(_layers, key, path)):
+        raise ConfigError(f"model.layers: {layers} is not allowed: '{path}' has {most}; allowed: 1 to {most}, null")
     for name, value, off in (
         ("model.lora", config.model.lora, "null"),
         ("rollout.weights.verify", config.rollout.weights.verify, "false"),
@@ -43,7 +47,7 @@ def check_models(config: Config) -> None:
             )
 
 
-def _read(question: Callable[[str], bool], key: str, path: str) -> bool:
+def _read(question: Callable[[str], Answer], key: str, path: str) -> Answer:
     """Ask something of a model's files. Raises ConfigError, with the key that names them, if they cannot be read."""
     try:
         return question(path)
@@ -60,6 +64,12 @@ def _has_end_token(path: str) -> bool:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(path).eos_token_id is not None
+
+
+def _layers(path: str) -> int:
+    from transformers import AutoConfig
+
+    return int(AutoConfig.from_pretrained(path).get_text_config().num_hidden_layers)
 
 
 def _keeps_weights_transposed(path: str) -> bool:

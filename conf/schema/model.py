@@ -35,7 +35,7 @@ class Model(Group):
     lora: Lora | None = None
     """Adapters that are trained instead of all weights; null: none."""
     layers: int | None = Field(None, ge=1)
-    """Train only the last so many layers, or their adapters; null: the whole model."""
+    """Train only the last so many layers, or their adapters, and neither embeddings nor head; null: the whole model."""
 
 
 def shipped(name: str) -> Path:

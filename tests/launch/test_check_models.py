@@ -110,6 +110,12 @@ def test_a_tokenizer_without_an_end_of_text_token_cannot_be_fine_tuned(model, ke
     check_models(compose(["stages=[ppo]", f"{key}='{model}'"]))
 
 
+def test_more_layers_than_a_model_has_cannot_be_trained(model):
+    with pytest.raises(ConfigError, match=r"^model\.layers: 9 is not allowed: .* has (\d); allowed: 1 to \1, null$"):
+        check_models(compose([f"model.path='{model}'", "model.layers=9"]))
+    check_models(compose([f"model.path='{model}'", "model.layers=1"]))
+
+
 @pytest.mark.parametrize(
     ("key", "override"),
     [("model.lora", "+model.lora={rank: 4, alpha: 8}"), ("rollout.weights.verify", "rollout.weights.verify=true")],

@@ -138,8 +138,11 @@ class Part:
     formula: str
 
 
-def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, reference: bool = True) -> list[Part]:
-    """Return what a learner rank holds on its GPU at the peak of a step, with a reference model or without.
+def learner_memory(
+    shape: Shape, learner: Learner, lora_rank: int | None, *, layers: int | None = None, reference: bool = True
+) -> list[Part]:
+    """Return what a learner rank holds on its GPU at the peak of a step, with a reference model or without. ``layers``:
+    only the last so many are trained.
 
     The optimiser keeps weights, momentum and variance in float32 (12 bytes a trained parameter); in float32 without
     ZeRO it needs no copy of the weights (8). The reference is a copy, shared out over the ranks under ZeRO-3; under
@@ -149,6 +152,8 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, ref
     width = WIDTH[learner.dtype]
     adapters = shape.adapters(lora_rank) if lora_rank is not None else 0
     trained = adapters or shape.parameters
+    if layers is not None:
+        trained = (adapters or shape.in_matrices) * layers // shape.layers
     copies = 2 if learner.critic == "separate" else 1
     states = 8 if learner.dtype == "float32" and learner.zero_stage == 0 else 12
     split = {"optimiser": 1, "gradients": 2, "weights": 3}
@@ -167,7 +172,7 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, ref
         over = f" / {share['weights']} ranks" if share["weights"] > 1 else ""
         size = width * shape.parameters / share["weights"]
         parts.append(Part("reference", size, f"{width} B × {billions(shape.parameters)}{over}"))
-    moving = [activations_memory(shape, learner, copies), logits_memory(shape, learner)]
+    moving = [activations_memory(shape, learner, copies, layers or shape.layers), logits_memory(shape, learner)]
     step = step_memory(learner, copies * trained)
     backward = sum(one.size for one in moving)
     if step.size > backward:
@@ -184,14 +189,14 @@ def learner_memory(shape: Shape, learner: Learner, lora_rank: int | None, *, ref
     ]
 
 
-def activations_memory(shape: Shape, learner: Learner, copies: int) -> Part:
-    """Return what the layers keep of a micro-batch for the backward pass."""
+def activations_memory(shape: Shape, learner: Learner, copies: int, layers: int) -> Part:
+    """Return what the ``layers`` that the backward pass goes through keep of a micro-batch."""
     each, tokens, width = layer_activations(shape), learner.max_tokens_per_microbatch, WIDTH[learner.dtype]
     twice = f"{copies} × " if copies > 1 else ""
     if learner.gradient_checkpointing:
-        kept, how = shape.layers * shape.hidden + each, f"{shape.layers} layers × {shape.hidden} + {each}"
+        kept, how = layers * shape.hidden + each, f"{layers} layers × {shape.hidden} + {each}"
     else:
-        kept, how = shape.layers * each, f"{shape.layers} layers × {each}"
+        kept, how = layers * each, f"{layers} layers × {each}"
     return Part("activations", copies * width * kept * tokens, f"{twice}{width} B × ({how}) × {tokens} tokens")
 
 

@@ -101,7 +101,7 @@ def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
     # As the learner keeps one: only PPO has a reference, and none where nothing is charged for leaving it.
     reference = "ppo" in config.stages and config.algorithm.kl_coef > 0
     rank = lora.rank if lora is not None else None
-    parts = sizes.learner_memory(shape, config.learner, rank, reference=reference)
+    parts = sizes.learner_memory(shape, config.learner, rank, layers=config.model.layers, reference=reference)
     pushed = sizes.WIDTH[config.learner.dtype] * shape.parameters
     return GpuRole("learner", parts, sizes.gib(parts), pushed=pushed)
 

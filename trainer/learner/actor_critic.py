@@ -273,9 +273,6 @@ def _load(
     model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=dtype, attn_implementation=attention)
     if trunk:
         model = model.base_model
-    if checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        model.enable_input_require_grads()
     if shares:
         # What transformers draws for shares it draws on the first rank alone, and adapters are to be everywhere alike.
         torch.set_rng_state(before)
@@ -285,6 +282,11 @@ def _load(
         task = "FEATURE_EXTRACTION" if trunk else "CAUSAL_LM"
         adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
         model = get_peft_model(model, adapters)
+    if checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        # Inputs that need a gradient are for the other kind of checkpoints. With them the backward pass would not end
+        # at the first layer that is trained. PEFT too turns them on, for a model that has checkpoints before adapters.
+        model.disable_input_require_grads()
     sizes = AutoConfig.from_pretrained(path).get_text_config()
     if layers is not None:
         _freeze(model, below=sizes.num_hidden_layers - layers)

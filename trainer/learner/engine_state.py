@@ -53,7 +53,9 @@ def restore_state(engine: Any, folder: Path, rank: int, ranks: int) -> dict[str,
             )
     state = json.loads(_file(folder, rank).read_text(encoding="utf-8"))
     if not math.isclose(frozen_sum(engine.module, rank), state["frozen"], rel_tol=1e-6):
-        raise CheckpointMismatch(f"{folder} holds adapters of other weights than those of the model that was loaded")
+        raise CheckpointMismatch(
+            f"{folder} was trained beside other frozen weights than those of the model that was loaded"
+        )
     with weights_only():
         # Frozen parameters are not in it; that all others are was seen by their shapes.
         engine.load_checkpoint(str(folder), tag=TAG, load_module_strict=False)

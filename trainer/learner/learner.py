@@ -96,7 +96,8 @@ class Learner(SendingRank):
         self.model.train()
         if stage == "ppo":
             check_repeats(self.model, self.engine)
-        self.passes = Passes(self.model, model.written_config, self.engine.device, lora=lora is not None)
+        whole = self.config.model.layers is None
+        self.passes = Passes(self.model, model.written_config, self.engine.device, lora=lora is not None, whole=whole)
 
     def _cut_projection(self, model: ActorCritic) -> None:
         """Have tokens projected onto the vocabulary in chunks where a micro-batch has more logits than one may have."""

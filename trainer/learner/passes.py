@@ -15,8 +15,11 @@ class Passes:
     """A model's forward and backward passes since ``reset``: ``seconds``, and ``flops`` as ``training_flops`` counts
     them. What lies between two passes, the optimiser's step for one, is in neither."""
 
-    def __init__(self, model: nn.Module, config: object, device: torch.device, *, lora: bool) -> None:
-        """``config`` is the language model's, as transformers has it."""
+    def __init__(
+        self, model: nn.Module, config: object, device: torch.device, *, lora: bool, whole: bool = True
+    ) -> None:
+        """``config`` is the language model's, as transformers has it. Without ``whole``, where the backward pass ends
+        before the first layer, no utilization is known."""
         text = getattr(config, "get_text_config", lambda: config)()
         heads = getattr(text, "num_attention_heads", 0)
         size = getattr(text, "head_dim", None) or getattr(text, "hidden_size", 0) // max(heads, 1)
@@ -26,7 +29,8 @@ class Passes:
         self._parameters = everything - trained if lora else everything
         self._adapters = trained if lora else None
         self._device = device
-        self.peak = peak_flops(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
+        known = whole and device.type == "cuda"
+        self.peak = peak_flops(torch.cuda.get_device_name(device)) if known else None
         self.reset()
 
     def reset(self) -> None:

@@ -39,7 +39,8 @@ def test_the_commands_of_the_study_are_taken_and_train_on_the_same_problems(over
         assert (config.data.subquestions, config.data.numeric_subanswers) == ([2, 3], True)
         assert config.data.held_out == ["gsm8k_socratic/test.jsonl"]
         assert {config.policy_dtype, config.learner.dtype, config.solver.dtype} == {"bfloat16"}
-        assert config.model.lora is not None
+    assert [config.model.lora is not None for config in (solver, decomposer, gate, ppo)] == [False, True, True, True]
+    assert (solver.model.layers, solver.sft.vocabulary) == (12, "examples")
     assert (solver.sft.role, solver.sft.annotated, solver.sft.direct) == ("solver", True, True)
     assert (decomposer.sft.role, decomposer.sft.annotated) == ("decomposer", False)
     assert [config.solver.calculator for config in (solver, decomposer, gate, ppo)] == [False, True, True, True]

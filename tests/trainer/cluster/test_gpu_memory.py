@@ -90,6 +90,17 @@ def test_a_bucket_is_there_whole_with_few_gradients_and_one_rank_and_can_be_smal
     assert "gathered" not in learner_sizes(one | {"zero_stage": 3})
 
 
+def test_of_some_layers_only_the_weights_are_whole():
+    settings = Learner.model_validate(FULL | {"zero_stage": 0, "gradient_checkpointing": False})
+    found = sizes(learner_memory(SEVEN, settings, None, layers=7))
+    assert found["weights"] == 2 * SEVEN.parameters
+    assert found["gradients"] == 2 * SEVEN.in_matrices / 4
+    assert found["optimiser"] == 12 * SEVEN.in_matrices / 4
+    assert found["activations"] == 2 * 7 * 102_400 * 8192
+    adapters = sizes(learner_memory(SEVEN, settings, 16, layers=7))
+    assert adapters["optimiser"] == 12 * SEVEN.adapters(16) / 4
+
+
 def test_activations_by_hand():
     # 4 × 3584 + 3 × 28 × 128 + 3 × 4 × 128 + 4 × 18944
     assert layer_activations(SEVEN) == 14_336 + 10_752 + 1_536 + 75_776 == 102_400

@@ -110,12 +110,22 @@ def test_with_gradient_checkpointing_a_layer_is_computed_again_on_the_way_back(t
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=2)])
-@pytest.mark.parametrize(("layers", "expected"), [(1, {"1"}), (2, {"0", "1"}), (9, {"0", "1"})])
-def test_only_the_last_layers_or_their_adapters_are_trained(tiny_model, lora, layers, expected):
-    model = with_random_head(ActorCritic(str(tiny_model), torch.float32, lora, critic="separate", layers=layers))
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize(("layers", "expected"), [(1, {"1"}), (2, {"0", "1"})])
+def test_only_the_last_layers_or_their_adapters_are_trained(tiny_model, lora, layers, expected, checkpointing):
+    model = ActorCritic(
+        str(tiny_model), torch.float32, lora, critic="separate", layers=layers, gradient_checkpointing=checkpointing
+    )
+    with_random_head(model).train()
     actor, critic = model.trained()
+    reached = []
+    for name, module in model.named_modules():
+        if name.endswith(("layers.0", "layers.1")):
+            module.register_full_backward_hook(lambda *_, number=name[-1]: reached.append(number))
     found = model(pad(ROWS))
     (found.logprobs.sum() + found.values.sum()).backward()
+    # The backward pass ends where nothing below is trained.
+    assert set(reached) == expected
     for trunk, values in (("lm.", actor), ("critic_trunk.", critic)):
         trained = {name for name, value in model.named_parameters() if value.requires_grad and name.startswith(trunk)}
         assert {name.split("layers.")[1].split(".")[0] for name in trained} == expected
