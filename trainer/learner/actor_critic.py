@@ -6,7 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -98,18 +98,13 @@ class ActorCritic(nn.Module):
             turn_off(self)
         self.chunks: Chunks | None = None
 
-    def project_in_chunks(self, tokens: int, whole: Gather = not_shared) -> bool:
+    def project_in_chunks(self, tokens: int, whole: Gather = not_shared, words: Tensor | None = None) -> bool:
         """Have at most ``tokens`` tokens projected onto the vocabulary at once; return whether this model allows it.
-        ``whole`` gathers parameters that are shared out over the ranks."""
+        ``whole`` gathers parameters that are shared out over the ranks. The softmax goes over ``words`` alone, ids in
+        rising order among which every target must be; None: over all."""
         adjust = find_adjustment(self.lm, whole)
-        self.chunks = None if adjust is None else Chunks(tokens, adjust)
+        self.chunks = None if adjust is None else Chunks(tokens, adjust, words)
         return adjust is not None
-
-    def project_onto(self, words: Tensor) -> None:
-        """Have the softmax go over these words alone, ids in rising order; every target must be one of them. Comes
-        after ``project_in_chunks``."""
-        assert self.chunks is not None
-        self.chunks = replace(self.chunks, words=words)
 
     @property
     def words(self) -> int:

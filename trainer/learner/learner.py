@@ -43,6 +43,7 @@ from trainer.run_folder.files import complete_folder
 _LOG = logging.getLogger(__name__)
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 PROBES = 8
+UNKNOWN = "what it does to its logits is not known"
 # Settings of ``policy_loss``.
 CLIPPING = {"clip_low", "clip_high", "behaviour_weight_cap", "decoupled", "dual_clip"}
 
@@ -71,14 +72,14 @@ class Learner(SendingRank):
         path = model_path(path)
         settings = self.config.learner
         self.tokenizer = AutoTokenizer.from_pretrained(path)
-        lora, checkpointing = self.config.model.lora, settings.gradient_checkpointing
+        lora, layers, checkpointing = self.config.model.lora, self.config.model.layers, settings.gradient_checkpointing
         # Stage 1 has nothing to be judged.
         critic = "none" if stage == "sft" else settings.critic
         attention = None if settings.attention == "auto" else settings.attention
         with loading_shares(self.config) as shares:
             model = ActorCritic(
                 path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
-                attention=attention, dropout=stage == "sft", shares=shares, layers=self.config.model.layers,
+                attention=attention, dropout=stage == "sft", shares=shares, layers=layers,
             )  # fmt: skip
             # Before DeepSpeed takes the model apart.
             reference = model.reference() if stage == "ppo" and self.kl_coef else None
@@ -96,8 +97,8 @@ class Learner(SendingRank):
         self.model.train()
         if stage == "ppo":
             check_repeats(self.model, self.engine)
-        whole = self.config.model.layers is None
-        self.passes = Passes(self.model, model.written_config, self.engine.device, lora=lora is not None, whole=whole)
+        kinds = {"lora": lora is not None, "whole": layers is None}
+        self.passes = Passes(self.model, model.written_config, self.engine.device, **kinds)
 
     def _cut_projection(self, model: ActorCritic) -> None:
         """Have tokens projected onto the vocabulary in chunks where a micro-batch has more logits than one may have."""
@@ -106,8 +107,8 @@ class Learner(SendingRank):
         # By the limit, not by what a micro-batch holds: under ZeRO-3 all ranks must go the same way.
         if tokens < settings.max_tokens_per_microbatch and not model.project_in_chunks(tokens, self.gathered):
             _LOG.warning(
-                "learner.logits_per_chunk has no effect on this model: what it does to its logits is not known, so "
-                "all logits of a micro-batch are held at once"
+                f"learner.logits_per_chunk has no effect on this model: {UNKNOWN}, so all logits of a micro-batch are "
+                "held at once"
             )
 
     # -- stage 1 ---------------------------------------------------------------------------------------------
@@ -115,15 +116,10 @@ class Learner(SendingRank):
     def use_words(self, rows: Sequence[tuple[str, str]]) -> int:
         """Have the softmax of stage 1 go over the words of these (prompt, completion) texts alone, which must be all
         that are trained on or measured; return their number. Raises ConfigError where the model does not allow it."""
-        pairs = self._tokens(rows)
-        found = sorted({token for _, completion in pairs for token in completion})
+        found = sorted({token for _, completion in self._tokens(rows) for token in completion})
         tokens = max(1, self.config.learner.logits_per_chunk // len(found))
-        if not self.model.project_in_chunks(tokens, self.gathered):
-            raise ConfigError(
-                "sft.vocabulary: 'examples' is not allowed for this model: what it does to its logits is not known; "
-                "allowed: whole"
-            )
-        self.model.project_onto(torch.tensor(found, device=self.engine.device))
+        if not self.model.project_in_chunks(tokens, self.gathered, torch.tensor(found, device=self.engine.device)):
+            raise ConfigError(f"sft.vocabulary: 'examples' is not allowed for this model: {UNKNOWN}; allowed: whole")
         self.model.train()
         return len(found)
 

@@ -108,8 +108,7 @@ def test_probabilities_of_chosen_words_add_up_to_one_and_are_learned_like_that(f
     torch.cat(whole).sum().backward()
     slopes = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
     model.zero_grad()
-    assert model.project_in_chunks(3)
-    model.project_onto(words)
+    assert model.project_in_chunks(3, words=words)
     batch = collate(ROWS)
     found = model(batch, 0.7, entropy="none").logprobs
     assert torch.allclose(found[batch.mask], torch.cat(whole), atol=1e-5)
