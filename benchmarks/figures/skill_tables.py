@@ -69,7 +69,7 @@ GAINS = (
     Gain("decomposer, in turn", "second, as in its first turn", ("second", "in_turn"), NONE),
     Gain("decomposer, in turn", "tiny", ("tiny", "in_turn"), ("tiny", "start")),
     Gain("decomposer, in turn", "the program", ("program", "in_turn"), ("program", "start")),
-    Gain("solver, in turn", "the decomposer of its turns", IN_TURN, ("second", "in_turn")),
+    Gain("solver, in turn", "the decomposer of its last turn", IN_TURN, ("second", "in_turn")),
     Gain("solver, in turn", "the start's", ("in_turn", "start"), NONE),
     Gain("solver, in turn", "gold", ("in_turn", "gold"), ("second", "gold")),
     Gain("solver, in turn", "the base's", ("in_turn", "base"), ("second", "base")),
