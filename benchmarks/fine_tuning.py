@@ -1,9 +1,9 @@
 """What makes stage 1's step fast, each by itself: ``python -m benchmarks.fine_tuning [--rounds 2] OVERRIDE ...``.
 
-A step of stage 1 is timed as configured, and with one setting at a time put back: the softmax over the whole
-vocabulary, all layers trained, float32. The same examples are learned in turn in one run, one rank, in this process.
+A step of stage 1 is timed as configured, and with one setting at a time put back: layers not compiled, the softmax over
+the whole vocabulary, all layers trained, float32. The same examples are learned in turn in one run, one rank, in this process.
 OVERRIDES are those of ``launch.sft``, such as experiment=gsm8k_solver_gemma270m with ``cluster=laptop`` and
-``learner.dtype=bfloat16``; of a model that has no setting of these, the rows are alike.
+``learner.dtype=bfloat16 learner.compile=true``; of a model that has no setting of these, the rows are alike.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from trainer.stages.role_examples import Example, prompts_of_role, role_examples
 
 CHANGES = {
     "as configured": [],
+    "not compiled": ["learner.compile=false"],
     "whole vocabulary": ["sft.vocabulary=whole"],
     "all layers": ["model.layers=null"],
     "float32": ["learner.dtype=float32"],

@@ -236,6 +236,8 @@ class Learner(Group):
     """`flash_attention_2` needs its package, GPUs and bfloat16."""
     gradient_checkpointing: bool = False
     """Compute activations again instead of keeping them."""
+    compile: Annotated[bool, FREE] = False
+    """Have torch compile the layers, which takes a minute when a stage begins; needs a C++ compiler (ZeRO 0 to 2)."""
     offload_optimizer: bool = False
     """Keep the optimiser's state in the CPU's memory and step there (ZeRO 1 to 3)."""
     deepspeed: dict[str, Any] = Field({})
@@ -261,6 +263,11 @@ class Learner(Group):
             raise ValueError(
                 "offload_optimizer must be false where zero_stage is 0: DeepSpeed offloads what ZeRO has partitioned; "
                 "allowed with it: zero_stage 1, 2, 3"
+            )
+        if self.compile and self.zero_stage == 3:
+            raise ValueError(
+                "compile must be false where zero_stage is 3, which gathers the weights of each layer as it comes; "
+                "allowed with it: zero_stage 0, 1, 2"
             )
         if self.attention == "flash_attention_2" and (self.gpus_per_rank == 0 or self.dtype != "bfloat16"):
             raise ValueError(

@@ -64,7 +64,8 @@ class ActorCritic(nn.Module):
     ``shared``: a linear value head over the language model's last hidden state (the paper's trunk); ``separate``: the
     same over a second trunk loaded from the same folder, adapted as the first is; ``none``. ``attention`` is
     transformers' implementation of it, None its own choice. ``dropout`` keeps the model's own, which is off otherwise.
-    ``shares``: transformers loads weights as shares of the ranks (``loading_shares``).
+    ``shares``: transformers loads weights as shares of the ranks (``loading_shares``). ``layers``: only the last so
+    many are trained, None: the whole model. ``compiled``: torch compiles the layers.
     ``chunks`` cuts the projection onto the vocabulary (``project_in_chunks``); None: all tokens at once.
     """
 
@@ -80,6 +81,7 @@ class ActorCritic(nn.Module):
         dropout: bool = False,
         shares: bool = False,
         layers: int | None = None,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         load = partial(_load, path, dtype, lora, gradient_checkpointing, attention, shares, layers=layers)
@@ -96,6 +98,8 @@ class ActorCritic(nn.Module):
             nn.init.zeros_(self.value_head.bias)
         if not dropout:
             turn_off(self)
+        if compiled:
+            _compile_layers(self)
         self.chunks: Chunks | None = None
 
     def project_in_chunks(self, tokens: int, whole: Gather = not_shared, words: Tensor | None = None) -> bool:
@@ -294,3 +298,13 @@ def _freeze(model: nn.Module, below: int) -> None:
         found = _LAYER.search(name)
         if found is None or int(found[1]) < below:
             value.requires_grad_(False)
+
+
+def _compile_layers(model: nn.Module) -> None:
+    """Have torch compile each layer by itself. Most are alike, and one compilation serves these: they differ in their
+    attention, in whether they are trained, and in the mode."""
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer):
+            layer.compile(dynamic=True, recompile_limit=64)

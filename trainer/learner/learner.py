@@ -78,8 +78,8 @@ class Learner(SendingRank):
         attention = None if settings.attention == "auto" else settings.attention
         with loading_shares(self.config) as shares:
             model = ActorCritic(
-                path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing,
-                attention=attention, dropout=stage == "sft", shares=shares, layers=layers,
+                path, DTYPES[settings.dtype], lora, critic=critic, gradient_checkpointing=checkpointing, layers=layers,
+                attention=attention, dropout=stage == "sft", shares=shares, compiled=settings.compile,
             )  # fmt: skip
             # Before DeepSpeed takes the model apart.
             reference = model.reference() if stage == "ppo" and self.kl_coef else None

@@ -134,3 +134,27 @@ def test_only_the_last_layers_or_their_adapters_are_trained(tiny_model, lora, la
     # What is not trained is in the model all the same.
     whole = ActorCritic(str(tiny_model), torch.float32, None, critic="none")
     assert dict(model.weights()).keys() == dict(whole.weights()).keys()
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("lora", [None, Lora(rank=2)])
+def test_compiled_layers_say_and_learn_the_same(tiny_model, lora, checkpointing):
+    found = []
+    for compiled in (False, True):
+        torch.manual_seed(0)
+        model = ActorCritic(
+            str(tiny_model), torch.float32, lora, gradient_checkpointing=checkpointing, compiled=compiled
+        )
+        with_random_head(model).train()
+        # Of several shapes, and without gradients too, as in a step of PPO.
+        with torch.no_grad():
+            first = model(pad(ROWS[:1])).logprobs
+        outputs = model(pad(ROWS))
+        (outputs.logprobs.sum() + outputs.values.sum()).backward()
+        slopes = {name: value.grad for name, value in model.named_parameters() if value.grad is not None}
+        found.append((first, outputs.logprobs, outputs.values, slopes, list(dict(model.weights()))))
+    (*plain, slopes, names), (*compiled, others, same) = found
+    assert names == same
+    assert slopes.keys() == others.keys()
+    for one, other in zip([*plain, *slopes.values()], [*compiled, *others.values()], strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
