@@ -1,8 +1,8 @@
 """What makes stage 1's step fast, each by itself: ``python -m benchmarks.fine_tuning [--rounds 2] OVERRIDE ...``.
 
 A step of stage 1 is timed as configured, and with one setting at a time put back: layers not compiled, the softmax over
-the whole vocabulary, all layers trained, float32. The same examples are learned in turn in one run, one rank, in this process.
-OVERRIDES are those of ``launch.sft``, such as experiment=gsm8k_solver_gemma270m with ``cluster=laptop`` and
+the whole vocabulary, all layers trained, float32. The same examples are learned in turn in one run, one rank, in this
+process. OVERRIDES are those of ``launch.sft``, such as experiment=gsm8k_solver_gemma270m with ``cluster=laptop`` and
 ``learner.dtype=bfloat16 learner.compile=true``; of a model that has no setting of these, the rows are alike.
 """
 

@@ -177,6 +177,7 @@ def other_settings(config):
 
     ways = {
         "plain": {},
+        "compiled": {"compile": True},
         **{f"offload {stage}": {"offload_optimizer": True, "zero_stage": stage} for stage in (1, 2, 3)},
         **{f"bfloat16 {stage}": {"dtype": "bfloat16", "zero_stage": stage} for stage in (0, 1, 2, 3)},
         "bfloat16 offload": {"dtype": "bfloat16", "zero_stage": 2, "offload_optimizer": True},
