@@ -35,11 +35,11 @@ from trainer.workers.relayed_pipeline import RelayedPipeline
 from trainer.workers.solver_outage import KEY
 
 # On a CPU glibc is to keep freed memory: where the system hands large tensors out anew, page by page, at every step and
-# push, that takes several times as long as copying them. One arena, since the others cannot hold large tensors.
-KEEP_FREED = {
-    "GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.mmap_threshold=4294967296:"
-    "glibc.malloc.trim_threshold=8589934592"
-}
+# push, that takes several times as long as copying them.
+KEEP_FREED = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=8589934592"
+# Only the first arena can hold large tensors. The learner works in the thread that has it, and its other threads would
+# wait for each other in it; the other roles work in any thread.
+ONE_ARENA = "glibc.malloc.arena_max=1"
 
 
 class StartError(RuntimeError):
@@ -167,7 +167,8 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
     def start(name: str) -> list[Any]:
         role, (actor, options, first) = wanted[name], settings[name]
         if not role.gpus:
-            options = options | {"runtime_env": {"env_vars": KEEP_FREED}}
+            tunables = KEEP_FREED if name == "learner" else f"{KEEP_FREED}:{ONE_ARENA}"
+            options = options | {"runtime_env": {"env_vars": {"GLIBC_TUNABLES": tunables}}}
         last = [name] if actor is SolverActor else []  # it plays several roles
         return [
             actor.options(
