@@ -1,4 +1,4 @@
-"""What makes stage 1's step fast, each by itself: ``python -m benchmarks.fine_tuning [--rounds 2] OVERRIDE ...``.
+"""Measure what each setting saves in a step of stage 1: ``python -m benchmarks.fine_tuning [--rounds 2] OVERRIDE ...``.
 
 A step of stage 1 is timed as configured, and with one setting at a time put back: layers not compiled, the softmax over
 the whole vocabulary, all layers trained, float32. The same examples are learned in turn in one run, one rank, in this
@@ -35,8 +35,10 @@ CHANGES = {
 
 
 def make_examples(config: Config, count: int) -> list[Example]:
-    """Return the first examples of the configured role; a decomposer's are left to ``launch.sft``."""
+    """Return the first examples of the configured role. Raises SystemExit for a decomposer's, which need a solver."""
     source, prompts, recipe = make_source(config.data), prompts_of_role(config), config.sft
+    if recipe.role == "decomposer":
+        raise SystemExit("sft.role: 'decomposer' is not allowed; allowed here: solver, verifier, monolith")
     found = (
         role_examples(
             recipe.role, prompts, problem, problem.subquestions or [], 0,
@@ -58,20 +60,20 @@ def main() -> None:
     config = configs["as configured"]
     rows = make_examples(config, options.steps * config.sft.batch_size)
     batch = rows[: config.sft.batch_size]
-    sides, tokens, port = {}, 0, None
+    sides, address = {}, None
     for name, one in configs.items():
         learner = Learner(one, 0)
-        port = port or learner.address()
-        learner.connect(*port)
+        address = address or learner.address()
+        learner.connect(*address)
         learner.setup(one.model.path, "sft")
         if one.sft.vocabulary == "examples":
             learner.use_words(rows)
         sides[name] = partial(learner.sft_step, batch, 0.0)
         sides[name]()
-        pairs = learner._tokens(batch)
-        tokens = sum(len(prompt) + len(completion) for prompt, completion in pairs)
-        groups = microbatches(pairs, one.learner.max_tokens_per_microbatch, padded=True)
-        padded = sum(pad([pairs[index] for index in group]).ids.numel() for group in groups)
+    pairs = learner._tokens(batch)
+    tokens = sum(len(prompt) + len(completion) for prompt, completion in pairs)
+    groups = microbatches(pairs, config.learner.max_tokens_per_microbatch, padded=True)
+    padded = sum(pad([pairs[index] for index in group]).ids.numel() for group in groups)
     machine = Machine()
     table = Table("step of stage 1", "ms a token, median", "times as long")
     medians = {
