@@ -247,7 +247,8 @@ class Run:
                     if held_out and not self.fine_tuning.begun and (kinds := kinds_at_start(config, held_out)):
                         await self.seconds.timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
                     await self.seconds.timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
-                await self.seconds.timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
+                if "ppo" in stages or pipeline.workers:  # else nobody is to have the policy
+                    await self.seconds.timed("start", self.recovery.begin(self.decomposer, pipeline, learner))
             if self.fine_tuning is not None and self.recovery.checkpoint is None:
                 self.summary["sft"] = self.fine_tuning.report
                 self.fine_tuning.forget_checkpoints()

@@ -54,7 +54,7 @@ HUB = Marker("or a name on the hub")
 OVERRIDES = Marker("overrides")
 # A place where somebody may put a password by mistake: a value that is refused is not repeated.
 SECRET = Marker("not repeated when refused")
-# Where and how fast a run is, how long it waits, what it spends and shows; not what it learns.
+# Where and how fast a run is, what memory it takes, how long it waits, what it spends and shows; not what it learns.
 FREE = Marker("may change on resume")
 # How long a run goes on: what was done stays as it is.
 GROWS = Marker("may grow on resume")

@@ -226,15 +226,15 @@ class Learner(Group):
     """Adam's weight decay."""
     grad_clip: float = Field(1.0, gt=0)
     """Largest norm of the gradient."""
-    max_tokens_per_microbatch: int = Field(8192, ge=16)
+    max_tokens_per_microbatch: Annotated[int, FREE] = Field(8192, ge=16)
     """Tokens that go through the model at once."""
-    logits_per_chunk: int = Field(2**26, ge=1)
+    logits_per_chunk: Annotated[int, FREE] = Field(2**26, ge=1)
     """Logits, tokens times words of the vocabulary, that are held at once; more are computed again in chunks."""
     packing: Literal["padded", "packed"] = "padded"
     """Whether sequences are padded to one length, or several stand in one row."""
     attention: Literal["auto", "flash_attention_2"] = "auto"
     """`flash_attention_2` needs its package, GPUs and bfloat16."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, FREE] = False
     """Compute activations again instead of keeping them."""
     compile: Annotated[bool, FREE] = False
     """Have torch compile the layers, which takes a minute when a stage begins; needs a C++ compiler (ZeRO 0 to 2)."""

@@ -29,8 +29,10 @@ def kind_of(role: str) -> str:
 
 
 def needed(config: Config) -> tuple[str, ...]:
-    """Return the roles that a run has: a replay has its learner alone, an evaluation none."""
-    if config.rollout.replay:
+    """Return the roles that a run has: an evaluation has no learner. A replay has the learner alone, and so has stage 1
+    by itself for a role that learns from the rows of the data set, where nobody is asked anything."""
+    from_rows = set(config.stages) == {"sft"} and config.sft.role != "decomposer"
+    if config.rollout.replay or from_rows:
         return ("learner",)
     return ROLES if {"sft", "ppo"} & set(config.stages) else tuple(role for role in ROLES if role != "learner")
 

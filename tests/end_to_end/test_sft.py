@@ -70,3 +70,26 @@ def test_fine_tuning_that_was_killed_ends_with_every_step_once_and_a_model_that_
     assert f"| {report['decompositions']['after']['held_out']['coverage']:.3f} |" in card
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 2
     assert pytest.approx(rows[-1]["sft/held_out_loss"]) == report["held_out_loss"]["after"]
+
+
+def test_another_role_is_fine_tuned_by_the_learner_alone_and_gone_on_with(tmp_path):
+    folder = tmp_path / "run"
+    command = [
+        sys.executable, "-m", "launch.sft", f"run_dir={folder}", "data=chained", "sft.role=verifier", "stages=[sft]",
+        "model.path=package:tiny_solver", "sft.problems=64", "sft.batch_size=8", "sft.epochs=4",
+        "sft.checkpoint_every=2", "sft.held_out.problems=16",
+    ]  # fmt: skip
+    settings = {"cwd": ROOT, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    process = subprocess.Popen(command, start_new_session=True, **settings)
+    wait_for(process, lambda: (folder / "checkpoints" / "sft_steps" / "step-4").is_dir())
+    kill_all(process)
+    # Somebody's machine may have less memory by then.
+    again = [*command, "resume=auto", "learner.max_tokens_per_microbatch=512"]
+    output = finish(subprocess.Popen(again, start_new_session=True, **settings))
+    assert "goes on after 4 steps of stage 1" in output or "goes on after 6 steps of stage 1" in output
+    assert {path.name.split(".")[0] for path in (folder / "logs").glob("*-0.log")} == {"learner-0"}
+    rows, summary = lines(folder / "logs" / "sft.jsonl"), json.loads((folder / "summary.json").read_text())
+    assert [row["step"] for row in rows] == list(range(summary["sft"]["steps"] + 1))
+    assert summary["status"] == "finished"
+    assert summary["sft"]["held_out_loss"]["after"] < summary["sft"]["held_out_loss"]["before"]
+    assert (folder / "checkpoints" / "sft" / "model.safetensors").is_file()

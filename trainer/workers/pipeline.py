@@ -126,8 +126,8 @@ class Pipeline:
 
     @property
     def version(self) -> int:
-        """The version that every worker has acknowledged."""
-        return min(self._publisher.versions)
+        """The version that every worker has acknowledged; 0 without workers."""
+        return min(self._publisher.versions, default=0)
 
     def start(self) -> None:
         """Begin to collect from every worker."""

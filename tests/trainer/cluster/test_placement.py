@@ -49,6 +49,8 @@ def test_roles_are_said_as_they_are(overrides, said):
         (["stages=[evaluate]"], ["rollout", "solver", "reward"]),
         (["stages=[ppo]"], ["learner", "rollout", "solver", "reward"]),
         (["stages=[sft]"], ["learner", "rollout", "solver", "reward"]),
+        (["stages=[sft]", "sft.role=verifier"], ["learner"]),
+        (["sft.role=solver", "policy.plays=solver"], ["learner", "rollout", "reward"]),
         (["stages=[ppo]", "rollout.replay=setup.cfg"], ["learner"]),
     ],
 )  # fmt: skip

@@ -34,6 +34,8 @@ def began(tmp_path):
     [
         {"cluster__num_cpus": 3}, {"tracking__tags": ["a"]}, {"solver__timeout_s": 5.0}, {"rewards__workers": 3},
         {"mirror": "s3://a/b"}, {"solver__budget_cost": 3}, {"cluster__of_an_earlier_version": 1},
+        {"learner__max_tokens_per_microbatch": 4096, "learner__logits_per_chunk": 8}, {"learner__compile": True},
+        {"learner__gradient_checkpointing": True},
     ],
     ids=str,
 )  # fmt: skip
