@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
+from conf.schema.role_sizes import needed
 from conf.schema.solver import OpenAISolver
 from rollout.solvers.base import SolverMisconfigured, Usage, for_role
 
@@ -21,7 +22,7 @@ def check_solver(config: Config) -> dict[str, Usage]:
     """Return what the question took each solver, by its dotted key, nothing where no server is to be asked; a verifier
     is asked too. Raises ConfigError, in one line with the key to change. On a cluster that is joined, the actors ask:
     the key and the way to the server are there."""
-    if config.cluster.address is not None or config.rollout.replay:
+    if config.cluster.address is not None or "solver" not in needed(config):
         return {}
     _check("verifier", config.verifier, config.seed)
     if not config.policy.asks_frozen_solver:

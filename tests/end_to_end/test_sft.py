@@ -87,6 +87,7 @@ def test_another_role_is_fine_tuned_by_the_learner_alone_and_gone_on_with(tmp_pa
     again = [*command, "resume=auto", "learner.max_tokens_per_microbatch=512"]
     output = finish(subprocess.Popen(again, start_new_session=True, **settings))
     assert "goes on after 4 steps of stage 1" in output or "goes on after 6 steps of stage 1" in output
+    assert "requests answered" not in output
     assert {path.name.split(".")[0] for path in (folder / "logs").glob("*-0.log")} == {"learner-0"}
     rows, summary = lines(folder / "logs" / "sft.jsonl"), json.loads((folder / "summary.json").read_text())
     assert [row["step"] for row in rows] == list(range(summary["sft"]["steps"] + 1))

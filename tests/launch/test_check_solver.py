@@ -48,6 +48,10 @@ def test_other_solvers_are_not_asked(overrides):
     assert sum(check_solver(compose(overrides)).values(), Usage()) == Usage()
 
 
+def test_a_run_that_asks_no_solver_does_not_ask_it_beforehand():
+    assert check_solver(configured("http://127.0.0.1:9/v1", "stages=[sft]", "sft.role=verifier")) == {}
+
+
 def test_on_a_cluster_that_is_joined_its_own_nodes_ask():
     assert check_solver(configured("http://127.0.0.1:9/v1", "cluster.address=10.0.0.1:6379")) == {}
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from conf.schema.config import Config
 from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
-from conf.schema.role_sizes import kind_of, role_sizes
+from conf.schema.role_sizes import kind_of, needed, role_sizes
 from conf.schema.rollout import Rollout
 from conf.schema.rules import engines
 from conf.schema.solver import VllmSolver
@@ -150,9 +150,9 @@ def without_gpu(config: Config) -> str | None:
         built_for_gpus = "cpu" not in version("vllm")
     except PackageNotFoundError:  # the one for the CPU has another name
         built_for_gpus = False
-    if built_for_gpus and config.cluster.address is None and config.rollout.replay is None:
+    if built_for_gpus and config.cluster.address is None:
         for name, group in engines(config).items():
-            if not group.gpus:
+            if kind_of(name) in needed(config) and not group.gpus:
                 return (
                     f"{name}.gpus: 0 is not allowed with the vLLM that is installed, which computes on GPUs alone; "
                     "allowed: cluster=gpu1 and others, or the environment of requirements/cpu.lock"

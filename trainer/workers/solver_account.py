@@ -19,6 +19,7 @@ from typing import Any, TypeGuard
 from ray.exceptions import RayError
 
 from conf.schema.config import Config
+from conf.schema.role_sizes import needed
 from conf.schema.solver import OpenAISolver, SingleSolver
 from rollout.json_lines import write_whole
 from rollout.solvers.base import Usage
@@ -137,7 +138,7 @@ class SolverAccount:
 
     def line(self) -> str | None:
         """Return requests, tokens and cost in a line for each role; None if there was none."""
-        used = self.usage != Usage() or not self.config.rollout.replay
+        used = self.usage != Usage() or "solver" in needed(self.config)
         lines = [account_line(usage, self.config, role) for role, usage in self.usages.items()] if used else []
         if (verifier := self.verifier()) is not None:
             lines.append(account_line(verifier, self.config, "verifier"))

@@ -312,6 +312,7 @@ def test_here_the_size_of_a_gpu_is_what_torch_says(monkeypatch):
         ("0.32.0", ["rollout.gpus=1"], "solver.gpus: 0 is not allowed"),
         ("0.32.0", ["rollout.gpus=1", "solver=program"], None),
         ("0.32.0", ["cluster=ray"], None),
+        ("0.32.0", ["stages=[sft]", "sft.role=verifier"], None),
         ("0.32.0+cpu", [], None),
         (None, [], None),
     ],

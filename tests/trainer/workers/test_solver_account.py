@@ -125,6 +125,11 @@ def test_requests_tokens_and_cost_are_said_in_a_line(overrides, usage, line):
     assert account_line(usage, compose(overrides)) == line
 
 
+@pytest.mark.parametrize(("overrides", "said"), [([], True), (["stages=[sft]", "sft.role=verifier"], False)])
+def test_a_run_without_solvers_says_nothing_of_them(tmp_path, overrides, said):
+    assert bool(SolverAccount(compose(overrides), tmp_path, {}).line()) == said
+
+
 @pytest.mark.parametrize(
     ("budgets", "usage", "more"),
     [
