@@ -18,6 +18,7 @@ from conf.schema.solver import OpenAISolver
 from conf.schema.strategy import UNGATED
 from rollout.data.source import Source
 from rollout.episode.prompts import Prompts
+from rollout.options import with_options
 from rollout.solvers.openai import BYTES_A_TOKEN, TEMPLATE_TOKENS
 from rollout.strategies import DECOMPOSE_ONLY
 from rollout.strategies.self_consistency import MAX_DRAWS
@@ -86,7 +87,7 @@ def looked_at(config: Config, source: Source) -> Data:
     evaluation, measured = config.evaluation, config.sft.held_out
     problems = source.held_out(max(LOOKED_AT, evaluation.problems, evaluation.subset))
     looked, evaluated = problems[:LOOKED_AT], problems[: evaluation.problems]
-    longest = max((len(problem.question.encode()) for problem in looked), default=0)
+    longest = max((len(with_options(one.question, one.choices).encode()) for one in looked), default=0)
     given = [len(problem.subquestions) for problem in looked if problem.subquestions is not None] or [0]
     lessons = with_subquestions(source, max(measured.problems, measured.scored)) if "sft" in config.stages else []
     kinds = [*kinds_at_start(config, evaluated), *kinds_before(config, evaluated)[0]]

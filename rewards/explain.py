@@ -25,6 +25,7 @@ from rewards.score import arguments_of, read_episodes, settings_of
 from rewards.total import score_episode
 from rewards.verdicts import judged_turns
 from rollout.answers import extract
+from rollout.options import with_options
 from rollout.records import Episode
 from rollout.show import write
 
@@ -36,6 +37,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
     given = [attempt.answer if attempt else None for attempt in (episode.initial, episode.final)]
     reward = score_episode(episode, resources, settings)
     problem = episode.problem
+    question = with_options(problem.question, problem.choices)
     accounts: dict[str, RenderableType] = {
         "entity_coverage": _entities(episode, resources, settings.formulas),
         "answer_consistency": _consistency(episode, resources, settings),
@@ -45,7 +47,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
         LIKELIHOOD: _likelihood(episode, settings),
     }
     return Group(
-        _panel("problem", Text(f"{problem.id} ({problem.source or 'no source'})\n{problem.question}")),
+        _panel("problem", Text(f"{problem.id} ({problem.source or 'no source'})\n{question}")),
         *(_panel(f"{name} {_shown(value)}", accounts.get(name, "")) for name, value in reward.parts.items()),
         *([_panel("handed over", _handed(episode, reward.measures))] if reward.measures else []),
         *([_panel("verdicts", _verdicts(episode, settings))] if settings.verdicts else []),

@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rollout import json_lines
+from rollout.options import with_options
 from rollout.records import Attempt, Episode, RecordError, Turn, change
 
 Row = dict[str, Any]
@@ -66,7 +67,7 @@ def view(number: int, row: Row, episode: Episode) -> tuple[Rule, Table]:
             body.add_row(label, Text(text.translate(VISIBLE), style))
 
     decomposition = episode.decomposition
-    add("question", episode.problem.question)
+    add("question", with_options(episode.problem.question, episode.problem.choices))
     add("draws", " · ".join(draw.answer or "no answer" for draw in episode.draws))
     add("gate", episode.gate)
     if episode.initial is not None and episode.gate != "closed":

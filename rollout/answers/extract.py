@@ -13,7 +13,7 @@ from rollout.answers.boxes import last_boxed
 from rollout.answers.mark import score, verdict
 from rollout.answers.marks import bracketed, hashed, is_heading, tagged, without_tags, without_thinking
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import Choices, named_by_value, options, parse_number, untexted
+from rollout.answers.numbers_and_options import named_by_value, parse_number, untexted
 from rollout.answers.read_boolean import boolean, concluded_boolean, denies, is_answer, is_undecided
 from rollout.answers.read_choice import (
     concluded_choice,
@@ -35,6 +35,7 @@ from rollout.answers.statements import (
     sentences,
     statements,
 )
+from rollout.options import Choices, options
 from rollout.records import NUMERIC_TYPES
 
 __all__ = ["Extracted", "extract", "last_boxed", "parse_number", "score"]

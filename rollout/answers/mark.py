@@ -7,7 +7,8 @@ from decimal import Decimal
 
 from rollout.answers.expressions.same_expression import RELATIVE_TOLERANCE, numbers_equal, same_expression
 from rollout.answers.numbers_and_options import letters as letters_of
-from rollout.answers.numbers_and_options import named_by_value, option_text, options, parse_number, untexted
+from rollout.answers.numbers_and_options import named_by_value, option_text, parse_number, untexted
+from rollout.options import options
 from rollout.records import NUMERIC_TYPES, Problem
 
 JEEBENCH_TOLERANCE = 0.01

@@ -8,15 +8,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, DecimalException
 from typing import NamedTuple
 
 from rollout.answers.number_words import in_digits
 
-Choices = Mapping[str, str] | Sequence[str] | None
-
-LETTERS = "ABCDEFGHIJ"
 # A longer run of digits, or a larger exponent, is no answer of any data set: it is refused, not computed.
 MAX_DIGITS = 400
 MAX_EXPONENT = 308
@@ -254,17 +250,6 @@ def letters(text: str) -> set[str]:
     bare = re.sub(r"(?i:\b(?:and|options?|choices?)\b)|[\s,;&(){}\[\].*$:]", "", untexted(text))
     upper = bare.upper()
     return set(upper) if re.fullmatch(r"[A-J]{1,10}", upper) and bare in (upper, bare.lower()) else set()
-
-
-def options(choices: Choices) -> dict[str, str]:
-    """Return the options as a mapping from letter to text; the entries of a list are A, B, C ..."""
-    if not choices:
-        return {}
-    pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
-    # Some sets write an option's own letter before its text: "B) 11", "E=4/9".
-    named = ((letter.strip(), value) for letter, value in pairs)
-    own = r"(?i)^\(?{}\s?[).:=]\s*(?=\S)".format
-    return {letter.upper(): re.sub(own(re.escape(letter)), "", value) for letter, value in named}
 
 
 def option_text(text: str) -> str:

@@ -18,11 +18,12 @@ from conf.schema.data import GET_DATA, Data
 from rollout import json_lines
 from rollout.answers.mark import score
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import letters, options, parse_number, untexted
+from rollout.answers.numbers_and_options import letters, parse_number, untexted
 from rollout.answers.statements import asks
 from rollout.data.bad_rows import LINES_NAMED, BadRow, refuse_bad
 from rollout.data.worked import gold_replies
 from rollout.episode.parse_decomposition import references
+from rollout.options import options
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
 
 Row = TypeVar("Row")

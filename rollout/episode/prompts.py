@@ -1,10 +1,10 @@
 """Prompts: from a problem and what was said so far to the text a model reads.
 
-Templates are configuration (conf/strategy). Their fields: ``{question}`` the whole question, ``{ask}`` the sentence
-with its last question mark, ``{attempt}`` the solver's initial attempt, ``{turns}`` the earlier sub-questions and
-answers, each written with the ``turn`` template, ``{concepts}`` the concepts that the decomposer wrote, in the
-``solve_concepts`` template. The prompts of a decomposer that writes one text after another (``concepts``, ``next``) are
-given in pieces: what it wrote stays as it wrote it.
+Templates are configuration (conf/strategy). Their fields: ``{question}`` the whole question with its options, if it has
+any, ``{ask}`` the sentence with its last question mark, ``{attempt}`` the solver's initial attempt, ``{turns}`` the
+earlier sub-questions and answers, each written with the ``turn`` template, ``{concepts}`` the concepts that the
+decomposer wrote, in the ``solve_concepts`` template. The prompts of a decomposer that writes one text after another
+(``concepts``, ``next``) are given in pieces: what it wrote stays as it wrote it.
 
 Worked examples come before a prompt, in the prompt's own template and with its reply, wherever they hold that reply:
 in ``plan`` their sub-questions, in ``decompose`` the same after their attempt, in ``subquestion`` their last
@@ -26,6 +26,7 @@ from conf.schema.strategy import Strategy
 from rollout.episode.chat_format import Chat, model_chat
 from rollout.episode.contracts import Prompt, Written, text_of
 from rollout.episode.sentences import asking_sentence
+from rollout.options import Choices, with_options
 from rollout.records import Problem, Turn
 
 
@@ -73,14 +74,14 @@ class Prompts:
             for example in self.strategy.examples
             if example.attempt is not None and example.subquestions
         ]
-        return _framed(self.decomposer_chat, shown, self._decompose(problem.question, attempt))
+        return _framed(self.decomposer_chat, shown, self._decompose(_shown(problem), attempt))
 
     def decompose_alone(self, problem: Problem) -> str:
         """Return what the solver reads where it has to decompose the question itself."""
         write, examples = self.strategy.plan_template.format, self.strategy.examples
         planned = [example for example in examples if example.subquestions]
         shown = [(write(question=example.question), "\n".join(example.subquestions)) for example in planned]
-        return _framed(self.solver_chat, shown, write(question=problem.question))
+        return _framed(self.solver_chat, shown, write(question=_shown(problem)))
 
     def subquestion(
         self, problem: Problem, turns: Sequence[Turn], subquestion: str, concepts: str | None = None
@@ -92,13 +93,14 @@ class Prompts:
             if example.subanswers
             for *earlier, last in [list(map(Turn, example.subquestions, example.subanswers))]
         ]
-        return _framed(self.solver_chat, shown, self._subquestion(problem.question, turns, subquestion, concepts))
+        return _framed(self.solver_chat, shown, self._subquestion(_shown(problem), turns, subquestion, concepts))
 
     def solve(self, problem: Problem, turns: Sequence[Turn], concepts: str | None = None) -> str:
         """Return what the solver reads for the whole problem; without turns this is the initial attempt."""
         solved = [(example.question, example.solution) for example in self.strategy.examples]
         shown = [(self._solve(question, ()), solution) for question, solution in solved if solution is not None]
-        return _framed(self.solver_chat, shown, self._solve(problem.question, turns, concepts))
+        prompt = self._solve(problem.question, turns, concepts, problem.choices)
+        return _framed(self.solver_chat, shown, prompt)
 
     def can_score(self, problem: Problem) -> bool:
         """Return whether the problem has the gold texts that ``gold`` shows."""
@@ -119,12 +121,12 @@ class Prompts:
 
     def whole(self, problem: Problem) -> str:
         """Return what is read by whoever writes sub-questions, answers and the final answer at once."""
-        return _framed(self.solver_chat, (), self.strategy.monolith_template.format(question=problem.question))
+        return _framed(self.solver_chat, (), self.strategy.monolith_template.format(question=_shown(problem)))
 
     def verify(self, problem: Problem, turns: Sequence[Turn], turn: Turn) -> str:
         """Return what the verifier reads of a reply, with the earlier turns in view: never a gold answer."""
         text = self.strategy.verify_template.format(
-            question=problem.question,
+            question=_shown(problem),
             turns=self._turns(turns),
             subquestion=turn.asked or turn.question,
             reply=" ".join(turn.text.split()),
@@ -134,7 +136,7 @@ class Prompts:
     def concepts(self, problem: Problem, attempt: str) -> Prompt:
         """Return what the decomposer reads that is to write the concepts which a question needs."""
         write, shown = self.strategy.concepts_template.format, " ".join(attempt.split())
-        return self._in_pieces([write(question=problem.question, attempt=shown)])
+        return self._in_pieces([write(question=_shown(problem), attempt=shown)])
 
     def next(
         self, problem: Problem, attempt: str, concepts: Written | None = None,
@@ -149,7 +151,7 @@ class Prompts:
         shown = [] if concepts is None else _filled(settings.next_concepts_template, concepts=concepts)
         return self._in_pieces(
             _filled(
-                settings.next_template, question=problem.question, attempt=" ".join(attempt.split()), concepts=shown,
+                settings.next_template, question=_shown(problem), attempt=" ".join(attempt.split()), concepts=shown,
                 turns=[piece for pieces in shown_turns for piece in pieces],
             )
         )  # fmt: skip
@@ -166,9 +168,9 @@ class Prompts:
             question=question, turns=self._turns(turns), subquestion=subquestion, concepts=self._concepts(concepts)
         )
 
-    def _solve(self, question: str, turns: Sequence[Turn], concepts: str | None = None) -> str:
+    def _solve(self, question: str, turns: Sequence[Turn], concepts: str | None = None, choices: Choices = None) -> str:
         return self.strategy.solve_template.format(
-            question=question,
+            question=with_options(question, choices),
             turns=self._turns(turns),
             ask=asking_sentence(question),
             concepts=self._concepts(concepts),
@@ -180,6 +182,10 @@ class Prompts:
     def _turns(self, turns: Sequence[Turn]) -> str:
         write = self.strategy.turn_template.format
         return "".join(write(question=turn.asked or turn.question, answer=turn.text.strip()) for turn in turns)
+
+
+def _shown(problem: Problem) -> str:
+    return with_options(problem.question, problem.choices)
 
 
 def _framed(chat: Chat | None, shown: Sequence[tuple[str, str]], prompt: str) -> str:

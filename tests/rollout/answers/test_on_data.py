@@ -14,7 +14,7 @@ import pytest
 from conf.schema.places import ROOT
 from rollout.answers.extract import extract
 from rollout.answers.mark import score
-from rollout.answers.numbers_and_options import options
+from rollout.options import options
 from rollout.records import Problem
 
 DATA = Path(os.environ.get("DECOMPOSER_DATA", ROOT.parent / "shared" / "data"))

@@ -11,7 +11,9 @@ from conf.schema.base import ConfigError
 from conf.schema.model import shipped
 from launch.compose import compose
 from rollout.episode.chat_format import Chat, chat_format, model_chat
+from rollout.episode.contracts import text_of
 from rollout.episode.prompts import Prompts
+from rollout.options import with_options
 from rollout.records import Problem, Turn
 from tests.settings import prompts, strategy
 
@@ -179,3 +181,39 @@ def test_the_arguments_of_chat_templates_come_from_the_configuration(tokenizer, 
 def test_an_argument_that_is_the_programs_own_is_refused(name):
     with pytest.raises(ConfigError, match=rf"^strategy.chat_arguments: .*'{name}' cannot be given"):
         compose([f"+strategy.chat_arguments.{name}=false"])
+
+
+CHOICE = Problem("p", "Ann has 3. Which is right?", "B", "choice", choices=["She has 2", "B) She has 3"])
+SHOWN = "Ann has 3. Which is right?\n(A) She has 2\n(B) She has 3"
+
+
+@pytest.mark.parametrize(
+    "name", ["daslam", "daslam_fewshot", "lm2", "least_to_most", "monolith", "interleaved", "self_consistency"]
+)
+def test_every_prompt_shows_the_options(name):
+    overrides = {"least_to_most": ["stages=[evaluate]"], "self_consistency": ["stages=[evaluate]"]}
+    overrides["monolith"] = ["policy.plays=both", "stages=[ppo]"]
+    made = Prompts.of(compose([f"strategy={name}", *overrides.get(name, [])]))
+    turn = Turn("How many?", "3")
+    texts = [
+        made.decompose(CHOICE, "I think A"), made.decompose_alone(CHOICE), made.subquestion(CHOICE, [turn], "Why?"),
+        made.solve(CHOICE, [turn]), made.solve(CHOICE, []), made.whole(CHOICE), made.verify(CHOICE, [], turn),
+        text_of(made.concepts(CHOICE, "A")), text_of(made.next(CHOICE, "A")),
+    ]  # fmt: skip
+    assert all(SHOWN in text for text in texts)
+    if "{ask}" in made.strategy.solve_template:
+        assert texts[3].endswith("Solve step by step: Which is right?\nA:")
+
+
+@pytest.mark.parametrize(
+    ("question", "choices", "shown"),
+    [
+        ("Which? (A) 2 (B) 3", ["2", "3"], "Which? (A) 2 (B) 3"),
+        ("Which?\nA: two\nB: three", {"a": "two", "b": "three"}, "Which?\nA: two\nB: three"),
+        ("2 or 3?", ["2", "3"], "2 or 3?\n(A) 2\n(B) 3"),
+        ("Which? (A) 2", ["2", "3"], "Which? (A) 2\n(A) 2\n(B) 3"),
+        ("How many?", None, "How many?"),
+    ],
+)
+def test_options_that_the_question_has_already_are_not_shown_twice(question, choices, shown):
+    assert with_options(question, choices) == shown

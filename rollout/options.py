@@ -1,0 +1,34 @@
+"""The options of a multiple-choice problem: their letters, and how a model is shown them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+Choices = Mapping[str, str] | Sequence[str] | None
+
+LETTERS = "ABCDEFGHIJ"
+
+
+def options(choices: Choices) -> dict[str, str]:
+    """Return the options as a mapping from letter to text; the entries of a list are A, B, C ..."""
+    if not choices:
+        return {}
+    pairs = choices.items() if isinstance(choices, Mapping) else zip(LETTERS, choices, strict=False)
+    # Some sets write an option's own letter before its text: "B) 11", "E=4/9".
+    named = ((letter.strip(), value) for letter, value in pairs)
+    own = r"(?i)^\(?{}\s?[).:=]\s*(?=\S)".format
+    return {letter.upper(): re.sub(own(re.escape(letter)), "", value) for letter, value in named}
+
+
+def with_options(question: str, choices: Choices) -> str:
+    """Return a question as a model reads it: its options below it, one a line, unless its text has them already."""
+    found = options(choices)
+    if all(_has(question, letter, text) for letter, text in found.items()):
+        return question
+    return "\n".join([question, *(f"({letter}) {text}" for letter, text in found.items())])
+
+
+def _has(question: str, letter: str, text: str) -> bool:
+    """Return whether a question has an option after its letter: "(B) 11", "B: 11"."""
+    return re.search(rf"\b{re.escape(letter)}\b\W{{0,4}}\s*{re.escape(text.strip())}", question) is not None
