@@ -22,7 +22,7 @@ from rewards.parts.arithmetic_in_text import aligned
 from rewards.parts.gold_steps import gold_steps
 from rewards.reward import Reward
 from rewards.score import arguments_of, read_episodes, settings_of
-from rewards.total import score_episode
+from rewards.total import score_episode, spoken
 from rewards.verdicts import judged_turns
 from rollout.answers import extract
 from rollout.options import with_options
@@ -36,6 +36,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
     """Return the explanation of one episode, for rich to print. Raises ValueError if the episode cannot be scored."""
     given = [attempt.answer if attempt else None for attempt in (episode.initial, episode.final)]
     reward = score_episode(episode, resources, settings)
+    episode = spoken(episode)
     problem = episode.problem
     question = with_options(problem.question, problem.choices)
     accounts: dict[str, RenderableType] = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import Rewards
@@ -27,6 +28,7 @@ from rewards.penalties import charges
 from rewards.reward import Part, Reward
 from rewards.verdicts import by_call, judged_turns
 from rollout.answers import extract
+from rollout.answers.marks import without_thinking
 from rollout.records import Episode
 from rollout.turn_answer import turn_answer
 
@@ -45,6 +47,7 @@ LIKELIHOOD_FUNCTION = {"solver_likelihood": solver_likelihood.score}
 def score_episode(episode: Episode, resources: TextResources, settings: Rewards) -> Reward:
     """Score one episode, after reading the answers that the record lacks from its texts."""
     fill_answers(episode)
+    episode = spoken(episode)
     functions = PART_FUNCTIONS | (LIKELIHOOD_FUNCTION if settings.pays_likelihood else {})
     functions |= {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: score(episode, resources, settings) for name, score in functions.items()}
@@ -89,8 +92,9 @@ def warm(episodes: Sequence[Episode], resources: TextResources, settings: Reward
     """Compute, in two batches, the values that scoring these episodes will look up."""
     bounded = settings.formulas == "bounded"
     tagged, vectors = [], []
-    for episode in episodes:
-        fill_answers(episode)
+    for given in episodes:
+        fill_answers(given)
+        episode = spoken(given)
         asked, problem = episode.subquestions, episode.problem
         tagged += [plain(text) for text in (problem.question, *asked)]
         if not bounded:
@@ -102,6 +106,16 @@ def warm(episodes: Sequence[Episode], resources: TextResources, settings: Reward
                 vectors += steps(text or "")
     resources.tagged_nouns(tagged)
     resources.vectors(vectors)
+
+
+def spoken(episode: Episode) -> Episode:
+    """Return an episode with what its solver said, without its thinking: no later prompt shows that either."""
+    turns = [replace(turn, text=without_thinking(turn.text)) for turn in episode.turns]
+    initial, final = (
+        attempt and replace(attempt, text=without_thinking(attempt.text))
+        for attempt in (episode.initial, episode.final)
+    )
+    return replace(episode, turns=turns, initial=initial, final=final or episode.final)
 
 
 def fill_answers(episode: Episode) -> None:

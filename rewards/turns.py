@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 from rewards.nouns_and_vectors import word_key
+from rollout.answers.mark import verdict
 from rollout.records import Episode, Turn
+from rollout.turn_answer import number_of
 
 
 def turns_of(episode: Episode) -> list[Turn | None]:
@@ -17,14 +21,21 @@ def turns_of(episode: Episode) -> list[Turn | None]:
 def repeated(episode: Episode) -> set[int]:
     """Return the indices of the sub-questions that repeat an earlier one's words, regardless of case and punctuation.
 
-    A sub-question that gets a new answer is not a repeat: people ask again when a solution returns to a quantity.
+    A sub-question that gets a new answer is not a repeat: people ask again when a solution returns to a quantity. $8
+    and 8 are the same answer, and so are yes and true.
     """
     found: set[int] = set()
-    answers: dict[tuple[str, ...], list[str | None]] = {}
+    answers: dict[tuple[str, ...], list[Decimal | str | None]] = {}
     for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):
         before = answers.setdefault(word_key(question), [])
-        answer = turn.answer if turn else None
+        answer = _key(turn.answer) if turn and turn.answer is not None else None
         if before and (answer is None or answer in before):
             found.add(index)
         before.append(answer)
     return found
+
+
+def _key(answer: str) -> Decimal | str:
+    """Return what is equal for two ways to write one answer."""
+    number = number_of(answer)
+    return (verdict(answer) or answer.strip().lower()) if number is None else number

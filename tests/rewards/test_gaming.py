@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from conf.schema.places import ROOT
 from conf.schema.rewards import PARTS, Rewards
 from rewards.nouns_and_vectors import TextResources
-from rewards.total import score_episode
+from rewards.total import fill_answers, score_episode
+from rewards.turns import repeated
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 QUESTION = "Tom has 3 pens. Ann has twice as many pens as Tom. Bob has 4 more pens than Ann. How many pens has Bob?"
@@ -93,3 +95,34 @@ def test_the_document_says_what_each_pays_in_paper_mode(resources):
     for name, (gamed, honest, _) in GAMES.items():
         before, after = (score_episode(item, resources, settings).total for item in (honest, gamed))
         assert rows[name] == f"{before:.2f} → {after:.2f}"
+
+
+@pytest.mark.parametrize(
+    ("question", "replies", "repeats"),
+    [
+        ("What does it cost?", ["It costs $8.", "8", "It is 8.0.", "It costs 8 dollars."], {1, 2, 3}),
+        ("What does it cost?", ["It costs $8.", "It costs $9.", "It costs 8 dollars."], {2}),
+        ("Is it so?", ["Yes.", "yes, it is", "No."], {1}),
+        ("Who is it?", ["Ann", "ann", "Bob"], {1}),
+    ],
+)
+def test_a_repeat_is_one_however_its_answer_is_written(question, replies, repeats):
+    asked = episode([question] * len(replies), replies, WRONG)
+    fill_answers(asked)
+    assert repeated(asked) == repeats
+
+
+def test_what_a_solver_thinks_is_not_scored(resources):
+    thinks = "<think>3 * 2 = 7? No. Bob has 4 more.</think>\n"
+    plain = Episode(
+        Problem("p", QUESTION, "10", solution=SOLUTION), "daslam", Attempt("I cannot tell."),
+        Decomposition("\n".join(PLAN), PLAN), [Turn(PLAN[0], REPLIES[0])], Attempt(SOLUTION),
+    )  # fmt: skip
+    thought = replace(
+        plain, initial=Attempt(f"{thinks}I cannot tell."), final=Attempt(thinks + SOLUTION),
+        turns=[Turn(PLAN[0], thinks + REPLIES[0])],
+    )  # fmt: skip
+    for mode in ("bounded", "paper", "authors_code"):
+        settings = Rewards.for_mode(mode)
+        assert score_episode(thought, resources, settings) == score_episode(plain, resources, settings)
+    assert thought.turns[0].text.startswith("<think>"), "the record keeps it"
