@@ -23,7 +23,9 @@ TOLERANCE = 0.01
 _TOKEN = re.compile(
     # What is not computed here: an equation with it is left out, and not read as a part of itself.
     r"(?P<unread>\\[dt]?frac\s?\{[^{}]{0,40}\}\s?\{[^{}]{0,40}\}|\\sqrt\s?\{[^{}]{0,40}\}|[\^√]|\*\*|(?<=\d)!(?!\s[A-Z])"
-    r"|(?<=\d )\d+/\d+(?!\d))"
+    r"|(?<=\d )\d+/\d+(?!\d)|[²³¹⁰⁴-⁹ⁿ]|(?<=[-+*×·,])\s?(?:\.{2,}|…|\\[lc]?dots)|\|(?=[\w(-])|(?<=[\w)])\|"
+    r"|[^\W\d_]{2,}(?=\()|(?<!\d)\d{1,2}:\d\d(?!\d)"
+    r"|\b(?:hundred|thousand|million|billion|trillion|dozens?|remainder|squared|cubed|sqrt|log|floor|ceil)\b)"
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
     r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
     r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
@@ -38,6 +40,13 @@ _SPOKEN = {
     "\\cdot": "*", "\\times": "*", "\\div": "/",
 }  # fmt: skip
 _BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
+# Units of one kind, of which 2 hours + 30 minutes are 150: what mixes them is converted, and not computed here.
+_UNITS = (
+    ("second", "minute", "hour", "day", "week", "month", "year"),
+    ("cent", "dollar", "penny", "pennie", "nickel", "dime", "quarter", "$", "¢"),
+    ("inche", "inch", "foot", "feet", "yard", "mile", "cm", "centimeter", "meter", "km", "kilometer"),
+    ("ounce", "pound", "gram", "kg", "kilogram"), ("cup", "pint", "quart", "gallon", "ml", "liter"),
+)  # fmt: skip
 # A letter to compute with: what it is worth is not known.
 _UNKNOWN = "?"
 
@@ -56,16 +65,20 @@ def equations(text: str) -> tuple[Equation, ...]:
     """Return the equations of a text in order."""
     sides: list[list[str]] = [[]]
     found: list[Equation] = []
-    for match in _TOKEN.finditer(text[:MAX_CHARS]):
+    text, began = text[:MAX_CHARS], 0
+    for match in _TOKEN.finditer(text):
         kind = match.lastgroup
         if kind == "equals":
             sides.append([])
         elif kind == "end":
-            found += _read(sides)
-            sides = [[]]
+            found += _read(sides, text[began : match.start()])
+            sides, began = [[]], match.end()
         else:
+            # What stands before a bracket without a space multiplies it: 2(40 + 9).
+            if kind == "open" and text[max(0, match.start() - 1) : match.start()] in tuple("0123456789)"):
+                sides[-1].append("*")
             sides[-1].append(_token(match))
-    return tuple(found + _read(sides))
+    return tuple(found + _read(sides, text[began:]))
 
 
 def _token(match: re.Match[str]) -> str:
@@ -81,8 +94,10 @@ def _token(match: re.Match[str]) -> str:
     return _SPOKEN.get(match[0].lower()) or match[0].translate(_SIGNS)
 
 
-def _read(sides: Sequence[list[str]]) -> list[Equation]:
+def _read(sides: Sequence[list[str]], text: str) -> list[Equation]:
+    """Return the equations of a sentence, from the tokens between its equals signs."""
     found = []
+    converts = any(len({unit for unit in units if unit in _units(text)}) > 1 for units in _UNITS)
     for before, after in pairwise(sides):
         left, right = _ending(before), _beginning(after)
         if sum(_is_number(token) for token in left) < 2 or not right or _UNKNOWN in (*left, *right):
@@ -94,10 +109,18 @@ def _read(sides: Sequence[list[str]]) -> list[Equation]:
             exact = all(token.isdigit() or token in "+-*()" for token in (*left, *right))
             tolerance = 0.0 if exact else TOLERANCE
             holds = any(abs(one - other) <= tolerance * max(1.0, abs(other)) for one, other in pairs)
+            if converts and not holds:
+                continue
             result = Decimal(right[0].rstrip("%")) if len(right) == 1 else Decimal(repr(pairs[0][1]))
             operands = frozenset(Decimal(token.rstrip("%")) for token in left if _is_number(token))
             found.append(Equation(operands, result, holds))
     return found
+
+
+def _units(text: str) -> set[str]:
+    """Return the words of a sentence, also without a plural's ending, and signs of money."""
+    found = re.findall(r"[^\W\d_]+|[$¢]", text.lower())
+    return {form for word in found for form in (word, word.removesuffix("s"))}
 
 
 def _is_number(token: str) -> bool:

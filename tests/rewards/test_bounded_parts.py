@@ -199,6 +199,11 @@ def test_the_verb_of_a_question_is_no_noun(question, nouns, resources):
         (r"24 \div 4 + 3 = 9 and 3 \cdot 4 = 12", [("9", True), ("12", True)]),
         ("150 + 25 = 176, 99 + 1 = 101, 12 * 12 = 145", [("176", False), ("101", False), ("145", False)]),
         ("100 / 3 = 33.3, 0.333 * 3 = 1", [("33.3", True), ("1", True)]),
+        ("2(40 + 9) = 98, 27(1/3) = 9 and (2 + 3)(4) = 20", [("98", True), ("9", True), ("20", True)]),
+        ("3² + 4² = 25, 1 + 2 + ... + 10 = 55, sqrt(9 + 16) = 5, floor(7/2) = 3, |3 - 5| = 2", []),
+        ("3:00 + 2 hours = 5:00, 2 thousand + 500 = 2500, 5 dozen * 2 = 120, 10 / 3 = 3 remainder 1", []),
+        ("2 hours + 30 minutes = 150 minutes. 4 * 25 cents = $1. 2 minutes * 3 = 7 minutes.", [("7", False)]),
+        ("| 3 + 2 = 5 |\nWait... 4 + 1 = 5. 2 hours * 60 = 120 minutes.", [("5", True), ("5", True), ("120", True)]),
     ],
 )
 def test_equations_of_a_text(text, found):
