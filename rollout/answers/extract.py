@@ -13,7 +13,7 @@ from rollout.answers.boxes import last_boxed
 from rollout.answers.mark import score, verdict
 from rollout.answers.marks import bracketed, hashed, is_heading, tagged, without_tags, without_thinking
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import named_by_value, parse_number, untexted
+from rollout.answers.numbers_and_options import letters_unwrapped, named_by_value, parse_number, untexted
 from rollout.answers.read_boolean import boolean, concluded_boolean, denies, is_answer, is_undecided
 from rollout.answers.read_choice import (
     concluded_choice,
@@ -151,6 +151,8 @@ def _of_statement(statement: Statement, answer_type: str, letters: dict[str, str
 
 def _stated(text: str, answer_type: str, letters: dict[str, str]) -> str | None:
     """Return the value at the start of what follows "the answer is", up to the end of the line."""
+    if answer_type.endswith("choice"):
+        text = letters_unwrapped(text)
     if answer_type in NUMERIC_TYPES:
         return stated_number(text)
     if answer_type == "boolean":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal
 
 from rollout.answers.expressions.same_expression import RELATIVE_TOLERANCE, numbers_equal, same_expression
@@ -84,8 +85,8 @@ def _twins(letter: str, letters: dict[str, str]) -> set[str]:
 
 def _same_text(gold: str, found: str) -> bool:
     left, right = (
-        re.sub(r"\s*([,;])\s*", r"\1", re.sub(r"[\s{}$*\"]+", " ", untexted(text)).strip(" .")).lower()
-        for text in (gold, found)
+        re.sub(r"\s*([,;])\s*", r"\1", re.sub(r"[\s{}$*\"“”«»`]+", " ", untexted(text)).strip(" .'‘’")).lower()
+        for text in (unicodedata.normalize("NFC", gold), unicodedata.normalize("NFC", found))
     )
     strip = re.compile(r"^the |^\((?=\w\)$)|(?<=^\(\w)\)$")
     left, right = (strip.sub("", text).strip("()") for text in (left, right))

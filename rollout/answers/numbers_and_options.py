@@ -123,6 +123,12 @@ def untexted(text: str) -> str:
     return text.replace("\\$", "$").replace("\\%", "%").replace("{,}", ",")
 
 
+def letters_unwrapped(text: str) -> str:
+    r"""Return a text with single letters out of LaTeX: ``\text{B}`` and ``\(B\)`` are B."""
+    text = re.sub(rf"{_WORDED}\s?\{{\s?(\(?[A-J]\)?)\s?\}}", r"\1", text)
+    return re.sub(r"\\[(\[]\s?(\(?[A-J]\)?)\s?\\[)\]]", r"\1", text)
+
+
 def with_scales_in_words(text: str) -> str:
     """Return a text with the letters that scale an amount of money as words: "$70 thousand" for "$70K"."""
     text = _SCALED_MONEY.sub(lambda match: f"{match[1]} {_MONEY_SCALES[match[3][0].lower()]}", text)

@@ -32,6 +32,8 @@ _UNSOLVED = re.compile(
     r"|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
+# A bold number that is one of two: "**8** or 9", "8 or **9**".
+_BOLD_OR = re.compile(r"\d[\w%]{0,20}\s+or\s+\$?\*\*\s?\$?[-\d]|\d[^*\n]{0,20}\*\*\s+or\s+[$*]{0,3}-?\d")
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
     r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?"
@@ -149,7 +151,7 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
                 continue
             return worded, "last"
         bold = [(value, part) for part in _BOLD.findall(sentence) if (value := parse_number(part)) is not None]
-        if len({value for value, _ in bold}) == 1:
+        if len({value for value, _ in bold}) == 1 and not _BOLD_OR.search(sentence):
             return bold[0][1], "bold"
         if EQUALS.search(sentence) and (found := number(sentence, first=True)) is not None:
             return found, "equation"
@@ -181,10 +183,23 @@ def number(text: str, *, first: bool, results: re.Pattern[str] = EQUALS) -> str 
         ends = [match.end() for match in results.finditer(text)]
         last = everything[-1].end if everything else 0
         start = next((end for end in reversed(ends) if end < last), 0)
-    if start and _UNSOLVED.search(text):
+    if start and (_UNSOLVED.search(text) or _answers_twice(text, everything, results)):
         return text.strip().strip("*").rstrip(".").strip()
     found = [each for each in everything if each.start >= start]
     return _with_surroundings(text, found, 0 if first else len(found) - 1, is_result=start > 0) if found else None
+
+
+def _answers_twice(text: str, found: list[Found], results: re.Pattern[str]) -> bool:
+    """Return whether the last two results are alternatives: "x = 8 or x = 9". What is computed on from the first result
+    ("= 90 minutes or 90 / 60 = 1.5 hours"), or gives the same, is none."""
+    *_, before, last = [None, None, *results.finditer(text)]
+    if before is None or last is None or not (said := re.search(r"\bor\b", text[before.end() : last.start()])):
+        return False
+    one, other = (next((each for each in found if each.start >= match.end()), None) for match in (before, last))
+    if one is None or other is None or one.value is None or one.value == other.value:
+        return False
+    goes_on = text[before.end() + said.end() : last.start()]
+    return re.search(rf"(?<![\d.,]){re.escape(text[one.start : one.end])}(?![\d,]|\.\d)", goes_on) is None
 
 
 def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False) -> bool:

@@ -5,6 +5,8 @@ READINGS = {
         ("#### \\boxed{B}", "B", ()), ("\\boxed{\\text{The answer is B}}", "B", ("A",)),
         ("[[Answer: It is C, glass.]]", "C", ()), ("\\boxed{\\text{not A}}", None, ("A",)),
         ("#### (b) Look at each\nOnly metal rusts.\n\nThe answer is A.", "A", ("B",)), ("#### B) wool", "B", ()),
+        (r"The answer is \(B\).", "B", ()), (r"The answer is $\text{C}$.", "C", ()),
+        (r"The answer is $\mathrm{(B)}$", "B", ()),
         ("#### C", "C", ()), ("The answer is most probably C.", "C", ("A",)), ("The answer is clearly (B).", "B", ()),
         ("The answer is 'D'.", "D", ()), ("The answer is “A”.", "A", ()), ("I choose B.", "B", ()),
         ("I would go with D.", "D", ()), ("I'd pick (C).", "C", ()), ("I'll go with option A.", "A", ()),

@@ -18,6 +18,8 @@ WRONG = {
         ("6", "between 5 and 7"),
         ("5", "5 | 7"), ("5", "neither 5"), ("5", "(5, 7)"), ("5", "{5, 7}"), ("5", "5 & 6"), ("2", "x = 2, y = 3"),
         ("3", "x = 2, y = 3"),
+        ("9", "either x=8 or x=9"), ("9", "x = 8, or x = 9"), ("9", "5 + 3 = 8 or 5 + 4 = 9"),
+        ("9", "the cost = $8 or the cost = $9"), ("8", "**8** or 9"), ("9", "8 or **9**"),
         ("7", "5 = 7"), ("5", "5 ± 1"), ("5", "5 +- 1"), ("12", "12 pens or 13 pens"),
         ("12", "12 pens and 3 pencils"),
         # undone arithmetic, variables, functions
