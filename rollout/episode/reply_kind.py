@@ -32,6 +32,15 @@ _QUANTITIES = frozenset((
     "decrease", "share", "portion", "combined", "remaining", "commission", "deposit", "refund", "lifespan",
     "elevation", "density", "frequency", "gestation", "expectancy", "mileage",
 ))  # fmt: skip
+# Nouns that no number answers, as in "What is his name?"; of any other the problem's own kind is meant: "What is the
+# bill?", "What is the hypotenuse?".
+_NO_QUANTITIES = frozenset((
+    "name", "names", "nickname", "title", "color", "colour", "kind", "type", "sort", "species", "city", "country",
+    "capital", "state", "place", "location", "person", "man", "woman", "animal", "object", "item", "language",
+    "nationality", "religion", "profession", "job", "occupation", "reason", "cause", "purpose", "relationship",
+    "meaning", "definition", "genre", "brand", "company", "band", "author", "way", "method", "formula", "equation",
+    "rule", "pattern", "relation", "operation", "problem", "question", "word", "letter",
+))  # fmt: skip
 _AUXILIARIES = (
     "is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must|isn't|aren't|wasn't|"
     "weren't|don't|doesn't|didn't|hasn't|haven't|hadn't|can't|couldn't|won't|wouldn't|shouldn't"
@@ -42,6 +51,7 @@ _SENTENCE = re.compile(r"(?<=[.?!])(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|sr|vs|n
 _HOW = re.compile(rf"\bhow (?:very |exactly )?(?:{_MEASURED})\b|\bhow [a-z]{{3,12}} (?:is|are|was|were)\b")
 _YES_OR_NO = re.compile(rf"(?:(?:and|but|so|then|also|now),? )?(?:{_AUXILIARIES})\b")
 _AUXILIARY = re.compile(rf"\b(?:{_AUXILIARIES})\b")
+_NAMED = re.compile(r"what(?:'s|\s(?:is|are|was|were|will be|would be))\s(.+)")
 _WHAT = re.compile(r"\b(?:what|which)(?:'s|’s)?((?:[\s,]+[\w%$#'’./*+-]+){0,9})")
 # This names something and asks nothing of it.
 _ABOUT_ALONE = re.compile(r"(?:so |and |but |now )?(?:what|how) about\b")
@@ -63,7 +73,7 @@ _COMMAND = re.compile(
 @lru_cache(maxsize=2_000)
 def reply_kind(question: str, otherwise: str = TEXT) -> str:
     """Return the kind of reply that a question asks for: ``number``, ``boolean`` or ``text``, as answer types are
-    called; ``otherwise`` where its words ask for none."""
+    called; ``otherwise`` where its words ask for none, or for something that may be a number or a text."""
     text = " ".join(question[-MAX_CHARS:].lower().replace("’", "'").split())
     said = [sentence for sentence in _SENTENCE.split(text) if sentence]
     asked = next((sentence for sentence in reversed(said) if sentence.endswith("?")), said[-1] if said else "")
@@ -75,7 +85,7 @@ def reply_kind(question: str, otherwise: str = TEXT) -> str:
     if _HOW.search(asked):
         return NUMBER
     if what := _WHAT.search(asked):
-        return NUMBER if _is_quantity(what[1]) else TEXT
+        return NUMBER if _is_quantity(what[1]) else (_may_be_quantity(what[0]) and otherwise) or TEXT
     if _ASKS_FOR_TEXT.search(asked):
         return TEXT
     if command := _COMMAND.match(asked):
@@ -91,3 +101,13 @@ def _is_quantity(thing: str) -> bool:
     about = _ABOUT.search(thing)
     named = thing[: about.start()] if about else thing
     return not _QUANTITIES.isdisjoint(named.replace("'s", "").split())
+
+
+def _may_be_quantity(asked: str) -> bool:
+    """Return whether "what is" is followed by a noun that a number may answer."""
+    named = _NAMED.match(asked)
+    if named is None:
+        return False
+    about = _ABOUT.search(f" {named[1]}")
+    thing = f" {named[1]}"[: about.start()] if about else named[1]
+    return bool(thing.split()) and _NO_QUANTITIES.isdisjoint(thing.replace("'s", "").split())
