@@ -33,7 +33,11 @@ from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, ref
 RETRIED = (408, 409, 425, 429)
 # Of one prompt, once others were answered.
 REFUSED = (400, 403, 413, 422)
-TOO_LONG = ("context_length", "context length", "maximum context", "too long")
+# As the servers word it: OpenAI and vLLM, llama.cpp, Gemini, TGI.
+TOO_LONG = (
+    "context_length", "context length", "context window", "maximum context", "too long", "context size",
+    "input token count", "max_new_tokens",
+)  # fmt: skip
 FILTERED = ("content_filter", "content policy", "content management policy")
 # What a chat template adds to a prompt, in tokens, generously.
 TEMPLATE_TOKENS = 32

@@ -235,6 +235,9 @@ def test_nobody_at_the_address_is_an_infrastructure_error_and_refused_at_the_sta
         ("filtered", "solver_refused"),
         ("content_filter", "solver_refused"),
         ("context_length_exceeded", "prompt_too_long"),
+        ("400: request (5000 tokens) exceeds the available context size (4096 tokens)", "prompt_too_long"),
+        ("400: The input token count exceeds the maximum number of tokens allowed (1048575).", "prompt_too_long"),
+        ("422: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000", "prompt_too_long"),
     ],
 )
 def test_what_the_solver_got_wrong_has_a_name_and_is_not_asked_again(kind, name):
