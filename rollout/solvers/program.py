@@ -27,8 +27,12 @@ LABEL = re.compile(r"^\s*Q:")
 SOLVE = "Solve step by step:"
 TIMES = {"twice": 2, "three times": 3, "four times": 4}
 MULTIPLES = {"doubles": 2, "triples": 3, "quadruples": 4}
-# Everything but digits, operators and brackets ends an expression.
-EXPRESSION = re.compile(r"[\d(][\d\s+\-*/().]*[-+*/][\d\s+\-*/().]*[\d)]")
+# Everything but digits, operators and brackets ends an expression. It is no part of something longer that is not read
+# here, as a power or a percentage.
+EXPRESSION = re.compile(
+    r"(?<![\w.,^%:*/+)-])(?:-\s?)?[\d(][\d\s+\-*/().]*[-+*/][\d\s+\-*/().]*[\d)](?![\w^%:(]|[.,]\d)"
+)
+THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 MAX_EXPRESSION = 200
 
 
@@ -110,7 +114,7 @@ def answer(prompt: str) -> str:
     name = view.asked(question.removeprefix(SOLVE))
     if name is not None:
         return "\n".join([*(view.computed if question.startswith(SOLVE) else ()), view.reply(name)])
-    expression = EXPRESSION.search(question[-MAX_EXPRESSION:])
+    expression = EXPRESSION.search(THOUSANDS.sub("", question)[-MAX_EXPRESSION:])
     if expression is None or (value := arithmetic(expression[0])) is None:
         return CANNOT_TELL
     return f"{' '.join(expression[0].split())} = {value}."
