@@ -6,6 +6,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -145,7 +146,7 @@ class ActorCritic(nn.Module):
         if frozen is not None:
             judged: Tensor = frozen(batch, temperature)
             return judged
-        with self.lm.disable_adapter():
+        with _adapters_off(self.lm):
             return batch.by_sequence(score(self.lm, batch, temperature, "none", self.chunks).logprobs)
 
     def exported(self, *, merge: bool = True) -> list[ExportedTensor]:
@@ -205,6 +206,19 @@ class Reference(nn.Module):
     def forward(self, batch: Sequences, temperature: float) -> Tensor:
         """Return the log-probabilities of a batch's completions ``[batch, completion]``."""
         return batch.by_sequence(score(self.lm, batch, temperature, "none", self.chunks).logprobs)
+
+
+@contextmanager
+def _adapters_off(lm: Any) -> Iterator[None]:
+    """Switch the adapters off for the block. PEFT then trains all that it switches on again, so those of layers which
+    are not trained are frozen anew."""
+    frozen = [value for value in lm.parameters() if not value.requires_grad]
+    try:
+        with lm.disable_adapter():
+            yield
+    finally:
+        for value in frozen:
+            value.requires_grad_(False)
 
 
 def check_packing(model: ActorCritic, engine: Any) -> None:
