@@ -188,7 +188,8 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         limit, (transport, why) = config.controller.learner_timeout_s, weight_transport(config)
         if workers and config.rollout.weights.transport == "auto":
             notes.append(f"new weights go to the rollout workers by {transport}: {why}")
-        learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder)
+        anew = config.learner.zero_stage == 3
+        learner = LearnerGroup(partial(start, "learner"), workers, transport, limit, log_folder, anew=anew)
     relays = _start_relays(config, log_folder, relay_count(len(workers), len(rewarders)))
     mixture = pools if config.mixture else {}
     actors = solvers, workers, rewarders, learner

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -120,3 +121,15 @@ def place_reference(reference: nn.Module, config: Config, device: torch.device) 
     engine.eval()  # returns nothing
     sharded: nn.Module = engine
     return sharded
+
+
+def release(held: list[Any]) -> None:
+    """Free the memory of engines and of what else is in the list, which is emptied: nobody else may hold them.
+    DeepSpeed's hooks on gradients would keep an engine for good, in a circle that Python cannot see."""
+    for one in held:
+        if hasattr(one, "destroy"):
+            one.destroy()
+    held.clear()
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()

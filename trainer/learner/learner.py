@@ -31,7 +31,7 @@ from trainer.algorithm.advantages import explained_variance, moments
 from trainer.algorithm.experience import Experience, PackedExperience, microbatches, minibatches, pack, pad, shards
 from trainer.algorithm.rows import Pair
 from trainer.learner.actor_critic import ActorCritic, check_packing, check_repeats
-from trainer.learner.deepspeed_engine import loading_shares, make_engine, place_reference
+from trainer.learner.deepspeed_engine import loading_shares, make_engine, place_reference, release
 from trainer.learner.engine_state import restore_state, save_state
 from trainer.learner.passes import Passes
 from trainer.learner.process_group import NonFiniteLoss
@@ -69,12 +69,13 @@ class Learner(SendingRank):
         # A stage begins the same whatever went before it: it may be begun again.
         torch.manual_seed(self.config.seed)
         self.version, self.kl_coef = 0, self.config.algorithm.kl_coef
-        path = model_path(path)
-        settings = self.config.learner
+        # There may not be room for two: the model of the stage before goes first.
+        release([self.__dict__.pop(name, None) for name in ("engine", "model", "frozen", "passes", "base", "_collate")])
+        self.base, self.frozen = None, None
+        path, settings = model_path(path), self.config.learner
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         lora, layers, checkpointing = self.config.model.lora, self.config.model.layers, settings.gradient_checkpointing
-        # Stage 1 has nothing to be judged.
-        critic = "none" if stage == "sft" else settings.critic
+        critic = "none" if stage == "sft" else settings.critic  # stage 1 has nothing to be judged
         attention = None if settings.attention == "auto" else settings.attention
         with loading_shares(self.config) as shares:
             model = ActorCritic(
@@ -83,7 +84,6 @@ class Learner(SendingRank):
             )  # fmt: skip
             # Before DeepSpeed takes the model apart.
             reference = model.reference() if stage == "ppo" and self.kl_coef else None
-        self.base, self.frozen = None, None
         self.engine = make_engine(model, self.config, stage)
         self.model: ActorCritic = self.engine.module
         self._cut_projection(self.model)

@@ -26,7 +26,8 @@ class LearnerDied(RuntimeError):
 
 class LearnerGroup:
     """Ray actors, one a rank, made by ``start``. Every call raises LearnerDied if a rank's process ends, and
-    WaitTimeout if one does not answer in ``timeout_s``."""
+    WaitTimeout if one does not answer in ``timeout_s``. ``anew``: every stage has processes of its own, since under
+    ZeRO-3 DeepSpeed holds what an engine shared out for as long as its process lives."""
 
     def __init__(
         self,
@@ -35,8 +36,11 @@ class LearnerGroup:
         transport: str = "object_store",
         timeout_s: float = 3600.0,
         log_folder: Path = Path(),
+        *,
+        anew: bool = False,
     ) -> None:
         self._start, self.ranks = start, list(start())
+        self._anew, self._loaded = anew, False
         self.timeout_s, self.log_folder = timeout_s, log_folder
         self._workers = list(workers)
         self._direct, self._open = transport in DIRECT, False
@@ -57,11 +61,14 @@ class LearnerGroup:
         for rank in self.ranks:
             ray.kill(rank)
         self.ranks = list(self._start())
-        self._open = False
+        self._open = self._loaded = False
         await self.connect()
 
     async def setup(self, path: str, stage: str) -> None:
         """Load a model folder on every rank for a stage."""
+        if self._anew and self._loaded:
+            await self.restart()
+        self._loaded = True
         await self._all("setup", path, stage)
 
     async def sft_step(self, rows: Sequence[tuple[str, str]], decay: float) -> dict[str, float]:

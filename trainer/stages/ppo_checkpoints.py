@@ -42,8 +42,8 @@ class Recovery:
 
     async def begin(self, decomposer: str, pipeline: Pipeline, learner: LearnerGroup) -> None:
         """Load the checkpoint's policy into learner and engines, or else ``decomposer``, which stage 2 starts from and
-        which is the reference in either case."""
-        await learner.setup(decomposer, "ppo")
+        which is the reference in either case. Where there is no stage 2, nothing is loaded that it alone needs."""
+        await learner.setup(decomposer, "ppo" if "ppo" in self.config.stages else "sft")
         if self.checkpoint is not None:
             await learner.restore(str(self.checkpoint.folder))
         weights, _, _ = await learner.weights()

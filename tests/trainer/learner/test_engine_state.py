@@ -275,3 +275,39 @@ def test_a_rank_that_died_is_told_from_one_that_failed(monkeypatch, ends, error)
         return
     with pytest.raises(error):
         asyncio.run(group.train_step([]))
+
+
+class Loaded:
+    """A rank that notes the stages for which it was set up."""
+
+    def __init__(self, made: list[list[str]]) -> None:
+        self.stages: list[str] = []
+        made.append(self.stages)
+
+    async def setup(self, path, stage):
+        self.stages.append(stage)
+
+    async def address(self):
+        return "127.0.0.1", 1
+
+    async def check_folder(self, mark):
+        return None
+
+    async def connect(self, host, port):
+        return 1
+
+
+@pytest.mark.parametrize(("anew", "stages"), [(False, [["sft", "ppo", "ppo"]]), (True, [["sft"], ["ppo"], ["ppo"]])])
+def test_a_stage_has_processes_of_its_own_where_it_would_keep_the_other_ones_memory(
+    tmp_path, monkeypatch, anew, stages
+):
+    monkeypatch.setattr("trainer.learner.learner_group.ray.kill", lambda actor: None)
+    made: list[list[str]] = []
+    group = LearnerGroup(lambda: [Actor(Loaded(made))], log_folder=tmp_path, anew=anew)
+
+    async def go():
+        for stage in ("sft", "ppo", "ppo"):
+            await group.setup("model", stage)
+
+    asyncio.run(go())
+    assert made == stages

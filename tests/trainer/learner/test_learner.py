@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+import weakref
 
 import pytest
 import torch
@@ -219,3 +220,50 @@ def test_offloading_and_bfloat16_take_the_same_steps_and_packing_is_refused_wher
         apart = sum(abs(after - start - moved[name]).sum() for name, (start, after) in weights.items())
         assert apart < limit * sum(abs(change).sum() for change in moved.values()), way
     assert refusal.startswith("learner.packing: 'packed' is not allowed for this model")
+
+
+def some_layers_adapted(config, folder: str):
+    """What is trained before and after a step with the reference, and the gradient's norm; a checkpoint is restored."""
+    learner = learner_for(config, free_port())
+    before, batch = trained_names(learner), make_batch()
+    norm = learner.train_step(batch)["policy/grad_norm"]
+    after = trained_names(learner)
+    learner.checkpoint(folder)
+    learner.setup(config.model.path, "ppo")
+    learner.restore(folder)
+    learner.train_step(batch)
+    return before, after, norm
+
+
+def trained_names(learner) -> list[str]:
+    return [name for name, value in learner.model.named_parameters() if value.requires_grad]
+
+
+def test_the_reference_leaves_the_adapters_of_frozen_layers_frozen(tiny_model, tmp_path):
+    norms = []
+    for stage in (0, 1):
+        config = configure(
+            tiny_model, "+model.lora={rank: 4, alpha: 8}", "model.layers=1", f"learner.zero_stage={stage}"
+        )
+        before, after, norm = in_a_process(some_layers_adapted, config, str(tmp_path / f"step-{stage}"))
+        assert after == before
+        assert any("lora_" in name for name in before)
+        norms.append(norm)
+    assert norms[0] == pytest.approx(norms[1], rel=1e-5)
+
+
+def left_of_a_stage(config):
+    """Whether model and engine of stage 1 are still there when stage 2 has been set up."""
+    learner = Learner(config, 0)
+    learner.connect("127.0.0.1", free_port())
+    learner.setup(config.model.path, "sft")
+    learner.sft_step([("Q: How many?\n", "How many pens?")], 1.0)
+    held = [weakref.ref(learner.model), weakref.ref(learner.engine)]
+    learner.setup(config.model.path, "ppo")
+    return [one() is not None for one in held]
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2])
+def test_a_stage_leaves_the_next_nothing_to_carry(tiny_model, stage):
+    config = configure(tiny_model, f"learner.zero_stage={stage}", "learner.critic=separate")
+    assert in_a_process(left_of_a_stage, config) == [False, False]
