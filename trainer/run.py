@@ -73,7 +73,7 @@ class Run:
         self.evaluated: list[tuple[str, Scored]] = []
         self.summary: dict[str, Any] = {
             "status": "running", "seed": config.seed, "steps": 0, "seconds": self.seconds, "n_eval": 0,
-            "accuracy": {}, "rescued": 0, "broken": 0, "weight_version": 0, "max_staleness_seen": 0,
+            "accuracy": {}, "rescued": None, "broken": None, "weight_version": 0, "max_staleness_seen": 0,
             "data": self.source.report, "learner_restarts": 0, "code": code_version(),
             **self.account.summary(),
         }  # fmt: skip
@@ -375,7 +375,7 @@ class Run:
             self.evaluated += [(kind, item) for item in scored[:EPISODES_KEPT]]
             view.advance(index + 1, len(kinds), {})
             view.say(f"  {named[kind]}: {result['mean']:.3f} [{result['low']:.3f}, {result['high']:.3f}]")
-            if kind in ("base", "sft", "ppo"):
+            if kind not in ("direct", "gold", "filler"):
                 self.summary |= changes_of(result)
 
     def _show_evaluation(self, view: View) -> None:
@@ -384,6 +384,9 @@ class Run:
         if "ppo" in self.config.stages:
             summary = self.summary
             self.console.print(result_table(summary["accuracy"], summary["n_eval"], summary["steps"]))
+        if self.config.evaluation.stop_if_hopeless and "gold" in self.summary["not_evaluated"]:
+            why = self.summary["not_evaluated"]["gold"]
+            view.say(f"evaluation.stop_if_hopeless has nothing to go by, as gold is not evaluated: {why}")
         if (warning := nothing_to_learn(self.summary["accuracy"], self.summary["n_eval"])) is not None:
             view.say(Text(warning, style="yellow"))
             if "ppo" in self.config.stages and self.config.evaluation.stop_if_hopeless:

@@ -228,6 +228,14 @@ def each_neighbour_has_a_rank(config: Config) -> None:
             )
 
 
+def hopeless_is_measured(config: Config) -> None:
+    """Refuse to end a run by what it does not measure."""
+    if config.evaluation.stop_if_hopeless and "ppo" in config.stages and "evaluate" not in config.stages:
+        raise ValueError(
+            "evaluation.stop_if_hopeless goes by the evaluation before stage 2; allowed with it: stages with evaluate"
+        )
+
+
 def ppo_has_a_decomposer(config: Config) -> None:
     """Refuse to train with a strategy that asks no decomposer."""
     if config.strategy.name in UNTRAINED and not config.policy.solves and "ppo" in config.stages:
@@ -363,7 +371,7 @@ RULES: tuple[Callable[[Config], None], ...] = (
     every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up,
     verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
     verdicts_can_be_earned, each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
-    likelihood_is_of_a_frozen_solver_that_tells_it, ppo_has_a_decomposer, some_part_can_be_earned,
+    likelihood_is_of_a_frozen_solver_that_tells_it, ppo_has_a_decomposer, some_part_can_be_earned, hopeless_is_measured,
     fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data, frozen_decomposer_has_its_material,
     calculator_helps_a_frozen_solver, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,

@@ -258,6 +258,7 @@ BAD = {
     "+sft.held_out.also.far=no.jsonl": "sft.held_out.also.far: 'no.jsonl' does not exist",
     "learner.packing=tight": "learner.packing: 'tight' is not allowed",
     "evaluation.every=-1": "evaluation.every: -1",
+    "stages=[sft,ppo] evaluation.stop_if_hopeless=true": "evaluation.stop_if_hopeless goes by the evaluation before",
     "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",
     "strategy.no_such_key=1": "strategy.no_such_key",
     # Below a map, what the map may have is said; a name that is near comes first.

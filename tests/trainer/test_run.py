@@ -25,6 +25,7 @@ from trainer.learner.learner import NonFiniteLoss
 from trainer.learner.learner_group import LearnerDied
 from trainer.run import Run
 from trainer.tracking.labels import label
+from trainer.tracking.live_view import View
 from trainer.tracking.metrics_catalogue import CATALOGUE
 from trainer.tracking.tracker import Tracker
 from trainer.workers.errors import reason
@@ -346,3 +347,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_its_problems_are_written_dow
     assert learner.restarts == 0
     assert "ppo" not in learner.saved
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize(("kind", "found"), [("policy", 37), ("least_to_most", 37), ("sft", 37), ("gold", None)])
+def test_the_summary_says_how_many_the_last_decomposer_rescued(monkeypatch, tmp_path, kind, found):
+    async def evaluated(*_):
+        return {"mean": 0.5, "low": 0.4, "high": 0.6, "rescued": 37, "broken": 4}, []
+
+    monkeypatch.setattr("trainer.run.evaluate", evaluated)
+    made = Run(compose(["stages=[evaluate]"]), tmp_path / "run", Console(file=io.StringIO()), [])
+    asyncio.run(made._evaluate(View(made.console), None, [], [kind]))
+    assert made.summary["rescued"] == found
