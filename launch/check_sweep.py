@@ -52,6 +52,8 @@ def check_trials(arguments: Sequence[str]) -> Config:
     values of its other keys; if the stage that reads a swept key is not run; or if a search would have trials without a
     score."""
     for text in arguments:
+        if key_of(text) == "run_dir":
+            raise ConfigError("run_dir: a sweep gives each trial a folder of its own; allowed: hydra.sweep.dir=FOLDER")
         if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
             raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")
     first, *others = trials(list(arguments))

@@ -65,7 +65,8 @@ def trial_folder(sweep: Path, overrides: Sequence[str], fixed: Collection[str] =
     short = text if len(text.encode(errors="replace")) <= LONGEST_NAME else ",".join(map(_short, named))
     # A character whose last bytes are cut off is left out.
     name = re.sub(r"[^\w=.,+-]+", "_", short).encode()[:LONGEST_NAME].decode(errors="ignore")
-    if name == text and not (sweep / name / "trial.json").exists():
+    # What is there already is another trial's, or a run of no sweep.
+    if name == text and not (sweep / name / "trial.json").exists() and not holds_run(sweep / name):
         return sweep / name
     return sweep / f"{name}-{hashlib.sha256(','.join(overrides).encode()).hexdigest()[:8]}"
 

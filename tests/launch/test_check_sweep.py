@@ -51,6 +51,7 @@ def test_one_trial_of_a_sweep_is_a_single_run():
         (["hydra/sweeper=optuna", "hydra.sweeper.direction=minimize", "learner.lr=interval(1e-4,1e-3)"],
          "hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize"),
         (["seed=1,0,1"], "seed: 1 is given twice; allowed: once"),
+        (["seed=0,1", "run_dir=runs/mine"], "run_dir: a sweep gives each trial a folder of its own; allowed: hydra.sw"),
         (["learner.lr=1e-4,0.0001"], "learner.lr: 0.0001 is given twice"),
         (["algorithm.lam=choice(1,1.0)"], "algorithm.lam: 1.0 is given twice"),
         (["rewards=bounded,outcome,bounded"], "rewards: bounded is given twice"),
