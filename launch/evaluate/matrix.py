@@ -40,6 +40,11 @@ from trainer.workers.solver_account import SolverAccount
 
 # Where a solver runs and what of it is kept, which decides no reply.
 PLACES = {"cache", "cache_path", "workers", "threads", "gpus", "tensor_parallel_size", "pipeline_parallel_size"}
+# How hard a server is asked, and with which key: as these are by default in every fingerprint.
+PATIENCE = {
+    "concurrency", "requests_per_minute", "tokens_per_minute", "max_retries", "backoff_s", "backoff_max_s",
+    "outage_minutes", "api_key_env",
+}  # fmt: skip
 # What a solver may spend: a matrix goes on with a larger budget.
 BUDGETS = {"budget_cost", "budget_tokens"}
 # What of the policy's engines decides an episode. Where it has its default it is not in a fingerprint, so that results
@@ -150,7 +155,9 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
 def _decisive(frozen: Solver) -> dict[str, Any]:
     """Return what of a frozen model decides its replies."""
     values = frozen.model_dump(exclude=PLACES)
-    return values | dict.fromkeys(BUDGETS & set(values))
+    fields = type(frozen).model_fields
+    patience = {name: fields[name].default for name in PATIENCE & fields.keys()}
+    return values | patience | dict.fromkeys(BUDGETS & set(values))
 
 
 def _files(path: str | None) -> list[Any]:

@@ -43,8 +43,9 @@ def write(folder: Path, results: Sequence[Result], matrix: Matrix) -> Path:
 
 
 def write_tables(folder: Path, tables: Mapping[str, Sequence[dict[str, Any]]]) -> None:
-    """Write a CSV file of each name that has rows."""
+    """Write a CSV file of each name that has rows; an older one of a name that has none goes."""
     for name, rows in tables.items():
+        (folder / f"{name}.csv").unlink(missing_ok=True)
         if rows:
             # As objects: a whole number beside an empty cell stays whole.
             pd.DataFrame(rows, dtype=object).to_csv(folder / f"{name}.csv", index=False)

@@ -40,3 +40,21 @@ def test_a_limit_that_is_the_default_leaves_the_results_of_earlier_versions_fini
         name: Rollout.model_fields[name].default for name in LIMITS
     }
     assert prints() == prints("rollout.episode_timeout_s=3600", "rollout.episode_solver_tokens=null")
+
+
+def served(*settings: str) -> dict[str, str]:
+    """The fingerprints of cells whose solver is a server."""
+    address = ["solver=openai", "solver.model=m", "solver.base_url=http://127.0.0.1:9/v1"]
+    return prints("matrix.solvers.tiny=[" + ",".join(f"'{text}'" for text in (*address, *settings)) + "]")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "solver.concurrency=3", "solver.requests_per_minute=10", "solver.max_retries=2", "solver.outage_minutes=1",
+        "solver.api_key_env=OTHER_KEY",
+    ],
+)  # fmt: skip
+def test_cells_of_a_server_that_is_asked_more_gently_are_not_bought_again(setting):
+    assert served() == served(setting)
+    assert served() != served("solver.max_tokens_solve=7")
