@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 from launch.train import main
 
+
+def with_stage(given: list[str]) -> list[str]:
+    """Return a command line with stage 1 alone, measured unless another recipe is given: that of a run that is gone on
+    with is its own."""
+    keys = dict(text.partition("=")[::2] for text in given)
+    goes_on = (
+        "resume" in keys and (Path(keys.get("run_dir", "").strip("'\"")).expanduser() / "overrides.yaml").is_file()
+    )
+    return ["stages=[sft]", *([] if "sft" in keys or goes_on else ["sft=measured"]), *given]
+
+
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    measured = [] if any(text.startswith("sft=") for text in given) else ["sft=measured"]
-    sys.exit(main(["stages=[sft]", *measured, *given]))
+    sys.exit(main(with_stage(sys.argv[1:])))

@@ -8,6 +8,7 @@ from conf.schema.base import ConfigError
 from launch.compose import compose
 from launch.options import with_own_folders
 from launch.plan import main as plan
+from launch.sft import with_stage
 from launch.submit.job_request import prepare
 from launch.trained import trained
 
@@ -110,3 +111,14 @@ def test_a_layout_of_ones_own_is_overridden_by_what_is_typed_and_a_key_without_u
     assert compose([*given, "solver=program"]).solver.backend == "program"
     with pytest.raises(ConfigError, match=r"solver\.workers: unknown key 'workers' .a key of solver\.backend vllm"):
         compose([*given, "solver=program", "solver.workers=5"])
+
+
+def test_fine_tuning_alone_is_measured_unless_a_run_says_otherwise(tmp_path):
+    folder = tmp_path / "a run"
+    again = [f"run_dir='{folder}'", "resume=auto"]
+    assert with_stage([]) == ["stages=[sft]", "sft=measured"]
+    assert with_stage(again) == ["stages=[sft]", "sft=measured", *again], "there is none yet"
+    folder.mkdir()
+    (folder / "overrides.yaml").write_text("[]")
+    assert with_stage(again) == ["stages=[sft]", *again]
+    assert with_stage(["sft=distilled"]) == ["stages=[sft]", "sft=distilled"]
