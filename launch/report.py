@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 
@@ -41,9 +42,15 @@ def main(arguments: list[str] | None = None) -> int:
     from trainer.reports.pictures import learning_curve
     from trainer.reports.run_page import write_report
 
-    for folder in folders:
-        learning_curve(folder)
-    sys.stdout.write(f"{write_report(folders, page)}\n")
+    try:
+        for folder in folders:
+            # A page that lies elsewhere may be of runs in a folder that others own.
+            with suppress(OSError) if page is not None else nullcontext():
+                learning_curve(folder)
+        sys.stdout.write(f"{write_report(folders, page)}\n")
+    except OSError as error:
+        sys.stderr.write(f"--out: '{error.filename}' cannot be written: {error.strerror}; allowed: a file elsewhere\n")
+        return 2
     return 0
 
 

@@ -232,3 +232,18 @@ def test_a_page_without_an_ending_is_html_and_one_in_the_place_of_a_folder_is_re
     ):
         assert main([one, "--out", str(tmp_path / name)]) == 2
         assert capsys.readouterr() == ("", said)
+
+
+def test_a_run_whose_folder_is_not_ours_has_a_page_elsewhere_and_one_line_here(tmp_path, monkeypatch, capsys):
+    def refused(folder):
+        raise PermissionError(13, "Permission denied", str(folder / "learning_curve.png"))
+
+    monkeypatch.setattr("trainer.reports.pictures.learning_curve", refused)
+    monkeypatch.setattr("trainer.reports.run_page.pictures", lambda runs, folder: {})
+    one = tmp_path / "r"
+    run(one)
+    assert main([str(one), "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").is_file()
+    capsys.readouterr()
+    assert main([str(one)]) == 2
+    assert capsys.readouterr().err.startswith(f"--out: '{one}/learning_curve.png' cannot be written: Permission denied")
