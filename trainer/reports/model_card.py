@@ -126,7 +126,11 @@ def _data(data: dict[str, Any], report: dict[str, int]) -> str:
         weights = _pairs(data["steps"])
         return f"generated word problems of {data['source']} quantities, weights by reasoning steps {weights}"
     counts = f" ({_pairs(report)})" if report else ""
-    return f"trained on {', '.join(data['train'])}; held out {', '.join(data['held_out']) or 'a share of them'}{counts}"
+    if data["source"] != "files":
+        return f"problems of {data['source']}{counts}"
+    share = data.get("held_out_share", 0)
+    held_out = ", ".join(data["held_out"]) or (f"{share:g} of them" if share else "none")
+    return f"trained on {', '.join(data['train'])}; held out {held_out}{counts}"
 
 
 def _solver(solver: dict[str, Any]) -> str:

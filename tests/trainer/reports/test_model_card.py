@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from launch.compose import compose
-from trainer.reports.model_card import write_cards
+from trainer.reports.model_card import _data, write_cards
 
 ENTRY = {"mean": 0.25, "low": 0.18, "high": 0.335, "rescued": 31, "broken": 2}
 
@@ -153,3 +153,22 @@ def test_a_card_is_left_as_it_is_by_who_did_not_write_the_checkpoint_and_has_no_
     assert (run / "checkpoints" / "ppo" / "README.md").read_text() == before[0]
     assert (run / "checkpoints" / "sft" / "README.md").read_text() == before[1]
     assert "Not evaluated in its run." in card(run), "the results are of step 9"
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"source": "files", "train": ["a"], "held_out": ["b"], "held_out_share": 0.1}, "trained on a; held out b"),
+        (
+            {"source": "files", "train": ["a"], "held_out": [], "held_out_share": 0.1},
+            "trained on a; held out 0.1 of them",
+        ),
+        ({"source": "files", "train": ["a"], "held_out": [], "held_out_share": 0}, "trained on a; held out none"),
+        (
+            {"source": "mine.data:Source", "train": [], "held_out": [], "held_out_share": 0.1},
+            "problems of mine.data:Source",
+        ),
+    ],
+)
+def test_a_card_says_of_the_data_what_was_done(data, said):
+    assert _data(data, {}) == said
