@@ -48,7 +48,7 @@ def _folder(key: str, path: str) -> str:
             f"{key}: '{path}' is no folder; allowed: a folder with the groups of conf/ (docs/extending.md)"
         )
     found = f"file://{folder}"
-    return found if re.fullmatch(r"[\w./:-]+", found) else quoted(found)
+    return found if re.fullmatch(r"[\w./:-]+", found, re.ASCII) else quoted(found)
 
 
 def search_folders(overrides: list[str]) -> list[Path]:

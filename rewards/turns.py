@@ -37,5 +37,5 @@ def repeated(episode: Episode) -> set[int]:
 
 def _key(answer: str) -> Decimal | str:
     """Return what is equal for two ways to write one answer."""
-    number = number_of(answer)
-    return (verdict(answer) or answer.strip().lower()) if number is None else number
+    number, decided = number_of(answer), verdict(answer)
+    return number if number is not None else answer.strip().lower() if decided is None else str(decided)

@@ -102,7 +102,7 @@ def test_the_document_says_what_each_pays_in_paper_mode(resources):
     [
         ("What does it cost?", ["It costs $8.", "8", "It is 8.0.", "It costs 8 dollars."], {1, 2, 3}),
         ("What does it cost?", ["It costs $8.", "It costs $9.", "It costs 8 dollars."], {2}),
-        ("Is it so?", ["Yes.", "yes, it is", "No."], {1}),
+        ("Is it so?", ["Yes.", "yes, it is", "No.", "no"], {1, 3}),
         ("Who is it?", ["Ann", "ann", "Bob"], {1}),
     ],
 )
