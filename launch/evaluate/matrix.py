@@ -33,7 +33,7 @@ from rollout.solvers.base import Usage
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import RunningRoles, running_roles
 from trainer.run_folder.files import read_json, write_json
-from trainer.stages.evaluation import eval_jobs
+from trainer.stages.evaluation import cannot_be_given, eval_jobs
 from trainer.tracking.tracker import episode_record
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.solver_account import SolverAccount
@@ -198,18 +198,26 @@ class MatrixRun:
     def __init__(self, config: Config, cells: Sequence[Cell], folder: Path, say: Callable[[str], Any]) -> None:
         assert config.matrix is not None
         self.matrix: Matrix = config.matrix
-        self.config, self.cells, self.folder, self._say = config, list(cells), folder, say
+        self.config, self.folder, self._say = config, folder, say
         self.problems = {
             name: _held_out(next(cell for cell in cells if cell.data == name).config, self.matrix.problems)
-            for name in self.matrix.data
+            for name in dict.fromkeys(cell.data for cell in cells)
         }
+        self.cells = [cell for cell in cells if self._can_be_run(cell)]
         self.prints: dict[str, str] = {}
         # A cell whose budget another sets is another cell when that one is.
-        for cell in sorted(cells, key=lambda cell: cell.strategy in self.matrix.equal_tokens):
+        for cell in sorted(self.cells, key=lambda cell: cell.strategy in self.matrix.equal_tokens):
             budget = self._budget_cell(cell)
             self.prints[cell.name] = fingerprint(
                 cell, self.matrix, self.problems[cell.data], self.prints[budget.name] if budget else ""
             )
+
+    def _can_be_run(self, cell: Cell) -> bool:
+        """Return whether all problems have the sub-questions that a cell is to be given; say why it is left out."""
+        lacks = cannot_be_given(cell.config, self.problems[cell.data]).get(cell.given or "")
+        if lacks is not None:
+            self._say(f"{cell.name} is left out: {lacks}")
+        return lacks is None
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """Return a finished cell's result; None if there is none for what the cell is now."""
@@ -295,7 +303,7 @@ class MatrixRun:
         )
 
     def _row(self, cell: Cell, item: Scored, sample: int) -> dict[str, Any]:
-        episode, config = item.episode, cell.config
+        episode, config, meta = item.episode, cell.config, item.episode.problem.meta
         return {
             "problem": episode.problem.id,
             "sample": sample,
@@ -315,7 +323,7 @@ class MatrixRun:
             + _cost(config.verifier, episode.verifier_prompt_tokens, episode.verifier_tokens),
             "rewritten": None if config.verifier is None else len(episode.refused),
             "verdicts": None if config.verifier is None else verdict_pairs(episode),
-            **{name: episode.problem.meta[name] for name in GROUPS if name in episode.problem.meta},
+            **{name: meta[name] for name in GROUPS if isinstance(meta.get(name), int if name == "steps" else str)},
         }
 
     def _file(self, cell: Cell) -> Path:

@@ -47,6 +47,14 @@ def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str]
     if name in UNTRAINED:  # there is no decomposition to be given, and only one that answers to be judged
         answers = now if config.policy.solves else name
         return ([answers] if name == "direct" else ["direct", answers]), {}
+    missing = cannot_be_given(config, problems)
+    asked = [kind for kind in ("gold", "filler") if getattr(evaluation, kind)]
+    given = [kind for kind in asked if kind not in missing]
+    return ["direct", *given, now], {kind: missing[kind] for kind in asked if kind in missing}
+
+
+def cannot_be_given(config: Config, problems: Sequence[Problem]) -> dict[str, str]:
+    """Return which of ``gold`` and ``filler`` not all of the problems have, and why."""
     missing = {}
     if lacking := sum(problem.subquestions is None for problem in problems):
         has = "has" if lacking == 1 else "have"
@@ -55,9 +63,7 @@ def kinds_before(config: Config, problems: Sequence[Problem]) -> tuple[list[str]
         missing["filler"] = "only generated problems have filler sub-questions"
     elif short := sum(not problem.subquestions for problem in problems):
         missing["filler"] = f"of {len(problems):,} held-out problems {short:,} cannot have any, being of one step"
-    asked = [kind for kind in ("gold", "filler") if getattr(evaluation, kind)]
-    given = [kind for kind in asked if kind not in missing]
-    return ["direct", *given, now], {kind: missing[kind] for kind in asked if kind in missing}
+    return missing
 
 
 def eval_jobs(problems: Sequence[Problem], kind: str, strategy: str) -> list[Job]:
