@@ -89,7 +89,17 @@ class Problem:
         if meta.get("answer_aliases") is not None:
             forms: dict[str, list[str]] = _read(_ALIASES, {"answer_aliases": meta["answer_aliases"]})
             meta |= forms
+        if not _are_answers(meta.get("subanswers")):
+            raise RecordError(
+                f"field 'subanswers' must be a list of texts or numbers, found {meta['subanswers']!r:.80}"
+            )
         return _read(_PROBLEM, {**given, "meta": meta})
+
+
+def _are_answers(value: Any) -> bool:
+    """Return whether a value is a list of texts, numbers and nulls, or null."""
+    kinds = (str, int, float, type(None))
+    return value is None or (isinstance(value, list) and all(isinstance(one, kinds) for one in value))
 
 
 @dataclass

@@ -41,7 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
-    questions = options.questions or [line.strip() for line in sys.stdin if line.strip()]
+    try:
+        questions = options.questions or [line.strip() for line in sys.stdin if line.strip()]
+        for question in questions:
+            question.encode()
+    except UnicodeError as error:
+        sys.stderr.write(f"a question is no UTF-8 ({error.reason}); allowed: UTF-8\n")
+        return 2
     if not questions:
         sys.stderr.write("no question; allowed: as arguments, or one a line on standard input\n")
         return 2

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from rollout.answers.extract import parse_number, score
-from rollout.data.worked import worked
+from rollout.data.worked import REPLIES, worked
 from rollout.jobs import Job
 from rollout.records import Episode, Problem, Turn
 from rollout.strategies.exchange import Exchange, together
@@ -18,9 +18,9 @@ NAME = f"{__name__}:run"
 
 
 async def run(exchange: Exchange) -> None:
-    """Ask all sub-questions at once; the right replies are the problem's ``meta["replies"]``."""
+    """Ask all sub-questions at once; the right replies are the problem's ``meta[REPLIES]``."""
     questions = await exchange.decompose()
-    right = [Turn(question, reply) for question, reply in zip(questions, exchange.problem.meta["replies"], strict=True)]
+    right = [Turn(question, reply) for question, reply in zip(questions, exchange.problem.meta[REPLIES], strict=True)]
     asked = [exchange.answer(question, right[:index]) for index, question in enumerate(questions)]
     await together(asked, exchange.episode.turns)
 
@@ -32,7 +32,7 @@ def step_job(index: int, problem: Problem) -> Job | None:
     solution = worked(problem, subquestions) if subquestions else None
     if solution is None:
         return None
-    shown = replace(problem, meta=problem.meta | {"replies": [reply for _, reply in solution.pairs]})
+    shown = replace(problem, meta=problem.meta | {REPLIES: [reply for _, reply in solution.pairs]})
     if all(right is None for _, right in _right_answers(shown, subquestions)):
         return None
     return Job(index, shown, NAME, seed=index, temperature=0.0, given=subquestions)
@@ -53,7 +53,7 @@ def marks(episode: Episode) -> list[bool]:
 
 def _right_answers(problem: Problem, subquestions: Sequence[str]) -> list[tuple[str, str | None]]:
     """Return the kind of each sub-question and its right answer: the row's, or what the right reply gives."""
-    replies, answers = problem.meta["replies"], problem.meta.get("subanswers")
+    replies, answers = problem.meta[REPLIES], problem.meta.get("subanswers")
     kinds = [kind_of(question, problem.answer_type) for question in subquestions]
     if not isinstance(answers, list) or len(answers) != len(replies):
         return [(kind, read_reply(reply, kind)) for kind, reply in zip(kinds, replies, strict=True)]

@@ -21,9 +21,9 @@ from rollout.answers.number_words import in_digits
 from rollout.answers.numbers_and_options import letters, parse_number, untexted
 from rollout.answers.statements import asks
 from rollout.data.bad_rows import LINES_NAMED, BadRow, refuse_bad
-from rollout.data.worked import gold_replies
+from rollout.data.worked import REPLIES, gold_replies
 from rollout.episode.parse_decomposition import references
-from rollout.options import options
+from rollout.options import LETTERS, options
 from rollout.records import NUMERIC_TYPES, Problem, RecordError
 
 Row = TypeVar("Row")
@@ -177,7 +177,7 @@ def refer(subquestions: Sequence[str]) -> bool:
 def _asking(problem: Problem) -> Problem:
     """Return the problem without sub-questions that ask nothing, such as "Define a variable": those that end in no
     question mark. A row that has nothing else is left with an empty list: nothing is to be asked. Where each
-    sub-question had its answer, those of the others are kept as ``replies``."""
+    sub-question had its answer, those of the others are kept as ``REPLIES``."""
     subquestions = problem.subquestions or []
     if refer(subquestions):
         return problem
@@ -185,7 +185,7 @@ def _asking(problem: Problem) -> Problem:
     if len(kept) == len(subquestions):
         return problem
     replies = gold_replies(problem, len(subquestions))
-    meta = problem.meta if replies is None else problem.meta | {"replies": [replies[index] for index in kept]}
+    meta = problem.meta if replies is None else problem.meta | {REPLIES: [replies[index] for index in kept]}
     answers = meta.get("subanswers")
     if isinstance(answers, list) and len(answers) == len(subquestions):
         meta = meta | {"subanswers": [answers[index] for index in kept]}
@@ -239,6 +239,7 @@ def read_all(paths: Sequence[Path], bad: list[BadRow], places: dict[str, str] | 
 
     def read(row: object, place: str) -> Problem:
         problem = Problem.from_json(_with_id(row, lines))
+        problem.meta.pop(REPLIES, None)
         if not problem.subquestions:  # nobody wrote any, whether a row has the field or not
             problem = replace(problem, subquestions=None)
         _check_answer(problem)
@@ -262,6 +263,10 @@ def _with_id(row: object, taken: Container[str]) -> object:
 
 def _check_answer(problem: Problem) -> None:
     """Raise RecordError for a gold answer that no solver could give, or of which nobody knows what is right."""
+    if len(problem.choices or ()) > len(LETTERS):
+        raise RecordError(
+            f"field 'choices' has {len(problem.choices or ())} options; allowed: up to {len(LETTERS)}, A to J"
+        )
     kind = problem.answer_type
     vague = kind in NUMERIC_TYPES and not is_exact(problem.answer)
     choices = options(problem.choices) if kind == "multi_choice" else {}

@@ -44,7 +44,7 @@ def arithmetic(quantity: Quantity, values: dict[str, int], item: str) -> str:
 
 def has_graph(problem: Problem) -> bool:
     """Return whether a problem was generated, so that its graph is known."""
-    return problem.source in GENERATORS
+    return problem.source in GENERATORS and "quantities" in problem.meta
 
 
 class Graph:

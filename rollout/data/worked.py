@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from rollout.data.graph import Graph, has_graph
 from rollout.records import Problem
 
+# In ``Problem.meta``: the right replies to the sub-questions that are left. No row brings it.
+REPLIES = "_replies"
+
 
 class SolverView:
     """Track what the solver can see as a conversation goes on: an exact statement of the skill it is taught.
@@ -60,7 +63,7 @@ def worked(problem: Problem, subquestions: Sequence[str]) -> Worked | None:
         return None
     pairs, steps = list(zip(subquestions, replies, strict=True)), _steps(problem)
     answer = f"The answer is {problem.answer}."
-    if problem.meta.get("replies"):  # steps whose sub-question was left out belong to the solution all the same
+    if problem.meta.get(REPLIES):  # steps whose sub-question was left out belong to the solution all the same
         return Worked(pairs, steps or replies, answer)
     return Worked(pairs, replies, "\n".join([*steps[len(replies) :], answer]))
 
@@ -75,7 +78,7 @@ def _by_graph(graph: Graph, subquestions: Sequence[str]) -> Worked | None:
 def gold_replies(problem: Problem, count: int) -> list[str] | None:
     """Return replies to the first ``count`` gold sub-questions: the steps of the gold solution, or else the row's
     ``subanswers``; None if there are too few."""
-    kept = problem.meta.get("replies")
+    kept = problem.meta.get(REPLIES)
     for known in (kept, [] if kept else _steps(problem), problem.meta.get("subanswers")):
         if isinstance(known, list) and len(known) >= count and not {None, ""}.intersection(known[:count]):
             return [str(reply) for reply in known[:count]]

@@ -221,6 +221,16 @@ def test_half_a_surrogate_pair_is_shown_as_a_question_mark(capsys, as_json):
         assert json.loads(shown)["final"]["text"] == "so ? 问 5"
 
 
+@pytest.mark.parametrize("given", [b"Caf\xe9 owns 3 pens.\n", "half \ud83d".encode(errors="surrogatepass")])
+def test_a_question_that_is_no_utf8_is_refused_before_anything_is_loaded(run, given, capsys, monkeypatch):
+    for errors in ("strict", "surrogateescape"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given), encoding="utf-8", errors=errors))
+        assert command.main([str(run)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith("a question is no UTF-8 (")
+        assert said.count("\n") == 1
+
+
 def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):
     worker.fail = "ConnectionError: gone"
     assert command.main([str(run), QUESTION]) == 1

@@ -15,6 +15,7 @@ from launch.gate.__main__ import NOT_PASSED, main
 from launch.gate.checks import MEASURED, checks, share
 from launch.gate.right_steps import marks, step_job
 from rollout.answers.extract import extract, score
+from rollout.data.worked import REPLIES
 from rollout.jobs import Outcome
 from rollout.records import Decomposition, Episode, Problem, Turn
 from rollout.run_episode import run_episode
@@ -176,7 +177,7 @@ def test_steps_are_marked_by_the_rows_answers_and_shown_the_right_replies():
         subquestions=asked, meta={"subanswers": ["24", "72", "yes"]},
     )  # fmt: skip
     job = step_job(3, problem)
-    assert (job.id, job.given, job.problem.meta["replies"]) == (3, asked, ["48/2 = 24.", "48+24 = 72.", "Yes."])
+    assert (job.id, job.given, job.problem.meta[REPLIES]) == (3, asked, ["48/2 = 24.", "48+24 = 72.", "Yes."])
     assert step_job(0, replace(problem, solution=None, meta={})) is None
     nothing = replace(problem, subquestions=asked[:1], meta={"subanswers": ["Let x be the total."]})
     assert step_job(0, nothing) is None, "there is nothing to be marked"

@@ -7,6 +7,7 @@ import pytest
 from rollout.answers.mark import score
 from rollout.data.bad_rows import BadRow
 from rollout.data.files import read_all
+from rollout.data.worked import worked
 from tests.rollout.data.test_source import row, write
 
 
@@ -144,3 +145,26 @@ def test_a_gold_number_may_have_a_sign_a_currency_and_a_unit(tmp_path, answer):
     bad: list[BadRow] = []
     read_all([write(tmp_path / "rows.jsonl", [row(1, answer=answer)])], bad)
     assert bad == []
+
+
+@pytest.mark.parametrize("choices", [list("abcdefghijk"), {letter: letter for letter in "ABCDEFGHIJK"}])
+def test_more_options_than_there_are_letters_are_refused(tmp_path, choices):
+    bad: list[BadRow] = []
+    rows = [row(1, answer="A", answer_type="choice", choices=choices)]
+    assert read_all([write(tmp_path / "rows.jsonl", rows)], bad) == []
+    assert "field 'choices' has 11 options; allowed: up to 10, A to J" in str(bad[0])
+
+
+@pytest.mark.parametrize("given", [[{"value": 1}], [["1"], "2"], "1", 7])
+def test_sub_answers_that_are_none_are_refused(tmp_path, given):
+    bad: list[BadRow] = []
+    assert read_all([write(tmp_path / "rows.jsonl", [row(1, subanswers=given)])], bad) == []
+    assert "field 'subanswers' must be a list of texts or numbers, found" in str(bad[0])
+
+
+def test_what_a_row_calls_replies_or_where_it_comes_from_is_taken_for_nothing_of_ours(tmp_path):
+    asked = {"subquestions": ["How many at first?", "How many then?"], "solution": "1 + 1 = 2\n2 + 1 = 3"}
+    rows = [row(1, **asked, replies=["great post!", "me too"], _replies=["a", "b"], source="chained")]
+    (problem,) = read_all([write(tmp_path / "rows.jsonl", rows)], [])
+    found = worked(problem, problem.subquestions)
+    assert [reply for _, reply in found.pairs] == ["1 + 1 = 2", "2 + 1 = 3"]
