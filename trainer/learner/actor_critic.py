@@ -295,6 +295,7 @@ def _load(
         task = "FEATURE_EXTRACTION" if trunk else "CAUSAL_LM"
         adapters = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=lora.targets, task_type=task)
         model = get_peft_model(model, adapters)
+        _refuse_embeddings(model)
     if checkpointing:
         model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         # Inputs that need a gradient are for the other kind of checkpoints. With them the backward pass would not end
@@ -304,6 +305,20 @@ def _load(
     if layers is not None:
         _freeze(model, below=sizes.num_hidden_layers - layers)
     return model, sizes.hidden_size
+
+
+def _refuse_embeddings(model: Any) -> None:
+    """Raise ConfigError where an adapter is on an embedding, or on a head that is one too: neither what is pushed nor
+    what is saved would have it."""
+    words = model.get_base_model().get_input_embeddings()
+    shared = getattr(words, "base_layer", words).weight
+    for name, module in model.named_modules():
+        tied = "default" in getattr(module, "lora_A", ()) and module.weight is shared
+        if tied or getattr(module, "lora_embedding_A", None):
+            raise ConfigError(
+                f"model.lora.targets: {name.rpartition('.')[2]} is an embedding, or a head that shares its weights "
+                "with one, and neither engines nor checkpoints would have its adapter; allowed: modules of the layers"
+            )
 
 
 def _freeze(model: nn.Module, below: int) -> None:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from conf.schema.base import ConfigError
 from conf.schema.model import Lora
 from trainer.algorithm.experience import pack, pad
 from trainer.learner.actor_critic import ActorCritic
@@ -158,3 +159,33 @@ def test_compiled_layers_say_and_learn_the_same(tiny_model, lora, checkpointing)
     assert slopes.keys() == others.keys()
     for one, other in zip([*plain, *slopes.values()], [*compiled, *others.values()], strict=True):
         assert torch.allclose(one, other, atol=1e-4)
+
+
+def with_head(folder, tied: bool) -> str:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = LlamaConfig(vocab_size=32, tie_word_embeddings=tied, **sizes)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("tied", "target"), [(False, "embed_tokens"), (True, "embed_tokens"), (True, "lm_head"), (False, "lm_head")]
+)
+def test_an_adapter_that_could_not_be_exported_is_refused(tmp_path, tied, target):
+    lora = Lora(rank=2, targets=["q_proj", target])
+    if tied or target == "embed_tokens":
+        with pytest.raises(
+            ConfigError, match=rf"model\.lora\.targets: {target} is an embedding, or a head that shares"
+        ):
+            ActorCritic(with_head(tmp_path, tied), torch.float32, lora)
+        return
+    model = ActorCritic(with_head(tmp_path, tied), torch.float32, lora)
+    for name, value in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(value)
+    plain = ActorCritic(str(tmp_path), torch.float32, None)
+    plain.lm.load_state_dict(dict(model.weights()))
+    ids = torch.tensor([[1, 2, 3]])
+    assert torch.allclose(plain.lm(ids).logits, model.lm(ids).logits, atol=1e-4)
