@@ -29,6 +29,7 @@ class PlainEngine:
         self.settings = settings
         self._lock = asyncio.Lock()
         self._model: Any = None
+        self._context = settings.sizes.max_model_len
         self._tokenizer: Any = None
 
     def start(self) -> None:
@@ -43,6 +44,9 @@ class PlainEngine:
         # that was trained; where a request leaves something open, transformers takes it from here.
         ends = self._model.generation_config.eos_token_id
         self._model.generation_config = GenerationConfig(eos_token_id=ends)
+        # No more than the model reads, as in the other engine.
+        reads = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        self._context = min(self.settings.sizes.max_model_len, reads or self.settings.sizes.max_model_len)
 
     @property
     def tokenizer(self) -> Any:
@@ -52,9 +56,9 @@ class PlainEngine:
     async def generate(self, prompt: str | list[int], sampling: Sampling) -> Generation:
         """Complete one prompt. Raises PromptTooLong if there is no room for a reply in the context."""
         ids = encode_prompt(self._tokenizer, prompt) if isinstance(prompt, str) else list(prompt)
-        room = self.settings.sizes.max_model_len - len(ids)
+        room = self._context - len(ids)
         if room < 1:
-            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self.settings.sizes.max_model_len}")
+            raise PromptTooLong(f"prompt of {len(ids)} tokens, context of {self._context}")
         given_up = threading.Event()
         async with self._lock:
             work = asyncio.create_task(
@@ -69,8 +73,8 @@ class PlainEngine:
 
     async def logprobs(self, prompt: list[int], completion: list[int]) -> list[float]:
         """Return the log-probabilities of a completion's tokens, as the other engine does. Raises PromptTooLong."""
-        if (length := len(prompt) + len(completion)) + 1 > self.settings.sizes.max_model_len:
-            raise PromptTooLong(f"prompt of {length} tokens, context of {self.settings.sizes.max_model_len}")
+        if (length := len(prompt) + len(completion)) + 1 > self._context:
+            raise PromptTooLong(f"prompt of {length} tokens, context of {self._context}")
         async with self._lock:
             return (await asyncio.to_thread(self._score, [*prompt, *completion]))[len(prompt) :]
 

@@ -199,3 +199,17 @@ def test_an_end_token_that_a_prompt_itself_ends_with_stays(tiny_model):
     assert encode_prompt(ending(AutoTokenizer.from_pretrained(tiny_model)), "How many?") == tokenizer.encode(
         "How many?"
     )
+
+
+def test_no_more_is_read_than_the_model_reads(tiny_model, tmp_path):
+    folder = shutil.copytree(tiny_model, tmp_path / "short")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 24}))
+    engine = PlainEngine(EngineSettings(str(folder), InferenceEngine(max_model_len=256)))
+    engine.start()
+    found = complete(engine, Sampling(40), [5] * 20)
+    assert (len(found.token_ids), found.finish_reason) == (4, "length")
+    with pytest.raises(PromptTooLong, match="prompt of 24 tokens, context of 24"):
+        complete(engine, Sampling(1), [5] * 24)
+    with pytest.raises(PromptTooLong):
+        asyncio.run(engine.logprobs([5] * 20, [6] * 4))
