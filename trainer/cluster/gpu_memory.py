@@ -247,9 +247,14 @@ def kv_bytes(shape: Shape, dtype: str, cache: str = "auto") -> int:
 
 
 def weight_bits(quantization: str | None, path: str) -> float | None:
-    """Return the bits that a weight of a layer's matrices takes, its scales included: as the configuration of the
-    model's folder says, or the method's own; None if it is not quantised, or neither tells."""
+    """Return the bits that a weight of a layer's matrices takes, its scales included: as the configuration of the model
+    says, a folder's or one of the hub's, or the method's own; None if it is not quantised, or neither tells. Raises
+    OSError for a model that cannot be found."""
     file = Path(path) / "config.json"
+    if not Path(path).exists() and path.lower() not in DESCRIBED:
+        from transformers.utils import cached_file
+
+        file = Path(cached_file(path, "config.json"))
     found = json.loads(file.read_text(encoding="utf-8")).get("quantization_config") if file.is_file() else None
     bits = _bits_in(found or {}) or BITS.get(quantization or (found or {}).get("quant_method", ""))
     return bits and (bits + GROUP_BITS if bits < 8 else float(bits))

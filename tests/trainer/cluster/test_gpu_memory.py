@@ -253,6 +253,13 @@ def test_the_bits_of_a_weight_are_what_the_models_folder_says(tmp_path, written,
     assert weight_bits("fp8", str(tmp_path)) == (bits or 8)
 
 
+def test_a_quantised_model_of_the_hub_counts_as_its_folder_does(tmp_path, monkeypatch):
+    (tmp_path / "config.json").write_text(json.dumps({"quantization_config": {"quant_method": "awq", "bits": 4}}))
+    monkeypatch.setattr("transformers.utils.cached_file", lambda path, name: str(tmp_path / name))
+    assert weight_bits(None, "owner/model-awq") == weight_bits(None, str(tmp_path))
+    assert weight_bits(None, "7b") is None
+
+
 def test_the_optimisers_step_counts_where_it_is_more_than_the_backward_pass():
     few = learner_sizes(FULL | {"max_tokens_per_microbatch": 1024})
     assert few["step"] == pytest.approx(8 * SEVEN.parameters / 4 - few["activations"] - few["logits"])
