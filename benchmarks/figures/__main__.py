@@ -50,6 +50,7 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
         studies.forms_ppo,
         studies.one_or_two,
         studies.lm2_rewards,
+        studies.people_gate,
     ],
 }
 

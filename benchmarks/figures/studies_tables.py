@@ -327,3 +327,30 @@ def lm2_rewards(studies: Path) -> list[Row]:
         | {"kept": change(own, "subquestions"), "refused": change(own, "rewritten"), "KL": change(own, "kl")}
         for (strategy, paid, algorithm, lr, seed), own in runs.items()
     ]
+
+
+# What the gate measures, as the page calls it, and what it asks for.
+GATE = {
+    "steps": ("a sub-question, the right replies to those before it in view", "at least 0.6"),
+    "direct": ("the solver alone", ""),
+    "direct_ended": ("its answers that ended by themselves", "at least 0.95"),
+    "gold": ("with gold sub-questions", "0.1 above the solver alone, intervals apart"),
+}
+
+
+def people_gate(studies: Path) -> list[Row]:
+    """Return the gate's figures of the solver of people's problems, a column for each epoch of its fine-tuning."""
+    rows = read(studies / "people_gate.csv")
+    return [
+        {
+            "measured": words,
+            "of": find(rows, epochs="1", measured=name)["count"],
+            **{
+                f"after epoch {row['epochs']}": interval(float(row["mean"]), int(row["count"]))
+                for row in rows
+                if row["measured"] == name
+            },
+            "demanded": demanded,
+        }
+        for name, (words, demanded) in GATE.items()
+    ]

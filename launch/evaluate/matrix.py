@@ -323,7 +323,9 @@ class MatrixRun:
             + _cost(config.verifier, episode.verifier_prompt_tokens, episode.verifier_tokens),
             "rewritten": None if config.verifier is None else len(episode.refused),
             "verdicts": None if config.verifier is None else verdict_pairs(episode),
-            **{name: meta[name] for name in GROUPS if isinstance(meta.get(name), int if name == "steps" else int | str)},
+            **{
+                name: meta[name] for name in GROUPS if isinstance(meta.get(name), int if name == "steps" else int | str)
+            },
         }
 
     def _file(self, cell: Cell) -> Path:
