@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
         questions = options.questions or [line.strip() for line in sys.stdin if line.strip()]
         for question in questions:
             question.encode()
-    except UnicodeError as error:
+    except (UnicodeDecodeError, UnicodeEncodeError) as error:
         sys.stderr.write(f"a question is no UTF-8 ({error.reason}); allowed: UTF-8\n")
         return 2
     if not questions:

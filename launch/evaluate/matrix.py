@@ -51,7 +51,7 @@ BUDGETS = {"budget_cost", "budget_tokens"}
 # from before it was are not made again.
 LIMITS = ("episode_timeout_s", "episode_solver_tokens", "engine_arguments")
 # What problems are told apart by where their data set does.
-GROUPS = ("steps", "subject", "level")
+GROUPS: dict[str, Any] = {"steps": int, "subject": str, "level": int | str}
 
 
 @dataclass(frozen=True)
@@ -323,9 +323,7 @@ class MatrixRun:
             + _cost(config.verifier, episode.verifier_prompt_tokens, episode.verifier_tokens),
             "rewritten": None if config.verifier is None else len(episode.refused),
             "verdicts": None if config.verifier is None else verdict_pairs(episode),
-            **{
-                name: meta[name] for name in GROUPS if isinstance(meta.get(name), int if name == "steps" else int | str)
-            },
+            **{name: meta[name] for name, kind in GROUPS.items() if isinstance(meta.get(name), kind)},
         }
 
     def _file(self, cell: Cell) -> Path:
