@@ -11,7 +11,7 @@ from typing import Any
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import command
-from launch.compose import compose, hydra_settings, is_search, key_of, sweep_params, trials
+from launch.compose import MULTIRUN, compose, hydra_settings, is_search, key_of, sweep_params, trials
 from launch.wandb_key import check_key
 from trainer.run_folder.lock import make_folder
 
@@ -51,8 +51,9 @@ def check_trials(arguments: Sequence[str]) -> Config:
     """Return the first trial's configuration. Raise ConfigError if a value of a sweep is not allowed, with the first
     values of its other keys; if the stage that reads a swept key is not run; or if a search would have trials without a
     score."""
+    several = MULTIRUN.intersection(arguments)
     for text in arguments:
-        if key_of(text) == "run_dir":
+        if several and key_of(text) == "run_dir":
             raise ConfigError("run_dir: a sweep gives each trial a folder of its own; allowed: hydra.sweep.dir=FOLDER")
         if key_of(text) == "hydra.sweeper.direction" and not text.endswith("=maximize"):
             raise ConfigError("hydra.sweeper.direction: a trial's score is an accuracy; allowed: maximize")

@@ -212,8 +212,10 @@ def test_the_commands_of_the_page_on_launching_are_taken(command, tmp_path):
     overrides = [word for word in words if "=" in word and not word.startswith(("RAY_", "hydra", "http"))]
     if "launch.submit" in words:
         assert prepare(overrides)[0].cluster.address == "auto"
-    else:
+    elif "-m" in words[3:]:
         check_sweep(["-m", *overrides])
+    else:
+        check_sweep(overrides)
 
 
 def test_the_page_on_scaling_has_room_for_a_new_table():

@@ -81,7 +81,8 @@ def test_a_model_that_a_clusters_node_cannot_read_is_said_in_one_line(tmp_path, 
 @pytest.mark.parametrize("sweep", [[], ["-m", "seed=0,1"]], ids=["run", "sweep"])
 def test_a_key_that_cannot_be_one_of_wandb_is_refused_where_it_is_needed(monkeypatch, tmp_path, capsys, sweep):
     monkeypatch.setenv("WANDB_API_KEY", "abc")
-    assert main([*sweep, "tracking=online", f"run_dir={tmp_path}/run", f"hydra.sweep.dir={tmp_path}/run"]) == 2
+    folder = f"hydra.sweep.dir={tmp_path}/run" if sweep else f"run_dir={tmp_path}/run"
+    assert main([*sweep, "tracking=online", folder]) == 2
     assert capsys.readouterr().err == (
         "tracking.wandb: online, and the key of WANDB_API_KEY has 3 characters, fewer than 40 (it is not shown); copy "
         "the whole key, or tracking=offline\n"

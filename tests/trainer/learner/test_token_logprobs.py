@@ -118,7 +118,7 @@ def test_probabilities_of_chosen_words_add_up_to_one_and_are_learned_like_that(f
 
 
 def test_a_head_with_adapters_or_logits_changed_in_an_unknown_way_are_projected_at_once(folders):
-    model = ActorCritic(folders["tied"], torch.float32, Lora(rank=2, targets=["q_proj", "lm_head"]), critic="none")
+    model = ActorCritic(folders["qwen2"], torch.float32, Lora(rank=2, targets=["q_proj", "lm_head"]), critic="none")
     assert not model.project_in_chunks(3)
     assert model.chunks is None
     model = ActorCritic(folders["tied"], torch.float32, None, critic="none")
