@@ -23,9 +23,7 @@ TOLERANCE = 0.01
 _TOKEN = re.compile(
     # What is not computed here: an equation with it is left out, and not read as a part of itself.
     r"(?P<unread>\\[dt]?frac\s?\{[^{}]{0,40}\}\s?\{[^{}]{0,40}\}|\\sqrt\s?\{[^{}]{0,40}\}|[\^√]|\*\*|(?<=\d)!(?!\s[A-Z])"
-    r"|(?<=\d )\d+/\d+(?!\d)|[²³¹⁰⁴-⁹ⁿ]|(?<=[-+*×·,])\s?(?:\.{2,}|…|\\[lc]?dots)|\|(?=[\w(-])|(?<=[\w)])\|"
-    r"|[^\W\d_]{2,}(?=\()|(?<!\d)\d{1,2}:\d\d(?!\d)"
-    r"|\b(?:hundred|thousand|million|billion|trillion|dozens?|remainder|squared|cubed|sqrt|log|floor|ceil)\b)"
+    r"|(?<=\d )\d+/\d+(?!\d)|[²³¹⁰⁴-⁹ⁿ]|(?<=[-+*×·])\s?(?:\.{2,}|…|\\[lc]?dots)|[^\W\d_]{2,}(?=\())"
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
     r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
     r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
@@ -39,14 +37,29 @@ _SPOKEN = {
     "plus": "+", "minus": "-", "times": "*", "multiplied by": "*", "divided by": "/",
     "\\cdot": "*", "\\times": "*", "\\div": "/",
 }  # fmt: skip
-_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2}
-# Units of one kind, of which 2 hours + 30 minutes are 150: what mixes them is converted, and not computed here.
-_UNITS = (
-    ("second", "minute", "hour", "day", "week", "month", "year"),
-    ("cent", "dollar", "penny", "pennie", "nickel", "dime", "quarter", "$", "¢"),
-    ("inche", "inch", "foot", "feet", "yard", "mile", "cm", "centimeter", "meter", "km", "kilometer"),
-    ("ounce", "pound", "gram", "kg", "kilogram"), ("cup", "pint", "quart", "gallon", "ml", "liter"),
-)  # fmt: skip
+_BINDS = {"+": 1, "-": 1, "*": 2, "/": 2, "×": 2}
+# Units of one kind, by their names: what mixes them is converted, as 2 hours + 30 minutes = 150 minutes.
+_UNITS = {
+    "second": "time", "minute": "time", "hour": "time", "day": "time", "week": "time", "month": "time", "year": "time",
+    "cent": "money", "dollar": "money", "penny": "money", "nickel": "money", "dime": "money", "quarter": "money",
+    "inch": "length", "foot": "length", "yard": "length", "mile": "length", "centimeter": "length", "meter": "length",
+    "kilometer": "length", "ounce": "mass", "pound": "mass", "gram": "mass", "kilogram": "mass", "cup": "volume",
+    "pint": "volume", "quart": "volume", "gallon": "volume", "liter": "volume",
+}  # fmt: skip
+_SAME_UNIT = {
+    "$": "dollar", "¢": "cent", "pennies": "penny", "inches": "inch", "feet": "foot", "cm": "centimeter", "m": "meter",
+    "km": "kilometer", "kg": "kilogram", "g": "gram", "lb": "pound",
+}  # fmt: skip
+_UNIT = re.compile(r"(\$)\s?\d|\d\s?(¢|[A-Za-z]+)")
+# What is not computed here either. An equation beside it counts where it holds, and is left out where it does not.
+_BESIDE = re.compile(
+    r"\d\s(?:hundred|thousand|million|billion|trillion|dozens?)\b|\bremainder\s(?:of\s)?\d|(?<!\d)\d{1,2}:\d\d(?!\d)"
+    r"|\|\s?-?[\w(]+\s?[-+*/]\s?-?[\w)]+\s?\|"
+)
+# So much of a sentence is beside an equals sign.
+_BEFORE, _AFTER = 60, 30
+# A number before a bracket, without a space: a product, unless the number only counts ("Step 2(3 + 4) = 7").
+_IMPLIED = "×"
 # A letter to compute with: what it is worth is not known.
 _UNKNOWN = "?"
 
@@ -65,20 +78,21 @@ def equations(text: str) -> tuple[Equation, ...]:
     """Return the equations of a text in order."""
     sides: list[list[str]] = [[]]
     found: list[Equation] = []
-    text, began = text[:MAX_CHARS], 0
+    text, places, began = text[:MAX_CHARS], list[str](), 0
     for match in _TOKEN.finditer(text):
         kind = match.lastgroup
         if kind == "equals":
             sides.append([])
+            before = text[max(began, match.start() - _BEFORE) : match.end()]
+            places.append(before + re.split(r"[.,;:?!](?:\s|$)|\n", text[match.end() :][:_AFTER], maxsplit=1)[0])
         elif kind == "end":
-            found += _read(sides, text[began : match.start()])
-            sides, began = [[]], match.end()
+            found += _read(sides, places)
+            sides, places, began = [[]], [], match.end()
         else:
-            # What stands before a bracket without a space multiplies it: 2(40 + 9).
-            if kind == "open" and text[max(0, match.start() - 1) : match.start()] in tuple("0123456789)"):
-                sides[-1].append("*")
+            if kind == "open" and re.search(r"\d\)?$", text[max(0, match.start() - 2) : match.start()]):
+                sides[-1].append(_IMPLIED)
             sides[-1].append(_token(match))
-    return tuple(found + _read(sides, text[began:]))
+    return tuple(found + _read(sides, places))
 
 
 def _token(match: re.Match[str]) -> str:
@@ -94,33 +108,46 @@ def _token(match: re.Match[str]) -> str:
     return _SPOKEN.get(match[0].lower()) or match[0].translate(_SIGNS)
 
 
-def _read(sides: Sequence[list[str]], text: str) -> list[Equation]:
-    """Return the equations of a sentence, from the tokens between its equals signs."""
+def _read(sides: Sequence[list[str]], places: Sequence[str]) -> list[Equation]:
+    """Return the equations of a sentence, from the tokens between its equals signs and the text beside each sign."""
     found = []
-    converts = any(len({unit for unit in units if unit in _units(text)}) > 1 for units in _UNITS)
-    for before, after in pairwise(sides):
+    for (before, after), beside in zip(pairwise(sides), places, strict=True):
         left, right = _ending(before), _beginning(after)
         if sum(_is_number(token) for token in left) < 2 or not right or _UNKNOWN in (*left, *right):
             continue
-        worth = [(_worth(left, percent), _worth(right, percent)) for percent in (0.01, 1.0)]
-        pairs = [(one, other) for one, other in worth if one is not None and other is not None]
-        if pairs:
-            # Nothing is rounded among whole numbers without a division.
-            exact = all(token.isdigit() or token in "+-*()" for token in (*left, *right))
-            tolerance = 0.0 if exact else TOLERANCE
-            holds = any(abs(one - other) <= tolerance * max(1.0, abs(other)) for one, other in pairs)
-            if converts and not holds:
-                continue
-            result = Decimal(right[0].rstrip("%")) if len(right) == 1 else Decimal(repr(pairs[0][1]))
-            operands = frozenset(Decimal(token.rstrip("%")) for token in left if _is_number(token))
-            found.append(Equation(operands, result, holds))
+        one = _equation(left, right)
+        if _IMPLIED in left and (one is None or not one.holds):
+            counted = _equation(left[left.index(_IMPLIED) + 1 :], right)
+            one = counted if counted is not None and counted.holds else one
+        if one is not None and (one.holds or not (_BESIDE.search(beside) or _converts(beside))):
+            found.append(one)
     return found
 
 
-def _units(text: str) -> set[str]:
-    """Return the words of a sentence, also without a plural's ending, and signs of money."""
-    found = re.findall(r"[^\W\d_]+|[$¢]", text.lower())
-    return {form for word in found for form in (word, word.removesuffix("s"))}
+def _equation(left: Sequence[str], right: Sequence[str]) -> Equation | None:
+    """Return the equation of two sides; None if one of them cannot be computed."""
+    worth = [(_worth(left, percent), _worth(right, percent)) for percent in (0.01, 1.0)]
+    pairs = [(one, other) for one, other in worth if one is not None and other is not None]
+    if not pairs:
+        return None
+    # Nothing is rounded among whole numbers without a division.
+    exact = all(token.isdigit() or token in "+-*()×" for token in (*left, *right))
+    tolerance = 0.0 if exact else TOLERANCE
+    holds = any(abs(one - other) <= tolerance * max(1.0, abs(other)) for one, other in pairs)
+    result = Decimal(right[0].rstrip("%")) if len(right) == 1 else Decimal(repr(pairs[0][1]))
+    operands = frozenset(Decimal(token.rstrip("%")) for token in left if _is_number(token))
+    return Equation(operands, result, holds)
+
+
+def _converts(text: str) -> bool:
+    """Return whether two units of one kind stand at the numbers of a text."""
+    kinds: dict[str, set[str]] = {}
+    for sign, word in _UNIT.findall(text):
+        named = (sign or word).lower()
+        unit = _SAME_UNIT.get(named) or (named if named in _UNITS else named.removesuffix("s"))
+        if unit in _UNITS:
+            kinds.setdefault(_UNITS[unit], set()).add(unit)
+    return any(len(units) > 1 for units in kinds.values())
 
 
 def _is_number(token: str) -> bool:
@@ -143,7 +170,7 @@ def _beginning(tokens: Sequence[str]) -> list[str]:
     for place, token in enumerate(tokens[:MAX_TOKENS]):
         if not token:
             following = next((later for later in tokens[place : place + MAX_TOKENS] if later), "")
-            if kept and following not in ("+", "-", "*", "/"):
+            if kept and following not in _BINDS:
                 break
         elif kept and _is_number(token) and _is_number(kept[-1]):
             break
@@ -161,7 +188,8 @@ def _tidy(tokens: Sequence[str]) -> list[str]:
             if kept and _is_number(kept[-1]) and _is_number(following):
                 kept.append("*")
         elif token not in _BINDS or not (
-            following in ("", "+", "*", "/", ")", "of") or (token != "-" and (not kept or kept[-1] in ("(", *_BINDS)))
+            following in ("", "+", "*", "×", "/", ")", "of")
+            or (token != "-" and (not kept or kept[-1] in ("(", *_BINDS)))
         ):
             kept.append(token)
     return kept
@@ -212,4 +240,5 @@ def _apply(values: list[float], signs: list[str]) -> None:
     right, left, sign = values.pop(), values.pop(), signs.pop()
     if sign == "(":
         raise KeyError(sign)
-    values.append({"+": left + right, "-": left - right, "*": left * right}[sign] if sign != "/" else left / right)
+    worth = {"+": left + right, "-": left - right, "*": left * right, "×": left * right}
+    values.append(left / right if sign == "/" else worth[sign])

@@ -204,6 +204,11 @@ def test_the_verb_of_a_question_is_no_noun(question, nouns, resources):
         ("3:00 + 2 hours = 5:00, 2 thousand + 500 = 2500, 5 dozen * 2 = 120, 10 / 3 = 3 remainder 1", []),
         ("2 hours + 30 minutes = 150 minutes. 4 * 25 cents = $1. 2 minutes * 3 = 7 minutes.", [("7", False)]),
         ("| 3 + 2 = 5 |\nWait... 4 + 1 = 5. 2 hours * 60 = 120 minutes.", [("5", True), ("5", True), ("120", True)]),
+        ("The remainder is 20 - 5 = 15. The second floor has 3 + 4 = 7 rooms.", [("15", True), ("7", True)]),
+        ("There are 2 dozens so 2 * 12 = 24 eggs. At 5:30 there are 3 + 4 = 7.", [("24", True), ("7", True)]),
+        ("5 million + 3 million = 8 million. Step 2(3 + 4) = 7. |3 + 4 = 7|", [("8", True), ("7", True), ("7", True)]),
+        ("She spends $5 + $3 = 9 dollars. A pen costs $12 * 5 = $61 dollars.", [("9", False), ("61", False)]),
+        ("The board is 1 foot and 3 + 4 = 8 feet long. In the second hour 3 + 4 = 8.", [("8", False), ("8", False)]),
     ],
 )
 def test_equations_of_a_text(text, found):
