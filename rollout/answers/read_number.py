@@ -34,6 +34,11 @@ _UNSOLVED = re.compile(
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # A bold number that is one of two: "**8** or 9", "8 or **9**".
 _BOLD_OR = re.compile(r"\d[\w%]{0,20}\s+or\s+\$?\*\*\s?\$?[-\d]|\d[^*\n]{0,20}\*\*\s+or\s+[$*]{0,3}-?\d")
+# Between two equals signs: a result, "or", and what the next is the result of: a name or a computation.
+_OR_ANOTHER = re.compile(
+    r"[\s*$]{0,4}-?[\d.,]{1,40}\d?[*$]{0,3}(?:\s[A-Za-z]{1,12})?,?\sor\s"
+    r"((?:[A-Za-z]{1,20}\s){0,4}[A-Za-z]{0,20}|\$?[\d.]{1,20}(?:\s?[-+*/×÷]\s?\$?[\d.]{1,20}){1,9})\s{0,3}"
+)
 # What joins two numbers into one statement: alternatives, a list, a range, arithmetic left undone.
 _JOINED = re.compile(
     r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?"
@@ -193,13 +198,15 @@ def _answers_twice(text: str, found: list[Found], results: re.Pattern[str]) -> b
     """Return whether the last two results are alternatives: "x = 8 or x = 9". What is computed on from the first result
     ("= 90 minutes or 90 / 60 = 1.5 hours"), or gives the same, is none."""
     *_, before, last = [None, None, *results.finditer(text)]
-    if before is None or last is None or not (said := re.search(r"\bor\b", text[before.end() : last.start()])):
+    if before is None or last is None:
         return False
+    said = _OR_ANOTHER.fullmatch(text, before.end(), last.start())
     one, other = (next((each for each in found if each.start >= match.end()), None) for match in (before, last))
-    if one is None or other is None or one.value is None or one.value == other.value:
+    if said is None or one is None or other is None or one.value is None or one.value == other.value:
         return False
-    goes_on = text[before.end() + said.end() : last.start()]
-    return re.search(rf"(?<![\d.,]){re.escape(text[one.start : one.end])}(?![\d,]|\.\d)", goes_on) is None
+    if re.match(r"\s?\\?%", text[other.end :]):
+        return False
+    return re.search(rf"(?<![\d.,]){re.escape(text[one.start : one.end])}(?![\d,]|\.\d)", said[1]) is None
 
 
 def are_joined(text: str, left: Found, right: Found, *, is_result: bool = False) -> bool:
