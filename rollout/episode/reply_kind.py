@@ -39,7 +39,9 @@ _NO_QUANTITIES = frozenset((
     "capital", "state", "place", "location", "person", "man", "woman", "animal", "object", "item", "language",
     "nationality", "religion", "profession", "job", "occupation", "reason", "cause", "purpose", "relationship",
     "meaning", "definition", "genre", "brand", "company", "band", "author", "way", "method", "formula", "equation",
-    "rule", "pattern", "relation", "operation", "problem", "question", "word", "letter",
+    "rule", "pattern", "relation", "operation", "problem", "question", "word", "letter", "shape", "unit", "units",
+    "date", "flavor", "flavour", "fruit", "weather", "goal", "step", "steps", "fact", "facts", "expression", "factor",
+    "factors", "form", "given", "known", "wrong",
 ))  # fmt: skip
 _AUXILIARIES = (
     "is|are|was|were|am|do|does|did|has|have|had|can|could|will|would|shall|should|may|might|must|isn't|aren't|wasn't|"
@@ -51,7 +53,10 @@ _SENTENCE = re.compile(r"(?<=[.?!])(?<!\b[a-z]\.)(?<!\b(?:mr|ms|dr|st|jr|sr|vs|n
 _HOW = re.compile(rf"\bhow (?:very |exactly )?(?:{_MEASURED})\b|\bhow [a-z]{{3,12}} (?:is|are|was|were)\b")
 _YES_OR_NO = re.compile(rf"(?:(?:and|but|so|then|also|now),? )?(?:{_AUXILIARIES})\b")
 _AUXILIARY = re.compile(rf"\b(?:{_AUXILIARIES})\b")
-_NAMED = re.compile(r"what(?:'s|\s(?:is|are|was|were|will be|would be))\s(.+)")
+_NAMED = re.compile(
+    r"what(?:'s|\s(?:is|are|was|were|will be|would be))\s"
+    r"(?:(?:the|his|her|its|their|our|your|my|an?|[a-z]+'s)\s(.+)|[a-z])"
+)
 _WHAT = re.compile(r"\b(?:what|which)(?:'s|’s)?((?:[\s,]+[\w%$#'’./*+-]+){0,9})")
 # This names something and asks nothing of it.
 _ABOUT_ALONE = re.compile(r"(?:so |and |but |now )?(?:what|how) about\b")
@@ -105,9 +110,10 @@ def _is_quantity(thing: str) -> bool:
 
 def _may_be_quantity(asked: str) -> bool:
     """Return whether "what is" is followed by a noun that a number may answer."""
-    named = _NAMED.match(asked)
-    if named is None:
-        return False
+    named = _NAMED.fullmatch(" ".join(asked.split()))
+    if named is None or named[1] is None:  # "What is x?"
+        return named is not None
     about = _ABOUT.search(f" {named[1]}")
     thing = f" {named[1]}"[: about.start()] if about else named[1]
-    return bool(thing.split()) and _NO_QUANTITIES.isdisjoint(thing.replace("'s", "").split())
+    words = thing.replace("'s", "").split()
+    return bool(words) and _NO_QUANTITIES.isdisjoint(words) and not words[-1].endswith("ing")

@@ -61,6 +61,10 @@ def test_the_words_that_ask_decide(question, kind):
         ("What's the hypotenuse?", "It is 5.", "number", "5"),
         ("What is the least common multiple of 4 and 6?", "It is 12.", "expression", "It is 12"),
         ("What is the title of the book?", "It is 1984.", "number", "It is 1984"),
+        ("What is the shape of the garden?", "It is a square with 4 sides.", "number", "It is a square"),
+        ("What is Tom doing?", "He is buying 3 apples.", "number", "He is buying"),
+        ("What is the most popular flavor?", "It is vanilla.", "number", "It is vanilla"),
+        ("What is given?", "Tom has 3 apples.", "number", "Tom has 3"),
         ("Who has most pens?", "I cannot tell.", "number", None),
     ],
 )
