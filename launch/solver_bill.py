@@ -87,7 +87,7 @@ def looked_at(config: Config, source: Source) -> Data:
     evaluation, measured = config.evaluation, config.sft.held_out
     problems = source.held_out(max(LOOKED_AT, evaluation.problems, evaluation.subset))
     looked, evaluated = problems[:LOOKED_AT], problems[: evaluation.problems]
-    longest = max((len(with_options(one.question, one.choices).encode()) for one in looked), default=0)
+    longest = max((len(with_options(one.question, one.choices, one.answer_type).encode()) for one in looked), default=0)
     given = [len(problem.subquestions) for problem in looked if problem.subquestions is not None] or [0]
     lessons = with_subquestions(source, max(measured.problems, measured.scored)) if "sft" in config.stages else []
     kinds = [*kinds_at_start(config, evaluated), *kinds_before(config, evaluated)[0]]

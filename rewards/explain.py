@@ -38,7 +38,7 @@ def explain(episode: Episode, resources: TextResources, settings: Rewards) -> Re
     reward = score_episode(episode, resources, settings)
     episode = spoken(episode)
     problem = episode.problem
-    question = with_options(problem.question, problem.choices)
+    question = with_options(problem.question, problem.choices, problem.answer_type)
     accounts: dict[str, RenderableType] = {
         "entity_coverage": _entities(episode, resources, settings.formulas),
         "answer_consistency": _consistency(episode, resources, settings),

@@ -21,14 +21,21 @@ def options(choices: Choices) -> dict[str, str]:
     return {letter.upper(): re.sub(own(re.escape(letter)), "", value) for letter, value in named}
 
 
-def with_options(question: str, choices: Choices) -> str:
-    """Return a question as a model reads it: its options below it, one a line, unless its text has them already."""
-    found = options(choices)
-    if all(_has(question, letter, text) for letter, text in found.items()):
+def with_options(question: str, choices: Choices, answer_type: str) -> str:
+    """Return a question as a model reads it: where an option is to be chosen, the options below it, one a line, unless
+    its text has them already."""
+    found = options(choices) if answer_type.endswith("choice") else {}
+    said = _bare(question)
+    if all(_has(said, letter.lower(), _bare(text)) for letter, text in found.items()):
         return question
     return "\n".join([question, *(f"({letter}) {text}" for letter, text in found.items())])
 
 
 def _has(question: str, letter: str, text: str) -> bool:
-    """Return whether a question has an option after its letter: "(B) 11", "B: 11"."""
-    return re.search(rf"\b{re.escape(letter)}\b\W{{0,4}}\s*{re.escape(text.strip())}", question) is not None
+    """Return whether a bare question has an option after its letter."""
+    return re.search(rf"(?<!\w){re.escape(letter)}[.:]?\s?{re.escape(text)}(?!\w|[.,]\d)", question) is not None
+
+
+def _bare(text: str) -> str:
+    """Return a text in lower case without LaTeX, marks and brackets, with single spaces."""
+    return " ".join(re.sub(r"\\[A-Za-z]*|[${}*()\[\]]", " ", text).lower().split())

@@ -66,8 +66,8 @@ def view(number: int, row: Row, episode: Episode) -> tuple[Rule, Table]:
         if text:
             body.add_row(label, Text(text.translate(VISIBLE), style))
 
-    decomposition = episode.decomposition
-    add("question", with_options(episode.problem.question, episode.problem.choices))
+    decomposition, problem = episode.decomposition, episode.problem
+    add("question", with_options(problem.question, problem.choices, problem.answer_type))
     add("draws", " · ".join(draw.answer or "no answer" for draw in episode.draws))
     add("gate", episode.gate)
     if episode.initial is not None and episode.gate != "closed":

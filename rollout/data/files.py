@@ -263,11 +263,9 @@ def _with_id(row: object, taken: Container[str]) -> object:
 
 def _check_answer(problem: Problem) -> None:
     """Raise RecordError for a gold answer that no solver could give, or of which nobody knows what is right."""
-    if len(problem.choices or ()) > len(LETTERS):
-        raise RecordError(
-            f"field 'choices' has {len(problem.choices or ())} options; allowed: up to {len(LETTERS)}, A to J"
-        )
-    kind = problem.answer_type
+    kind, count = problem.answer_type, len(problem.choices or ())
+    if kind.endswith("choice") and count > len(LETTERS):
+        raise RecordError(f"field 'choices' has {count} options; allowed: up to {len(LETTERS)}, A to J")
     vague = kind in NUMERIC_TYPES and not is_exact(problem.answer)
     choices = options(problem.choices) if kind == "multi_choice" else {}
     elsewhere = bool(choices) and not letters(problem.answer) <= choices.keys()

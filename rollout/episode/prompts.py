@@ -26,7 +26,7 @@ from conf.schema.strategy import Strategy
 from rollout.episode.chat_format import Chat, model_chat
 from rollout.episode.contracts import Prompt, Written, text_of
 from rollout.episode.sentences import asking_sentence
-from rollout.options import Choices, with_options
+from rollout.options import with_options
 from rollout.records import Problem, Turn
 
 
@@ -99,7 +99,7 @@ class Prompts:
         """Return what the solver reads for the whole problem; without turns this is the initial attempt."""
         solved = [(example.question, example.solution) for example in self.strategy.examples]
         shown = [(self._solve(question, ()), solution) for question, solution in solved if solution is not None]
-        prompt = self._solve(problem.question, turns, concepts, problem.choices)
+        prompt = self._solve(_shown(problem), turns, concepts, asking_sentence(problem.question))
         return _framed(self.solver_chat, shown, prompt)
 
     def can_score(self, problem: Problem) -> bool:
@@ -168,11 +168,11 @@ class Prompts:
             question=question, turns=self._turns(turns), subquestion=subquestion, concepts=self._concepts(concepts)
         )
 
-    def _solve(self, question: str, turns: Sequence[Turn], concepts: str | None = None, choices: Choices = None) -> str:
+    def _solve(self, question: str, turns: Sequence[Turn], concepts: str | None = None, ask: str | None = None) -> str:
         return self.strategy.solve_template.format(
-            question=with_options(question, choices),
+            question=question,
             turns=self._turns(turns),
-            ask=asking_sentence(question),
+            ask=asking_sentence(question) if ask is None else ask,
             concepts=self._concepts(concepts),
         )
 
@@ -185,7 +185,7 @@ class Prompts:
 
 
 def _shown(problem: Problem) -> str:
-    return with_options(problem.question, problem.choices)
+    return with_options(problem.question, problem.choices, problem.answer_type)
 
 
 def _framed(chat: Chat | None, shown: Sequence[tuple[str, str]], prompt: str) -> str:

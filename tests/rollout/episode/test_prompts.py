@@ -208,12 +208,19 @@ def test_every_prompt_shows_the_options(name):
 @pytest.mark.parametrize(
     ("question", "choices", "shown"),
     [
-        ("Which? (A) 2 (B) 3", ["2", "3"], "Which? (A) 2 (B) 3"),
-        ("Which?\nA: two\nB: three", {"a": "two", "b": "three"}, "Which?\nA: two\nB: three"),
-        ("2 or 3?", ["2", "3"], "2 or 3?\n(A) 2\n(B) 3"),
-        ("Which? (A) 2", ["2", "3"], "Which? (A) 2\n(A) 2\n(B) 3"),
-        ("How many?", None, "How many?"),
+        ("Which? (A) 2 (B) 3", ["2", "3"], ""),
+        ("What? (a) 11 (b) 12", ["11", "12"], ""),
+        ("Which?\nA: two\nB: three", {"a": "two", "b": "three"}, ""),
+        ("Which?\n**A.** $11$\n**B.** $12$", ["$11$", "$12$"], ""),
+        (r"Which? \textbf{(A)}\ 11 \textbf{(B)}\ 12", ["$11$", "12"], ""),
+        ("Which? A: a cat that\nsleeps B: a  dog", ["a cat that sleeps", "a dog"], ""),
+        ("2 or 3?", ["2", "3"], "\n(A) 2\n(B) 3"),
+        ("Which? (A) 2", ["2", "3"], "\n(A) 2\n(B) 3"),
+        ("If A = 10 and B = 25, what is B/A?", ["1", "2"], "\n(A) 1\n(B) 2"),
+        ("Which? A) 110 B) 120", ["11", "12"], "\n(A) 11\n(B) 12"),
+        ("How many?", None, ""),
     ],
 )
 def test_options_that_the_question_has_already_are_not_shown_twice(question, choices, shown):
-    assert with_options(question, choices) == shown
+    assert with_options(question, choices, "choice") == question + shown
+    assert with_options(question, choices, "number") == question
