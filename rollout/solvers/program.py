@@ -27,11 +27,10 @@ LABEL = re.compile(r"^\s*Q:")
 SOLVE = "Solve step by step:"
 TIMES = {"twice": 2, "three times": 3, "four times": 4}
 MULTIPLES = {"doubles": 2, "triples": 3, "quadruples": 4}
-# Everything but digits, operators and brackets ends an expression. It is no part of something longer that is not read
-# here, as a power or a percentage.
-EXPRESSION = re.compile(
-    r"(?<![\w.,^%:*/+)-])(?:-\s?)?[\d(][\d\s+\-*/().]*[-+*/][\d\s+\-*/().]*[\d)](?![\w^%:(]|[.,]\d)"
-)
+# Everything but digits, operators and brackets ends an expression.
+EXPRESSION = re.compile(r"(?:(?<![\w)])-\s?)?[\d(][\d\s+\-*/().]*[-+*/][\d\s+\-*/().]*[\d)]")
+# Beside it these make it a part of what is not read here: a power, a percentage, a number in another form.
+MORE_BEFORE, MORE_AFTER = re.compile(r"(?:[\w^%]|[\^%]\s|\d[.,:])$"), re.compile(r"\w|\s*[\^%]|[.,:]\d")
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 MAX_EXPRESSION = 200
 
@@ -114,8 +113,11 @@ def answer(prompt: str) -> str:
     name = view.asked(question.removeprefix(SOLVE))
     if name is not None:
         return "\n".join([*(view.computed if question.startswith(SOLVE) else ()), view.reply(name)])
-    expression = EXPRESSION.search(THOUSANDS.sub("", question)[-MAX_EXPRESSION:])
+    text = THOUSANDS.sub("", question)[-MAX_EXPRESSION:]
+    expression = EXPRESSION.search(text)
     if expression is None or (value := arithmetic(expression[0])) is None:
+        return CANNOT_TELL
+    if MORE_BEFORE.search(text[: expression.start()]) or MORE_AFTER.match(text, expression.end()):
         return CANNOT_TELL
     return f"{' '.join(expression[0].split())} = {value}."
 
