@@ -26,8 +26,10 @@ from conf.schema.strategy import UNTRAINED
 from launch.evaluate.verdicts import verdict_pairs
 from rewards.reward import MEASURES, Scored
 from rollout.data.source import check_held_out, make_source
+from rollout.data.worked import REPLIES
 from rollout.jobs import Job
 from rollout.json_lines import write_lines
+from rollout.options import with_options
 from rollout.records import Problem
 from rollout.solvers.base import Usage
 from trainer.cluster.ray_cluster import ray_session
@@ -143,13 +145,22 @@ def fingerprint(cell: Cell, matrix: Matrix, problems: Sequence[Problem], budget:
         "given": cell.given,
         "budget": budget and f"tokens of all roles in {budget}",
         "samples": [matrix.samples, matrix.temperature, config.seed],
-        "problems": [asdict(problem) for problem in problems],
+        "problems": [_decisive_row(problem) for problem in problems],
     }
     limits = {name: getattr(config.rollout, name) for name in LIMITS}
     decisive |= {name: value for name, value in limits.items() if value != Rollout.model_fields[name].default}
     if config.verifier is not None:
         decisive |= {"verifier": _decisive(config.verifier), "verifier_model": _files(verifier)}
     return hashlib.sha256(json.dumps(decisive, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _decisive_row(problem: Problem) -> dict[str, Any]:
+    """Return what of a problem decides its episodes; what was so before it was called or shown otherwise, as then."""
+    row = asdict(problem)
+    row["meta"] = {"replies" if name == REPLIES else name: value for name, value in row["meta"].items()}
+    if with_options(problem.question, problem.choices, problem.answer_type) != problem.question:
+        row["options"] = "shown"
+    return row
 
 
 def _decisive(frozen: Solver) -> dict[str, Any]:
@@ -203,7 +214,9 @@ class MatrixRun:
             name: _held_out(next(cell for cell in cells if cell.data == name).config, self.matrix.problems)
             for name in dict.fromkeys(cell.data for cell in cells)
         }
-        self.cells = [cell for cell in cells if self._can_be_run(cell)]
+        able = [cell for cell in cells if self._can_be_run(cell)]
+        left_out = [cell for cell in cells if cell not in able]
+        self.cells = [cell for cell in able if budget_cell(cell, left_out, self.matrix) is None]
         self.prints: dict[str, str] = {}
         # A cell whose budget another sets is another cell when that one is.
         for cell in sorted(self.cells, key=lambda cell: cell.strategy in self.matrix.equal_tokens):
