@@ -6,15 +6,15 @@ import sys
 from pathlib import Path
 
 from launch.train import main
+from trainer.run_folder.resume import OVERRIDES
 
 
 def with_stage(given: list[str]) -> list[str]:
     """Return a command line with stage 1 alone, measured unless another recipe is given: that of a run that is gone on
     with is its own."""
     keys = dict(text.partition("=")[::2] for text in given)
-    goes_on = (
-        "resume" in keys and (Path(keys.get("run_dir", "").strip("'\"")).expanduser() / "overrides.yaml").is_file()
-    )
+    folder = Path(keys.get("run_dir", "").strip("'\"")).expanduser()
+    goes_on = "resume" in keys and (folder / OVERRIDES).is_file()
     return ["stages=[sft]", *([] if "sft" in keys or goes_on else ["sft=measured"]), *given]
 
 

@@ -167,8 +167,7 @@ def _decisive(frozen: Solver) -> dict[str, Any]:
     """Return what of a frozen model decides its replies."""
     values = frozen.model_dump(exclude=PLACES)
     fields = type(frozen).model_fields
-    patience = {name: fields[name].default for name in PATIENCE & fields.keys()}
-    return values | patience | dict.fromkeys(BUDGETS & set(values))
+    return values | {name: fields[name].default for name in (PATIENCE | BUDGETS) & fields.keys()}
 
 
 def _files(path: str | None) -> list[Any]:

@@ -103,9 +103,13 @@ def _is_quantity(thing: str) -> bool:
     """Return whether what stands after "what" names a quantity before it says what the quantity is of."""
     if _SUM.search(thing):
         return True
+    return not _QUANTITIES.isdisjoint(_named(thing))
+
+
+def _named(thing: str) -> list[str]:
+    """Return the words that name a thing, up to what is said of it."""
     about = _ABOUT.search(thing)
-    named = thing[: about.start()] if about else thing
-    return not _QUANTITIES.isdisjoint(named.replace("'s", "").split())
+    return (thing[: about.start()] if about else thing).replace("'s", "").split()
 
 
 def _may_be_quantity(asked: str) -> bool:
@@ -113,7 +117,5 @@ def _may_be_quantity(asked: str) -> bool:
     named = _NAMED.fullmatch(" ".join(asked.split()))
     if named is None or named[1] is None:  # "What is x?"
         return named is not None
-    about = _ABOUT.search(f" {named[1]}")
-    thing = f" {named[1]}"[: about.start()] if about else named[1]
-    words = thing.replace("'s", "").split()
+    words = _named(f" {named[1]}")
     return bool(words) and _NO_QUANTITIES.isdisjoint(words) and not words[-1].endswith("ing")

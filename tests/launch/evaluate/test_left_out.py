@@ -1,4 +1,4 @@
-"""What of a matrix cannot be run, and which runs it takes."""
+"""Leave out the cells of a matrix that cannot be run, and take a run of any name."""
 
 from __future__ import annotations
 

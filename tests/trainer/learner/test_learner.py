@@ -223,7 +223,7 @@ def test_offloading_and_bfloat16_take_the_same_steps_and_packing_is_refused_wher
 
 
 def some_layers_adapted(config, folder: str):
-    """What is trained before and after a step with the reference, and the gradient's norm; a checkpoint is restored."""
+    """Return the trained names before and after a step with the reference, and its norm; restore a checkpoint."""
     learner = learner_for(config, free_port())
     before, batch = trained_names(learner), make_batch()
     norm = learner.train_step(batch)["policy/grad_norm"]
@@ -253,7 +253,7 @@ def test_the_reference_leaves_the_adapters_of_frozen_layers_frozen(tiny_model, t
 
 
 def left_of_a_stage(config):
-    """Whether model and engine of stage 1 are still there when stage 2 has been set up."""
+    """Return whether model and engine of stage 1 are still there when stage 2 has been set up."""
     learner = Learner(config, 0)
     learner.connect("127.0.0.1", free_port())
     learner.setup(config.model.path, "sft")
