@@ -16,7 +16,7 @@ from benchmarks.figures.kept import Row, cell_over_seeds, find, interval, mean_i
 # Of a row of the tables: its cell of the matrix, strategy and decomposer.
 CELLS = {
     "nothing": ("direct", "none"),
-    "nothing; the most frequent of repeated answers, on the token budget of PPO's row": (
+    "no sub-questions; majority vote over repeated answers, on as many tokens as PPO's row": (
         "self_consistency",
         "none",
     ),
