@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from trainer.reports.tables import DEFAULT, number
 from trainer.run_folder.files import read_json
 from trainer.tracking.labels import KINDS, label
 from trainer.tracking.statistics import mean_over_seeds
@@ -14,12 +18,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FINISHED = "finished"
+# A trial's folder, its overrides by key and its summary.
+Trial = tuple[Path, dict[str, str], dict[str, Any]]
 
 
-def read_folders(sweep: Path) -> list[tuple[Path, dict[str, str], dict[str, Any]]]:
+def read_folders(sweep: Path) -> list[Trial]:
     """Return each trial's folder, its overrides by key and its summary, empty where it has none, in the order they were
-    begun. A path that differs only by the trial's own seed, as that of the start which each seed has, is written as one
-    with ``${seed}``: trials that differ in nothing else are seeds of one setting."""
+    begun. A number that is written in several ways is written as it is first, in all trials. A path that differs only
+    by the trial's own seed, as that of the start which each seed has, is written as one with ``${seed}``: trials that
+    differ in nothing else are seeds of one setting."""
     trials = [(read_json(file), file.parent) for file in sweep.glob("*/trial.json")]
     trials.sort(key=lambda found: found[0]["number"])
     given = [dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]) for trial, _ in trials]
@@ -29,7 +36,30 @@ def read_folders(sweep: Path) -> list[tuple[Path, dict[str, str], dict[str, Any]
         if len(by_seed) == len(own) and len(set(by_seed)) < len({one[key] for one in own}):
             for one, value in zip(own, by_seed, strict=True):
                 one[key] = value
+    for key in dict.fromkeys(key for one in given for key in one):
+        own = [one for one in given if key in one]
+        for one, value in zip(own, one_text_a_value(one[key] for one in own), strict=True):
+            one[key] = value
     return [(folder, one, read_json(folder / "summary.json")) for (_, folder), one in zip(trials, given, strict=True)]
+
+
+def one_text_a_value(texts: Iterable[str]) -> list[str]:
+    """Return values as they are written, a number that is written in several ways (1e-4, 0.0001) as it is first."""
+    first: dict[float, str] = {}
+
+    def written(text: str) -> str:
+        with suppress(ValueError):
+            return first.setdefault(int(text), text)  # a float has no room for a large seed
+        return text if math.isnan(number(text)) else first.setdefault(number(text), text)
+
+    return [written(text) for text in texts]
+
+
+def finished_once(trials: list[Trial]) -> list[Trial]:
+    """Return the trials that finished; of several with the same overrides the last, since one that was run again is no
+    further seed."""
+    last = {tuple(sorted(given.items())): folder for folder, given, found in trials if found.get("status") == FINISHED}
+    return [trial for trial in trials if trial[0] in last.values()]
 
 
 def _by_seed(path: str, seed: str) -> str:
@@ -56,9 +86,7 @@ def read_evaluations(sweep: Path, keys: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for _, given, summary in read_folders(sweep):
-        if summary.get("status") != FINISHED:
-            continue
+    for _, given, summary in finished_once(read_folders(sweep)):
         found = summary.get("accuracy", {})
         for kind in sorted(found, key=_place):
             entry = found[kind]
@@ -79,7 +107,7 @@ def evaluations_over_seeds(keys: list[str], rows: pd.DataFrame) -> list[dict[str
     others = [key for key in keys if key != "seed"]
     return [
         dict(zip(others, setting, strict=False)) | {"sub-questions from": label(str(setting[-1]))} | seed_figures(found)
-        for setting, found in rows.groupby([*others, "kind"], sort=False, dropna=False)
+        for setting, found in rows.fillna(dict.fromkeys(others, DEFAULT)).groupby([*others, "kind"], sort=False)
     ]
 
 

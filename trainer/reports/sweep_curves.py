@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from trainer.reports.evaluations_table import FINISHED, read_folders
+from trainer.reports.evaluations_table import finished_once, read_folders
 from trainer.reports.pictures import literal
 from trainer.reports.tables import DEFAULT, read_swept, setting_label
 from trainer.run_folder.files import read_rows
@@ -33,9 +33,7 @@ def read_curves(sweep: Path, keys: list[str]) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for folder, given, summary in read_folders(sweep):
-        if summary.get("status") != FINISHED:
-            continue
+    for folder, given, _ in finished_once(read_folders(sweep)):
         tokens = 0.0
         for row in read_rows(folder / "metrics.jsonl"):
             if row.get("tokens/policy") is None:

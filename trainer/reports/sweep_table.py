@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -81,8 +80,6 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
             | {"status": summary["status"]}
         )
     table = pd.DataFrame(rows, dtype=object)
-    for key in (key for key in table.columns if key not in FIGURES):
-        table[key] = one_text_a_value(table[key])
     keys = [key for key in table.columns if key not in FIGURES and table[key].nunique(dropna=False) > 1]
     return keys, table.reindex(columns=[*keys, *FIGURES])
 
@@ -90,18 +87,6 @@ def read_trials(sweep: Path) -> tuple[list[str], pd.DataFrame]:
 def read_table(file: Path) -> tuple[list[str], pd.DataFrame]:
     """Return the keys and trials of a trials.csv as ``read_trials`` does; the keys' values are texts."""
     return read_swept(file, FIGURES)
-
-
-def one_text_a_value(texts: pd.Series[Any]) -> pd.Series[Any]:
-    """Return values as they are written, a number that is written in several ways (1e-4, 0.0001) as it is first."""
-    first: dict[float, str] = {}
-
-    def written(text: Any) -> Any:
-        with suppress(ValueError):
-            return first.setdefault(int(text), text)  # a float has no room for a large seed
-        return text if math.isnan(number(text)) else first.setdefault(number(text), text)
-
-    return texts.map(written)
 
 
 def over_seeds(keys: list[str], trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -141,13 +126,17 @@ def differences(keys: list[str], trials: pd.DataFrame) -> tuple[str, list[dict[s
 
 
 def _counted(others: list[str], trials: pd.DataFrame) -> pd.Series[bool]:
-    """Return of each trial whether it counts among the seeds of its setting: it finished, and is judged by what the
-    setting's stages make, which is the first of ``JUDGED`` that any of them was. Other accuracies are of other
-    policies, or of the solver alone."""
+    """Return of each trial whether it counts among the seeds of its setting: it finished, was not run again later, and
+    is judged by what the setting's stages make, which is the first of ``JUDGED`` that any of them was. Other accuracies
+    are of other policies, or of the solver alone."""
     places = trials["kind"].map({kind: float(place) for place, kind in enumerate(JUDGED)})
     place = places.where(trials["accuracy"].notna() & (trials["status"] == FINISHED)).astype(float)
     by: list[Any] = [trials[key].fillna(DEFAULT) for key in others] or [[""] * len(trials)]
-    return place == place.groupby(by).transform("min")
+    counts = place == place.groupby(by).transform("min")
+    if "seed" not in trials:
+        return counts
+    again = trials.loc[counts, list({*others, "seed"})].duplicated(keep="last")
+    return counts & ~again.reindex(trials.index, fill_value=False)
 
 
 def left_out(keys: list[str], trials: pd.DataFrame) -> str:
@@ -156,8 +145,8 @@ def left_out(keys: list[str], trials: pd.DataFrame) -> str:
     if "seed" not in keys or counted.all() or not trials["accuracy"].notna().any():
         return ""
     return (
-        f"Left out of what is over seeds: {(~counted).sum()} of {len(trials)} trials, not finished or without the "
-        "accuracy by which their setting is judged."
+        f"Left out of what is over seeds: {(~counted).sum()} of {len(trials)} trials, not finished, run again later, "
+        "or without the accuracy by which their setting is judged."
     )
 
 

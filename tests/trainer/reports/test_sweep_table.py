@@ -48,6 +48,24 @@ def test_a_trial_that_did_not_come_to_what_its_setting_is_judged_by_is_none_of_i
     assert labels == ["lr 1e-4, 2 seeds", "lr 4e-4, 1 seed"]
 
 
+def test_a_trial_that_was_run_again_with_its_number_written_in_another_way_is_no_further_seed(tmp_path):
+    for rate, seed, accuracy in (("1e-4", 0, 0.1), ("1e-4", 1, 0.6), ("0.0001", 0, 0.5), ("4e-4", 0, 0.7)):
+        trial(tmp_path, [f"learner.lr={rate}", f"seed={seed}"], UNTRAINED | {"ppo": accuracy})
+    text = write_comparison(tmp_path)
+    assert "| 1e-4 | 0.550 |" in text
+    assert "| 1e-4 | PPO decomposer | 0.550 |" in text
+    assert "Left out of what is over seeds: 1 of 4 trials" in text
+    rows = (tmp_path / "evaluations.csv").read_text().splitlines()
+    assert [row.split(",")[3] for row in rows if ",ppo," in row] == ["0.6", "0.5", "0.7"]
+
+
+def test_a_key_that_a_trial_was_not_given_is_called_default_in_every_table(tmp_path):
+    for overrides in (["learner.lr=1e-4"], []):
+        for seed in range(2):
+            trial(tmp_path, [*overrides, f"seed={seed}"], UNTRAINED)
+    assert write_comparison(tmp_path).count("| default |") == 2 + 1 + 2 + 1
+
+
 def test_settings_whose_stages_end_with_other_policies_are_each_judged_by_their_own(tmp_path):
     for stages, accuracy in (("[sft,evaluate]", UNTRAINED), ("[sft,ppo,evaluate]", UNTRAINED | {"ppo": 0.8})):
         for seed in range(2):

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 
-import pandas as pd
 import pytest
 
-from trainer.reports.sweep_table import one_text_a_value
+from trainer.reports.evaluations_table import one_text_a_value
 from trainer.reports.tables import brief, markdown
 
 # What ends a cell: a bar after an even number of backslashes.
@@ -41,4 +40,4 @@ def test_only_what_is_no_whole_number_is_shown_with_three_digits(text, shown):
 
 def test_different_whole_numbers_stay_different():
     seeds = [str(2**53), str(2**53 + 1), "1e-4", "0.0001", "1", "1.0", "01x"]
-    assert list(one_text_a_value(pd.Series(seeds, dtype=object))) == [*seeds[:2], "1e-4", "1e-4", "1", "1", "01x"]
+    assert one_text_a_value(seeds) == [*seeds[:2], "1e-4", "1e-4", "1", "1", "01x"]
