@@ -12,6 +12,7 @@ import yaml
 from conf.schema.base import SECRET
 from conf.schema.data import GENERATORS, is_hub_name
 from conf.schema.keys import entries, marked
+from conf.schema.strategy import ITERATIVE
 from rewards.reward import MEASURES
 from trainer.reports.tables import markdown
 from trainer.tracking.labels import LIKENESS, result_label
@@ -41,6 +42,11 @@ ROLES = {
         "decompose_template",
     ),
 }
+# What a decomposer does that writes one sub-question at a time.
+LINES = (
+    "Splits a question into sub-questions, one at a time and with the replies to the earlier ones in view, so that a "
+    "frozen solver answers the whole. Writes `{end}` when nothing is left to be asked."
+)
 # What of the configuration belongs to one machine or one account, beside the keys that may hold a password.
 PRIVATE = ("run_dir", "cluster", "tracking")
 
@@ -71,6 +77,11 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
     plays = config.get("policy", {}).get("plays", "decomposer")
     role = config["sft"].get("role", "decomposer") if kind == "sft" else _trained_role(plays, strategy["name"])
     does, template = ROLES[role]
+    prompts = [strategy[template]]
+    if role.startswith("decomposer") and _writes_lines(strategy):
+        does = LINES.format(end=strategy["end_mark"]) if role == "decomposer" else does
+        concepts = strategy.get("concepts") and "{concepts}" in strategy["next_template"]
+        prompts = [*([strategy["concepts_template"]] if concepts else []), strategy["next_template"]]
     trained = "PPO against its own answers" if ppo and plays != "decomposer" else TRAINED[kind]
     card = ModelCard.from_template(
         data,
@@ -91,7 +102,7 @@ def model_card(kind: str, config: dict[str, Any], summary: dict[str, Any]) -> st
             "run": summary["status"] if ppo else None,
         },
         examples=strategy["examples"],
-        prompt=strategy[template],
+        prompts=prompts,
         of_frozen_solver=" of the frozen solver" if plays == "decomposer" else "",
         problems=summary["n_eval"],
         results=_results(kind, summary["accuracy"], summary["steps"]),
@@ -112,6 +123,12 @@ def _public(config: dict[str, Any]) -> dict[str, Any]:
 
     public: dict[str, Any] = shown({name: value for name, value in config.items() if name not in PRIVATE})
     return public
+
+
+def _writes_lines(strategy: dict[str, Any]) -> bool:
+    """Return whether the decomposer of a run's strategy writes one sub-question at a time."""
+    said = strategy.get("line_by_line")
+    return bool(strategy["name"] in ITERATIVE if said is None else said)
 
 
 def _trained_role(plays: str, strategy: str) -> str:

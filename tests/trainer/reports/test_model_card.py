@@ -31,6 +31,27 @@ def card(run, name="ppo"):
     return (run / "checkpoints" / name / "README.md").read_text()
 
 
+@pytest.mark.parametrize(
+    ("name", "prompts", "attempt"),
+    [
+        ("daslam", ["{question}\nFirst attempt: {attempt}\nSub-questions:\n"], True),
+        ("daslam_no_feedback", ["{question}\nSub-questions:\n"], False),
+        ("interleaved", ["{question}\nFirst attempt: {attempt}\n{concepts}Sub-questions:\n{turns}"], True),
+        ("lm2", ["{question}\nFirst attempt: {attempt}\nConcepts:\n",
+                 "{question}\nFirst attempt: {attempt}\n{concepts}Sub-questions:\n{turns}"], True),
+    ],
+)  # fmt: skip
+def test_a_card_shows_the_prompts_that_the_decomposer_of_its_strategy_reads(run, name, prompts, attempt):
+    config = compose([f"strategy={name}", f"run_dir={run}"])
+    (run / "config.yaml").write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    use = card(run).partition("## Use")[2].partition("## Results")[0]
+    for prompt, shown in zip(prompts, use.split("```text\n")[1:], strict=True):
+        assert shown.partition("```")[0].rstrip() == prompt.rstrip()
+    assert ("`{attempt}` is the solver's own first attempt." in use) == attempt
+    assert ("`{turns}` are the earlier sub-questions" in use) == (name in ("interleaved", "lm2"))
+    assert ("one at a time" in card(run)) == (name in ("interleaved", "lm2"))
+
+
 def test_a_card_has_data_solver_configuration_results_and_limits(run):
     text = card(run)
     _, header, body = text.split("---\n", 2)
