@@ -93,6 +93,7 @@ def read_evaluations(sweep: Path, keys: list[str]) -> pd.DataFrame:
             rows.append(
                 {key: given.get(key) for key in keys}
                 | {"kind": kind, "accuracy": entry["mean"], "low": entry["low"], "high": entry["high"]}
+                | ({"plays": entry["plays"]} if "plays" in entry else {})
                 | {"solver_tokens": entry.get("solver_tokens")}
                 | entry.get("plans", {})
                 | {f"steps_{steps}": mean for steps, mean in entry.get("by_steps", {}).items()}
@@ -105,9 +106,13 @@ def evaluations_over_seeds(keys: list[str], rows: pd.DataFrame) -> list[dict[str
     if "seed" not in keys or rows.empty:
         return []
     others = [key for key in keys if key != "seed"]
+    plays = rows["plays"].fillna("decomposer") if "plays" in rows else "decomposer"
+    named = rows.fillna(dict.fromkeys(others, DEFAULT)).assign(plays=plays)
     return [
-        dict(zip(others, setting, strict=False)) | {"sub-questions from": label(str(setting[-1]))} | seed_figures(found)
-        for setting, found in rows.fillna(dict.fromkeys(others, DEFAULT)).groupby([*others, "kind"], sort=False)
+        dict(zip(others, setting, strict=False))
+        | {"sub-questions from": label(str(kind), str(played))}
+        | seed_figures(found)
+        for (*setting, kind, played), found in named.groupby([*others, "kind", "plays"], sort=False)
     ]
 
 

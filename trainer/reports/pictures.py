@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from conf.schema.rewards import PARTS
+from conf.schema.rewards import LIKELIHOOD, PARTS
 from rewards.reward import MEASURES
 from rollout.episode.verdict import VERDICTS
 from trainer.run_folder.files import read_json, read_rows
@@ -86,6 +86,8 @@ PANELS = (
     Panel("time", "Where a step's time goes",
           ("time/rollout_wait", "time/learn", "time/weight_push", "time/learner_wait"), "seconds"),
     Panel("verdicts", "Verdicts on replies", tuple(f"verdict/{name}" for name in VERDICTS), "share"),
+    Panel("likelihood", "What sub-questions add to the solver's log-probability", (f"reward/{LIKELIHOOD}/mean",),
+          "nats"),
     Panel("rewritten", "Sub-questions written again", ("episode/rewritten",), "an episode"),
 )  # fmt: skip
 FINE_TUNING = Panel("sft", "Fine-tuning", ("sft/held_out_loss", "sft/loss"), "nats", steps="fine-tuning step")

@@ -12,12 +12,19 @@ from typing import Any
 import yaml
 from jinja2 import Environment, FileSystemLoader
 
+from conf.schema.rewards import LIKELIHOOD
 from rewards.reward import MEASURES
 from rollout.records import change
 from trainer.reports.pictures import FinishedRun, Row, learning_curve, pictures, read_run
 from trainer.reports.sweep_table import judged
 from trainer.tracking.labels import label, missing_rows
-from trainer.tracking.metrics_catalogue import CATALOGUE, GPU_CATALOGUE, VERIFIER_CATALOGUE, mixture_catalogue
+from trainer.tracking.metrics_catalogue import (
+    CATALOGUE,
+    GPU_CATALOGUE,
+    VERIFIER_CATALOGUE,
+    mixture_catalogue,
+    part_catalogue,
+)
 from trainer.workers.errors import first_line, whole
 
 # Why a page or picture could not be made, in the run's folder.
@@ -58,7 +65,7 @@ def write_report(folders: Sequence[Path], path: Path | None = None) -> Path:
     ``path`` is report.html in the run's folder where it is not given, comparison.html in the first of several.
     """
     runs = [read_run(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
-    alone = len(runs) == 1
+    alone, plays = len(runs) == 1, {_plays(run) for run in runs}
     path = path or folders[0] / ("report.html" if alone else "comparison.html")
     folder = path.with_suffix("")
     environment = Environment(
@@ -70,6 +77,7 @@ def write_report(folders: Sequence[Path], path: Path | None = None) -> Path:
         measures=MEASURES,
         title=f"Run {runs[0].name}" if alone else f"{len(runs)} runs compared",
         kinds=list(dict.fromkeys(kind for run in runs for kind in run.accuracy)),
+        plays=plays.pop() if len(plays) == 1 else "decomposer",
         images={} if alone else _images(runs, folder),
         differences=_differences(runs),
         runs=[_sections(run, folder if alone else folder / str(number)) for number, run in enumerate(runs, 1)],
@@ -89,16 +97,23 @@ def _names(folders: Sequence[Path]) -> list[str]:
     return names
 
 
+def _plays(run: FinishedRun) -> str:
+    """Return which roles the policy of a run plays."""
+    return str((run.config.get("policy") or {}).get("plays", "decomposer"))
+
+
 def _sections(run: FinishedRun, folder: Path) -> dict[str, Any]:
     """Return what the page shows of a run; its pictures go into ``folder``."""
     by_steps = {kind: entry["by_steps"] for kind, entry in run.accuracy.items() if entry.get("by_steps")}
     steps = sorted({step for found in by_steps.values() for step in found}, key=int)
     last = run.metrics[-1] if run.metrics else {}
     solvers = list((run.config.get("solver") or {}).get("mixture") or {})
-    catalogue = CATALOGUE | GPU_CATALOGUE | VERIFIER_CATALOGUE | mixture_catalogue(solvers)
+    parts = [LIKELIHOOD, *(run.config.get("rewards") or {}).get("parts", {})]
+    catalogue = part_catalogue(parts) | CATALOGUE | GPU_CATALOGUE | VERIFIER_CATALOGUE | mixture_catalogue(solvers)
     return {
         "name": run.name,
         "summary": run.summary,
+        "plays": _plays(run),
         "labels": {kind: run.label(kind) for kind in run.accuracy},
         "images": _images([run], folder),
         "steps": steps,

@@ -11,10 +11,18 @@ from rollout.episode.verdict import VERDICTS
 from rollout.records import change
 from rollout.solvers.base import Usage
 
+
+def part_catalogue(parts: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the metrics of these parts of the reward."""
+    return {
+        **{f"reward/{part}/mean": ("", f"mean of {part} over the batch, before weight and clip") for part in parts},
+        **{f"reward/{part}/std": ("", f"standard deviation of {part} over the batch") for part in parts},
+        **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in parts},
+    }
+
+
 CATALOGUE: dict[str, tuple[str, str]] = {
-    **{f"reward/{part}/mean": ("", f"mean of {part} over the batch, before weight and clip") for part in PARTS},
-    **{f"reward/{part}/std": ("", f"standard deviation of {part} over the batch") for part in PARTS},
-    **{f"reward/{part}/missing": ("share", f"episodes in which {part} is absent") for part in PARTS},
+    **part_catalogue(PARTS),
     **{f"reward/{name}/mean": ("share", f"{meaning}, mean over the batch") for name, meaning in MEASURES.items()},
     **{f"reward/penalty/{name}": ("", f"mean charge for {name} over the batch") for name in PENALTIES},
     "reward/total": ("", "mean total reward, without the KL charge"),

@@ -7,7 +7,7 @@ import json
 import pytest
 from matplotlib.figure import Figure
 
-from trainer.reports.pictures import FinishedRun, learning_curve, pictures
+from trainer.reports.pictures import FinishedRun, learning_curve, pictures, read_run
 from trainer.tracking.statistics import wilson
 
 # Title -> the places of the marks along the axis of steps.
@@ -51,6 +51,14 @@ def test_a_whole_run_shows_accuracy_reward_and_policy(tmp_path, drawn):
     learning_curve(tmp_path)
     assert list(drawn) == ["Solver's accuracy", "Reward parts, before weights", "Policy"]
     assert drawn["Solver's accuracy"]["training batches (sampled decompositions)"] == [0.5]
+
+
+def test_the_solvers_likelihood_has_a_picture_of_its_own_in_nats(tmp_path, drawn):
+    lines(tmp_path, "metrics.jsonl", [{"step": 1, "reward/total": 1.0, "reward/solver_likelihood/mean": 150.0}])
+    pictures([read_run(tmp_path)], tmp_path)
+    title = "What sub-questions add to the solver's log-probability"
+    assert drawn[title]["solver likelihood"] == [150.0]
+    assert "solver likelihood" not in drawn["Reward parts, before weights"]
 
 
 def test_a_run_that_only_evaluates_shows_its_accuracies(tmp_path, drawn):

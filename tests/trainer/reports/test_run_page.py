@@ -128,6 +128,25 @@ def test_a_page_tells_of_the_alarm_however_long_ago_it_was(tmp_path, monkeypatch
     assert said is None or said in shown
 
 
+def test_a_page_names_a_policy_that_answers_too_for_what_it_is(tmp_path):
+    folder = run(tmp_path / "r", "policy.plays=both")
+    summary = json.loads((folder / "summary.json").read_text())
+    for entry in summary["accuracy"].values():
+        entry["plays"] = "both"
+    (folder / "summary.json").write_text(json.dumps(summary))
+    shown = "".join(Page(write_report([folder]).read_text()).text)
+    assert "PPO model" in shown
+    assert "PPO decomposer" not in shown
+
+
+def test_the_metrics_of_a_page_have_the_parts_beside_the_five(tmp_path):
+    folder = run(tmp_path / "r", "rewards=solver_likelihood")
+    row = {"step": 1, "reward/total": 1.0, "reward/solver_likelihood/mean": 150.0}
+    (folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    cells = Page(write_report([folder]).read_text()).cells
+    assert ["reward/solver_likelihood/mean", "150 "] in [row[:2] for row in cells]
+
+
 def test_a_page_has_no_column_for_decompositions_that_no_program_can_read(tmp_path):
     folder = run(tmp_path / "r")
     shown = "".join(Page(write_report([folder]).read_text()).text)

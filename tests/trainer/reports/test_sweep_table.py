@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -64,6 +65,18 @@ def test_a_key_that_a_trial_was_not_given_is_called_default_in_every_table(tmp_p
         for seed in range(2):
             trial(tmp_path, [*overrides, f"seed={seed}"], UNTRAINED)
     assert write_comparison(tmp_path).count("| default |") == 2 + 1 + 2 + 1
+
+
+def test_a_policy_that_answers_too_is_named_for_what_it_is(tmp_path):
+    for seed in range(2):
+        trial(tmp_path, ["policy.plays=both", f"seed={seed}"], {"direct": 0.2, "ppo": 0.5})
+        file = tmp_path / str(seed) / "summary.json"
+        summary = json.loads(file.read_text())
+        summary["accuracy"]["ppo"]["plays"] = "both"
+        file.write_text(json.dumps(summary))
+    text = write_comparison(tmp_path)
+    assert "| PPO model | 0.500 |" in text
+    assert "| solver alone | 0.200 |" in text
 
 
 def test_settings_whose_stages_end_with_other_policies_are_each_judged_by_their_own(tmp_path):
