@@ -1,4 +1,4 @@
-"""Page through episodes: ``python -m rollout.show RUN_DIR_OR_FILE [--only KIND] [--given] [--limit N] [--no-pager]``.
+"""Page through episodes: ``python -m rollout.show RUN_DIR_OR_FILE [--only KIND | --given] [--limit N] [--no-pager]``.
 
 Lines are read and shown one by one, so the file may be of any size. On a terminal they go to a pager ($PAGER, else
 less). A malformed line is named by its number on standard error and the exit status is 1; the rest is still shown.
@@ -211,8 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns the exit status: 0, 1 if a line was malformed, 2 if there is no such file."""
     parser = argparse.ArgumentParser(prog="rollout.show", description="Page through episodes.")
     parser.add_argument("path", type=Path, help="a run's folder, or a file of episodes, one JSON object a line")
-    parser.add_argument("--only", choices=ONLY, help="episodes of one kind")
-    parser.add_argument(
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--only", choices=ONLY, help="episodes of one kind")
+    kind.add_argument(
         "--given", dest="only", action="store_const", const="given", help="episodes that hand values to the solver"
     )
     parser.add_argument("--limit", type=_count, default=0, metavar="N", help="no more than so many")

@@ -85,6 +85,9 @@ class Matrix(Group):
             raise ValueError("temperature must be above 0 where samples is above 1, or all samples would be alike")
         if max(self.pass_at) > self.samples or min(self.pass_at) < 1:
             raise ValueError(f"pass_at must be between 1 and samples ({self.samples}), found {self.pass_at}")
+        # A matrix need not have the default one: then no cell is compared.
+        if self.baseline not in (*self.strategies, "direct"):
+            raise ValueError(f"baseline names '{self.baseline}'; allowed: {', '.join(self.strategies)}")
         for name, cell in self.equal_tokens.items():
             for axis, key in (("strategies", name), ("strategies", cell.strategy), ("decomposers", cell.decomposer)):
                 if key not in getattr(self, axis):

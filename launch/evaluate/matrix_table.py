@@ -168,6 +168,11 @@ def cell_label(row: dict[str, Any]) -> str:
     return f"{row['strategy']} · {row['decomposer']}"
 
 
+def _numbers_in_order(group: Any) -> tuple[int, str]:
+    """Return what sorts groups as texts, and whole numbers as numbers."""
+    return (len(str(group)) if str(group).isdecimal() else 0), str(group)
+
+
 def page(
     rows: Sequence[dict[str, Any]],
     grouped: Sequence[dict[str, Any]],
@@ -190,7 +195,8 @@ def page(
     ]
     parts = ["# Evaluation", _about(matrix), markdown(list(table[0]), table)]
     for name, own in pd.DataFrame(grouped).groupby("by", sort=False) if grouped else ():
-        wide = own.pivot_table("accuracy", CELL, "group", sort=False).sort_index(axis=1)
+        wide = own.pivot_table("accuracy", CELL, "group", sort=False)
+        wide = wide[sorted(wide.columns, key=_numbers_in_order)]
         shown = wide.map("{:.2f}".format, na_action="ignore").reset_index()
         parts += [f"## By {name}", markdown(list(shown.columns), shown.to_dict("records"))]
     if named:

@@ -115,6 +115,9 @@ def test_episodes_that_hand_values_to_the_solver_can_be_picked_out(tmp_path, cap
         record("old-1", reward=reward),
     ]
     (tmp_path / "episodes.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    with pytest.raises(SystemExit):
+        main([str(tmp_path), "--only", "rescued", "--given"])
+    assert "not allowed with argument --only" in capsys.readouterr().err
     for option in (["--given"], ["--only", "given"]):
         assert main([str(tmp_path), *option]) == 0
         out = capsys.readouterr().out

@@ -102,6 +102,7 @@ def test_overrides_of_the_command_line_hold_for_every_cell():
         (["matrix.decomposers.none=gold"], "matrix.strategies.direct: no cell goes with it"),
         (["+matrix.solvers.other=['solver=nah']"], "matrix cell chained.other.direct: solver: 'nah' is unknown"),
         (["matrix.decomposers.base=['start_from=/no/such']"], "daslam.base: start_from: '/no/such' does not exist"),
+        (["matrix.baseline=solo"], "matrix: baseline names 'solo'; allowed: direct,"),
         (["matrix.equal_tokens.self_consistency.strategy=none"], "equal_tokens names 'none'; allowed: direct,"),
         (["matrix.equal_tokens.self_consistency={decomposer: none, strategy: self_consistency}"],
          "matrix: equal_tokens.self_consistency.strategy: 'self_consistency' takes its own budget from another cell"),
@@ -310,6 +311,14 @@ def test_cells_are_compared_on_the_same_problems():
     two, three = by_group(other)
     assert (two["group"], two["problems"], two["accuracy"]) == ("2", 2, 0.5)
     assert (three["by"], three["accuracy"]) == ("steps", 0.75)
+
+
+def test_numbers_of_steps_stand_in_their_order():
+    config, _ = planned()
+    cells = [result("daslam", [[1.0]] * 2, steps=steps) for steps in (2, 10, 11, 3)]
+    grouped = [row for cell in cells for row in by_group(cell)]
+    text = page([summary(cells[0], None, config.matrix)], grouped, config.matrix, [])
+    assert "| 2 | 3 | 10 | 11 |" in text
 
 
 def test_what_a_solver_costs_and_where_it_failed_are_counted():
