@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -26,6 +27,9 @@ FLUSH_S = 0.5
 SPACE = 2**20
 # W&B keeps no more rows of a table.
 TABLE_ROWS = 10_000
+# Where W&B keeps what tables and pictures hold until it is sent; the user's own choice, if there is one, stays.
+DATA_DIR = "WANDB_DATA_DIR"
+USERS_DATA_DIR = os.environ.get(DATA_DIR)
 # The id of a run that has no checkpoint yet, in the run's folder.
 ID_FILE = "logs/wandb_id"
 
@@ -57,6 +61,9 @@ class WandbRun:
             probe.write_bytes(bytes(SPACE))
         finally:
             probe.unlink(missing_ok=True)
+        # Its own default is in the home, which may not be writable, and which a container loses. The trials of a sweep
+        # share this process, and each has its own.
+        os.environ[DATA_DIR] = USERS_DATA_DIR or str(self._folder.resolve() / "wandb" / "data")
         before, online = self.id, config.tracking.wandb == "online" and self._begin_online(config)
         if not online:
             self._run = self._init(config, "offline")

@@ -136,6 +136,21 @@ def test_without_a_usable_key_a_run_is_tracked_offline_at_once(tmp_path, refusin
     assert offline.history(found) == [{"_step": 1, "policy/loss": 1}]
 
 
+def test_what_a_table_holds_is_kept_in_the_runs_folder_and_needs_no_home(tmp_path):
+    (tmp_path / "logs").mkdir()
+    program = BEGIN.replace("online", "offline").replace(
+        'run.log({"policy/loss": 1.0}, 1)',
+        'run.table("episodes", ["problem"], [["p0"]]); run.log({"policy/loss": 1.0}, 1)',
+    )
+    environment = without_wandb() | {"HOME": "/proc/nohome", "MPLCONFIGDIR": str(tmp_path)}
+    subprocess.run([sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, env=environment, timeout=240, check=True)
+    assert not (tmp_path / "said").exists()
+    (found,) = offline.records(tmp_path)
+    assert offline.episodes_table(tmp_path, found) == [{"problem": "p0"}]
+    kept = (tmp_path / "wandb" / "data" / "artifacts" / "staging").iterdir()
+    assert any("p0" in file.read_text() for file in kept)
+
+
 def test_what_wandb_keeps_of_the_machine_can_be_left_out(tmp_path):
     """With the variables of docs/run_folder.md."""
     (tmp_path / "logs").mkdir()
