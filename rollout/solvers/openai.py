@@ -28,7 +28,7 @@ from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.proxies import client_options, proxy_to, unusable
 from rollout.solvers.rate_limits import RateLimits
-from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, refusal, wrong_api
+from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, refusal, words, wrong_api
 
 RETRIED = (408, 409, 425, 429)
 # Of one prompt, once others were answered.
@@ -128,7 +128,7 @@ class OpenAISolver(Backend):
         """Ask one short question, which finds a wrong address, key, model or interface before the run begins."""
         settings = self.settings
         try:
-            reply = await self.ask(QUESTION, purpose="subquestion")
+            await self.ask(QUESTION, purpose="subquestion")
         except NotServed as error:
             raise SolverMisconfigured(await self._why_not_served(error.text)) from None
         except SolverUnavailable as error:
@@ -143,9 +143,6 @@ class OpenAISolver(Backend):
                     f"solver.max_tokens_subquestion: {settings.max_tokens_subquestion} tokens after a short question "
                     f"are too many for the server; allowed: fewer, or a longer context there; {failure}"
                 ) from None
-        else:
-            if not reply.text and reply.tokens >= settings.max_tokens_subquestion:
-                raise SolverMisconfigured(no_text(settings, f"{reply.tokens} tokens were paid"))
 
     async def _why_not_served(self, text: str) -> str:
         """Return the line for a 404, with what the server's list of models says of it."""
@@ -299,15 +296,18 @@ class OpenAISolver(Backend):
         message = getattr(choice, "message", None)
         text = getattr(message, "content", None) if self.settings.api == "chat" else getattr(choice, "text", None)
         written = self._key.hide(text).strip() if isinstance(text, str) else ""
-        cut = getattr(choice, "finish_reason", None) == "length"
-        reply = Reply(written, *self._tokens(completion, prompt, written), cut=cut)
+        finish = getattr(choice, "finish_reason", None)
+        reply = Reply(written, *self._tokens(completion, prompt, written), cut=finish == "length")
         self.usage.count(reply)
         cost = reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
         self.usage.cost += cost / 1e6
-        if getattr(message, "refusal", None) or getattr(choice, "finish_reason", None) == "content_filter":
+        if finish == "error":  # half a text, of a provider that broke off behind a router
+            raise RetryableError(self._clean(f"the server gave a reply up: {words(getattr(choice, 'error', None))}"))
+        if getattr(message, "refusal", None) or finish == "content_filter":
             raise SolverFailure("solver_refused", self._clean(str(getattr(message, "refusal", None) or "filtered")))
-        if not isinstance(text, str):
-            raise SolverFailure("solver_empty", "the reply holds no text")
+        if not written:
+            ended = f"{reply.tokens} tokens were paid, finish_reason is {finish}"
+            raise SolverFailure("solver_empty", self._clean(f"the reply holds no text; {ended}"))
         return reply
 
     def _tokens(self, completion: Any, prompt: str, text: str) -> tuple[int, int]:

@@ -20,6 +20,8 @@ WRONG_API = {
                     "support generate", "use v1/chat/completions", "use /v1/chat/completions"),
 }  # fmt: skip
 UNKNOWN_MODEL = ("does not exist", "not exist", "not found", "unknown model", "invalid model", "no such model")
+# Where the words of an error are; FastAPI has "msg" in the "detail" of a request with wrong fields.
+WORDS = ("message", "error", "detail", "msg")
 # So many names of models are shown.
 NAMED = 8
 
@@ -80,6 +82,18 @@ def no_text(settings: OpenAISolver, text: str) -> str:
         f"{settings.max_tokens_subquestion} tokens, as that of a reasoning model which is cut off; allowed: more "
         f"tokens, or solver.extra_body with what switches its reasoning off; {text}"
     )
+
+
+def words(body: object) -> str:
+    """Return what a server says in the body of an error, read from JSON; empty if it says nothing. OpenAI has the words
+    in an object's ``message``; other servers have a text, ``error`` or ``detail`` in its place, or a list of those."""
+    if isinstance(body, str):
+        return "" if body.lstrip().startswith("<") else body  # a page is for browsers
+    if isinstance(body, list):
+        return words(body[0]) if body else ""
+    if isinstance(body, dict):
+        return next((said for name in WORDS if (said := words(body.get(name)))), "")
+    return ""
 
 
 def _refused_key(settings: OpenAISolver, said: str) -> str | None:

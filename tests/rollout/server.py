@@ -112,6 +112,15 @@ class Server:
             response = completion(body, "", finish="length")
             response["usage"]["completion_tokens"] = body.get("max_tokens") or body["max_completion_tokens"]
             return web.json_response(response)
+        if kind == "thought_only":  # all its tokens went into what it thought
+            thought = {"reasoning_content": "Let me see", "content": ""}
+            return web.json_response(completion(body, "", finish="length", **thought))
+        if kind in ("blank", "no_content"):
+            return web.json_response(completion(body, None if kind == "no_content" else " \n"))
+        if kind == "broken_off":  # as a router says it of a provider
+            response = completion(body, "half of", finish="error")
+            response["choices"][0]["error"] = {"code": 502, "message": f"the provider of {key} went away"}
+            return web.json_response(response)
         if kind == "refusal":
             return web.json_response(completion(body, None, refusal="I would rather not."))
         if kind == "filtered":

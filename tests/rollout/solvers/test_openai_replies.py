@@ -1,0 +1,65 @@
+"""Replies with status 200 that are none: the OpenAI-compatible backend neither takes nor keeps them for one."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
+from rollout.solvers.cache import CachedSolver
+from tests.rollout.server import Server
+from tests.rollout.solvers.test_openai import KEY, make, outcome
+
+EMPTY = ["thought_only", "blank", "no_content", "no_choices"]
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.mark.parametrize("api", ["chat", "completions"])
+@pytest.mark.parametrize("kind", EMPTY)
+def test_a_reply_without_text_is_paid_and_named_and_not_kept(kind, api, tmp_path):
+    async def go():
+        async with Server(lambda number, body: "ok" if number else kind) as server:
+            solver = CachedSolver(make(server, api=api, cache="deterministic", cache_path=str(tmp_path / "cache")))
+            return [await outcome(solver, "x") for _ in range(3)], solver.usage
+
+    found, usage = asyncio.run(go())
+    assert found == ["solver_empty", "ok: reply to x", "ok: reply to x"]
+    assert (usage.requests, usage.completion_tokens, usage.cache_hits) == (2, 6, 1)
+
+
+@pytest.mark.parametrize("kind", EMPTY)
+def test_a_server_whose_every_reply_is_empty_is_refused_at_the_start(kind):
+    async def go():
+        async with Server(lambda number, body: kind) as server:
+            with pytest.raises(SolverMisconfigured, match=r"^solver\.max_tokens_subquestion: .*no text") as error:
+                await make(server, api="chat").start()
+            return str(error.value), len(server.requests)
+
+    said, asked = asyncio.run(go())
+    assert "3 tokens were paid" in said
+    assert asked == 1
+
+
+def test_a_reply_that_the_server_broke_off_is_paid_and_asked_for_again():
+    async def go():
+        async with Server(lambda number, body: "ok" if number else "broken_off") as server:
+            solver = make(server, api="chat")
+            return await outcome(solver, "x"), solver.usage
+
+    found, usage = asyncio.run(go())
+    assert found == "ok: reply to x"
+    assert (usage.requests, usage.retries) == (2, 1)
+
+
+def test_a_server_that_breaks_every_reply_off_is_no_outcome_and_its_words_are_said_without_the_key():
+    async def go():
+        async with Server(lambda number, body: "broken_off") as server:
+            with pytest.raises(SolverUnavailable, match=r"gave a reply up: the provider of \[key\] went away$"):
+                await make(server, api="chat", max_retries=1).ask("x", purpose="solve")
+
+    asyncio.run(go())
