@@ -33,10 +33,10 @@ from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, ref
 RETRIED = (408, 409, 425, 429)
 # Of one prompt, once others were answered.
 REFUSED = (400, 403, 413, 422)
-# As the servers word it: OpenAI and vLLM, llama.cpp, Gemini, TGI.
+# As the servers word it: OpenAI and vLLM, llama.cpp, Gemini, TGI, Anthropic.
 TOO_LONG = (
-    "context_length", "context length", "context window", "maximum context", "too long", "context size",
-    "input token count", "max_new_tokens",
+    "context_length", "context length", "context window", "maximum context", "too long", "maximum model length",
+    "context size", "input token count", "max_new_tokens", "must have less than", "context limit",
 )  # fmt: skip
 FILTERED = ("content_filter", "content policy", "content management policy")
 # What a chat template adds to a prompt, in tokens, generously.
@@ -264,8 +264,9 @@ class OpenAISolver(Backend):
         """Return the error that a status of 400 and above means."""
         settings, status = self.settings, error.status_code
         moved = f" (to {error.response.headers['location']})" if "location" in error.response.headers else ""
-        text = self._clean(f"the server answered {status}{moved}: {error.message}")
-        said = f"{error.code} {error.message}".lower()
+        told = words(error.body)
+        text = self._clean(f"the server answered {status}{moved}" + (f": {told}" if told else ""))
+        said = f"{error.code} {told}".lower()
         if status == 401 or (status == 403 and not self._answered):
             held = "is not accepted" if self._key.value else "is not set"
             allowed = f"{settings.api_key_env} with the server's key in it, or the name of another variable"

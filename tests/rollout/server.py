@@ -16,6 +16,18 @@ from rollout.solvers import program
 Plan = Callable[[int, dict[str, Any]], str]
 
 
+# The body of an error as servers send it, by the name that a kind has after the status, as "422 tgi: too long".
+BODIES: dict[str, Callable[[str], Any]] = {
+    "": lambda said: {"error": {"message": said, "code": None}},
+    "vllm": lambda said: {"error": {"message": said, "type": "BadRequestError", "param": None, "code": 400}},
+    "sglang": lambda said: {"object": "error", "message": said, "type": "BadRequestError", "code": 400},
+    "tgi": lambda said: {"error": said, "error_type": "validation"},
+    "gemini": lambda said: [{"error": {"code": 400, "message": said, "status": "INVALID_ARGUMENT"}}],
+    "fastapi": lambda said: {"detail": said},
+    "fields": lambda said: {"detail": [{"type": "missing", "loc": ["body", "x"], "msg": said, "input": "too long"}]},
+}
+
+
 def completion(body: dict[str, Any], text: str | None, finish: str = "stop", **message: Any) -> dict[str, Any]:
     chat = "messages" in body
     choice = {"message": {"role": "assistant", "content": text, **message}} if chat else {"text": text}
@@ -83,8 +95,13 @@ class Server:
             error = {"error": {"message": "slow down", "code": "rate_limit_exceeded"}}
             return web.json_response(error, status=429, headers={"Retry-After": self.retry_after})
         if ": " in kind:  # a status and what the server says
-            status, _, said = kind.partition(": ")
-            return web.json_response({"error": {"message": said, "code": None}}, status=int(status))
+            head, _, said = kind.partition(": ")
+            status, _, sender = head.partition(" ")
+            if sender in ("text", "html"):
+                text = said if sender == "text" else f"<html>{said}</html>"
+                content = "text/plain" if sender == "text" else "text/html"
+                return web.Response(text=text, status=int(status), content_type=content)
+            return web.json_response(BODIES[sender](said), status=int(status))
         if kind.isdigit():
             # A server that repeats the key, as some do in part.
             error = {"error": {"message": f"no: Bearer {key} and {prompt}", "code": None}}

@@ -236,10 +236,19 @@ def test_nobody_at_the_address_is_an_infrastructure_error_and_refused_at_the_sta
         ("content_filter", "solver_refused"),
         ("context_length_exceeded", "prompt_too_long"),
         ("400: request (5000 tokens) exceeds the available context size (4096 tokens)", "prompt_too_long"),
-        ("400: The input token count exceeds the maximum number of tokens allowed (1048575).", "prompt_too_long"),
-        ("422: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000", "prompt_too_long"),
+        ("400 gemini: The input token count exceeds the maximum number of tokens allowed (1048575).",
+         "prompt_too_long"),
+        ("422 tgi: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000", "prompt_too_long"),
+        ("422 tgi: Input validation error: `inputs` must have less than 1024 tokens. Given: 2000", "prompt_too_long"),
+        ("400 vllm: The decoder prompt (length 600) is longer than the maximum model length of 512.",
+         "prompt_too_long"),
+        ("400 sglang: The input (600 tokens) is longer than the model's context length (512 tokens).",
+         "prompt_too_long"),
+        ("400: input length and `max_tokens` exceed context limit: 190000 + 20000 > 200000", "prompt_too_long"),
+        ("400 fastapi: This model's maximum context length is 512 tokens", "prompt_too_long"),
+        ("400 text: maximum context length is 512 tokens", "prompt_too_long"),
     ],
-)
+)  # fmt: skip
 def test_what_the_solver_got_wrong_has_a_name_and_is_not_asked_again(kind, name):
     async def go():
         async with Server(lambda number, body: kind) as server:
@@ -261,6 +270,11 @@ def test_a_reply_that_was_cut_off_is_a_reply():
         ("404", r"^solver\.model: 'm' is not known at http://127\.0\.0\.1:\d+/v1, or solver\.api: 'completions'"),
         ("400", r"^solver: http://127\.0\.0\.1:\d+/v1 does not take the request; the server answered 400"),
         ("insufficient_quota", r"^solver\.api_key_env: the account of the key in OPENAI_API_KEY"),
+        ("400 gemini: API key not valid.", r"^solver: .* the server answered 400: API key not valid\.$"),
+        ("400 fastapi: no chat template", r"^solver: .* the server answered 400: no chat template$"),
+        ("422 fields: Field required", r"^solver: .* the server answered 422: Field required$"),
+        ("400 tgi: model 'm' not found", r"^solver\.model: 'm' is not known at .* the server answered 400: model 'm'"),
+        ("400 html: the prompt is too long", r"^solver: .* the server answered 400$"),
     ],
 )
 def test_what_cannot_work_is_refused_at_the_start_by_key_and_without_the_key(kind, says):
