@@ -14,6 +14,7 @@ import logging
 import os
 import time
 import traceback
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ class SolverActor:
     def __init__(self, config: Config, index: int, log_folder: str, role: str = "solver") -> None:
         actor_log(log_folder, f"{role}-{index}")
         self.role = role
+        self._failures: Counter[str] = Counter()
         try:
             self.solver = make_verifier(config) if role == "verifier" else make_solver(config)
         except SolverMisconfigured as error:
@@ -130,7 +132,9 @@ class SolverActor:
                 return Answer(likelihood=await telling(self.solver).log_likelihood(ask.prompt, ask.completion))
             return Answer(await self.solver.ask(ask.prompt, purpose=ask.purpose, sample=ask.sample))
         except SolverFailure as failure:
-            return Answer(failure=failure.outcome, detail=for_role(str(failure), self.role))
+            detail = for_role(str(failure), self.role)
+            self._note(failure.outcome, detail)
+            return Answer(failure=failure.outcome, detail=detail)
         except (SolverUnavailable, SolverMisconfigured) as error:
             return Answer(detail=for_role(str(error), self.role))
         except SolverBroken:
@@ -139,6 +143,13 @@ class SolverActor:
         except Exception as error:  # noqa: BLE001 - a solver of one's own may raise anything; its neighbours were answered
             traceback.print_exc()
             return Answer(error=for_role(f"{type(error).__name__}: {error}", self.role))
+
+    def _note(self, outcome: str, detail: str) -> None:
+        """Write a failure to the log if it is the first of its name, or if their number has doubled."""
+        self._failures[outcome] += 1
+        count = self._failures[outcome]
+        if count.bit_count() == 1:
+            _LOG.warning("%s, %s so far: %s", outcome, f"{count} time" + "s" * (count > 1), detail)
 
 
 def split_pool(config: Config, actors: Sequence[Any]) -> dict[str | None, list[Any]]:

@@ -41,6 +41,8 @@ class Moody(Backend):
             await asyncio.sleep(1.0)
         if prompt == "refuse":
             raise SolverFailure("solver_refused", "no")
+        if prompt == "long":
+            raise SolverFailure("prompt_too_long", "9 tokens are too many")
         if prompt == "gone":
             raise SolverUnavailable("ConnectError: gone")
         if prompt == "key":
@@ -119,6 +121,19 @@ def test_prompts_sent_alone_do_not_wait_for_a_slow_neighbour(actor):
         return seconds
 
     assert asyncio.run(go(0.0)) < 0.9 < asyncio.run(go(0.01))
+
+
+def test_the_log_says_why_the_solver_failed_at_first_and_whenever_that_has_doubled(actor, caplog):
+    async def go():
+        client = pool.SolverClient([Actor(actor())])
+        prompts = ["refuse"] * 9 + ["a", "long"]
+        await asyncio.gather(*(client.ask(each, purpose="solve") for each in prompts), return_exceptions=True)
+
+    asyncio.run(go())
+    assert [record.getMessage() for record in caplog.records] == [
+        "solver_refused, 1 time so far: no", "solver_refused, 2 times so far: no", "solver_refused, 4 times so far: no",
+        "solver_refused, 8 times so far: no", "prompt_too_long, 1 time so far: 9 tokens are too many",
+    ]  # fmt: skip
 
 
 def test_a_restarted_actor_goes_on_counting(actor):

@@ -143,6 +143,18 @@ def test_a_row_of_drops_is_told_when_it_has_doubled():
     assert drops.by_outcome == {"solver_empty": 199 + 19}
 
 
+@pytest.mark.parametrize(
+    ("outcome", "named"),
+    [("solver_refused", "logs/solver.mixture.served-0.log"), ("solver_timeout", "solver.mixture.served.timeout_s"),
+     ("solver_empty", "solver.mixture.served.max_tokens_solve")],
+)  # fmt: skip
+def test_the_log_and_the_keys_of_a_mixture_are_those_of_the_solver_that_failed(outcome, named):
+    episode = Episode(scored(0, [0]).episode.problem, "daslam", outcome=outcome)
+    served, small = (replace(scored(0, [0]), episode=replace(episode, solver=name)) for name in ("served", "small"))
+    with pytest.raises(NothingToTrainOn, match=rf"\({outcome} 3\).*: {named}$"):
+        Drops(1).dropped([small, served, served])
+
+
 def test_what_was_wrong_has_one_name():
     good = scored(0, [0])
     assert what_was_wrong(replace(good, reward=replace(good.reward, error="ValueError: poison"))) == "not scored"
