@@ -27,7 +27,7 @@ from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.proxies import client_options, proxy_to, unusable
-from rollout.solvers.rate_limits import RateLimits
+from rollout.solvers.rate_limits import Paused, RateLimits
 from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, refusal, words, wrong_api
 
 RETRIED = (408, 409, 425, 429)
@@ -162,9 +162,10 @@ class OpenAISolver(Backend):
         settings, sampling = self.settings, self.sampling(QUESTION, "subquestion", 0)
         try:
             async with asyncio.timeout(settings.request_timeout_s):
-                permit = await self._limits.admit(len(QUESTION) + TEMPLATE_TOKENS + sampling.max_tokens)
+                reserve = len(QUESTION) + TEMPLATE_TOKENS + sampling.max_tokens
+                permit = await self._limits.admit(reserve, settings.request_timeout_s)
             reply = self._read(await self._send(QUESTION, sampling), QUESTION)
-        except (RetryableError, TimeoutError) as error:
+        except (RetryableError, Paused, TimeoutError) as error:
             said = str(error) or "its limits allow no request now"
             raise SolverUnavailable(f"no reply from {settings.base_url}: {said}") from None
         except SolverFailure:
@@ -180,12 +181,19 @@ class OpenAISolver(Backend):
         """Answer one prompt; raises SolverFailure, SolverUnavailable, SolverMisconfigured.
 
         ``timeout_s`` counts from the first request on: neither the wait for a free place nor that for the limits
-        before it is the solver's doing.
+        before it is the solver's doing. A pause that the server asked for and that outlasts ``timeout_s`` is not waited
+        for: nobody here would know that the solver is away.
         """
+        try:
+            return await self._ask(prompt, purpose, sample)
+        except Paused as paused:
+            raise SolverUnavailable(str(paused)) from None
+
+    async def _ask(self, prompt: str, purpose: str, sample: int) -> Reply:
         sampling = self.sampling(prompt, purpose, sample)
         reserve = len(prompt.encode(errors="replace")) + TEMPLATE_TOKENS + sampling.max_tokens
         async with self._slots:
-            permit = await self._limits.admit(reserve)
+            permit = await self._limits.admit(reserve, self.settings.timeout_s)
             deadline = time.monotonic() + self.settings.timeout_s
             error = RetryableError(f"no reply in {self.settings.timeout_s:g} s (solver.timeout_s)", timed_out=True)
             with suppress(TimeoutError):
@@ -193,14 +201,14 @@ class OpenAISolver(Backend):
                     for attempt in range(self.settings.max_retries + 1):
                         if attempt:
                             await self._wait(attempt, error, deadline)
-                            permit = await self._limits.admit(reserve)
+                            permit = await self._limits.admit(reserve, self.settings.timeout_s)
                             self.usage.retries += 1
                         try:
                             reply = self._read(await self._send(prompt, sampling), prompt)
                         except RetryableError as found:
                             error = found
                             self._note(str(found))
-                            self._limits.pause(found.wait_s or 0.0)
+                            self._limits.pause(found.wait_s or 0.0, str(found))
                         else:
                             self._note(None)
                             self._limits.settle(permit, reply.prompt_tokens + reply.tokens)

@@ -8,6 +8,7 @@ in the order in which they came.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from contextlib import suppress
@@ -22,22 +23,29 @@ class Permit:
     tokens: int
 
 
+class Paused(Exception):
+    """The server lets nothing begin for longer than may be waited; the message says why, and how long."""
+
+
 class RateLimits:
     """Shared by everybody who uses one account. None is no limit."""
 
     def __init__(self, requests: int | None, tokens: int | None, window_s: float = 60.0) -> None:
         self.requests, self.tokens, self.window_s = requests, tokens, window_s
         self._begun: deque[Permit] = deque()
-        self._resume = 0.0
+        self._resume, self._why = 0.0, ""
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
 
-    async def admit(self, tokens: int) -> Permit:
-        """Wait until a request of at most ``tokens`` may begin. One that alone exceeds the limit has a window alone."""
+    async def admit(self, tokens: int, longest_pause_s: float = math.inf) -> Permit:
+        """Wait until a request of at most ``tokens`` may begin. One that alone exceeds the limit has a window alone.
+        Raises Paused as soon as there is a pause that is longer than ``longest_pause_s``."""
         if self.tokens is not None:
             tokens = min(tokens, self.tokens)
         async with self._turn:
             while (wait := self._wait_s(tokens)) > 0:
+                if (pause := self._resume - time.monotonic()) > longest_pause_s:
+                    raise Paused(f"{self._why}; it asked for a pause that lasts {pause:.0f} s more")
                 self._changed.clear()
                 # Not wait_for, which may swallow that the caller's own time is up.
                 with suppress(TimeoutError):
@@ -52,9 +60,11 @@ class RateLimits:
         permit.tokens = tokens
         self._changed.set()
 
-    def pause(self, seconds: float) -> None:
-        """Let nothing begin for so long."""
-        self._resume = max(self._resume, time.monotonic() + seconds)
+    def pause(self, seconds: float, why: str = "") -> None:
+        """Let nothing begin for so long; ``why`` is what the server said."""
+        if (resume := time.monotonic() + seconds) > self._resume:
+            self._resume, self._why = resume, why
+            self._changed.set()
 
     def _wait_s(self, tokens: int) -> float:
         now = time.monotonic()

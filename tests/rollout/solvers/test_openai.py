@@ -40,8 +40,8 @@ def permits_of(solver: OpenAISolver) -> list[Permit]:
     permits: list[Permit] = []
     admit = solver._limits.admit
 
-    async def noting(tokens: int) -> Permit:
-        permits.append(await admit(tokens))
+    async def noting(*arguments: float) -> Permit:
+        permits.append(await admit(*arguments))
         return permits[-1]
 
     solver._limits.admit = noting
@@ -174,17 +174,22 @@ def test_retry_after_holds_back_everybody(api):
     assert max(times) - times[0] < 10.0
 
 
-def test_a_wait_beyond_the_limit_is_not_begun_and_the_next_question_keeps_to_it():
+def test_a_wait_beyond_the_limit_is_not_begun_by_anybody_and_kept_to():
     async def go():
         async with Server(lambda number, body: "429" if number == 0 else "ok", retry_after="2") as server:
             solver = make(server, request_timeout_s=0.5, timeout_s=0.5)
             began = time.monotonic()
             found = [await outcome(solver, "first")]
+            with pytest.raises(SolverUnavailable, match=r"429: slow down; it asked for a pause that lasts \d s more"):
+                await solver.ask("second", purpose="solve")
+            with pytest.raises(SolverUnavailable, match=r"no reply from http://.*429: slow down; it asked for a pause"):
+                await solver.check()
             gave_up = time.monotonic() - began
-            return [*found, await outcome(solver, "second")], gave_up, [at for at, _ in server.requests]
+            await asyncio.sleep(server.requests[0][0] + 1.7 - time.monotonic())
+            return [*found, await outcome(solver, "third")], gave_up, [at for at, _ in server.requests]
 
     found, gave_up, times = asyncio.run(go())
-    assert found == ["unavailable", "ok: reply to second"]
+    assert found == ["unavailable", "ok: reply to third"]
     assert gave_up < 0.6
     assert times[1] - times[0] >= 2
 

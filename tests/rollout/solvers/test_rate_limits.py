@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from rollout.solvers.rate_limits import RateLimits
+from rollout.solvers.rate_limits import Paused, RateLimits
 
 
 def most(permits, window_s):
@@ -114,3 +114,19 @@ def test_one_who_gives_up_waiting_leaves_the_line_open():
             await limits.admit(1)
 
     asyncio.run(go())
+
+
+def test_a_pause_that_is_too_long_is_not_waited_for_whenever_it_came():
+    async def go():
+        limits = RateLimits(1, None, 30.0)
+        await limits.admit(1)
+        waiting = [asyncio.create_task(limits.admit(1, 5.0)) for _ in range(3)]
+        await asyncio.sleep(0.01)
+        limits.pause(60.0, "busy")
+        limits.pause(1.0, "no")
+        found = await asyncio.gather(*waiting, limits.admit(1, 5.0), return_exceptions=True)
+        assert {(type(each), str(each)) for each in found} == {
+            (Paused, "busy; it asked for a pause that lasts 60 s more")
+        }
+
+    asyncio.run(asyncio.wait_for(go(), 5.0))

@@ -221,3 +221,36 @@ def test_a_server_that_stops_listening_and_comes_back_is_waited_for_by_the_real_
     assert "answers again after" in said[1]
     # Requests that were under way when the server ended have no reply, and are not paid.
     assert len(second.requests) <= usage.requests <= len(first.requests) + len(second.requests)
+
+
+def test_a_pause_that_the_server_asks_for_is_waited_for_by_all_as_one_outage(monkeypatch, tmp_path):
+    """It is longer than ``controller.wait_timeout_s``, in which an episode has to end, and shorter than the outage."""
+    monkeypatch.setattr(pool, "actor_log", lambda folder, name: None)
+    problems = itertools.islice(generate(7, "held_out", {2: 1.0}), 6)
+    asked, said = [Job(n, each, "daslam", 0, given=list(each.subquestions)) for n, each in enumerate(problems)], []
+
+    async def go():
+        async with Server(lambda number, body: "429" if number == 5 else "program", retry_after="4") as server:
+            await OpenAISolver(openai_solver(server.url, request_timeout_s=60.0, timeout_s=60.0)).start()
+            solver = OpenAISolver(
+                openai_solver(
+                    server.url, max_retries=1, request_timeout_s=1.5, timeout_s=1.5, max_tokens_subquestion=40,
+                    max_tokens_solve=160,
+                )
+            )  # fmt: skip
+            monkeypatch.setattr(pool, "make_solver", lambda config: solver)
+            actor = Actor(SOLVER_ACTOR(None, 0, str(tmp_path)))
+            worker = worker_without_engine(pool.SolverClient([actor], window_s=0.0))
+            pipeline = Pipeline(
+                [Actor(worker)], [actor], [Actor(Rewarder())], tmp_path, 2.5, 3, solver_name="m", outage_s=60.0
+            )
+            pipeline.on_restart = said.append
+            pipeline.start()
+            try:
+                return await pipeline.run(asked)
+            finally:
+                await pipeline.stop()
+
+    assert [(item.job.tries, item.episode.outcome) for item in asyncio.run(go())] == [(0, "ok")] * 6
+    assert "the server answered 429: slow down; it asked for a pause that lasts" in said[0]
+    assert "answers again after" in said[-1]
