@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from conf.schema.config import Config
@@ -17,7 +18,8 @@ from rollout.jobs import BUDGET, Job, solver_of
 from rollout.records import Episode, Problem, opened
 from rollout.run_episode import run_episode
 from rollout.solvers import make_solver, make_verifier
-from rollout.solvers.base import Backend, Usage
+from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable, Usage, for_role
+from rollout.solvers.pool import UsageFile
 from trainer.cluster.ray_cluster import ray_session
 from trainer.cluster.roles import StartError, for_actors, running_roles
 from trainer.workers.errors import WaitTimeout, reason
@@ -63,16 +65,18 @@ async def _here(config: Config, work: Sequence[Job], logs: Path, say: Say) -> As
         asked = [name for name in config.frozen if name == "verifier" or config.policy.asks_frozen_solver]
         if asked:
             say(f"starting the {' and the '.join(asked)} …")
-        solvers = {name: await _solver(config.of_solver(name)) for name in config.solver_names}
-        verifier = None if config.verifier is None else await _started(make_verifier, config)
+        solvers = {name: await _solver(config, name) for name in config.solver_names}
+        verifier = None if config.verifier is None else await _started(make_verifier, config, "verifier")
     except Exception as error:
         raise StartError(reason(error)) from error
     limit = config.controller.wait_timeout_s
     for job in work:
         say(f"asking {job.problem.id} …")
         name = solver_of(config, job)
-        if solvers[name].spent:
+        if solvers[name].spent or (verifier is not None and verifier.spent):
             used = {solver_role(one): solver.usage for one, solver in solvers.items()}
+            if verifier is not None:
+                UsageFile(logs / "verifier-0.usage.json", verifier.usage).write(now=True)
             raise _too_dear(job, SolverAccount(config, logs, used))
         try:
             async with asyncio.timeout(limit):
@@ -86,16 +90,45 @@ async def _here(config: Config, work: Sequence[Job], logs: Path, say: Say) -> As
         yield episode
 
 
-async def _solver(config: Config) -> Backend | _Nobody:
-    return await _started(make_solver, config) if config.policy.asks_frozen_solver else _Nobody()
+async def _solver(config: Config, name: str | None) -> _Frozen | _Nobody:
+    one, role = config.of_solver(name), solver_role(name)
+    return await _started(make_solver, one, role) if config.policy.asks_frozen_solver else _Nobody()
 
 
-async def _started(make: Callable[..., Backend], config: Config) -> Backend:
+async def _started(make: Callable[..., Backend], config: Config, role: str) -> _Frozen:
     """Return a frozen backend that answers. A vllm one is asked through transformers, which is there sooner."""
-    role = config.verifier if make is make_verifier else config.solver
-    backend = make(config, "transformers" if getattr(role, "backend", "") == "vllm" else None)
-    await backend.start()
-    return backend
+    settings = config.verifier if make is make_verifier else config.solver
+    with _named_as(role):
+        backend = make(config, "transformers" if getattr(settings, "backend", "") == "vllm" else None)
+        await backend.start()
+    return _Frozen(backend, role)
+
+
+@contextmanager
+def _named_as(role: str) -> Iterator[None]:
+    """Name the keys of a backend's own role in what it raises."""
+    try:
+        yield
+    except (SolverMisconfigured, SolverUnavailable) as error:
+        kind = SolverMisconfigured if isinstance(error, SolverMisconfigured) else SolverUnavailable
+        raise kind(for_role(str(error), role)) from None
+
+
+class _Frozen:
+    """A backend in the role of this dotted key."""
+
+    def __init__(self, backend: Backend, role: str) -> None:
+        self._backend, self._role = backend, role
+        self.usage = backend.usage
+
+    @property
+    def spent(self) -> bool:
+        return self._backend.spent
+
+    async def ask(self, prompt: str, *, purpose: str, sample: int = 0) -> Reply:
+        """Answer one prompt; raises what the backend raises."""
+        with _named_as(self._role):
+            return await self._backend.ask(prompt, purpose=purpose, sample=sample)
 
 
 class _Nobody:
