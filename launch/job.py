@@ -19,6 +19,7 @@ from launch.required_packages import what_is_missing
 from launch.wandb_key import check_key
 from rollout.records import RecordError
 from rollout.signals import stop_in_order
+from rollout.solvers.base import Usage
 from trainer.run_folder.resume import holds_run, is_finished, refuse_other_run, refuse_results_of_others
 
 # A variable that names the cluster of the sweep whose trial this is. It ends with the sweep, so it is no override:
@@ -87,14 +88,18 @@ def _execute(config: Config, overrides: list[str]) -> int:
 
 
 def check_budget(folder: Path, config: Config) -> None:
-    """Raise ConfigError if the run of a folder has spent its solver's budget: even the evaluation would cost more."""
-    from trainer.workers.solver_account import SolverAccount, account_line, read_accounts
+    """Raise ConfigError if the run of a folder has spent a solver's budget, or the verifier's: even the evaluation
+    would cost more."""
+    from trainer.workers.solver_account import SolverAccount, account_line, read_account, read_accounts
 
-    account = SolverAccount(config, folder / "logs", read_accounts(folder / "logs", config))
-    if more := account.larger_budget():
-        keys = " and ".join(text.partition("=")[0] for text in more)
-        spent = account_line(account.usage, config).split("  ")[1]
-        raise ConfigError(f"{keys}: spent by the run in '{folder}' ({spent}); to go on: {' '.join(more)}")
+    logs = folder / "logs"
+    if more := SolverAccount(config, logs, read_accounts(logs, config)).larger_budget():
+        keys = [text.partition("=")[0] for text in more]
+        roles = dict.fromkeys(key.rpartition(".")[0] for key in keys)
+        lines = [account_line(read_account(logs, role) or Usage(), config, role) for role in roles]
+        bills = [line.replace("  ", ": ", 1) for line in lines]
+        spent = bills[0].partition(": ")[2] if len(bills) == 1 else "; ".join(bills)
+        raise ConfigError(f"{' and '.join(keys)}: spent by the run in '{folder}' ({spent}); to go on: {' '.join(more)}")
 
 
 def _check_resources(config: Config, console: Console) -> None:
