@@ -27,7 +27,7 @@ from rollout.episode.contracts import Reply, SolverFailure
 from rollout.solvers.api_key import ApiKey
 from rollout.solvers.base import Backend, SolverMisconfigured, SolverUnavailable
 from rollout.solvers.proxies import client_options, proxy_to, unusable
-from rollout.solvers.rate_limits import Paused, RateLimits
+from rollout.solvers.rate_limits import Paused, Permit, RateLimits
 from rollout.solvers.refusals import no_list, no_reply, no_text, not_served, refusal, words, wrong_api
 
 RETRIED = (408, 409, 425, 429)
@@ -164,13 +164,12 @@ class OpenAISolver(Backend):
             async with asyncio.timeout(settings.request_timeout_s):
                 reserve = len(QUESTION) + TEMPLATE_TOKENS + sampling.max_tokens
                 permit = await self._limits.admit(reserve, settings.request_timeout_s)
-            reply = self._read(await self._send(QUESTION, sampling), QUESTION)
+            await self._reply(QUESTION, sampling, permit)
         except (RetryableError, Paused, TimeoutError) as error:
             said = str(error) or "its limits allow no request now"
             raise SolverUnavailable(f"no reply from {settings.base_url}: {said}") from None
         except SolverFailure:
             return  # poor, but a reply
-        self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
 
     async def close(self) -> None:
         """Close the connections."""
@@ -204,14 +203,13 @@ class OpenAISolver(Backend):
                             permit = await self._limits.admit(reserve, self.settings.timeout_s)
                             self.usage.retries += 1
                         try:
-                            reply = self._read(await self._send(prompt, sampling), prompt)
+                            reply = await self._reply(prompt, sampling, permit)
                         except RetryableError as found:
                             error = found
                             self._note(str(found))
                             self._limits.pause(found.wait_s or 0.0, str(found))
                         else:
                             self._note(None)
-                            self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
                             return reply
         raise SolverFailure("solver_timeout", str(error)) if error.timed_out else SolverUnavailable(str(error))
 
@@ -240,6 +238,16 @@ class OpenAISolver(Backend):
         if time.monotonic() + seconds > deadline:
             raise TimeoutError
         await asyncio.sleep(seconds)
+
+    async def _reply(self, prompt: str, sampling: Sampling, permit: Permit) -> Reply:
+        """Send one request; return the reply. What it did not use of its permit is given back, unless there is no
+        telling. Raises RetryableError, SolverFailure, SolverMisconfigured."""
+        try:
+            completion = await self._send(prompt, sampling)
+        except SolverFailure:
+            self._limits.settle(permit, 0)  # turned down, so nothing was written
+            raise
+        return self._read(completion, prompt, permit)
 
     async def _send(self, prompt: str, sampling: Sampling) -> Any:
         """Send one request; return the completion. Raises RetryableError, SolverFailure, SolverMisconfigured."""
@@ -295,7 +303,7 @@ class OpenAISolver(Backend):
             return SolverFailure("solver_refused", text)
         return SolverMisconfigured(refusal(settings, status, said, text))
 
-    def _read(self, completion: Any, prompt: str) -> Reply:
+    def _read(self, completion: Any, prompt: str, permit: Permit) -> Reply:
         """Count and return the reply in a response; raises RetryableError, SolverFailure."""
         choices = getattr(completion, "choices", None)
         if not isinstance(choices, list):
@@ -308,6 +316,7 @@ class OpenAISolver(Backend):
         finish = getattr(choice, "finish_reason", None)
         reply = Reply(written, *self._tokens(completion, prompt, written), cut=finish == "length")
         self.usage.count(reply)
+        self._limits.settle(permit, reply.prompt_tokens + reply.tokens)
         cost = reply.prompt_tokens * self.settings.price_prompt + reply.tokens * self.settings.price_completion
         self.usage.cost += cost / 1e6
         if finish == "error":  # half a text, of a provider that broke off behind a router

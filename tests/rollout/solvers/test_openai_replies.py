@@ -9,7 +9,7 @@ import pytest
 from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
 from rollout.solvers.cache import CachedSolver
 from tests.rollout.server import Server
-from tests.rollout.solvers.test_openai import KEY, make, outcome
+from tests.rollout.solvers.test_openai import KEY, make, outcome, permits_of
 
 EMPTY = ["thought_only", "blank", "no_content", "no_choices"]
 
@@ -63,3 +63,21 @@ def test_a_server_that_breaks_every_reply_off_is_no_outcome_and_its_words_are_sa
                 await make(server, api="chat", max_retries=1).ask("x", purpose="solve")
 
     asyncio.run(go())
+
+
+@pytest.mark.parametrize(
+    ("kind", "used"),
+    [("refusal", 10), ("filtered", 10), ("blank", 10), ("no_choices", 10), ("broken_off", 10),
+     ("content_filter", 0), ("context_length_exceeded", 0)],
+)  # fmt: skip
+def test_what_a_failure_did_not_use_of_the_limits_is_given_back(kind, used):
+    async def go():
+        async with Server(lambda number, body: "ok" if number else kind) as server:
+            # A request reserves 49 tokens, and the window lasts a minute.
+            solver = make(server, api="chat", tokens_per_minute=70)
+            permits = permits_of(solver)
+            for _ in range(2):
+                await outcome(solver, "x")
+            return [permit.tokens for permit in permits[:2]]
+
+    assert asyncio.run(asyncio.wait_for(go(), 20.0)) == [used, 10]
