@@ -15,7 +15,7 @@ from rich.text import Text
 
 from conf.schema.rewards import LIKELIHOOD, Rewards
 from rewards.actor import time_limit
-from rewards.leak import handed_over
+from rewards.leak import handed_in_concepts, handed_over
 from rewards.nouns_and_vectors import TextResources
 from rewards.parts import answer_consistency, cot_proximity, entity_coverage, operation_order, solver_likelihood
 from rewards.parts.arithmetic_in_text import aligned
@@ -117,7 +117,10 @@ def _replies(episode: Episode, resources: TextResources, settings: Rewards) -> R
 
 def _handed(episode: Episode, measured: dict[str, float]) -> Table:
     table = _table("", *(f"{name} {value:.3f}" for name, value in measured.items()))
-    for question, one in zip(episode.subquestions, handed_over(episode), strict=True):
+    texts, found = list(episode.subquestions), handed_over(episode)
+    if episode.concepts:
+        texts, found = [f"concepts: {episode.concepts}", *texts], [handed_in_concepts(episode), *found]
+    for question, one in zip(texts, found, strict=True):
         values = ", ".join(f"{value.normalize():f}" for value in sorted(one.values))
         table.add_row(Text(question), values or "-", "yes" if one.answer else "-")
     return table

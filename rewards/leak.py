@@ -1,5 +1,6 @@
 """Find the values that a decomposition hands to the solver and that it can only have by solving the problem itself.
 
+Looked at are the sub-questions, and the concepts that a policy writes before them, which the solver reads too.
 A value is known, and so not a leak, if it is in the question or its options, in the solver's own initial attempt or in
 a reply to an earlier sub-question, or if it is an everyday value. A value that an earlier sub-question handed over
 stays a leak, even if a reply repeats it. An everyday value is a leak all the same if it is the gold answer, a result in
@@ -29,16 +30,31 @@ _NO_NAMES = {"yes", "no", "true", "false"}
 
 @dataclass(frozen=True)
 class Handed:
-    """The values that one sub-question hands over, whether it names the gold answer, and whether it is charged. It is
-    not charged for an answer that the solver's own initial attempt gave."""
+    """The values that one sub-question or the concepts hand over, whether the gold answer is named, and whether it is
+    charged: not for an answer that the solver's own initial attempt gave."""
 
     values: frozenset[Decimal]
     answer: bool
     charged: bool
 
 
+# What a text hands over that tells nothing.
+NOTHING = Handed(frozenset(), answer=False, charged=False)
+
+
 def handed_over(episode: Episode) -> list[Handed]:
     """Return what each sub-question hands over to the solver."""
+    return _handed(episode)[1:]
+
+
+def handed_in_concepts(episode: Episode) -> Handed:
+    """Return what the concepts hand over to the solver."""
+    return _handed(episode)[0] if episode.concepts else NOTHING
+
+
+def _handed(episode: Episode) -> list[Handed]:
+    """Return what the concepts hand over, and then each sub-question. Concepts are read as a sub-question before the
+    first."""
     problem = episode.problem
     text = shown(problem)
     stated = known_values(text)
@@ -48,7 +64,8 @@ def handed_over(episode: Episode) -> list[Handed]:
     replied, said = frozenset[Decimal](), [word_key(text)]
     handed: set[Decimal] = set()
     found = []
-    for question, turn in zip(episode.subquestions, turns_of(episode), strict=True):
+    texts = zip([episode.concepts or "", *episode.subquestions], [None, *turns_of(episode)], strict=True)
+    for question, turn in texts:
         here, known = values(question), stated | attempt | (replied - handed)
         kept = solved | results(question)
         given = here - known - (EVERYDAY - kept) - _left_to_divide(problem, question, known, kept)
@@ -62,10 +79,12 @@ def handed_over(episode: Episode) -> list[Handed]:
     return found
 
 
-def measures(found: Sequence[Handed]) -> dict[str, float]:
-    """Return the measures of a decomposition by name; 0 if it has no sub-question."""
-    shares = [bool(one.values) for one in found]
-    values_of = (sum(shares) / len(shares) if shares else 0.0, float(any(one.answer for one in found)))
+def measures(found: Sequence[Handed], concepts: Handed = NOTHING) -> dict[str, float]:
+    """Return the measures of a decomposition by name; 0 if it has no sub-question. Concepts that hand over a value
+    count as one more sub-question."""
+    shares = [bool(one.values) for one in found] + [True] * bool(concepts.values)
+    answered = any(one.answer for one in (concepts, *found))
+    values_of = (sum(shares) / len(shares) if shares else 0.0, float(answered))
     return dict(zip(MEASURES, values_of, strict=True))
 
 

@@ -1,15 +1,15 @@
 """The penalties that an episode is charged, and the sub-questions that caused them.
 
 Each penalty is charged at most once: ``copy`` for restating the question, ``repeat`` for asking again in the same
-words, ``given`` for handing over a value that is known only after solving the problem, ``invalid`` for a decomposition
-that could not be used as written.
+words, ``given`` for handing over a value that is known only after solving the problem, in a sub-question or in the
+concepts before them, ``invalid`` for a decomposition that could not be used as written.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rewards.leak import Handed
+from rewards.leak import NOTHING, Handed
 from rewards.nouns_and_vectors import sentences, word_key
 from rewards.overlap import content, shared
 from rewards.turns import repeated
@@ -20,9 +20,10 @@ from rollout.records import Episode
 RESTATED, RESTATED_LONG, LONG = 0.8, 0.65, 12
 
 
-def charges(episode: Episode, handed: Sequence[Handed]) -> dict[str, list[int]]:
+def charges(episode: Episode, handed: Sequence[Handed], concepts: Handed = NOTHING) -> dict[str, list[int]]:
     """Return the penalties charged, each with the sub-questions that share it: the first one that copies or repeats, or
-    all that hand something over. ``invalid`` belongs to no sub-question."""
+    all that hand something over. ``invalid`` belongs to no sub-question, nor does ``given`` if only the ``concepts``
+    hand something over."""
     question, asked = episode.problem.question, episode.subquestions
     found: dict[str, list[int]] = {}
     for index, text in enumerate(asked):
@@ -30,7 +31,8 @@ def charges(episode: Episode, handed: Sequence[Handed]) -> dict[str, list[int]]:
             found.setdefault("copy", [index])
     if again := repeated(episode):
         found["repeat"] = [min(again)]
-    if leaking := [index for index, one in enumerate(handed) if one.charged]:
+    leaking = [index for index, one in enumerate(handed) if one.charged]
+    if leaking or concepts.charged:
         found["given"] = leaking
     if episode.decomposition and episode.decomposition.invalid:
         found["invalid"] = []

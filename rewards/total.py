@@ -14,7 +14,7 @@ from dataclasses import replace
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import Rewards
 from rewards.counts import counts
-from rewards.leak import handed_over, measures
+from rewards.leak import handed_in_concepts, handed_over, measures
 from rewards.nouns_and_vectors import TextResources, plain, steps
 from rewards.parts import (
     answer_consistency,
@@ -51,8 +51,8 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
     functions = PART_FUNCTIONS | (LIKELIHOOD_FUNCTION if settings.pays_likelihood else {})
     functions |= {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: score(episode, resources, settings) for name, score in functions.items()}
-    handed = handed_over(episode)
-    charged = charges(episode, handed)
+    handed, concepts = handed_over(episode), handed_in_concepts(episode)
+    charged = charges(episode, handed, concepts)
     penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
     total = -sum(penalties.values())
     by_subquestion = [0.0] * len(episode.subquestions)
@@ -81,7 +81,7 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
         by_subquestion=by_subquestion,
         correct=extract.score(episode.problem, episode.final.answer),
         correct_initial=extract.score(episode.problem, episode.initial.answer) if episode.initial else None,
-        measures=measures(handed) if episode.decomposition else {},
+        measures=measures(handed, concepts) if episode.decomposition else {},
         shares={name: part.by_subquestion for name, part in parts.items() if part.by_subquestion is not None},
         by_call=by_call(episode, judged),
         counts=counts(episode),

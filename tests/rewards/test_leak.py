@@ -199,3 +199,31 @@ def test_a_decomposition_without_subquestions_hands_nothing_over(resources):
     assert score_episode(episode([]), resources, Rewards.for_mode("bounded")).measures["given"] == 0.0
     direct = Episode(FARM, "direct", final=Attempt(FINAL))
     assert score_episode(direct, resources, Rewards.for_mode("bounded")).measures == {}
+
+
+CHAIN = "6 * 45 = 270, 270 + 38 = 308, 308 - 13 = 295, so the answer is 295"
+
+
+@pytest.mark.parametrize("mode", ["bounded", "outcome"])
+def test_concepts_that_hand_the_answer_over_are_charged_as_a_subquestion_is(mode, resources):
+    settings = Rewards.for_mode(mode)
+    honest, gamed = episode(HONEST), replace(episode(HONEST[:1]), concepts=CHAIN)
+    plain, bought = (score_episode(one, resources, settings) for one in (honest, gamed))
+    assert bought.penalties == {"given": settings.penalty["given"]}
+    assert bought.measures == {"given": 0.5, "gives_answer": 1.0}
+    assert sum(bought.by_subquestion) >= 0, "no sub-question pays for the concepts"
+    assert plain.total >= bought.total + 0.3
+    assert score_episode(replace(honest, concepts="a product, then a sum"), resources, settings) == plain
+
+
+def test_concepts_without_a_subquestion_have_measures_and_a_penalty(resources):
+    settings = Rewards.for_mode("outcome")
+    alone = score_episode(replace(episode([]), concepts=CHAIN), resources, settings)
+    assert alone.measures == {"given": 1.0, "gives_answer": 1.0}
+    assert alone.total == 1 - settings.penalty["given"]
+
+
+def test_a_value_of_the_concepts_stays_a_leak():
+    pairs = [("How many sheep are in the fields?", "270 sheep."), ("And 270 with 38 lambs?", "308")]
+    given = handed_over(replace(episode(pairs), concepts="the fields hold 270"))
+    assert [bool(one.values) for one in given] == [False, True]
