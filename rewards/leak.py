@@ -4,7 +4,7 @@ Looked at are the sub-questions, and the concepts that a policy writes before th
 A value is known, and so not a leak, if it is in the question or its options, in the solver's own initial attempt or in
 a reply to an earlier sub-question, or if it is an everyday value. A value that an earlier sub-question handed over
 stays a leak, even if a reply repeats it. An everyday value is a leak all the same if it is the gold answer, a result in
-the gold solution, or the result of an equation in the sub-question.
+the gold solution, or the result of an equation in the sub-question. "When x = 1" computes nothing and has no result.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rewards.nouns_and_vectors import word_key
-from rewards.numbers_in_text import answer_values, fractions, known_values, results, values
+from rewards.numbers_in_text import answer_values, computed, fractions, known_values, results, values
 from rewards.reward import MEASURES
 from rewards.turns import turns_of
 from rollout.answers import extract
@@ -67,7 +67,7 @@ def _handed(episode: Episode) -> list[Handed]:
     texts = zip([episode.concepts or "", *episode.subquestions], [None, *turns_of(episode)], strict=True)
     for question, turn in texts:
         here, known = values(question), stated | attempt | (replied - handed)
-        kept = solved | results(question)
+        kept = solved | computed(question)
         given = here - known - (EVERYDAY - kept) - _left_to_divide(problem, question, known, kept)
         answer = _gives_answer(problem, question, here - stated - (replied - handed), said)
         own = answer and problem.answer_type not in NUMERIC_TYPES and not attempted

@@ -22,6 +22,8 @@ from rollout.answers.numbers_and_options import parse_number, plain
 # Of a text, so much is read; a longer run of digits is no value of any problem.
 MAX_CHARS = 20_000
 MAX_DIGITS = 40
+# So much before an equals sign tells what is on its left.
+_BEFORE = 40
 
 _DOZENS = ("dozen", "dozens")
 _FACTORS = SCALES | dict.fromkeys(_DOZENS, 12)
@@ -35,6 +37,17 @@ _FRACTION = (
     r"|(?:\d{1,9} )?(?<![\d./⁄])\d{1,9}[/⁄]\d{1,9}(?![\d/⁄]|[.,]\d|\s?%)"
 )
 _EQUALS = re.compile(r"=\s{0,3}\\?\$?\s?\Z")
+# A letter that stands alone before its equals sign (x, $x_1$, \theta): it has a value, and nothing is computed.
+_LETTER = r"(?:[A-Za-z]|\\[a-z]{1,10})(?:_(?:\w|\{\w{1,3}\}))?'?\s{0,3}\Z"
+_ASSIGNED = re.compile(
+    r"(?:^|[$(\[,;:]\s{0,3}|[^-+*/^×·÷−–=\s\d)\]}\\]\s{1,3}(?<!plus\s)(?<!minus\s)(?<!times\s)(?<!by\s))" + _LETTER
+)
+# "Set y = 0", "when x = 1": a value to try, and no result.
+_SUPPOSED = re.compile(
+    r"\b(?:set|setting|let|when|whenever|if|at|for|where|put|putting|suppos(?:e|ing)|assum(?:e|ing)|tak(?:e|ing)"
+    r"|substitut(?:e|ing))\s[\\$(]{0,2}\s?" + _LETTER,
+    re.IGNORECASE,
+)
 _TOKEN = re.compile(
     rf"(?P<label>#\s?\d+|\b{_COUNTED}\s?#?\d{{1,3}}\b(?!\.\d|[,%]\d)|^\s*\(?\d{{1,2}}[.):](?=\s)|\b\d[\d,]{{0,12}}(?:st|nd|rd|th)\b)"
     rf"|(?P<power>\d{{1,20}}(?:\.\d{{1,20}})?{_POWER})|(?P<fraction>{_FRACTION})"
@@ -84,9 +97,22 @@ def fractions(text: str) -> tuple[Value, ...]:
 
 @lru_cache(maxsize=2_000)
 def results(text: str) -> frozenset[Decimal]:
-    """Return the values, in digits, directly after an equals sign."""
-    stated = (value for value in _found(text) if value.start > 0)
-    return frozenset(value.number for value in stated if _EQUALS.search(text, max(0, value.start - 8), value.start))
+    """Return the values, in digits, directly after an equals sign, except those to try: "set y = 0"."""
+    return frozenset(number for before, number in _after_equals(text) if not _SUPPOSED.search(before))
+
+
+@lru_cache(maxsize=2_000)
+def computed(text: str) -> frozenset[Decimal]:
+    """Return the values, in digits, directly after an equals sign, except those of a letter alone: "when x = 1"."""
+    return frozenset(number for before, number in _after_equals(text) if not _ASSIGNED.search(before))
+
+
+def _after_equals(text: str) -> Iterator[tuple[str, Decimal]]:
+    """Yield the end of the text before an equals sign, and the value directly after it."""
+    for value in _found(text):
+        sign = _EQUALS.search(text, max(0, value.start - 8), value.start) if value.start > 0 else None
+        if sign is not None:
+            yield text[max(0, sign.start() - _BEFORE) : sign.start()], value.number
 
 
 def _found(text: str) -> Iterator[Value]:

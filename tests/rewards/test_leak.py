@@ -227,3 +227,30 @@ def test_a_value_of_the_concepts_stays_a_leak():
     pairs = [("How many sheep are in the fields?", "270 sheep."), ("And 270 with 38 lambs?", "308")]
     given = handed_over(replace(episode(pairs), concepts="the fields hold 270"))
     assert [bool(one.values) for one in given] == [False, True]
+
+
+LINE = Problem(
+    "line",
+    "Where does the line 5x + 6y = 18 cross the axes? Give the sum of the two numbers.",
+    "6.6",
+    solution="Set $y = 0$: 5x = 18, so x = 3.6.\nFor x = 0, 6y = 18, so y = 3.\nThe sum is 3.6 + 3 = 6.6.",
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "given"),
+    [
+        ("What is x when y = 0?", []),
+        ("What is x if $y=0$ and (z_1 = 1)?", []),
+        (r"What is \sin\theta if \theta = 30, and x = 2?", []),
+        ("As y = 3, what is the sum?", ["3"]),
+        ("As x = 3.6, what is the sum?", ["3.6"]),
+        ("As 5 + 2 = 7, what is x?", ["7"]),
+        ("As z + y = 4, what is x?", ["4"]),
+        ("As 2 y = 4, what is x?", ["4"]),
+        ("As z = y = 4, what is x?", ["4"]),
+    ],
+)
+def test_a_letter_that_is_set_to_a_value_is_no_equation(question, given):
+    (found,) = handed_over(episode([(question, "?")], LINE, "I cannot tell."))
+    assert found.values == frozenset(map(Decimal, given))
