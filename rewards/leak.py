@@ -20,11 +20,20 @@ from rewards.reward import MEASURES
 from rewards.turns import turns_of
 from rollout.answers import extract
 from rollout.answers.mark import forms
+from rollout.options import options
 from rollout.records import NUMERIC_TYPES, Episode, Problem
 
 # Small counts ("the first two days"), units of time (7 days, 24 hours, 365 days ...) and powers of ten.
 EVERYDAY = frozenset(map(Decimal, (0, 1, 2, 3, 4, 7, 10, 12, 24, 30, 52, 60, 100, 365, 1000)))
 _STATED = re.compile(r"\banswer\b|####|\\boxed|\b(?:option|choice)\b", re.IGNORECASE)
+# A question whether something is the answer, which states it: "Is the answer B?"
+_IS_IT = re.compile(
+    r"\b(?:is|was|(would|could|can|must|should)) (?P<it>(?:the|our) (?:(?:right|correct|final|best) )?answer) "
+    r"(?(1)be )(?=\W{0,3}(?:yes|no|true|false|[A-J])\b)",
+    re.IGNORECASE,
+)
+# The rules that read an answer where a text says that it is one.
+_SAID = {"answer_is", "conclusion", "hashes", "boxed", "brackets", "tags"}
 _NO_NAMES = {"yes", "no", "true", "false"}
 
 
@@ -60,16 +69,17 @@ def _handed(episode: Episode) -> list[Handed]:
     stated = known_values(text)
     attempt = known_values(episode.initial.text) if episode.initial else frozenset()
     attempted = episode.initial is not None and extract.score(problem, episode.initial.answer) >= 1
-    solved = _solved(problem)
+    solved, named = _solved(problem), _named(problem) - known_values(problem.question)
     replied, said = frozenset[Decimal](), [word_key(text)]
     handed: set[Decimal] = set()
     found = []
     texts = zip([episode.concepts or "", *episode.subquestions], [None, *turns_of(episode)], strict=True)
     for question, turn in texts:
-        here, known = values(question), stated | attempt | (replied - handed)
-        kept = solved | computed(question)
+        here, told = values(question), computed(question)
+        shows = stated - (told & named)
+        known, kept = shows | attempt | (replied - handed), solved | told
         given = here - known - (EVERYDAY - kept) - _left_to_divide(problem, question, known, kept)
-        answer = _gives_answer(problem, question, here - stated - (replied - handed), said)
+        answer = _gives_answer(problem, question, here - shows - (replied - handed), said)
         own = answer and problem.answer_type not in NUMERIC_TYPES and not attempted
         found.append(Handed(given, answer, bool(given) or own))
         handed |= given
@@ -100,6 +110,13 @@ def _answered(problem: Problem) -> frozenset[Decimal]:
     return answer_values(problem.answer) if problem.answer_type in NUMERIC_TYPES else frozenset()
 
 
+def _named(problem: Problem) -> frozenset[Decimal]:
+    """Return the values of the gold options. All options show theirs, so one counts only as the result of an
+    equation."""
+    shows = options(problem.choices) if problem.answer_type.endswith("choice") else {}
+    return frozenset[Decimal]().union(*(answer_values(shows.get(letter, "")) for letter in problem.answer.upper()))
+
+
 def _solved(problem: Problem) -> frozenset[Decimal]:
     """Return the values that are known only after solving the problem: its answer and the results in its solution."""
     return _answered(problem) | results(problem.solution or "")
@@ -124,14 +141,23 @@ def _gives_answer(problem: Problem, question: str, new: frozenset[Decimal], said
     if problem.answer_type in NUMERIC_TYPES:
         return bool(new & _answered(problem))
     if problem.answer_type in ("boolean", "choice", "multi_choice"):
-        read = extract.extract(question, problem.answer_type, problem.choices) if _STATED.search(question) else None
-        return read is not None and read.rule not in ("last", "none") and extract.score(problem, read.answer) >= 1
+        return bool(new & _named(problem)) or _states(problem, question)
     names = [word_key(name) for name in forms(problem)]
     return any(
         _within(name, word_key(question)) and not any(_within(name, earlier) for earlier in said)
         for name in names
         if name and not _NO_NAMES.issuperset(name)
     )
+
+
+def _states(problem: Problem, question: str) -> bool:
+    """Return whether a sub-question states the gold answer as the answer, or asks whether it is the answer."""
+    if not _STATED.search(question):
+        return False
+    asked = "" if re.search(r"\bor\b", question) else _IS_IT.sub(r"\g<it> is ", question).rstrip("? ")
+    read, put = (extract.extract(text, problem.answer_type, problem.choices) for text in (question, asked))
+    found = [read] * (read.rule not in ("last", "none")) + [put] * (put.rule in _SAID)
+    return any(extract.score(problem, one.answer) >= 1 for one in found)
 
 
 def _within(part: Sequence[str], whole: Sequence[str]) -> bool:

@@ -12,7 +12,7 @@ from rewards.leak import handed_over, measures
 from rewards.nouns_and_vectors import TextResources
 from rewards.numbers_in_text import known_values, results, values
 from rewards.parts.gold_steps import gold_steps
-from rewards.total import score_episode
+from rewards.total import fill_answers, score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
 FARM = Problem(
@@ -171,8 +171,18 @@ def test_an_everyday_value_that_the_problem_is_solved_for_is_a_leak():
         ("text", "Karen Fairchild", "Who sings it with Karen?", False),
         ("boolean", "yes", "Is it so, yes or no?", False),
         ("boolean", "yes", "The answer is yes. Is it so?", True),
+        ("boolean", "yes", "Is the answer yes?", True),
+        ("boolean", "yes", "Would the correct answer be 'true'?", True),
+        ("boolean", "yes", "The answer is yes?", True),
+        ("boolean", "yes", "Is the answer no?", False),
+        ("boolean", "yes", "Is the answer yes or no?", False),
+        ("boolean", "yes", "Is the answer to #1 yes?", False),
         ("choice", "B", "The answer is (B). Which one is it?", True),
         ("choice", "B", "Which of the pens is longer?", False),
+        ("choice", "B", "So the answer is B?", True),
+        ("choice", "B", "Is the answer **B**?", True),
+        ("choice", "B", "Is the answer A?", False),
+        ("choice", "B", "Is the answer A or B?", False),
     ],
 )
 def test_the_answer_may_be_a_name_or_a_verdict(kind, gold, question, gives):
@@ -254,3 +264,26 @@ LINE = Problem(
 def test_a_letter_that_is_set_to_a_value_is_no_equation(question, given):
     (found,) = handed_over(episode([(question, "?")], LINE, "I cannot tell."))
     assert found.values == frozenset(map(Decimal, given))
+
+
+SPEED = Problem(
+    "speed", "A car covers 180 km in 4 hours. What is its speed?", "B", "choice",
+    choices=["40 km/h", "45 km/h", "50 km/h"], solution="Speed = 180 / 4 = 45 km/h.\nAnswer: B",
+)  # fmt: skip
+COMPUTED = ("As 180 / 4 = 45, what is the speed?", "45 km/h.")
+
+
+@pytest.mark.parametrize(
+    ("pairs", "initial", "given"),
+    [
+        ([COMPUTED], "I cannot tell.", [True]),
+        ([("As 180 / 4 = 40, what is the speed?", "45")], "I cannot tell.", [False]),
+        ([("Is the speed 40, 45 or 50 km/h?", "45")], "I cannot tell.", [False]),
+        ([("How far does it get in an hour?", "It gets 45 km far."), COMPUTED], "I cannot tell.", [False, False]),
+        ([COMPUTED], "180 / 4 = 45, so the answer is B.", [False]),
+    ],
+)
+def test_the_number_of_the_gold_option_is_given_where_it_was_computed(pairs, initial, given):
+    asked = episode(pairs, SPEED, initial)
+    fill_answers(asked)
+    assert [one.charged for one in handed_over(asked)] == given
