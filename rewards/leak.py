@@ -15,7 +15,16 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from rewards.nouns_and_vectors import word_key
-from rewards.numbers_in_text import answer_values, computed, fractions, known_values, results, values
+from rewards.numbers_in_text import (
+    answer_values,
+    computed,
+    fractions,
+    known_values,
+    labels,
+    results,
+    stated_values,
+    values,
+)
 from rewards.reward import MEASURES
 from rewards.turns import turns_of
 from rollout.answers import extract
@@ -66,16 +75,16 @@ def _handed(episode: Episode) -> list[Handed]:
     first."""
     problem = episode.problem
     text = shown(problem)
-    stated = known_values(text)
+    stated = stated_values(text)
     attempt = known_values(episode.initial.text) if episode.initial else frozenset()
     attempted = episode.initial is not None and extract.score(problem, episode.initial.answer) >= 1
-    solved, named = _solved(problem), _named(problem) - known_values(problem.question)
+    solved, named = _solved(problem), _named(problem) - stated_values(problem.question)
     replied, said = frozenset[Decimal](), [word_key(text)]
     handed: set[Decimal] = set()
     found = []
     texts = zip([episode.concepts or "", *episode.subquestions], [None, *turns_of(episode)], strict=True)
-    for question, turn in texts:
-        here, told = values(question), computed(question)
+    for place, (question, turn) in enumerate(texts):
+        here, told = values(question) | _labelled(question, solved, place), computed(question)
         shows = stated - (told & named)
         known, kept = shows | attempt | (replied - handed), solved | told
         given = here - known - (EVERYDAY - kept) - _left_to_divide(problem, question, known, kept)
@@ -120,6 +129,12 @@ def _named(problem: Problem) -> frozenset[Decimal]:
 def _solved(problem: Problem) -> frozenset[Decimal]:
     """Return the values that are known only after solving the problem: its answer and the results in its solution."""
     return _answered(problem) | results(problem.solution or "")
+
+
+def _labelled(question: str, solved: frozenset[Decimal], place: int) -> frozenset[Decimal]:
+    """Return the solved values that a sub-question writes as a label or an ordinal ("#64", "the 64th boat"). A number
+    up to its own ``place`` may be a reference or its own number."""
+    return frozenset(number for number in labels(question) & solved if number > max(place, 1))
 
 
 def _left_to_divide(

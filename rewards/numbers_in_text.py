@@ -4,7 +4,8 @@ A fraction in lowest terms (3/4, ½, 2 1/2, \\frac{3}{4}) is one value; another 
 (48/2), of two values. So is an exponent part of its number (6.72e-05, 3 x 10^8).
 
 These are not values: references (#2), the numbers of steps, questions and lines ("Step 2", "Q3:", "1. How many"),
-ordinals (3rd, third) and words that compare (twice, half). Every regular expression here runs in linear time.
+ordinals (3rd, third) and words that compare (twice, half). Those in digits are read apart, as labels. Every regular
+expression here runs in linear time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
-from rollout.answers.number_words import SCALES, WORDS, worth
+from rollout.answers.number_words import PARTS, SCALES, WORDS, worth
 from rollout.answers.numbers_and_options import parse_number, plain
 
 # Of a text, so much is read; a longer run of digits is no value of any problem.
@@ -58,13 +59,14 @@ _TOKEN = re.compile(
 
 
 class Value(NamedTuple):
-    """A value of a text: where it begins (-1 for one in words), whether it is a percentage, and the whole numbers that
-    a fraction is written with."""
+    """A value of a text: where it begins (-1 for one in words), whether it is a percentage, the whole numbers that
+    a fraction is written with, and the number of dozens."""
 
     number: Decimal
     start: int = -1
     percent: bool = False
     parts: tuple[Decimal, ...] = ()
+    dozens: Decimal | None = None
 
 
 @lru_cache(maxsize=2_000)
@@ -75,11 +77,28 @@ def values(text: str) -> frozenset[Decimal]:
 
 @lru_cache(maxsize=2_000)
 def known_values(text: str) -> frozenset[Decimal]:
-    """Return the values that a text makes known: the values in it, its percentages as fractions, and the numbers that
-    its fractions are written with."""
+    """Return the values that a text makes known: the values in it, its percentages as fractions, the numbers that its
+    fractions are written with, and its numbers of dozens."""
     found = list(_found(text))
     parts = frozenset(part for value in found for part in value.parts)
-    return values(text) | parts | {value.number / 100 for value in found if value.percent}
+    dozens = {value.dozens for value in found if value.dozens is not None}
+    return values(text) | parts | dozens | {value.number / 100 for value in found if value.percent}
+
+
+@lru_cache(maxsize=2_000)
+def labels(text: str) -> frozenset[Decimal]:
+    """Return the numbers of a text's references, steps, lines and ordinals: 64 of "#64", "item 64" and "the 64th"."""
+    found = (re.search(r"\d[\d,]*", match["label"]) for match in _TOKEN.finditer(text[:MAX_CHARS]) if match["label"])
+    digits = (number[0].replace(",", "") for number in found if number is not None)
+    return frozenset(Decimal(number) for number in digits if len(number) <= MAX_DIGITS)
+
+
+@lru_cache(maxsize=2_000)
+def stated_values(text: str) -> frozenset[Decimal]:
+    """Return the values that a question makes known, its labels and ordinals among them: "on the 28th of May", "the
+    fifth boy", "a fifth of it"."""
+    named = (PARTS.get(word) for word in re.findall(r"[a-z]+", text[:MAX_CHARS].lower()))
+    return known_values(text) | labels(text) | {Decimal(number) for number in named if number is not None}
 
 
 @lru_cache(maxsize=2_000)
@@ -122,7 +141,8 @@ def _found(text: str) -> Iterator[Value]:
     for match in _TOKEN.finditer(text[:MAX_CHARS]):
         word = match[0].lower()
         if number is not None and word in _FACTORS:
-            number = number._replace(number=number.number * _FACTORS[word], parts=())
+            dozens = number.number if word in _DOZENS else number.dozens
+            number = number._replace(number=number.number * _FACTORS[word], parts=(), dozens=dozens)
             continue
         if number is not None:
             yield number
@@ -133,7 +153,7 @@ def _found(text: str) -> Iterator[Value]:
         if word == "-" and words:
             continue
         for value in _spoken(words):
-            yield Value(value, percent=word in ("%", "percent"))
+            yield value._replace(percent=word in ("%", "percent"))
         words.clear()
         if match["digits"] and len(match["digits"]) <= MAX_DIGITS:
             number = Value(Decimal(match["digits"].replace(",", "")), match.start(), match["percent"] is not None)
@@ -144,8 +164,7 @@ def _found(text: str) -> Iterator[Value]:
             yield from before
     if number is not None:
         yield number
-    for value in _spoken(words):
-        yield Value(value)
+    yield from _spoken(words)
 
 
 def _read(match: re.Match[str]) -> list[Value]:
@@ -158,12 +177,13 @@ def _read(match: re.Match[str]) -> list[Value]:
     return [Value(number, match.start(), parts=parts)]
 
 
-def _spoken(words: Sequence[str]) -> Iterator[Decimal]:
+def _spoken(words: Sequence[str]) -> Iterator[Value]:
     """Yield what number words in a row are worth, dozens among them."""
     start = 0
     for place, word in enumerate(words):
         if word in _DOZENS:
-            *before, counted = worth(words[start:place]) or [1]
-            yield from map(Decimal, (*before, 12 * counted))
+            *before, counted = map(Decimal, worth(words[start:place]) or [1])
+            yield from map(Value, before)
+            yield Value(12 * counted, dozens=counted)
             start = place + 1
-    yield from map(Decimal, worth(words[start:]))
+    yield from (Value(Decimal(number)) for number in worth(words[start:]))

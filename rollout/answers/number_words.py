@@ -20,7 +20,8 @@ _TENS = {
     "ninety": 90,
 }  # fmt: skip
 SCALES = {"hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
-_PARTS = {
+# The words of fractions, which but for "half" and "quarter" are those of ordinals too.
+PARTS = {
     "half": 2, "third": 3, "thirds": 3, "quarter": 4, "quarters": 4, "fourth": 4, "fourths": 4, "fifth": 5, "fifths": 5,
     "sixth": 6, "sixths": 6, "seventh": 7, "sevenths": 7, "eighth": 8, "eighths": 8, "ninth": 9, "ninths": 9,
     "tenth": 10, "tenths": 10, "eleventh": 11, "elevenths": 11, "twelfth": 12, "twelfths": 12, "sixteenth": 16,
@@ -28,7 +29,7 @@ _PARTS = {
     "thousandths": 1000,
 }  # fmt: skip
 WORDS = frozenset((*_SMALL, *_TENS, *SCALES))
-_PART = "|".join(sorted(_PARTS, key=len, reverse=True))
+_PART = "|".join(sorted(PARTS, key=len, reverse=True))
 _BASIC = "|".join(sorted([*_SMALL, *_TENS], key=len, reverse=True))
 _SCALE = "|".join(SCALES)
 # A run of number words; "a" counts only before a scale or a part. "six-pack" and "twelve-ish" hold no number.
@@ -110,7 +111,7 @@ def _number_at(tokens: list[str], at: int, *, bare_scale: bool = False) -> tuple
     total, group, limit, end = 0, 0, 10**15, at
     room, index, started = 10**15, at, False  # the next word's value must be below ``room``
     if tokens[at] in ("a", "an") and at + 2 < len(tokens):
-        if tokens[at + 2] in _PARTS:
+        if tokens[at + 2] in PARTS:
             return 1, at + 1
         group, index, started = 1, at + 2, True
     elif bare_scale and tokens[at] in SCALES:
@@ -150,9 +151,9 @@ def _next_word(tokens: list[str], end: int) -> int:
 
 def _part_after(tokens: list[str], value: int, end: int) -> tuple[str, int] | None:
     """Return "2/3" and the index after it for "two thirds"; None if no such fraction follows. Fractions are below 1."""
-    if end + 1 >= len(tokens) or tokens[end].strip() not in ("", "-") or tokens[end + 1] not in _PARTS:
+    if end + 1 >= len(tokens) or tokens[end].strip() not in ("", "-") or tokens[end + 1] not in PARTS:
         return None
-    word, whole = tokens[end + 1], _PARTS[tokens[end + 1]]
+    word, whole = tokens[end + 1], PARTS[tokens[end + 1]]
     fits = 0 < value < whole and (value == 1) != word.endswith("s") and (value, whole) != (2, 4)
     if not fits:
         return None

@@ -287,3 +287,45 @@ def test_the_number_of_the_gold_option_is_given_where_it_was_computed(pairs, ini
     asked = episode(pairs, SPEED, initial)
     fill_answers(asked)
     assert [one.charged for one in handed_over(asked)] == given
+
+
+@pytest.mark.parametrize(
+    ("question", "given"),
+    [
+        ("How many sheep are there (answer 295)?", ["295"]),
+        ("How many sheep, #295?", ["295"]),
+        ("Who buys the 295th sheep?", ["295"]),
+        ("Step 308: how many are left?", ["308"]),
+        ("Step 2: how many are left of #1, the 9th?", []),
+    ],
+)
+def test_a_label_hides_no_value_that_the_problem_is_solved_for(question, given):
+    (found,) = handed_over(episode([(question, "?")]))
+    assert found.values == frozenset(map(Decimal, given))
+    assert found.answer == ("295" in given)
+
+
+def test_a_label_may_be_a_number_of_the_subquestions():
+    problem = replace(FARM, answer="3", solution="1 + 2 = 3")
+    pairs = [("How many fields?", "Few."), ("How many sheep?", "Few."), ("Step 3: which field is it, by #2?", "?")]
+    assert not any(one.charged for one in handed_over(episode(pairs, problem)))
+    assert handed_over(episode([pairs[2]], problem))[0].charged
+
+
+@pytest.mark.parametrize(
+    ("text", "question", "reply"),
+    [
+        ("The fair is on the 28th of May, and today is the 9th.", "How many days are 28 minus 9?", "28 - 9 = 19 days."),
+        ("Tom solved problems 15 to 40.", "How many problems are 40 minus 15?", "40 - 15 = 25 problems."),
+        ("Ann buys 5 dozen eggs at $6 a dozen.", "How many dollars are 5 times $6?", "5 * 6 = 30 dollars."),
+        ("Ann buys five dozen eggs at $6 a dozen.", "How many dollars are 5 times $6?", "5 * 6 = 30 dollars."),
+        ("Bob, the fifth of 45 boys, gets a ninth.", "How many are 45 divided by 9, and 5?", "45 / 9 = 5"),
+    ],
+)
+def test_every_number_of_the_question_is_known(text, question, reply, resources):
+    problem = Problem("p", f"{text} How many are there in the end?", "77", solution="76 + 1 = 77")
+    asked = episode([(question, reply)], problem, "I cannot tell.")
+    assert not handed_over(asked)[0].values
+    plain = replace(asked, problem=replace(problem, question=f"{problem.question} {question}"))
+    found, other = (score_episode(one, resources, Rewards.for_mode("bounded")) for one in (asked, plain))
+    assert found.shares["answer_consistency"] == other.shares["answer_consistency"]
