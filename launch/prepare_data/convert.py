@@ -21,8 +21,11 @@ Row = dict[str, Any]
 Converter = Callable[[Row, int, str], Row | None]
 
 _ANNOTATION = re.compile(r"<<([^<>]*)>>")
+_FRACTION = re.compile(r"-?\d+/\d+")
 _PLAIN_NUMBER = re.compile(r"-?(?:\d+(?:\.\d+)?|\.\d+)")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?|-?\.\d+")
+# What stands directly after an equals sign and is computed no further.
+_RESULT = re.compile(rf"\s?\$?\s?({_FRACTION.pattern}|{_NUMBER.pattern})(?!\d|[.,/]\d|\s?[-+*/x×÷]\s?[\d$(])")
 
 
 def uniform(source: str, place: str, question: str, answer: str, kind: str, **others: Any) -> Row:
@@ -92,10 +95,14 @@ def _numbers(text: str) -> list[str]:
 
 
 def _subanswer(step: str) -> str:
-    results = [text.rpartition("=")[2] for text in _ANNOTATION.findall(step)]
-    if results and _PLAIN_NUMBER.fullmatch(results[-1].strip().replace(",", "")):
-        return number(results[-1])
     plain = _ANNOTATION.sub("", step).strip()
+    results = [text.rpartition("=")[2] for text in _ANNOTATION.findall(step)]
+    for result in map(str.strip, results[-1:]):
+        if _FRACTION.fullmatch(result) or _PLAIN_NUMBER.fullmatch(result.replace(",", "")):
+            return result if "/" in result else number(result)
+    _, sign, last = plain.rpartition("=")
+    if sign and (result := _RESULT.match(last)):
+        return result[1] if "/" in result[1] else number(result[1].rstrip(","))
     found = _numbers(plain)
     return found[-1] if found else plain
 

@@ -10,7 +10,7 @@ import pytest
 
 from launch.prepare_data.__main__ import main
 from launch.prepare_data.check import KNOWN, check, convert, overlaps
-from launch.prepare_data.convert import FIELDS
+from launch.prepare_data.convert import FIELDS, gsm8k_socratic
 from rollout.data.bad_rows import BadRow
 from rollout.data.files import read_all
 from tests.rollout.data.test_data_sets import DATA
@@ -122,6 +122,25 @@ def test_gsm8k(tmp_path):
     assert (row["answer"], row["answer_type"]) == ("1022.5", "number")
     assert row["equations"] == ["12-3=9", "9*2.5=22.5"]
     assert row["subquestions"] is None
+
+
+@pytest.mark.parametrize(
+    ("step", "answer"),
+    [
+        ("He makes 2 * 3 = <<2*3=6>>6 in 5 days.", "6"),
+        ("The chance is 3/5 * 1/5 = <<3/5*1/5=3/25>>3/25", "3/25"),
+        ("That costs $1,000 * 2 = $<<1000*2=2000.0>>2,000.", "2000"),
+        ("There are 2 years * 12 months = 24 months in 2 years.", "24"),
+        ("He has 1/2 + 1/4 = 3/4 of 8 pies, 3 more than her.", "3/4"),
+        ("She pays 3 * 4 = 12.50, rounded to 13", "12.5"),
+        ("So x = 2 * 9", "9"),
+        ("He sold 12 pies on 2 days.", "2"),
+        ("Nobody knows.", "Nobody knows."),
+    ],
+)
+def test_a_subanswer_is_the_result_of_the_last_calculation(step, answer):
+    row = {"question": TALLY, "answer": f"What is it? ** {step}\n#### 77"}
+    assert gsm8k_socratic(row, 0, "test")["subanswers"] == [answer]
 
 
 def test_gsm8k_socratic(tmp_path):
