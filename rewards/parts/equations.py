@@ -27,7 +27,9 @@ _TOKEN = re.compile(
     r"|(?P<number>\d{1,3}(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+)(?P<percent>\s?\\?%)?"
     r"|(?P<equals>(?<![<>!=])=(?!=)|\bequals\b)"
     r"|(?P<unit>[-/](?=[^\W\d_]))|(?P<open>\()|(?P<close>\))"
-    r"|(?P<sign>[-−–+*×·⋅/÷]|\\(?:cdot|times|div)\b|\b(?:plus|minus|times|divided by|multiplied by)\b)"
+    r"|(?P<sign>[-−–+*×·⋅/÷]|\\(?:cdot|times|div)\b|\b(?:plus|minus|divided by|multiplied by)\b"
+    # Not in "3 times a day", nor in "3 times because 42 / 14 = 3".
+    r"|\btimes\b(?=\s(?:the\s|his\s|her\s)?\\?[$(]{0,2}\s?[\d.]))"
     r"|(?P<letter>(?<=[\d\s)])x(?=\s?[\d($.]))|(?P<of>(?<=[\d%])\s?of(?=\s(?:the\s|his\s|her\s)?\$?[\d.]))"
     r"|(?P<word>[^\W\d_]+)|(?P<end>[.,;:?!](?=\s|$)|\n)",
     re.IGNORECASE,

@@ -193,6 +193,8 @@ def test_the_verb_of_a_question_is_no_noun(question, nouns, resources):
         ("$5/hour * 3 hours = $15, so 5 + 5 = 11", [("15", True), ("11", False)]),
         ("20% of 50 = 10 and 2 * (3 + 1) = 8", [("10", True), ("8", True)]),
         ("12 plus 14 equals 26", [("26", True)]),
+        ("She can go 3 times because 42 / 14 = 3. 3 times a week 5 + 2 = 7.", [("3", True), ("7", True)]),
+        ("3 times $4 = $12. 3 times the 5 = 15. 3 times (2 + 2) = 13", [("12", True), ("15", True), ("13", False)]),
         ("x = 5, 2x + 3 = 13, 7 = 7", []),
         (r"$\frac{24}{4} + 3 = 9$, \frac{1}{2} \times 10 = 5, 10^2 + 5 = 105, \sqrt{16} + 5 = 9", []),
         ("2 1/2 + 1 = 3 1/2, 4! + 1 = 25 and 2 ** 3 + 1 = 9", []),
