@@ -26,10 +26,12 @@ _REASON = re.compile(
 _ASIDE = re.compile(r"(?<=[\w$%*])\s?\((?=[^()]{0,200}(?:[^\W\d]{2}|=))(?!\s?-?\d+\s?\))[^()\\]{0,200}\)")
 # What leads to the result behind the last of them.
 _RESULT = re.compile(EQUALS.pattern + r"|[⇒→≡]|\\(?:equiv|implies|[Rr]ightarrow|Longrightarrow)(?![A-Za-z])")
-# An equation that is no answer yet (2x = 10), answers twice (x = 2, y = 3), or is none (5 = 7).
+# An equation that is no answer yet (2x = 10), answers twice at its end (x = 2, y = 3), or is none (5 = 7).
 _UNSOLVED = re.compile(
     r"(?<![/\d])\d{1,400}[a-z]\s?=\s?[-\d.]+\W*$"
-    r"|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?=|^\s*-?\d+\s?=\s?-?\d+\W*$"
+    r"|\b[A-Za-z]\s?=\s?[-\d.]+(?:\s\w{1,10})?\s?(?:,|;|\band\b)\s{0,2}[A-Za-z]\s?="
+    r"(?=(?:[^A-Za-z,;]*[=≈≃≅])?[^=≈≃≅]*$)"
+    r"|^\s*-?\d+\s?=\s?-?\d+\W*$"
 )
 _BOLD = re.compile(r"(?<!\w)\*\*([^*\n]{1,100})\*\*")
 # A bold number that is one of two: "**8** or 9", "8 or **9**".
@@ -76,9 +78,10 @@ _UNIT_POWER = re.compile(
     r"(?:(?<![A-Za-z\\])(?:[kcdm]?m|ft|feet|foot|in|inch(?:es)?|yd|yards?|mi|miles?|s|sec|units?|met(?:er|re)s?"
     r"|centimet(?:er|re)s?)|\\(?:text|mathrm|mbox)\s?\{[^{}]{1,20}\})\s?(?:\^|\*\*)\s?\{?\s?-?$"
 )
-_ORDINAL = re.compile(
-    r"\s?(?:\^?\{?\\(?:text|mathrm|mbox)\{)?(?:st|nd|rd|th)\b\}{0,2}\$?\s[a-z]|-[a-z]{3}", re.IGNORECASE
-)
+_SUFFIX = r"\s?(?:\^?\{?\\(?:text|mathrm|mbox)\{)?(?:st|nd|rd|th)\b\}{0,2}\$?(?=\s[a-z])"
+_ORDINAL = re.compile(rf"{_SUFFIX}|-[a-z]{{3}}", re.IGNORECASE)
+# An ordinal that names something; one after an equals sign is a result ("7 - 1 = 6th place").
+_ORDINAL_NAME = re.compile(rf"(?<![\d.,/=])(?<!=\s)\d{{1,9}}{_SUFFIX}", re.IGNORECASE)
 _VERB_BEFORE = re.compile(
     r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?"
     r"|gives?|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to"
@@ -144,10 +147,11 @@ def stated_number(text: str) -> str | None:
 def ending_number(said: list[str]) -> tuple[str | None, str]:
     """Return the number that sentences end in, and the rule that found it (``bold``, ``equation``, ``last``, ``none``).
 
-    The last sentence with a number is read; digits take precedence over number words.
+    The last sentence with a number is read; digits take precedence over number words, and every number over an ordinal
+    ("on the 2nd day").
     """
     for sentence in reversed(said):
-        sentence = without_bullet(_readable(sentence, words=False))
+        sentence = _without_ordinals(without_bullet(_readable(sentence, words=False)))
         if (worded := _word_behind_verb(sentence)) is not None:
             return worded, "last"
         if not numbers(sentence):
@@ -163,6 +167,12 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
         if (found := number(sentence, first=False)) is not None:
             return found, "last"
     return None, "none"
+
+
+def _without_ordinals(sentence: str) -> str:
+    """Return a sentence without the ordinals before a word, unless it has no other number than ordinals."""
+    others = re.sub(r"(?<!\d)\d{1,9}(?:st|nd|rd|th)\b", "", _ORDINAL_NAME.sub("", sentence))
+    return _ORDINAL_NAME.sub("", sentence) if numbers(_counted(in_digits(others))) else sentence
 
 
 def _word_behind_verb(sentence: str) -> str | None:

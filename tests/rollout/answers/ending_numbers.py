@@ -2,6 +2,16 @@
 
 READINGS = {
     "number": [
+        ("x = 14 and y = 3, so x + y = 17.", "17", ("14", "3")), ("Thus a = 6, b = 4, and ab = 24.", "24", ("6", "4")),
+        ("So x = 14 and y = 3 cm, and z = 5.", "5", ("14", "3")), ("Thus x = 2, y = 3, z = 4.", None, ("2", "3", "4")),
+        ("Then x = 2 and y = 3, as 5 is odd.", None, ("2", "3", "5")),
+        ("He sold 12 pies on the 2nd day.", "12", ("2",)), ("She ran 12 laps in her 3rd race.", "12", ("3",)),
+        ("He sold nine pies on the 2nd day.", "9", ("2",)), ("He sold 12 on the $2^{\\text{nd}}$ day.", "12", ("2",)),
+        ("x = 14, y = 20 - 3 = 17", None, ("14", "17")), ("It is 1/3rd of all.", "1/3", ("1", "3")),
+        ("Take the sum of the 6th, 11th and 13th term.", None, ("6", "13")),
+        ("She came in as 7 - 1 = 6th of all.", "6", ("7", "1")),
+        ("He is in the 5th grade.", "5", ()), ("One of them came 2nd of all.", "2", ("1",)),
+        ("Of 30 runners Tom came 12th.", "12", ("30",)), ("Its 2 roots make a 6-digit code.", "6", ("2",)),
         ("So it has $12,\\!500$ seats.", "12500", ("12", "500")), ("The total is 2 * (5 + 4) = 18", "18", ("2", "5")),
         ("She has seven left.", "7", ()), ("In the end twelve remain.", "12", ()),
         ("The result is two thousand five hundred.", "2500", ("2", "2000", "500")),
