@@ -32,7 +32,10 @@ _COUNTED = (
     r"(?:steps?|parts?|questions?|sub-?questions?|problems?|answers?|stages?|phases?|lines?|cases?|items?|no\.|q|eq\.)"
 )
 _VULGAR = "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"
-_POWER = r"(?:e[-+]?\d{1,3}(?!\w)|\s?(?:[x×*·]|\\times|\\cdot)\s?10\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3}))"
+_POWER = (
+    r"(?:e[-+]?\d{1,3}(?!\w)|\s?(?:[x×*·]|\\times|\\cdot)\s?10(?:[⁻⁺]?[⁰¹²³⁴-⁹]{1,3}"
+    r"|\s?\^\s?(?:\{\s?[-+]?\d{1,3}\s?\}|[-+]?\d{1,3})))"
+)
 _FRACTION = (
     rf"(?:\d{{1,9}}\s?)?(?:[{_VULGAR}]|\\[dt]?frac\s?\{{\s?\d{{1,9}}\s?\}}\s?\{{\s?\d{{1,9}}\s?\}})"
     r"|(?:\d{1,9} )?(?<![\d./⁄])\d{1,9}[/⁄]\d{1,9}(?![\d/⁄]|[.,]\d|\s?%)"

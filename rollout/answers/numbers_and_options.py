@@ -39,9 +39,10 @@ _SCALED_AMOUNT = re.compile(
 )
 
 _DIGITS = r"(?:\d+(?:,\d+)*(?:\.\d+)?|(?<![\w.])\.\d+)"
+_RAISED = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+")
 _POWER = (
-    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10\s?(?:\^|\*\*)\s?(?:\{\s?[-+]?\d+\s?\}"
-    r"|[-+]?\d+))"
+    r"(?:[eE][-+]?\d+(?!\w)|\s{0,3}(?:[x×*·]|\\times|\\cdot)\s{0,3}10(?:[⁻⁺]?[⁰¹²³⁴-⁹]+|\s?(?:\^|\*\*)\s?"
+    r"(?:\{\s?[-+]?\d+\s?\}|[-+]?\d+)))"
 )
 _FRACTION = r"\\[dt]?frac\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)\s?(?:\{\s?-?\d+(?:\.\d+)?\s?\}|\d)"
 _OVER = r"\s{0,2}[/⁄∕]\s{0,2}\d+(?:\.\d+)?(?![\d,.]*[/⁄∕])"
@@ -65,6 +66,10 @@ _MARKS = str.maketrans(
 )  # fmt: skip
 _WORDED = r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|operatorname|mbox|rm|bf)(?![A-Za-z])"
 _SPACING = re.compile(r"\\(?:left|right|displaystyle|[bB]igg?[lr]?)(?![A-Za-z])|\\[!,;: ]|\\q?quad(?![A-Za-z])|~")
+# What multiplies units that are marked as words: \text{kg} \cdot \text{m/s}, \mathrm{N \cdot m}.
+_MARKED_WORDS = re.compile(rf"{_WORDED}\s?\{{(?:[^{{}}]|\{{[^{{}}]{{0,9}}\}}){{0,60}}\}}")
+_BETWEEN_WORDS = re.compile(rf"(\}}(?:\^\{{?-?\d\}}?)?)\s?(?:\\cdot(?![A-Za-z])|[·⋅])\s?(?={_WORDED}\s?\{{)")
+_OHM = re.compile(r"(?<=[\d\s,;:!}kM])(?:\\Omega(?![A-Za-z])|[\u03a9\u2126](?!\w))")
 SEPARATOR = re.compile(r"(?<=\d)(?:\{,\}|,\\!|\\,|\\ |[\u2009\u202f\u00a0])(?=\d{3}(?!\d))")
 # What makes a number another one: alternatives and bounds anywhere, and what stands directly before or after it.
 # One letter glued to a number is a unit only where units are written so: "5m" is 5, but "2x" and "5n" are no numbers.
@@ -163,6 +168,7 @@ def _subtracts(before: str, spaced: bool) -> bool:
 
 
 def _worth(token: str) -> Decimal | None:
+    token = re.sub(r"(?<=10)[⁻⁺]?[⁰¹²³⁴-⁹]+", lambda match: f"^{match[0].translate(_RAISED)}", token)
     token = re.sub(r"[$€£₹\\]", "", plain(token)).strip()
     sign = -1 if token.startswith("-") else 1
     token = token.lstrip("+-").strip()
@@ -209,7 +215,7 @@ def parse_number(text: str) -> Decimal | None:
     """
     if len(text) > 2 * MAX_DIGITS:
         return None
-    text = in_digits(with_scales_in_words(text))
+    text = in_digits(with_scales_in_words(_plain_units(text)))
     text = _unwrapped(re.sub(r"[*_`]{2,}|`", "", untexted(text)).strip().rstrip(".,;:").strip())
     sides = EQUALS.split(text)
     value = _lone(sides[-1])
@@ -220,6 +226,12 @@ def parse_number(text: str) -> Decimal | None:
     others = [other for side in sides[:-1] if (other := _lone(side)) is not None]
     # The sides of one equation may differ by rounding (2/3 = 0.67), not more.
     return value if all(abs(value - other) * 100 <= abs(value) for other in others) else None
+
+
+def _plain_units(text: str) -> str:
+    """Return a text with the ohm as a word, and without what multiplies units with each other."""
+    text = _MARKED_WORDS.sub(lambda match: re.sub(r"\\cdot(?![A-Za-z])", " ", match[0]), text)
+    return _OHM.sub("ohm", _BETWEEN_WORDS.sub(r"\1 ", text))
 
 
 def _unwrapped(text: str) -> str:

@@ -46,7 +46,7 @@ _JOINED = re.compile(
     r"[\s$*_%]{0,4}(?:[A-Za-z]+[\s*_]{1,3}){0,2}(?:(?:and/or|or|and|nor|versus|mod)\s{1,3}(?:[A-Za-z]+\s)?"
     r"|to\s)[\s$*_(]{0,4}|\s?(?:ft|feet|foot|h|hrs?|hours?|min|minutes?|lbs?|pounds?|dollars?|years?|months?|weeks?"
     r"|days?|m|km|kg)\.?\s{1,3}|\s?[A-Za-z]{1,12}\s?[+*×÷]\s?[\s$(]{0,3}"
-    r"|[!)]{1,3}\s?(?:\\times|\\cdot|[-+*/×÷^])?[\s$(]{0,3}|分之"
+    r"|\.|[!)]{1,3}\s?(?:\\times|\\cdot|[-+*/×÷^])?[\s$(]{0,3}|分之"
     r"|(?:[A-Za-z]{1,4}(?=[-/,]))?[\s%]{0,2}(?:\*\*|[-−+*/x×÷:^,;|&–—±]|\\times|\\cdot|\{,\}|\\[,! ])?[\s$(]{0,3}"
 )
 # An operation in words: "3 times 4", "5 more than 12", "20 % of 45".

@@ -2,6 +2,14 @@
 
 READINGS = {
     "number": [
+        ("The answer is 6.72 × 10⁻⁵.", "0.0000672", ("6.72", "10")), ("\\boxed{3 \\times 10⁸}", "300000000", ("3",)),
+        ("So it moves at 3 × 10⁸ m/s.", "3e8", ("3", "8")), ("The answer is 10⁸.", None, ("10", "8")),
+        ("\\boxed{5\\,\\Omega}", "5", ()), ("The answer is 5Ω.", "5", ()), ("\\boxed{5\\,\\text{k}\\Omega}", "5", ()),
+        ("\\boxed{10 \\text{ kg} \\cdot \\text{m/s}}", "10", ()),
+        ("\\boxed{10\\,\\mathrm{N \\cdot m}}", "10", ()), ("\\boxed{10\\,\\mathrm{kg \\cdot m/s^{2}}}", "10", ("2",)),
+        ("\\boxed{10\\,\\text{N}^2\\cdot\\text{m}}", "10", ("2",)), ("\\boxed{10 \\cdot m}", None, ("10",)),
+        ("\\boxed{2x \\cdot \\text{m}}", None, ("2",)), ("\\boxed{3 \\cdot 4 \\text{ m}}", None, ("3", "4")),
+        ("The answer is 1.234.567.", None, ("1.234", "567")), ("It has 1.234.567 people.", None, ("1.234", "567")),
         ("The answer is \u20135.", "-5", ("5",)), ("x = \u20145", "-5", ("5",)), ("3 - 8 = \u20135", "-5", ("5",)),
         ("The answer is $\u20132.50.", "-2.5", ("2.5",)), ("The answer is 5\u20137.", None, ("-7",)),
         ("#### \\boxed{18}", "18", ()), ("#### $\\boxed{18}$", "18", ()),
