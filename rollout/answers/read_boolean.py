@@ -56,16 +56,28 @@ _CONCLUSION = re.compile(
     r"|it must be )?((?:not )?(?:yes|no|true|false)\b[^\n]?)",
     re.IGNORECASE,
 )
+# A text that begins with its answer, and a remark in it about something else.
+_BEGINS = re.compile(r"\W*(?:yes|no)\b", re.IGNORECASE)
+_REMARK = re.compile(
+    r"(?:^|[.!?:;\n]\s{1,3}|\b(?:and|as|because|since)\s|,\s(?=which))(?:this|that|which|it)(?:\s(?:is|was)|['’]s)"
+    r"(?:n['’]t|\snot)?(?:\s(?:indeed|also|clearly|certainly|really))?\s[\W_]{0,3}$",
+    re.IGNORECASE,
+)
 
 
 def boolean(text: str, *, first: bool) -> str | None:
     """Return the first or last yes, no, true or false that is given as an answer; "not true" if true is denied.
 
     "Yes or no", "not yes", "neither" and "far from false" are not answers. If nothing explicit follows an undecided
-    remark ("it depends"), there is no answer.
+    remark ("it depends"), there is no answer. A text that begins with yes or no has answered: "this is true" after
+    it is about something else.
     """
     text = _BOTH.sub(" ", text)
-    found = [(match.start(), answer) for match in _EXPLICIT.finditer(text) if (answer := _answer(text, match))]
+    matches = list(_EXPLICIT.finditer(text))
+    begun = _BEGINS.match(text)
+    if begun and matches and begun.end() == matches[0].end() and all(map(_of_truth, matches[1:])):
+        matches = [match for match in matches if not _is_remark(text, match)]
+    found = [(match.start(), answer) for match in matches if (answer := _answer(text, match))]
     if not found:
         return None
     at, answer = found[0 if first else -1]
@@ -95,14 +107,23 @@ def denies(text: str) -> bool:
     return not any(answers) and (bool(answers) or _BOTH.search(text) is not None)
 
 
+def _of_truth(match: re.Match[str]) -> bool:
+    return match[0].lower() in ("true", "false")
+
+
+def _is_remark(text: str, match: re.Match[str]) -> bool:
+    """Return whether an explicit word ends "this is true" at the start of a sentence or reason; "so this is true" is a
+    conclusion."""
+    return _of_truth(match) and _REMARK.search(text[max(0, match.start() - 50) : match.start()]) is not None
+
+
 def _answer(text: str, match: re.Match[str]) -> str:
     """Return what an explicit word means in its place: itself, "not true", or nothing."""
     word, before = match[0], text[max(0, match.start() - 50) : match.start()]
-    about_truth = word.lower() in ("true", "false")
     if _LEFT_OPEN.search(before):
         return ""
     if _HARDLY.search(before):
         return "not true" if word.lower() == "true" else ""
     if _NOT.search(before):
-        return f"not {word}" if about_truth else ""
+        return f"not {word}" if _of_truth(match) else ""
     return word

@@ -2,6 +2,12 @@
 
 READINGS = {
     "boolean": [
+        ("No, the Albany in Georgia will not. This is true because Albany NY is bigger.", "no", ("yes",)),
+        ("Yes, a pear floats. It sinks in oil, which is false.", "yes", ("no",)),
+        ("**No.** Lions eat meat. It's not false, as they hunt.", "no", ("yes",)),
+        ("No, it is said. But this is true.", "yes", ("no",)), ("No, some say. So it is true.", "yes", ("no",)),
+        ("Yes, some say. No, others say. This is true.", "yes", ("no",)),
+        ("No one knows why. It is true.", "yes", ("no",)), ("Owls fly. This is true.", "yes", ("no",)),
         ("#### 1) Check\nBees have wings.\n\nThe answer is yes.", "yes", ("no",)), ("#### Yes", "yes", ()),
         ("#### No, it cannot", "no", ()),
         ("Do cats swim? The answer is yes. The answer to the question if they like it is no.", "no", ("yes",)),
