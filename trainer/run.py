@@ -18,7 +18,7 @@ from rich.text import Text
 from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from rewards.reward import Sample, Scored
-from rollout.data.source import check_held_out, check_solutions, make_source, what_was_read
+from rollout.data.source import check_source, make_source, what_was_read
 from rollout.json_lines import write_whole
 from rollout.records import Problem
 from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signals, kept_handlers
@@ -66,8 +66,7 @@ class Run:
         self.config, self.folder, self.mirror = config, folder, mirror
         self.console, self.overrides = console, overrides
         self.source = make_source(config.data)
-        check_held_out(config, self.source)
-        check_solutions(config, self.source)
+        check_source(config, self.source)
         self.seconds = StageSeconds()
         self.account = SolverAccount(config, folder / "logs", asked or {})
         self.evaluated: list[tuple[str, Scored]] = []

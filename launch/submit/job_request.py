@@ -24,7 +24,7 @@ from launch.check_sweep import check_single, check_trials
 from launch.compose import MULTIRUN, compose, continued, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
-from rollout.data.source import check_held_out, check_solutions, make_source
+from rollout.data.source import check_source, make_source
 from rollout.records import RecordError
 from trainer.run_folder.code_version import VARIABLE, code_version
 from trainer.run_folder.resume import check_folder
@@ -86,9 +86,7 @@ def check_run(config: Config) -> None:
         check_folder(Path(config.run_dir).expanduser(), config)
     if config.data.source == "files" and not config.data.on_hub:
         try:
-            source = make_source(config.data)
-            check_held_out(config, source)
-            check_solutions(config, source)
+            check_source(config, make_source(config.data))
         except RecordError as error:
             raise ConfigError(f"data: {error}") from None
 

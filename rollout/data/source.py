@@ -13,6 +13,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.data import Data
 from conf.schema.own_parts import is_own, make_part
+from conf.schema.strategy import UNTRAINED
 from rollout.data import branched, chained
 from rollout.data.bad_rows import misspelt, other_fields
 from rollout.data.files import Files
@@ -52,12 +53,17 @@ class Source(Protocol):
         ...
 
 
+def check_source(config: Config, source: Source) -> None:
+    """Raise ConfigError for what a run needs of its data set and does not find there."""
+    check_held_out(config, source)
+    check_solutions(config, source)
+    check_given_subquestions(config, source)
+
+
 def check_held_out(config: Config, source: Source) -> None:
     """Raise ConfigError if a run is to be evaluated and its data set has nothing held out to evaluate it on."""
     data = config.data
-    in_ppo = "ppo" in config.stages and not config.rollout.replay
-    evaluated = "evaluate" in config.stages or (in_ppo and 0 < config.evaluation.every <= config.algorithm.steps)
-    if not evaluated or source.held_out(1):
+    if not _evaluated(config) or source.held_out(1):
         return
     if data.source != "files":
         raise ConfigError(f"data.source: '{data.source}' holds no problem out; allowed with it: no stage evaluate")
@@ -68,9 +74,39 @@ def check_held_out(config: Config, source: Source) -> None:
     )
 
 
+def _evaluated(config: Config) -> int:
+    """Return how many held-out problems a run is to be evaluated on at most."""
+    evaluation = config.evaluation
+    in_ppo = _runs_ppo(config) and 0 < evaluation.every <= config.algorithm.steps
+    return max("evaluate" in config.stages and evaluation.problems, in_ppo and evaluation.subset)
+
+
+def _runs_ppo(config: Config) -> bool:
+    """Return whether training problems are run in stage 2."""
+    return "ppo" in config.stages and not config.rollout.replay
+
+
+def check_given_subquestions(config: Config, source: Source) -> None:
+    """Raise ConfigError if the policy is to answer the data's sub-questions, and no training row has any, or not every
+    problem that it is evaluated on: those would be answered without. A problem of one step has an empty list."""
+    policy = config.policy
+    if policy.plays != "solver" or policy.decomposer != "gold" or config.strategy.name in UNTRAINED:
+        return
+    found = "policy.decomposer: 'gold' has the policy answer the data's sub-questions, and"
+    instead = "allowed: a data set that has them, as data=gsm8k_socratic, or policy.decomposer=solver"
+    if _runs_ppo(config) and source.rows and all(problem.subquestions is None for problem in source.rows):
+        raise ConfigError(f"{found} none of {len(source.rows):,} training rows has any; {instead}")
+    problems = source.held_out(count) if (count := _evaluated(config)) else []
+    if lacking := sum(problem.subquestions is None for problem in problems):
+        raise ConfigError(
+            f"{found} {lacking:,} of {len(problems):,} held-out problems that it is evaluated on have none; {instead}, "
+            "or evaluation.every=0 without stage evaluate"
+        )
+
+
 def check_solutions(config: Config, source: Source) -> None:
     """Raise ConfigError if a run is to be paid for the gold solution's log-probability and no problem has one."""
-    paid = config.rewards.pays_likelihood and "ppo" in config.stages and not config.rollout.replay
+    paid = config.rewards.pays_likelihood and _runs_ppo(config)
     if not paid or "{solution}" not in config.strategy.gold_template or not source.rows:
         return
     if not any(problem.solution for problem in source.rows):
