@@ -15,8 +15,10 @@ from __future__ import annotations
 import asyncio
 import random
 import shutil
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,15 @@ from rollout.records import Decomposition, Problem
 from trainer.learner.learner_group import LearnerGroup
 from trainer.run_folder.checkpoints import FINE_TUNED, FINE_TUNING, check_written, new_checkpoint, newest
 from trainer.run_folder.files import read_json, read_rows, write_json
-from trainer.stages.fine_tuning_examples import ExampleSources, Lesson, Progress, decomposing, in_words, occurrences
+from trainer.stages.fine_tuning_examples import (
+    ExampleSources,
+    Lesson,
+    Progress,
+    decomposing,
+    in_words,
+    less_attempts,
+    occurrences,
+)
 from trainer.stages.line_examples import concepts_of, judged, line_examples
 from trainer.stages.role_examples import Example, prompts_of_role, role_examples
 from trainer.tracking.ending import goes_on, stopping
@@ -166,32 +176,60 @@ class FineTuning:
         if not files[0].is_file():
             self.folder.mkdir(exist_ok=True)
             mixture, counts = await self._sources.gather(self._unseen, pipeline, self.folder, progress)
-            enough(len(mixture), {name: entry["examples"] for name, entry in counts.items()}, self.config.learner.ranks)
+            self._enough(counts)
             held_out = [
                 ("held_out", Lesson(problem, list(problem.subquestions or [])))
                 for problem in with_subquestions(self.source, self.config.sft.held_out.problems)
             ]
-            rows = [await self._rows(lessons, pipeline) for lessons in (mixture, held_out)]
+            mixture, without = await self._with_attempts(mixture, pipeline)
+            counts = less_attempts(counts, without, self.config.sft.sources)
+            self._enough(counts)
+            held_out, without = await self._with_attempts(held_out, pipeline)
+            rows = [self._rows(lessons) for lessons in (mixture, held_out)]
             self._note(sources=counts, held_out=len(held_out))
+            if failed := without.total():
+                self._note(held_out_without_attempt=failed)
             for path, own in reversed(list(zip(files, rows, strict=True))):
                 write_lines(path, own)
         train, measured = ([(row["prompt"], row["completion"]) for row in read_rows(path)] for path in files)
         return train, measured
 
-    async def _rows(self, lessons: Sequence[tuple[str, Lesson]], pipeline: Pipeline) -> list[dict[str, str]]:
-        """Return what is read and is to be written for each (source, lesson); the solver makes the attempts that a
-        decomposer is shown and that are not there yet."""
-        role = self.config.sft.role
-        prompts, attempts, rows = prompts_of_role(self.config), dict[str, str](), []
-        if role == "decomposer" and prompts.read_attempt:
-            missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}
-            jobs = [Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())]
-            done = await pipeline.run(jobs)
-            attempts = {question: item.episode.final.text for question, item in zip(missing, done, strict=True)}
+    def _enough(self, counts: dict[str, dict[str, int]]) -> None:
+        """Raise ConfigError for too few examples of all sources together."""
+        by_source = {name: entry["examples"] for name, entry in counts.items()}
+        enough(sum(by_source.values()), by_source, self.config.learner.ranks)
+
+    async def _with_attempts(
+        self, lessons: Sequence[tuple[str, Lesson]], pipeline: Pipeline
+    ) -> tuple[list[tuple[str, Lesson]], Counter[str]]:
+        """Return each (source, lesson) with the attempt that a decomposer is shown, which the solver makes where there
+        is none yet; and how many of each source were left out, since the solver failed: an episode goes on to a
+        decomposition only after an attempt."""
+        without = Counter[str]()
+        if self.config.sft.role != "decomposer" or not Prompts.of(self.config).read_attempt:
+            return list(lessons), without
+        missing = {lesson.problem.question: lesson.problem for _, lesson in lessons if lesson.attempt is None}
+        done = await pipeline.run([Job(index, problem, "direct", 0) for index, problem in enumerate(missing.values())])
+        made = {
+            question: item.episode.final.text
+            for question, item in zip(missing, done, strict=True)
+            if item.episode.outcome == "ok"
+        }
+        found = []
+        for name, lesson in lessons:
+            attempt = made.get(lesson.problem.question) if lesson.attempt is None else lesson.attempt
+            if attempt is None:
+                without[name] += 1
+            else:
+                found.append((name, replace(lesson, attempt=attempt)))
+        return found, without
+
+    def _rows(self, lessons: Sequence[tuple[str, Lesson]]) -> list[dict[str, str]]:
+        """Return what is read and is to be written for each (source, lesson)."""
+        prompts, rows = prompts_of_role(self.config), []
         again = occurrences(lesson.problem.id for _, lesson in lessons)
         for (name, lesson), before in zip(lessons, again, strict=True):
-            attempt = attempts.get(lesson.problem.question, "") if lesson.attempt is None else lesson.attempt
-            for prompt, completion in self._texts(prompts, lesson, without_thinking(attempt), before):
+            for prompt, completion in self._texts(prompts, lesson, without_thinking(lesson.attempt or ""), before):
                 rows.append({"source": name, "id": lesson.problem.id, "prompt": prompt, "completion": completion})
         return rows
 
@@ -270,7 +308,10 @@ class FineTuning:
     def _fewer(self) -> list[str]:
         """Return a line for each measurement that has fewer problems than are asked for."""
         asked = self.config.sft.held_out
-        lines = fewer("sft.held_out.problems", self.report["held_out"], asked.problems)
+        failed = self.report.get("held_out_without_attempt", 0)
+        lines = fewer("sft.held_out.problems", self.report["held_out"] + failed, asked.problems)
+        if failed:
+            lines.append(f"sft.held_out.problems: {failed:,} are not measured: the solver failed to make an attempt")
         for name, problems in self._compared.items():
             of = "" if name == "held_out" else f" of {name}"
             lines += fewer(f"sft.held_out.scored{of}", len(problems), asked.scored)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -308,6 +308,23 @@ class ExampleSources:
         return kept(scored, most, screen=judged)
 
 
+def less_attempts(
+    report: dict[str, dict[str, int]], without: Mapping[str, int], sources: Mapping[str, SftSource]
+) -> dict[str, dict[str, int]]:
+    """Return the counts of each source less the examples that are ``without`` the attempt that is to be read. Raises
+    RecordError for a source of which nothing is left."""
+    less = {
+        name: counts | {"without_attempt": without[name], "examples": counts["examples"] - without[name]}
+        if without.get(name)
+        else counts
+        for name, counts in report.items()
+    }
+    for name, counts in less.items():
+        if not counts["examples"]:
+            raise RecordError(_nothing(name, sources[name], counts))
+    return less
+
+
 def in_words(examples: int, report: dict[str, dict[str, int]]) -> str:
     """Return the line on what stage 1 learns from: its examples, where they come from, and the rows that are passed
     over. ``report`` has each source's counts."""
@@ -322,6 +339,8 @@ def in_words(examples: int, report: dict[str, dict[str, int]]) -> str:
     for key, lack in (("without_subquestions", "sub-questions"), ("without_answers", "answers to sub-questions")):
         if passed := max(counts.get(key, 0) for counts in report.values()):
             line += f"; {_rows(passed)} without {lack} {'was' if passed == 1 else 'were'} passed over"
+    if failed := sum(counts.get("without_attempt", 0) for counts in report.values()):
+        line += f"; {failed:,} {'was' if failed == 1 else 'were'} left out: the solver failed to make an attempt"
     return line
 
 
