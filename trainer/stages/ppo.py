@@ -253,7 +253,7 @@ class Controller:
 
     async def _train(self) -> None:
         """Take a batch, learn, send the weights off, and go on while they travel."""
-        self._idle_s = self.pipeline.idle_s
+        self._idle_s, measured = self.pipeline.idle_s, time.perf_counter()
         for step in range(self.version + 1, self.config.algorithm.steps + 1):
             began = time.perf_counter()
             if not (groups := await self._take()):
@@ -261,7 +261,9 @@ class Controller:
             waited = time.perf_counter() - began
             metrics = await self._learn(step, groups)
             batch = [item for group in groups for item in group]
-            seconds = time.perf_counter() - began
+            # With the report and the checkpoint before it: episodes ran meanwhile, and idle time was counted.
+            now = time.perf_counter()
+            seconds, measured = now - measured, now
             metrics |= self._measure(batch, waited, seconds)
             metrics |= gpu_rates(self.config, metrics, seconds, metrics["time/learner_wait"])
             await self._report(step, metrics, batch)
@@ -332,8 +334,8 @@ class Controller:
         return result
 
     def _measure(self, batch: Sequence[Sample], waited: float, seconds: float) -> dict[str, float]:
-        """Return the metrics of a step's episodes and of the system; it took ``seconds``, of which it ``waited`` for
-        its batch."""
+        """Return the metrics of a step's episodes and of the system; the step before was measured ``seconds`` ago, and
+        it ``waited`` for its batch."""
         before, self._idle_s = self._idle_s, self.pipeline.idle_s
         checkpoint_s, self._checkpoint_s = self._checkpoint_s, 0.0
         counts = self.pipeline.counts
@@ -366,8 +368,8 @@ class Controller:
             if before is not None:
                 await before
             metrics["time/weight_push"] += result.seconds
-            metrics["time/pause"] = result.pause
-            metrics["throughput/weights_mib"] = result.mib
+            if result.loads:  # else another push's load brought these weights, or newer ones, to all
+                metrics.update({"time/pause": result.pause, "throughput/weights_mib": result.mib})
             metrics.update(with_proof(metrics, result.gap, gap))
             metrics.update(alarm(metrics, largest_healthy(self.config)))
             if self.evaluator is not None:
