@@ -215,7 +215,7 @@ class Learner(Group):
     lr: float = Field(gt=0)
     """Learning rate of the policy."""
     warmup_steps: int = Field(0, ge=0)
-    """Optimiser steps in which the learning rates rise from 0."""
+    """Optimiser steps in which the learning rates rise from 0; the policy's after the critic's warm-up."""
     lr_schedule: Literal["constant", "linear"] = "linear"
     """Whether the learning rates then stay, or fall to 0 at the last step."""
     critic_lr: float = Field(gt=0)

@@ -41,6 +41,16 @@ def only_a_separate_critic_warms_up(config: Config) -> None:
         )
 
 
+def critic_warm_up_ends(config: Config) -> None:
+    """Refuse a warm-up of the critic that leaves no step to the policy."""
+    warmup, steps = config.learner.critic_warmup_steps, config.algorithm.steps
+    if "ppo" in config.stages and 0 < steps <= warmup:
+        raise ValueError(
+            f"learner.critic_warmup_steps: {warmup} steps of the critic alone leave the policy none of algorithm.steps "
+            f"({steps}); allowed: less than {steps}"
+        )
+
+
 def verify_reads_whole_tensors(config: Config) -> None:
     """Refuse to compare the weights of an engine whose tensors lie on several GPUs."""
     if config.rollout.weights.verify and config.rollout.tensor_parallel_size > 1:
@@ -368,7 +378,7 @@ def target_is_within_the_bound(config: Config) -> None:
 
 # In the order in which they are checked; the first that is broken is said.
 RULES: tuple[Callable[[Config], None], ...] = (
-    every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up,
+    every_rank_has_a_sequence, critic_goes_with_advantage, only_a_separate_critic_warms_up, critic_warm_up_ends,
     verify_reads_whole_tensors, engines_use_their_gpus, transport_has_what_it_needs, some_reward_counts,
     verdicts_can_be_earned, each_neighbour_has_a_rank, engines_fit_on_a_shared_gpu,
     likelihood_is_of_a_frozen_solver_that_tells_it, ppo_has_a_decomposer, some_part_can_be_earned, hopeless_is_measured,

@@ -246,6 +246,7 @@ BAD = {
     "learner.critic=none": "learner.critic: 'none' cannot go with algorithm.advantage gae; allowed: shared, separate",
     "algorithm=grpo learner.critic=separate": "learner.critic: 'separate' cannot go with algorithm.advantage grpo",
     "learner.critic_warmup_steps=1": "learner.critic_warmup_steps must be 0 with learner.critic shared",
+    "learner.critic=separate algorithm.steps=5 learner.critic_warmup_steps=5": "leave the policy none of algorithm.s",
     "learner.offload_optimizer=true learner.zero_stage=0": "offload_optimizer must be false where zero_stage is 0",
     "learner.attention=flash_attention_2": "attention 'flash_attention_2' needs GPUs and dtype bfloat16, found",
     "+sft.sources.t={kind: file}": "sft.sources.t: path must be given where kind is file",

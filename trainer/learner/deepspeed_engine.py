@@ -16,24 +16,25 @@ from conf.schema.learning import Learner
 from trainer.learner.actor_critic import ActorCritic
 
 
-def lr_factor(step: int, warmup: int, total: int, schedule: str) -> float:
-    """Return the share of the learning rate at optimiser step ``step`` (from 0) of ``total``: linear warm-up, then
-    constant or falling linearly to 0 at the end."""
-    factor = min(1.0, (step + 1) / (warmup + 1))
+def lr_factor(step: int, warmup: int, total: int, schedule: str, begin: int = 0) -> float:
+    """Return the share of the learning rate at optimiser step ``step`` (from 0) of ``total``: nothing before ``begin``,
+    linear warm-up from there, then constant or falling linearly to 0 at the end."""
+    factor = min(1.0, max(0, step - begin + 1) / (warmup + 1))
     return factor if schedule == "constant" else factor * max(0.0, 1.0 - step / max(1, total))
 
 
 def lr_factors(config: Config, groups: int) -> list[Callable[[int], float]]:
     """Return the schedule of stage 2 for each of the optimiser's ``groups`` of parameters, the actor's first. While its
-    critic warms up the actor's rate is 0: without a gradient, weight decay would still change it."""
+    critic warms up the actor's rate is 0: without a gradient, weight decay would still change it. Its own warm-up comes
+    after that, when its first gradients do."""
     settings, algorithm = config.learner, config.algorithm
     steps = algorithm.epochs * algorithm.minibatches
 
-    def factor(step: int) -> float:
-        return lr_factor(step, settings.warmup_steps, algorithm.steps * steps, settings.lr_schedule)
+    def factor(step: int, begin: int = 0) -> float:
+        return lr_factor(step, settings.warmup_steps, algorithm.steps * steps, settings.lr_schedule, begin)
 
     def of_actor(step: int) -> float:
-        return 0.0 if step < settings.critic_warmup_steps * steps else factor(step)
+        return factor(step, settings.critic_warmup_steps * steps)
 
     return [of_actor, *[factor] * (groups - 1)]
 

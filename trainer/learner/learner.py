@@ -192,7 +192,7 @@ class Learner(SendingRank):
                 self._minibatch(taken, chosen[place], totals, [item.problem_id for item in parts[place]])
         self.version += 1
         metrics = self._metrics(taken, totals, algorithm.epochs * len(chosen))
-        if algorithm.kl_control == "adaptive":
+        if algorithm.kl_control == "adaptive" and self.version > self.config.learner.critic_warmup_steps:
             assert taken.kl is not None
             kl = self._sum(float(taken.kl.sum())) / len(batch)
             self.kl_coef = losses.adapted_kl_coef(
