@@ -51,7 +51,7 @@ class SendingRank(Rank):
     def gather(self, whole: bool = False) -> Update:
         """Put the policy into the object store; to be called on every rank, the first rank's answer counts.
 
-        With an adapter, and unless it is to be ``whole``, only that goes, after the tensors that it changes went once.
+        With an adapter, and unless it is to be ``whole``, only that goes, after the whole base went once.
         """
         settings = self.config.rollout.weights
         if whole or not (self.model.lora and settings.adapter_only):
