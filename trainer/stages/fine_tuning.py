@@ -45,6 +45,7 @@ from trainer.stages.fine_tuning_examples import (
     in_words,
     less_attempts,
     occurrences,
+    ungated,
 )
 from trainer.stages.line_examples import concepts_of, judged, line_examples
 from trainer.stages.role_examples import Example, prompts_of_role, role_examples
@@ -281,7 +282,7 @@ class FineTuning:
         view.stage(f"stage 1, decompositions {when}", len(asked))
         strategy = decomposing(self.config.strategy)
         jobs = [Job(index, problem, strategy, seed=index, temperature=0.0) for index, (_, problem) in enumerate(asked)]
-        done = await pipeline.run(jobs, lambda count: view.advance(count, len(jobs), {}))
+        done = await pipeline.run(ungated(self.config, jobs), lambda count: view.advance(count, len(jobs), {}))
         written = [item.episode.decomposition or Decomposition("", [], invalid="empty") for item in done]
         texts = [decomposition.subquestions for decomposition in written]
         references = [list(problem.subquestions or []) for _, problem in asked]

@@ -7,7 +7,7 @@ import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from rollout.data.bad_rows import BadRow, misspelt, other_fields, refuse_bad
 from rollout.data.files import normalised, read_rows
 from rollout.data.source import Source
 from rollout.data.worked import worked
-from rollout.jobs import Job, sampling_seed
+from rollout.jobs import Job, sampling_seed, solver_of
 from rollout.json_lines import write_lines
 from rollout.records import Episode, Problem, RecordError
 from rollout.strategies import DECOMPOSE_ONLY
@@ -116,6 +116,15 @@ def decomposing(strategy: Strategy) -> str:
     """Return the name of the strategy that has the decomposer write what it writes in an episode of another, at the
     least cost: one that writes line by line needs the answers."""
     return strategy.name if strategy.writes_lines else DECOMPOSE_ONLY
+
+
+def ungated(config: Config, jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs whose episodes have no gate: what is to be written is asked of them, and a closed one has none."""
+    if config.strategy.gate == "always":
+        return list(jobs)
+    opened = config.model_copy(update={"strategy": config.strategy.model_copy(update={"gate": "always"})})
+    of = {name: opened.of_solver(name) for name in config.solver_names}
+    return [replace(job, config=of[solver_of(config, job)]) for job in jobs]
 
 
 def screened(config: Config, source: SftSource) -> bool:
@@ -303,7 +312,7 @@ class ExampleSources:
             jobs = [Job(i, problem, strategy, seed, settings.temperature) for i, (problem, seed) in enumerate(drawn)]
         else:
             jobs = [Job(i, one.problem, strategy, seed=0, given=one.subquestions) for i, one in enumerate(lessons)]
-        scored = await pipeline.run(jobs, lambda done: progress(done, len(jobs)))
+        scored = await pipeline.run(ungated(self._config, jobs), lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
         return kept(scored, most, screen=judged)
 
