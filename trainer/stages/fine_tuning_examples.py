@@ -23,6 +23,7 @@ from rollout.jobs import Job, sampling_seed, solver_of
 from rollout.json_lines import write_lines
 from rollout.records import Episode, Problem, RecordError
 from rollout.strategies import DECOMPOSE_ONLY
+from trainer.stages.line_examples import concepts_of
 from trainer.workers.pipeline import Pipeline
 
 # Told how many of a source's episodes are back, and of how many.
@@ -46,7 +47,8 @@ class Lesson:
         """Return a line of a teacher's file."""
         names = ("id", "question", "answer", "answer_type", "choices", "solution", "source")
         row = {name: getattr(self.problem, name) for name in names}
-        return row | {"subquestions": self.subquestions, "attempt": self.attempt}
+        row |= {"subquestions": self.subquestions, "attempt": self.attempt}
+        return row | ({} if self.concepts is None else {"concepts": self.concepts})
 
 
 def shares(total: int, weights: dict[str, float]) -> dict[str, int]:
@@ -146,9 +148,9 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
     """Return the lessons of a teacher's file, and counts.
 
     A row has ``subquestions`` and ``question``, or the ``id`` of one of the data set's training problems; it may have
-    what else a problem has (with ``answers`` it must have an answer, unless the data set has one), and the solver's
-    ``attempt``. Rows whose sub-questions are null or empty are left out and counted. Raises RecordError that names bad
-    rows, unless ``skip_bad``.
+    what else a problem has (with ``answers`` it must have an answer, unless the data set has one), the solver's
+    ``attempt`` and the ``concepts``. Rows whose sub-questions are null or empty are left out and counted. Raises
+    RecordError that names bad rows, unless ``skip_bad``.
     """
     by_id = {problem.id: problem for problem in source.rows}
     by_question = {normalised(problem.question): problem for problem in source.rows}
@@ -157,7 +159,8 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
         question, name = row.get("question"), row.get("id")
         known = by_id.get(str(name)) if question is None else by_question.get(normalised(str(question)))
         if known is not None:
-            return known
+            concepts = row.get("concepts")
+            return replace(known, meta=known.meta | {"concepts": concepts}) if concepts else known
         if question is None:
             raise RecordError(f"field 'question' is missing, and no training problem of data has the id {name!r}")
         if row.get("answer") is None:
@@ -314,7 +317,9 @@ class ExampleSources:
             jobs = [Job(i, one.problem, strategy, seed=0, given=one.subquestions) for i, one in enumerate(lessons)]
         scored = await pipeline.run(ungated(self._config, jobs), lambda done: progress(done, len(jobs)))
         most = settings.keep if settings.kind == "distilled" else len(jobs)
-        return kept(scored, most, screen=judged)
+        usable, counts = kept(scored, most, screen=judged)
+        # Where this is a teacher's file, nothing else may tell the concepts: it holds no generator's graph.
+        return [replace(one, concepts=concepts_of(one.problem, played, one.concepts)) for one in usable], counts
 
 
 def less_attempts(

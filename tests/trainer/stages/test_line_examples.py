@@ -6,10 +6,13 @@ import pytest
 
 from launch.compose import compose
 from rollout.data.chained import generate
+from rollout.data.source import make_source
 from rollout.data.worked import gold_replies
 from rollout.episode.prompts import Prompts
+from rollout.json_lines import write_lines
 from rollout.records import Problem, RecordError
 from tests.rollout.fakes import PLAN, PROBLEM, CharacterEngine, Scripted, by_question, episode_of
+from trainer.stages.fine_tuning_examples import Lesson, read_teacher
 from trainer.stages.line_examples import concepts_of, judged, line_examples
 
 REPLIES = ["Ann has 3 pens.", "Bob has 6 pens."]
@@ -75,3 +78,35 @@ def test_only_lm2_has_refused_sub_questions_to_show():
     for overrides in (["strategy=interleaved"], ["strategy=lm2", "strategy.retries=0"],
                       ["strategy=lm2", "strategy.refused_template=''"]):  # fmt: skip
         assert not judged(compose(overrides).strategy)
+
+
+@pytest.mark.parametrize("written", ["own words", None])
+def test_a_runs_own_examples_serve_as_a_teachers_file_on_generated_data(written, tmp_path):
+    config = compose(["data=branched", "strategy=lm2"])
+    source = make_source(config.data)
+    problem = next(source.train(0))
+    concepts = concepts_of(problem, config.strategy, written)
+    write_lines(tmp_path / "data.jsonl", [Lesson(problem, PLAN, "5", REPLIES, concepts).to_json()])
+    (again,), _ = read_teacher(tmp_path / "data.jsonl", source, answers=True, skip_bad=False)
+    assert concepts_of(again.problem, config.strategy, again.concepts) == concepts
+
+
+def test_a_teachers_concepts_come_before_those_of_the_row_that_the_data_set_has(tmp_path):
+    row = {"id": "p", "question": "How many?", "answer": "5", "subquestions": PLAN, "concepts": "area"}
+    write_lines(tmp_path / "train.jsonl", [row])
+    write_lines(
+        tmp_path / "teacher.jsonl", [{"id": "p", "subquestions": PLAN} | more for more in ({"concepts": "sum"}, {})]
+    )
+    config = compose(
+        [
+            "data=jsonl",
+            f"data.root='{tmp_path}'",
+            "data.train=train.jsonl",
+            "data.held_out_share=0",
+            "stages=[sft]",
+            "strategy=lm2",
+        ]
+    )
+    lessons, _ = read_teacher(tmp_path / "teacher.jsonl", make_source(config.data), answers=True, skip_bad=False)
+    found = [concepts_of(lesson.problem, config.strategy, lesson.concepts) for lesson in lessons]
+    assert found == ["sum", "area"]

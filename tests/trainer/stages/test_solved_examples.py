@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 
 import pytest
 from rich.console import Console
@@ -14,8 +15,10 @@ from rollout.data.source import make_source
 from rollout.jobs import Job, solver_of
 from rollout.run_episode import run_episode
 from tests.rollout.fakes import PROBLEM, CharacterEngine, Scripted
+from trainer.run_folder.files import read_rows
 from trainer.stages.fine_tuning import FineTuning
 from trainer.stages.fine_tuning_examples import ungated
+from trainer.stages.line_examples import concepts_of
 from trainer.tracking.live_view import View
 
 SMALL = [
@@ -57,6 +60,16 @@ def test_no_decomposition_of_stage_1_is_lost_behind_a_closed_gate(strategy, tmp_
     assert stage.report["decompositions"]["before"]["held_out"]["invalid"] == 0
     gated = asyncio.run(pipeline.run([Job(0, PROBLEM, strategy, 0)]))[0].episode
     assert (gated.gate, gated.decomposition) == ("closed", None)
+
+
+def test_a_source_of_a_decomposer_that_writes_concepts_is_kept_with_them(tmp_path):
+    config = compose([*SMALL, "strategy=lm2"])
+    source = make_source(config.data)
+    asyncio.run(FineTuning(config, tmp_path, source).examples(Agreeing(config), lambda done, count: None))
+    rows = read_rows(tmp_path / "sft" / "data.jsonl")
+    problems = {problem.id: problem for problem in itertools.islice(source.train(0), 4)}
+    assert rows
+    assert [row["concepts"] for row in rows] == [concepts_of(problems[row["id"]], config.strategy) for row in rows]
 
 
 def test_a_job_without_its_gate_keeps_its_solver_of_a_mixture():
