@@ -11,7 +11,7 @@ from collections.abc import Callable
 from conf.schema.policy import Policy
 from conf.schema.strategy import Strategy
 from rollout.answers.marks import without_thinking
-from rollout.engine.prompt_tokens import encode_prompt
+from rollout.engine.prompt_tokens import encode_later, encode_prompt
 from rollout.engine.sampling import Sampling
 from rollout.engine.vllm_engine import Generation, Generator, PromptTooLong
 from rollout.episode.contracts import Prompt, Reply, SolverFailure, Written, pieces_of
@@ -79,7 +79,7 @@ class PolicyRole:
                 ids += piece.token_ids
             else:
                 text = piece.text if isinstance(piece, Written) else piece
-                ids += tokenizer.encode(text, add_special_tokens=False)
+                ids += encode_later(tokenizer, text)
         return ids
 
     def _ends(self, purpose: str, done: Generation) -> list[int]:

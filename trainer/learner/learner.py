@@ -25,7 +25,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.model import model_path
 from rollout.actor_log import actor_log
-from rollout.engine.prompt_tokens import encode_prompt
+from rollout.engine.prompt_tokens import encode_later, encode_prompt
 from trainer.algorithm import losses
 from trainer.algorithm.advantages import explained_variance, moments
 from trainer.algorithm.experience import Experience, PackedExperience, microbatches, minibatches, pack, pad, shards
@@ -160,7 +160,7 @@ class Learner(SendingRank):
 
     def _tokens(self, rows: Sequence[tuple[str, str]]) -> list[Pair]:
         """Return prompts and completions as token ids, the end of text after a completion."""
-        encode, end = partial(self.tokenizer.encode, add_special_tokens=False), self.tokenizer.eos_token_id
+        encode, end = partial(encode_later, self.tokenizer), self.tokenizer.eos_token_id
         return [(encode_prompt(self.tokenizer, prompt), [*encode(completion), end]) for prompt, completion in rows]
 
     # -- stage 2 ---------------------------------------------------------------------------------------------
