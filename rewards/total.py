@@ -1,8 +1,8 @@
 """The total reward of an episode: the weighted, clipped sum of its parts, less its penalties, and its turn rewards.
 
 Total = sum over the present parts of weight_k * clip_k(R_k), and of what the verifier's verdicts earn. An absent
-part is left out, never counted as 0. A non-finite value raises ValueError, because it
-is an error and not a reward.
+part is left out, never counted as 0. A non-finite value or share, and another number of shares than there are
+sub-questions, raise ValueError, because they are an error and not a reward.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
     episode = spoken(episode)
     functions = PART_FUNCTIONS | (LIKELIHOOD_FUNCTION if settings.pays_likelihood else {})
     functions |= {name: find_part(place, {}) for name, place in settings.parts.items()}
-    parts = {name: score(episode, resources, settings) for name, score in functions.items()}
+    parts = {name: _checked(name, score(episode, resources, settings), episode) for name, score in functions.items()}
     handed, concepts = handed_over(episode), handed_in_concepts(episode)
     charged = charges(episode, handed, concepts)
     penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
@@ -62,8 +62,6 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
     for name, part in parts.items():
         if part.value is None:
             continue
-        if not math.isfinite(part.value):
-            raise ValueError(f"{name} of problem {episode.problem.id} is {part.value}")
         weight = settings.weights.get(name, 0.0)
         clipped = settings.clipped(name, part.value)
         total += weight * clipped
@@ -86,6 +84,24 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
         by_call=by_call(episode, judged),
         counts=counts(episode),
     )
+
+
+def _checked(name: str, part: Part, episode: Episode) -> Part:
+    """Return a part with Python's own numbers, which an episode record can hold: a part of the user's may compute with
+    NumPy. Raises ValueError that names the part."""
+    whose = f"{name} of problem {episode.problem.id}"
+    try:
+        value = None if part.value is None else float(part.value)
+        shares = None if part.by_subquestion is None else [float(share) for share in part.by_subquestion]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ValueError(f"{whose} is no Part of numbers ({error})") from None
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"{whose} is {value}")
+    if shares is not None and len(shares) != len(episode.subquestions):
+        raise ValueError(f"{whose} has {len(shares)} shares for {len(episode.subquestions)} sub-questions")
+    if unpayable := [share for share in shares or () if not math.isfinite(share)]:
+        raise ValueError(f"{whose} has a share that is {unpayable[0]}")
+    return Part(value, shares)
 
 
 def warm(episodes: Sequence[Episode], resources: TextResources, settings: Rewards) -> None:
