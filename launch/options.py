@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from difflib import get_close_matches
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -39,7 +40,7 @@ def with_own_folders(arguments: list[str]) -> list[str]:
 
 
 def _folder(key: str, path: str) -> str:
-    """Return a folder as Hydra searches it; what lies in a package is found by Hydra alone."""
+    """Return a folder as Hydra searches it. A package stays one: a job on a cluster may have it in another place."""
     if path.startswith("pkg://"):
         return path
     folder = Path(path.removeprefix("file://")).expanduser().absolute()
@@ -52,14 +53,33 @@ def _folder(key: str, path: str) -> str:
 
 
 def search_folders(overrides: list[str]) -> list[Path]:
-    """Return the user's own folders of YAML that ``hydra.searchpath=[file:///FOLDER]`` names."""
+    """Return the user's own folders of YAML that ``hydra.searchpath=[file:///FOLDER,pkg://PACKAGE]`` names. Raises
+    ConfigError for a package that is not found."""
     named = [text.partition("=")[2] for text in overrides if text.startswith(SEARCHED)]
-    return [Path(path) for text in named for path in re.findall(r"file://([^,\]'\"]+)", text)]
+    found = [place for text in named for place in re.findall(r"(file|pkg)://([^,\]'\"]+)", text)]
+    return [Path(path) if kind == "file" else _package_folder(path) for kind, path in found]
+
+
+def _package_folder(path: str) -> Path:
+    """Return the folder of a package, which Hydra takes with dots or slashes. Raises ConfigError."""
+    try:
+        package = import_module(path.replace("/", ".").rstrip("."))
+    except (ImportError, ValueError):
+        package = None
+    file = getattr(package, "__file__", None)
+    if file is None or Path(file).name != "__init__.py":
+        raise ConfigError(
+            f"hydra.searchpath: 'pkg://{path}' is no package that can be imported; allowed: one with an __init__.py"
+        )
+    return Path(file).parent
 
 
 def check_options(overrides: list[str]) -> None:
-    """Raise ConfigError, saying which options there are, where a group is given one that it does not have."""
-    folders = [CONF, *search_folders(overrides)]
+    """Raise ConfigError, saying which options there are, where a group is given one that it does not have, and for a
+    file of the user's own that a shipped one stands before."""
+    own = search_folders(overrides)
+    _refuse_shipped_names(own)
+    folders = [CONF, *own]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
         key = key.partition("@")[0]  # an option may be put elsewhere, as in a mixture of solvers
@@ -70,6 +90,16 @@ def check_options(overrides: list[str]) -> None:
                 if name not in files:
                     hint = did_you_mean(_near(key, name, files))
                     raise ConfigError(f"{key}: '{name}' is unknown{hint}; allowed: {', '.join(sorted(files))}")
+
+
+def _refuse_shipped_names(folders: list[Path]) -> None:
+    """Raise ConfigError for a file with the name of a shipped one that says something else: Hydra never reads it."""
+    for shipped in sorted(CONF.rglob("*.yaml")) if folders else ():
+        place = shipped.relative_to(CONF)
+        for own in (folder / place for folder in folders):
+            if own.is_file() and own.read_bytes() != shipped.read_bytes():
+                name = "=".join(place.with_suffix("").as_posix().rsplit("/", 1))
+                raise ConfigError(f"{own} would not be read: {name} is a shipped option; allowed: another name")
 
 
 def _near(group: str, name: str, files: dict[str, Path]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conf.schema.base import ConfigError
+from conf.schema.places import CONF
 from launch.compose import compose
 from launch.options import with_own_folders
 from launch.plan import main as plan
@@ -53,6 +54,36 @@ def test_two_ways_give_one_list_and_a_folder_that_is_not_there_is_refused(own, t
     for given in (["--config-dir", "onw"], ["hydra.searchpath=[file://onw]"], ["--config-dir"]):
         with pytest.raises(ConfigError, match="is no folder; allowed: a folder with the groups of conf/"):
             with_own_folders(given)
+
+
+def test_a_file_with_a_shipped_options_name_is_refused_since_it_would_not_be_read(own):
+    (own / "strategy").mkdir()
+    copy = own / "strategy" / "daslam.yaml"
+    copy.write_bytes((CONF / "strategy" / "daslam.yaml").read_bytes())
+    assert compose(["--config-dir", "own"]).strategy == compose([]).strategy, "a copy says the same"
+    copy.write_text(copy.read_text() + "max_tokens: 7\n")
+    for given in ([], ["strategy=daslam"], ["experiment=mine"]):
+        with pytest.raises(ConfigError, match=r"daslam\.yaml would not be read: strategy=daslam is a shipped option"):
+            compose(["--config-dir", "own", *given])
+    copy.rename(own / "strategy" / "brief.yaml")
+    assert compose(["--config-dir", "own", "strategy=brief"]).strategy.max_tokens == 7
+
+
+@pytest.mark.parametrize("name", ["packaged.yamls", "packaged/yamls"])
+def test_a_package_may_hold_the_yaml(own, monkeypatch, name):
+    package = own.parent / "packaged" / "yamls"
+    package.parent.mkdir()
+    own.rename(package)
+    (package / "__init__.py").touch()
+    monkeypatch.syspath_prepend(own.parent)
+    given = [f"hydra.searchpath=[pkg://{name}]", "experiment=mine"]
+    assert compose(given).seed == 7
+    assert given[0] in prepare(given)[1], "a job's nodes may have the package in another place"
+
+
+def test_a_package_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"'pkg://packaged\.nowhere' is no package that can be imported; allowed: "):
+        compose(["hydra.searchpath=[pkg://packaged.nowhere]"])
 
 
 def test_the_plan_finds_a_folder_of_ones_own(own, capsys):
