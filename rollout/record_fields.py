@@ -61,6 +61,22 @@ def _listed(value: Any) -> Any:
     return value if isinstance(value, list) else [value]
 
 
+def _joined(value: Any) -> Any:
+    """Return a text as it is, and a list of texts as one; raise ValueError for anything else."""
+    texts = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, str) for one in texts):
+        raise ValueError(f"must be a text or a list of texts, found {reprlib.repr(value)}")
+    return ", ".join(texts)
+
+
+def _equations(value: Any) -> Any:
+    """Return a list of texts as it is, and a text as a list of one; raise ValueError for anything else."""
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
+        raise ValueError(f'must be a list of texts, as ["48/2=24"], found {reprlib.repr(value)}')
+    return texts
+
+
 def _answer(value: Any) -> Any:
     """Return an answer as text; raise ValueError, with what to write, for what is neither text nor number."""
     text = written(value)
@@ -89,6 +105,8 @@ ChoiceText = Annotated[str, BeforeValidator(written)]
 OptionalText = Annotated[str | None, described("a string or null")]
 WrittenText = Annotated[OptionalText, BeforeValidator(lambda value: value if str(value).strip() else None)]
 OtherForms = Annotated[list[AnswerText], BeforeValidator(_listed)]
+Concepts = Annotated[str, BeforeValidator(_joined)]
+Equations = Annotated[list[str], BeforeValidator(_equations)]
 OptionalIndex = Annotated[Annotated[int, Field(strict=True, ge=0)] | None, described("an index or null")]
 Count = Annotated[int, BeforeValidator(_number)]
 Logprob = Annotated[float, Field(strict=True, allow_inf_nan=False)]

@@ -17,7 +17,9 @@ from rollout.record_fields import (
     YES_NO,
     AnswerText,
     ChoiceText,
+    Concepts,
     Count,
+    Equations,
     FilledText,
     IdText,
     Logprob,
@@ -61,7 +63,8 @@ class Problem:
 
     ``solution`` holds one reasoning step a line; it and ``subquestions`` are None where nobody wrote them.
     ``meta`` carries what only one data set knows (the generator's graph, a subject, a level); of
-    that, ``answer_aliases``, other forms of the answer, are read as the fields are, as a list of texts.
+    that, these are read as the fields are: ``answer_aliases``, other forms of the answer, and ``equations`` as a list
+    of texts, ``concepts`` as one text.
     """
 
     id: IdText
@@ -86,9 +89,10 @@ class Problem:
             given["answer"] = YES_NO[given["answer"]]
         extra = {name: value for name, value in given.items() if name not in cls.__dataclass_fields__}
         meta = {**extra, **(given["meta"] if isinstance(given.get("meta"), dict) else {})}
-        if meta.get("answer_aliases") is not None:
-            forms: dict[str, list[str]] = _read(_ALIASES, {"answer_aliases": meta["answer_aliases"]})
-            meta |= forms
+        for name, adapter in _OF_META.items():
+            if meta.get(name) is not None:
+                read: dict[str, Any] = _read(adapter, {name: meta[name]})
+                meta |= read
         if not _are_answers(meta.get("subanswers")):
             raise RecordError(
                 f"field 'subanswers' must be a list of texts or numbers, found {meta['subanswers']!r:.80}"
@@ -303,7 +307,12 @@ def opened(episode: Episode | PackedEpisode) -> Episode:
     return episode.open() if isinstance(episode, PackedEpisode) else episode
 
 
-_PROBLEM, _EPISODE, _ALIASES = TypeAdapter(Problem), TypeAdapter(Episode), TypeAdapter(dict[str, OtherForms])
+_PROBLEM, _EPISODE = TypeAdapter(Problem), TypeAdapter(Episode)
+_OF_META: dict[str, TypeAdapter[dict[str, Any]]] = {
+    "answer_aliases": TypeAdapter(dict[str, OtherForms]),
+    "concepts": TypeAdapter(dict[str, Concepts]),
+    "equations": TypeAdapter(dict[str, Equations]),
+}
 _REASONS = {
     "missing": "is missing",
     "string_type": "must be a string",

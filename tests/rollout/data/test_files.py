@@ -168,3 +168,39 @@ def test_what_a_row_calls_replies_or_where_it_comes_from_is_taken_for_nothing_of
     (problem,) = read_all([write(tmp_path / "rows.jsonl", rows)], [])
     found = worked(problem, problem.subquestions)
     assert [reply for _, reply in found.pairs] == ["1 + 1 = 2", "2 + 1 = 3"]
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "read"),
+    [
+        ("concepts", "doubling", "doubling"),
+        ("concepts", ["doubling", "subtraction"], "doubling, subtraction"),
+        ("concepts", None, None),
+        ("equations", ["48/2=24", "48+24=72"], ["48/2=24", "48+24=72"]),
+        ("equations", "48/2=24", ["48/2=24"]),
+        ("equations", None, None),
+    ],
+)
+def test_what_a_question_needs_is_read_as_a_text_or_a_list(tmp_path, field, written, read):
+    bad: list[BadRow] = []
+    rows = [row(1, **{field: written}), row(2, meta={field: written})]
+    found = read_all([write(tmp_path / "rows.jsonl", rows)], bad)
+    assert [problem.meta.get(field) for problem in found] == [read, read]
+    assert bad == []
+
+
+@pytest.mark.parametrize(
+    ("field", "written", "said"),
+    [
+        ("concepts", 7, "field 'concepts' must be a text or a list of texts, found 7"),
+        ("concepts", [["a"]], "field 'concepts' must be a text or a list of texts, found [['a']]"),
+        ("concepts", {"a": 1}, "field 'concepts' must be a text or a list of texts, found {'a': 1}"),
+        ("equations", 7, "field 'equations' must be a list of texts, as [\"48/2=24\"], found 7"),
+        ("equations", [24], "field 'equations' must be a list of texts, as [\"48/2=24\"], found [24]"),
+    ],
+)
+def test_what_a_question_needs_is_refused_in_any_other_form(tmp_path, field, written, said):
+    bad: list[BadRow] = []
+    file = write(tmp_path / "rows.jsonl", [row(1, **{field: written})])
+    assert read_all([file], bad) == []
+    assert [str(one) for one in bad] == [f"{file}, line 1: {said}"]
