@@ -204,3 +204,14 @@ def test_what_a_question_needs_is_refused_in_any_other_form(tmp_path, field, wri
     file = write(tmp_path / "rows.jsonl", [row(1, **{field: written})])
     assert read_all([file], bad) == []
     assert [str(one) for one in bad] == [f"{file}, line 1: {said}"]
+
+
+@pytest.mark.parametrize("choices", [["5", "7"], {"A": "5", "B": "7"}])
+def test_choices_that_nobody_would_see_are_refused(tmp_path, choices):
+    bad: list[BadRow] = []
+    file = write(tmp_path / "rows.jsonl", [row(1, answer=1, choices=choices), row(2, choices=type(choices)())])
+    assert [problem.id for problem in read_all([file], bad)] == ["p2"]
+    assert [one.error for one in bad] == [
+        "field 'choices' has 2 options, and answer_type is 'number'; name answer_type choice or multi_choice, or leave "
+        "choices out"
+    ]
