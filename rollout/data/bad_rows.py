@@ -12,7 +12,9 @@ from rollout.records import Problem, RecordError
 
 # Of files that are wrong from the first row to the last, so many lines are said, and so many rows are named in a line.
 BAD_ROWS_NAMED, LINES_NAMED = 50, 5
-# From this likeness on a field may be a misspelt one; answer_aliases, which MuSiQue has, is less like answer_type.
+# Fields that are read of ``Problem.meta``.
+READ_OF_META = ("answer_aliases", "subanswers", "concepts", "equations", "subject", "level", "raw_type")
+# From this likeness on a field may be a misspelt one.
 ALIKE = 0.75
 
 
@@ -58,10 +60,12 @@ def refuse_bad(bad: Sequence[BadRow], skip: bool) -> None:
 
 def meant(names: Iterable[str]) -> dict[str, str]:
     """Return those of the names that are no field of a problem, each with the field that may be meant, empty if none
-    may."""
-    known = [field.name for field in fields(Problem)]
-    others = dict.fromkeys(name for name in names if name not in known)
-    return {name: next(iter(get_close_matches(name, known, n=1, cutoff=ALIKE)), "") for name in others}
+    may, or if it is read as it is."""
+    own = [field.name for field in fields(Problem)]
+    others = dict.fromkeys(name for name in names if name not in own)
+    known = [*own, *READ_OF_META]
+    near = {name: get_close_matches(name, known, n=1, cutoff=ALIKE) for name in others if name not in READ_OF_META}
+    return {name: next(iter(near.get(name, ())), "") for name in others}
 
 
 def other_fields(problems: Iterable[Problem]) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rollout.answers.mark import score
-from rollout.data.bad_rows import BadRow
+from rollout.data.bad_rows import BadRow, meant
 from rollout.data.files import read_all
 from rollout.data.worked import worked
 from tests.rollout.data.test_source import row, write
@@ -215,3 +215,10 @@ def test_choices_that_nobody_would_see_are_refused(tmp_path, choices):
         "field 'choices' has 2 options, and answer_type is 'number'; name answer_type choice or multi_choice, or leave "
         "choices out"
     ]
+
+
+def test_fields_that_are_read_are_not_said_to_be_misspelt():
+    read = ["answer_aliases", "subanswers", "concepts", "equations", "subject", "level", "raw_type", "context"]
+    assert meant(read) == dict.fromkeys(read, "")
+    misspelt = {"sub_answers": "subanswers", "equation": "equations", "answer_alias": "answer_aliases"}
+    assert meant(misspelt) == misspelt
