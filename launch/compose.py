@@ -22,6 +22,8 @@ from trainer.run_folder.resume import overrides_of
 MULTIRUN = {"-m", "--multirun"}
 # Groups whose options may hold the layout of a cluster.
 LAYOUTS = ("cluster", "experiment")
+# The option of ``cluster`` that nobody chose.
+HERE = "laptop"
 SWEPT = " a sweep of several values needs -m (python -m launch.train -m KEY=VALUES);"
 
 
@@ -62,6 +64,13 @@ def hydra_settings(overrides: list[str]) -> Any:
         return hydra_compose("config", overrides=overrides, return_hydra_config=True).hydra
 
 
+def chosen_option(overrides: list[str], group: str) -> str:
+    """Return the option of a group that overrides come to: their own, or that of the experiment which they choose.
+    Raises ConfigError."""
+    compose(overrides)
+    return str(hydra_settings(overrides).runtime.choices[group])
+
+
 def is_search(settings: Any) -> bool:
     """Return whether Hydra's own settings choose a sweeper that goes by the trials' scores."""
     return "direction" in settings.sweeper
@@ -79,12 +88,12 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
 
     try:
         values: dict[str, Any] = made(overrides)
-        if backend_of(values["solver"]) != "vllm" and any(_is_choice(text, *LAYOUTS) for text in overrides):
-            others = [text for text in overrides if not _is_choice(text, "cluster")]
-            values["solver"] = made([*others, "cluster=laptop"])["solver"]
+        if backend_of(values["solver"]) != "vllm" and any(is_choice(text, *LAYOUTS) for text in overrides):
+            others = [text for text in overrides if not is_choice(text, "cluster")]
+            values["solver"] = made([*others, f"cluster={HERE}"])["solver"]
     except ConfigCompositionException as error:
         # Which keys solver and verifier have depends on their backends, which the chosen options alone tell.
-        options = [text for text in overrides if text.startswith(SEARCHED) or _is_choice(text)]
+        options = [text for text in overrides if text.startswith(SEARCHED) or is_choice(text)]
         group = "verifier" if "'verifier." in str(error) else "solver"
         chosen: Any = OmegaConf.to_container(hydra_compose("config", overrides=options))
         mixed = re.search(r"'solver\.mixture\.(\w+)", str(error))
@@ -94,7 +103,7 @@ def _composed(overrides: list[str]) -> dict[str, Any]:
     return values
 
 
-def _is_choice(text: str, *groups: str) -> bool:
+def is_choice(text: str, *groups: str) -> bool:
     """Return whether an override chooses the option of a group: of any, or of one of these."""
     key = text.lstrip("+").partition("=")[0].partition("@")[0]
     return key in groups if groups else (CONF / key).is_dir()
@@ -112,7 +121,7 @@ def continued(overrides: list[str]) -> list[str]:
     if began is None:
         return overrides
     # Keys belong to the option that was chosen with them.
-    chosen = {key_of(text) for text in overrides if _is_choice(text) and text not in began}
+    chosen = {key_of(text) for text in overrides if is_choice(text) and text not in began}
     kept = [text for text in began if key_of(text) not in given and key_of(text).partition(".")[0] not in chosen]
     return [*kept, *overrides]
 

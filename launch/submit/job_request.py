@@ -19,9 +19,9 @@ from conf.schema.config import Config
 from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
-from conf.schema.places import CHECKOUT, CONF, PACKAGES, ROOT
+from conf.schema.places import CHECKOUT, PACKAGES, ROOT
 from launch.check_sweep import check_single, check_trials
-from launch.compose import MULTIRUN, compose, continued, parse, trials
+from launch.compose import HERE, MULTIRUN, chosen_option, compose, continued, is_choice, key_of, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_source, make_source
@@ -57,15 +57,19 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     if not MULTIRUN.intersection(overrides):
         overrides = continued(overrides)
         check_single(overrides)
-    if not any(text.lstrip("+").startswith("cluster=") for text in overrides):
-        overrides = ["cluster=ray", *overrides]
     first, *others = trials(overrides)
+    choosing = [first, *(other for other in others if is_choice(_changed(first, other)))]
+    given = any(text.lstrip("+").startswith("cluster=") for text in overrides)
+    if not given and all(chosen_option(one, "cluster") == HERE for one in choosing):
+        overrides = ["cluster=ray", *overrides]
+        first, *others = trials(overrides)
     config = check_trials(overrides)
-    if config.cluster.address != "auto":
-        raise ConfigError(
-            f"cluster.address: {config.cluster.address!r} is not allowed in a job, which joins the cluster that it "
-            "runs in; allowed: 'auto'"
-        )
+    for one in (config, *(compose(other) for other in others if is_choice(_changed(first, other)))):
+        if one.cluster.address != "auto":
+            raise ConfigError(
+                f"cluster.address: {one.cluster.address!r} is not allowed in a job, which joins the cluster that it "
+                "runs in; allowed: 'auto'"
+            )
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     sent = [text for text in overrides if not text.startswith("run_dir=")]
     if not MULTIRUN.intersection(overrides):
@@ -120,12 +124,16 @@ def _absolute_in_all(first: list[str], others: list[list[str]]) -> dict[str, str
     """Return, as ``_absolute``, what is the same in all trials of a sweep: paths that its choices set stay theirs."""
     made = _absolute(compose(first))
     for other in others:
-        changed = next((new for old, new in zip(first, other, strict=True) if old != new), "")
-        key = changed.lstrip("+").partition("=")[0]
-        if (CONF / key).is_dir() or _markers(key):
+        changed = _changed(first, other)
+        if is_choice(changed) or _markers(key_of(changed)):
             there = _absolute(compose(other))
             made = {name: text for name, text in made.items() if there.get(name) == text}
     return made
+
+
+def _changed(first: list[str], other: list[str]) -> str:
+    """Return the override of another trial that the first has not; nothing if there is none."""
+    return next((new for old, new in zip(first, other, strict=True) if old != new), "")
 
 
 def _absolute_override(text: str) -> str:
