@@ -101,8 +101,8 @@ def _subanswer(step: str) -> str:
         if _FRACTION.fullmatch(result) or _PLAIN_NUMBER.fullmatch(result.replace(",", "")):
             return result if "/" in result else number(result)
     _, sign, last = plain.rpartition("=")
-    if sign and (result := _RESULT.match(last)):
-        return result[1] if "/" in result[1] else number(result[1].rstrip(","))
+    if sign and (stated := _RESULT.match(last)):
+        return stated[1] if "/" in stated[1] else number(stated[1].rstrip(","))
     found = _numbers(plain)
     return found[-1] if found else plain
 
