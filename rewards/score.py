@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.schema.own_parts import FORM, find_part, is_own
-from conf.schema.rewards import LIKELIHOOD, MODES, PARTS, Rewards
+from conf.schema.rewards import LIKELIHOOD, MODES, PARTS, Rewards, check_own_name
 from rewards.actor import score_or_error
 from rewards.nouns_and_vectors import TextResources
 from rewards.reward import failed
@@ -36,6 +36,10 @@ def _own_part(text: str) -> tuple[str, str]:
         find_part(place if is_own(place) else f"{place}:", {})
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{name}: {place!r} {error}") from None
+    try:
+        check_own_name(name)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
     return name, place
 
 

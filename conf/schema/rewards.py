@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, get_args
 
 import yaml
@@ -18,6 +19,8 @@ PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proxim
 OF_SUBQUESTIONS = ("entity_coverage", "answer_consistency")
 # A sixth part, which needs the frozen solver's log-probabilities: it is there only where its weight is not 0.
 LIKELIHOOD = "solver_likelihood"
+# Names under which something else stands beside the parts, in an episode's record and in that of rewards.score.
+RECORDED = ("given", "gives_answer", "total", "penalties", "problem_id")
 PENALTIES = ("copy", "repeat", "given", "invalid")
 # What a verifier may say of a reply (rollout/episode/verdict.py), as far as it is paid.
 VERDICTS = (
@@ -27,6 +30,15 @@ VERDICTS = (
 Part = Annotated[str, OneOf((*PARTS, LIKELIHOOD), own=True)]
 Penalty = Annotated[str, OneOf(PENALTIES)]
 Verdict = Annotated[str, OneOf(VERDICTS)]
+
+
+def check_own_name(name: str) -> None:
+    """Raise ValueError if no part of the user's own may have this name."""
+    if name in (*PARTS, LIKELIHOOD, *RECORDED) or not re.fullmatch(r"\w+", name):
+        raise ValueError(
+            f"the name {name!r} is not allowed: must be one word, and not that of a shipped part, nor "
+            f"{', '.join(RECORDED)}"
+        )
 
 
 class Rewards(Group):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from conf.schema.config import Config
 from conf.schema.data import GET_DATA
 from conf.schema.keys import MIXTURE, did_you_mean, is_marked, unknown_key
 from conf.schema.model import check_model
-from conf.schema.rewards import LIKELIHOOD, PARTS
+from conf.schema.rewards import LIKELIHOOD, PARTS, check_own_name
 from conf.schema.solver import BACKENDS, SINGLE, VllmSolver
 
 OWN_FILE = "allowed: a file with one problem a line, as JSON (docs/data.md)"
@@ -38,8 +37,10 @@ def validate(values: dict[str, Any]) -> Config:
         if key.partition(".")[2] not in (*PARTS, LIKELIHOOD, *rewards.parts):
             raise ConfigError(f"{unknown_key(f'rewards.{key}', '')}, or a name of rewards.parts")
     for name in rewards.parts:
-        if name in (*PARTS, LIKELIHOOD) or not re.fullmatch(r"\w+", name):
-            raise ConfigError(f"rewards.parts: the name {name!r} is not allowed: must not be that of a shipped part")
+        try:
+            check_own_name(name)
+        except ValueError as error:
+            raise ConfigError(f"rewards.parts: {error}") from None
     check_model("model.path", config.model.path)
     for role, frozen in config.frozen.items():
         if isinstance(frozen, VllmSolver):

@@ -8,9 +8,12 @@ import math
 import numpy
 import pytest
 
-from conf.schema.rewards import Rewards
+from conf.schema.base import ConfigError
+from conf.schema.rewards import RECORDED, Rewards
+from launch.compose import compose
+from rewards import score
 from rewards.nouns_and_vectors import TextResources
-from rewards.reward import Part, Reward
+from rewards.reward import MEASURES, Part, Reward
 from rewards.total import score_episode
 from rollout.records import Attempt, Decomposition, Episode, Problem, Turn
 
@@ -52,3 +55,13 @@ def test_numbers_of_numpy_are_taken_and_can_be_written(monkeypatch):
 def test_what_no_reward_can_be_made_of_is_an_error_that_names_the_part(monkeypatch, part, line):
     with pytest.raises(ValueError, match=line):
         scored(monkeypatch, part)
+
+
+@pytest.mark.parametrize("name", [*RECORDED, "correctness", "two-words"])
+def test_a_name_under_which_a_record_holds_something_else_is_refused(name, capsys):
+    with pytest.raises(ConfigError, match=f"the name '{name}' is not allowed"):
+        compose([f"+rewards.parts={{{name}: 'operator:add'}}"])
+    with pytest.raises(SystemExit):
+        score.main(["episodes.jsonl", "--parts", f"{name}=operator:add"])
+    assert f"the name '{name}' is not allowed" in capsys.readouterr().err
+    assert set(RECORDED) > set(MEASURES)
