@@ -180,6 +180,10 @@ class Strategy(Group):
             raise ValueError(f"unknown field {{{min(unknown)}}}; allowed: {allowed}")
         if missing := [name for name in needed if name not in found]:
             raise ValueError(f"{{{missing[0]}}} must be in it; allowed: {allowed}")
+        try:
+            value.format(**dict.fromkeys(found, "a text"))
+        except (LookupError, ValueError) as error:
+            raise ValueError(f"its fields cannot be written so ({error}); allowed: {allowed}") from None
         if info.field_name == "gold_template" and not found:
             raise ValueError("{answer} or {solution} must be in it")
         return value
