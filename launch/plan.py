@@ -32,12 +32,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="launch.plan", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", metavar="SIZE", help="the decomposer by its size, as 7b, instead of model.path")
     parser.add_argument("--solver", metavar="SIZE", help="the solver by its size instead of solver.path")
-    parser.add_argument("--config-dir", metavar="FOLDER", help="YAML files of your own, in groups like those of conf/")
+    parser.add_argument("--config-dir", metavar="FOLDER", action="append", default=[],
+        help="YAML files of your own, in groups like those of conf/; it may be repeated")  # fmt: skip
     parser.add_argument("overrides", nargs="*", help="what launch.train is given")
     options = parser.parse_intermixed_args(arguments)
     console = Console()
     try:
-        own = ["--config-dir", options.config_dir] if options.config_dir else []
+        own = [text for folder in options.config_dir for text in ("--config-dir", folder)]
         config = compose([*own, *options.overrides])
         memory = gpu_roles(config, options.model, options.solver)
     except (ConfigError, ValueError, OSError) as error:

@@ -88,6 +88,8 @@ def test_a_package_that_is_not_there_is_refused():
 
 def test_the_plan_finds_a_folder_of_ones_own(own, capsys):
     assert plan(["--config-dir", "own", "cluster=two", "solver=program"]) == 0
+    (own.parent / "other").mkdir()
+    assert plan(["--config-dir", "own", "--config-dir", "other", "cluster=two", "solver=program"]) == 0
     assert plan(["--config-dir", "own", "cluster=tow"]) == 2
     assert "cluster: 'tow' is unknown (did you mean cluster=two?)" in capsys.readouterr().err
 
