@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from conf.schema.data import GENERATORS
 from conf.schema.model import GEMMA, looks_local, model_path
 from conf.schema.places import CONF
 from conf.schema.validate import is_secret, validate
-from launch.compose import compose
+from launch.compose import compose, key_of
 from launch.options import SEARCHED, with_own_folders
 from trainer.run_folder.checkpoints import newest_decomposer
 from trainer.run_folder.resume import began_with, holds_run
@@ -44,8 +43,13 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
             "folder, owner/name on the hub, package:tiny_decomposer"
         )
     overrides = with_own_folders(overrides)
-    chosen = {text.partition("=")[0] for text in overrides if (CONF / text.partition("=")[0]).is_dir()}
-    of_chosen = [text for text in overrides if re.split("[.=]", text)[0] in chosen or text.startswith(SEARCHED)]
+    chosen = {key for key in map(key_of, overrides) if (CONF / key).is_dir()}
+    if run is not None and "experiment" in chosen:
+        raise ConfigError(
+            f"experiment: '{run}' is asked with its own solver and strategy, whatever the experiment says; allowed: "
+            "other groups, as solver=program strategy=direct"
+        )
+    of_chosen = [text for text in overrides if key_of(text).partition(".")[0] in chosen or text.startswith(SEARCHED)]
     before = {} if run is None else began_with(run)
     source = before.get("data", {}).get("source")
     # The options of a generated task take its models and limits.
@@ -56,7 +60,7 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     values = fresh | {
         name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
     }
-    others = [text for text in overrides if text not in of_chosen]
+    others = [text.removeprefix("+") for text in overrides if text not in of_chosen]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(values, _read(others)))
     merged["model"]["path"], merged["start_from"] = model, None
     return validate(merged)

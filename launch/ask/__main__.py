@@ -48,6 +48,9 @@ def main(arguments: list[str] | None = None) -> int:
     except (UnicodeDecodeError, UnicodeEncodeError) as error:
         sys.stderr.write(f"a question is no UTF-8 ({error.reason}); allowed: UTF-8\n")
         return 2
+    if not all(question.strip() for question in questions):
+        sys.stderr.write("a question is empty; allowed: a text\n")
+        return 2
     if not questions:
         sys.stderr.write("no question; allowed: as arguments, or one a line on standard input\n")
         return 2

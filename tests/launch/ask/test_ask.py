@@ -122,9 +122,29 @@ def test_overrides_change_a_group_or_a_key(run):
     assert trained("package:tiny_decomposer", ["solver.temperature=0.5"]).solver.temperature == 0.5
 
 
+def test_a_plus_before_a_key_adds_it_whether_its_group_is_chosen_or_the_runs(run):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["strategy"]["chat_arguments"] = {}
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    added = "+strategy.chat_arguments.enable_thinking=false"
+    for chosen in ([], ["strategy=direct"]):
+        assert trained(str(run), [*chosen, added]).strategy.chat_arguments == {"enable_thinking": False}
+    with pytest.raises(ConfigError, match=r"strategy\.nah: unknown key 'nah'"):
+        trained(str(run), ["+strategy.nah=1"])
+
+
+def test_an_experiment_is_for_a_model_that_has_no_run(run):
+    assert trained("package:tiny_decomposer", ["experiment=lm2_chained"]).strategy.name == "lm2"
+
+
 @pytest.mark.parametrize(
     ("overrides", "named"),
-    [(["solver.path=x"], "solver.path: unknown key"), (["solver=nah"], "solver: 'nah' is unknown; allowed: ")],
+    [
+        (["solver.path=x"], "solver.path: unknown key"),
+        (["solver=nah"], "solver: 'nah' is unknown; allowed: "),
+        (["experiment=smoke"], "experiment: '"),
+        (["+experiment=smoke"], "experiment: '"),
+    ],
 )
 def test_what_cannot_be_is_refused_in_one_line(run, overrides, named, capsys):
     assert command.main([str(run), QUESTION, "--set", *overrides]) == 2
@@ -229,6 +249,12 @@ def test_a_question_that_is_no_utf8_is_refused_before_anything_is_loaded(run, gi
         said = capsys.readouterr().err
         assert said.startswith("a question is no UTF-8 (")
         assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("given", [[""], [QUESTION, "  "]])
+def test_an_empty_question_is_refused(run, given, capsys):
+    assert command.main([str(run), *given]) == 2
+    assert capsys.readouterr().err == "a question is empty; allowed: a text\n"
 
 
 def test_what_could_not_be_answered_is_said(run, worker, capsys, monkeypatch):
