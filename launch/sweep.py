@@ -228,17 +228,19 @@ class SideBySide(Launcher):
                 results[index] = self._result(overrides, summary)
         if waiting:
             configs = {index: compose([*overrides, *self.searched]) for index, overrides in waiting.items()}
-            address, leave = _shared_cluster(list(configs.values()), self.at_once)
+            at_once = with_room(list(configs.values()), min(self.at_once, len(waiting)))
+            address, leave = _shared_cluster(list(configs.values()), at_once)
             try:
-                results |= asyncio.run(self._run(waiting, configs, address, initial_job_idx))
+                results |= asyncio.run(self._run(waiting, configs, address, initial_job_idx, at_once))
             finally:
                 leave()
         return [results[index] for index in sorted(results)]
 
     async def _run(
-        self, waiting: dict[int, list[str]], configs: dict[int, Config], address: str | None, first: int
-    ) -> dict[int, JobReturn]:
-        places = asyncio.Semaphore(self.at_once)
+        self, waiting: dict[int, list[str]], configs: dict[int, Config], address: str | None, first: int,
+        at_once: int,
+    ) -> dict[int, JobReturn]:  # fmt: skip
+        places = asyncio.Semaphore(at_once)
 
         async def run(index: int, overrides: list[str]) -> JobReturn:
             async with places:
@@ -280,6 +282,17 @@ class SideBySide(Launcher):
         done.status = JobStatus.FAILED if summary is None else JobStatus.COMPLETED
         done.return_value = TrialFailed(failure) if summary is None else found(overrides, summary, self.search)
         return done
+
+
+def with_room(configs: list[Config], most: int) -> int:
+    """Return how many of these trials to run at once: as many as have room together, which is said if it is fewer than
+    ``most``. A trial that has no room by itself is refused when it starts, as is one that finds no cluster."""
+    from trainer.cluster.ray_cluster import room
+
+    found, lacking = room(configs, most)
+    if lacking is not None:
+        _say(f"hydra.launcher.at_once: {found} instead of {most}, since there is no room for more; {lacking}")
+    return found
 
 
 def _shared_cluster(configs: list[Config], at_once: int) -> tuple[str | None, Any]:

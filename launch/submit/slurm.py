@@ -20,7 +20,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
-from launch.compose import MULTIRUN, parse
+from launch.compose import MULTIRUN, first_trial, hydra_settings, parse
 from launch.submit.job_request import warn_of_tiny_models
 from trainer.run_folder.lock import make_folder, refuse_others
 from trainer.run_folder.resume import check_folder, holds_run, refuse_other_run
@@ -151,15 +151,23 @@ def _folder(config: Config, overrides: Sequence[str], sweep: bool) -> Path:
     return folder
 
 
-def allocation(config: Config, options: argparse.Namespace) -> Allocation:
-    """Return what to ask SLURM for: what was given, else what the configuration describes, else what it needs.
+def _at_once(overrides: list[str]) -> int:
+    """Return how many trials a sweep runs at once; 1 for a single run."""
+    if not MULTIRUN.intersection(overrides):
+        return 1
+    return int(hydra_settings(first_trial(overrides)).launcher.get("at_once", 1))
 
-    Raises ConfigError if the run has no room in that.
+
+def allocation(config: Config, options: argparse.Namespace, at_once: int = 1) -> Allocation:
+    """Return what to ask SLURM for: what was given, else what the configuration describes, else what it needs; for
+    so many such runs ``at_once``, of nodes that are described so many times as many.
+
+    Raises ConfigError if the runs have no room in that.
     """
     from trainer.cluster.placement import Node, bundles, shortage
 
-    cluster, wanted = config.cluster, bundles(config)
-    nodes = options.nodes or cluster.nodes or 1
+    cluster, wanted = config.cluster, bundles(config) * at_once
+    nodes = options.nodes or (cluster.nodes * at_once if cluster.nodes else 1)
 
     def share(name: str) -> int:
         sizes: list[float] = [getattr(bundle, name) for bundle in wanted]
@@ -167,7 +175,7 @@ def allocation(config: Config, options: argparse.Namespace) -> Allocation:
 
     gpus = options.gpus if options.gpus is not None else int(cluster.gpus_per_node or share("gpus"))
     cpus = options.cpus or int(cluster.cpus_per_node or share("cpus"))
-    missing = shortage(config, [Node(cpus, gpus)] * nodes, "the allocation")
+    missing = shortage(config, [Node(cpus, gpus)] * nodes, "the allocation", at_once=at_once)
     if missing is not None:
         raise ConfigError(missing)
     return Allocation(nodes, cpus, gpus)
@@ -177,7 +185,7 @@ def render(config: Config, overrides: list[str], options: argparse.Namespace, fo
     """Return the batch script of a run. Raises ConfigError."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    asked = allocation(config, options)
+    asked = allocation(config, options, _at_once(overrides))
     python = sys.executable if options.python == "python" and options.image is None else options.python
     if os.sep in python and options.image is None:
         python = os.path.abspath(python)

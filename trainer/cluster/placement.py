@@ -75,21 +75,24 @@ def bundles(config: Config, only: Sequence[str] | None = None) -> list[Bundle]:
 
 
 def shortage(
-    config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] | None = None
-) -> str | None:
-    """Say in one line what these nodes lack for a run's roles; return None if nothing.
+    config: Config, nodes: Sequence[Node], where: str = "the cluster", only: Sequence[str] | None = None,
+    at_once: int = 1,
+) -> str | None:  # fmt: skip
+    """Say in one line what these nodes lack for a run's roles, or for so many such runs at once; None if nothing.
 
     Bundles are laid out largest first, each on the first node with room. That finds a place for bundles of whole GPUs
     whenever there is one.
     """
-    wanted = bundles(config, only)
+    wanted = bundles(config, only) * at_once
+    who = "the configuration wants" if at_once == 1 else f"{at_once} trials at once want"
     for name, kind in (("GPU", "gpus"), ("CPU", "cpus")):
         need = sum(getattr(bundle, kind) for bundle in wanted)
         have = sum(getattr(node, kind) for node in nodes)
         if need > have + 1e-9:
             each = [(role, getattr(role, kind)) for role in role_sizes(config, only)]
             parts = ", ".join(f"{role.name} {role.count} × {size:g}" for role, size in each if size)
-            return f"{name}: the configuration wants {need:g} ({parts}), {where} has {have:g}"
+            parts = parts if at_once == 1 else f"{parts} each"
+            return f"{name}: {who} {need:g} ({parts}), {where} has {have:g}"
     room = [[node.gpus, node.cpus] for node in nodes]
     for bundle in sorted(wanted, key=lambda one: (one.gpus, one.cpus), reverse=True):
         place = next((free for free in room if free[0] + 1e-9 >= bundle.gpus and free[1] + 1e-9 >= bundle.cpus), None)

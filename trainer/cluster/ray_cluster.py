@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import signal
 import socket
 import sys
 import sysconfig
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -22,7 +23,7 @@ from conf.schema.config import Config
 from conf.schema.places import CHECKOUT, ROOT
 from conf.schema.role_sizes import role_sizes
 from rollout.signals import Stopped
-from trainer.cluster.placement import Node
+from trainer.cluster.placement import Node, shortage
 
 # Set by Ray for the process of a submitted job.
 JOB_VARIABLE = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -141,6 +142,30 @@ def available(config: Config) -> list[Node]:
 
         gpus = torch.cuda.device_count()
     return [Node(config.cluster.num_cpus or os.cpu_count() or 1, gpus)]
+
+
+def room(configs: Sequence[Config], most: int) -> tuple[int, str | None]:
+    """Return how many runs with any of these configurations have room at once, from 1 to ``most``, and if it is fewer
+    than that, in one line what there is too little of. A cluster that cannot be joined is left for the runs to say."""
+    if most == 1:
+        return 1, None
+    local = configs[0].cluster.address is None
+    try:
+        nodes = available(configs[0])
+    except (ConnectionError, ray.exceptions.RayError, RuntimeError):
+        return most, None
+    finally:
+        if not local:
+            ray.shutdown()
+    if local:  # a cluster for several runs offers as many cores as they reserve
+        nodes = [Node(math.inf, node.gpus) for node in nodes]
+    where = "this machine" if local else "the cluster"
+
+    def lacking(count: int) -> str | None:
+        return next((said for one in configs if (said := shortage(one, nodes, where, at_once=count))), None)
+
+    found = next((count for count in range(most, 1, -1) if lacking(count) is None), 1)
+    return found, lacking(most) if found < most else None
 
 
 def cluster_nodes() -> list[Node]:
