@@ -26,7 +26,10 @@ def with_options(question: str, choices: Choices, answer_type: str) -> str:
     its text has them already."""
     found = options(choices) if answer_type.endswith("choice") else {}
     said = _bare(question)
-    if all(_has(said, letter.lower(), _bare(text)) for letter, text in found.items()):
+    if all(
+        _has(said, letter.lower(), bare) if (bare := _bare(text)) else _has_as_written(question, letter, text)
+        for letter, text in found.items()
+    ):
         return question
     return "\n".join([question, *(f"({letter}) {text}" for letter, text in found.items())])
 
@@ -34,6 +37,12 @@ def with_options(question: str, choices: Choices, answer_type: str) -> str:
 def _has(question: str, letter: str, text: str) -> bool:
     """Return whether a bare question has an option after its letter."""
     return re.search(rf"(?<!\w){re.escape(letter)}[.:]?\s?{re.escape(text)}(?!\w|[.,]\d)", question) is not None
+
+
+def _has_as_written(question: str, letter: str, text: str) -> bool:
+    """Return whether a question has an option of which LaTeX is all there is, after its letter and marks."""
+    marks = r"[\s.:)\]}*$]*"
+    return re.search(rf"(?<!\w)(?i:{re.escape(letter)}){marks}{re.escape(text)}(?!\w)", question) is not None
 
 
 def _bare(text: str) -> str:

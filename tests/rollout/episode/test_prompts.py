@@ -218,6 +218,9 @@ def test_every_prompt_shows_the_options(name):
         ("Which? (A) 2", ["2", "3"], "\n(A) 2\n(B) 3"),
         ("If A = 10 and B = 25, what is B/A?", ["1", "2"], "\n(A) 1\n(B) 2"),
         ("Which? A) 110 B) 120", ["11", "12"], "\n(A) 11\n(B) 12"),
+        (r"If a and b are angles, which?", [r"$\alpha$", r"$\beta$"], "\n(A) $\\alpha$\n(B) $\\beta$"),
+        (r"Which? (A) $\beta$ (B) $\alpha$", [r"$\alpha$", r"$\beta$"], "\n(A) $\\alpha$\n(B) $\\beta$"),
+        (r"Which? \textbf{(A)} $\alpha$ (b) $\sqrt{\pi}$", [r"$\alpha$", r"$\sqrt{\pi}$"], ""),
         ("How many?", None, ""),
     ],
 )
