@@ -25,7 +25,8 @@ HEAD = """# Configuration
 
 Made by `python -m launch.configuration` from the schema in `conf/schema/` and the YAML files of `conf/`; a test holds
 it to them. Every key can be given on the command line as `group.key=value`, every group as `group=option`. A key that
-no file of `conf/` sets has the schema's default; a key without one must be given.
+the chosen options do not set is given as `+group.key=value`, as a refusal without the `+` says; it has the schema's
+default, and one without a default must be given.
 """
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 # The option of each backend whose values stand in its table.

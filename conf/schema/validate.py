@@ -64,6 +64,8 @@ def validate(values: dict[str, Any]) -> Config:
 
 
 def _check_file(key: str, path: str | Path | None, allowed: str) -> None:
+    if path is not None and os.path.isdir(path):
+        raise ConfigError(f"{key}: '{path}' is a folder; {allowed}")
     if path is not None and not os.path.isfile(path):  # Path.is_file raises for what may not be looked at
         folder = Path(path).parent
         listed = os.path.isdir(folder) and os.access(folder, os.R_OK)
