@@ -10,13 +10,11 @@ import shlex
 import sys
 import textwrap
 import time
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from conf.schema.base import HUB, MODEL, OVERRIDES, PATH, ConfigError, Marker
 from conf.schema.config import Config
-from conf.schema.data import is_hub_name
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, PACKAGES, ROOT
@@ -27,6 +25,7 @@ from launch.submit.job_server import Refused, first_line
 from rollout.data.source import check_source, make_source
 from rollout.records import RecordError
 from trainer.run_folder.code_version import VARIABLE, code_version
+from trainer.run_folder.paths import TYPED_IN, absolute_path, markers_of
 from trainer.run_folder.resume import check_folder
 
 # What a job does not need, as in .gitignore, which Ray reads as well: a link to a folder is no folder to it.
@@ -73,7 +72,7 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
     sent = [text for text in overrides if not text.startswith("run_dir=")]
     if not MULTIRUN.intersection(overrides):
-        folder = _absolute_path(config.run_dir or f"runs/{stamp}")
+        folder = absolute_path(config.run_dir or f"runs/{stamp}")
         return config, [*sent, *(_absolute(config) | {"run_dir": override("run_dir", folder)}).values()]
     made = _absolute_in_all(first, others)
     made.pop("run_dir", None)
@@ -88,6 +87,11 @@ def check_run(config: Config) -> None:
     the job."""
     if config.run_dir:
         check_folder(Path(config.run_dir).expanduser(), config)
+    check_data(config)
+
+
+def check_data(config: Config) -> None:
+    """Raise ConfigError for rows that are no problems, where they can be seen from here."""
     if config.data.source == "files" and not config.data.on_hub:
         try:
             check_source(config, make_source(config.data))
@@ -111,7 +115,7 @@ def _absolute(config: Config) -> dict[str, str]:
             if OVERRIDES in key.markers:
                 absolute = [_absolute_override(text) for text in value] if isinstance(value, list) else value
             else:
-                absolute = _absolute_path(value, key.markers) if isinstance(value, str) else value
+                absolute = absolute_path(value, key.markers) if isinstance(value, str) else value
             if absolute != value:
                 shown = f"[{','.join(map(quoted, absolute))}]" if isinstance(absolute, list) else quoted(absolute)
                 # A name in a map may hold a dot.
@@ -153,30 +157,19 @@ def _absolute_value(value: Any, markers: frozenset[Marker]) -> str:
     value = getattr(value, "text", value)
     if isinstance(value, dict):
         return f"{{{','.join(f'{name}: {_absolute_value(one, markers)}' for name, one in value.items())}}}"
-    return quoted(_absolute_path(value, markers)) if isinstance(value, str) else json.dumps(value)
+    return quoted(absolute_path(value, markers)) if isinstance(value, str) else json.dumps(value)
 
 
 def _markers(name: str) -> frozenset[Marker]:
     """Return the markers of the path that a dotted name stands for; none for other keys."""
-    if name == "hydra.sweep.dir":
-        return frozenset({PATH})
-    return next((key.markers for key in marked(PATH, MODEL) if fnmatch(name, key.name)), frozenset())
-
-
-def _absolute_path(path: str, markers: frozenset[Marker] = frozenset()) -> str:
-    """Return a path as seen from here; a model's name, which is no path here and does not look like one, as it is."""
-    local = Path(path).exists() or path.startswith((".", "~")) or path.count("/") > 1
-    model = MODEL in markers and (path.startswith("package:") or not local)
-    if Path(path).is_absolute() or model or (HUB in markers and not local and is_hub_name(path)):
-        return path
-    return str(Path(path).expanduser().absolute())
+    return frozenset({PATH}) if name == "hydra.sweep.dir" else markers_of(name)
 
 
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     """Return Ray's runtime environment of a job. Raises Refused."""
-    variables = {STOP_VARIABLE: str(STOP_WAIT_S), VARIABLE: code_version() or ""}
+    variables = {STOP_VARIABLE: str(STOP_WAIT_S), VARIABLE: code_version() or "", TYPED_IN: str(Path.cwd())}
     if root := os.environ.get(DATA_ROOT):
-        variables[DATA_ROOT] = _absolute_path(root, frozenset({PATH, HUB}))
+        variables[DATA_ROOT] = absolute_path(root, frozenset({PATH, HUB}))
     typed = {}
     for text in options.env:
         name, has_value, value = text.partition("=")
@@ -273,6 +266,6 @@ def go_on_command(info: Any, address: str) -> str | None:
     options += ["--image", environment["image_uri"]] if "image_uri" in environment else []
     # What its file says is not known, and what a variable holds may be secret.
     options += ["--runtime-env", "FILE"] if environment.keys() - {*OWN_FIELDS, "image_uri"} else []
-    for name in sorted(environment.get("env_vars", {}).keys() - {STOP_VARIABLE, VARIABLE, DATA_ROOT}):
+    for name in sorted(environment.get("env_vars", {}).keys() - {STOP_VARIABLE, VARIABLE, TYPED_IN, DATA_ROOT}):
         options += ["--env", name]
     return shlex.join(["python", "-m", "launch.submit", "--address", address, *options, "--", *overrides])

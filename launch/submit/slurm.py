@@ -21,8 +21,9 @@ from conf.schema.config import Config
 from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
 from launch.compose import MULTIRUN, first_trial, hydra_settings, parse
-from launch.submit.job_request import warn_of_tiny_models
+from launch.submit.job_request import check_data, warn_of_tiny_models
 from trainer.run_folder.lock import make_folder, refuse_others
+from trainer.run_folder.paths import TYPED_IN
 from trainer.run_folder.resume import check_folder, holds_run, refuse_other_run
 
 TEMPLATE = "slurm.sh.j2"
@@ -119,6 +120,7 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
         raise ConfigError(
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
+    check_data(config)
     key, file = "hydra.sweep.dir" if sweep else "run_dir", logs / "slurm.sh"
     if os.path.isfile(file) and MADE not in file.read_text(encoding="utf-8", errors="replace"):
         refuse_others(logs, key, [file.name])
@@ -199,7 +201,7 @@ def render(config: Config, overrides: list[str], options: argparse.Namespace, fo
         nodes=asked.nodes, cpus=asked.cpus, gpus=asked.gpus, options=_more_options(options),
         notice_s=NOTICE_S, start_s=START_S, wait_s=WAIT_S,
         retries=RETRIES if options.retries is None else options.retries,
-        variables=_variables(options.env), process=f"{logs}/slurm.pid",
+        variables=[(TYPED_IN, os.getcwd()), *_variables(options.env)], process=f"{logs}/slurm.pid",
         bin=os.path.dirname(python) if options.image is None else "",
         root=str(ROOT) if CHECKOUT and options.image is None else "",
         container=_container(options, folder, asked.gpus),

@@ -184,6 +184,7 @@ def test_only_what_was_named_of_the_environment_goes_along(monkeypatch):
     monkeypatch.setenv("OTHER", "secret")
     made = environment(env=["SOME_KEY", "GIVEN=1=2"])
     assert made["env_vars"].pop("DECOMPOSER_CODE") == code_version()
+    assert made["env_vars"].pop("DECOMPOSER_TYPED_IN") == str(Path.cwd())
     assert made["env_vars"] == {"RAY_JOB_STOP_WAIT_TIME_S": "23", "SOME_KEY": "secret", "GIVEN": "1=2"}
     with pytest.raises(Refused, match="'NO_SUCH' is not set here"):
         environment(env=["NO_SUCH"])

@@ -16,6 +16,7 @@ from conf.schema.config import Config
 from conf.schema.keys import is_marked, marked
 from trainer.run_folder.files import read_json
 from trainer.run_folder.lock import refuse_others
+from trainer.run_folder.paths import absolute_path, markers_of
 
 # In a run's folder: what its command gave, beside the configuration that came of it.
 OVERRIDES, CONFIG = "overrides.yaml", "config.yaml"
@@ -112,13 +113,21 @@ def check_resumable(folder: Path, config: Config) -> None:
     keys = [*now, *(key for key in before if key not in now)]
     for key in sorted(keys, key=lambda key: not key.endswith(".backend")):  # a group's other keys hang on it
         grown = key in grows and key in before and before[key] <= now[key]
-        same = expanded(before.get(key)) == now.get(key)
+        same = _same(key, expanded(before.get(key)), now.get(key))
         if not same and not grown and key.partition(".")[0] not in free and not is_marked(key, FREE):
             more = ", which may grow" if key in grows else ""
             raise ConfigError(
                 f"{key}: {now.get(key)!r} is not allowed with resume=auto: the run in '{folder}' began with "
                 f"{before.get(key)!r}{more}"
             )
+
+
+def _same(key: str, before: Any, now: Any) -> bool:
+    """Return whether two values of a dotted key are the same: of a path's key, also the same place."""
+    if before == now or not (isinstance(before, str) and isinstance(now, str)):
+        return bool(before == now)
+    markers = markers_of(key)
+    return bool(markers) and absolute_path(before, markers) == absolute_path(now, markers)
 
 
 def is_finished(folder: Path, config: Config) -> bool:

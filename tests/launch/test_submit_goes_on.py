@@ -1,0 +1,72 @@
+"""Jobs that go on with a run, and what is looked at before SLURM queues one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conf.schema.base import ConfigError
+from launch.compose import compose
+from launch.submit.__main__ import main
+from launch.submit.job_request import check_run, prepare
+from trainer.run_folder.paths import TYPED_IN
+from trainer.run_folder.resume import OVERRIDES, check_resumable
+
+ROW = '{"id": "1", "question": "How many are two and two?", "answer": "4"}\n'
+TYPED = ["data=jsonl", "data.train=p.jsonl", "model.path=models/mine", "stages=[ppo]", "evaluation.every=0"]
+
+
+@pytest.fixture
+def typed_at(tmp_path, monkeypatch):
+    """A folder with data, a model, and a run that began there with relative paths."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("models/mine", "run"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "models" / "mine" / "config.json").write_text("{}")
+    for folder in (tmp_path, tmp_path / "models"):
+        (folder / "p.jsonl").write_text(ROW)
+    (tmp_path / "run" / OVERRIDES).write_text(yaml.safe_dump(TYPED))
+    (tmp_path / "run" / "config.yaml").write_text(yaml.safe_dump(compose(TYPED).model_dump(mode="json")))
+    return tmp_path
+
+
+@pytest.mark.parametrize("given", [[], TYPED], ids=["by its folder alone", "typed again"])
+def test_a_run_with_relative_paths_goes_on_as_a_job(typed_at, tmp_path_factory, monkeypatch, given):
+    config, sent = prepare([*given, "run_dir=run", "resume=auto"])
+    check_run(config)
+    check_run(compose(sent))
+    # The job runs in a copy of the project, with the folder of the command in its environment.
+    monkeypatch.chdir(tmp_path_factory.mktemp("copy"))
+    monkeypatch.setenv(TYPED_IN, str(typed_at))
+    check_resumable(typed_at / "run", compose(sent))
+    monkeypatch.setenv(TYPED_IN, str(Path.cwd()))
+    with pytest.raises(ConfigError, match="is not allowed with resume=auto"):
+        check_resumable(typed_at / "run", compose(sent))
+
+
+def test_a_run_that_began_as_a_job_goes_on_with_relative_paths_and_not_with_others(typed_at):
+    sent = prepare([*TYPED, "run_dir=other"])[1]
+    (typed_at / "run" / "config.yaml").write_text(yaml.safe_dump(compose(sent).model_dump(mode="json")))
+    again = [*TYPED, "run_dir=run", "resume=auto"]
+    check_resumable(typed_at / "run", compose(again))
+    with pytest.raises(ConfigError, match=r"data\.root: 'models' is not allowed with resume=auto"):
+        check_resumable(typed_at / "run", compose([*again, "data.root=models"]))
+    with pytest.raises(ConfigError, match=r"model\.path: 'owner/name' is not allowed with resume=auto"):
+        check_resumable(typed_at / "run", compose([*again, "model.path=owner/name"]))
+
+
+def test_rows_that_are_no_problems_are_refused_before_slurm_queues_the_job(typed_at, capsys, monkeypatch):
+    (typed_at / "sbatch").write_text("#!/bin/sh\necho 7\n")
+    (typed_at / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{typed_at}{os.pathsep}{os.environ['PATH']}")
+    given = ["--slurm", "--", "data=jsonl", "data.train=p.jsonl", "stages=[ppo]", "evaluation.every=0", "run_dir=new"]
+    (typed_at / "p.jsonl").write_text('{"id": "1", "question": "How many?"}\n')
+    assert main(given) == 2
+    assert capsys.readouterr().err.startswith("data: 1 bad rows")
+    assert not (typed_at / "new").exists()
+    (typed_at / "p.jsonl").write_text(ROW)
+    assert main(given) == 0
+    assert capsys.readouterr().out.startswith("submitted 7\n")
