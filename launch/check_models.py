@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from conf.schema.model import model_path
 from conf.schema.solver import VllmSolver
 
 TIMEOUT_S = 20.0
+# The word vectors that come with their package.
+BUNDLED = "wordllama"
 Answer = TypeVar("Answer")
 
 
@@ -28,6 +31,7 @@ def check_models(config: Config) -> None:
     for role, frozen in config.frozen.items():
         if isinstance(frozen, VllmSolver):
             _check_name(f"{role}.path", model_path(frozen.path))
+    _check_vectors(config.rewards.vectors)
     if "sft" in config.stages and not _read(_has_end_token, key, path):
         raise ConfigError(
             f"{key}: the tokenizer of '{path}' has no end-of-text token (eos_token), which stage sft teaches; allowed "
@@ -81,6 +85,20 @@ def _keeps_weights_transposed(path: str) -> bool:
     with torch.device("meta"):
         model: Any = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
     return any(isinstance(layer, Conv1D) for layer in model.modules())
+
+
+def _check_vectors(name: str) -> None:
+    """Raise ConfigError if the reward actors could not load the word vectors."""
+    if name == BUNDLED:
+        return
+    if find_spec("sentence_transformers") is None:
+        raise ConfigError(
+            f"rewards.vectors: '{name}' needs the package sentence-transformers, which is not installed; allowed: "
+            f"{BUNDLED}, or this after pip install sentence-transformers"
+        )
+    # By a short name the package means one of its own models first.
+    if "/" in name or os.path.isdir(name) or _missing(f"sentence-transformers/{name}") is not None:
+        _check_name("rewards.vectors", name)
 
 
 def _check_name(key: str, path: str) -> None:

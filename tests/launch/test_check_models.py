@@ -163,3 +163,19 @@ def test_a_kind_of_model_that_nobody_knows_is_said_in_one_line(model):
     assert str(error.value).startswith(f"model.path: the model in '{model}' cannot be read: ")
     assert "no_such_kind" in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_word_vectors_need_their_package_and_are_looked_for_as_other_models_are(no_hub, tmp_path, monkeypatch):
+    config = compose(["rewards.vectors=owner/name"])
+    monkeypatch.setattr("launch.check_models.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^rewards\.vectors: 'owner/name' needs .*pip install sentence-transformers"):
+        check_models(config)
+    check_models(compose([]))
+    monkeypatch.setattr("launch.check_models.find_spec", lambda name: name)
+    for name in ("owner/name", "name"):
+        with pytest.raises(ConfigError, match=rf"^rewards\.vectors: '{name}' is no folder here"):
+            check_models(compose([f"rewards.vectors={name}"]))
+    check_models(compose([f"rewards.vectors='{tmp_path}'"]))
+    check_models(compose(["rewards.vectors=owner/name", "cluster=ray"]))
+    monkeypatch.setattr("launch.check_models._missing", lambda name: None if "/" in name else "no such model")
+    check_models(compose(["rewards.vectors=short-name"]))
