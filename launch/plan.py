@@ -18,7 +18,8 @@ from rich.text import Text
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.solver import OpenAISolver
-from launch.compose import compose
+from launch.compose import compose, continued
+from launch.options import with_own_folders
 from launch.solver_bill import show_bill
 from rollout.data.source import make_source
 from rollout.records import RecordError
@@ -39,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     console = Console()
     try:
         own = [text for folder in options.config_dir for text in ("--config-dir", folder)]
-        config = compose([*own, *options.overrides])
+        config = compose(continued(with_own_folders([*own, *options.overrides])))
         memory = gpu_roles(config, options.model, options.solver)
     except (ConfigError, ValueError, OSError) as error:
         sys.stderr.write(f"{error}\n")

@@ -21,7 +21,6 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command; return the exit status."""
     parser = argparse.ArgumentParser(prog="launch.doctor", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("overrides", nargs="*", help="what launch.train is given")
-    # What is no option here may be one of launch.train, as -m.
     # For --help alone: what is no option here may be one of launch.train, as -m, and keeps its place.
     parser.parse_known_args(arguments)
     failed = False
@@ -39,11 +38,13 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
     config = None
     try:
         from conf.schema.base import ConfigError
-        from launch.compose import compose, first_trial
+        from launch.compose import MULTIRUN, compose, continued, first_trial
         from launch.options import with_own_folders
 
         try:
-            config = compose(first_trial(with_own_folders(overrides)))
+            overrides = with_own_folders(overrides)
+            several = MULTIRUN.intersection(overrides)
+            config = compose(first_trial(overrides) if several else continued(overrides))
             yield Finding(OK, "configuration", "can be run")
         except ConfigError as error:
             yield Finding(FAILURE, "configuration", str(error))

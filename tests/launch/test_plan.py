@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-import pytest
+import itertools
+import re
 
+import pytest
+import yaml
+
+from launch.doctor.__main__ import examine
 from launch.plan import main
+from trainer.run_folder.resume import OVERRIDES
 
 TINY = "that the project ships, so this memory is not that of larger ones: add"
 
@@ -28,3 +34,16 @@ def test_the_first_line_says_for_which_models_the_plan_is(arguments, models, dou
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first == f"Planned for {models}"
     assert second.startswith(f"warning: {doubt}" if doubt else "The plan")
+
+
+def test_the_plan_and_the_doctor_are_for_what_a_run_goes_on_with(tmp_path, capsys):
+    (tmp_path / OVERRIDES).write_text(yaml.safe_dump(["solver=program", "learner.ranks=3"]))
+    given = [f"run_dir={tmp_path}", "resume=auto"]
+    assert main([*given, "seed=1"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("Planned for decomposer package:tiny_branched_decomposer, solver program\n")
+    assert re.search(r"learner +│ +3 │", shown)
+    (tmp_path / OVERRIDES).write_text(yaml.safe_dump(["learner.ranks=25"]))
+    found = {finding.name: finding for finding in itertools.islice(examine(given), 3)}
+    assert "algorithm.minibatches times learner.ranks must be at most" in found["configuration"].text
+    assert main(given) == 2
