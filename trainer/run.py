@@ -79,7 +79,7 @@ class Run:
         self.recovery = Recovery(config, folder / "checkpoints", self.source)
         self.stopped_by, self.solver_gone = 0, False
         self.written: set[str] = set()  # checkpoints and results, by name: what the model cards are to say
-        self.fine_tuning = FineTuning(config, folder, self.source) if "sft" in config.stages else None
+        self.fine_tuning = FineTuning(config, folder, self.source, self._copy) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and (sft / "config.json").is_file()
         self.decomposer = str(sft) if self.fine_tuned else config.start_from or config.model.path

@@ -66,10 +66,11 @@ EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
 class FineTuning:
     """Stage 1 of a run, which leaves its model in the folder ``model``. ``report`` is what the run's summary has of it;
     ``begun`` the steps that an earlier process took, ``taken`` those that are taken now, ``kept`` those of them that a
-    next process would not take again. Raises RecordError for files with bad rows."""
+    next process would not take again. ``copy`` is called after each checkpoint. Raises RecordError for files with bad
+    rows."""
 
-    def __init__(self, config: Config, run: Path, source: Source) -> None:
-        self.config, self.source = config, source
+    def __init__(self, config: Config, run: Path, source: Source, copy: Callable[[], None] = lambda: None) -> None:
+        self.config, self.source, self._copy = config, source, copy
         self.folder, self.checkpoints = run / "sft", run / "checkpoints" / FINE_TUNING
         self.model = run / "checkpoints" / FINE_TUNED
         self.report: dict[str, Any] = {}
@@ -268,6 +269,7 @@ class FineTuning:
             await learner.checkpoint(str(partial))
             check_written(partial, self.config.learner.ranks)
         self.kept = step
+        self._copy()
 
     def forget_checkpoints(self) -> None:
         """Remove them: stage 1 is done, and its model is kept."""
