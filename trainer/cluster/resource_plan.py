@@ -14,7 +14,7 @@ from conf.schema.engine import InferenceEngine
 from conf.schema.model import model_path
 from conf.schema.role_sizes import kind_of, needed, role_sizes
 from conf.schema.rollout import Rollout
-from conf.schema.rules import engines
+from conf.schema.rules import engines, weight_transport
 from conf.schema.solver import VllmSolver
 from trainer.cluster import gpu_memory as sizes
 from trainer.cluster.placement import bundles
@@ -26,14 +26,15 @@ SHIPPED = "package:"
 @dataclass(frozen=True)
 class GpuRole:
     """A role with GPUs, and what one of its actors holds on each. ``minimum`` (GiB) is what it cannot do without,
-    ``pushed`` (bytes) what the learner sends at every version, ``misfit`` a line that says why its model cannot be
-    split over its GPUs."""
+    ``pushed`` (bytes) what the learner sends at every version, ``base`` what it sends once before, ``misfit`` a line
+    that says why its model cannot be split over its GPUs."""
 
     role: str
     parts: list[sizes.Part]
     minimum: float
     limit: str = ""
     pushed: float = 0.0
+    base: float = 0.0
     misfit: str = ""
 
     @property
@@ -102,8 +103,11 @@ def _learner(config: Config, shape: sizes.Shape) -> GpuRole:
     reference = "ppo" in config.stages and config.algorithm.kl_coef > 0
     rank = lora.rank if lora is not None else None
     parts = sizes.learner_memory(shape, config.learner, rank, layers=config.model.layers, reference=reference)
-    pushed = sizes.WIDTH[config.learner.dtype] * shape.parameters
-    return GpuRole("learner", parts, sizes.gib(parts), pushed=pushed)
+    whole = sizes.WIDTH[config.learner.dtype] * shape.parameters
+    if rank is None or not config.rollout.weights.adapter_only:
+        return GpuRole("learner", parts, sizes.gib(parts), pushed=whole)
+    adapter = sizes.WIDTH[config.learner.dtype] * shape.adapters(rank)
+    return GpuRole("learner", parts, sizes.gib(parts), pushed=adapter, base=whole)
 
 
 def _engine(
@@ -153,9 +157,12 @@ def without_gpu(config: Config) -> str | None:
     if built_for_gpus and config.cluster.address is None:
         for name, group in engines(config).items():
             if kind_of(name) in needed(config) and not group.gpus:
+                # A layout of GPUs gives some to rollout and one solver, not to the verifier or those of a mixture.
+                layout = "" if config.rollout.gpus else "cluster=gpu1 and others, "
+                more = "" if name == "rollout" else f"{name}.gpus=SHARE, a {kind_of(name)} without an engine, "
                 return (
                     f"{name}.gpus: 0 is not allowed with the vLLM that is installed, which computes on GPUs alone; "
-                    "allowed: cluster=gpu1 and others, or the environment of requirements/cpu.lock"
+                    f"allowed: {layout}{more}or the environment of requirements/cpu.lock"
                 )
     return None
 
@@ -208,5 +215,15 @@ def show(config: Config, memory: list[GpuRole], console: Console) -> None:
         for part in one.parts:
             say(f"  {part.name:<12}{part.size / sizes.GIB:8.2f} GiB  {part.formula}")
         if one.role == "learner":
-            say(f"  a version that is pushed takes {one.pushed / sizes.GIB:.2f} GiB of the object store of every node "
-                "with a learner or rollout worker, and two may be there at once")  # fmt: skip
+            say(f"  {_pushes(one, weight_transport(config)[0])}")
+
+
+def _pushes(learner: GpuRole, transport: str) -> str:
+    """Say in one line what new weights take on their way."""
+    version, base = (f"{size / sizes.GIB:.2f} GiB" for size in (learner.pushed, learner.base))
+    if transport != "object_store":
+        return f"a version that is pushed is {version}, from GPU to GPU ({transport}), not by the object store"
+    of, twice = "of the object store of every node with a learner or rollout worker", "two may be there at once"
+    if not learner.base:
+        return f"a version that is pushed takes {version} {of}, and {twice}"
+    return f"the base takes {base} {of} once, and a version that is pushed, the adapter alone, {version}; {twice}"
