@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 
 def every_rank_has_a_sequence(config: Config) -> None:
     """Refuse minibatches that are smaller than the number of learner ranks."""
-    if config.algorithm.minibatches * config.learner.ranks > config.algorithm.batch_size:
+    minibatches, ranks, batch = config.algorithm.minibatches, config.learner.ranks, config.algorithm.batch_size
+    if minibatches * ranks > batch:
         raise ValueError(
-            "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size: "
-            "every rank needs a sequence of every minibatch"
+            "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size: every rank needs a "
+            f"sequence of every minibatch, found {minibatches} × {ranks} and {batch}"
         )
 
 

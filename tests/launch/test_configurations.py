@@ -261,6 +261,7 @@ BAD = {
     "evaluation.every=-1": "evaluation.every: -1",
     "stages=[sft,ppo] evaluation.stop_if_hopeless=true": "evaluation.stop_if_hopeless goes by the evaluation before",
     "learner.ranks=25": "algorithm.minibatches times learner.ranks must be at most algorithm.batch_size",
+    "learner.ranks=30": "found 4 × 30 and 96",
     "strategy.no_such_key=1": "strategy.no_such_key",
     # Below a map, what the map may have is said; a name that is near comes first.
     "rewards.weights.mine=1": "rewards.weights.mine: unknown key 'mine'; allowed: entity_coverage, answer_consist",

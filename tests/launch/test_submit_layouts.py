@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conf.schema.base import ConfigError
+from conf.schema.places import CONF
 from launch.compose import compose
 from launch.submit.job_request import prepare
 
@@ -50,3 +51,8 @@ def test_a_sweep_over_experiments_keeps_the_layout_of_each(own):
 
 def test_a_layout_that_is_typed_counts_more(own):
     assert prepare([*own, "experiment=here", "cluster=ray"])[0].learner.gpus_per_rank == 0
+
+
+@pytest.mark.parametrize("layout", sorted(path.stem for path in CONF.glob("cluster/*.yaml")))
+def test_the_experiment_that_proves_a_cluster_goes_with_every_layout(layout):
+    assert compose(["experiment=smoke", f"cluster={layout}"]).algorithm.batch_size == 16
