@@ -15,11 +15,17 @@ from launch.compose import MULTIRUN, compose, hydra_settings, is_search, key_of,
 from launch.wandb_key import check_key
 from trainer.run_folder.lock import make_folder
 
-# Keys, and groups of keys, that one stage alone reads.
-READ_BY = {
-    "sft": "sft",
-    "algorithm": "ppo",
-    **{f"learner.{key}": "ppo" for key in ("lr", "critic_lr", "critic", "critic_warmup_steps")},
+# Keys, and groups of keys, that only some stages read; a key's own entry counts more than its group's. The engines read
+# learner.dtype, and whatever compares or scores texts these three keys of rewards.
+TRAINING, ALL = ("sft", "ppo"), ("sft", "ppo", "evaluate")
+READ_BY: dict[str, tuple[str, ...]] = {
+    "sft": ("sft",),
+    "algorithm": ("ppo",),
+    "rewards": ("ppo",),
+    **{f"rewards.{key}": ALL for key in ("vectors", "workers", "episode_seconds")},
+    **{f"controller.{key}": ("ppo",) for key in ("max_staleness", "staleness_target")},
+    **{f"learner.{key}": TRAINING for key in ("betas", "weight_decay", "grad_clip", "warmup_steps", "lr_schedule")},
+    **{f"learner.{key}": ("ppo",) for key in ("lr", "critic_lr", "critic", "critic_warmup_steps")},
 }
 
 
@@ -64,11 +70,12 @@ def check_trials(arguments: Sequence[str]) -> Config:
         stages = compose(other).stages
         _check_evaluated(other, stages)
         key = next(key_of(new) for old, new in zip(first, other, strict=True) if old != new)
-        stage = READ_BY.get(key) or READ_BY.get(key.partition(".")[0])
-        if stage is not None and stage not in stages:
+        readers = READ_BY.get(key, READ_BY.get(key.partition(".")[0], ALL))
+        if not set(readers) & set(stages):
+            only = f"stage {readers[0]} reads" if len(readers) == 1 else f"stages {' and '.join(readers)} read"
             raise ConfigError(
-                f"{key}: is swept, but only stage {stage} reads it, and stages is [{','.join(stages)}]: the trials "
-                f"would differ by chance alone; allowed: stages with {stage}"
+                f"{key}: is swept, but only {only} it, and stages is [{','.join(stages)}]: the trials "
+                f"would differ by chance alone; allowed: stages with {' or '.join(readers)}"
             )
     return config
 

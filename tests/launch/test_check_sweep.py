@@ -79,6 +79,9 @@ def test_every_value_is_checked_before_the_first_trial(arguments, said):
         ("ppo,evaluate", "sft=default,measured", "sft"),
         ("sft,evaluate", "learner.lr=interval(1e-4,1e-3)", "ppo"),
         ("sft", "algorithm=ppo,rloo", "ppo"),
+        ("sft,evaluate", "controller.max_staleness=0,1", "ppo"),
+        ("sft,evaluate", "rewards=bounded,outcome", "ppo"),
+        ("evaluate", "rewards.weights.correctness=1,2", "ppo"),
     ],
 )
 def test_a_key_of_a_stage_that_is_not_run_is_not_swept(stages, swept, stage):
@@ -86,7 +89,20 @@ def test_a_key_of_a_stage_that_is_not_run_is_not_swept(stages, swept, stage):
         check_sweep(["-m", f"stages=[{stages}]", swept])
 
 
-@pytest.mark.parametrize(("stages", "swept"), [("sft", "learner.grad_clip=0.5,1.0"), ("sft,ppo", "sft.lr=1e-4,2e-4")])
+def test_a_key_of_training_is_not_swept_where_nothing_is_trained():
+    with pytest.raises(ConfigError, match=r"only stages sft and ppo read it, .*; allowed: stages with sft or ppo"):
+        check_sweep(["-m", "stages=[evaluate]", "learner.grad_clip=0.5,1.0"])
+
+
+@pytest.mark.parametrize(
+    ("stages", "swept"),
+    [
+        ("sft", "learner.grad_clip=0.5,1.0"),
+        ("sft,ppo", "sft.lr=1e-4,2e-4"),
+        ("evaluate", "learner.dtype=float32,bfloat16"),
+        ("sft,evaluate", "rewards.episode_seconds=5,10"),
+    ],
+)
 def test_a_key_of_a_stage_that_is_run_is_swept(stages, swept):
     check_sweep(["-m", f"stages=[{stages}]", swept])
 
