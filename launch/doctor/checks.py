@@ -183,8 +183,9 @@ def _version(numbers: tuple[int, int]) -> str:
     return f"{numbers[0]}.{numbers[1]}"
 
 
-def models(from_hub: Sequence[str], offline: bool, problem: str | None) -> Finding:
-    """Judge the models: ``from_hub`` are those that are no folders here, ``problem`` is what a run would refuse."""
+def models(from_hub: Sequence[str], offline: bool, problem: str | None, joins: bool = False) -> Finding:
+    """Judge the models: ``from_hub`` are those that are no folders here, ``problem`` is what a run would refuse. On a
+    cluster that it ``joins``, its nodes look for them."""
     if problem is not None:
         remedy = (
             "fetch it where there is a network (hf download NAME), and copy ~/.cache/huggingface or the folder here"
@@ -192,6 +193,8 @@ def models(from_hub: Sequence[str], offline: bool, problem: str | None) -> Findi
         return Finding(FAILURE, "models", problem, remedy if from_hub else "")
     if not from_hub:
         return Finding(OK, "models", "all are folders here; the hub is not needed")
+    if joins:
+        return Finding(OK, "models", f"{', '.join(from_hub)}: not looked for, as the cluster's nodes fetch them")
     return Finding(OK, "models", f"{', '.join(from_hub)}: {'fetched before' if offline else 'here, or on the hub'}")
 
 

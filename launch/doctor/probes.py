@@ -254,7 +254,8 @@ def models(config: Config) -> Finding:
         check_models(config)
     except (OSError, ValueError) as error:  # a ConfigError is a ValueError
         problem = str(error).partition("\n")[0]
-    return checks.models(from_hub, os.environ.get("HF_HUB_OFFLINE") == "1", problem)
+    joins = config.cluster.address is not None
+    return checks.models(from_hub, os.environ.get("HF_HUB_OFFLINE") == "1", problem, joins)
 
 
 def solver(config: Config) -> Finding:

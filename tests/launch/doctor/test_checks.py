@@ -83,6 +83,7 @@ KEY = "0123456789abcdef" * 3
         (checks.models([], False, None), OK, "the hub is not needed"),
         (checks.models(["me/it"], False, None), OK, "me/it: here, or on the hub"),
         (checks.models(["me/it"], True, None), OK, "me/it: fetched before"),
+        (checks.models(["me/it"], False, None, joins=True), OK, "me/it: not looked for, as the cluster's nodes fetch"),
         (
             checks.models(["me/it"], True, "model.path: 'me/it' is no folder"),
             FAILURE,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -15,7 +16,15 @@ from conf.schema.base import ConfigError
 from conf.schema.places import ROOT
 from launch.compose import compose
 from trainer.cluster import ray_cluster
-from trainer.cluster.ray_cluster import HIDE_GPUS, SOCKET_BYTES, SOCKET_NAME, available, choose_folder, start_ray
+from trainer.cluster.ray_cluster import (
+    HIDE_GPUS,
+    SOCKET_BYTES,
+    SOCKET_NAME,
+    _answers,
+    available,
+    choose_folder,
+    start_ray,
+)
 
 LONG = "/scratch/" + "x" * 71
 
@@ -108,3 +117,8 @@ for address in ("auto", None):
 def test_a_compiler_whose_actor_was_killed_ends_with_the_cluster_that_the_run_started():
     done = subprocess.run([sys.executable, "-c", STOPPED_RUN], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "auto True\nNone False\n"
+
+
+def test_an_address_of_ipv6_is_asked_without_its_brackets():
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        _answers(f"[::1]:{server.getsockname()[1]}")
