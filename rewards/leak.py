@@ -24,6 +24,7 @@ from rewards.numbers_in_text import (
     results,
     stated_values,
     values,
+    worded,
 )
 from rewards.reward import MEASURES
 from rewards.turns import turns_of
@@ -74,17 +75,17 @@ def _handed(episode: Episode) -> list[Handed]:
     """Return what the concepts hand over, and then each sub-question. Concepts are read as a sub-question before the
     first."""
     problem = episode.problem
-    text = shown(problem)
-    stated = stated_values(text)
+    text, stated = shown(problem), stated_in(problem)
     attempt = known_values(episode.initial.text) if episode.initial else frozenset()
     attempted = episode.initial is not None and extract.score(problem, episode.initial.answer) >= 1
     solved, named = _solved(problem), _named(problem) - stated_values(problem.question)
+    nth = solved - worded(text)
     replied, said = frozenset[Decimal](), [word_key(text)]
     handed: set[Decimal] = set()
     found = []
     texts = zip([episode.concepts or "", *episode.subquestions], [None, *turns_of(episode)], strict=True)
     for place, (question, turn) in enumerate(texts):
-        here, told = values(question) | _labelled(question, solved, place), computed(question)
+        here, told = values(question) | _labelled(question, nth, place), computed(question)
         shows = stated - (told & named)
         known, kept = shows | attempt | (replied - handed), solved | told
         given = here - known - (EVERYDAY - kept) - _left_to_divide(problem, question, known, kept)
@@ -129,6 +130,13 @@ def _named(problem: Problem) -> frozenset[Decimal]:
 def _solved(problem: Problem) -> frozenset[Decimal]:
     """Return the values that are known only after solving the problem: its answer and the results in its solution."""
     return _answered(problem) | results(problem.solution or "")
+
+
+def stated_in(problem: Problem) -> frozenset[Decimal]:
+    """Return the values that a problem makes known. A word for an ordinal or a part ("the fifth boy", "half of it")
+    makes its number known, but for one that the problem is solved for."""
+    text = shown(problem)
+    return stated_values(text) | (worded(text) - _solved(problem))
 
 
 def _labelled(question: str, solved: frozenset[Decimal], place: int) -> frozenset[Decimal]:

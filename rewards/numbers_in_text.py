@@ -17,7 +17,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import NamedTuple
 
-from rollout.answers.number_words import PARTS, SCALES, WORDS, worth
+from rollout.answers.number_words import ORDINALS, SCALES, TENS, WORDS, worth
 from rollout.answers.numbers_and_options import parse_number, plain
 
 # Of a text, so much is read; a longer run of digits is no value of any problem.
@@ -98,10 +98,21 @@ def labels(text: str) -> frozenset[Decimal]:
 
 @lru_cache(maxsize=2_000)
 def stated_values(text: str) -> frozenset[Decimal]:
-    """Return the values that a question makes known, its labels and ordinals among them: "on the 28th of May", "the
-    fifth boy", "a fifth of it"."""
-    named = (PARTS.get(word) for word in re.findall(r"[a-z]+", text[:MAX_CHARS].lower()))
-    return known_values(text) | labels(text) | {Decimal(number) for number in named if number is not None}
+    """Return the values that a question makes known, its labels and ordinals in digits among them: "on the 28th of
+    May"."""
+    return known_values(text) | labels(text)
+
+
+@lru_cache(maxsize=2_000)
+def worded(text: str) -> frozenset[Decimal]:
+    """Return the numbers of a text's words for ordinals and parts: 21 of "the twenty-first", 5 of "a fifth", 2 of
+    "half"."""
+    found, before = set[int](), ""
+    for word in re.findall(r"[a-z]+", text[:MAX_CHARS].lower()):
+        if (number := ORDINALS.get(word)) is not None:
+            found.add(number + (TENS.get(before, 0) if number < 10 else 0))
+        before = word
+    return frozenset(map(Decimal, found))
 
 
 @lru_cache(maxsize=2_000)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from conf.schema.rewards import Rewards
-from rewards.leak import shown
+from rewards.leak import shown, stated_in
 from rewards.nouns_and_vectors import TextResources, sentences, word_key
-from rewards.numbers_in_text import known_values, stated_values
+from rewards.numbers_in_text import known_values
 from rewards.overlap import content
 from rewards.parts.gold_steps import gold_steps
 from rewards.parts.reply_value import Situation, reply_value
@@ -90,7 +90,7 @@ def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
     """Read the replies in order: the values in a reply are known to the replies after it."""
     problem, again = episode.problem, repeated(episode)
     gold, words_of_problem = gold_steps(problem), content(shown(problem))
-    stated = stated_values(shown(problem))
+    stated = stated_in(problem)
     known, replied, entries = stated, frozenset[Decimal](), []
     for index, (question, turn) in enumerate(zip(episode.subquestions, turns_of(episode), strict=True)):
         if index in again:

@@ -15,7 +15,7 @@ _SMALL = {
     "ten": 10, "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16,
     "seventeen": 17, "eighteen": 18, "nineteen": 19,
 }  # fmt: skip
-_TENS = {
+TENS = {
     "twenty": 20, "thirty": 30, "forty": 40, "fourty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
     "ninety": 90,
 }  # fmt: skip
@@ -28,9 +28,14 @@ PARTS = {
     "sixteenths": 16, "twentieth": 20, "twentieths": 20, "hundredth": 100, "hundredths": 100, "thousandth": 1000,
     "thousandths": 1000,
 }  # fmt: skip
-WORDS = frozenset((*_SMALL, *_TENS, *SCALES))
+ORDINALS = PARTS | {
+    "first": 1, "second": 2, "thirteenth": 13, "fourteenth": 14, "fifteenth": 15, "seventeenth": 17, "eighteenth": 18,
+    "nineteenth": 19, "thirtieth": 30, "fortieth": 40, "fiftieth": 50, "sixtieth": 60, "seventieth": 70,
+    "eightieth": 80, "ninetieth": 90,
+}  # fmt: skip
+WORDS = frozenset((*_SMALL, *TENS, *SCALES))
 _PART = "|".join(sorted(PARTS, key=len, reverse=True))
-_BASIC = "|".join(sorted([*_SMALL, *_TENS], key=len, reverse=True))
+_BASIC = "|".join(sorted([*_SMALL, *TENS], key=len, reverse=True))
 _SCALE = "|".join(SCALES)
 # A run of number words; "a" counts only before a scale or a part. "six-pack" and "twelve-ish" hold no number.
 _RUN = re.compile(
@@ -118,12 +123,12 @@ def _number_at(tokens: list[str], at: int, *, bare_scale: bool = False) -> tuple
         group, started = 1, True
     while index < len(tokens):
         word = tokens[index]
-        if word in _SMALL or word in _TENS:
-            value = _SMALL.get(word, _TENS.get(word, 0))
+        if word in _SMALL or word in TENS:
+            value = _SMALL.get(word, TENS.get(word, 0))
             if value >= room or (value == 0 and started):
                 break
             group += value
-            room = 10 if word in _TENS else 1
+            room = 10 if word in TENS else 1
         elif word == "hundred" and 0 < group < 100 and started:
             group, room = group * 100, 100
         elif word in SCALES and word != "hundred" and group and SCALES[word] < limit:

@@ -306,6 +306,24 @@ def test_a_label_hides_no_value_that_the_problem_is_solved_for(question, given):
     assert found.answer == ("295" in given)
 
 
+@pytest.mark.parametrize(
+    ("text", "answer", "solution", "question", "charged"),
+    [
+        ("Half of 4 apples are red.", "2", "4 / 2 = 2", "Why are 2 apples red?", True),
+        ("A quarter of 16 boys ran.", "4", "16 / 4 = 4", "Why did 4 boys run?", True),
+        ("Of 12 he gives half and ends with a sixth.", "2", "12 / 2 = 6\n6 - 4 = 2", "Are 6 left?", True),
+        ("Tom is second and Bob fifth in line.", "2", "5 - 2 - 1 = 2", "How many are after the 2nd person?", False),
+        ("Ann came thirteenth.", "13", "12 + 1 = 13", "Who ran before the 13th?", False),
+        ("She was the twenty-first of all.", "21", "20 + 1 = 21", "Who came before the 21st girl?", False),
+    ],
+)
+def test_a_word_for_a_part_hides_no_result_and_one_for_an_ordinal_makes_the_ordinal_known(
+    text, answer, solution, question, charged
+):
+    problem = Problem("p", f"{text} How many are there?", answer, solution=solution)
+    assert handed_over(episode([(question, "?")], problem, "I cannot tell."))[0].charged == charged
+
+
 def test_a_label_may_be_a_number_of_the_subquestions():
     problem = replace(FARM, answer="3", solution="1 + 2 = 3")
     pairs = [("How many fields?", "Few."), ("How many sheep?", "Few."), ("Step 3: which field is it, by #2?", "?")]
