@@ -82,6 +82,12 @@ _SUFFIX = r"\s?(?:\^?\{?\\(?:text|mathrm|mbox)\{)?(?:st|nd|rd|th)\b\}{0,2}\$?(?=
 _ORDINAL = re.compile(rf"{_SUFFIX}|-[a-z]{{3}}", re.IGNORECASE)
 # An ordinal that names something; one after an equals sign is a result ("7 - 1 = 6th place").
 _ORDINAL_NAME = re.compile(rf"(?<![\d.,/=])(?<!=\s)\d{{1,9}}{_SUFFIX}", re.IGNORECASE)
+# An ordinal directly behind a verb of being somewhere or coming in.
+_PLACED = re.compile(
+    rf"\b(?:is|was|are|were|be|came|comes?|finish(?:ed|es)?|ranks?|ranked|places?|placed|ended|ends)\s"
+    rf"(?:(?:up|in|on|at|as)\s){{0,2}}(?:the\s|his\s|her\s|their\s)?{_ORDINAL_NAME.pattern}",
+    re.IGNORECASE,
+)
 _VERB_BEFORE = re.compile(
     r"\b(?:is|are|was|were|be|equals?|costs?|makes?|gets?|has|have|had|needs?|takes?|pays?|earns?|weighs?|contains?"
     r"|gives?|leaves?|becomes?|totals?|measures?|receives?|spends?|saves?|holds?|comes to|amounts to"
@@ -170,7 +176,10 @@ def ending_number(said: list[str]) -> tuple[str | None, str]:
 
 
 def _without_ordinals(sentence: str) -> str:
-    """Return a sentence without the ordinals before a word, unless it has no other number than ordinals."""
+    """Return a sentence without the ordinals before a word, unless it has no other number than ordinals, or says what
+    place something has: "Bob is in 4th place", "she came 4th of all"."""
+    if _PLACED.search(sentence):
+        return sentence
     others = re.sub(r"(?<!\d)\d{1,9}(?:st|nd|rd|th)\b", "", _ORDINAL_NAME.sub("", sentence))
     return _ORDINAL_NAME.sub("", sentence) if numbers(_counted(in_digits(others))) else sentence
 
