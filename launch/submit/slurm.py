@@ -20,7 +20,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
-from launch.compose import MULTIRUN, first_trial, hydra_settings, parse
+from launch.compose import MULTIRUN, first_trial, hydra_settings, is_search, parse, trials
 from launch.submit.job_request import check_data, warn_of_tiny_models
 from trainer.run_folder.lock import make_folder, refuse_others
 from trainer.run_folder.paths import TYPED_IN
@@ -154,17 +154,20 @@ def _folder(config: Config, overrides: Sequence[str], sweep: bool) -> Path:
 
 
 def _at_once(overrides: list[str]) -> int:
-    """Return how many trials a sweep runs at once; 1 for a single run."""
+    """Return how many trials a sweep runs at once at most; 1 for a single run."""
     if not MULTIRUN.intersection(overrides):
         return 1
-    return int(hydra_settings(first_trial(overrides)).launcher.get("at_once", 1))
+    settings = hydra_settings(first_trial(overrides))
+    most = int(settings.launcher.get("at_once", 1))
+    return most if is_search(settings) else min(most, len(trials(overrides)))
 
 
 def allocation(config: Config, options: argparse.Namespace, at_once: int = 1) -> Allocation:
     """Return what to ask SLURM for: what was given, else what the configuration describes, else what it needs; for
-    so many such runs ``at_once``, of nodes that are described so many times as many.
+    so many such runs ``at_once``, of nodes that are described so many times as many. Where less was given, fewer run at
+    a time.
 
-    Raises ConfigError if the runs have no room in that.
+    Raises ConfigError if one run has no room in that.
     """
     from trainer.cluster.placement import Node, bundles, shortage
 
@@ -177,7 +180,7 @@ def allocation(config: Config, options: argparse.Namespace, at_once: int = 1) ->
 
     gpus = options.gpus if options.gpus is not None else int(cluster.gpus_per_node or share("gpus"))
     cpus = options.cpus or int(cluster.cpus_per_node or share("cpus"))
-    missing = shortage(config, [Node(cpus, gpus)] * nodes, "the allocation", at_once=at_once)
+    missing = shortage(config, [Node(cpus, gpus)] * nodes, "the allocation")
     if missing is not None:
         raise ConfigError(missing)
     return Allocation(nodes, cpus, gpus)
