@@ -71,7 +71,7 @@ def _joined(value: Any) -> Any:
 
 def _equations(value: Any) -> Any:
     """Return a list of texts as it is, and a text as a list of one; raise ValueError for anything else."""
-    texts = [value] if isinstance(value, str) else value
+    texts = [value] * bool(value.strip()) if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(one, str) for one in texts):
         raise ValueError(f'must be a list of texts, as ["48/2=24"], found {reprlib.repr(value)}')
     return texts

@@ -89,10 +89,7 @@ class Problem:
             given["answer"] = YES_NO[given["answer"]]
         extra = {name: value for name, value in given.items() if name not in cls.__dataclass_fields__}
         meta = {**extra, **(given["meta"] if isinstance(given.get("meta"), dict) else {})}
-        for name, adapter in _OF_META.items():
-            if meta.get(name) is not None:
-                read: dict[str, Any] = _read(adapter, {name: meta[name]})
-                meta |= read
+        meta |= read_of_meta(meta)
         if not _are_answers(meta.get("subanswers")):
             raise RecordError(
                 f"field 'subanswers' must be a list of texts or numbers, found {meta['subanswers']!r:.80}"
@@ -305,6 +302,16 @@ class PackedEpisode:
 def opened(episode: Episode | PackedEpisode) -> Episode:
     """Return an episode, opened if it is packed."""
     return episode.open() if isinstance(episode, PackedEpisode) else episode
+
+
+def read_of_meta(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return those of ``Problem.meta`` that are read as fields are; raises RecordError naming the offending one."""
+    found: dict[str, Any] = {}
+    for name, adapter in _OF_META.items():
+        if meta.get(name) is not None:
+            read: dict[str, Any] = _read(adapter, {name: meta[name]})
+            found |= read
+    return found
 
 
 _PROBLEM, _EPISODE = TypeAdapter(Problem), TypeAdapter(Episode)

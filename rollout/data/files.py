@@ -274,7 +274,7 @@ def _check_answer(problem: Problem) -> None:
         raise RecordError(
             f"field 'answer' is {problem.answer!r}, which can be no answer of type {of}; {REMEDIES[kind]}"
         )
-    if count and not kind.endswith("choice"):  # nobody would be shown them
+    if count and not kind.endswith("choice") and kind != "boolean":  # nobody would be shown them
         raise RecordError(
             f"field 'choices' has {count} options, and answer_type is {kind!r}; name answer_type choice or "
             "multi_choice, or leave choices out"

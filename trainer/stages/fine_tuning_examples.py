@@ -21,7 +21,7 @@ from rollout.data.source import Source
 from rollout.data.worked import worked
 from rollout.jobs import Job, sampling_seed, solver_of
 from rollout.json_lines import write_lines
-from rollout.records import Episode, Problem, RecordError
+from rollout.records import Episode, Problem, RecordError, read_of_meta
 from rollout.strategies import DECOMPOSE_ONLY
 from trainer.stages.line_examples import concepts_of
 from trainer.workers.pipeline import Pipeline
@@ -159,8 +159,8 @@ def read_teacher(path: Path, source: Source, *, answers: bool, skip_bad: bool) -
         question, name = row.get("question"), row.get("id")
         known = by_id.get(str(name)) if question is None else by_question.get(normalised(str(question)))
         if known is not None:
-            concepts = row.get("concepts")
-            return replace(known, meta=known.meta | {"concepts": concepts}) if concepts else known
+            own = {name: row.get(name) for name in ("concepts", "equations")}
+            return replace(known, meta=known.meta | read_of_meta({name: value for name, value in own.items() if value}))
         if question is None:
             raise RecordError(f"field 'question' is missing, and no training problem of data has the id {name!r}")
         if row.get("answer") is None:

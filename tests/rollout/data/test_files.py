@@ -178,6 +178,7 @@ def test_what_a_row_calls_replies_or_where_it_comes_from_is_taken_for_nothing_of
         ("concepts", None, None),
         ("equations", ["48/2=24", "48+24=72"], ["48/2=24", "48+24=72"]),
         ("equations", "48/2=24", ["48/2=24"]),
+        ("equations", " ", []),
         ("equations", None, None),
     ],
 )
@@ -204,6 +205,11 @@ def test_what_a_question_needs_is_refused_in_any_other_form(tmp_path, field, wri
     file = write(tmp_path / "rows.jsonl", [row(1, **{field: written})])
     assert read_all([file], bad) == []
     assert [str(one) for one in bad] == [f"{file}, line 1: {said}"]
+
+
+def test_the_two_choices_of_a_boolean_question_need_not_be_shown(tmp_path):
+    rows = [row(1, answer="yes", answer_type="boolean", choices=["yes", "no"])]
+    assert len(read_all([write(tmp_path / "rows.jsonl", rows)], [])) == 1
 
 
 @pytest.mark.parametrize("choices", [["5", "7"], {"A": "5", "B": "7"}])
