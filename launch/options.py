@@ -94,7 +94,7 @@ def check_options(overrides: list[str]) -> None:
 
 def _refuse_shipped_names(folders: list[Path]) -> None:
     """Raise ConfigError for a file with the name of a shipped one that says something else: Hydra never reads it."""
-    for shipped in sorted(CONF.rglob("*.yaml")) if folders else ():
+    for shipped in sorted(CONF.glob("*/**/*.yaml")) if folders else ():
         place = shipped.relative_to(CONF)
         for own in (folder / place for folder in folders):
             if own.is_file() and own.read_bytes() != shipped.read_bytes():

@@ -60,7 +60,7 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     values = fresh | {
         name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
     }
-    others = [text.removeprefix("+") for text in overrides if text not in of_chosen]
+    others = [text.lstrip("+") for text in overrides if text not in of_chosen]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(values, _read(others)))
     merged["model"]["path"], merged["start_from"] = model, None
     return validate(merged)

@@ -90,9 +90,11 @@ def words(body: object) -> str:
     if isinstance(body, str):
         return "" if body.lstrip().startswith("<") else body  # a page is for browsers
     if isinstance(body, list):
-        return words(body[0]) if body else ""
+        return ", ".join(filter(None, map(words, body)))
     if isinstance(body, dict):
-        return next((said for name in WORDS if (said := words(body.get(name)))), "")
+        said = next((said for name in WORDS if (said := words(body.get(name)))), "")
+        place = body.get("loc")
+        return f"{said} ({'/'.join(map(str, place))})" if said and isinstance(place, list) else said
     return ""
 
 

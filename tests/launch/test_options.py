@@ -65,6 +65,7 @@ def test_a_file_with_a_shipped_options_name_is_refused_since_it_would_not_be_rea
     for given in ([], ["strategy=daslam"], ["experiment=mine"]):
         with pytest.raises(ConfigError, match=r"daslam\.yaml would not be read: strategy=daslam is a shipped option"):
             compose(["--config-dir", "own", *given])
+    (own / "config.yaml").write_text("of: another project\n")
     copy.rename(own / "strategy" / "brief.yaml")
     assert compose(["--config-dir", "own", "strategy=brief"]).strategy.max_tokens == 7
 

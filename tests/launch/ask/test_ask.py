@@ -127,7 +127,7 @@ def test_a_plus_before_a_key_adds_it_whether_its_group_is_chosen_or_the_runs(run
     values["strategy"]["chat_arguments"] = {}
     (run / "config.yaml").write_text(yaml.safe_dump(values))
     added = "+strategy.chat_arguments.enable_thinking=false"
-    for chosen in ([], ["strategy=direct"]):
+    for chosen in ([], ["strategy=direct"], ["++evaluation.problems=5"]):
         assert trained(str(run), [*chosen, added]).strategy.chat_arguments == {"enable_thinking": False}
     with pytest.raises(ConfigError, match=r"strategy\.nah: unknown key 'nah'"):
         trained(str(run), ["+strategy.nah=1"])

@@ -8,6 +8,7 @@ import pytest
 
 from rollout.solvers.base import SolverMisconfigured, SolverUnavailable
 from rollout.solvers.cache import CachedSolver
+from rollout.solvers.refusals import words
 from tests.rollout.server import Server
 from tests.rollout.solvers.test_openai import KEY, make, outcome, permits_of
 
@@ -43,6 +44,21 @@ def test_a_server_whose_every_reply_is_empty_is_refused_at_the_start(kind):
     said, asked = asyncio.run(go())
     assert "3 tokens were paid" in said
     assert asked == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ({"detail": [{"loc": ["body", "max_tokens"], "msg": "extra fields not permitted"}, {"msg": "and more"}]},
+         "extra fields not permitted (body/max_tokens), and more"),
+        ({"message": {"detail": [{"loc": ["body", "min_p"], "msg": "Extra inputs are not permitted"}]}},
+         "Extra inputs are not permitted (body/min_p)"),
+        ("<html>busy</html>", ""),
+        ([], ""),
+    ],
+)  # fmt: skip
+def test_the_words_of_an_error_name_the_field_that_it_is_about(body, said):
+    assert words(body) == said
 
 
 def test_a_reply_that_the_server_broke_off_is_paid_and_asked_for_again():
