@@ -277,7 +277,7 @@ def test_a_reply_that_was_cut_off_is_a_reply():
         ("insufficient_quota", r"^solver\.api_key_env: the account of the key in OPENAI_API_KEY"),
         ("400 gemini: API key not valid.", r"^solver: .* the server answered 400: API key not valid\.$"),
         ("400 fastapi: no chat template", r"^solver: .* the server answered 400: no chat template$"),
-        ("422 fields: Field required", r"^solver: .* the server answered 422: Field required$"),
+        ("422 fields: Field required", r"^solver: .* the server answered 422: Field required \(body/x\)$"),
         ("400 tgi: model 'm' not found", r"^solver\.model: 'm' is not known at .* the server answered 400: model 'm'"),
         ("400 html: the prompt is too long", r"^solver: .* the server answered 400$"),
     ],
