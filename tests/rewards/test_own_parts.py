@@ -1,4 +1,4 @@
-"""What a reward part of the user's own may return, and what is refused of it."""
+"""Hold a reward part of the user's own to what it may return."""
 
 from __future__ import annotations
 

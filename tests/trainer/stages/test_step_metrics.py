@@ -1,4 +1,4 @@
-"""What a step's row says of its seconds and of its weight push."""
+"""Check the seconds and the weight push in a step's row."""
 
 from __future__ import annotations
 
