@@ -63,15 +63,15 @@ NOTHING = Handed(frozenset(), answer=False, charged=False)
 
 def handed_over(episode: Episode) -> list[Handed]:
     """Return what each sub-question hands over to the solver."""
-    return _handed(episode)[1:]
+    return handed_in_texts(episode)[1:]
 
 
 def handed_in_concepts(episode: Episode) -> Handed:
     """Return what the concepts hand over to the solver."""
-    return _handed(episode)[0] if episode.concepts else NOTHING
+    return handed_in_texts(episode)[0] if episode.concepts else NOTHING
 
 
-def _handed(episode: Episode) -> list[Handed]:
+def handed_in_texts(episode: Episode) -> list[Handed]:
     """Return what the concepts hand over, and then each sub-question. Concepts are read as a sub-question before the
     first."""
     problem = episode.problem

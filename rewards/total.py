@@ -14,7 +14,7 @@ from dataclasses import replace
 from conf.schema.own_parts import find_part
 from conf.schema.rewards import Rewards
 from rewards.counts import counts
-from rewards.leak import handed_in_concepts, handed_over, measures
+from rewards.leak import handed_in_texts, measures
 from rewards.nouns_and_vectors import TextResources, plain, steps
 from rewards.parts import (
     answer_consistency,
@@ -51,7 +51,7 @@ def score_episode(episode: Episode, resources: TextResources, settings: Rewards)
     functions = PART_FUNCTIONS | (LIKELIHOOD_FUNCTION if settings.pays_likelihood else {})
     functions |= {name: find_part(place, {}) for name, place in settings.parts.items()}
     parts = {name: _checked(name, score(episode, resources, settings), episode) for name, score in functions.items()}
-    handed, concepts = handed_over(episode), handed_in_concepts(episode)
+    concepts, *handed = handed_in_texts(episode)
     charged = charges(episode, handed, concepts)
     penalties = {name: settings.penalty.get(name, 0.0) for name in charged}
     total = -sum(penalties.values())
