@@ -157,8 +157,9 @@ def test_cells_that_would_say_nothing_are_left_out():
         planned("+matrix.decomposers_of={daslam: [nobody]}")
 
 
-def test_the_baselines_are_found_where_their_sweeps_put_them(tmp_path):
-    named = yaml.safe_load((CONF / "matrix" / "baselines.yaml").read_text())["decomposers"]
+@pytest.mark.parametrize(("matrix", "solvers"), [("baselines", 1), ("unseen", 2)])
+def test_a_matrix_of_sweeps_finds_what_they_trained(tmp_path, matrix, solvers):
+    named = yaml.safe_load((CONF / "matrix" / f"{matrix}.yaml").read_text())["decomposers"]
     paths = [text for own in named.values() if own and own != "gold" for text in own if text.startswith("start_from=")]
     for seed in (0, 3):
         wanted = set()
@@ -170,10 +171,10 @@ def test_the_baselines_are_found_where_their_sweeps_put_them(tmp_path):
             folder.mkdir(parents=True)
             (folder / "config.json").write_text("{}")
             wanted.add(str(folder))
-        arguments = ["matrix=baselines", f"matrix.run={tmp_path}", f"seed={seed}"]
+        arguments = [f"matrix={matrix}", f"matrix.run={tmp_path}", f"seed={seed}"]
         found = cells(compose([*arguments, "stages=[evaluate]"]), arguments)
         assert {cell.config.start_from for cell in found} - {None} == wanted
-        assert len({cell.config.solver.model_dump_json() for cell in found}) == 3, "three to evaluate with"
+        assert len({cell.config.solver.model_dump_json() for cell in found}) == solvers
         default = compose([]).data
         assert all(cell.config.data == default for cell in found), "the problems that they were trained on"
 
