@@ -29,6 +29,12 @@ READ_BY: dict[str, tuple[str, ...]] = {
 }
 
 
+def check_no_matrix(arguments: Sequence[str]) -> None:
+    """Raise ConfigError for a matrix, of which a training would do nothing."""
+    if any(key_of(text).partition(".")[0] == "matrix" for text in arguments):
+        raise ConfigError("matrix: is for an evaluation; allowed: python -m launch.evaluate matrix=OPTION")
+
+
 def check_single(arguments: Sequence[str]) -> None:
     """Raise ConfigError if the command of a single run chooses a sweep and does not say which of its trials it is."""
     given = {key_of(text) for text in arguments}

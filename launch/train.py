@@ -13,7 +13,7 @@ from pathlib import Path
 from conf.schema.base import ConfigError
 from conf.schema.override_text import command, override
 from conf.schema.places import CONF
-from launch.check_sweep import check_single, check_sweep
+from launch.check_sweep import check_no_matrix, check_single, check_sweep
 from launch.compose import MULTIRUN, compose, continued, is_search
 from launch.job import SWEEP_CLUSTER, execute
 from launch.options import SEARCHED, check_options, with_own_folders
@@ -26,6 +26,7 @@ def main(arguments: list[str]) -> int:
         arguments = with_own_folders(arguments)
         if any(text in ("-h", "--help", "--hydra-help", "--cfg", "-c", "--info") for text in arguments):
             return _hydra(arguments)
+        check_no_matrix(arguments)
         if MULTIRUN.intersection(arguments):
             check_options(arguments)
             check_sweep(arguments)

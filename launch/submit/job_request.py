@@ -18,7 +18,7 @@ from conf.schema.config import Config
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
 from conf.schema.places import CHECKOUT, PACKAGES, ROOT
-from launch.check_sweep import check_single, check_trials
+from launch.check_sweep import check_no_matrix, check_single, check_trials
 from launch.compose import HERE, MULTIRUN, chosen_option, compose, continued, is_choice, key_of, parse, trials
 from launch.options import with_own_folders
 from launch.submit.job_server import Refused, first_line
@@ -53,6 +53,7 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
     """Return the validated configuration and the overrides for the job: it joins its cluster, and paths are absolute,
     since it runs elsewhere. Raises ConfigError."""
     overrides = with_own_folders(overrides)
+    check_no_matrix(overrides)
     if not MULTIRUN.intersection(overrides):
         overrides = continued(overrides)
         check_single(overrides)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from conf.schema.base import ConfigError
@@ -32,6 +34,15 @@ def test_a_value_that_is_given_twice_is_refused_where_the_sweep_starts_and_where
     assert capsys.readouterr().err.endswith(" is given twice; allowed: once\n")
     with pytest.raises(ConfigError, match="is given twice; allowed: once"):
         prepare(["-m", swept])
+
+
+@pytest.mark.parametrize("arguments", [["matrix=branched", "matrix.run=r"], ["-m", "seed=0,1", "+matrix.problems=3"]])
+def test_a_matrix_is_refused_where_a_training_starts_and_where_it_is_submitted(capsys, arguments):
+    assert main(arguments) == 2
+    said = "matrix: is for an evaluation; allowed: python -m launch.evaluate matrix=OPTION"
+    assert capsys.readouterr().err == f"{said}\n"
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        prepare(arguments)
 
 
 def test_one_trial_of_a_sweep_is_a_single_run():
