@@ -76,9 +76,10 @@ def _package_folder(path: str) -> Path:
 
 def check_options(overrides: list[str]) -> None:
     """Raise ConfigError, saying which options there are, where a group is given one that it does not have, and for a
-    file of the user's own that a shipped one stands before."""
+    file of the user's own that a shipped one stands before, or that is not YAML."""
     own = search_folders(overrides)
     _refuse_shipped_names(own)
+    _refuse_unreadable(own)
     folders = [CONF, *own]
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")
@@ -100,6 +101,20 @@ def _refuse_shipped_names(folders: list[Path]) -> None:
             if own.is_file() and own.read_bytes() != shipped.read_bytes():
                 name = "=".join(place.with_suffix("").as_posix().rsplit("/", 1))
                 raise ConfigError(f"{own} would not be read: {name} is a shipped option; allowed: another name")
+
+
+def _refuse_unreadable(folders: list[Path]) -> None:
+    """Raise ConfigError for a file of a group that Hydra could not read, with the line where its reading ended."""
+    from omegaconf import OmegaConf
+
+    groups = [path.name for path in CONF.iterdir() if path.is_dir()]
+    for file in (file for place in folders for group in groups for file in sorted((place / group).rglob("*.yaml"))):
+        try:
+            OmegaConf.load(file)
+        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+            mark = getattr(error, "problem_mark", None)
+            where = f", line {mark.line + 1}" if mark else ""
+            raise ConfigError(f"{file}{where}: cannot be read: {getattr(error, 'problem', None) or error}") from None
 
 
 def _near(group: str, name: str, files: dict[str, Path]) -> list[str]:

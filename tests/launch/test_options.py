@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from conf.schema.base import ConfigError
@@ -54,6 +56,21 @@ def test_two_ways_give_one_list_and_a_folder_that_is_not_there_is_refused(own, t
     for given in (["--config-dir", "onw"], ["hydra.searchpath=[file://onw]"], ["--config-dir"]):
         with pytest.raises(ConfigError, match="is no folder; allowed: a folder with the groups of conf/"):
             with_own_folders(given)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: daslam\nmax_tokens: [1", ", line 2: cannot be read: expected ',' or ']'"),
+        ("seed: 1\nseed: 2\n", ", line 2: cannot be read: found duplicate key seed"),
+    ],
+)
+def test_a_file_that_is_not_yaml_is_refused_with_its_line(own, text, said):
+    (own / "strategy").mkdir()
+    file = own / "strategy" / "mine.yaml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(f"{file}{said}")):
+        compose(["--config-dir", "own", "strategy=mine"])
 
 
 def test_a_file_with_a_shipped_options_name_is_refused_since_it_would_not_be_read(own):
