@@ -204,8 +204,8 @@ class Learner(Group):
 
     ranks: int = Field(1, ge=1)
     """Processes that learn together."""
-    gpus_per_rank: float = Field(0.0, ge=0)
-    """GPUs of each; 0: on the CPU."""
+    gpus_per_rank: float = Field(0.0, ge=0, le=1)
+    """GPU of each, or the share of one that it takes of Ray; 0: on the CPU."""
     threads: Annotated[int, FREE] = Field(1, ge=1)
     """Cores of each."""
     zero_stage: Literal[0, 1, 2, 3] = 1
