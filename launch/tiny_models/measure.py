@@ -15,6 +15,7 @@ from rollout.answers import extract
 from rollout.data.graph import Graph
 from rollout.data.source import GENERATE
 from rollout.data.worked import SolverView
+from rollout.episode.contracts import Solver
 from rollout.records import Episode, Problem, Turn
 from rollout.run_episode import GivenDecomposition
 from rollout.solvers.vllm import EngineSolver
@@ -62,9 +63,9 @@ async def _accuracy(
     return wilson(right, len(episodes))
 
 
-async def _single_steps(solver: EngineSolver, problems: list[Problem]) -> dict[str, float]:
-    """How often one step is right, its operands in view: every gold sub-question and the last one, each after right
-    answers to those before it."""
+async def single_steps(solver: Solver, problems: list[Problem], worded: Callable[[str], str] = str) -> dict[str, float]:
+    """Return how often one step is right, its operands in view: every gold sub-question and the last one, each after
+    right answers to those before it, as the solver words them."""
 
     async def right(problem: Problem, turns: list[Turn], name: str, graph: Graph) -> bool:
         reply = await solver.ask(PROMPTS.subquestion(problem, turns, graph.ask(name)), purpose="subquestion")
@@ -76,21 +77,22 @@ async def _single_steps(solver: EngineSolver, problems: list[Problem]) -> dict[s
         view, turns = SolverView(graph), list[Turn]()
         for name in graph.needed:
             asked.append(right(problem, list(turns), name, graph))
-            turns.append(Turn(graph.ask(name), view.answer(name)))
+            turns.append(Turn(graph.ask(name), worded(view.answer(name))))
     found = await asyncio.gather(*asked)
     return wilson(sum(found), len(found)) | {"count": len(found)}
 
 
-def measure(folder: Path, data: str = "chained", count: int = 250) -> str:
-    """For the card: how often one step of the task ``data`` is right, and a Markdown table of accuracies by reasoning
-    steps (rows of ``count`` held-out problems) and what was asked."""
+def measure(folder: Path, data: str = "chained", count: int = 250, worded: Callable[[str], str] = str) -> str:
+    """Return the text for the card: how often one step of the task ``data`` is right after replies in the solver's own
+    words (``worded``), and a Markdown table of accuracies by reasoning steps (rows of ``count`` held-out problems) and
+    what was asked."""
     settings = {"backend": "vllm", "path": str(folder), "max_model_len": POSITIONS[data]}
     solver = EngineSolver(VllmSolver.model_validate(settings))
     problems = {
         steps: list(itertools.islice(GENERATE[data](7, "held_out", {steps: 1.0}), count)) for steps in MEASURED[data]
     }
     longer = [problem for steps, own in problems.items() if steps > 1 for problem in own]
-    single = asyncio.run(_single_steps(solver, longer))
+    single = asyncio.run(single_steps(solver, longer, worded))
     lines = [
         f"One step, its operands in view, in held-out problems of two to {max(problems)} steps: {single['mean']:.3f} "
         f"right (95 % interval {single['low']:.3f} – {single['high']:.3f}, {single['count']} questions).",

@@ -34,8 +34,10 @@ def cut_model(kind: str, data: str, seed: int, steps: int | None, folder: Path, 
 
 def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:
     """Measure the skill of a task's model, and hand on (kind, its text for the card)."""
+    from launch.tiny_models.curriculum import INDEPENDENT
     from launch.tiny_models.measure import measure
     from launch.tiny_models.measure_roles import measure_monolith, measure_verifier
+    from launch.tiny_models.texts import reworded
     from rollout.actor_log import actor_log
 
     actor_log("runs/tiny_models", f"measuring_{kind}")
@@ -44,5 +46,5 @@ def measure_model(kind: str, data: str, folder: Path, skills: Any) -> None:
     elif kind == "monolith":
         skill = measure_monolith(folder, data)
     else:
-        skill = measure(folder, data)
+        skill = measure(folder, data, worded=reworded if kind == INDEPENDENT else str)
     skills.put((kind, skill))

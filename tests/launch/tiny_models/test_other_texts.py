@@ -1,8 +1,11 @@
 """Texts of the independent solver and of the branched monolith."""
 
+import asyncio
 import itertools
 import random
+from types import SimpleNamespace
 
+from launch.tiny_models.measure import single_steps
 from launch.tiny_models.role_texts import branched_monolith_pieces
 from launch.tiny_models.texts import PROMPTS, reworded
 from rollout.answers import extract
@@ -32,6 +35,21 @@ def test_the_independent_solver_says_the_same_in_other_words():
             told = reworded(said)
             assert extract.extract(told, "number").answer == extract.extract(said, "number").answer
             assert not set("+-*/=") & set(told)
+
+
+def test_a_step_is_measured_after_replies_in_the_solvers_own_words():
+    problems, prompts = list(some(3)), []
+
+    async def ask(prompt, purpose):
+        prompts.append(prompt)
+        return SimpleNamespace(text="So Ben owns 5 cups.")
+
+    found = asyncio.run(single_steps(SimpleNamespace(ask=ask), problems, reworded))
+    assert found["count"] == len(prompts) == 3 * 4
+    told = [prompt.removeprefix(problem.question) for problem in problems for prompt in prompts
+            if prompt.startswith(problem.question)]  # fmt: skip
+    assert sum(". So " in text for text in told) == 3 * 3, "all but each problem's first have a reply in view"
+    assert not any(" = " in text for text in told)
 
 
 def test_the_branched_monolith_also_answers_what_leads_to_one_person():
