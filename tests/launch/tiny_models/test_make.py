@@ -233,7 +233,9 @@ def test_a_verifiers_skill_is_told_by_class_by_kind_and_as_false_alarms():
 
 def test_the_shipped_models_are_small_and_have_cards():
     chained = ("tiny_solver", "tiny_second_solver", "tiny_decomposer", "tiny_verifier", "tiny_monolith")
-    branched = (f"tiny_branched_{kind}" for kind in ("solver", "second_solver", "decomposer", "monolith"))
+    branched = (
+        f"tiny_branched_{kind}" for kind in ("solver", "second_solver", "independent_solver", "decomposer", "monolith")
+    )
     for name in (*chained, *branched):
         folder = shipped(name)
         assert (folder / "model.safetensors").stat().st_size < 4_000_000
