@@ -10,7 +10,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayActorError,
+    RayError,
+    RayTaskError,
+)
 
 from rollout.jobs import NotReady
 
@@ -64,12 +71,12 @@ def log_tail(log_folder: Path, name: str, lines: int = 12) -> str:
 
 
 def is_gone(error: BaseException) -> bool:
-    """Return whether an actor's process is gone, with its answer if that lay on a node that is lost, or is a new one
-    that was not made ready. What an actor raised because another one died, which Ray makes an error of both kinds, is
-    not that."""
+    """Return whether an actor's process is gone, or ended by Ray for want of memory, with its answer if that lay on a
+    node that is lost, or is a new one that was not made ready. What an actor raised because another one died, which Ray
+    makes an error of both kinds, is not that."""
     if isinstance(error, RayTaskError):
         return isinstance(error.cause, NotReady)
-    return isinstance(error, RayActorError | ObjectLostError | NotReady)
+    return isinstance(error, RayActorError | OutOfMemoryError | ObjectLostError | NotReady)
 
 
 def is_lost(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from rollout.jobs import Job
 from rollout.records import Problem
 from tests.trainer.workers.killable import COUNT, Fetches, Owns, Runs, Scores
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
+from trainer.workers.errors import is_gone
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.relay import Relay
 from trainer.workers.relayed_pipeline import RelayedPipeline
@@ -93,3 +94,8 @@ def test_a_push_whose_weights_died_with_a_killed_learner_is_its_death(cluster, t
     with pytest.raises(LearnerDied, match="learner-0"):
         asyncio.run(go())
     ray.kill(worker)
+
+
+def test_a_process_that_ray_ends_for_want_of_memory_is_gone():
+    assert is_gone(ray.exceptions.OutOfMemoryError("the node ran low on memory"))
+    assert not is_gone(RuntimeError("the node ran low on memory"))
