@@ -194,7 +194,12 @@ class RolloutWorker:
             if not self.engine.stats.loads or self.engine.version != update.version:
                 return Loaded(-1)
             if update.proofs:
-                await self.engine.prove(update.proofs)
+                try:
+                    await self.engine.prove(update.proofs)
+                except WeightMismatch:
+                    # What is damaged in the engine stays so: the whole policy is to be loaded another way.
+                    traceback.print_exc()
+                    return Loaded(-1)
             return Loaded(update.version, nbytes=update.nbytes)
         nbytes = await self._fetch_base(update)
         buckets = await self._fetch(update.buckets, update.verify)

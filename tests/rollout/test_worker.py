@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
 
 import pytest
 
 from launch.compose import compose
 from rollout.engine.vllm_engine import PromptTooLong
-from rollout.engine.weight_update import Loaded, Update
+from rollout.engine.weight_update import Entry, Loaded, Update, WeightMismatch
 from rollout.jobs import Job, NotReady
 from rollout.records import Problem
 from rollout.strategies import STRATEGIES
@@ -170,3 +171,17 @@ def test_a_process_that_was_started_again_is_in_no_transfer():
         return worker.engine.steps
 
     assert asyncio.run(go()) == ["give_up", "init", "start"]
+
+
+def test_weights_that_came_from_gpu_to_gpu_and_are_damaged_are_asked_for_another_way(capfd):
+    class Damaged:
+        version, stats = 5, SimpleNamespace(loads=1)
+
+        async def prove(self, proofs):
+            raise WeightMismatch("embed was loaded as other than it was sent")
+
+    config = compose([])
+    update = Update(5, sent=True, proofs=(Entry("embed", "float32", (1,), "d"),))
+    loaded = asyncio.run(worker_without_engine(config, engine=Damaged()).load_weights(update))
+    assert loaded.version == -1
+    assert "embed was loaded as other than it was sent" in capfd.readouterr().err
