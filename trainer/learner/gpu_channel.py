@@ -82,19 +82,23 @@ class Workers:
     tensor_parallel: int
     timeout_s: float
     version: int = 0
-    # Has a broadcast return that waits for a worker.
-    abort: Callable[[], object] = lambda: None
+    # Has a broadcast return that waits for a worker; None while the group is not made.
+    abort: Callable[[], object] | None = None
     error: Exception | None = None
     _watching: bool = False
 
     @contextmanager
     def watched(self) -> Iterator[None]:
-        """Raise after the block what a worker raised in it; end this process if the block hangs then."""
+        """Raise after the block what a worker raised in it; end this process if the block hangs then.
+
+        While the group is made, what vLLM raises here comes first, unless a worker is gone: the workers wait for this
+        rank then, and their errors follow from its own.
+        """
         self._watching = True
         try:
             yield
         except Exception:
-            if self.error is None:
+            if self.error is None or (self.abort is None and not isinstance(self.error, WorkerLost)):
                 raise
         finally:
             self._watching = False
@@ -154,7 +158,8 @@ class Workers:
         last_resort = threading.Timer(ABORT_S, self._end_process)
         last_resort.daemon = True
         last_resort.start()
-        self.abort()
+        if self.abort is not None:
+            self.abort()
 
     def _end_process(self) -> None:
         if self._watching:
@@ -182,7 +187,9 @@ class Channel:
                 packed_buffer_size_bytes=limit,
             )
         else:
-            given = IPCTrainerInitInfo(rank=learner.rank, packed=True, packed_buffer_size_bytes=limit)
+            # vLLM packs no tensor here that is larger than its one buffer.
+            largest = max(tensor.nbytes for tensor in learner.model.exported())
+            given = IPCTrainerInitInfo(rank=learner.rank, packed=True, packed_buffer_size_bytes=max(limit, largest))
         source = Policy(learner, limit)
         with self._client.watched():
             self._engine = WeightTransferTrainerFactory.trainer_init(given, client=self._client, source=source)

@@ -119,7 +119,7 @@ class LearnerGroup:
         try:
             if not self._open:
                 await self._end_transfers()
-                host, port = (await self._all("address"))[0]
+                host, port = (await self._all("free_address"))[0]
                 await self._all("open_channel", self._workers, host, port)
                 self._open = True
             updates: list[Update] = await self._all("send")

@@ -47,15 +47,24 @@ class Rank:
 
     def address(self) -> tuple[str, int]:
         """Return the host and port at which the ranks meet; this rank listens there from now on, and nowhere else."""
-        host = self.host or ray.util.get_node_ip_address()
         # With a socket of its own, because the store would listen at every address of the machine.
-        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        port = listening.getsockname()[1]
+        host, port, listening = self._listen()
         # Kept and shared with the process group: a port that was only found to be free may be another's by then.
         self._meeting = dist.TCPStore(
             host, port, is_master=True, wait_for_workers=False, multi_tenant=True, master_listen_fd=listening.detach()
         )
         return host, port
+
+    def free_address(self) -> tuple[str, int]:
+        """Return a host and port at which nothing listens, for what listens there by itself: vLLM's first rank."""
+        host, port, listening = self._listen()
+        listening.close()
+        return host, port
+
+    def _listen(self) -> tuple[str, int, socket.socket]:
+        host = self.host or ray.util.get_node_ip_address()
+        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return host, listening.getsockname()[1], listening
 
     def connect(self, host: str, port: int) -> int:
         """Join the process group of all ranks; return the process id."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 from typing import Any
 
@@ -36,6 +37,8 @@ def trainer_of(group: Group) -> type:
     class Trainer(NCCLTrainerWeightTransferEngine):
         @classmethod
         def trainer_init(cls, given: Any, *, client: Any, source: Any) -> Trainer:
+            # vLLM's rank 0 listens there itself.
+            socket.create_server((given.master_address, given.master_port)).close()
             engine = cls(client=client, source=source, is_sender=given.is_sender)
             client.init_weight_transfer_engine({"rank_offset": 1})
             engine.model_update_group = group

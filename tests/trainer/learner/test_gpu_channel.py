@@ -98,7 +98,7 @@ def test_a_worker_that_dies_in_a_push_costs_no_learner_and_the_others_get_the_we
     assert "give_up" in first[first.index("start") if step != "before" else 0 :]
 
 
-def channel(monkeypatch, tiny_model, group, workers, timeout_s=0.2):
+def channel(monkeypatch, tiny_model, group, workers, timeout_s=0.2, port=0):
     import torch
 
     from tests.trainer.ranks import configure
@@ -111,7 +111,7 @@ def channel(monkeypatch, tiny_model, group, workers, timeout_s=0.2):
     monkeypatch.setattr(gpu_channel, "LATE_S", 0.0)
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     monkeypatch.setattr(gpu_channel, "WeightTransferTrainerFactory", trainer_of(group))
-    return gpu_channel.Channel(rank, workers, "nccl", "127.0.0.1", 1)
+    return gpu_channel.Channel(rank, workers, "nccl", "127.0.0.1", port)
 
 
 def test_a_worker_that_hangs_in_a_broadcast_aborts_it_and_is_named(cluster, monkeypatch, tiny_model):
@@ -167,3 +167,24 @@ def test_a_rank_whose_broadcast_cannot_be_aborted_ends_itself(cluster, monkeypat
     time.sleep(0.5)
     assert len(ended) == 1
     ray.kill(worker)
+
+
+def test_an_error_of_vllms_own_is_told_before_those_of_workers_that_wait_for_it():
+    from trainer.learner.gpu_channel import Workers
+
+    waited = RuntimeError("wait timeout after 300000ms")
+
+    def broken(workers):
+        with workers.watched():
+            workers.error = waited
+            raise OSError("Address already in use")
+
+    with pytest.raises(OSError, match="already in use"):
+        broken(Workers([], 1, 1.0))
+    opened = Workers([], 1, 1.0)
+    opened.abort = lambda: None
+    with pytest.raises(RuntimeError, match="wait timeout"):
+        broken(opened)
+    waited = WorkerLost("rollout-1 ended")
+    with pytest.raises(WorkerLost):
+        broken(Workers([], 1, 1.0))

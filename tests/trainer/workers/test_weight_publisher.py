@@ -362,10 +362,14 @@ def test_a_channel_is_vllms_own_trainer_of_its_transport(monkeypatch, transport,
     made = []
     trainer = SimpleNamespace(trainer_init=lambda given, **others: made.append((given, others)))
     monkeypatch.setattr(gpu_channel, "WeightTransferTrainerFactory", trainer)
-    learner = SimpleNamespace(config=compose(["rollout.weights.bucket_mib=2"]), rank=1)
+    sizes = [SimpleNamespace(nbytes=nbytes) for nbytes in (10, 3 * 2**20)]
+    model = SimpleNamespace(exported=lambda: sizes)
+    learner = SimpleNamespace(config=compose(["rollout.weights.bucket_mib=2"]), rank=1, model=model)
     gpu_channel.Channel(learner, ["a", "b"], transport, "10.0.0.1", 99)
     ((given, others),) = made
-    assert (given.backend, given.rank, given.packed_buffer_size_bytes) == (backend, 1, 2 * 2**20)
+    # Over IPC vLLM has one buffer, and refuses a tensor that is larger.
+    size = (2 if transport == "nccl" else 3) * 2**20
+    assert (given.backend, given.rank, given.packed_buffer_size_bytes) == (backend, 1, size)
     assert others["client"].tensor_parallel == (1 if transport == "nccl" else 0)
     if transport == "nccl":
         assert (given.master_address, given.master_port, given.world_size) == ("10.0.0.1", 99, 3)
