@@ -96,6 +96,12 @@ class Algorithm(Group):
             raise ValueError("whiten must be true for advantage reinforce_plus_plus: it is its only baseline")
         if self.kl_control == "adaptive" and self.kl_coef == 0:
             raise ValueError("kl_coef must be above 0 for kl_control adaptive, which multiplies it")
+        # A step changes the coefficient by up to 20 % a horizon: by five horizons or more it would be 0 or below.
+        if self.kl_control == "adaptive" and self.kl_horizon < self.batch_size:
+            raise ValueError(
+                f"kl_horizon must be at least batch_size ({self.batch_size}) for kl_control adaptive, found "
+                f"{self.kl_horizon:g}"
+            )
         return self
 
 

@@ -236,6 +236,7 @@ BAD = {
     "algorithm.call_gamma=0": "algorithm.call_gamma:",
     "algorithm=reinforce_plus_plus algorithm.whiten=false": "whiten must be true",
     "algorithm.kl_control=adaptive algorithm.kl_coef=0": "kl_coef must be above 0",
+    "algorithm.kl_control=adaptive algorithm.kl_horizon=95": "batch_size (96) for kl_control adaptive, found 95",
     "algorithm.advantage=gea": "algorithm.advantage:",
     "rollout.weights.bucket_mib=0": "rollout.weights.bucket_mib:",
     "rollout.weights.transport=nccl": "transport: 'nccl' needs a GPU of its own on either side",

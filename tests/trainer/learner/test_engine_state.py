@@ -131,7 +131,9 @@ def adapters(config, folder: str, port: int):
     return names, ""
 
 
-ADAPTIVE = ["algorithm.kl_control=adaptive", "algorithm.kl_target=0.001", "algorithm.kl_horizon=26"]
+ADAPTIVE = [
+    f"algorithm.{setting}" for setting in ("kl_control=adaptive", "kl_target=0.001", "kl_horizon=26", "batch_size=13")
+]
 
 
 def broken(config, place: str, port: int):

@@ -141,7 +141,8 @@ def test_what_else_a_step_does(tiny_model):
     """One process for all, to import once: which weights move and are named, critic warm-up, adaptive KL."""
     from transformers import AutoModelForCausalLM
 
-    adaptive = ["algorithm.kl_control=adaptive", "algorithm.kl_target=0.001", "algorithm.kl_horizon=26"]
+    adaptive = ["kl_control=adaptive", "kl_target=0.001", "kl_horizon=26", "batch_size=13"]
+    adaptive = [f"algorithm.{setting}" for setting in adaptive]
     overrides = {
         "shared": [],
         "none": ["algorithm=grpo", "algorithm.group_size=2"],
