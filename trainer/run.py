@@ -202,13 +202,15 @@ class Run:
         return command("launch.train", resumed(self.overrides, str(self.folder), "resume=auto", *more))
 
     def _resume(self) -> str | None:
-        """Go on with what an earlier process of this run did, as far as its newest checkpoint says; return its W&B
-        id."""
+        """Go on with what an earlier process of this run did, as far as its newest checkpoint says, or what stage 1
+        kept at its end; return its W&B id."""
         before, done = self.recovery.find_checkpoint(), f"{self.recovery.version} learner steps"
         if self.fine_tuning is not None:
             earlier = self.fine_tuning.find_checkpoint()
+            if not self.fine_tuned or before is None:
+                before = earlier
             if not self.fine_tuned:
-                before, done = earlier, f"{self.fine_tuning.begun} steps of stage 1"
+                done = f"{self.fine_tuning.begun} steps of stage 1"
         self._say(f"goes on after {done}")
         if before is not None:
             self.seconds.update(before["summary"]["seconds"])
@@ -245,6 +247,7 @@ class Run:
                 if self.fine_tuning is not None and not self.fine_tuned:
                     if held_out and not self.fine_tuning.begun and (kinds := kinds_at_start(config, held_out)):
                         await self.seconds.timed("evaluate", self._evaluate(view, pipeline, held_out, kinds))
+                        self._keep_evaluation(tracker)
                     await self.seconds.timed("sft", self._sft(self.fine_tuning, view, tracker, pipeline, learner))
                 if "ppo" in stages or pipeline.workers:  # else nobody is to have the policy
                     await self.seconds.timed("start", self.recovery.begin(self.decomposer, pipeline, learner))

@@ -129,6 +129,25 @@ def test_a_run_that_is_stopped_in_stage_1_goes_on_where_it_was(monkeypatch, tmp_
     assert [path.name for path in checkpoints.iterdir()] == ["sft"]
 
 
+def test_what_came_before_and_in_stage_1_is_kept_though_stage_2_has_no_checkpoint_yet(monkeypatch, tmp_path):
+    more = ["stages=[sft,ppo,evaluate]", "sft.problems=16", "sft.batch_size=8", "sft.epochs=1"]
+    run(monkeypatch, tmp_path, float("inf"), error=RuntimeError("broken"), more=more)  # in its first step of stage 2
+    folder = tmp_path / "run"
+    assert [path.name for path in (folder / "checkpoints").iterdir()] == ["sft"]
+    (folder / "checkpoints" / "sft" / "config.json").write_text("{}")
+    # A process that is killed leaves no summary.
+    (folder / "summary.json").unlink()
+    state = read_json(folder / "sft" / "run.json")
+    state["summary"]["seconds"]["sft"] += 1000
+    (folder / "sft" / "run.json").write_text(json.dumps(state))
+    status, summary, rows, *_ = run(monkeypatch, tmp_path, float("inf"), more=[*more, "resume=auto"])
+    assert (status, len(rows), list(summary["accuracy"])) == (0, 4, ["base", "direct", "gold", "filler", "sft", "ppo"])
+    assert summary["seconds"]["sft"] >= 1000
+    assert summary["sft"]["steps"] == 2
+    written = [json.loads(row)["split"] for row in (folder / "episodes.jsonl").read_text().splitlines()]
+    assert [written.count(kind) for kind in ("base", "sft", "ppo")] == [4, 4, 4]
+
+
 def test_what_there_was_no_time_to_complete_is_given_up_in_either_stage(tmp_path):
     for name in ("step-2.partial", "step-1", "sft_steps/step-7.partial", "sft_steps/step-6"):
         (tmp_path / name).mkdir(parents=True)

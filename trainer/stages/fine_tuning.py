@@ -61,6 +61,8 @@ Report = Callable[[int, dict[str, float]], None]
 # If none of so many held-out problems has sub-questions, none is expected to: a generator never ends.
 LOOKED_THROUGH = 1000
 EXAMPLES, HELD_OUT, SUMMARY = "examples.jsonl", "held_out.jsonl", "summary.json"
+# The run's own state when the stage ended.
+AT_END = "run.json"
 
 
 class FineTuning:
@@ -90,9 +92,11 @@ class FineTuning:
         self._compared = {name: with_subquestions(one, config.sft.held_out.scored) for name, one in sets.items()}
 
     def find_checkpoint(self) -> dict[str, Any] | None:
-        """Find what an earlier process left; return the run's own state at its newest checkpoint, None if there is
-        none."""
+        """Find what an earlier process left; return the run's own state when the stage ended, or else at its newest
+        checkpoint, None if there is none."""
         self.report = read_json(self.folder / SUMMARY)
+        if (self.model / "config.json").is_file():
+            return read_json(self.folder / AT_END) or None
         checkpoint = newest(self.checkpoints)
         if checkpoint is None:
             return None
@@ -156,6 +160,8 @@ class FineTuning:
             if self._stopping and step < steps:
                 return
         self._note(steps=steps)
+        # Before the model, by which the next process tells that the stage is done: its checkpoints go soon.
+        write_json(self.folder / AT_END, await state())
         await learner.save(str(self.model))
         self.kept = steps
 
