@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from trainer.reports.tables import DEFAULT, number
 from trainer.run_folder.files import read_json
+from trainer.run_folder.resume import SUMMARY, began_with, holds_run
 from trainer.tracking.labels import KINDS, label
 from trainer.tracking.statistics import mean_over_seeds
 
@@ -26,10 +27,15 @@ def read_folders(sweep: Path) -> list[Trial]:
     """Return each trial's folder, its overrides by key and its summary, empty where it has none, in the order they were
     begun. A number that is written in several ways is written as it is first, in all trials. A path that differs only
     by the trial's own seed, as that of the start which each seed has, is written as one with ``${seed}``: trials that
-    differ in nothing else are seeds of one setting."""
+    differ in nothing else are seeds of one setting. Where any trial was given a seed, those that were not have the one
+    that they ran with."""
     trials = [(read_json(file), file.parent) for file in sweep.glob("*/trial.json")]
     trials.sort(key=lambda found: found[0]["number"])
     given = [dict(text.lstrip("+").partition("=")[::2] for text in trial["overrides"]) for trial, _ in trials]
+    if any("seed" in one for one in given):
+        for one, (_, folder) in zip(given, trials, strict=True):
+            if "seed" not in one and (seed := _own_seed(folder)) is not None:
+                one["seed"] = str(seed)
     for key in {key for one in given for key, value in one.items() if "/" in value}:
         own = [one for one in given if key in one]
         by_seed = [_by_seed(one[key], one["seed"]) for one in own if "seed" in one]
@@ -40,7 +46,13 @@ def read_folders(sweep: Path) -> list[Trial]:
         own = [one for one in given if key in one]
         for one, value in zip(own, one_text_a_value(one[key] for one in own), strict=True):
             one[key] = value
-    return [(folder, one, read_json(folder / "summary.json")) for (_, folder), one in zip(trials, given, strict=True)]
+    return [(folder, one, read_json(folder / SUMMARY)) for (_, folder), one in zip(trials, given, strict=True)]
+
+
+def _own_seed(folder: Path) -> int | None:
+    """Return the seed that a trial ran with; None where its folder does not tell."""
+    found: int | None = read_json(folder / SUMMARY).get("seed")
+    return found if found is not None or not holds_run(folder) else began_with(folder).get("seed")
 
 
 def one_text_a_value(texts: Iterable[str]) -> list[str]:

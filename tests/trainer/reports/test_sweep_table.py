@@ -60,6 +60,22 @@ def test_a_trial_that_was_run_again_with_its_number_written_in_another_way_is_no
     assert [row.split(",")[3] for row in rows if ",ppo," in row] == ["0.6", "0.5", "0.7"]
 
 
+@pytest.mark.parametrize("file", ["summary.json", "config.yaml"])
+def test_a_trial_without_a_seed_is_the_seed_that_it_ran_with_where_seeds_were_swept_later(tmp_path, file):
+    for rate, seeded, accuracy in (("1e-4", [], 0.7), ("4e-4", [], 0.6), ("1e-4", [0, 1], 0.7), ("4e-4", [0, 1], 0.6)):
+        for given in [[f"seed={seed}"] for seed in seeded] or [[]]:
+            trial(tmp_path, [f"learner.lr={rate}", *given], {"ppo": accuracy + 0.04 * (given == ["seed=1"])})
+    for number in ("0", "1"):
+        kept = tmp_path / number / file
+        kept.write_text(json.dumps((json.loads(kept.read_text()) if kept.is_file() else {}) | {"seed": 0}))
+    text = write_comparison(tmp_path)
+    assert "| 1e-4 | 0.720 |" in text
+    assert "| 1e-4 | PPO decomposer | 0.720 |" in text
+    assert "| 4e-4 | -0.100 |  |  | 2 |" in text.partition("Differences over seeds:")[2]
+    assert "Left out of what is over seeds: 2 of 6 trials" in text
+    assert "default" not in text
+
+
 def test_a_key_that_a_trial_was_not_given_is_called_default_in_every_table(tmp_path):
     for overrides in (["learner.lr=1e-4"], []):
         for seed in range(2):
