@@ -11,7 +11,7 @@ from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.override_text import quoted
 from conf.schema.strategy import BUDGETED, UNTRAINED
-from launch.compose import compose
+from launch.compose import compose, key_of
 from launch.evaluate.matrix import Cell
 
 
@@ -43,7 +43,7 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
             if left_out or untrained != (value is None):
                 continue
             given = value if isinstance(value, str) else None
-            own = _composed(f"{name}.{decomposer}", [*chosen, *value]) if isinstance(value, list) else plain
+            own = _composed(f"{name}.{decomposer}", [*chosen, *_own(value)]) if isinstance(value, list) else plain
             found.append(Cell(data, solver, strategy, decomposer, given, own))
     for strategy in matrix.strategies:
         if not any(cell.strategy == strategy for cell in found):
@@ -58,6 +58,13 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
                 f"budget; allowed: {', '.join(BUDGETED)}"
             )
     return found
+
+
+def _own(decomposer: list[str]) -> list[str]:
+    """Return a decomposer's overrides, such that a model which they choose holds before a start that every cell has."""
+    keys = {key_of(text) for text in decomposer}
+    chosen = keys & {"model", "model.path"} and "start_from" not in keys
+    return ["start_from=null", *decomposer] if chosen else decomposer
 
 
 def given_anew(overrides: Sequence[str], cells: Sequence[Cell], matrix: Matrix) -> list[str]:
