@@ -20,6 +20,8 @@ from trainer.run_folder.resume import began_with, holds_run
 
 # What an episode depends on; the rest of a run's configuration is about training it.
 EPISODE = ("model", "solver", "policy", "verifier", "strategy", "rollout")
+# What chooses the decomposer of other commands.
+CHOOSE_MODEL = ("model", "model.path", "start_from")
 
 
 def trained(run_or_model: str, overrides: list[str]) -> Config:
@@ -29,6 +31,9 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     """
     from omegaconf import OmegaConf
 
+    for key in map(key_of, overrides):
+        if key in CHOOSE_MODEL:
+            raise ConfigError(f"{key}: the decomposer that is asked is the first argument, '{run_or_model}'")
     given = Path(run_or_model).expanduser()
     run = next((folder for folder in (given, *given.resolve().parents[:3]) if holds_run(folder)), None)
     model = run_or_model

@@ -144,6 +144,9 @@ def test_an_experiment_is_for_a_model_that_has_no_run(run):
         (["solver=nah"], "solver: 'nah' is unknown; allowed: "),
         (["experiment=smoke"], "experiment: '"),
         (["+experiment=smoke"], "experiment: '"),
+        (["model.path=package:tiny_decomposer"], "model.path: the decomposer that is asked is the first argument, '/"),
+        (["start_from=package:tiny_decomposer"], "start_from: the decomposer that is asked is the first argument, '/"),
+        (["model=gemma270m"], "model: the decomposer that is asked is the first argument, '/"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_line(run, overrides, named, capsys):
