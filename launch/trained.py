@@ -65,6 +65,8 @@ def trained(run_or_model: str, overrides: list[str]) -> Config:
     values = fresh | {
         name: _completed(before[name], fresh[name]) for name in EPISODE if name in before and name not in chosen
     }
+    if "learner" in before and "learner" not in chosen:  # whose type the engines have where model.dtype is null
+        values["learner"] |= {"dtype": before["learner"].get("dtype", fresh["learner"]["dtype"])}
     others = [text.lstrip("+") for text in overrides if text not in of_chosen]
     merged: Any = OmegaConf.to_container(OmegaConf.merge(values, _read(others)))
     merged["model"]["path"], merged["start_from"] = model, None

@@ -114,6 +114,17 @@ def test_a_run_is_asked_without_what_only_its_training_needed(run):
     assert config.rollout.weights == compose([]).rollout.weights
 
 
+def test_a_run_is_asked_with_the_numbers_of_its_own_engines(run):
+    values = yaml.safe_load((run / "config.yaml").read_text())
+    values["learner"]["dtype"] = "bfloat16"
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    assert trained(str(run), []).policy_dtype == "bfloat16"
+    assert trained(str(run), ["model.dtype=float32"]).policy_dtype == "float32"
+    del values["learner"]["dtype"]
+    (run / "config.yaml").write_text(yaml.safe_dump(values))
+    assert trained(str(run), []).policy_dtype == "float32"
+
+
 def test_overrides_change_a_group_or_a_key(run):
     config = trained(str(run), ["solver=openai", "solver.model=m", "strategy.max_subquestions=2"])
     assert (config.solver.backend, config.solver.model) == ("openai", "m")
