@@ -1,9 +1,9 @@
 """From a verifier's text to the kinds of mistakes that it names, LM2's nine classes (arXiv 2404.02255, section 3).
 
-A class counts where a clause names it, unless the clause denies it ("no conceptual error", "conceptual: no") or says
-that nothing is wrong ("the first step is correct"), or the reply has said before that it has no mistake. What follows
-the last "Verdict:" is read if it names something, else the whole. Time is linear in the text's length, of which the end
-is read.
+A class counts where a clause names it, unless the clause or what it is listed under denies it ("no conceptual error",
+"conceptual: no", "none of these: conceptual") or says that nothing is wrong ("the first step is correct"), or the reply
+has said before that it has no mistake. What follows the last "Verdict:" is read if it names something, else the whole.
+Time is linear in the text's length, of which the end is read.
 """
 
 from __future__ import annotations
@@ -51,6 +51,7 @@ _NO_MISTAKE = re.compile(
     r"[\s_-]{1,3}(?:mistakes?|mistaken|errors?|wrong|incorrect|flaws?|flawed|issues?)\b"
     r"|\b(?:mistake|error)s?[\s-]free\b|\b(?:mistakes?|errors?)(?:\sfound)?\s?[:=]\s?(?:none|0)\b"
 )
+_NOT_FREE = re.compile(r"\b(?:not|never|hardly|isn't|wasn't)\s(?:\w{1,20}\s)?free\s(?:of|from)\b")
 _RIGHT = r"(?:correct|right|fine|valid|sound|accurate|ok|okay|good)"
 _IS_RIGHT = (
     rf"(?:is|are|was|were|looks?|seems?)\s(?:(?:all|also|both|entirely|completely|perfectly)\s){{0,2}}{_RIGHT}\b"
@@ -77,6 +78,17 @@ _CLEARED = re.compile(
     rf"(?:{_NO_MISTAKE.pattern})(?!\s(?:in|with)\s(?!(?:the|this|that)\s{_WHOLE}\b))"
     rf"|\b{_WHOLE}\s{_IS_RIGHT}|^[ \"'*_]*(?:none|{_RIGHT})\W*$"
 )
+# What denies the list after its colon, and what denies the classes of the clause before.
+_NONE_OF = re.compile(
+    r"(?:\b(?:none|neither|nothing|free)\s(?:of|from|among)\b|(?:\b(?:not|never|without)\b|n't)[^\n]{0,40}\bany\sof\b)"
+    r"\s(?:the\s)?(?:these|those|them|following|mistakes?|errors?|issues?|kinds?|types?|classes)\b"
+)
+_LIST_ENDS = re.compile(r"\.|\n(?!\s{0,8}[-*•\d])")
+_SENTENCE = re.compile(r"\b(?:is|was|has|had|there|contains|makes|made)\b")
+_NONE_FOUND = re.compile(
+    r"\W*(?:but |and |i |we )?(?:found |see |saw )?none(?: of (?:them|these|those|the \w{1,20}))?"
+    r"(?:(?: (?:is|are|was|were))?(?: (?:found|present|seen|detected|there|here|made))| appl(?:y|ies))?\W*"
+)
 
 
 def read_verdict(text: str) -> list[str]:
@@ -96,17 +108,27 @@ def write_verdict(name: str) -> str:
 def _classes(said: str) -> list[str]:
     """Return what a text names. Once it has said that the reply has no mistake, a class that it mentions is no mistake
     either, unless the clause says that something is wrong or a word of contrast has come between."""
+    said = _NOT_FREE.sub("has", said)
     checked, start = _UNCHECKED.sub(" ", said), 0
     named: set[str] = set()
-    cleared, praised = False, _NO_MISTAKE.search(said) is not None
+    last: set[str] = set()  # those that the clause before has added
+    cleared, denied, praised = False, False, _NO_MISTAKE.search(said) is not None
     for end in [*(match.start() for match in _CLAUSE.finditer(checked)), len(checked)]:
         clause, start = checked[start:end], end
-        cleared = cleared and not _CONTRAST.match(clause)
+        contrast = _CONTRAST.match(clause) is not None
+        cleared, denied = cleared and not contrast, denied and not (contrast or _LIST_ENDS.match(clause))
         if not _NAMED.search(clause):
+            if last and _NONE_FOUND.fullmatch(clause):
+                named, praised = named - last, True
+            last = last if not clause.strip(" .;:!?\n") else set()
+            denied = denied or (checked.startswith(":", end) and _NONE_OF.search(clause) is not None)
             cleared = cleared or _CLEARED.search(clause) is not None
-            praised = praised or cleared
+            praised = praised or cleared or denied
+        elif denied and not _SENTENCE.search(clause):
+            continue
         elif _says_wrong(clause) or not (cleared or _says_right(clause)):
-            named |= _before_denial(clause)
+            last = _before_denial(clause) - named
+            named |= last
     return [name for name in CLASSES if name in named] or [NO_MISTAKE] * praised
 
 

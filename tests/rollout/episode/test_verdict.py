@@ -61,6 +61,31 @@ def test_what_is_denied_is_not_named(text, classes):
 @pytest.mark.parametrize(
     ("text", "classes"),
     [
+        ("None of these mistakes: conceptual, computational, procedural.", ["no_mistake"]),
+        ("None of these:\n- conceptual\n- procedural", ["no_mistake"]),
+        ("It does not contain any of the mistakes: conceptual, misunderstood question; error in the first step.",
+         ["no_mistake"]),
+        ("None of these: conceptual, procedural. It is computational.", ["computational"]),
+        ("None of these mistakes: conceptual, procedural; there is an error in the last step.", ["last_step"]),
+        ("None of these mistakes: conceptual, procedural, but computational", ["computational"]),
+        ("I checked for conceptual, computational and procedural mistakes. None found.", ["no_mistake"]),
+        ("I checked for conceptual and procedural mistakes. None were found, but an error in the last step.",
+         ["last_step"]),
+        ("The first step is wrong. I looked for procedural mistakes; none.", ["first_step"]),
+        ("The mistake is computational. I looked at all else. None found.", ["computational"]),
+        ("The reply is not free of mistakes: computational.", ["computational"]),
+        ("The reply isn't entirely free of errors: computational.", ["computational"]),
+        ("The reply is free of mistakes.", ["no_mistake"]),
+        ("It is not correct: computational.", ["computational"]),
+    ],
+)  # fmt: skip
+def test_a_denial_reaches_the_list_after_its_colon_and_the_list_before_it(text, classes):
+    assert read_verdict(text) == classes
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
         ("no mistake; conceptual, computational and procedural are all fine", ["no_mistake"]),
         ("The student correctly performs the first step, and the last step. No mistake.", ["no_mistake"]),
         ("The first step is correct, the last step is wrong.", ["last_step"]),
@@ -163,6 +188,9 @@ def test_every_class_is_paid_and_has_a_name():
         "the answer is all ",
         "* ",
         "|",
+        "none of these: ",
+        "not any of ",
+        "conceptual. none ",
     ],
 )
 def test_hostile_text_takes_linear_time(piece):
