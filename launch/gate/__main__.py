@@ -7,6 +7,7 @@ Exit status: 0 passed, 1 failed, 2 refused configuration, 3 not passed, 128 + th
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from launch.gate.checks import Check, Share
 
 NOT_PASSED = 3
+# In the gate's folder: its configuration, which is there first, what it found, and the episodes.
+GATE, FIGURES, EPISODES = "gate.yaml", "gate.json", "episodes"
 
 
 def main(arguments: list[str]) -> int:
@@ -73,7 +76,8 @@ def _gate(config: Config, arguments: list[str]) -> int:
     from launch.job import run_folder
     from rollout.json_lines import write_whole
     from rollout.solvers.base import Usage
-    from trainer.run_folder.lock import held_folder
+    from trainer.run_folder.lock import held_folder, refuse_others
+    from trainer.run_folder.resume import CONFIG
     from trainer.workers.errors import reason
     from trainer.workers.pipeline import BudgetSpent
     from trainer.workers.solver_account import SolverAccount
@@ -83,10 +87,12 @@ def _gate(config: Config, arguments: list[str]) -> int:
     def say(text: str) -> None:
         console.print(text, highlight=False, soft_wrap=True, markup=False)
 
+    # The account of a run, too, is in its folder's logs.
+    refuse_others(folder, names=(CONFIG,) if os.path.exists(folder / GATE) else (CONFIG, FIGURES, EPISODES))
     account = SolverAccount(config, folder / "logs", Usage())
     stop_in_order()
     with held_folder(folder):
-        write_whole(folder / "gate.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+        write_whole(folder / GATE, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
         try:
             figures = asyncio.run(measured(config, problems, folder, account, say))
         except (KeyboardInterrupt, Stopped) as stopped:
@@ -99,7 +105,7 @@ def _gate(config: Config, arguments: list[str]) -> int:
             say(f"failed {reason(error)}\ndetails in {folder / 'logs'}")
             return 1
         found = checks(figures, config.gate)
-        _write(folder / "gate.json", figures, found)
+        _write(folder / FIGURES, figures, found)
     _show(console, figures)
     for check in found:
         say(f"{'passed' if check.passed else 'NOT PASSED'}  {check.said}")

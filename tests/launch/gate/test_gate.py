@@ -125,6 +125,26 @@ def test_data_without_sub_questions_is_refused_in_one_line(tmp_path, capsys):
     assert capsys.readouterr().err.startswith("data: none of its held-out problems has sub-questions and the answers")
 
 
+@pytest.mark.parametrize("name", ["config.yaml", "gate.json", "episodes/steps.jsonl"])
+def test_a_folder_that_holds_a_run_or_something_else_is_left_as_it_is(tmp_path, capsys, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    assert main([*SMALL, f"run_dir={tmp_path}"]) == 2
+    first = name.partition("/")[0]
+    said = f"run_dir: '{tmp_path}' holds '{first}' of something else; allowed: a new or an empty folder\n"
+    assert capsys.readouterr().err == said
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
+
+
+def test_a_run_that_began_in_the_gates_folder_keeps_its_account(gate, tmp_path, capsys):
+    gate()
+    assert gate()[0] == 0, "the gate's own folder may be measured in again"
+    (tmp_path / "config.yaml").write_text("seed: 0")
+    capsys.readouterr()
+    assert gate()[0] == 2
+    assert capsys.readouterr().err.startswith(f"run_dir: '{tmp_path}' holds 'config.yaml' of something else")
+
+
 def test_the_gate_takes_as_many_problems_with_sub_questions_as_it_is_to_and_says_if_there_are_fewer(
     gate, tmp_path, capsys
 ):
