@@ -1,10 +1,10 @@
 """From one text that answers a question in full to its sub-questions, their answers and the final answer.
 
 A line that begins with a label begins a part: ``Q:``, ``Question 2:``, ``Sub-question 1:``; ``A:``, ``Answer:``;
-``Final answer:``. Lines without a label belong to the part before them, after a sub-question to its answer. The first
-answer label after a sub-question is that sub-question's, and any further one the final answer's. What stands before the
-first sub-question counts only where there is no sub-question. Nothing here raises, and time is linear in the length of
-the text.
+``Final answer:``. Lines without a label belong to the part before them, after a sub-question to its answer; a
+sub-question whose label stands alone on its line is the line below. The first answer label after a sub-question is that
+sub-question's, and any further one the final answer's. What stands before the first sub-question counts only where
+there is no sub-question. Nothing here raises, and time is linear in the length of the text.
 """
 
 from __future__ import annotations
@@ -46,6 +46,9 @@ def parse_monolith(text: str, limits: Strategy, *, truncated: bool = False) -> M
     for place, line in lines(text, begin, stop):
         label = _LABEL.match(line)
         body = line[label.end() :] if label else line
+        if questions and not (label or answered or questions[-1][0]) and body.strip():
+            questions[-1] = (body.strip(), place + len(line.rstrip()))
+            continue
         if label and label["question"]:
             questions.append((body.strip(), place + len(line.rstrip())))
             part, answered = [], False

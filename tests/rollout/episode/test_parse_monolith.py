@@ -29,6 +29,8 @@ PAIRS = [("How many has Ann?", "She has 3."), ("How many has Bob?", "He has 6.")
         ("I think.\nQ: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\nA: He has 6.\nFinal answer: 9", "9"),
         ("Q: How many has Ann?\n\nA: She has 3.\n\nQ: How many has Bob?\n\nA: He has 6.\n\nFinal answer: 9", "9"),
         ("Q: How many has Ann?\n\nA:\nShe has 3.\n\nQ: How many has Bob?\n \nA:\nHe has 6.\n\nA: 9", "9"),
+        ("**Question 1:**\nHow many has Ann?\n**Answer 1:**\nShe has 3.\n\n**Question 2:**\n\nHow many has Bob?\n"
+         "He has 6.\n\n**Final answer:** 9", "9"),
         ("Q: How many has Ann?\nA: She has 3.\nQ: How many has Bob?\nA: He has 6.\nA: So 9.\nFinal answer: 9",
          "So 9.\n9"),
     ],
