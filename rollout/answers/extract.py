@@ -184,7 +184,7 @@ def _ending(text: str, answer_type: str, letters: dict[str, str]) -> Extracted:
     if answer_type == "boolean":
         if said and is_undecided(said[-1]):
             return Extracted(None, "undecided")
-        found = boolean(" ".join(said), first=False)
+        found = boolean("\n".join(said), first=False)
     elif answer_type == "multi_choice":
         found = ending_choices(said, letters)
     else:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 
+# What may follow a word that is an answer by itself, in bold or quotes or not: an end, a dash or a remark in brackets.
+_ENDED = r"\W*$|[*_\"'”’)]*(?:[.,;:!?\n—]|\s?[-–—]\s|\s\()"
 _EXPLICIT = re.compile(
-    r"\byes\b|\b(?:true|false)\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|for|so)\b)"
-    r"|\bno\b(?=\W*$|[*_\"'”’)]*[.,;:!?\n]|\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
+    rf"\byes\b|\b(?:true|false)\b(?={_ENDED}|[*_\"'”’)]*\s(?:because|since|as|for|so)\b)"
+    rf"|\bno\b(?={_ENDED}|[*_\"'”’)]*\s(?:because|since|as|it|they|he|she|that|this|you|we|i)\b)",
     re.IGNORECASE,
 )
 _BOTH = re.compile(
