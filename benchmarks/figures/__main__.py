@@ -29,6 +29,8 @@ TABLES: dict[str, Sequence[Callable[[Path], list[Row]]]] = {
     "docs/results.md": [
         default.summary,
         default.gains,
+        default.unseen,
+        default.unseen_gains,
         default.seed_by_seed,
         default.changes,
         default.examples,

@@ -1,7 +1,8 @@
 """The tables of the README and of docs/results.md.
 
 They are made of the evaluations of the default job's seeds (``default.csv``), of those without stage 1
-(``default_from_base.csv``) and of the matrix of what it is compared with (``baselines.csv``, ``baselines_pairs.csv``).
+(``default_from_base.csv``), of the matrix of what it is compared with (``baselines.csv``, ``baselines_pairs.csv``) and
+of that of solvers that it never saw (``unseen.csv``, ``unseen_pairs.csv``).
 Each function takes the folder of the CSV files and returns rows, each with the text of its cells by column.
 """
 
@@ -37,6 +38,14 @@ OTHERS = {
     "PPO straight from the base": "ppo_from_base",
     "gold sub-questions": "gold",
 }
+# What a solver of the table of unseen solvers answers with.
+WITH = {
+    "nothing": ("direct", "none"),
+    "the prompted base": ("daslam", "base"),
+    "the SFT decomposer": ("daslam", "sft"),
+    "**the PPO decomposer**": ("daslam", "ppo"),
+    "gold sub-questions": ("daslam", "gold"),
+}
 STEPS = ("2", "3", "4", "5", "6")
 
 
@@ -65,10 +74,39 @@ def gains(studies: Path) -> list[Row]:
     ]
 
 
-def above(pairs: Sequence[Row], lower: str, upper: str) -> str:
+def unseen(studies: Path) -> list[Row]:
+    """Return what each solver answers with each decomposer, which was never trained with it, with both intervals."""
+    cells, table = read(studies / "unseen.csv"), []
+    for solver in _solvers(cells):
+        for name, (strategy, decomposer) in WITH.items():
+            cell = find(cells, solver=solver, strategy=strategy, decomposer=decomposer)
+            told = interval(float(cell["accuracy"]))
+            table.append(
+                {"solver that it never saw": f"`{solver}`", "with": name}
+                | {"accuracy": f"**{told}**" if name.startswith("**") else told, "over seeds": cell_over_seeds(cell)}
+            )
+    return table
+
+
+def unseen_gains(studies: Path) -> list[Row]:
+    """Return by how much PPO is above the base and SFT with each solver, paired by seed, with the t interval."""
+    pairs = read(studies / "unseen_pairs.csv")
+    return [
+        {"solver that it never saw": f"`{solver}`"}
+        | {f"PPO above {name}": above(pairs, OTHERS[name], "ppo", solver) for name in ("the prompted base", "SFT")}
+        | {"gold above PPO": above(pairs, "ppo", "gold", solver)}
+        for solver in _solvers(pairs)
+    ]
+
+
+def _solvers(rows: Sequence[Row]) -> list[str]:
+    return list(dict.fromkeys(row["solver"] for row in rows))
+
+
+def above(pairs: Sequence[Row], lower: str, upper: str, solver: str = "tiny") -> str:
     """Return by how much one decomposer is above another, whichever of them the pair names first."""
     names = [f"daslam · {lower}", f"daslam · {upper}"]
-    (pair,) = [row for row in pairs if row["solver"] == "tiny" and {row["first"], row["second"]} == set(names)]
+    (pair,) = [row for row in pairs if row["solver"] == solver and {row["first"], row["second"]} == set(names)]
     ends = [float(pair[column]) for column in ("difference", "seed_low", "seed_high")]
     mean, low, high = ends if pair["second"] == names[1] else (-ends[0], -ends[2], -ends[1])
     return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
