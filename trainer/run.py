@@ -225,11 +225,11 @@ class Run:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _keep_non_finite(self, error: BaseException) -> None:
-        """Write down which problems made a loss or gradient that is not finite."""
+        """Write down the step, and the problems if they are known, of a loss or gradient that is not finite."""
         cause = error.cause if isinstance(error, RayTaskError) else error
         if isinstance(cause, NonFiniteLoss):
-            found = {"step": cause.step, "problems": cause.problems, "error": str(cause)}
-            write_json(self.folder / "non_finite.json", found)
+            problems = {"problems": cause.problems} if cause.problems else {}
+            write_json(self.folder / "non_finite.json", {"step": cause.step, **problems, "error": str(cause)})
 
     # -- stages ----------------------------------------------------------------------------------------------
 

@@ -349,6 +349,18 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_its_problems_are_written_dow
     assert len(rows) == 2
 
 
+def test_a_loss_of_stage_1_that_is_not_finite_is_written_down_without_problems(monkeypatch, tmp_path):
+    def broken(version):
+        if version == 4:
+            raise NonFiniteLoss("loss of step 5 of stage 1 is NaN", 5)
+
+    more = ["stages=[sft]", "sft.problems=48", "sft.batch_size=8", "sft.epochs=1"]
+    status, summary, *_ = run(monkeypatch, tmp_path, float("inf"), on_version=broken, more=more)
+    assert (status, summary["status"]) == (1, "failed")
+    written = json.loads((tmp_path / "run" / "non_finite.json").read_text())
+    assert written == {"step": 5, "error": "loss of step 5 of stage 1 is NaN"}
+
+
 @pytest.mark.parametrize(("kind", "found"), [("policy", 37), ("least_to_most", 37), ("sft", 37), ("gold", None)])
 def test_the_summary_says_how_many_the_last_decomposer_rescued(monkeypatch, tmp_path, kind, found):
     async def evaluated(*_):

@@ -284,9 +284,10 @@ class Learner(SendingRank):
         self, loss: Tensor, *, last: bool, problems: Sequence[str] = (), taken: TakenBatch | None = None
     ) -> float:
         """Add a micro-batch's gradient and, with the ``last``, take the step; return the norm of the gradient then.
-        ``problems`` and ``taken`` are what the loss was made of, for an error to name."""
+        ``problems`` and ``taken`` are what the loss was made of, for an error to name; none in stage 1."""
+        step = 1 + (self.engine.global_steps if taken is None else self.version)
         if self._max(float(not torch.isfinite(loss))):
-            raise self._non_finite("loss", problems, taken)
+            raise self._non_finite("loss", step, problems, taken)
         self.engine.set_gradient_accumulation_boundary(last)
         self.engine.backward(loss)
         self.passes.end()
@@ -296,20 +297,19 @@ class Learner(SendingRank):
             gradients = [value.grad for value in self.model.parameters() if value.grad is not None]
             norm = float(torch.nn.utils.get_total_norm(gradients))
             if not math.isfinite(norm):
-                raise self._non_finite("gradient", problems, taken)
+                raise self._non_finite("gradient", step, problems, taken)
         self.engine.step()
         # ZeRO leaves a step out whose gradient is not finite.
         if last and not self.engine.was_step_applied():
-            raise self._non_finite("gradient", problems, taken)
+            raise self._non_finite("gradient", step, problems, taken)
         return float(self.engine.get_global_grad_norm() or norm)
 
-    def _non_finite(self, what: str, problems: Sequence[str], taken: TakenBatch | None) -> NonFiniteLoss:
-        message = f"{what} of a minibatch is NaN or infinite in step {self.version + 1}, on weights of version "
-        message += f"{self.version}: its optimiser step was not taken; problems {', '.join(problems)}"
-        weights = [name for name, value in self.model.named_parameters() if not value.isfinite().all()]
-        found = [*(taken.not_finite() if taken is not None else []), *weights]
-        message += f"; not finite on this rank: {', '.join(found) or 'none of what goes into it'}"
-        return NonFiniteLoss(message, self.version + 1, problems)
+    def _non_finite(self, what: str, step: int, problems: Sequence[str], taken: TakenBatch | None) -> NonFiniteLoss:
+        found = [name for name, value in self.model.named_parameters() if not value.isfinite().all()]
+        if taken is None:
+            return NonFiniteLoss.told(what, f"step {step} of stage 1", step, problems, self.rank, found)
+        where = f"a minibatch of step {step} (weights of version {self.version})"
+        return NonFiniteLoss.told(what, where, step, problems, self.rank, taken.not_finite() + found)
 
     def _metrics(self, batch: TakenBatch, totals: dict[str, float], steps: int) -> dict[str, float]:
         """Return means over all ranks' tokens, under the catalogue's names."""

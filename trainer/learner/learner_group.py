@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from conf.schema.rules import DIRECT
 from rollout.engine.weight_update import Update
 from trainer.algorithm.experience import Experience, PackedExperience
+from trainer.learner.process_group import NonFiniteLoss
 from trainer.run_folder.shared_folder import leave_mark
 from trainer.workers.errors import WaitTimeout, WorkerLost, answer, first_line, is_gone, log_tail
 
@@ -160,8 +162,8 @@ class LearnerGroup:
         return await self._together(method, [getattr(rank, method).remote(*arguments) for rank in self.ranks])
 
     async def _together(self, method: str, calls: Sequence[Any]) -> list[Any]:
-        """Return the results of a call on every rank. Raises the first error, LearnerDied if a process is gone, or
-        WaitTimeout if a rank does not answer."""
+        """Return the results of a call on every rank. Raises the first error, of losses that are not finite on all that
+        of a rank which found why, LearnerDied if a process is gone, or WaitTimeout if a rank does not answer."""
         tasks = [asyncio.ensure_future(call) for call in calls]
         done, pending = await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION, timeout=self.timeout_s)
         if pending and any(task.exception() for task in done):
@@ -172,9 +174,8 @@ class LearnerGroup:
         for rank, error in enumerate(errors):
             if error is not None and is_gone(error):
                 raise LearnerDied(f"learner-{rank} ended: {first_line(error)}") from None
-        for error in errors:
-            if error is not None:
-                raise error
+        if raised := [error for error in errors if error is not None]:
+            raise next(filter(_found_why, raised), raised[0])
         for rank, task in enumerate(tasks):
             if not task.done():
                 name = f"learner-{rank}"
@@ -183,3 +184,9 @@ class LearnerGroup:
                     f"the end of its log:\n{log_tail(self.log_folder, name)}"
                 )
         return [task.result() for task in tasks]
+
+
+def _found_why(error: BaseException) -> bool:
+    """Return whether a rank's error names what was not finite there: what broke a sum lies on few of the ranks."""
+    cause = error.cause if isinstance(error, RayTaskError) else error
+    return isinstance(cause, NonFiniteLoss) and bool(cause.found)

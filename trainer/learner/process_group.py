@@ -21,15 +21,26 @@ from trainer.run_folder.shared_folder import check_shared
 class NonFiniteLoss(RuntimeError):
     """A loss or gradient was NaN or infinite. The optimiser step was not taken, so the weights have not changed.
 
-    ``step`` is the learner step, ``problems`` are the ids of the minibatch.
+    ``step`` is the learner step, ``problems`` are the ids of the minibatch; in stage 1 it is that stage's step, and
+    there are none. ``found`` names what was not finite on the rank that raises this.
     """
 
-    def __init__(self, message: str, step: int = 0, problems: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, step: int = 0, problems: Sequence[str] = (), found: Sequence[str] = ()) -> None:
         super().__init__(message)
-        self.step, self.problems = step, list(problems)
+        self.step, self.problems, self.found = step, list(problems), list(found)
 
-    def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, int, list[str]]]:
-        return type(self), (str(self), self.step, self.problems)
+    @classmethod
+    def told(
+        cls, what: str, where: str, step: int, problems: Sequence[str], rank: int, found: Sequence[str]
+    ) -> NonFiniteLoss:
+        """Return the error that a ``what`` is not finite, with a message of all that is known."""
+        of = [f"problems {', '.join(problems)}"] if problems else []
+        of.append(f"not finite on rank {rank}: {', '.join(found) or 'none of what goes into it'}")
+        message = f"{what} of {where} is NaN or infinite: its optimiser step was not taken; {'; '.join(of)}"
+        return cls(message, step, problems, found)
+
+    def __reduce__(self) -> tuple[type[NonFiniteLoss], tuple[str, int, list[str], list[str]]]:
+        return type(self), (str(self), self.step, self.problems, self.found)
 
 
 class Rank:

@@ -13,13 +13,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
 from tests.ports import free_port
 from tests.trainer.fakes import Actor
 from tests.trainer.learner.test_learner import in_a_process, learner_for
 from tests.trainer.ranks import configure, make_batch, parameters
 from trainer.learner.engine_state import CheckpointMismatch, random_state, restore_random
+from trainer.learner.learner import Learner
 from trainer.learner.learner_group import LearnerDied, LearnerGroup
 from trainer.learner.process_group import NonFiniteLoss
 
@@ -158,6 +159,32 @@ def broken(config, place: str, port: int):
     return None
 
 
+def broken_in_stage_1(config, folder: str, port: int):
+    """What steps of stage 1 raise, after one that went on from a checkpoint: of a loss and of a gradient."""
+    rows, errors = [("Q: How many?\n", "How many pens?")], []
+    learner = Learner(config, 0)
+    learner.connect("127.0.0.1", port)
+    learner.setup(config.model.path, "sft")
+    learner.sft_step(rows, 1.0)
+    learner.checkpoint(folder)
+    for place in ("loss", "gradient"):
+        learner.setup(config.model.path, "sft")
+        learner.restore(folder)
+        learner.sft_step(rows, 1.0)
+        if place == "loss":
+            with torch.no_grad():
+                next(learner.model.parameters()).fill_(math.nan)
+        else:
+            for parameter in learner.model.parameters():
+                parameter.register_hook(lambda gradient: gradient * math.nan)
+        try:
+            learner.sft_step(rows, 1.0)
+        except NonFiniteLoss as error:
+            again = pickle.loads(pickle.dumps(error))
+            errors.append((str(again), again.step, again.problems, again.found))
+    return errors
+
+
 def every_case(cases):
     """One process for all, to import once."""
     port = free_port()
@@ -184,6 +211,7 @@ def learners(tiny_model, tmp_path_factory):
             "refused": (refused, zero[1], str(folder / "refused"), others),
             **{f"loss {stage}": (broken, zero[stage], "loss") for stage in (0, 2)},
             **{f"gradient {stage}": (broken, zero[stage], "gradient") for stage in range(4)},
+            **{f"stage 1, {stage}": (broken_in_stage_1, zero[stage], str(folder / f"sft{stage}")) for stage in (0, 2)},
         },
     )
 
@@ -219,13 +247,23 @@ def test_what_is_not_finite_is_not_applied_and_names_its_problems(learners):
         if place not in ("loss", "gradient"):
             continue
         message, step, named, moved, finite = found
-        assert message.startswith(f"{place} of a minibatch is NaN or infinite in step 2"), name
+        assert message.startswith(f"{place} of a minibatch of step 2 (weights of version 1) is NaN or infinite"), name
         inputs = "advantages, returns" if place == "loss" else "none of what goes into it"
-        assert message.endswith(f"; not finite on this rank: {inputs}"), name
+        assert message.endswith(f"; not finite on rank 0: {inputs}"), name
         assert (step, finite) == (2, True), name
         assert 3 <= len(named) <= 4
         # A gradient is broken in the first of the minibatches already.
         assert ("p3" in named) if place == "loss" else moved == [], (name, stage)
+
+
+@pytest.mark.parametrize("zero_stage", [0, 2])
+def test_what_is_not_finite_in_stage_1_names_the_step_of_that_stage(learners, zero_stage):
+    (loss, *of_loss, weights), (gradient, *of_gradient, none) = learners[f"stage 1, {zero_stage}"]
+    assert of_loss == of_gradient == [3, []]
+    text = "of step 3 of stage 1 is NaN or infinite: its optimiser step was not taken; not finite on rank 0:"
+    assert loss == f"loss {text} {', '.join(weights)}"
+    assert weights
+    assert (gradient, none) == (f"gradient {text} none of what goes into it", [])
 
 
 def test_a_run_that_is_made_longer_goes_on_at_the_rate_of_the_longer_schedule(learners):
@@ -256,6 +294,9 @@ class Ranks:
             raise RayActorError
         if self.end == "fails":
             raise ValueError("connection closed by peer")
+        if self.end.endswith("found"):
+            error = NonFiniteLoss(self.end, 3, [], ["advantages"] if self.end == "found" else [])
+            raise RayTaskError("train_step", "Traceback ...", error).as_instanceof_cause()
         if self.end == "waits":
             await asyncio.sleep(60)
         return {"loss": 1.0}
@@ -277,6 +318,14 @@ def test_a_rank_that_died_is_told_from_one_that_failed(monkeypatch, ends, error)
         return
     with pytest.raises(error):
         asyncio.run(group.train_step([]))
+
+
+def test_of_losses_that_are_not_finite_that_of_a_rank_which_found_why_is_told(monkeypatch):
+    monkeypatch.setattr("trainer.learner.learner_group.ray.put", lambda value: value)
+    group = LearnerGroup(lambda: [Actor(Ranks(end)) for end in ("none found", "found", "none found")])
+    with pytest.raises(NonFiniteLoss) as error:
+        asyncio.run(group.train_step([]))
+    assert error.value.cause.found == ["advantages"]
 
 
 class Loaded:
