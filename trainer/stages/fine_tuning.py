@@ -113,7 +113,7 @@ class FineTuning:
         rows, held_out = await self.examples(pipeline, lambda done, count: view.advance(done, count, {}))
         if sources := self.report.get("sources"):
             view.say(in_words(len(rows), sources))
-        for line in self._fewer():
+        for line in [*self._left_out(len(rows)), *self._fewer()]:
             view.say(line)
         view.stage("stage 1, supervised fine-tuning", None)
         batches = self._batches(rows)
@@ -258,7 +258,8 @@ class FineTuning:
         return line_examples(prompts, problem, asked, replies, attempt, concepts, refused, self.config.seed)
 
     def _batches(self, rows: list[Example]) -> list[list[Example]]:
-        """Return every step's examples: whole batches, the examples in another order every epoch."""
+        """Return every step's examples: whole batches, the examples in another order every epoch, whose rest is left
+        out."""
         recipe = self.config.sft
         size = min(recipe.batch_size, len(rows))
         rng = random.Random(f"sft order {self.config.seed}")
@@ -313,6 +314,17 @@ class FineTuning:
         ]  # fmt: skip
         write_lines(self.folder / f"compared_{when}.jsonl", rows)
         self._note(decompositions=self.report.get("decompositions", {}) | {when: report})
+
+    def _left_out(self, examples: int) -> list[str]:
+        """Note how many examples of each epoch do not fill a batch, and return the line that says so, if there are
+        such."""
+        size = self.config.sft.batch_size
+        if not (left := examples % min(size, examples)):
+            return []
+        self._note(left_out_of_epoch=left)
+        return [
+            f"each epoch leaves out {left} examples, drawn anew: they do not fill a batch of {size} (sft.batch_size)"
+        ]
 
     def _fewer(self) -> list[str]:
         """Return a line for each measurement that has fewer problems than are asked for."""

@@ -146,6 +146,13 @@ def test_the_default_recipe_is_one_imperfect_decomposition_a_problem_in_batches_
 
 def test_the_number_of_examples_is_on_the_screen(whole):
     assert "stage 1 has 40 examples (data 40)\n" in whole[-1]
+    assert "left_out_of_epoch" not in whole[2].report
+
+
+def test_examples_that_do_not_fill_a_batch_are_counted_and_said(tmp_path):
+    stage, *_, screen = tune(tmp_path, Learner(allowed=1), [*SMALL, "sft.batch_size=16"])
+    assert stage.report["left_out_of_epoch"] == 40 - 2 * 16
+    assert "each epoch leaves out 8 examples, drawn anew: they do not fill a batch of 16 (sft.batch_size)\n" in screen
 
 
 def test_held_out_losses_come_before_on_the_way_and_after(whole):
