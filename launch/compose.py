@@ -138,7 +138,7 @@ def parse(overrides: list[str]) -> list[Any]:
 
     parsed: list[Any] = []
     for text in overrides:
-        if text.startswith("--"):
+        if text.startswith("-"):
             raise ConfigError(f"{text}: no option of this command; allowed: KEY=VALUE, as algorithm.steps=3")
         try:
             parsed += OverridesParser.create().parse_overrides([text])

@@ -33,6 +33,16 @@ def run_folder(config: Config) -> Path:
     return Path(config.run_dir or f"runs/{stamp}").resolve()
 
 
+def check_only_measures(config: Config, command: str) -> None:
+    """Raise ConfigError for a copy or a tracker, which a run has and a command that only measures has not."""
+    if config.mirror is not None:
+        raise ConfigError(f"mirror: {command} keeps no copy of its folder; allowed: null")
+    for key, asked in (("wandb", config.tracking.wandb == "online"), ("also", config.tracking.also)):
+        if asked:
+            allowed = "offline or disabled" if key == "wandb" else "none"
+            raise ConfigError(f"tracking.{key}: {command} is not tracked; allowed: {allowed}")
+
+
 def execute(config: Config, overrides: list[str]) -> int:
     """Run the main job with a validated configuration; return the exit status: 0, 1 failed, 2 refused, 128 + the number
     of a signal that stopped it."""

@@ -19,7 +19,8 @@ from conf.schema.config import Config
 from conf.schema.override_text import command, resumed
 from launch.check_models import check_models
 from launch.check_solver import check_solver
-from launch.compose import compose
+from launch.compose import MULTIRUN, compose, key_of, parse
+from launch.job import check_only_measures, run_folder
 from launch.options import with_own_folders
 from launch.train import main as stage
 from rollout.signals import Stopped, exit_status, stop_in_order
@@ -39,10 +40,23 @@ def main(arguments: list[str]) -> int:
         arguments = with_own_folders(arguments)
         if not any(text.lstrip("+").startswith("matrix=") for text in arguments):
             return stage(["stages=[evaluate]", *arguments])
+        _check_no_sweep(arguments)
         return _matrix(compose([*arguments, "stages=[evaluate]"]), arguments)
     except ConfigError as error:
         sys.stderr.write(f"{error}\n")
         return 2
+
+
+def _check_no_sweep(arguments: list[str]) -> None:
+    """Raise ConfigError for several values of a key: a matrix is run for one of each."""
+    several = [text for text in arguments if text in MULTIRUN]
+    given = parse([text for text in arguments if text not in several])
+    several += [key_of(override.input_line) for override in given if override.is_sweep_override()]
+    if several:
+        raise ConfigError(
+            f"{several[0]}: a matrix is no sweep; allowed: a command with a run_dir of its own for each seed, then "
+            "python -m launch.evaluate.replicates FOLDER FOLDER; a text with a comma must be quoted"
+        )
 
 
 def _matrix(config: Config, arguments: list[str]) -> int:
@@ -50,10 +64,10 @@ def _matrix(config: Config, arguments: list[str]) -> int:
     from rich.console import Console
 
     from launch.evaluate.cells import cells
-    from launch.job import run_folder
     from rollout.json_lines import write_whole
     from rollout.records import RecordError
 
+    check_only_measures(config, "a matrix")
     planned = cells(config, arguments)
     for cell in planned:
         check_models(cell.config)

@@ -24,7 +24,9 @@ def cells(config: Config, overrides: list[str]) -> list[Cell]:
     """
     matrix = config.matrix
     assert matrix is not None
-    common = [text for text in overrides if not text.lstrip("+~").startswith(("matrix", "run_dir=", "stages="))]
+    # A matrix goes on with its folder by itself, and no cell with a run.
+    not_theirs = ("matrix", "run_dir=", "resume=", "stages=")
+    common = [text for text in overrides if not text.lstrip("+~").startswith(not_theirs)]
     found = []
     for data, solver, strategy in itertools.product(matrix.data, matrix.solvers, matrix.strategies):
         chosen = [*common, *matrix.data[data], *matrix.solvers[solver], *matrix.strategies[strategy]]

@@ -21,6 +21,7 @@ from conf.schema.strategy import UNTRAINED
 from launch.check_models import check_models
 from launch.check_solver import check_solver
 from launch.compose import compose
+from launch.job import check_only_measures, run_folder
 from rollout.signals import Stopped, exit_status, stop_in_order
 
 if TYPE_CHECKING:
@@ -49,7 +50,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _check(config: Config) -> None:
-    """Raise ConfigError for a configuration in which there is not one frozen solver and a decomposer."""
+    """Raise ConfigError for a configuration in which there is not one frozen solver and a decomposer, or with what the
+    gate does nothing with."""
+    check_only_measures(config, "launch.gate")
     if config.policy.solves or config.mixture:
         raise ConfigError(
             "solver: the gate measures one frozen solver; allowed: policy.plays=decomposer, and each solver of a "
@@ -73,7 +76,6 @@ def _gate(config: Config, arguments: list[str]) -> int:
 
     from launch.gate.checks import checks
     from launch.gate.measure import gate_problems, measured
-    from launch.job import run_folder
     from rollout.json_lines import write_whole
     from rollout.solvers.base import Usage
     from trainer.run_folder.lock import held_folder, refuse_others

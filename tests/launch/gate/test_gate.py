@@ -109,6 +109,9 @@ def test_a_decomposer_as_good_as_gold_and_answers_that_are_cut_off_do_not_pass(g
         (["strategy=direct"], "strategy.name: 'direct' asks no decomposer"),
         (["strategy.gate=disagree"], "strategy.gate: with 'disagree'"),
         (["gate.step_accuracy=2"], "gate.step_accuracy: 2"),
+        (["mirror=memory://copies"], "mirror: launch.gate keeps no copy of its folder"),
+        (["tracking.wandb=online"], "tracking.wandb: launch.gate is not tracked; allowed: offline or disabled"),
+        (["-m", "seed=0"], "-m: no option of this command"),
         (["start_from=/no/such"], "start_from: '/no/such'"),
     ],
 )
