@@ -21,7 +21,7 @@ from conf.schema.config import Config
 from conf.schema.matrix import Matrix
 from conf.schema.model import model_path
 from conf.schema.rollout import Rollout
-from conf.schema.solver import OpenAISolver, Solver, VllmSolver
+from conf.schema.solver import ModelSolver, OpenAISolver, Solver, VllmSolver
 from conf.schema.strategy import UNTRAINED
 from launch.evaluate.verdicts import verdict_pairs
 from rewards.reward import MEASURES, Scored
@@ -93,6 +93,14 @@ class Cell:
     def decomposer_free(self) -> bool:
         """Whether the strategy asks no decomposer."""
         return self.config.strategy.name in UNTRAINED
+
+    @property
+    def undrawn(self) -> bool:
+        """Whether every sample of a problem would be a copy of the first: no decomposer draws, and the solver replies
+        to the same as before. Its own draws for a vote are told apart by their number alone."""
+        strategy, solver = self.config.strategy.name, self.config.solver
+        replies = isinstance(solver, ModelSolver) and solver.temperature > 0 and solver.cache != "all"
+        return self.decomposer_free and (strategy == "self_consistency" or not replies)
 
 
 def budget_cell(cell: Cell, cells: Sequence[Cell], matrix: Matrix) -> Cell | None:
@@ -275,7 +283,8 @@ class MatrixRun:
         return f"{sum(row['correct'] for row in rows) / len(rows):.3f}"
 
     def jobs(self, cell: Cell) -> list[Job]:
-        """Return a cell's episodes: every problem once, then every problem a second time, and so on."""
+        """Return a cell's episodes: every problem once, then every problem a second time, and so on, but for
+        copies."""
         problems, matrix = self.problems[cell.data], self.matrix
         once = eval_jobs(problems, cell.given or "policy", cell.config.strategy.name)
         config = self._budgeted(cell)
@@ -287,7 +296,7 @@ class MatrixRun:
                 temperature=matrix.temperature,
                 config=config,
             )
-            for sample in range(matrix.samples)
+            for sample in range(1 if cell.undrawn else matrix.samples)
             for job in once
         ]
 

@@ -111,7 +111,8 @@ def summary(result: Result, baseline: Result | None, matrix: Matrix) -> dict[str
     if baseline is not None and baseline is not result:
         lost, gained = discordant(baseline, result)
         line |= {"gained": gained, "lost": lost, "p_baseline": mcnemar(gained, lost)}
-    right = [sum(mark >= 1 for mark in values) for values in marks.values()]
+    # A cell whose samples would be copies ran once.
+    right = [sum(mark >= 1 for mark in values) * matrix.samples // len(values) for values in marks.values()]
     line |= {f"pass@{k}": fmean(pass_at_k(matrix.samples, n, k) for n in right) for k in matrix.pass_at if k > 1}
     line |= means(rows)
     line["cost"] = sum(row["cost"] for row in rows)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from launch.evaluate.__main__ import main
-from tests.launch.evaluate.test_matrix import SMALL, planned
+from launch.evaluate.matrix import MatrixRun
+from launch.evaluate.matrix_table import summary
+from tests.launch.evaluate.test_matrix import SMALL, planned, result
 
 
 @pytest.mark.parametrize("given", ["model=tiny", "model.path=package:tiny_decomposer"])
@@ -39,3 +41,21 @@ def test_what_a_matrix_would_do_nothing_with_is_refused_in_one_line(tmp_path, ca
     assert "launch.train" not in error
     assert error.count("\n") == 1
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize(
+    ("solver", "repeated"),
+    [
+        ([], {"daslam"}),
+        (["solver.temperature=0.7"], {"daslam", "direct"}),
+        (["solver.temperature=0.7", "solver.cache=all"], {"daslam"}),
+    ],
+)
+def test_a_cell_whose_samples_would_be_copies_is_run_once(tmp_path, solver, repeated):
+    several = ["matrix.samples=3", "matrix.temperature=1", "matrix.pass_at=[1,2]"]
+    fewer = ["~matrix.solvers.program", "~matrix.equal_tokens.self_consistency"]
+    config, found = planned(*several, *fewer, *solver)
+    made = MatrixRun(config, found, tmp_path, print)
+    jobs = {cell.strategy: len(made.jobs(cell)) for cell in found}
+    assert jobs == {name: 24 if name in repeated else 8 for name in ("direct", "self_consistency", "daslam")}
+    assert summary(result("direct", [[1.0], [0.0]]), None, config.matrix)["pass@2"] == 0.5
