@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from conf.schema.base import HUB, MODEL, OVERRIDES, PATH, ConfigError, Marker
+from conf.schema.base import HUB, MODEL, PATH, ConfigError, Marker
 from conf.schema.config import Config
 from conf.schema.keys import entries, marked
 from conf.schema.override_text import override, quoted
@@ -111,16 +111,13 @@ def warn_of_tiny_models(config: Config) -> None:
 def _absolute(config: Config) -> dict[str, str]:
     """Return the overrides, each under its dotted name, that make the configured paths absolute where they are not."""
     values, made = config.model_dump(), {}
-    for key in marked(PATH, MODEL, OVERRIDES):
+    for key in marked(PATH, MODEL):
         for name, value in entries(values, key.name):
-            if OVERRIDES in key.markers:
-                absolute = [_absolute_override(text) for text in value] if isinstance(value, list) else value
-            else:
-                absolute = absolute_path(value, key.markers) if isinstance(value, str) else value
+            absolute = absolute_path(value, key.markers) if isinstance(value, str) else value
             if absolute != value:
-                shown = f"[{','.join(map(quoted, absolute))}]" if isinstance(absolute, list) else quoted(absolute)
                 # A name in a map may hold a dot.
                 map_, inside = key.name.removesuffix(".*"), key.name.endswith(".*")
+                shown = quoted(absolute)
                 made[name] = f"{map_}={{{name[len(map_) + 1 :]}: {shown}}}" if inside else f"{name}={shown}"
     return made
 

@@ -47,13 +47,13 @@ def test_a_job_joins_its_cluster_and_has_absolute_paths(tmp_path, monkeypatch):
     assert Path(again.solver.cache_path).is_absolute()
 
 
-MARKED = {key.name: key.markers for key in marked(PATH, MODEL)}
+# But for those of a matrix, with which no job is submitted.
+MARKED = {key.name: key.markers for key in marked(PATH, MODEL) if key.name != "matrix.run"}
 # What has a path in it, where that is not the key alone.
 TYPED = {
     "sft.sources.*.path": ["+sft.sources.mine={{kind: file, path: {path}}}"],
     "sft.held_out.also.*": ["+sft.held_out.also={{my.file: {path}}}"],
     "rollout.replay": ["rollout.replay={path}", "stages=[ppo]"],
-    "matrix.run": ["matrix.run={path}", "matrix=chained"],
     "verifier.path": ["verifier=vllm", "verifier.path={path}"],
     "verifier.cache_path": ["verifier=vllm", "verifier.path=package:tiny_solver", "verifier.cache_path={path}"],
     "solver.mixture.*.path": ["solver=mixture", "solver.mixture.second.path={path}"],
@@ -81,18 +81,6 @@ def test_every_path_of_the_schema_is_absolute_in_a_job(key, typed_at):
     found = [value for _, value in entries(compose(sent).model_dump(), key)]
     assert str(typed_at / path) in found
     assert path not in found
-
-
-def test_paths_in_the_overrides_of_a_matrix_are_absolute_in_a_job(typed_at):
-    mine = ["'data=jsonl'", "'data.root=\\'my data\\''", "'data.held_out=rows.jsonl'", "'seed=1'"]
-    texts = ["matrix=chained", "matrix.run=run", f"+matrix.data.mine=[{','.join(mine)}]"]
-    matrix = compose(prepare(texts)[1]).matrix
-    assert matrix.decomposers["sft"] == [f"start_from={typed_at}/run/checkpoints/sft"]
-    assert matrix.decomposers["base"] == ["model=tiny"]
-    assert matrix.decomposers["gold"] == "gold"
-    assert matrix.data["mine"] == [
-        "data=jsonl", f"data.root='{typed_at}/my data'", "data.held_out=rows.jsonl", "seed=1",
-    ]  # fmt: skip
 
 
 def test_each_trial_of_a_sweep_has_its_own_path(typed_at):
