@@ -41,6 +41,8 @@ CHAT_OWN = (
 UNTRAINED = ("direct", "self_consistency", "least_to_most", "monolith")
 # Shipped strategies whose decomposer writes one sub-question at a time; others say it (strategy.line_by_line).
 ITERATIVE = ("lm2", "interleaved")
+# Strategies that drop no repeats: a sub-question is asked, or answered, before it is seen to be one.
+ASKED_AS_WRITTEN = (*ITERATIVE, "monolith")
 # Strategies that decompose nothing, so that there is nothing to put behind a gate.
 UNGATED = ("direct", "self_consistency")
 # Strategies that can be held to a budget of tokens.
@@ -122,7 +124,7 @@ class Strategy(Group):
     token_budget: int | None = Field(None, ge=1, validate_default=True)
     """Solver's tokens an episode that self_consistency spends, instead of `samples`."""
     drop_repeats: bool = False
-    """Leave a sub-question out that stands in the list already."""
+    """Leave a sub-question out that stands in the list already; not with lm2, interleaved or monolith."""
     max_subquestions: int = Field(8, ge=1)
     """Sub-questions that are kept at most."""
     max_subquestion_chars: int = Field(300, ge=1)
@@ -208,6 +210,35 @@ class Strategy(Group):
     def _gated(cls, value: str, info: ValidationInfo) -> str:
         if (name := info.data.get("name")) in UNGATED and value != "always":
             raise ValueError(f"name '{name}' decomposes nothing; allowed with it: 'always'")
+        return value
+
+    @field_validator("drop_repeats")
+    @classmethod
+    def _repeats(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and (name := info.data.get("name")) in ASKED_AS_WRITTEN:
+            raise ValueError(f"name '{name}' writes no list to take repeats out of; allowed with it: false")
+        return value
+
+    @field_validator("stop")
+    @classmethod
+    def _ends_lines(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if (name := info.data.get("name")) in ITERATIVE and "\n" not in value:
+            raise ValueError(
+                f"name '{name}' has its decomposer write one line at a time; allowed with it: a list with \"\\n\" in "
+                f"it, as strategy={name} has, from which to start"
+            )
+        return value
+
+    @field_validator("concepts")
+    @classmethod
+    def _shows_concepts(cls, value: bool, info: ValidationInfo) -> bool:
+        shown = [info.data.get(key, "{concepts") for key in ("solve_template", "subquestion_template")]
+        if value and info.data.get("name") == "lm2" and not any("{concepts" in template for template in shown):
+            raise ValueError(
+                "name 'lm2' has concepts written for the solver, and neither solve_template nor subquestion_template "
+                "has {concepts}; allowed with it: false, or {concepts} in one of them, as strategy=lm2 has, from which "
+                "to start"
+            )
         return value
 
     @field_validator("samples", "token_budget")
