@@ -183,6 +183,12 @@ def verdicts_can_be_earned(config: Config) -> None:
         )
 
 
+def program_finds_what_it_judges(config: Config) -> None:
+    """Refuse the program as verifier of prompts that it cannot take apart."""
+    if config.verifier and config.verifier.backend == "program" and config.strategy.name not in UNJUDGED:
+        config.strategy.check_marks()
+
+
 def some_part_can_be_earned(config: Config) -> None:
     """Refuse to train on parts of sub-questions alone where nobody writes any."""
     rewards, name = config.rewards, config.strategy.name
@@ -386,4 +392,5 @@ RULES: tuple[Callable[[Config], None], ...] = (
     fine_tuning_teaches_what_the_policy_plays, other_roles_learn_from_the_data, frozen_decomposer_has_its_material,
     calculator_helps_a_frozen_solver, stages_have_their_problems, every_rank_has_an_example, examples_can_be_sampled,
     resume_has_a_folder, replay_trains_what_was_recorded, target_is_within_the_bound,
+    program_finds_what_it_judges,
 )  # fmt: skip

@@ -156,6 +156,19 @@ class Strategy(Group):
         """Return whether the decomposer writes concepts first, as far as the configuration says of an own strategy."""
         return self.concepts and (self.name == "lm2" or (is_own(self.name) and self.writes_lines))
 
+    def check_marks(self) -> None:
+        """Raise ValueError where the program as verifier could not tell sub-questions from the rest of what it reads:
+        the last line that begins with "Q:" is to it the one that was answered, and those above it are earlier ones."""
+        turn = self.turn_template.format(question="asked", answer="told")
+        reads = self.verify_template.format(question="problem", turns="", subquestion="asked", reply="told")
+        for key, shown in (("turn_template", turn), ("verify_template", reads)):
+            marked = [line.removeprefix("Q:").strip() for line in shown.splitlines() if line.startswith("Q:")]
+            if marked != ["asked"]:
+                raise ValueError(
+                    f"verifier.backend: 'program' reads sub-questions on lines that begin with \"Q:\", and so "
+                    f"strategy.{key} does not show them; allowed with it: the templates of strategy=daslam or lm2"
+                )
+
     @field_validator("line_by_line")
     @classmethod
     def _known_of_shipped(cls, value: bool | None, info: ValidationInfo) -> bool | None:

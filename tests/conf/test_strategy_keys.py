@@ -33,3 +33,23 @@ def test_concepts_are_shown_to_the_solver():
     shown = "strategy.subquestion_template='{question}{concepts}{turns} {subquestion}'"
     assert compose(["strategy=lm2_no_concepts", "strategy.concepts=true", shown]).strategy.concepts
     assert not compose(["strategy=lm2", "strategy.concepts=false"]).strategy.concepts
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["strategy=lm2_prompted"], "turn_template"),
+        (["strategy=daslam_fewshot"], "turn_template"),
+        (["strategy.verify_template='Q: {question}{turns}\n{subquestion}\nA: {reply}'"], "verify_template"),
+        (["strategy.verify_template='Q: {question}{turns}\nQ: {subquestion}\nA: {reply}'"], "verify_template"),
+    ],
+)
+def test_the_program_judges_only_what_it_can_take_apart(overrides, key):
+    with pytest.raises(ConfigError, match=rf"verifier\.backend: 'program' .*\"Q:\".*strategy\.{key} .*strategy=daslam"):
+        compose(["data=chained", "verifier=program", *overrides])
+
+
+@pytest.mark.parametrize("name", ["daslam", "lm2", "interleaved", "dependency_graph"])
+def test_the_program_judges_the_shipped_forms(name):
+    compose(["data=chained", "verifier=program", f"strategy={name}"])
+    compose(["verifier=program", "strategy=daslam_fewshot", "strategy.name=direct", "stages=[evaluate]"])

@@ -67,7 +67,7 @@ def test_verdicts_are_paid_only_where_somebody_judges(rewards):
     for overrides in (
         ["verifier=program"],
         ["verifier=program", "strategy=lm2"],
-        ["verifier=program", "strategy=least_to_most", "policy.plays=both", "stages=[ppo]"],
+        ["verifier=vllm", "verifier.path=x", "strategy=least_to_most", "policy.plays=both", "stages=[ppo]"],
         ["stages=[sft,evaluate]"],
         ["stages=[ppo]", "rollout.replay=setup.cfg"],
     ):
