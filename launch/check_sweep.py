@@ -24,8 +24,11 @@ READ_BY: dict[str, tuple[str, ...]] = {
     "rewards": ("ppo",),
     **{f"rewards.{key}": ALL for key in ("vectors", "workers", "episode_seconds")},
     **{f"controller.{key}": ("ppo",) for key in ("max_staleness", "staleness_target")},
-    **{f"learner.{key}": TRAINING for key in ("betas", "weight_decay", "grad_clip", "warmup_steps", "lr_schedule")},
-    **{f"learner.{key}": ("ppo",) for key in ("lr", "critic_lr", "critic", "critic_warmup_steps")},
+    **{f"learner.{key}": TRAINING for key in ("betas", "weight_decay", "grad_clip")},
+    **{
+        f"learner.{key}": ("ppo",)
+        for key in ("lr", "lr_schedule", "warmup_steps", "critic_lr", "critic", "critic_warmup_steps")
+    },
 }
 
 

@@ -106,15 +106,16 @@ def _refuse_shipped_names(folders: list[Path]) -> None:
 def _refuse_unreadable(folders: list[Path]) -> None:
     """Raise ConfigError for a file of a group that Hydra could not read, with the line where its reading ended."""
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     groups = [path.name for path in CONF.iterdir() if path.is_dir()]
     for file in (file for place in folders for group in groups for file in sorted((place / group).rglob("*.yaml"))):
         try:
             OmegaConf.load(file)
-        except (yaml.YAMLError, OSError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
             mark = getattr(error, "problem_mark", None)
-            where = f", line {mark.line + 1}" if mark else ""
-            raise ConfigError(f"{file}{where}: cannot be read: {getattr(error, 'problem', None) or error}") from None
+            where, why = f", line {mark.line + 1}" if mark else "", getattr(error, "problem", None) or str(error)
+            raise ConfigError(f"{file}{where}: cannot be read: {why.splitlines()[0]}") from None
 
 
 def _near(group: str, name: str, files: dict[str, Path]) -> list[str]:

@@ -223,7 +223,7 @@ class MatrixRun:
         }
         able = [cell for cell in cells if self._can_be_run(cell)]
         left_out = [cell for cell in cells if cell not in able]
-        self.cells = [cell for cell in able if budget_cell(cell, left_out, self.matrix) is None]
+        self.cells = [cell for cell in able if self._has_budget(cell, left_out)]
         self.prints: dict[str, str] = {}
         # A cell whose budget another sets is another cell when that one is.
         for cell in sorted(self.cells, key=lambda cell: cell.strategy in self.matrix.equal_tokens):
@@ -238,6 +238,13 @@ class MatrixRun:
         if lacks is not None:
             self._say(f"{cell.name} is left out: {lacks}")
         return lacks is None
+
+    def _has_budget(self, cell: Cell, left_out: Sequence[Cell]) -> bool:
+        """Return whether the cell that sets a cell's budget, if one does, is not left out; say if it is."""
+        other = budget_cell(cell, left_out, self.matrix)
+        if other is not None:
+            self._say(f"{cell.name} is left out: its budget would be that of {other.name}")
+        return other is None
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
         """Return a finished cell's result; None if there is none for what the cell is now."""

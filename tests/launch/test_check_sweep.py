@@ -90,6 +90,8 @@ def test_every_value_is_checked_before_the_first_trial(arguments, said):
         ("ppo,evaluate", "sft=default,measured", "sft"),
         ("sft,evaluate", "learner.lr=interval(1e-4,1e-3)", "ppo"),
         ("sft", "algorithm=ppo,rloo", "ppo"),
+        ("sft,evaluate", "learner.warmup_steps=0,20", "ppo"),
+        ("sft,evaluate", "learner.lr_schedule=constant,linear", "ppo"),
         ("sft,evaluate", "controller.max_staleness=0,1", "ppo"),
         ("sft,evaluate", "rewards=bounded,outcome", "ppo"),
         ("evaluate", "rewards.weights.correctness=1,2", "ppo"),

@@ -63,6 +63,8 @@ def test_two_ways_give_one_list_and_a_folder_that_is_not_there_is_refused(own, t
     [
         ("name: daslam\nmax_tokens: [1", ", line 2: cannot be read: expected ',' or ']'"),
         ("seed: 1\nseed: 2\n", ", line 2: cannot be read: found duplicate key seed"),
+        ("mode: ${foo\n", ": cannot be read: "),
+        ("{true: {null: 4}}\n", ": cannot be read: "),
     ],
 )
 def test_a_file_that_is_not_yaml_is_refused_with_its_line(own, text, said):
@@ -122,7 +124,7 @@ def test_the_plan_finds_a_folder_of_ones_own(own, capsys):
         ("learner.learning_rate=1", "learner.lr"),
         ("learner.lr_rate=1", "learner.lr or learner.lr_schedule or learner.critic_lr"),
         ("max_stalenes=1", "controller.max_staleness"),
-        ("solver=vlm", "solver=gemma270m or solver=second or solver=tiny"),
+        ("solver=vlm", "solver=gemma270m or solver=independent or solver=second or solver=tiny"),
         ("solver=opnai", "solver=openai"),
         ("algorithm=gae", "algorithm=ppo"),
         ("strategy=dependancy_graph", "strategy=dependency_graph"),
@@ -172,4 +174,6 @@ def test_fine_tuning_alone_is_measured_unless_a_run_says_otherwise(tmp_path):
     folder.mkdir()
     (folder / "overrides.yaml").write_text("[]")
     assert with_stage(again) == ["stages=[sft]", *again]
+    assert with_stage(["+sft=distilled"]) == ["stages=[sft]", "+sft=distilled"], "which is refused"
+    assert with_stage([f"++{text}" for text in again]) == ["stages=[sft]", *(f"++{text}" for text in again)]
     assert with_stage(["sft=distilled"]) == ["stages=[sft]", "sft=distilled"]

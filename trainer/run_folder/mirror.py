@@ -127,8 +127,9 @@ class Mirror:
             if any(name.startswith(state.removesuffix(STATE)) for name in changed):
                 self._remove(state)
                 changed |= {state} & now.keys()
-        # Of a model folder its config.json comes last too: by it a model that is not whole is told from one that is.
-        for name in sorted(changed, key=lambda name: (name != CONFIG, _is_state(name), name.endswith("/config.json"))):
+        # What tells that other files are whole comes after them: a model's config.json, and the examples of stage 1.
+        last = ("/config.json", "sft/examples.jsonl")
+        for name in sorted(changed, key=lambda name: (name != CONFIG, _is_state(name), name.endswith(last))):
             self._files.makedirs(f"{self._root}/{name}".rpartition("/")[0], exist_ok=True)
             try:
                 self._files.put_file(str(self.folder / name), f"{self._root}/{name}")

@@ -27,6 +27,13 @@ def test_cells_whose_problems_lack_what_they_are_given_are_left_out_and_that_is_
         "own.program.daslam.gold is left out: 8 of 8 held-out problems have no sub-questions",
     ]
     assert all(made.jobs(cell) for cell in made.cells if cell.strategy != "self_consistency")
+    # With the cell that sets its budget a cell is left out, too.
+    budget = "matrix.equal_tokens.self_consistency.decomposer=gold"
+    config, found = planned(f"+matrix.data.own={files}", budget, "~matrix.solvers.tiny")
+    told: list[str] = []
+    MatrixRun(config, found, tmp_path, told.append)
+    reason = "is left out: its budget would be that of own.program.daslam.gold"
+    assert f"own.program.self_consistency.none {reason}" in told
     # A data set may be left out whole.
     config, found = planned(f"+matrix.data.own={files}", "matrix.leave_out=[{data: own}]")
     assert MatrixRun(config, found, tmp_path, said.append).problems.keys() == {"chained"}

@@ -285,3 +285,15 @@ def test_what_cannot_be_written_to_is_refused_in_one_line(capsys, tmp_path, monk
     assert message.count("\n") == 1
     assert "secret" not in message
     assert compose([]).mirror is None
+
+
+def test_what_stage_1_goes_on_from_is_sent_after_the_files_that_it_says_are_there(run, bucket):
+    mirror = Mirror("memory://runs", run, pytest.fail)
+    mirror.fetch(resume=False)
+    others = ["sft/a.jsonl", "sft/held_out.jsonl", "sft/summary.json", "sft/z.jsonl"]
+    (run / "sft").mkdir()
+    for name in ("sft/examples.jsonl", *others):
+        (run / name).write_text("{}\n")
+    mirror.copy()
+    sent = [name for _, name in bucket]
+    assert all(sent.index(name) < sent.index("sft/examples.jsonl") for name in others)
