@@ -66,6 +66,7 @@ class Dialogue:
         if not parsed.subquestions:
             return None
         self._last = _as_written(reply)
+        decomposition.subquestions.append(parsed.subquestions[0])  # whether or not it will be answered
         return parsed.subquestions[0]
 
     def times_refused(self, question: str) -> int:
@@ -81,15 +82,13 @@ class Dialogue:
     def refuse(self, turn: Turn) -> None:
         """Have the sub-question written again."""
         if self._episode.decomposition is not None:
+            self._episode.decomposition.subquestions.pop()
             self._episode.decomposition.invalid = None  # whatever was wrong with it is gone too
         self._exchange.refuse(turn)
         self._refused.append((self._last, turn))
 
     def accept(self, turn: Turn) -> None:
         """Take a sub-question and its answer up into what everybody has in view."""
-        decomposition = self._episode.decomposition
-        if self._given is None and decomposition is not None:
-            decomposition.subquestions.append(turn.question)
         self._episode.turns.append(turn)
         self._pairs.append((self._last, replace(turn, text=without_thinking(turn.text))))
         self._refused.clear()

@@ -195,6 +195,25 @@ def test_a_failure_of_the_verifier_ends_the_episode_under_its_own_name_and_keeps
     episode, _ = lm2(saying("Doubling.", *PLAN), Scripted(fail))
     assert episode.outcome == outcome
     assert [(turn.question, turn.verdicts) for turn in episode.turns] == [(PLAN[0], [])]
+    assert episode.subquestions == PLAN[:1]
+
+
+def test_a_sub_question_that_was_asked_is_the_episodes_though_nobody_answered_it():
+    def fail_at_bob(prompt: str, sample: int) -> str:
+        if "Bob" in prompt.rpartition("Q:")[2]:
+            raise SolverFailure("solver_timeout")
+        return by_question(prompt, sample)
+
+    episode = episode_of(
+        saying("Doubling.", "Who?", *PLAN), ["strategy=lm2"], Scripted(fail_at_bob), judging("conceptual")
+    )
+    assert (episode.outcome, episode.subquestions) == ("solver_timeout", PLAN)
+    assert [turn.question for turn in episode.refused] == ["Who?"]
+    assert [turn.question for turn in episode.turns] == PLAN[:1]
+    assert [len(call.subquestion_ends) for call in episode.calls] == [0, 0, 1, 1]
+    engine = CharacterEngine(lambda prompt, number: [*PLAN][number] if number < 2 else "Ann has 3 pens.")
+    alone = episode_of(engine, ["strategy=interleaved", "policy.plays=both", "strategy.max_calls=2"])
+    assert (alone.outcome, alone.subquestions, alone.turns) == ("episode_calls", PLAN[1:], [])
 
 
 def test_an_episodes_time_is_the_verifiers_too():
