@@ -8,18 +8,20 @@ no ``config.yaml`` is no run: that comes first, and a place that holds something
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Collection
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from conf.schema.base import ConfigError
 from rollout.json_lines import PARTIAL
-from trainer.run_folder.checkpoints import STATE
-from trainer.run_folder.resume import CONFIG, refuse_results_of_others
+from trainer.run_folder.checkpoints import FINE_TUNED, FINE_TUNING, STATE
+from trainer.run_folder.resume import CONFIG, SUMMARY, refuse_results_of_others
 
 # In a copy that another run is to replace; it is the last that is removed.
 REPLACED = "config.yaml.replaced"
@@ -28,6 +30,22 @@ ALLOWED = "allowed: a URL of fsspec with its package installed, as s3://BUCKET/r
 FETCHING = Path("logs") / "fetching"
 # What of a file tells whether it has changed: size and time.
 Mark = tuple[int, int]
+
+
+class Reached(NamedTuple):
+    """How far a run has come, by its complete checkpoints: of two runs the one that is further is the greater."""
+
+    steps: int
+    fine_tuned: bool
+    fine_tuning_steps: int
+    finished: bool
+
+    def __str__(self) -> str:
+        if self.finished:
+            return "a finished run"
+        if self.steps:
+            return f"step {self.steps}"
+        return "the end of stage 1" if self.fine_tuned else f"step {self.fine_tuning_steps} of stage 1"
 
 
 class Mirror:
@@ -55,12 +73,16 @@ class Mirror:
 
     def fetch(self, resume: bool) -> None:
         """Fetch the run that is there, if the folder holds none, and know what is there. Raises ConfigError if there is
-        one that is not to be gone on with, or something else, which a copy would remove, or the URL cannot be read."""
+        one that is not to be gone on with, or that is further than the folder's, or something else, which a copy would
+        remove, or the URL cannot be read."""
         try:
             found = [str(path).removeprefix(f"{self._root}/") for path in self._files.find(self._root)]
             run = CONFIG in found and REPLACED not in found
-            if run and resume and not (self.folder / CONFIG).exists():
-                self._fetch(found)
+            if run and resume:
+                if (self.folder / CONFIG).exists():
+                    self._refuse_earlier_folder(found)
+                else:
+                    self._fetch(found)
         except ConfigError:  # of the folder, which says it itself
             raise
         except Exception as error:  # noqa: BLE001 - every kind of store has errors of its own
@@ -74,6 +96,16 @@ class Mirror:
                 f"mirror: '{self.url}' already holds a run; allowed: another run_dir, or resume=auto to go on with it"
             )
         self._sent = dict.fromkeys(found)
+
+    def _refuse_earlier_folder(self, names: list[str]) -> None:
+        """Raise ConfigError if the run went on elsewhere: going on from the folder would remove what came of that."""
+        there = _reached(names, lambda name: bytes(self._files.cat_file(f"{self._root}/{name}")))
+        here = _reached(self._marks(), lambda name: (self.folder / name).read_bytes())
+        if there > here:
+            raise ConfigError(
+                f"mirror: '{self.url}' holds a later state ({there}) than '{self.folder}' ({here}); allowed: remove "
+                "that folder, then it is fetched, or another run_dir"
+            )
 
     def _fetch(self, names: list[str]) -> None:
         """Fetch files into the folder. One that was cut short is begun again: what makes the folder a run comes last,
@@ -157,6 +189,20 @@ class Mirror:
                     stat = path.stat()
                     found[relative.as_posix()] = stat.st_size, stat.st_mtime_ns
         return found
+
+
+def _reached(names: Collection[str], read: Callable[[str], bytes]) -> Reached:
+    """Return how far a run has come whose folder holds files with these names, which ``read`` reads."""
+
+    def newest(parent: str) -> int:
+        states = [name for name in names if _is_state(name) and PurePosixPath(name).parents[1] == PurePosixPath(parent)]
+        return max((int(json.loads(read(name))["version"]) for name in states), default=0)
+
+    fine_tuned = f"checkpoints/{FINE_TUNED}/config.json" in names
+    # Of a model that is made, nobody goes on from a step on the way.
+    fine_tuning = 0 if fine_tuned else newest(f"checkpoints/{FINE_TUNING}")
+    finished = SUMMARY in names and json.loads(read(SUMMARY)).get("status") == "finished"
+    return Reached(newest("checkpoints"), fine_tuned, fine_tuning, finished)
 
 
 def _meet(one: Path, other: Path) -> bool:

@@ -187,6 +187,57 @@ def test_a_folder_that_is_there_is_not_fetched_over(run, bucket):
     assert (run / "metrics.jsonl").read_text() == "newer"
 
 
+def fine_tuned(run: Path) -> None:
+    with complete_folder(run / "checkpoints" / "sft") as folder:
+        (folder / "config.json").write_text("{}")
+
+
+def fine_tuning(run: Path, step: int) -> None:
+    with complete_folder(run / "checkpoints" / "sft_steps" / f"step-{step}") as folder:
+        (folder / "state.json").write_text(f'{{"version": {step}}}')
+
+
+def finished(run: Path) -> None:
+    (run / "summary.json").write_text('{"status": "finished", "steps": 1}')
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (lambda run: checkpoint(run, 30), lambda run: checkpoint(run, 10), r"\(step 30\) than '.*' \(step 10\)"),
+        (finished, lambda run: None, r"\(a finished run\) than '.*' \(step 1\)"),
+        (fine_tuned, lambda run: fine_tuning(run, 4), r"\(the end of stage 1\) than '.*' \(step 4 of stage 1\)"),
+        (lambda run: fine_tuning(run, 8), lambda run: fine_tuning(run, 4), r"\(step 8 of stage 1\) than.*4 of stage"),
+    ],
+    ids=["steps", "finished", "stage 1", "within stage 1"],
+)
+def test_a_folder_does_not_replace_a_copy_of_its_run_that_went_on_elsewhere(run, bucket, tmp_path, there, here, said):
+    if "stage 1" in said:
+        shutil.rmtree(run / "checkpoints" / "step-1")
+    elsewhere = tmp_path / "elsewhere" / "one"
+    shutil.copytree(run, elsewhere, symlinks=True)
+    there(elsewhere)
+    here(run)
+    Mirror("memory://runs", elsewhere, pytest.fail).copy()
+    kept = names()
+    allowed = "; allowed: remove that folder, then it is fetched, or another run_dir$"
+    with pytest.raises(ConfigError, match=rf"^mirror: 'memory://runs/one' holds a later state {said}.*{allowed}"):
+        Mirror("memory://runs", run, pytest.fail).fetch(resume=True)
+    assert names() == kept
+    shutil.rmtree(run)
+    Mirror("memory://runs", run, pytest.fail).fetch(resume=True)
+
+
+def test_a_folder_that_is_further_than_its_copy_is_gone_on_with(run, bucket):
+    fine_tuning(run, 4)
+    finished(run)
+    Mirror("memory://runs", run, pytest.fail).copy()
+    fine_tuned(run)
+    (run / "summary.json").write_text('{"status": "interrupted"}')
+    checkpoint(run, 20)
+    Mirror("memory://runs", run, pytest.fail).fetch(resume=True)
+
+
 @pytest.mark.parametrize("resume", ["null", "auto"])
 @pytest.mark.parametrize(
     ("place", "folder"),
