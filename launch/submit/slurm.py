@@ -204,7 +204,7 @@ def render(config: Config, overrides: list[str], options: argparse.Namespace, fo
         nodes=asked.nodes, cpus=asked.cpus, gpus=asked.gpus, options=_more_options(options),
         notice_s=NOTICE_S, start_s=START_S, wait_s=WAIT_S,
         retries=RETRIES if options.retries is None else options.retries,
-        variables=[(TYPED_IN, os.getcwd()), *_variables(options.env)], process=f"{logs}/slurm.pid",
+        variables=[(TYPED_IN, os.getcwd()), *_variables(options.env)], logs=logs,
         bin=os.path.dirname(python) if options.image is None else "",
         root=str(ROOT) if CHECKOUT and options.image is None else "",
         container=_container(options, folder, asked.gpus),

@@ -68,25 +68,29 @@ def script(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.fixture
 def stand(tmp_path, monkeypatch) -> Stand:
     """SLURM's commands on PATH."""
-    made = Stand(tmp_path / "slurm")
-    monkeypatch.setenv("PATH", f"{made.install()}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "WAIT_S", 5)
+    return on_path(Stand(tmp_path / "slurm"), monkeypatch)
+
+
+def on_path(made: Stand, monkeypatch: pytest.MonkeyPatch) -> Stand:
+    monkeypatch.setenv("PATH", f"{made.install()}{os.pathsep}{os.environ['PATH']}")
     return made
 
 
-def environment(folder: Path, status: int = 0, broken: bool = False) -> Path:
-    """A folder of an environment whose interpreter trains and whose Ray starts nothing; its interpreter."""
+def environment(folder: Path, status: int = 0, broken: bool = False, steps: int = STEPS) -> None:
+    """Make the folder of an environment whose interpreter trains and whose Ray starts nothing."""
     folder.mkdir()
     python = folder / "python"
-    python.write_text(TRAINING.format(python=sys.executable, status=status, steps=STEPS))
+    python.write_text(TRAINING.format(python=sys.executable, status=status, steps=steps))
     (folder / "ray").write_text(RAY.format(python=sys.executable, broken=broken))
     for file in (python, folder / "ray"):
         file.chmod(0o755)
-    return python
 
 
-def submit(tmp_path: Path, run: Path, *arguments: str, status: int = 0, broken: bool = False) -> None:
-    python = environment(tmp_path / "env", status, broken)
+def submit(tmp_path: Path, run: Path, *arguments: str, **behaviour: int) -> None:
+    python = tmp_path / "env" / "python"
+    if not python.exists():
+        environment(python.parent, **behaviour)
     assert main(["--slurm", "--nodes", "2", "--python", str(python), *arguments, "--", f"run_dir='{run}'"]) == 0
 
 
@@ -137,6 +141,23 @@ def test_a_job_that_is_told_to_stop_is_not_queued_again(stand, tmp_path):
     assert stand.wait(300) == (143, 0)
     assert log(run).count("stopped in order") == 1
     assert steps(run) < STEPS
+
+
+def test_of_two_jobs_in_one_folder_each_stops_its_own_training(stand, tmp_path, monkeypatch):
+    run = tmp_path / "run"
+    submit(tmp_path, run, steps=10_000)
+    wait_for_steps(run, 1)
+    other = on_path(Stand(tmp_path / "other"), monkeypatch)
+    submit(tmp_path, run)
+    deadline = time.monotonic() + 120
+    while sum("begins after" in file.read_text() for file in (run / "logs").glob("slurm-*.log")) < 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    stand.ask("signal SIGTERM")
+    assert stand.wait(300) == (143, 0)
+    (run / "steps").write_text(10_000 * ".")
+    assert other.wait(300) == (0, 0)
+    assert not list((run / "logs").glob("*.pid*"))
 
 
 @pytest.mark.parametrize(("status", "arguments", "restarts"), [(1, [], 2), (1, ["--retries", "0"], 0), (2, [], 0)])
