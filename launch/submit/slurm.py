@@ -121,6 +121,11 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
     check_data(config)
+    if config.mirror is not None and config.resume is None and not sweep:
+        from trainer.run_folder.mirror import Mirror
+
+        # The job itself goes on with what is there.
+        Mirror(config.mirror, folder, sys.stderr.write).fetch(resume=False)
     key, file = "hydra.sweep.dir" if sweep else "run_dir", logs / "slurm.sh"
     if os.path.isfile(file) and MADE not in file.read_text(encoding="utf-8", errors="replace"):
         refuse_others(logs, key, [file.name])

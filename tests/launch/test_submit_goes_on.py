@@ -58,10 +58,30 @@ def test_a_run_that_began_as_a_job_goes_on_with_relative_paths_and_not_with_othe
         check_resumable(typed_at / "run", compose([*again, "model.path=owner/name"]))
 
 
-def test_rows_that_are_no_problems_are_refused_before_slurm_queues_the_job(typed_at, capsys, monkeypatch):
+@pytest.fixture
+def sbatch(typed_at, monkeypatch):
+    """An sbatch that takes every job."""
     (typed_at / "sbatch").write_text("#!/bin/sh\necho 7\n")
     (typed_at / "sbatch").chmod(0o755)
     monkeypatch.setenv("PATH", f"{typed_at}{os.pathsep}{os.environ['PATH']}")
+
+
+def test_a_run_of_the_same_name_in_the_mirror_is_refused_before_slurm_queues_the_job(typed_at, sbatch, capsys):
+    copy = typed_at / "bucket" / "new"
+    copy.mkdir(parents=True)
+    (copy / "config.yaml").write_text("seed: 7\n")
+    given = ["--slurm", "--", "run_dir=new", f"mirror=file://{typed_at}/bucket"]
+    assert main(given) == 2
+    said = f"mirror: 'file://{copy}' already holds a run; allowed: another run_dir, or resume=auto to go on with it\n"
+    assert capsys.readouterr().err == said
+    assert not (typed_at / "new").exists()
+    assert main([*given, "resume=auto"]) == 0
+    (copy / "config.yaml").unlink()
+    assert main(given) == 0
+    assert "resume=auto" in (typed_at / "new" / "logs" / "slurm.sh").read_text(), "queued again, it goes on"
+
+
+def test_rows_that_are_no_problems_are_refused_before_slurm_queues_the_job(typed_at, sbatch, capsys):
     given = ["--slurm", "--", "data=jsonl", "data.train=p.jsonl", "stages=[ppo]", "evaluation.every=0", "run_dir=new"]
     (typed_at / "p.jsonl").write_text('{"id": "1", "question": "How many?"}\n')
     assert main(given) == 2
