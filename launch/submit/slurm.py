@@ -10,6 +10,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +21,7 @@ from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.override_text import resumed
 from conf.schema.places import CHECKOUT, ROOT
-from launch.compose import MULTIRUN, first_trial, hydra_settings, is_search, parse, trials
+from launch.compose import MULTIRUN, first_trial, hydra_settings, is_search, parse, sweep_params, trials
 from launch.submit.job_request import check_data, warn_of_tiny_models
 from trainer.run_folder.lock import make_folder, refuse_others
 from trainer.run_folder.paths import TYPED_IN
@@ -162,9 +163,25 @@ def _at_once(overrides: list[str]) -> int:
     """Return how many trials a sweep runs at once at most; 1 for a single run."""
     if not MULTIRUN.intersection(overrides):
         return 1
+    from hydra.core.override_parser.types import RangeSweep
+
     settings = hydra_settings(first_trial(overrides))
     most = int(settings.launcher.get("at_once", 1))
-    return most if is_search(settings) else min(most, len(trials(overrides)))
+    # Of a range only the ends are known here: it may have as many trials as can run at once.
+    open_ended = any(isinstance(one.value(), RangeSweep) for one in parse(_swept(overrides)))
+    return most if is_search(settings) or open_ended else min(most, _trial_count(overrides))
+
+
+def _swept(overrides: list[str]) -> list[str]:
+    own = [text for text in overrides if text not in MULTIRUN]
+    return [*own, *(f"{key}={value}" for key, value in sweep_params(own).items())]
+
+
+def _trial_count(overrides: list[str]) -> int:
+    """Return the trials of a sweep over lists: each value of a key with each of the others."""
+    first, *others = trials(overrides)
+    changed = Counter(next(i for i, text in enumerate(first) if text != other[i]) for other in others)
+    return math.prod(1 + count for count in changed.values())
 
 
 def allocation(config: Config, options: argparse.Namespace, at_once: int = 1) -> Allocation:

@@ -72,3 +72,6 @@ def test_a_script_for_a_sweep_side_by_side_has_room_for_its_trials(capsys):
     one = cores("-m", "seed=0,1,2")
     assert cores("-m", "seed=0,1,2", "hydra/launcher=parallel", "hydra.launcher.at_once=3") == 3 * one
     assert cores("-m", "seed=0,1", "hydra/launcher=parallel", "hydra.launcher.at_once=8") == 2 * one
+    several = ["-m", "seed=0,1,2", "algorithm.gamma=0.9,1.0", "hydra/launcher=parallel"]
+    assert cores(*several, "hydra.launcher.at_once=8") == 6 * one
+    assert cores("-m", "seed=range(0,6)", "hydra/launcher=parallel", "hydra.launcher.at_once=5") == 5 * one
