@@ -8,6 +8,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,8 +63,8 @@ KNOWN: dict[str, tuple[int, str]] = {
     "aqua/train_flan": (2085, "177f551e7117166874a76a7739bf8d15629d5ae5fdea5fd5ad788ebe40c5a81b"),
     "gsm8k/test": (1319, "4c476039471432b740a02cd3d6f71d86f248f15375859d08bcc5f81a6c944a46"),
     "gsm8k/train": (7473, "6e77cba3dc90c82eada29feca15c817cf10c156de0051f2d39a11545b035bafc"),
-    "gsm8k_socratic/test": (1319, "424acc96b714a3e01c6a75213d7a00b277a0340c579750d95f7d1191eec55f07"),
-    "gsm8k_socratic/train": (7473, "8b18cea6d729a2b27c7644ec21a8590234a9a2e7feb4a4f2184d6f5f99076f42"),
+    "gsm8k_socratic/test": (1319, "b24400c4b669ed77e7e2d8825df163fcb6d2967d91083bba949f698c5ef92f4c"),
+    "gsm8k_socratic/train": (7473, "2ca9241c8084b504debca771e8ed152d6a318c27597390c161e9a269f0e68c51"),
     "jeebench/test": (515, "e18d0c1c9de76aafb8e1eabe0765d3701afe164a5ae58c624d6915184b07a068"),
     "math/test_not_in_math500": (4500, "b6f32c16227608d844dbdc7612d0733174cc3039bcdad47a1918c865224a1609"),
     "math/train": (7498, "53bec8560de057dfa4100f73fc8e836857044adb2d3f52cc778f4398ddc75b79"),
@@ -116,7 +117,7 @@ def check_file(path: Path, shown: int) -> tuple[Checked, list[str]]:
 
 
 def _checked(path: Path, name: str, problems: Sequence[Problem], bad: list[BadRow]) -> Checked:
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = _digest(path, name)
     rows = len(problems) + len(bad)
     if name in KNOWN:
         verdict = "known" if (rows, digest) == KNOWN[name] else "differs"
@@ -128,6 +129,21 @@ def _checked(path: Path, name: str, problems: Sequence[Problem], bad: list[BadRo
     asked = sum(problem.subquestions is not None for problem in problems)
     repeats = len(problems) - len({normalised(problem.question) for problem in problems})
     return Checked(name, rows, digest, verdict, kinds, asked, repeats, bad)
+
+
+def _digest(path: Path, name: str) -> str:
+    """Return a file's SHA-256; of GSM8K-Socratic's that of the rows without their sub-answers, which no release has:
+    rules of this project read them from the steps, and a better rule makes no other data."""
+    if not name.startswith("gsm8k_socratic/"):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    for line in path.read_bytes().splitlines(keepends=True):
+        with suppress(ValueError, AttributeError):  # a row that is none is told elsewhere
+            row = json.loads(line)
+            row.pop("subanswers", None)
+            line = json.dumps(row, ensure_ascii=False).encode()
+        digest.update(line)
+    return digest.hexdigest()
 
 
 def overlaps(root: Path) -> list[tuple[str, str, int]]:

@@ -360,6 +360,20 @@ def test_a_changed_file_and_a_bad_gold_answer_are_told(tmp_path, capsys):
     assert "svamp/test: differs" in err
 
 
+def test_a_better_reading_of_sub_answers_makes_no_other_data(tmp_path, monkeypatch):
+    def checked(**changed):
+        row = {"id": "gsm8k_socratic-test-0", "question": "How many?", "answer": "4", "subquestions": ["Half of 8?"]}
+        file = tmp_path / "gsm8k_socratic" / "test.jsonl"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps(row | {"subanswers": ["4"]} | changed) + "\n")
+        (found,) = check(tmp_path)
+        return found
+
+    monkeypatch.setitem(KNOWN, "gsm8k_socratic/test", (1, checked().sha256))
+    assert checked(subanswers=["2/4"]).verdict == "known"
+    assert checked(subquestions=["Half of 9?"]).verdict == "differs"
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no data sets at {DATA}: set DECOMPOSER_DATA to a folder of them")
 def test_every_known_file_has_its_rows_checksum_and_only_gold_answers_that_are_accepted():
     found = {item.name: item for item in check(DATA)}
