@@ -158,11 +158,16 @@ class PolicyCall:
 
 @dataclass
 class Decomposition:
-    """The policy's text and the sub-questions parsed from it; ``invalid`` holds a reason or None."""
+    """The policy's text and the sub-questions parsed from it; ``invalid`` holds a reason or None.
+
+    Where some of what was written was left out, ``numbers`` has the number of the sub-question that each of the written
+    ones is, counted from 1: that of its first mention for a repeat, None for one that is not there. Else it is empty.
+    """
 
     text: str
     subquestions: list[str]
     invalid: OptionalText = None
+    numbers: list[int | None] = field(default_factory=list)
 
 
 @dataclass
@@ -219,6 +224,11 @@ class Episode:
         return self.decomposition.subquestions if self.decomposition else []
 
     @property
+    def numbers(self) -> list[int | None]:
+        """The numbers of what the decomposition's text lists; see ``Decomposition``."""
+        return self.decomposition.numbers if self.decomposition else []
+
+    @property
     def token_versions(self) -> list[int]:
         """The weight version of every token of all policy calls, in the order spoken."""
         return [version for call in self.calls for version in call.versions]
@@ -233,6 +243,8 @@ class Episode:
         record: dict[str, Any] = _EPISODE.dump_python(self, warnings=False, exclude={"calls": {"__all__": TOKEN_LEVEL}})
         if not self.gold_logprobs:
             del record["gold_logprobs"]  # only the runs that ask for them have this field
+        if self.decomposition is not None and not self.decomposition.numbers:
+            del record["decomposition"]["numbers"]
         return record
 
     @property

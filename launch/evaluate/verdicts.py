@@ -40,7 +40,7 @@ def _in_view(episode: Episode, turn: Turn, index: int) -> Sequence[Turn]:
         return []
     before = episode.turns[:index]
     if episode.strategy == "dependency_graph" and episode.note is None:
-        wanted = references(turn.question)
+        wanted = references(turn.question, episode.numbers)
         return [earlier for number, earlier in enumerate(before, 1) if number in wanted]
     return before
 

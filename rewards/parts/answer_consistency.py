@@ -98,7 +98,7 @@ def _bounded_entries(episode: Episode) -> tuple[list[Entry], int]:
         reply, asked = (turn.text, turn.asked or question) if turn else ("", question)
         kind, last = kind_of(question, problem.answer_type), index == len(episode.subquestions) - 1
         at = Situation(kind, asked, words_of_problem, known, replied, gold.gold(question, last=last))
-        ahead = any(number > index for number in references(question))
+        ahead = any(number > index for number in references(question, episode.numbers))
         entries.append(Entry(question, reply, 0.0 if ahead else reply_value(reply, at), kind))
         said = known_values(reply)
         known, replied = known | said, replied | (said - stated)

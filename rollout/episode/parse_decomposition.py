@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from conf.schema.strategy import Strategy
@@ -34,12 +34,13 @@ class Parsed:
     """Sub-questions in order, where each begins and ends in the text, and why it is invalid (None if it is not).
 
     ``text[start:end]`` is the sub-question. Reasons: ``empty``, ``too_many``, ``too_long``, ``truncated`` (the
-    completion hit its token limit).
+    completion hit its token limit). ``numbers`` is that of ``Decomposition``.
     """
 
     subquestions: list[str]
     spans: list[tuple[int, int]]
     invalid: str | None
+    numbers: list[int | None] = field(default_factory=list)
 
     @property
     def char_ends(self) -> list[int]:
@@ -51,7 +52,8 @@ def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
     """Read the sub-questions of a completion; beyond the limits it is invalid. Repeats are kept, since what was asked
     is asked and paid for; with ``drop_repeats`` what was asked before, in the same words, is left out."""
     spans: list[tuple[int, int]] = []
-    asked: set[tuple[str, ...]] = set()
+    asked: dict[tuple[str, ...], int] = {}
+    numbers: list[int | None] = []
     invalid = "truncated" if truncated else None
     bodies = list(_bodies(text))
     if len(bodies) > 1 and _is_heading(text, *bodies[0]):
@@ -59,17 +61,21 @@ def parse(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
     for start, end in bodies:
         if end - start > limits.max_subquestion_chars:
             invalid = invalid or "too_long"
+            numbers.append(None)
             continue
         said = tuple(words(text[start:end]))
         if limits.drop_repeats and said in asked:
+            numbers.append(asked[said])
             continue
         if len(spans) == limits.max_subquestions:
             invalid = invalid or "too_many"
             break
-        asked.add(said)
         spans.append((start, end))
+        asked[said] = len(spans)
+        numbers.append(len(spans))
     invalid = invalid or (None if spans else "empty")
-    return Parsed([text[start:end] for start, end in spans], spans, invalid)
+    moved = len(numbers) > len(spans)
+    return Parsed([text[start:end] for start, end in spans], spans, invalid, numbers if moved else [])
 
 
 def parse_next(text: str, limits: Strategy, *, truncated: bool = False) -> Parsed:
@@ -152,6 +158,18 @@ def token_ends(char_ends: Sequence[int], token_ids: Sequence[int], decode: Calla
 _REFERENCE = re.compile(r"#([1-9][0-9]?)(?![0-9])")
 
 
-def references(question: str) -> set[int]:
-    """Return the numbers of the sub-questions that one refers to."""
-    return {int(number) for number in _REFERENCE.findall(question)}
+# The number of a sub-question that is not there: later than any that a reference can name.
+NOT_THERE = 100
+
+
+def number_of(written: int, numbers: Sequence[int | None]) -> int:
+    """Return the number of the sub-question that was the ``written``-th of those written (``Decomposition.numbers``);
+    ``NOT_THERE`` if it was left out."""
+    if not numbers:
+        return written
+    return (numbers[written - 1] if written <= len(numbers) else None) or NOT_THERE
+
+
+def references(question: str, numbers: Sequence[int | None] = ()) -> set[int]:
+    """Return the numbers of the sub-questions that one refers to, given the ``numbers`` of its decomposition."""
+    return {number_of(int(written), numbers) for written in _REFERENCE.findall(question)}

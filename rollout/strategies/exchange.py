@@ -73,7 +73,7 @@ class Exchange:
             episode.decomposition = Decomposition("", [], invalid="prompt_too_long")
             return []
         parsed = parse(reply.text, self.settings, truncated=reply.truncated or reply.cut)
-        episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid)
+        episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid, parsed.numbers)
         return parsed.subquestions
 
     async def decompose_alone(self) -> list[str]:
@@ -81,7 +81,7 @@ class Exchange:
         prompt = self.prompts.decompose_alone(self.problem)
         reply, self._wrote = await self._said("solver", self._solver, prompt, "decompose_alone")
         parsed = parse(without_thinking(reply.text), self.settings, truncated=reply.truncated or reply.cut)
-        self.episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid)
+        self.episode.decomposition = Decomposition(reply.text, parsed.subquestions, parsed.invalid, parsed.numbers)
         return parsed.subquestions
 
     async def write(self, prompt: Prompt, purpose: str) -> Reply | None:

@@ -172,6 +172,15 @@ def test_the_kind_that_is_asked_for_is_looked_for(question, reply, low, high, re
 
 
 @pytest.mark.parametrize(
+    ("numbers", "paid"), [([], False), ([1, 1, 2], False), ([1, 1, None, 2], False), ([1, None, 1, 2], True)]
+)
+def test_a_reference_is_to_what_was_written_there(numbers, paid, resources):
+    item = episode(["How much does the ferry of Kiel carry?", "Can #3 carry it?"], ["20,000 tonnes.", "Yes."], FERRY)
+    item.decomposition.numbers = numbers
+    assert (score_episode(item, resources, SETTINGS).shares["answer_consistency"][1] > 0) == paid
+
+
+@pytest.mark.parametrize(
     ("question", "nouns"),
     [
         ("How many pies did the bakery sell?", {"pie", "bakery"}),

@@ -7,7 +7,7 @@ from dataclasses import replace
 from launch.evaluate.verdicts import verdict_pairs
 from rollout.data.chained import generate
 from rollout.data.graph import Graph
-from rollout.records import Episode, Problem, Turn
+from rollout.records import Decomposition, Episode, Problem, Turn
 
 
 def judged_episode(named: list[str]) -> Episode:
@@ -35,6 +35,18 @@ def test_verdicts_stand_beside_the_true_ones():
     assert verdict_pairs(alone)[1] == ("procedural", "no_mistake"), "there it sees no earlier answer"
     elsewhere = replace(alone, problem=Problem("p", "?", "1"))
     assert verdict_pairs(elsewhere) == []
+
+
+def test_a_reference_shows_the_turn_that_was_written_there():
+    episode = judged_episode(["no_mistake", "procedural", "no_mistake"])
+    episode.strategy, episode.refused = "dependency_graph", []
+    episode.turns[1].question += " By #2."
+    episode.decomposition = Decomposition("", [turn.question for turn in episode.turns])
+    assert verdict_pairs(episode)[1] == ("no_mistake", "no_mistake"), "it needed nothing else"
+    episode.turns[1].text = "I cannot tell."
+    assert verdict_pairs(episode)[1] == ("procedural", "no_mistake"), "nothing was in view"
+    episode.decomposition.numbers = [1, 1, 2]
+    assert verdict_pairs(episode)[1] == ("first_step", "no_mistake"), "the first answer was in view"
 
 
 def test_what_a_frozen_decomposer_asked_again_is_judged_by_what_stood_before_it():

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.schema.strategy import Strategy
-from rollout.episode.parse_decomposition import parse, token_ends
+from rollout.episode.parse_decomposition import NOT_THERE, parse, references, token_ends
 from rollout.words import words
 from tests.cpu_time import assert_linear
 from tests.settings import strategy
@@ -90,8 +90,18 @@ def test_repeats_are_kept_unless_they_are_not_wanted():
     assert parsed.subquestions == ["How many?", "How much?", "Who?"]
     assert parsed.invalid is None
     assert [text[start:end] for start, end in parsed.spans] == parsed.subquestions
+    assert parsed.numbers == [1, 1, 2, 1, 3]
     again = "How long is Große Straße?\nHOW LONG IS GROSSE STRASSE?"
     assert len(parse(again, LIMITS.model_copy(update={"drop_repeats": True})).subquestions) == 1
+
+
+def test_what_was_written_keeps_its_number():
+    text = f"How many?\n{'x' * 301}\nTwice #1 and half #2 and #3 and #9?"
+    parsed = parse(text, LIMITS)
+    assert parsed.numbers == [1, None, 2]
+    assert references(parsed.subquestions[1], parsed.numbers) == {1, 2, NOT_THERE}
+    assert parse("How many?\nTwice #1?", LIMITS).numbers == []
+    assert references("Twice #2?") == {2}
 
 
 def test_token_ends_are_the_tokens_that_complete_each_subquestion():

@@ -15,7 +15,18 @@ from rollout.episode.contracts import Reply, SolverFailure
 from rollout.records import Attempt, Episode, Turn
 from rollout.strategies import DECOMPOSE_ONLY, STRATEGIES, run_strategy
 from rollout.strategies.dependency_graph import out_of_order, with_answers
-from tests.rollout.fakes import PLAN, PROBLEM, SOLVE, SUB, Planner, Scripted, by_question, run
+from tests.rollout.fakes import (
+    PLAN,
+    PROBLEM,
+    SOLVE,
+    SUB,
+    CharacterEngine,
+    Planner,
+    Scripted,
+    by_question,
+    episode_of,
+    run,
+)
 from tests.settings import prompts, strategy
 
 
@@ -245,6 +256,25 @@ def test_references_are_replaced_by_answers(question, reply, answer_type, asked)
 def test_references_backwards_are_in_order():
     assert out_of_order(["a?", "#1?", "#1 and #2?", "#9 lives?"]) is not None
     assert out_of_order(["a?", "#1?", "#1 and #2?"]) is None
+
+
+@pytest.mark.parametrize(
+    ("written", "note", "asked"),
+    [
+        (["Ann?", "Ann?", "Bob?", "Twice #3?"], None, "Twice 6?"),
+        (["Ann?", "Ann?", "Bob?", "Twice #2?"], None, "Twice 3?"),
+        (["x" * 301, "Ann?", "Bob?", "Twice #3?"], None, "Twice 6?"),
+        (["Ann?", "x" * 301, "Bob?", "Twice #2 and #3?"], "sub-question 3 refers to #2, ", "Twice #2 and 6?"),
+    ],
+)
+def test_a_reference_is_to_what_was_written_there_whatever_was_left_out(written, note, asked):
+    engine = CharacterEngine(lambda prompt, number: "\n".join(written))
+    overrides = ["strategy=dependency_graph", "strategy.drop_repeats=true"]
+    episode = episode_of(engine, overrides, Scripted(by_question))
+    assert [turn.question for turn in episode.turns] == ["Ann?", "Bob?", written[-1]]
+    assert episode.turns[-1].asked == asked
+    assert episode.note is None if note is None else note in episode.note
+    assert Episode.from_json(episode.to_json()).decomposition == episode.decomposition
 
 
 # -- failures and the account ------------------------------------------------------------------------------------
