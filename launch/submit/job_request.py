@@ -163,11 +163,17 @@ def _markers(name: str) -> frozenset[Marker]:
     return frozenset({PATH}) if name == "hydra.sweep.dir" else markers_of(name)
 
 
+def _sent_unasked() -> dict[str, str]:
+    """Return the variables of a job that nobody types, and for which one may type another value."""
+    unasked = {STOP_VARIABLE: str(STOP_WAIT_S)}
+    if root := os.environ.get(DATA_ROOT):
+        unasked[DATA_ROOT] = absolute_path(root, frozenset({PATH, HUB}))
+    return unasked
+
+
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     """Return Ray's runtime environment of a job. Raises Refused."""
-    variables = {STOP_VARIABLE: str(STOP_WAIT_S), VARIABLE: code_version() or "", TYPED_IN: str(Path.cwd())}
-    if root := os.environ.get(DATA_ROOT):
-        variables[DATA_ROOT] = absolute_path(root, frozenset({PATH, HUB}))
+    variables = {VARIABLE: code_version() or "", TYPED_IN: str(Path.cwd()), **_sent_unasked()}
     typed = {}
     for text in options.env:
         name, has_value, value = text.partition("=")
@@ -262,8 +268,12 @@ def go_on_command(info: Any, address: str) -> str | None:
         overrides = [*others, folder, "resume=auto"]
     options = ["--python", python] if python != "python" else []
     options += ["--image", environment["image_uri"]] if "image_uri" in environment else []
-    # What its file says is not known, and what a variable holds may be secret.
+    # What its file says is not known, and what a variable holds may be secret, but for two of ours.
     options += ["--runtime-env", "FILE"] if environment.keys() - {*OWN_FIELDS, "image_uri"} else []
-    for name in sorted(environment.get("env_vars", {}).keys() - {STOP_VARIABLE, VARIABLE, TYPED_IN, DATA_ROOT}):
-        options += ["--env", name]
+    variables, unasked = environment.get("env_vars", {}), _sent_unasked()
+    for name in sorted(variables.keys() - {VARIABLE, TYPED_IN}):
+        if name not in (STOP_VARIABLE, DATA_ROOT):
+            options += ["--env", name]
+        elif variables[name] != unasked.get(name):
+            options += ["--env", f"{name}={variables[name]}"]
     return shlex.join(["python", "-m", "launch.submit", "--address", address, *options, "--", *overrides])

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import os
+import shlex
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -11,7 +14,7 @@ import yaml
 from conf.schema.base import ConfigError
 from launch.compose import compose
 from launch.submit.__main__ import main
-from launch.submit.job_request import check_run, prepare
+from launch.submit.job_request import DATA_ROOT, STOP_VARIABLE, check_run, go_on_command, prepare, runtime_env
 from trainer.run_folder.paths import TYPED_IN
 from trainer.run_folder.resume import OVERRIDES, check_resumable
 
@@ -90,3 +93,18 @@ def test_rows_that_are_no_problems_are_refused_before_slurm_queues_the_job(typed
     (typed_at / "p.jsonl").write_text(ROW)
     assert main(given) == 0
     assert capsys.readouterr().out.startswith("submitted 7\n")
+
+
+def go_on_words(*variables: str) -> list[str]:
+    """Return the words of the command that goes on with a job that these variables were typed for."""
+    given = argparse.Namespace(env=list(variables), image=None, runtime_env=None)
+    job = SimpleNamespace(entrypoint="exec python -m launch.train run_dir=/a/b", runtime_env=runtime_env(given))
+    return shlex.split(str(go_on_command(job, "http://head:8265")))
+
+
+def test_what_was_typed_of_the_variables_that_are_sent_unasked_is_in_the_command_that_goes_on(monkeypatch):
+    monkeypatch.setenv(DATA_ROOT, "/here/data")
+    assert "--env" not in go_on_words()
+    typed = [f"{DATA_ROOT}=/cluster/my data", f"{STOP_VARIABLE}=120", "MY_KEY=secret"]
+    words = go_on_words(*typed)
+    assert [words[place + 1] for place, word in enumerate(words) if word == "--env"] == [typed[0], "MY_KEY", typed[1]]
