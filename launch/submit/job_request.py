@@ -173,7 +173,7 @@ def _sent_unasked() -> dict[str, str]:
 
 def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     """Return Ray's runtime environment of a job. Raises Refused."""
-    variables = {VARIABLE: code_version() or "", TYPED_IN: str(Path.cwd()), **_sent_unasked()}
+    variables = {TYPED_IN: str(Path.cwd()), **_sent_unasked()}
     typed = {}
     for text in options.env:
         name, has_value, value = text.partition("=")
@@ -201,6 +201,8 @@ def runtime_env(options: argparse.Namespace) -> dict[str, Any]:
     given = added.pop("env_vars", None) or {}
     if not isinstance(given, dict) or not all(isinstance(text, str) for pair in given.items() for text in pair):
         raise Refused("--runtime-env: env_vars is no mapping of names to texts; allowed: NAME: 'VALUE', a number too")
+    if "working_dir" not in added:  # else it is not this code that runs
+        variables[VARIABLE] = code_version() or ""
     variables |= given | typed
     # An installed project lies among everything else that is.
     others = [] if CHECKOUT else [f"/{path.name}" for path in ROOT.iterdir() if path.name not in PACKAGES]

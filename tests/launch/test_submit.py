@@ -189,6 +189,15 @@ def test_the_projects_files_go_along_but_for_what_a_job_does_not_need(tmp_path):
     assert set(environment(image="registry/image:1")) == {"image_uri", "env_vars"}
 
 
+def test_the_version_of_this_code_goes_along_only_with_this_code(tmp_path):
+    file = tmp_path / "env.yaml"
+    file.write_text("working_dir: s3://bucket/project.zip\n")
+    assert "DECOMPOSER_CODE" not in environment(runtime_env=file)["env_vars"]
+    assert "DECOMPOSER_CODE" not in environment(image="registry/image:1")["env_vars"]
+    file.write_text("pip: [einops]\n")
+    assert environment(runtime_env=file)["env_vars"]["DECOMPOSER_CODE"] == code_version()
+
+
 def test_a_variable_that_is_typed_counts_more_than_that_of_a_file(tmp_path):
     file = tmp_path / "env.yaml"
     file.write_text("env_vars: {A: file, B: file, RAY_JOB_STOP_WAIT_TIME_S: '50'}\n")
