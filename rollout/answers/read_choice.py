@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from rollout.answers.number_words import in_digits
-from rollout.answers.numbers_and_options import EQUALS, named_by_value, numbers, parse_number
+from rollout.answers.numbers_and_options import EQUALS, named_by_value, numbers, option_text, parse_number
 from rollout.answers.read_number import are_joined, number
 from rollout.answers.statements import first_sentence
 
@@ -285,9 +285,20 @@ def option_of(sentence: str, letters: dict[str, str], *, first: bool) -> str | N
     return None
 
 
+# A dash that is no minus sign, and what a value begins with.
+_LEADING_DASH = re.compile(r"-+(?![\d.$\\])[\s*$]*")
+_VALUE = re.compile(r"[-−+]?\$?(?:\.?\d|\\)")
+
+
 def _with_value(letter: str, after: str, letters: dict[str, str]) -> str:
-    """Return an option's letter, together with the text after it if that is another option's value."""
-    after = after.strip(" ).:,*-$\"'”\n")
+    """Return an option's letter, together with the text after it if that is another option's value, and not the
+    option's own or a reason in which a number stands."""
+    if _own_text(after, 0, letters.get(letter.strip("()[] ").upper(), "")):
+        return letter
+    after = _LEADING_DASH.sub("", after.strip(" ).:,*$\"'”\n"))
+    wanted = option_text(after).lower()
+    if not _VALUE.match(after) and all(option_text(one).lower() != wanted for one in letters.values()):
+        return letter
     value = named_by_value(after, letters)
     return f"{letter}) {after}" if value and letter.strip("()[] ").upper() not in value else letter
 

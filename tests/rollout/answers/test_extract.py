@@ -290,3 +290,35 @@ def test_no_text_takes_long_to_read(kind):
 
     taken = [(text[:20], least_seconds(partial(read, text), enough=1.0)) for text in texts]
     assert [(start, seconds) for start, seconds in taken if seconds > 1.0] == []
+
+
+NUMBERS = ["7", "8", "12", "15", "24"]
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "letter"),
+    [
+        ("The answer is B because the other numbers leave 7.", NUMBERS, "B"),
+        ("The answer is B, because 24 is too large.", NUMBERS, "B"),
+        ("The correct answer is B: each of the 7 boys gets it.", NUMBERS, "B"),
+        ("The answer is B) 12.", NUMBERS, None), ("B) 12", NUMBERS, None), ("Answer: (B) $12", NUMBERS, None),
+        ("The answer is C) -1.5.", ["0.5", "1.5", "-1.5", "2"], "C"),
+        ("The answer is C) 1.5.", ["0.5", "1.5", "-1.5", "2"], None),
+        (r"The answer is A) $-\frac{1}{2}$", [r"$-\frac{1}{2}$", r"$\frac{1}{2}$", "0", "1"], "A"),
+        ("The answer is (D) -20%", ["20%", "10%", "0%", "-20%"], "D"),
+    ],
+)  # fmt: skip
+def test_only_another_options_value_beside_a_letter_contradicts_it(text, choices, letter):
+    problem = Problem("1", "Which?", letter or "B", "choice", choices)
+    assert score(problem, extract(text, "choice", choices).answer) == (letter is not None)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        ("The answer is 1:4.", "1:4"), (r"The ratio is 1:\sqrt{2}.", r"1:\sqrt{2}"), ("Ratio: 2:3", "2:3"),
+        (r"The answer is: \sqrt{2}", r"\sqrt{2}"), ("So x: 4", "4"),
+    ],
+)  # fmt: skip
+def test_a_ratio_is_read_whole(text, answer):
+    assert extract(text, "expression").answer == answer
