@@ -13,11 +13,10 @@ from typing import Any, TypeVar
 from conf.schema.base import ConfigError
 from conf.schema.config import Config
 from conf.schema.model import model_path
+from conf.schema.rewards import BUNDLED_VECTORS
 from conf.schema.solver import VllmSolver
 
 TIMEOUT_S = 20.0
-# The word vectors that come with their package.
-BUNDLED = "wordllama"
 Answer = TypeVar("Answer")
 
 
@@ -89,12 +88,12 @@ def _keeps_weights_transposed(path: str) -> bool:
 
 def _check_vectors(name: str) -> None:
     """Raise ConfigError if the reward actors could not load the word vectors."""
-    if name == BUNDLED:
+    if name == BUNDLED_VECTORS:
         return
     if find_spec("sentence_transformers") is None:
         raise ConfigError(
             f"rewards.vectors: '{name}' needs the package sentence-transformers, which is not installed; allowed: "
-            f"{BUNDLED}, or this after pip install sentence-transformers"
+            f"{BUNDLED_VECTORS}, or this after pip install sentence-transformers"
         )
     # By a short name the package means one of its own models first.
     if "/" in name or os.path.isdir(name) or _missing(f"sentence-transformers/{name}") is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from cachetools import LRUCache
 
+from conf.schema.rewards import BUNDLED_VECTORS
 from rewards.question_nouns import Nouns, Token, read_nouns
 from rollout.words import encodable, lowered, words
 
@@ -103,7 +104,7 @@ class TextResources:
 
 
 def _load_vectors(name: str) -> Callable[[list[str]], np.ndarray]:
-    if name == "wordllama":
+    if name == BUNDLED_VECTORS:
         import wordllama
 
         # The wheel carries its tokenizer under the folder name that the library expects of a cache.

@@ -25,7 +25,7 @@ from rollout.signals import Stopped, cancel_on_signals, exit_status, held_signal
 from rollout.solvers.base import Usage
 from trainer.cluster.placement import in_words
 from trainer.cluster.ray_cluster import note_processes, start_ray, stop_ray
-from trainer.cluster.roles import start_roles
+from trainer.cluster.roles import for_actors, start_roles
 from trainer.learner.learner_group import LearnerGroup
 from trainer.learner.process_group import NonFiniteLoss
 from trainer.reports.model_card import write_cards
@@ -82,7 +82,8 @@ class Run:
         self.fine_tuning = FineTuning(config, folder, self.source, self._copy) if "sft" in config.stages else None
         sft = folder / "checkpoints" / "sft"
         self.fine_tuned = config.resume is not None and (sft / "config.json").is_file()
-        self.decomposer = str(sft) if self.fine_tuned else config.start_from or config.model.path
+        given = for_actors(config)
+        self.decomposer = str(sft) if self.fine_tuned else given.start_from or given.model.path
 
     def execute(self) -> int:
         """Do everything; return the exit status: 0, 1 after an error, 128 + the number of a signal that stopped it."""

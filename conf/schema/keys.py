@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -63,6 +63,18 @@ def entries(values: Any, name: str, at: str = "") -> Iterator[tuple[str, Any]]:
     for own, value in items.items():
         if part in ("*", str(own)):
             yield from entries(value, rest, f"{at}.{own}" if at else str(own))
+
+
+def changed(values: Any, name: str, change: Callable[[str], str]) -> Any:
+    """Return a configuration, or a part of it, with the texts that a dotted key stands for changed."""
+    if not name:
+        return change(values) if isinstance(values, str) else values
+    part, _, rest = name.partition(".")
+    if isinstance(values, Group) and part in type(values).model_fields:
+        return values.model_copy(update={part: changed(getattr(values, part), rest, change)})
+    if isinstance(values, dict):
+        return {own: changed(one, rest, change) if part in ("*", own) else one for own, one in values.items()}
+    return values
 
 
 def unknown_key(key: str, backend: str, mixed: str = "") -> str:

@@ -19,6 +19,8 @@ PARTS = ("entity_coverage", "answer_consistency", "operation_order", "cot_proxim
 OF_SUBQUESTIONS = ("entity_coverage", "answer_consistency")
 # A sixth part, which needs the frozen solver's log-probabilities: it is there only where its weight is not 0.
 LIKELIHOOD = "solver_likelihood"
+# The word vectors that come with their package.
+BUNDLED_VECTORS = "wordllama"
 # Names under which something else stands beside the parts, in an episode's record and in that of rewards.score.
 RECORDED = ("given", "gives_answer", "total", "penalties", "problem_id")
 PENALTIES = ("copy", "repeat", "given", "invalid")
@@ -62,7 +64,7 @@ class Rewards(Group):
     """Nats to which `solver_likelihood` raises every lower log-probability of the gold answer."""
     correctness_baseline: Literal["none", "gain"] = "none"
     """Whether correctness is paid as it is, or only what it gains over the solver's first attempt."""
-    vectors: Annotated[str, MODEL] = "wordllama"
+    vectors: Annotated[str, MODEL] = BUNDLED_VECTORS
     """Word vectors for comparing texts: `wordllama`, or a model for sentence-transformers."""
     workers: Annotated[int, FREE] = Field(1, ge=1)
     """Number of reward actors."""

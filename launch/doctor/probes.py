@@ -242,12 +242,13 @@ def _torch_cuda() -> tuple[int, int] | None:
 def models(config: Config) -> Finding:
     """Check the models as a run would before it starts."""
     from conf.schema.model import model_path
+    from conf.schema.rewards import BUNDLED_VECTORS
     from conf.schema.solver import VllmSolver
-    from launch.check_models import BUNDLED, check_models
+    from launch.check_models import check_models
 
     paths = [config.decomposer_path]
     paths += [model_path(role.path) for role in config.frozen.values() if isinstance(role, VllmSolver)]
-    paths += [config.rewards.vectors] if config.rewards.vectors != BUNDLED else []
+    paths += [config.rewards.vectors] if config.rewards.vectors != BUNDLED_VECTORS else []
     from_hub = [path for path in dict.fromkeys(paths) if not Path(path).is_dir()]
     problem = None
     try:

@@ -16,10 +16,12 @@ from ray.exceptions import RayError, RayTaskError
 from ray.util.placement_group import placement_group, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
+from conf.schema.base import MODEL, PATH
 from conf.schema.config import Config
+from conf.schema.keys import changed, marked
 from conf.schema.role_sizes import role_sizes
 from conf.schema.rules import weight_transport
-from conf.schema.solver import MixtureSolver, ModelSolver, OpenAISolver, SingleSolver, solver_role
+from conf.schema.solver import OpenAISolver, solver_role
 from rewards.actor import RewardActor
 from rollout.solvers.base import SolverMisconfigured
 from rollout.solvers.pool import SolverActor
@@ -28,6 +30,7 @@ from trainer.cluster import placement
 from trainer.cluster.ray_cluster import cluster_nodes, note_processes
 from trainer.learner.learner import LearnerRank
 from trainer.learner.learner_group import LearnerGroup
+from trainer.run_folder.paths import absolute_path
 from trainer.workers.errors import START_KEY, answer, log_sizes, log_tail, watched
 from trainer.workers.pipeline import Pipeline
 from trainer.workers.relay import Relay, relay_count
@@ -159,7 +162,7 @@ async def start_roles(config: Config, log_folder: Path, only: Sequence[str] | No
         "verifier": (SolverActor, frozen, given),
         "rollout": (RolloutWorker, {"max_concurrency": 1_000, **lives}, given),
         # The pipeline itself asks again, each episode alone: one that ends its process must not take others along.
-        "reward": (RewardActor, {"max_restarts": -1}, config.rewards),
+        "reward": (RewardActor, {"max_restarts": -1}, given.rewards),
         "learner": (LearnerRank, {}, given),
     }
     wanted = {role.name: role for role in role_sizes(config, only)}
@@ -208,20 +211,11 @@ def _start_relays(config: Config, log_folder: Path, count: int) -> list[Any]:
 
 
 def for_actors(config: Config) -> Config:
-    """Return the configuration with absolute paths of the caches: an actor may run in another directory."""
-    changed: dict[str, Any] = {"solver": _absolute(config.solver)}
-    if isinstance(config.solver, MixtureSolver):
-        mixture = {name: _absolute(one) for name, one in config.solver.mixture.items()}
-        changed = {"solver": config.solver.model_copy(update={"mixture": mixture})}
-    if config.verifier is not None:
-        changed["verifier"] = _absolute(config.verifier)
-    return config.model_copy(update=changed)
-
-
-def _absolute(settings: SingleSolver | MixtureSolver) -> SingleSolver | MixtureSolver:
-    if not isinstance(settings, ModelSolver):
-        return settings
-    return settings.model_copy(update={"cache_path": str(Path(settings.cache_path).expanduser().absolute())})
+    """Return the configuration with absolute paths, as seen from here: an actor may run in another directory."""
+    here = Path.cwd()
+    for key in marked(PATH, MODEL):
+        config = changed(config, key.name, partial(absolute_path, markers=key.markers, at=here))
+    return config
 
 
 async def _reserve(
