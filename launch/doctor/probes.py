@@ -15,6 +15,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -212,13 +213,26 @@ def gpus(config: Config | None) -> Finding:
     wanted = 0.0
     if config is not None and config.cluster.address is None:
         from trainer.cluster.placement import bundles
+        from trainer.cluster.resource_plan import without_gpu
 
+        if (wrong := without_gpu(config)) is not None:
+            return Finding(checks.FAILURE, "GPUs", wrong)
         wanted = sum(bundle.gpus for bundle in bundles(config))
     said = _nvidia_smi("--query-gpu=name", "--format=csv,noheader").splitlines()
     names = [line.strip() for line in said if line.strip()]
     newest = re.search(r"CUDA (?:UMD )?Version: *(\d+)\.(\d+)", _nvidia_smi() if names else "")
     driver = (int(newest[1]), int(newest[2])) if newest else (0, 0)
-    return checks.gpus(wanted, names, driver, _torch_cuda())
+    seen = names[: _visible_gpus(len(names))]
+    finding = checks.gpus(wanted, seen, driver, _torch_cuda())
+    hidden = len(names) - len(seen)
+    more = f" (CUDA_VISIBLE_DEVICES hides {hidden})" if hidden and finding.level == checks.FAILURE else ""
+    return replace(finding, text=f"{finding.text}{more}")
+
+
+def _visible_gpus(there: int) -> int:
+    """Return how many GPUs CUDA_VISIBLE_DEVICES leaves of those that are there."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return there if named is None else sum(one.strip() not in ("", "-1", "NoDevFiles") for one in named.split(","))
 
 
 def _nvidia_smi(*arguments: str) -> str:

@@ -17,6 +17,7 @@ from launch.doctor import probes
 from launch.doctor.__main__ import main
 from launch.doctor.checks import FAILURE, OK, WARNING
 from tests.ports import free_port
+from trainer.cluster import resource_plan
 
 NAMES = ["Python", "packages", "configuration", "compiler", "memory", "shared memory", "TMPDIR", "GPUs", "disk",
          "ports", "proxies", "models", "solver", "verifier", "W&B"]  # fmt: skip
@@ -127,6 +128,28 @@ def test_the_server_of_a_role_is_asked(role, monkeypatch):
     assert other(config).text == "no server is needed"
 
 
+@pytest.mark.parametrize(
+    ("visible", "level", "said"),
+    [
+        ("0", FAILURE, "1 here, 2 wanted (CUDA_VISIBLE_DEVICES hides 1)"),
+        ("", FAILURE, "none here, 2 wanted (CUDA_VISIBLE_DEVICES hides 2)"),
+        ("1,0", OK, "2 × NVIDIA A, CUDA 13.0"),
+    ],
+)
+def test_only_the_gpus_that_the_run_would_see_count(monkeypatch, visible, level, said):
+    monkeypatch.setattr(probes, "_nvidia_smi", lambda *asked: "NVIDIA A\nNVIDIA A\n" if asked else "CUDA Version: 13.0")
+    monkeypatch.setattr(probes, "_torch_cuda", lambda: (13, 0))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    found = probes.gpus(compose(["cluster=gpu2"]))
+    assert (found.level, found.text) == (level, said)
+
+
+def test_engines_without_a_gpu_are_refused_where_vllm_needs_one(monkeypatch):
+    monkeypatch.setattr(resource_plan, "version", lambda package: "0.32.0")
+    found = probes.gpus(compose([]))
+    assert (found.level, found.text) == (FAILURE, resource_plan.without_gpu(compose([])))
+
+
 def test_a_driver_is_read_from_what_its_tool_says(monkeypatch, tmp_path):
     tool = tmp_path / "nvidia-smi"
     tool.write_text(
@@ -136,6 +159,7 @@ def test_a_driver_is_read_from_what_its_tool_says(monkeypatch, tmp_path):
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.setattr(probes, "_torch_cuda", lambda: (13, 0))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     config = compose(
         [
             "learner=gpu",
