@@ -2,17 +2,19 @@
 
 They are made of the evaluations of the default job's seeds (``default.csv``), of those without stage 1
 (``default_from_base.csv``), of the matrix of what it is compared with (``baselines.csv``, ``baselines_pairs.csv``) and
-of that of solvers that it never saw (``unseen.csv``, ``unseen_pairs.csv``).
+of that of solvers not seen in training (``unseen.csv``, ``unseen_pairs.csv``; ``default_again.csv`` has the training's
+own solver).
 Each function takes the folder of the CSV files and returns rows, each with the text of its cells by column.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
 from benchmarks.figures.kept import Row, cell_over_seeds, find, interval, mean_interval, over_seeds, read
+from trainer.tracking.statistics import difference_over_seeds
 
 # Of a row of the tables: its cell of the matrix, strategy and decomposer.
 CELLS = {
@@ -46,6 +48,9 @@ WITH = {
     "**the PPO decomposer**": ("daslam", "ppo"),
     "gold sub-questions": ("daslam", "gold"),
 }
+# The solver of the training.
+TRAINING = "tiny"
+GAINS = (("base", "ppo"), ("sft", "ppo"), ("ppo", "gold"))
 STEPS = ("2", "3", "4", "5", "6")
 
 
@@ -75,28 +80,52 @@ def gains(studies: Path) -> list[Row]:
 
 
 def unseen(studies: Path) -> list[Row]:
-    """Return what each solver answers with each decomposer, which was never trained with it, with both intervals."""
-    cells, table = read(studies / "unseen.csv"), []
-    for solver in _solvers(cells):
+    """Return what each solver answers with each decomposer, with both intervals: first the solver of the training, then
+    those that were not in it."""
+    cells, again = read(studies / "unseen.csv"), _again(studies)
+    table = []
+    for solver in (TRAINING, *_solvers(cells)):
         for name, (strategy, decomposer) in WITH.items():
-            cell = find(cells, solver=solver, strategy=strategy, decomposer=decomposer)
-            told = interval(float(cell["accuracy"]))
-            table.append(
-                {"solver that it never saw": f"`{solver}`", "with": name}
-                | {"accuracy": f"**{told}**" if name.startswith("**") else told, "over seeds": cell_over_seeds(cell)}
-            )
+            if solver == TRAINING:
+                values = again["direct" if decomposer == "none" else decomposer]
+                told, over = mean_interval(values), over_seeds(values) if len(set(values.values())) > 1 else ""
+            else:
+                cell = find(cells, solver=solver, strategy=strategy, decomposer=decomposer)
+                told, over = interval(float(cell["accuracy"])), cell_over_seeds(cell)
+            told = f"**{told}**" if name.startswith("**") else told
+            table.append({"solver": f"`{solver}`", "with": name, "accuracy": told, "over seeds": over})
     return table
 
 
 def unseen_gains(studies: Path) -> list[Row]:
-    """Return by how much PPO is above the base and SFT with each solver, paired by seed, with the t interval."""
-    pairs = read(studies / "unseen_pairs.csv")
-    return [
-        {"solver that it never saw": f"`{solver}`"}
-        | {f"PPO above {name}": above(pairs, OTHERS[name], "ppo", solver) for name in ("the prompted base", "SFT")}
-        | {"gold above PPO": above(pairs, "ppo", "gold", solver)}
-        for solver in _solvers(pairs)
-    ]
+    """Return by how much PPO is above the base and SFT with each solver, paired by seed, with the t interval, and the
+    share of the distance from the base to gold that this is."""
+    pairs, cells, again = read(studies / "unseen_pairs.csv"), read(studies / "unseen.csv"), _again(studies)
+    table = []
+    for solver in (TRAINING, *_solvers(cells)):
+        if solver == TRAINING:
+            means = {kind: fmean(values.values()) for kind, values in again.items()}
+            gains = [_signed(again[lower], again[upper]) for lower, upper in GAINS]
+        else:
+            means = {row["decomposer"]: float(row["accuracy"]) for row in cells if row["solver"] == solver}
+            gains = [above(pairs, lower, upper, solver) for lower, upper in GAINS]
+        closed = (means["ppo"] - means["base"]) / (means["gold"] - means["base"])
+        named = zip(("PPO above the prompted base", "PPO above SFT", "gold above PPO"), gains, strict=True)
+        table.append({"solver": f"`{solver}`", **dict(named), "distance closed": f"{closed:.2f}"})
+    return table
+
+
+def _again(studies: Path) -> dict[str, dict[str, float]]:
+    """Return the accuracies by seed of each kind of evaluation of the runs whose decomposers met other solvers."""
+    found: dict[str, dict[str, float]] = {}
+    for row in read(studies / "default_again.csv"):
+        found.setdefault(row["kind"], {})[row["seed"]] = float(row["accuracy"])
+    return found
+
+
+def _signed(first: Mapping[str, float], second: Mapping[str, float]) -> str:
+    over = difference_over_seeds(first, second)
+    return f"{over.mean:+.3f} [{over.low:+.3f}, {over.high:+.3f}]".replace("-", "−")
 
 
 def _solvers(rows: Sequence[Row]) -> list[str]:
