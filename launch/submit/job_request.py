@@ -70,7 +70,8 @@ def prepare(overrides: list[str]) -> tuple[Config, list[str]]:
                 f"cluster.address: {one.cluster.address!r} is not allowed in a job, which joins the cluster that it "
                 "runs in; allowed: 'auto'"
             )
-    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    # To the microsecond: a script may submit several in one second.
+    stamp = datetime.datetime.now().strftime("%Y-%m-%d_%H-%M-%S-%f")
     sent = [text for text in overrides if not text.startswith("run_dir=")]
     if not MULTIRUN.intersection(overrides):
         folder = absolute_path(config.run_dir or f"runs/{stamp}")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import datetime
 import http.server
 import logging
 import shlex
@@ -15,6 +16,7 @@ from conf.schema.base import MODEL, PATH, ConfigError
 from conf.schema.keys import entries, marked
 from launch.compose import compose, first_trial
 from launch.submit import __main__ as command
+from launch.submit import job_request
 from launch.submit.__main__ import main
 from launch.submit.job_request import ROOT, go_on_command, prepare, runtime_env, submit
 from launch.submit.job_server import Refused
@@ -153,7 +155,11 @@ def test_what_can_be_seen_from_here_is_refused_before_it_is_sent(typed_at, capsy
 
 def test_a_run_folder_is_made_up_where_the_command_was_typed(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert Path(str(compose(prepare([])[1]).run_dir)).parent == tmp_path / "runs"
+    for place in range(2):
+        now = datetime.datetime(2026, 11, 22, 10, 30, 0, place)
+        monkeypatch.setattr(job_request, "datetime", SimpleNamespace(datetime=SimpleNamespace(now=lambda now=now: now)))
+        made = Path(prepare([])[1][-1].partition("=")[2].strip("'"))
+        assert made == tmp_path / "runs" / f"2026-11-22_10-30-00-00000{place}"
     assert any(text.startswith(f"hydra.sweep.dir={tmp_path}/runs/sweep_") for text in prepare(["-m", "seed=0,1"])[1])
 
 
