@@ -17,40 +17,27 @@ _TITLE = re.compile(
 # A list's item in JSON or Python: a text, or the one text of an object, and what comes next.
 _STRING = r"(?:\"((?:[^\"\\]|\\.)*+)\"|'((?:[^'\\]|\\.)*+)')"
 _ITEM = re.compile(rf"\s*+(?:\{{\s*+\"\w++\"\s*+:\s*+)?{_STRING}\s*+(?:\}}\s*+)?(,|\])", re.DOTALL)
-# The last item, where the text was cut off, and one after which only the list's end is missing.
+# The last item, where the text was cut off.
 _CUT_ITEM = re.compile(r"\s*+(?:\{\s*+\"\w++\"\s*+:\s*+)?\"((?:[^\"\\]|\\.)*+)\Z", re.DOTALL)
-_LAST_ITEM = re.compile(rf"\s*+(?:\{{\s*+\"\w++\"\s*+:\s*+)?{_STRING}[\s}}]*+(?:```|~~~)?\s*+\Z", re.DOTALL)
 _BEFORE_LIST = re.compile(r"(?:.*[:：])?\s*+(?:(?:```|~~~)[\w+-]*+\s*+)?(?:\{\s*+\"\w++\"\s*+:\s*+)?", re.DOTALL)
-_NUMBERED_OR_BULLET = re.compile(
-    r"\s*+(?:[*_]{0,2}\(?\d{1,2}[.:)]|[-•]|\*\s|(?:Q|Step|Sub-?\s?question)\s*\d)", re.IGNORECASE
-)
 _PAIRS = (("**", "**"), ("__", "__"), ("*", "*"), ("_", "_"), ("`", "`"), ('"', '"'), ("“", "”"))
 
 
 def quoted_items(text: str, start: int, end: int) -> list[tuple[int, int]]:
     """Return the places of the texts in a list of JSON or Python, if that is what a part of a text holds; else none."""
     place = text.find("[", start, end)
-    if place < 0 or not _BEFORE_LIST.fullmatch(text, start, place) or _asks_before(text[start:place]):
+    if place < 0 or not _BEFORE_LIST.fullmatch(text, start, place):
         return []
-    in_object = "{" in text[start:place]
     items: list[tuple[int, int]] = []
     place += 1
     while found := _ITEM.match(text, place, end):
         items.append(found.span(1) if found[1] is not None else found.span(2))
         place = found.end()
         if found[3] == "]":
-            rest = text[place:end].partition("\n")[0]
-            return items if in_object or not rest.strip(" \t\r.,;`~*") else []
-    if items and (cut := _CUT_ITEM.match(text, place, end) or _LAST_ITEM.match(text, place, end)):
-        items.append(cut.span(1) if cut[1] is not None else cut.span(2))
+            return items
+    if items and (cut := _CUT_ITEM.match(text, place, end)):
+        items.append(cut.span(1))
     return items
-
-
-def _asks_before(text: str) -> bool:
-    """Return whether a sub-question stands in the text before a list, which is then a part of one: a line with a number
-    or a bullet, or a question with no line of its own for the list."""
-    own_line = not text.rpartition("\n")[2].strip(" \t`~{")
-    return any(_NUMBERED_OR_BULLET.match(line) for line in text.splitlines()) or ("?" in text and not own_line)
 
 
 def is_markup(line: str) -> bool:
