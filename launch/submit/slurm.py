@@ -122,7 +122,9 @@ def hand_over(config: Config, overrides: list[str], options: argparse.Namespace)
             "--slurm: 'sbatch' is not on this machine; allowed: a login node of the cluster, or --dry-run"
         )
     check_data(config)
-    if config.mirror is not None and config.resume is None and not sweep:
+    # An image may hold the store's package, and --env its keys, which this machine need not have.
+    reachable = not (options.image or options.env)
+    if config.mirror is not None and config.resume is None and not sweep and reachable:
         from trainer.run_folder.mirror import Mirror
 
         # The job itself goes on with what is there.

@@ -20,7 +20,9 @@ _MARK = re.compile(r"⟪(\d+)⟫")
 _JOIN = re.compile(r"\s{0,3}(?:,|;|,?\s{0,3}\b(?:and|or)\b|&)\s{0,3}")
 _VERB = re.compile(
     r"\b(?:is|are|be|was|equals?|equal to|becomes?|gives?|gets?|obtain|have|has|find|yields?|simplifies to|reduces to"
-    r"|comes to)\b:?|[=≈]|(?<![\d)}⟫])\s?:",
+    r"|comes to)\b:?|[=≈]"
+    # A colon between numbers, with a space on either side or on neither, is a ratio's.
+    r"|(?!(?<=[\d)}⟫]):[\d(\\⟪]|(?<=[\d)}⟫]\s):\s[\d(\\⟪]):",
     re.IGNORECASE,
 )
 _BEGINNING = re.compile(r"\W*(?:since|because|as|if|when|where|given|for|with|using|from|by|at|in)\b", re.IGNORECASE)
@@ -51,7 +53,7 @@ _SHORT_WORDS = r"(?:a\s\d|is|it|of|to|in|we|be|so|at|on|as|by|an|if|no|do|go|he|
 _PLAIN_TOKEN = re.compile(
     r"\\(?:begin|end|text|mbox|mathrm|mathbf)\s?\{[^{}]{0,60}\}|\\[A-Za-z]+|\\[\\!,;:{}%$ ]|&"
     rf"|(?<![A-Za-z])(?:{_FUNCTION}|(?!{_SHORT_WORDS})(?:[A-Za-z]|[a-z]{{2}}|[A-Z]{{2,3}}))(?![A-Za-z])"
-    r"|(?<=[\d)}])\s?:(?=\s?[\d(\\])|[\d\s.,;+*/^=()\[\]{}|!<>%°√∛π∞≤≥≠±·×÷²³⁰¹⁴-⁹∪∩∈_'-]"
+    r"|(?<=[\d)}]):(?=[\d(\\])|(?<=[\d)}]\s):(?=\s[\d(\\])|[\d\s.,;+*/^=()\[\]{}|!<>%°√∛π∞≤≥≠±·×÷²³⁰¹⁴-⁹∪∩∈_'-]"
 )
 _MATHEMATICAL = re.compile(r"\d|pi|π|[=^+*/√]|\\[A-Za-z]|\w\s?-\s?\w")
 
@@ -158,7 +160,7 @@ def _plain_value(clause: str) -> str | None:
     reason = _REASON.search(clause)
     for text in (clause, clause[: reason.start()] if reason else ""):
         text = _LEADING.sub("", text, count=1).strip().rstrip(".,;:!*")
-        verbs = sorted(_VERB.finditer(text), key=lambda verb: verb[0].strip() not in "=≈:")
+        verbs = sorted(_VERB.finditer(text), key=lambda verb: verb[0] not in "=≈:")
         for tail in (text, *(text[verb.end() :].strip(" *_:") for verb in reversed(verbs))):
             if (value := _plain_mathematics(tail)) is not None:
                 return value

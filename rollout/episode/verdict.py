@@ -86,7 +86,8 @@ _NONE_OF = re.compile(
 _LIST_ENDS = re.compile(r"\.|\n(?!\s{0,8}[-*•\d])")
 _SENTENCE = re.compile(r"\b(?:is|was|has|had|there|contains|makes|made)\b")
 _NONE_FOUND = re.compile(
-    r"\W*(?:but |and |i |we )?(?:found |see |saw )?none(?: of (?:them|these|those|the \w{1,20}))?"
+    r"\W*(?:but |and |i |we )?(?:found |see |saw )?none"
+    r"(?: of (?:them|these|those|the (?!others?\b|rest\b|remaining\b)\w{1,20}))?"
     r"(?:(?: (?:is|are|was|were))?(?: (?:found|present|seen|detected|there|here|made))| appl(?:y|ies))?\W*"
 )
 

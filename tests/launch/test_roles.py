@@ -54,6 +54,9 @@ def test_bad_roles_are_refused_in_one_line(overrides, named):
 MONOLITH = ["strategy=monolith", "policy.plays=both", "sft.role=monolith"]
 
 
+SHIPPED = ["verifier=vllm", "verifier.path=package:tiny_verifier"]
+
+
 @pytest.mark.parametrize("rewards", ["rewards=lm2", "rewards=lm2_outcome"])
 def test_verdicts_are_paid_only_where_somebody_judges(rewards):
     nobody = rf"rewards\.verdicts: rewards\.mode '{rewards[8:]}'.*verifier is none; allowed with it: verifier=program"
@@ -67,7 +70,7 @@ def test_verdicts_are_paid_only_where_somebody_judges(rewards):
     for overrides in (
         ["verifier=program"],
         ["verifier=program", "strategy=lm2"],
-        ["verifier=vllm", "verifier.path=x", "strategy=least_to_most", "policy.plays=both", "stages=[ppo]"],
+        [*SHIPPED, "strategy=least_to_most", "policy.plays=both", "stages=[ppo]"],
         ["stages=[sft,evaluate]"],
         ["stages=[ppo]", "rollout.replay=setup.cfg"],
     ):

@@ -106,7 +106,7 @@ def test_an_episode_that_failed_teaches_nothing_whatever_it_has_so_far(screen):
         item = Scored(Job(0, episode.problem, "interleaved", 0), episode, Reward({}, 1.0, {}, [], 1.0, 0.0))
         found[name] = episode, *kept([item], 2, screen=screen)
     episode, lessons, counts = found["failed"]
-    assert (episode.outcome, episode.subquestions) == ("solver_timeout", PLAN[:1])
+    assert (episode.outcome, episode.subquestions) == ("solver_timeout", PLAN[:2])
     assert (lessons, counts["unusable"], counts["kept"]) == ([], 1, 0)
     _, (lesson,), counts = found["whole"]
     assert (lesson.subquestions, counts["unusable"], counts["kept"]) == (PLAN, 0, 1)
