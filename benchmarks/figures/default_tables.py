@@ -125,20 +125,24 @@ def _again(studies: Path) -> dict[str, dict[str, float]]:
 
 def _signed(first: Mapping[str, float], second: Mapping[str, float]) -> str:
     over = difference_over_seeds(first, second)
-    return f"{over.mean:+.3f} [{over.low:+.3f}, {over.high:+.3f}]".replace("-", "−")
+    return _in_brackets(over.mean, over.low, over.high)
+
+
+def _in_brackets(mean: float, low: float | None, high: float | None) -> str:
+    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
 
 
 def _solvers(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(row["solver"] for row in rows))
 
 
-def above(pairs: Sequence[Row], lower: str, upper: str, solver: str = "tiny") -> str:
+def above(pairs: Sequence[Row], lower: str, upper: str, solver: str = TRAINING) -> str:
     """Return by how much one decomposer is above another, whichever of them the pair names first."""
     names = [f"daslam · {lower}", f"daslam · {upper}"]
     (pair,) = [row for row in pairs if row["solver"] == solver and {row["first"], row["second"]} == set(names)]
     ends = [float(pair[column]) for column in ("difference", "seed_low", "seed_high")]
     mean, low, high = ends if pair["second"] == names[1] else (-ends[0], -ends[2], -ends[1])
-    return f"{mean:+.3f} [{low:+.3f}, {high:+.3f}]".replace("-", "−")
+    return _in_brackets(mean, low, high)
 
 
 def seed_by_seed(studies: Path) -> list[Row]:

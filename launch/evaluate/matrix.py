@@ -96,8 +96,8 @@ class Cell:
 
     @property
     def undrawn(self) -> bool:
-        """Whether every sample of a problem would be a copy of the first: no decomposer draws, and the solver replies
-        to the same as before. Its own draws for a vote are told apart by their number alone."""
+        """Tell whether every sample of a problem would be a copy of the first: no decomposer draws, and the solver
+        replies to the same as before. Its own draws for a vote are told apart by their number alone."""
         strategy, solver = self.config.strategy.name, self.config.solver
         replies = isinstance(solver, ModelSolver) and solver.temperature > 0 and solver.cache != "all"
         return self.decomposer_free and (strategy == "self_consistency" or not replies)

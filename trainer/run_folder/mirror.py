@@ -33,7 +33,7 @@ Mark = tuple[int, int]
 
 
 class Reached(NamedTuple):
-    """How far a run has come, by its complete checkpoints: of two runs the one that is further is the greater."""
+    """Say how far a run has come, by its complete checkpoints: of two runs the one that is further is the greater."""
 
     steps: int
     fine_tuned: bool

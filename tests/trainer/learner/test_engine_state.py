@@ -160,7 +160,7 @@ def broken(config, place: str, port: int):
 
 
 def broken_in_stage_1(config, folder: str, port: int):
-    """What steps of stage 1 raise, after one that went on from a checkpoint: of a loss and of a gradient."""
+    """Return what steps of stage 1 raise, after one that went on from a checkpoint: of a loss and of a gradient."""
     rows, errors = [("Q: How many?\n", "How many pens?")], []
     learner = Learner(config, 0)
     learner.connect("127.0.0.1", port)
